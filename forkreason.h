@@ -1,0 +1,3574 @@
+// forkreason.h 0.1.0 - train, tune and run small language models that reason in parallel. MIT license.
+//
+// Do this in ONE .c (or .cpp) file of your program, and include the header plainly everywhere else:
+//     #define FORKREASON_IMPLEMENTATION
+//     #include "forkreason.h"
+// Then:  cc -O2 program.c -lm
+//
+// The method is Set Supervised Fine-Tuning with global forking tokens (Jia, Wang and Kasiviswanathan,
+// ICLR 2026, arXiv 2510.05132, "the paper" below). A language model gets N reserved tokens, its forks.
+// A question with M correct reasoning traces is scored under every fork, the best one-to-one matching of
+// traces to forks is found, and only the matched pairs are trained. Forks specialise by themselves; at
+// run time each one starts another line of thought, and the answers vote.
+//
+//     fr_model    model;  fr_work work;  fr_adamw adamw;                 // whatever memory you like
+//     fr_config   config = { 3, 96, 4, 4, 24, 256, 64 };                 // layers, dim, heads ...
+//     fr_model_new(&model, &config);   fr_model_init(&model, seed);
+//     fr_adamw_new(&adamw, &model);
+//     fr_work_new(&work, &config, &limits);
+//     for (step = 0; step < steps; step++)                               // costs, matching, gradient, update
+//       fr_ssft_step(&model, &work, &adamw, &options, questions, count, 1e-3f, &report);
+//     fr_generate(&model, &work, &tree, &sampling, leaves, leaf_count);  // all forks at once
+//     fr_vote(leaf_count, same_answer, leaves, &vote);
+//
+// Contents (search for the tag)
+//   >>options  >>legend  >>api                                           what you include
+//   >>platform >>status >>memory >>random                                ground
+//   >>simd >>gemm >>ops                                                  arithmetic, forward then backward
+//   >>tree >>model >>optim                                               one network over a forest of spans
+//   >>assign >>ssft                                                      matching, the set loss, baselines
+//   >>generate >>vote                                                    decoding and majority
+//   >>json >>dataset >>io                                                files
+//   >>license
+#ifndef FORKREASON_H
+#define FORKREASON_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+// ---- >>options ----------------------------------------------------------------------------------------
+// Define any of these before the include that carries FORKREASON_IMPLEMENTATION. None of them changes a
+// struct or a prototype, so every other file may include the header without them.
+//
+//   macro                 default          what it does, what it costs
+//   FR_DEF                extern           linkage of public functions; `static` keeps them to one file
+//   FR_MALLOC, FR_FREE    malloc, free     both or neither; used by the fr_*_new / fr_*_free pairs only
+//   FR_NO_MALLOC          off              leaves the fr_*_new / fr_*_free pairs out
+//   FR_NO_STDIO           off              leaves the functions that open files out
+//   FR_NO_SIMD            off              scalar kernels only; about 10x slower where AVX-512 exists
+//   FR_OPENMP             off              fills the thread hook with OpenMP (compile with -fopenmp)
+//   FR_ASSERT(x)          off              checks our own logic, never your input
+
+#define FR_VERSION_MAJOR 0
+#define FR_VERSION_MINOR 1
+#define FR_VERSION_PATCH 0
+#define FR_VERSION "0.1.0"
+
+#ifndef FR_DEF
+#define FR_DEF extern
+#endif
+
+// ---- >>legend -----------------------------------------------------------------------------------------
+// Shapes. Matrices are row-major, float32, without padding.
+//   N rows: all tokens of a tree, packed     C channels (config.dim)      L layers      V vocabulary
+//   H query heads   K key/value heads        D head size                  F inner size of the MLP
+//   In the set loss, where no head is in sight: N forks, M traces, and L the prefix of a trace that is
+//   scored, as in the paper.
+//
+// The fork tree. All the method computes is a forest of spans of tokens:
+//
+//     question -+- fork 1 -+- trace 1          costs:    N*M leaves, the question is computed once
+//               |          +- trace 2          set loss: the M matched leaves of the same tree
+//               +- fork 2 -+- trace 1 ...      decoding: growing leaves over one shared prefix
+//
+// A token attends to its own span up to itself and to every span on its path to the root; its position is
+// its depth in tokens. The rows of all spans are packed without padding, in the order of the spans. The
+// result equals that of separate sequences up to float rounding, at a fraction of the work.
+//
+// Memory. Nothing here allocates while it works. For each object there is `size`, which measures, and
+// `place`, which lays the object out in memory that you own; both run the same layout function. The
+// `new`/`free` pairs do the same with malloc. There are four blocks: parameters, gradients (as many floats
+// as parameters), optimiser state, and the workspace, which is sized from limits and not from a tree.
+//
+// Same bits. For one binary, libm and kernel row, results do not depend on the number of threads or tasks,
+// on the alignment of your memory, nor on what else is decoded in the batch.
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef ptrdiff_t fr_int;    // every size, index and count: signed, so x + n*C needs no cast and cannot wrap
+typedef int32_t   fr_token;  // 0 .. vocab-1
+
+// ---- >>api --------------------------------------------------------------------------------------------
+// ---- status: every function that can fail returns one; FR_OK is 0
+//
+// On anything but FR_OK the outputs are as they were. Where a function works on an fr_work, the reason in
+// words, with the place, is in work->reason; loaders take an fr_reason of yours, which may be NULL.
+#define FR_STATUS_LIST(S)                                                                              \
+  S(FR_OK,          "ok")                                                                              \
+  S(FR_INVALID,     "an argument is outside of what the function accepts")                             \
+  S(FR_CONFIG,      "the model configuration is not valid")                                            \
+  S(FR_RANGE,       "a token id, row or span index is out of range")                                   \
+  S(FR_LIMIT,       "the work is larger than the limits that the workspace was made for")              \
+  S(FR_MEMORY,      "the memory given is too small, or an allocation failed")                          \
+  S(FR_OVERFLOW,    "a size does not fit the address space")                                           \
+  S(FR_NONFINITE,   "a number that has to be finite is not")                                           \
+  S(FR_SYNTAX,      "the text is not well formed")                                                     \
+  S(FR_FORMAT,      "the file is well formed, but not what was expected")                              \
+  S(FR_UNSUPPORTED, "the file asks for something that is not supported")                               \
+  S(FR_CHECKSUM,    "the file is damaged: its checksum differs")                                       \
+  S(FR_IO,          "a file could not be opened, read or written")
+
+typedef enum fr_status {
+#define FR__ENUM(name, text) name,
+  FR_STATUS_LIST(FR__ENUM)
+#undef FR__ENUM
+  FR_STATUS_COUNT
+} fr_status;
+
+typedef struct fr_reason { char text[192]; } fr_reason;  // always terminated; empty when all went well
+
+FR_DEF const char *fr_status_text(fr_status status);  // never NULL, also for numbers that are no status
+FR_DEF const char *fr_version(void);                  // FR_VERSION of the implementation that was linked
+
+// ---- config: the decoders of Llama 3.1, Qwen2.5 and Qwen3 in one struct
+//
+// Pre-norm decoder: RMSNorm, rotary positions (rotate-half), grouped-query attention, SwiGLU. A field left
+// 0 takes the default in brackets; fr_model_place writes the resolved config into the model.
+typedef struct fr_config {
+  fr_int layers;         // L
+  fr_int dim;            // C
+  fr_int heads;          // H
+  fr_int kv_heads;       // K                [H]        divides H
+  fr_int head_dim;       // D, even          [C / H]    H*D may differ from C
+  fr_int ffn;            // F
+  fr_int vocab;          // V                           includes the rows reserved for forks
+  float  norm_eps;       //                  [1e-5]
+  float  rope_theta;     //                  [10000]
+  float  embed_scale;    //                  [1]        multiplies the input embedding only
+  int    tied;           // head = embedding [0]
+  int    qkv_bias;       // bias on q, k, v  [0]        Qwen2
+  int    qk_norm;        // RMSNorm over the D values of each head of q and k, before rope [0]   Qwen3
+  float  rope_factor;    // llama3 scaling   [0 = off]  8 for Llama 3.1, 32 for 3.2
+  float  rope_low;       // low_freq_factor  [1]
+  float  rope_high;      // high_freq_factor [4]
+  fr_int rope_original;  // original_max_position_embeddings [8192]
+} fr_config;
+
+// Checks every field and, if resolved is not NULL, stores the config with its defaults filled in.
+// FR_CONFIG with the reason, or FR_OVERFLOW when the parameters would not fit the address space.
+FR_DEF fr_status fr_config_check(const fr_config *config, fr_config *resolved, fr_reason *reason);
+
+// ---- model: parameters in one block of floats, described by a table
+typedef struct fr_model {
+  fr_config config;  // resolved
+  fr_int    count;   // floats in params
+  float    *params;  // all tensors, in the order of fr_model_tensor
+  void     *owned;   // what fr_model_new allocated, else NULL
+} fr_model;
+
+// One named tensor: `copies` (one a layer, or 1) matrices of rows x cols, contiguous from params + offset.
+// Linear layers are stored as [out, in], y = W x. w_qkv stacks the rows of q, then k, then v; w_gate_up those
+// of gate, then up. copies is 0 for a tensor that the config leaves out.
+typedef struct fr_tensor {
+  const char *name;
+  fr_int      offset, copies, rows, cols;
+  int         decays;  // 1 if AdamW's weight decay applies
+} fr_tensor;
+
+FR_DEF fr_status fr_model_size(const fr_config *config, fr_int *bytes);
+FR_DEF fr_status fr_model_place(fr_model *model, const fr_config *config, void *memory, fr_int bytes);
+// Tensor `index` = 0, 1, ... ; FR_RANGE after the last. The walk is the order of the file and of the block.
+FR_DEF fr_status fr_model_tensor(const fr_model *model, fr_int index, fr_tensor *tensor);
+// Normal weights with std 1/sqrt(fan in), the two projections into the residual stream further divided by
+// sqrt(2 L); embedding std 1/(2 sqrt(C)); gains 1; biases 0. Each tensor has its own random stream.
+FR_DEF void fr_model_init(fr_model *model, uint64_t seed);
+// Copies `from` into `to`, whose config may only differ by a larger vocab. The added rows of the embedding
+// and, if untied, of the head become the mean of the old rows (see fr_model_set_rows for noise).
+FR_DEF fr_status fr_model_append_rows(fr_model *to, const fr_model *from);
+// Sets rows first .. first+count-1 of the embedding and of an untied head to centre + std * normal noise.
+// centre: the mean over all other rows if `around_mean`, else 0. Use std .02 to let forks begin nearly alike.
+FR_DEF fr_status fr_model_set_rows(fr_model *model, fr_int first, fr_int count, int around_mean, float std,
+                                   uint64_t seed);
+
+// ---- workspace: everything that a step needs beside parameters, sized from limits
+typedef struct fr_limits {
+  fr_int rows;        // tokens in a tree that is only run forward; also leaves decoded at once
+  fr_int grad_rows;   // tokens in a tree whose gradient is wanted; their activations of all layers are kept
+  fr_int spans;       // spans in a tree, and leaves decoded at once
+  fr_int targets;     // targets in a tree
+  fr_int leaves;      // sequences in one pass: N*M*questions of a cost pass, or leaves decoded at once
+  fr_int depth;       // tokens on the longest path from a root: the largest position + 1
+  fr_int tasks;       // pieces of work given to the thread hook at once, each with its own scratch  [1]
+  fr_int cache_rows;  // key/value rows kept by fr_generate: prompts + leaves * max_tokens           [0]
+} fr_limits;
+
+// Runs task(arg, 0) .. task(arg, tasks-1), in any order, on any threads, and returns when all have run.
+typedef void (*fr_run)(void *pool, fr_int tasks, void (*task)(void *arg, fr_int index), void *arg);
+
+struct fr__kernels;
+struct fr__body;
+typedef struct fr_work {
+  fr_config config;
+  fr_limits limits;
+  fr_run    run;      // NULL: one thread. You may set run and pool at any time between calls.
+  void     *pool;
+  fr_reason reason;   // why the last call on this workspace failed
+  const struct fr__kernels *kernels;
+  struct fr__body *body;  // pointers into the block
+  void     *owned;
+} fr_work;
+
+// bytes for `limits`. A dimension you do not use may be 0 (tasks counts as at least 1).
+FR_DEF fr_status fr_work_size(const fr_config *config, const fr_limits *limits, fr_int *bytes);
+FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_limits *limits, void *memory,
+                               fr_int bytes);
+// The kernel row in use: "avx512", "avx2" or "scalar"; place takes the best one that the processor has.
+FR_DEF const char *fr_work_kernel(const fr_work *work);
+// Forces a row by name; FR_UNSUPPORTED, and no change, if this processor or build does not have it.
+FR_DEF fr_status fr_work_select(fr_work *work, const char *kernel);
+
+// ---- tree: a forest of spans, and what is to be predicted
+typedef struct fr_tokens {
+  const fr_token *ids;
+  fr_int count;
+} fr_tokens;
+
+typedef struct fr_span {
+  fr_int    parent;  // index of an earlier span, or -1 for a root
+  fr_tokens tokens;  // may be empty
+} fr_span;
+
+// -log p(token | path up to and including row) counts with `weight`. A row may have many targets; they share
+// one softmax: loss = sum_t w_t (-log p(t)), dlogits = (sum w) p - sum_t w_t onehot(t). `group` says which
+// of the reported sums the target enters; it is any index below group_count (-1: none).
+typedef struct fr_target {
+  fr_int   row;  // index into the packed rows: span s holds rows start(s) .. start(s)+count(s)-1
+  fr_token token;
+  float    weight;
+  fr_int   group;
+} fr_target;
+
+typedef struct fr_tree {
+  const fr_span   *spans;
+  fr_int           span_count;
+  const fr_target *targets;
+  fr_int           target_count;
+} fr_tree;
+
+typedef struct fr_sum {
+  double nll;       // sum of -log p over the targets of the group
+  double weighted;  // sum of weight * -log p
+  double weight;    // sum of weights
+  fr_int count;     // targets
+} fr_sum;
+
+// First packed row of span `span` (span_count gives the number of all rows), and the row that predicts its first
+// token: the last row of the nearest non-empty ancestor, or -1 for a root.
+FR_DEF fr_int fr_tree_row(const fr_tree *tree, fr_int span);
+FR_DEF fr_int fr_tree_row_before(const fr_tree *tree, fr_int span);
+// The limits that this tree needs: rows and grad_rows both its rows; tasks and cache_rows 0; leaves its childless spans.
+FR_DEF fr_status fr_tree_limits(const fr_tree *tree, fr_limits *limits);
+// Each field the larger of the two.
+FR_DEF fr_limits fr_limits_max(fr_limits a, fr_limits b);
+
+// Runs the model over the tree without gradient: activations of one layer only. sums[group_count] is set; NULL is
+// allowed with 0. A loss that is not finite is reported as such, with FR_OK.
+FR_DEF fr_status fr_forward(const fr_model *model, fr_work *work, const fr_tree *tree, fr_sum *sums,
+                            fr_int group_count);
+// Runs forward (limit grad_rows), then backward, and ADDS the gradient of sum_t w_t (-log p(t)) to grads[model->count].
+// Call it on any number of trees before one optimiser step.
+FR_DEF fr_status fr_backward(const fr_model *model, fr_work *work, const fr_tree *tree, float *grads, fr_sum *sums,
+                             fr_int group_count);
+// After fr_forward or fr_backward: logits (row_count, V) of any rows of that tree. The model must not have changed.
+FR_DEF fr_status fr_logits(const fr_model *model, fr_work *work, const fr_int *rows, fr_int row_count, float *logits);
+
+// ---- optimiser: AdamW (Loshchilov and Hutter, 2019), decay decoupled, with global-norm clipping
+typedef struct fr_adamw {
+  float  beta1, beta2;  // [.9, .98]
+  float  eps;           // [1e-8]   outside the root
+  float  decay;         // [.01]    on tensors marked so; p *= 1 - lr*decay first
+  float  clip;          // [1]      gradient scaled by min(1, clip / (norm + 1e-6)); 0: never
+  fr_int count;         // floats in each of the three arrays
+  float *grads;         // gradients: yours to add to, cleared by fr_adamw_step
+  float *m, *v;
+  int64_t step;         // updates done so far
+  int64_t skipped;      // steps left out because loss or gradient was not finite
+  void  *owned;
+} fr_adamw;
+
+FR_DEF fr_status fr_adamw_size(const fr_model *model, fr_int *bytes);  // gradients, m and v
+FR_DEF fr_status fr_adamw_place(fr_adamw *adamw, const fr_model *model, void *memory, fr_int bytes);
+// One update with learning rate lr; then grads are cleared. If loss or the gradient norm is not finite, parameters and
+// state stay as they are, skipped is counted up, grads are cleared, and FR_NONFINITE is returned.
+// *norm (may be NULL): the norm before clipping, accumulated in double.
+FR_DEF fr_status fr_adamw_step(fr_adamw *adamw, fr_model *model, fr_work *work, double loss, float lr, double *norm);
+
+// Factors for the learning rate at step = 0 .. total-1. Linear warm-up over `warmup` steps to 1; then either half a cosine
+// down to `floor`, or constant until `stable` and linear down to `floor` at the last step.
+FR_DEF float fr_schedule_cosine(int64_t step, int64_t warmup, int64_t total, float floor);
+FR_DEF float fr_schedule_stable(int64_t step, int64_t warmup, int64_t stable, int64_t total, float floor);
+
+// ---- assignment: exact rectangular minimum-cost matching, usable alone
+//
+// cost of (r, c) is cost[r*row_stride + c*col_stride]. Sets col_of_row[rows] to distinct columns that minimise the sum,
+// *total (may be NULL) to that sum in row order. With rows > cols the rows left over get -1. Shortest augmenting paths
+// with potentials (Jonker and Volgenant 1987; Crouse 2016), O(min^2 max). Ties: rows enter in ascending order, and among
+// equally short paths the one that ends at a free column, then at the lowest column, is taken.
+// A cost that is not finite: FR_NONFINITE. Scratch: `bytes` from fr_assign_size, any alignment.
+FR_DEF fr_status fr_assign_size(fr_int rows, fr_int cols, fr_int *bytes);
+FR_DEF fr_status fr_assign(const double *cost, fr_int row_stride, fr_int col_stride, fr_int rows, fr_int cols,
+                           fr_int *col_of_row, double *total, void *memory, fr_int bytes);
+
+// ---- training: set supervised fine-tuning and its baselines (paper, section 3)
+typedef enum fr_method {
+  FR_SSFT,          // optimal matching of traces to forks by cost
+  FR_SSFT_RANDOM,   // a random injective map, drawn from (seed, question key, draw)
+  FR_FIXED_LABELS,  // trace j takes fork j
+  FR_SFT_MIXED      // every trace takes fork 0: ordinary fine-tuning on all traces
+} fr_method;
+
+typedef enum fr_reduction {
+  FR_MEAN_TOKENS,  // mean over all trace tokens of the batch: the paper's sum, normalised
+  FR_MEAN_TRACES   // mean over traces of each trace's mean
+} fr_reduction;
+
+typedef enum fr_fork_target {
+  FR_FORK_UNIFORM,  // cross-entropy of the fork distribution towards uniform over the N forks
+  FR_FORK_MATCHED   // towards the forks that were matched, equally
+} fr_fork_target;
+
+typedef struct fr_ssft_options {
+  const fr_tokens *forks;      // N forks of one or more tokens each, distinct as sequences
+  fr_int         fork_count;   // N
+  fr_method      method;
+  fr_int         prefix;       // L: tokens of a trace that the cost sees; 0: all. Price: the cost pass has N*M*L rows
+  fr_reduction   reduction;
+  float          fork_weight;  // weight of the fork term, a mean over questions [0]
+  fr_fork_target fork_target;
+  uint64_t       seed;         // of the random matching
+  uint64_t       draw;         // such as the step: another draw for the same question
+} fr_ssft_options;
+
+// A question with its correct traces. A trace as the model sees it ends with the end token. The arrays are yours.
+typedef struct fr_question {
+  fr_tokens        prompt;       // at least one token
+  const fr_tokens *traces;       // M traces of at least one token each
+  fr_int           trace_count;  // M, 1 .. N (any number for FR_SFT_MIXED)
+  uint64_t         key;          // names the question in random streams
+  fr_int          *fork;         // out [M]: the fork of each trace; read by fr_ssft_backward
+  double          *cost;         // out [N*M], cost[i*M + j] of fork i, trace j, nats per token; may be NULL
+  double          *nll;          // out [M]: sum of -log p over the tokens of each trace under its fork; may be NULL
+} fr_question;
+
+typedef struct fr_ssft_report {
+  double loss;           // what was minimised, this call's part of it
+  double nll;            // sum of -log p over trace tokens
+  double fork_nll;       // sum over questions of the fork term before its weight
+  fr_int tokens, traces, questions;
+  fr_int rows;           // rows run with gradient
+  double norm;           // gradient norm before clipping (fr_ssft_step only)
+  int    skipped;        // 1 if the update was left out (fr_ssft_step only)
+} fr_ssft_report;
+
+// What the batch's reduction divides by, given up front so that micro-batches add up to one gradient.
+typedef struct fr_ssft_total { double traces; double questions; } fr_ssft_total;
+
+// Limits for questions up to (prompt, trace) tokens with up to `traces` traces, `questions` of them in one pass.
+// Larger batches are run as several passes, whole questions at a time, with the same result up to rounding.
+FR_DEF fr_status fr_ssft_limits(const fr_ssft_options *options, fr_int prompt, fr_int trace, fr_int traces,
+                                fr_int questions, fr_limits *limits);
+// Fills fork, and cost where asked for. c[i][j] = -1/L_j sum_{t<=L_j} log p(r_j[t] | x, g_i, r_j[<t]), L_j = min(L, |r_j|).
+// For FR_SSFT the matching minimises sum_j c[fork[j]][j]; the other methods match without looking at the costs, and run
+// no cost pass for a question whose cost is NULL.
+FR_DEF fr_status fr_ssft_match(const fr_model *model, fr_work *work, const fr_ssft_options *options,
+                               fr_question *questions, fr_int count);
+FR_DEF fr_status fr_ssft_count(const fr_ssft_options *options, const fr_question *questions, fr_int count,
+                               fr_ssft_total *total);
+// ADDS the gradient of the set loss of these questions, matched before, to grads[model->count].
+FR_DEF fr_status fr_ssft_backward(const fr_model *model, fr_work *work, const fr_ssft_options *options,
+                                  const fr_question *questions, fr_int count, fr_ssft_total total, float *grads,
+                                  fr_ssft_report *report);
+// The loss alone, without gradient (limits as for the cost pass); for validation.
+FR_DEF fr_status fr_ssft_loss(const fr_model *model, fr_work *work, const fr_ssft_options *options,
+                              const fr_question *questions, fr_int count, fr_ssft_total total, fr_ssft_report *report);
+// Match, backward and update in one call. A step that is skipped (report->skipped) returns FR_OK.
+FR_DEF fr_status fr_ssft_step(fr_model *model, fr_work *work, fr_adamw *adamw, const fr_ssft_options *options,
+                              fr_question *questions, fr_int count, float lr, fr_ssft_report *report);
+
+// ---- random numbers: Philox 4x32-10 (Salmon et al. 2011), a pure function of key and counter
+typedef struct fr_random {
+  uint32_t key[2];      // from the seed
+  uint32_t counter[4];  // block index, then the stream
+  uint32_t block[4];
+  int      left;        // numbers left in block
+} fr_random;
+
+FR_DEF fr_random fr_random_stream(uint64_t seed, uint64_t question, uint64_t leaf);
+FR_DEF uint32_t  fr_random_bits(fr_random *random);
+FR_DEF float     fr_random_uniform(fr_random *random);               // in [0, 1), multiples of 2^-24
+FR_DEF float     fr_random_normal(fr_random *random);                // Box-Muller, two draws each
+FR_DEF fr_int    fr_random_below(fr_random *random, fr_int bound);   // 0 .. bound-1, unbiased; bound >= 1
+
+// ---- decoding: many leaves at once over one shared prefix
+typedef struct fr_sampling {
+  float  temperature;     // 0: greedy, ties to the lowest id
+  fr_int top_k;           // keep the k most likely tokens; 0: all
+  float  top_p;           // then the smallest set of at least this mass; 0 or 1: all
+  fr_int max_tokens;      // stop after this many
+  const fr_token *stops;  // stop at any of these
+  fr_int stop_count;
+  uint64_t seed;
+} fr_sampling;
+
+typedef struct fr_leaf {
+  fr_int    span;      // in: the span of the tree that this leaf continues
+  uint64_t  question;  // in: (seed, question, leaf) name the random stream,
+  uint64_t  leaf;      //     so a leaf's text depends on nothing else in the batch
+  fr_token *tokens;    // in: room for max_tokens
+  fr_int    count;     // out: tokens written, without the stop token
+  fr_token  stop;      // out: the stop token met, or -1 if max_tokens ended it
+  double    logp;      // out: sum of log p of the tokens and of the stop, at temperature 1, over the whole vocabulary
+} fr_leaf;
+
+// Picks one token from logits[vocab] (read only); index[vocab] is scratch. *random is advanced by one draw unless greedy.
+FR_DEF fr_token fr_sample(const float *logits, fr_int vocab, const fr_sampling *sampling, fr_random *random,
+                          fr_int *index);
+// Runs the tree (its targets are ignored) once, then grows all leaves together. Limits: rows >= tree rows and leaves,
+// cache_rows >= tree rows + leaves * max_tokens, depth >= the longest path + max_tokens, spans >= tree spans + leaves.
+FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree *tree, const fr_sampling *sampling,
+                             fr_leaf *leaves, fr_int leaf_count);
+FR_DEF fr_status fr_generate_limits(const fr_tree *tree, const fr_sampling *sampling, fr_int leaf_count,
+                                    fr_limits *limits);
+
+// ---- voting
+typedef struct fr_vote_result {
+  fr_int winner;    // index of the first answer of the largest class, -1 if there is none
+  fr_int votes;     // size of that class
+  fr_int distinct;  // number of classes
+  fr_int valid;     // answers that voted
+} fr_vote_result;
+
+// Majority over answers 0 .. count-1. same(user, a, b) says whether two answers agree (an equivalence); an answer for which
+// same(user, a, a) is 0 is no answer and does not vote. Ties: the class whose first answer has the lowest index wins.
+FR_DEF fr_status fr_vote(fr_int count, int (*same)(void *user, fr_int a, fr_int b), void *user, fr_vote_result *result);
+// The unbiased estimator 1 - C(n-c, k) / C(n, k) (Chen et al. 2021) from c correct among n samples. NaN unless 0 <= c <= n
+// and 1 <= k <= n.
+FR_DEF double fr_pass_at_k(fr_int n, fr_int c, fr_int k);
+
+#ifndef FR_NO_MALLOC
+// ---- the malloc pairs: size, malloc, place. On failure nothing is allocated and *object is zeroed; freeing a zeroed object, or one
+// that was placed, is allowed and releases nothing.
+FR_DEF fr_status fr_model_new(fr_model *model, const fr_config *config);
+FR_DEF fr_status fr_adamw_new(fr_adamw *adamw, const fr_model *model);
+FR_DEF fr_status fr_work_new(fr_work *work, const fr_config *config, const fr_limits *limits);
+FR_DEF void fr_model_free(fr_model *model);
+FR_DEF void fr_adamw_free(fr_adamw *adamw);
+FR_DEF void fr_work_free(fr_work *work);
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+#endif  // FORKREASON_H
+
+// =======================================================================================================
+#if defined(FORKREASON_IMPLEMENTATION) && !defined(FORKREASON_IMPLEMENTED)
+#define FORKREASON_IMPLEMENTED
+
+// ---- >>platform ---------------------------------------------------------------------------------------
+#include <math.h>
+#include <stdarg.h>
+#include <string.h>
+#ifndef FR_NO_STDIO
+#include <stdio.h>
+#endif
+#if !defined(FR_NO_MALLOC) && !defined(FR_MALLOC)
+#include <stdlib.h>
+#define FR_MALLOC(bytes) malloc(bytes)
+#define FR_FREE(memory) free(memory)
+#endif
+#if (defined(FR_MALLOC) && !defined(FR_FREE)) || (defined(FR_FREE) && !defined(FR_MALLOC))
+#error "define both FR_MALLOC and FR_FREE, or neither"
+#endif
+
+#ifndef FR_ASSERT
+#define FR_ASSERT(condition) ((void)0)
+#endif
+
+#ifdef __cplusplus
+#define FR__RESTRICT __restrict
+#else
+#define FR__RESTRICT restrict
+#endif
+
+#if defined(__clang__)
+#define FR__UNROLL(n) _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__) && __GNUC__ >= 8
+#define FR__PRAGMA(text) _Pragma(#text)
+#define FR__UNROLL(n) FR__PRAGMA(GCC unroll n)
+#else
+#define FR__UNROLL(n)
+#endif
+
+// SIMD needs function-level target attributes, so that the file compiles with plain -O2 and picks at run time.
+#if !defined(FR_NO_SIMD) && defined(__GNUC__) && defined(__x86_64__)
+#define FR__X86 1
+#define FR__TARGET(isa) __attribute__((target(isa)))
+#if !defined(__clang__) && __GNUC__ >= 11  // gcc warns of its own _mm512_undefined_ps (bug 105593)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#include <immintrin.h>
+#pragma GCC diagnostic pop
+#else
+#include <immintrin.h>
+#endif
+#endif
+
+static fr_int fr__min(fr_int a, fr_int b) { return a < b ? a : b; }
+static fr_int fr__max(fr_int a, fr_int b) { return a > b ? a : b; }
+static fr_int fr__round_up(fr_int a, fr_int b) { return (a + b - 1) / b * b; }
+
+// ---- >>status -----------------------------------------------------------------------------------------
+FR_DEF const char *fr_version(void) { return FR_VERSION; }
+
+FR_DEF const char *fr_status_text(fr_status status)
+{
+  static const char *const text[] = {
+#define FR__TEXT(name, words) words,
+    FR_STATUS_LIST(FR__TEXT)
+#undef FR__TEXT
+  };
+  const int index = (int)status;
+  return index >= 0 && index < (int)FR_STATUS_COUNT ? text[index] : "not a status of this library";
+}
+
+// Writes the reason and hands the status through:  return fr__fail(reason, FR_RANGE, "row %d", row);
+// Knows %d (an fr_int), %s and %c; cuts what does not fit. printf would need stdio.
+static fr_status fr__fail(fr_reason *reason, fr_status status, const char *format, ...)
+{
+  char *out, *end;
+  va_list list;
+  if (!reason) return status;
+  out = reason->text;
+  end = out + sizeof reason->text - 1;
+  va_start(list, format);
+  for (; *format && out < end; format++) {
+    if (*format != '%') {
+      *out++ = *format;
+    } else if (*++format == 's') {
+      for (const char *s = va_arg(list, const char *); *s && out < end; s++) *out++ = *s;
+    } else if (*format == 'c') {
+      *out++ = (char)va_arg(list, int);
+    } else {
+      char digits[24];
+      int count = 0;
+      const fr_int value = va_arg(list, fr_int);
+      uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+      do { digits[count++] = (char)('0' + rest % 10); rest /= 10; } while (rest);
+      if (value < 0) digits[count++] = '-';
+      while (count && out < end) *out++ = digits[--count];
+    }
+  }
+  va_end(list);
+  *out = 0;
+  return status;
+}
+
+static fr_status fr__fine(fr_reason *reason)
+{
+  if (reason) reason->text[0] = 0;
+  return FR_OK;
+}
+
+// ---- >>memory -----------------------------------------------------------------------------------------
+#define FR__INT_MAX ((fr_int)(((size_t)-1) >> 1))
+#define FR__ALIGN 64  // one cache line, one AVX-512 register
+
+// Non-negative a*b and a+b; 0 if the result does not fit.
+static int fr__mul(fr_int a, fr_int b, fr_int *out)
+{
+  if (a < 0 || b < 0 || (b && a > FR__INT_MAX / b)) return 0;
+  *out = a * b;
+  return 1;
+}
+
+static int fr__add(fr_int a, fr_int b, fr_int *out)
+{
+  if (a < 0 || b < 0 || a > FR__INT_MAX - b) return 0;
+  *out = a + b;
+  return 1;
+}
+
+// Hands out aligned pieces of one block. With base NULL it only measures, so `size` and `place` run the same code.
+typedef struct fr__arena {
+  char  *base;
+  fr_int used;
+  int    overflow;
+} fr__arena;
+
+static void *fr__take(fr__arena *arena, fr_int count, fr_int size)
+{
+  const fr_int start = arena->used;
+  fr_int bytes, next;
+  if (!fr__mul(count, size, &bytes) || !fr__add(start, bytes, &next) || !fr__add(next, FR__ALIGN - 1, &next)) {
+    arena->overflow = 1;
+    return NULL;
+  }
+  arena->used = next / FR__ALIGN * FR__ALIGN;
+  return arena->base ? arena->base + start : NULL;
+}
+
+// The measured size allows for a block that starts anywhere.
+static fr_status fr__arena_size(const fr__arena *arena, fr_int *bytes)
+{
+  if (arena->overflow || !fr__add(arena->used, FR__ALIGN - 1, bytes)) return FR_OVERFLOW;
+  return FR_OK;
+}
+
+static void *fr__align(void *memory)
+{
+  const size_t odd = (size_t)((uintptr_t)memory % FR__ALIGN);
+  return (char *)memory + (odd ? FR__ALIGN - odd : 0);
+}
+
+// ---- >>random -----------------------------------------------------------------------------------------
+// Philox 4x32-10: ten rounds of multiply, xor and swap over a 128-bit counter; the key grows by a constant a round.
+static void fr__philox(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2])
+{
+  uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3], k0 = key[0], k1 = key[1];
+  for (int round = 0; round < 10; round++) {
+    const uint64_t p0 = (uint64_t)c0 * 0xD2511F53u, p1 = (uint64_t)c2 * 0xCD9E8D57u;
+    c0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0;
+    c2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1;
+    c1 = (uint32_t)p1;
+    c3 = (uint32_t)p0;
+    k0 += 0x9E3779B9u;
+    k1 += 0xBB67AE85u;
+  }
+  out[0] = c0; out[1] = c1; out[2] = c2; out[3] = c3;
+}
+
+// The 128 bits that name a stream are themselves hashed by one block under the seed into a key and half a counter.
+FR_DEF fr_random fr_random_stream(uint64_t seed, uint64_t question, uint64_t leaf)
+{
+  const uint32_t key[2] = { (uint32_t)seed, (uint32_t)(seed >> 32) };
+  const uint32_t name[4] = { (uint32_t)question, (uint32_t)(question >> 32), (uint32_t)leaf, (uint32_t)(leaf >> 32) };
+  uint32_t hash[4];
+  fr_random random;
+  fr__philox(hash, name, key);
+  memset(&random, 0, sizeof random);
+  random.key[0] = hash[0]; random.key[1] = hash[1];
+  random.counter[2] = hash[2]; random.counter[3] = hash[3];
+  return random;
+}
+
+FR_DEF uint32_t fr_random_bits(fr_random *random)
+{
+  if (random->left == 0) {
+    fr__philox(random->block, random->counter, random->key);
+    if (++random->counter[0] == 0) random->counter[1]++;
+    random->left = 4;
+  }
+  return random->block[4 - random->left--];
+}
+
+FR_DEF float fr_random_uniform(fr_random *random)
+{
+  return (float)(fr_random_bits(random) >> 8) * (1.0f / 16777216.0f);
+}
+
+FR_DEF float fr_random_normal(fr_random *random)
+{
+  const double u = ((double)fr_random_bits(random) + 1.0) / 4294967296.0;  // (0, 1]
+  const double v = (double)fr_random_bits(random) / 4294967296.0;
+  return (float)(sqrt(-2.0 * log(u)) * cos(6.283185307179586 * v));
+}
+
+FR_DEF fr_int fr_random_below(fr_random *random, fr_int bound)
+{
+  const uint64_t n = (uint64_t)bound, uneven = (0 - n) % n;  // 2^64 mod n low values would count once too often
+  uint64_t bits;
+  do {
+    bits = (uint64_t)fr_random_bits(random) << 32;
+    bits |= fr_random_bits(random);
+  } while (bits < uneven);
+  return (fr_int)(bits % n);
+}
+
+// ---- >>simd -------------------------------------------------------------------------------------------
+// One register tile and a handful of row primitives an instruction set; everything above them is plain C. The scalar
+// row is always there and is the reference.
+//
+// exp(x): x = n ln2 + r, |r| <= ln2/2; exp(r) by a polynomial of degree 6 (Cephes, S. L. Moshier), times 2^n. Relative
+// error below 2e-7 wherever the result is a normal number; 0 below -104, infinity above 89, NaN stays NaN.
+#define FR__EXP_LOW (-104.0f)
+#define FR__EXP_HIGH 89.0f
+#define FR__LOG2E 1.44269504088896341f
+#define FR__LN2_HIGH 0.693359375f
+#define FR__LN2_LOW (-2.12194440e-4f)
+#define FR__EXP_P0 1.9875691500e-4f
+#define FR__EXP_P1 1.3981999507e-3f
+#define FR__EXP_P2 8.3334519073e-3f
+#define FR__EXP_P3 4.1665795894e-2f
+#define FR__EXP_P4 1.6666665459e-1f
+#define FR__EXP_P5 5.0000001201e-1f
+
+// What AdamW needs of one step, see >>optim.
+typedef struct fr__adamw_factors { float scale, keep, rate, beta1, beta2, root2, eps; } fr__adamw_factors;
+
+typedef struct fr__kernels {
+  const char *name;
+  fr_int mr, nr;  // shape of the register tile
+  int (*available)(void);
+  // C[mr][nr] += A B.  a: k columns of mr, a[p*mr + i];  b: k rows of nr, b[p*nr + j];  both zero-padded
+  void (*tile)(float *c, fr_int ldc, const float *a, const float *b, fr_int k);
+  float (*dot)(const float *x, const float *y, fr_int n);                            // sum x y
+  float (*max)(const float *x, fr_int n);                                            // n >= 1; a NaN may be passed over
+  double (*exp_sum)(float *y, const float *x, float shift, fr_int n);                // y = exp(x - shift); sum y
+  void (*axpy)(float *y, float a, const float *x, fr_int n);                         // y += a x
+  void (*mul)(float *y, float s, const float *a, const float *b, fr_int n);          // y = s a b
+  void (*mul_add)(float *y, float s, const float *a, const float *b, fr_int n);      // y += s a b
+  void (*swiglu)(float *y, const float *gate, const float *up, fr_int n);            // y = gate sigmoid(gate) up
+  void (*swiglu_back)(float *dgate, float *dup, float *y, const float *dy, const float *gate, const float *up,
+                      fr_int n);                                                     // y again, and both gradients
+  void (*adamw)(float *p, const float *g, float *m, float *v, fr_int n, const fr__adamw_factors *f);
+} fr__kernels;
+
+// -- scalar
+static int fr__available_scalar(void) { return 1; }
+
+static void fr__tile_scalar(float *c, fr_int ldc, const float *a, const float *b, fr_int k)
+{
+  float t[4][8] = { { 0 } };
+  for (; k > 0; k--, a += 4, b += 8)
+    for (int i = 0; i < 4; i++)
+      for (int j = 0; j < 8; j++) t[i][j] += a[i] * b[j];
+  for (int i = 0; i < 4; i++, c += ldc)
+    for (int j = 0; j < 8; j++) c[j] += t[i][j];
+}
+
+static float fr__dot_scalar(const float *x, const float *y, fr_int n)
+{
+  float sum = 0.0f;
+  for (fr_int i = 0; i < n; i++) sum += x[i] * y[i];
+  return sum;
+}
+
+static float fr__max_scalar(const float *x, fr_int n)
+{
+  float max = x[0];
+  for (fr_int i = 1; i < n; i++) if (x[i] > max) max = x[i];
+  return max;
+}
+
+static float fr__exp(float x)
+{
+  const float low = x < FR__EXP_LOW ? FR__EXP_LOW : x, clamped = low > FR__EXP_HIGH ? FR__EXP_HIGH : low;
+  const float n = floorf(clamped * FR__LOG2E + 0.5f);
+  const float r = (clamped - n * FR__LN2_HIGH) - n * FR__LN2_LOW;
+  const float p = (((((FR__EXP_P0 * r + FR__EXP_P1) * r + FR__EXP_P2) * r + FR__EXP_P3) * r + FR__EXP_P4) * r +
+                   FR__EXP_P5) * r * r + r + 1.0f;
+  return n == n ? ldexpf(p, (int)n) : n;  // the cast of a NaN would be undefined
+}
+
+static double fr__exp_sum_scalar(float *y, const float *x, float shift, fr_int n)
+{
+  double sum = 0.0;
+  for (fr_int i = 0; i < n; i++) sum += (double)(y[i] = fr__exp(x[i] - shift));
+  return sum;
+}
+
+static void fr__axpy_scalar(float *y, float a, const float *x, fr_int n)
+{
+  for (fr_int i = 0; i < n; i++) y[i] += a * x[i];
+}
+
+static void fr__mul_scalar(float *y, float s, const float *a, const float *b, fr_int n)
+{
+  for (fr_int i = 0; i < n; i++) y[i] = s * a[i] * b[i];
+}
+
+static void fr__mul_add_scalar(float *y, float s, const float *a, const float *b, fr_int n)
+{
+  for (fr_int i = 0; i < n; i++) y[i] += s * a[i] * b[i];
+}
+
+static void fr__swiglu_scalar(float *y, const float *gate, const float *up, fr_int n)
+{
+  for (fr_int i = 0; i < n; i++) y[i] = gate[i] / (1.0f + fr__exp(-gate[i])) * up[i];
+}
+
+// s = sigmoid(gate):  dup = dy gate s,   dgate = dy up (s + gate s (1 - s))
+static void fr__swiglu_back_scalar(float *dgate, float *dup, float *y, const float *dy, const float *gate,
+                                   const float *up, fr_int n)
+{
+  for (fr_int i = 0; i < n; i++) {
+    const float g = gate[i], u = up[i], d = dy[i], s = 1.0f / (1.0f + fr__exp(-g)), silu = g * s;
+    y[i] = silu * u;
+    dup[i] = d * silu;
+    dgate[i] = d * u * (s + silu * (1.0f - s));
+  }
+}
+
+static void fr__adamw_scalar(float *p, const float *g, float *m, float *v, fr_int n, const fr__adamw_factors *f)
+{
+  for (fr_int i = 0; i < n; i++) {
+    const float gradient = g[i] * f->scale;
+    m[i] += (1.0f - f->beta1) * (gradient - m[i]);
+    v[i] += (1.0f - f->beta2) * (gradient * gradient - v[i]);
+    p[i] = p[i] * f->keep - f->rate * m[i] / (sqrtf(v[i]) * f->root2 + f->eps);
+  }
+}
+
+#ifdef FR__X86
+// -- AVX2: eight lanes; what is left over goes through the scalar twin.
+static int fr__available_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+
+// 12 accumulators + 2 of b + 1 of a = 15 of 16 registers.
+FR__TARGET("avx2,fma")
+static void fr__tile_avx2(float *c, fr_int ldc, const float *a, const float *b, fr_int k)
+{
+  __m256 t[6][2];
+  FR__UNROLL(6) for (int i = 0; i < 6; i++) t[i][0] = t[i][1] = _mm256_setzero_ps();
+  for (; k > 0; k--, a += 6, b += 16) {
+    const __m256 b0 = _mm256_loadu_ps(b), b1 = _mm256_loadu_ps(b + 8);
+    FR__UNROLL(6) for (int i = 0; i < 6; i++) {  // without it gcc keeps t in memory at -O2
+      const __m256 ai = _mm256_broadcast_ss(a + i);
+      t[i][0] = _mm256_fmadd_ps(ai, b0, t[i][0]);
+      t[i][1] = _mm256_fmadd_ps(ai, b1, t[i][1]);
+    }
+  }
+  FR__UNROLL(6) for (int i = 0; i < 6; i++, c += ldc) {
+    _mm256_storeu_ps(c, _mm256_add_ps(_mm256_loadu_ps(c), t[i][0]));
+    _mm256_storeu_ps(c + 8, _mm256_add_ps(_mm256_loadu_ps(c + 8), t[i][1]));
+  }
+}
+
+FR__TARGET("avx2,fma")
+static float fr__dot_avx2(const float *x, const float *y, fr_int n)
+{
+  __m256 s = _mm256_setzero_ps();
+  float lane[8];
+  fr_int i = 0;
+  for (; i + 8 <= n; i += 8) s = _mm256_fmadd_ps(_mm256_loadu_ps(x + i), _mm256_loadu_ps(y + i), s);
+  _mm256_storeu_ps(lane, s);
+  return ((lane[0] + lane[4]) + (lane[1] + lane[5])) + ((lane[2] + lane[6]) + (lane[3] + lane[7])) +
+         fr__dot_scalar(x + i, y + i, n - i);
+}
+
+FR__TARGET("avx2,fma")
+static float fr__max_avx2(const float *x, fr_int n)
+{
+  float lane[8], max;
+  fr_int i = 8;
+  __m256 s;
+  if (n < 8) return fr__max_scalar(x, n);
+  for (s = _mm256_loadu_ps(x); i + 8 <= n; i += 8) s = _mm256_max_ps(s, _mm256_loadu_ps(x + i));
+  _mm256_storeu_ps(lane, s);
+  max = fr__max_scalar(lane, 8);
+  for (; i < n; i++) if (x[i] > max) max = x[i];
+  return max;
+}
+
+// 2^n in two factors, since n may be -150 .. 128. min and max return their second operand for a NaN.
+FR__TARGET("avx2,fma")
+static inline void fr__exp_avx2(__m256 *value)
+{
+  const __m256 x = _mm256_min_ps(_mm256_set1_ps(FR__EXP_HIGH), _mm256_max_ps(_mm256_set1_ps(FR__EXP_LOW), *value));
+  const __m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(FR__LOG2E)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(FR__LN2_LOW), _mm256_fnmadd_ps(n, _mm256_set1_ps(FR__LN2_HIGH), x));
+  const __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1), bias = _mm256_set1_epi32(127);
+  __m256 p = _mm256_fmadd_ps(_mm256_set1_ps(FR__EXP_P0), r, _mm256_set1_ps(FR__EXP_P1));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(FR__EXP_P2));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(FR__EXP_P3));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(FR__EXP_P4));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(FR__EXP_P5));
+  p = _mm256_fmadd_ps(p, _mm256_mul_ps(r, r), _mm256_add_ps(r, _mm256_set1_ps(1.0f)));
+  p = _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23)));
+  *value = _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(whole, half), bias), 23)));
+}
+
+FR__TARGET("avx2,fma")
+static double fr__exp_sum_avx2(float *y, const float *x, float shift, fr_int n)
+{
+  __m256d s = _mm256_setzero_pd();
+  double lane[4];
+  fr_int i = 0;
+  for (; i + 8 <= n; i += 8) {
+    __m256 e = _mm256_sub_ps(_mm256_loadu_ps(x + i), _mm256_set1_ps(shift));
+    fr__exp_avx2(&e);
+    _mm256_storeu_ps(y + i, e);
+    s = _mm256_add_pd(s, _mm256_cvtps_pd(_mm256_castps256_ps128(e)));
+    s = _mm256_add_pd(s, _mm256_cvtps_pd(_mm256_extractf128_ps(e, 1)));
+  }
+  _mm256_storeu_pd(lane, s);
+  return (lane[0] + lane[2]) + (lane[1] + lane[3]) + fr__exp_sum_scalar(y + i, x + i, shift, n - i);
+}
+
+FR__TARGET("avx2,fma")
+static void fr__axpy_avx2(float *y, float a, const float *x, fr_int n)
+{
+  fr_int i = 0;
+  for (; i + 8 <= n; i += 8)
+    _mm256_storeu_ps(y + i, _mm256_fmadd_ps(_mm256_set1_ps(a), _mm256_loadu_ps(x + i), _mm256_loadu_ps(y + i)));
+  fr__axpy_scalar(y + i, a, x + i, n - i);
+}
+
+FR__TARGET("avx2,fma")
+static void fr__mul_avx2(float *y, float s, const float *a, const float *b, fr_int n)
+{
+  fr_int i = 0;
+  for (; i + 8 <= n; i += 8)
+    _mm256_storeu_ps(y + i, _mm256_mul_ps(_mm256_mul_ps(_mm256_set1_ps(s), _mm256_loadu_ps(a + i)), _mm256_loadu_ps(b + i)));
+  fr__mul_scalar(y + i, s, a + i, b + i, n - i);
+}
+
+FR__TARGET("avx2,fma")
+static void fr__mul_add_avx2(float *y, float s, const float *a, const float *b, fr_int n)
+{
+  fr_int i = 0;
+  for (; i + 8 <= n; i += 8)
+    _mm256_storeu_ps(y + i, _mm256_fmadd_ps(_mm256_mul_ps(_mm256_set1_ps(s), _mm256_loadu_ps(a + i)), _mm256_loadu_ps(b + i),
+                                            _mm256_loadu_ps(y + i)));
+  fr__mul_add_scalar(y + i, s, a + i, b + i, n - i);
+}
+
+FR__TARGET("avx2,fma")
+static void fr__swiglu_avx2(float *y, const float *gate, const float *up, fr_int n)
+{
+  const __m256 one = _mm256_set1_ps(1.0f);
+  fr_int i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const __m256 g = _mm256_loadu_ps(gate + i);
+    __m256 e = _mm256_sub_ps(_mm256_setzero_ps(), g);
+    fr__exp_avx2(&e);
+    _mm256_storeu_ps(y + i, _mm256_mul_ps(_mm256_div_ps(g, _mm256_add_ps(one, e)), _mm256_loadu_ps(up + i)));
+  }
+  fr__swiglu_scalar(y + i, gate + i, up + i, n - i);
+}
+
+FR__TARGET("avx2,fma")
+static void fr__swiglu_back_avx2(float *dgate, float *dup, float *y, const float *dy, const float *gate, const float *up,
+                                 fr_int n)
+{
+  const __m256 one = _mm256_set1_ps(1.0f);
+  fr_int i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const __m256 g = _mm256_loadu_ps(gate + i), u = _mm256_loadu_ps(up + i), d = _mm256_loadu_ps(dy + i);
+    __m256 e = _mm256_sub_ps(_mm256_setzero_ps(), g), s, silu;
+    fr__exp_avx2(&e);
+    s = _mm256_div_ps(one, _mm256_add_ps(one, e));
+    silu = _mm256_mul_ps(g, s);
+    _mm256_storeu_ps(y + i, _mm256_mul_ps(silu, u));
+    _mm256_storeu_ps(dup + i, _mm256_mul_ps(d, silu));
+    _mm256_storeu_ps(dgate + i, _mm256_mul_ps(_mm256_mul_ps(d, u), _mm256_fmadd_ps(silu, _mm256_sub_ps(one, s), s)));
+  }
+  fr__swiglu_back_scalar(dgate + i, dup + i, y + i, dy + i, gate + i, up + i, n - i);
+}
+
+FR__TARGET("avx2,fma")
+static void fr__adamw_avx2(float *p, const float *g, float *m, float *v, fr_int n, const fr__adamw_factors *f)
+{
+  const __m256 mix1 = _mm256_set1_ps(1.0f - f->beta1), mix2 = _mm256_set1_ps(1.0f - f->beta2);
+  fr_int i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const __m256 d = _mm256_mul_ps(_mm256_loadu_ps(g + i), _mm256_set1_ps(f->scale));
+    const __m256 m0 = _mm256_loadu_ps(m + i), m1 = _mm256_fmadd_ps(mix1, _mm256_sub_ps(d, m0), m0);
+    const __m256 v0 = _mm256_loadu_ps(v + i), v1 = _mm256_fmadd_ps(mix2, _mm256_sub_ps(_mm256_mul_ps(d, d), v0), v0);
+    const __m256 root = _mm256_fmadd_ps(_mm256_sqrt_ps(v1), _mm256_set1_ps(f->root2), _mm256_set1_ps(f->eps));
+    _mm256_storeu_ps(m + i, m1);
+    _mm256_storeu_ps(v + i, v1);
+    _mm256_storeu_ps(p + i, _mm256_sub_ps(_mm256_mul_ps(_mm256_loadu_ps(p + i), _mm256_set1_ps(f->keep)),
+                                          _mm256_div_ps(_mm256_mul_ps(_mm256_set1_ps(f->rate), m1), root)));
+  }
+  fr__adamw_scalar(p + i, g + i, m + i, v + i, n - i, f);
+}
+
+// -- AVX-512: sixteen lanes; the last ones under a mask.
+static int fr__available_avx512(void) { return __builtin_cpu_supports("avx512f"); }
+
+#define FR__LANES(n) ((__mmask16)((n) >= 16 ? 0xffff : (1 << (n)) - 1))
+
+// 24 accumulators + 2 of b of 32 registers; the 12 values of a are broadcast from memory by the multiply itself.
+FR__TARGET("avx512f")
+static void fr__tile_avx512(float *c, fr_int ldc, const float *a, const float *b, fr_int k)
+{
+  __m512 t[12][2];
+  FR__UNROLL(12) for (int i = 0; i < 12; i++) t[i][0] = t[i][1] = _mm512_setzero_ps();
+  for (; k > 0; k--, a += 12, b += 32) {
+    const __m512 b0 = _mm512_loadu_ps(b), b1 = _mm512_loadu_ps(b + 16);
+    FR__UNROLL(12) for (int i = 0; i < 12; i++) {
+      const __m512 ai = _mm512_set1_ps(a[i]);
+      t[i][0] = _mm512_fmadd_ps(ai, b0, t[i][0]);
+      t[i][1] = _mm512_fmadd_ps(ai, b1, t[i][1]);
+    }
+  }
+  FR__UNROLL(12) for (int i = 0; i < 12; i++, c += ldc) {
+    _mm512_storeu_ps(c, _mm512_add_ps(_mm512_loadu_ps(c), t[i][0]));
+    _mm512_storeu_ps(c + 16, _mm512_add_ps(_mm512_loadu_ps(c + 16), t[i][1]));
+  }
+}
+
+FR__TARGET("avx512f")
+static float fr__dot_avx512(const float *x, const float *y, fr_int n)
+{
+  __m512 s = _mm512_setzero_ps();
+  for (fr_int i = 0; i < n; i += 16) {
+    const __mmask16 on = FR__LANES(n - i);
+    s = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(on, x + i), _mm512_maskz_loadu_ps(on, y + i), s);
+  }
+  return _mm512_reduce_add_ps(s);
+}
+
+FR__TARGET("avx512f")
+static float fr__max_avx512(const float *x, fr_int n)
+{
+  __m512 s = _mm512_set1_ps(x[0]);
+  for (fr_int i = 0; i < n; i += 16) s = _mm512_mask_max_ps(s, FR__LANES(n - i), s, _mm512_maskz_loadu_ps(FR__LANES(n - i), x + i));
+  return _mm512_reduce_max_ps(s);
+}
+
+FR__TARGET("avx512f")
+static inline void fr__exp_avx512(__m512 *value)
+{
+  const __m512 x = _mm512_min_ps(_mm512_set1_ps(FR__EXP_HIGH), _mm512_max_ps(_mm512_set1_ps(FR__EXP_LOW), *value));
+  const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(FR__LOG2E)), 8);
+  const __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(FR__LN2_LOW), _mm512_fnmadd_ps(n, _mm512_set1_ps(FR__LN2_HIGH), x));
+  __m512 p = _mm512_fmadd_ps(_mm512_set1_ps(FR__EXP_P0), r, _mm512_set1_ps(FR__EXP_P1));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(FR__EXP_P2));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(FR__EXP_P3));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(FR__EXP_P4));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(FR__EXP_P5));
+  p = _mm512_fmadd_ps(p, _mm512_mul_ps(r, r), _mm512_add_ps(r, _mm512_set1_ps(1.0f)));
+  *value = _mm512_scalef_ps(p, n);  // p 2^n, rounded once
+}
+
+FR__TARGET("avx512f")
+static double fr__exp_sum_avx512(float *y, const float *x, float shift, fr_int n)
+{
+  __m512d s0 = _mm512_setzero_pd(), s1 = _mm512_setzero_pd();
+  for (fr_int i = 0; i < n; i += 16) {
+    const __mmask16 on = FR__LANES(n - i);
+    __m512 e = _mm512_sub_ps(_mm512_maskz_loadu_ps(on, x + i), _mm512_set1_ps(shift));
+    fr__exp_avx512(&e);
+    e = _mm512_maskz_mov_ps(on, e);
+    _mm512_mask_storeu_ps(y + i, on, e);
+    s0 = _mm512_add_pd(s0, _mm512_cvtps_pd(_mm512_castps512_ps256(e)));
+    s1 = _mm512_add_pd(s1, _mm512_cvtps_pd(_mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(e), 1))));
+  }
+  return _mm512_reduce_add_pd(_mm512_add_pd(s0, s1));
+}
+
+FR__TARGET("avx512f")
+static void fr__axpy_avx512(float *y, float a, const float *x, fr_int n)
+{
+  for (fr_int i = 0; i < n; i += 16) {
+    const __mmask16 on = FR__LANES(n - i);
+    _mm512_mask_storeu_ps(y + i, on, _mm512_fmadd_ps(_mm512_set1_ps(a), _mm512_maskz_loadu_ps(on, x + i),
+                                                     _mm512_maskz_loadu_ps(on, y + i)));
+  }
+}
+
+FR__TARGET("avx512f")
+static void fr__mul_avx512(float *y, float s, const float *a, const float *b, fr_int n)
+{
+  for (fr_int i = 0; i < n; i += 16) {
+    const __mmask16 on = FR__LANES(n - i);
+    const __m512 sa = _mm512_mul_ps(_mm512_set1_ps(s), _mm512_maskz_loadu_ps(on, a + i));
+    _mm512_mask_storeu_ps(y + i, on, _mm512_mul_ps(sa, _mm512_maskz_loadu_ps(on, b + i)));
+  }
+}
+
+FR__TARGET("avx512f")
+static void fr__mul_add_avx512(float *y, float s, const float *a, const float *b, fr_int n)
+{
+  for (fr_int i = 0; i < n; i += 16) {
+    const __mmask16 on = FR__LANES(n - i);
+    const __m512 sa = _mm512_mul_ps(_mm512_set1_ps(s), _mm512_maskz_loadu_ps(on, a + i));
+    _mm512_mask_storeu_ps(y + i, on, _mm512_fmadd_ps(sa, _mm512_maskz_loadu_ps(on, b + i), _mm512_maskz_loadu_ps(on, y + i)));
+  }
+}
+
+FR__TARGET("avx512f")
+static void fr__swiglu_avx512(float *y, const float *gate, const float *up, fr_int n)
+{
+  const __m512 one = _mm512_set1_ps(1.0f);
+  for (fr_int i = 0; i < n; i += 16) {
+    const __mmask16 on = FR__LANES(n - i);
+    const __m512 g = _mm512_maskz_loadu_ps(on, gate + i);
+    __m512 e = _mm512_sub_ps(_mm512_setzero_ps(), g);
+    fr__exp_avx512(&e);
+    _mm512_mask_storeu_ps(y + i, on, _mm512_mul_ps(_mm512_div_ps(g, _mm512_add_ps(one, e)), _mm512_maskz_loadu_ps(on, up + i)));
+  }
+}
+
+FR__TARGET("avx512f")
+static void fr__swiglu_back_avx512(float *dgate, float *dup, float *y, const float *dy, const float *gate, const float *up,
+                                   fr_int n)
+{
+  const __m512 one = _mm512_set1_ps(1.0f);
+  for (fr_int i = 0; i < n; i += 16) {
+    const __mmask16 on = FR__LANES(n - i);
+    const __m512 g = _mm512_maskz_loadu_ps(on, gate + i), u = _mm512_maskz_loadu_ps(on, up + i);
+    const __m512 d = _mm512_maskz_loadu_ps(on, dy + i);
+    __m512 e = _mm512_sub_ps(_mm512_setzero_ps(), g), s, silu;
+    fr__exp_avx512(&e);
+    s = _mm512_div_ps(one, _mm512_add_ps(one, e));
+    silu = _mm512_mul_ps(g, s);
+    _mm512_mask_storeu_ps(y + i, on, _mm512_mul_ps(silu, u));
+    _mm512_mask_storeu_ps(dup + i, on, _mm512_mul_ps(d, silu));
+    _mm512_mask_storeu_ps(dgate + i, on, _mm512_mul_ps(_mm512_mul_ps(d, u), _mm512_fmadd_ps(silu, _mm512_sub_ps(one, s), s)));
+  }
+}
+
+FR__TARGET("avx512f")
+static void fr__adamw_avx512(float *p, const float *g, float *m, float *v, fr_int n, const fr__adamw_factors *f)
+{
+  const __m512 mix1 = _mm512_set1_ps(1.0f - f->beta1), mix2 = _mm512_set1_ps(1.0f - f->beta2);
+  for (fr_int i = 0; i < n; i += 16) {
+    const __mmask16 on = FR__LANES(n - i);
+    const __m512 d = _mm512_mul_ps(_mm512_maskz_loadu_ps(on, g + i), _mm512_set1_ps(f->scale));
+    const __m512 m0 = _mm512_maskz_loadu_ps(on, m + i), m1 = _mm512_fmadd_ps(mix1, _mm512_sub_ps(d, m0), m0);
+    const __m512 v0 = _mm512_maskz_loadu_ps(on, v + i), v1 = _mm512_fmadd_ps(mix2, _mm512_sub_ps(_mm512_mul_ps(d, d), v0), v0);
+    const __m512 root = _mm512_fmadd_ps(_mm512_sqrt_ps(v1), _mm512_set1_ps(f->root2), _mm512_set1_ps(f->eps));
+    const __m512 kept = _mm512_mul_ps(_mm512_maskz_loadu_ps(on, p + i), _mm512_set1_ps(f->keep));
+    _mm512_mask_storeu_ps(m + i, on, m1);
+    _mm512_mask_storeu_ps(v + i, on, v1);
+    _mm512_mask_storeu_ps(p + i, on, _mm512_sub_ps(kept, _mm512_div_ps(_mm512_mul_ps(_mm512_set1_ps(f->rate), m1), root)));
+  }
+}
+#endif  // FR__X86
+
+// Best first. fr_work_place takes the first row that this processor has.
+#define FR__ROW(isa, mr, nr) { #isa, mr, nr, fr__available_##isa, fr__tile_##isa, fr__dot_##isa, fr__max_##isa, \
+    fr__exp_sum_##isa, fr__axpy_##isa, fr__mul_##isa, fr__mul_add_##isa, fr__swiglu_##isa, fr__swiglu_back_##isa, \
+    fr__adamw_##isa }
+static const fr__kernels fr__rows[] = {
+#ifdef FR__X86
+  FR__ROW(avx512, 12, 32),
+  FR__ROW(avx2, 6, 16),
+#endif
+  FR__ROW(scalar, 4, 8)
+};
+#define FR__ROW_COUNT ((fr_int)(sizeof fr__rows / sizeof fr__rows[0]))
+#define FR__MR_MAX 12
+#define FR__NR_MAX 32
+
+// ---- >>gemm -------------------------------------------------------------------------------------------
+// C (M,N) += A (M,K) B (K,N), any strides, so that Y = X W', dX = dY W and dW = dY' X are one function.
+//
+// A block of KC x NC of B and one of MC x KC of A are packed into zero-padded panels as the tile reads them; a tile on
+// the edge goes through a small square. KC: a panel of A (12 x 256 floats, 12 KB) stays in the first-level cache while
+// the panels of B stream past it; NC: the block of B (512 KB) stays in the second level.
+// The order of the sum over k depends on k alone: KC is a constant, every element is summed by one thread, and an edge
+// runs the same multiply-adds as the middle.
+#define FR__KC 256
+#define FR__NC 512
+#define FR__MC 96
+
+// Floats of packing space for products with at most K and N; the same for every kernel row.
+static fr_int fr__pack_floats(fr_int N, fr_int K)
+{
+  const fr_int kc = fr__min(K, FR__KC), nc = fr__round_up(fr__min(N, FR__NC), FR__NR_MAX);
+  return kc * nc + FR__MC * kc + FR__MR_MAX * FR__NR_MAX;
+}
+
+// Panels of `width` rows (of A) or columns (of B): panel[p*width + i] = x[i*step + p*along], zero where i >= count.
+static void fr__pack(float *panel, const float *x, fr_int step, fr_int along, fr_int count, fr_int depth, fr_int width)
+{
+  for (; count > 0; count -= width, x += width * step, panel += width * depth) {
+    const fr_int n = fr__min(count, width);
+    if (step == 1) {
+      for (fr_int p = 0; p < depth; p++) {
+        memcpy(panel + p * width, x + p * along, (size_t)n * sizeof(float));
+        for (fr_int i = n; i < width; i++) panel[p * width + i] = 0.0f;
+      }
+    } else {
+      for (fr_int i = 0; i < n; i++)
+        for (fr_int p = 0; p < depth; p++) panel[p * width + i] = x[i * step + p * along];
+      for (fr_int i = n; i < width; i++)
+        for (fr_int p = 0; p < depth; p++) panel[p * width + i] = 0.0f;
+    }
+  }
+}
+
+//   pack    scratch of fr__pack_floats        ldc     row stride of C
+//   ar, ac  row and column stride of A        br, bc  of B
+static void fr__gemm(const fr__kernels *kernels, float *pack, float *C, fr_int ldc, const float *A, fr_int ar, fr_int ac,
+                     const float *B, fr_int br, fr_int bc, fr_int M, fr_int N, fr_int K)
+{
+  const fr_int mr = kernels->mr, nr = kernels->nr;
+  float *square = pack, *packed_a = pack + FR__MR_MAX * FR__NR_MAX, *packed_b = packed_a + FR__MC * fr__min(K, FR__KC);
+  for (fr_int j0 = 0; j0 < N; j0 += FR__NC) {
+    const fr_int nc = fr__min(N - j0, FR__NC);
+    for (fr_int p0 = 0; p0 < K; p0 += FR__KC) {
+      const fr_int kc = fr__min(K - p0, FR__KC);
+      fr__pack(packed_b, B + p0 * br + j0 * bc, bc, br, nc, kc, nr);
+      for (fr_int i0 = 0; i0 < M; i0 += FR__MC) {
+        const fr_int mc = fr__min(M - i0, FR__MC);
+        fr__pack(packed_a, A + i0 * ar + p0 * ac, ar, ac, mc, kc, mr);
+        for (fr_int i = 0; i < mc; i += mr) {
+          for (fr_int j = 0; j < nc; j += nr) {
+            float *c = C + (i0 + i) * ldc + j0 + j;
+            const float *a = packed_a + i * kc, *b = packed_b + j * kc;
+            const fr_int m = fr__min(mc - i, mr), n = fr__min(nc - j, nr);
+            if (m == mr && n == nr) {
+              kernels->tile(c, ldc, a, b, kc);
+            } else {
+              memset(square, 0, (size_t)(mr * nr) * sizeof(float));
+              kernels->tile(square, nr, a, b, kc);
+              for (fr_int r = 0; r < m; r++)
+                for (fr_int s = 0; s < n; s++) c[r * ldc + s] += square[r * nr + s];
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+// ---- >>ops --------------------------------------------------------------------------------------------
+// Each operation, then its backward. They work on a range of rows and know nothing of threads. `dx` is dLoss/dx; it is
+// added to unless the comment says "sets".
+
+// Embedding   x = s table[token]
+//   x (N,C)      table (V,C)
+static void fr__embed(const fr__kernels *kernels, float *x, const float *table, const fr_token *token, float s, fr_int N, fr_int C)
+{
+  for (fr_int n = 0; n < N; n++) {
+    memset(x + n * C, 0, (size_t)C * sizeof(float));
+    kernels->axpy(x + n * C, s, table + token[n] * C, C);
+  }
+}
+// dtable[token_n] += s dx_n, for the channels c0 .. c1-1: rows may share a token, so threads share out the channels.
+static void fr__embed_back(const fr__kernels *kernels, float *dtable, const float *dx, const fr_token *token, float s, fr_int N,
+                           fr_int C, fr_int c0, fr_int c1)
+{
+  for (fr_int n = 0; n < N; n++) kernels->axpy(dtable + token[n] * C + c0, s, dx + n * C + c0, c1 - c0);
+}
+
+// RMSNorm   y = x r g,   r = 1 / sqrt(mean_c(x^2) + eps)
+//   x, y (N,C)      g (C) gain      r (N) saved for backward, may be NULL
+static void fr__rmsnorm(const fr__kernels *kernels, float *y, float *r, const float *x, const float *g, float eps, fr_int N, fr_int C)
+{
+  for (fr_int n = 0; n < N; n++, x += C, y += C) {
+    const float root = 1.0f / sqrtf(kernels->dot(x, x, C) / (float)C + eps);
+    if (r) r[n] = root;
+    kernels->mul(y, root, x, g, C);
+  }
+}
+// r depends on every x of its row, dr/dx_c = -r^3 x_c / C, hence
+//   dx += r g dy - r^3 x mean_c(dy g x)
+//   t (C) scratch, receives g dy
+static void fr__rmsnorm_back(const fr__kernels *kernels, float *dx, const float *dy, const float *x, const float *g, const float *r,
+                             fr_int N, fr_int C, float *t)
+{
+  for (fr_int n = 0; n < N; n++, x += C, dx += C, dy += C) {
+    kernels->mul(t, 1.0f, dy, g, C);
+    kernels->axpy(dx, -r[n] * r[n] * r[n] * kernels->dot(t, x, C) / (float)C, x, C);
+    kernels->axpy(dx, r[n], t, C);
+  }
+}
+//   dg += sum_n dy x r, for the channels c0 .. c1-1: the sum runs over all rows, so threads share out the channels.
+static void fr__rmsnorm_back_gain(const fr__kernels *kernels, float *dg, const float *dy, const float *x, const float *r, fr_int N,
+                                  fr_int C, fr_int c0, fr_int c1)
+{
+  for (fr_int n = 0; n < N; n++) kernels->mul_add(dg + c0, r[n], dy + n * C + c0, x + n * C + c0, c1 - c0);
+}
+
+// Rope   (a, b) -> s (a cos - b sin, a sin + b cos),   a = x[j], b = x[j + D/2], angle = position * frequency_j
+//   x (heads,D) of one token, in place      cosine, sine (D/2) of its position
+// With s = 1/sqrt(D) for the queries, attention needs no scale of its own.
+static void fr__rope(float *x, const float *cosine, const float *sine, float s, fr_int heads, fr_int D)
+{
+  const fr_int half = D / 2;
+  for (fr_int h = 0; h < heads; h++, x += D)
+    for (fr_int j = 0; j < half; j++) {
+      const float a = s * x[j], b = s * x[j + half];
+      x[j] = a * cosine[j] - b * sine[j];
+      x[j + half] = a * sine[j] + b * cosine[j];
+    }
+}
+// A scaled rotation: its transpose turns back by the same angle. In place: dx becomes the gradient before rope.
+static void fr__rope_back(float *dx, const float *cosine, const float *sine, float s, fr_int heads, fr_int D)
+{
+  const fr_int half = D / 2;
+  for (fr_int h = 0; h < heads; h++, dx += D)
+    for (fr_int j = 0; j < half; j++) {
+      const float a = s * dx[j], b = s * dx[j + half];
+      dx[j] = a * cosine[j] + b * sine[j];
+      dx[j + half] = b * cosine[j] - a * sine[j];
+    }
+}
+
+// Inverse frequencies of rope, theta^(-2j/D), with the smooth cut of llama3 scaling: long waves are slowed by `factor`,
+// short ones kept, those between interpolated.
+static double fr__rope_frequency(const fr_config *config, fr_int j)
+{
+  const double pi2 = 6.283185307179586, inverse = pow((double)config->rope_theta, -2.0 * (double)j / (double)config->head_dim);
+  const double factor = (double)config->rope_factor, low = (double)config->rope_low, high = (double)config->rope_high;
+  const double original = (double)config->rope_original, wave = pi2 / inverse;
+  double s;
+  if (factor <= 0.0 || wave < original / high) return inverse;
+  if (wave > original / low) return inverse / factor;
+  s = (original / wave - low) / (high - low);
+  return (1.0 - s) * inverse / factor + s * inverse;
+}
+
+// Attention, for one block of queries that stand next to each other in one span, and one key/value head.
+//   S = q k' (q is scaled by rope),  p = softmax(S) over the keys on the path up to the query,  o = p v
+// The keys of a path lie in several spans. They are gathered into tiles of FR__KEYS; the softmax is kept up to date from
+// tile to tile (running maximum m and sum l, Milakov and Gimelshein 2018; Dao et al. 2022), so that no score matrix larger
+// than one tile exists. What backward needs of it is one number a row: lse = m + log l.
+#define FR__QUERIES 96  // queries of a block
+#define FR__KEYS 64     // keys of a tile
+#define FR__FEW 4       // a block with fewer queries is computed row by row: packing would cost more than it saves
+
+typedef struct fr__attention {
+  const fr__kernels *kernels;
+  float *o, *lse;            // (rows,H,D) output; (rows,H), may be NULL
+  const float *q, *k, *v;    // first element of head 0
+  fr_int q_stride, kv_stride, o_stride;  // floats from row to row
+  fr_int group, D, H;        // query heads that share one key/value head; head size; query heads
+  const fr_int *key_rows;    // row in k, v of every position on the path
+  fr_int row, count, before; // queries: rows row .. row+count-1; the first one sees before+1 keys, the next one more
+  float *scratch;            // fr__attention_floats
+} fr__attention;
+
+static fr_int fr__attention_floats(fr_int D, fr_int depth, fr_int group)
+{
+  return 4 * FR__KEYS * D + 2 * FR__QUERIES * FR__KEYS + 2 * FR__QUERIES * group + 2 * depth +
+         fr__pack_floats(fr__max(D, FR__KEYS), fr__max(D, FR__QUERIES));
+}
+
+// Tile of keys or values: row j is the head's vector at path position first + j.
+static void fr__gather(float *tile, const float *x, fr_int stride, const fr_int *rows, fr_int count, fr_int D)
+{
+  for (fr_int j = 0; j < count; j++) memcpy(tile + j * D, x + rows[j] * stride, (size_t)D * sizeof(float));
+}
+
+// One query against all its keys: the plain form, and the one that decoding uses.
+static void fr__attention_row(const fr__attention *t, fr_int head, fr_int i, float *score)
+{
+  const fr_int kv = head / t->group, keys = t->before + i + 1;
+  const float *q = t->q + (t->row + i) * t->q_stride + head * t->D;
+  float *o = t->o + (t->row + i) * t->o_stride + head * t->D, max;
+  double sum;
+  for (fr_int j = 0; j < keys; j++) score[j] = t->kernels->dot(q, t->k + t->key_rows[j] * t->kv_stride + kv * t->D, t->D);
+  max = t->kernels->max(score, keys);
+  sum = t->kernels->exp_sum(score, score, max, keys);
+  memset(o, 0, (size_t)t->D * sizeof(float));
+  for (fr_int j = 0; j < keys; j++)
+    t->kernels->axpy(o, (float)(score[j] / sum), t->v + t->key_rows[j] * t->kv_stride + kv * t->D, t->D);
+  if (t->lse) t->lse[(t->row + i) * t->H + head] = max + (float)log(sum);
+}
+
+// Sets o and lse of the block's rows for the query heads kv*group .. kv*group + group-1.
+static void fr__attend(const fr__attention *t, fr_int kv)
+{
+  const fr_int D = t->D, keys = t->before + t->count;
+  float *k = t->scratch, *v = k + FR__KEYS * D, *S = k + 4 * FR__KEYS * D;
+  float *m = S + 2 * FR__QUERIES * FR__KEYS, *l = m + FR__QUERIES * t->group, *pack = l + FR__QUERIES * t->group;
+  if (t->count < FR__FEW) {
+    for (fr_int g = 0; g < t->group; g++)
+      for (fr_int i = 0; i < t->count; i++) fr__attention_row(t, kv * t->group + g, i, pack);
+    return;
+  }
+  for (fr_int first = 0; first < keys; first += FR__KEYS) {
+    const fr_int width = fr__min(keys - first, FR__KEYS);
+    fr__gather(k, t->k + kv * D, t->kv_stride, t->key_rows + first, width, D);
+    fr__gather(v, t->v + kv * D, t->kv_stride, t->key_rows + first, width, D);
+    for (fr_int g = 0; g < t->group; g++) {
+      const fr_int head = kv * t->group + g;
+      float *o = t->o + t->row * t->o_stride + head * D;
+      memset(S, 0, (size_t)(t->count * FR__KEYS) * sizeof(float));
+      fr__gemm(t->kernels, pack, S, FR__KEYS, t->q + t->row * t->q_stride + head * D, t->q_stride, 1, k, 1, D, t->count, width, D);
+      for (fr_int i = 0; i < t->count; i++) {
+        float *s = S + i * FR__KEYS, *row = o + i * t->o_stride, *mi = m + g * FR__QUERIES + i, *li = l + g * FR__QUERIES + i;
+        const fr_int seen = fr__min(width, t->before + i + 1 - first);  // the causal mask
+        if (first == 0) { *mi = -HUGE_VALF; *li = 0.0f; memset(row, 0, (size_t)D * sizeof(float)); }
+        if (seen <= 0) { memset(s, 0, (size_t)width * sizeof(float)); continue; }
+        {
+          const float max = t->kernels->max(s, seen), old = *mi, next = max > old ? max : old;
+          const float sum = (float)t->kernels->exp_sum(s, s, next, seen);
+          for (fr_int j = seen; j < width; j++) s[j] = 0.0f;
+          if (next > old) {  // what was summed so far was relative to a smaller maximum
+            const float shrink = first == 0 ? 0.0f : fr__exp(old - next);
+            for (fr_int c = 0; c < D; c++) row[c] *= shrink;
+            *li *= shrink;
+          }
+          *mi = next;
+          *li += sum;
+        }
+      }
+      fr__gemm(t->kernels, pack, o, t->o_stride, S, FR__KEYS, 1, v, D, 1, t->count, D, width);
+    }
+  }
+  for (fr_int g = 0; g < t->group; g++)
+    for (fr_int i = 0; i < t->count; i++) {
+      const fr_int head = kv * t->group + g;
+      const float sum = l[g * FR__QUERIES + i];
+      float *row = t->o + (t->row + i) * t->o_stride + head * D;
+      for (fr_int c = 0; c < D; c++) row[c] /= sum;
+      if (t->lse) t->lse[(t->row + i) * t->H + head] = m[g * FR__QUERIES + i] + logf(sum);
+    }
+}
+
+// p = exp(S - lse) is computed again.  With delta = sum_c do_c o_c = sum_j p_j dp_j,
+//   dv_j += p_j do      dp = do v'      dS = p (dp - delta)      dq += dS k      dk_j += dS_j q
+//   dq, dk, dv: first element of head 0 of the gradient rows, laid out as q, k, v. All three are added to.
+// The caller runs the blocks of one tree in order on one thread: ancestors collect from all their descendants.
+static void fr__attend_back(const fr__attention *t, fr_int kv, float *dq, float *dk, float *dv, const float *d_o)
+{
+  const fr__kernels *kernels = t->kernels;
+  const fr_int D = t->D, keys = t->before + t->count;
+  float *k = t->scratch, *v = k + FR__KEYS * D, *dk_tile = v + FR__KEYS * D, *dv_tile = dk_tile + FR__KEYS * D;
+  float *S = dv_tile + FR__KEYS * D, *dS = S + FR__QUERIES * FR__KEYS, *delta = dS + FR__QUERIES * FR__KEYS;
+  float *pack = delta + 2 * FR__QUERIES * t->group;
+  for (fr_int g = 0; g < t->group; g++)
+    for (fr_int i = 0; i < t->count; i++) {
+      const fr_int at = (t->row + i) * t->o_stride + (kv * t->group + g) * D;
+      delta[g * FR__QUERIES + i] = kernels->dot(d_o + at, t->o + at, D);
+    }
+  if (t->count < FR__FEW) {
+    float *p = pack;
+    for (fr_int g = 0; g < t->group; g++)
+      for (fr_int i = 0; i < t->count; i++) {
+        const fr_int head = kv * t->group + g, row = t->row + i, seen = t->before + i + 1;
+        const float *q = t->q + row * t->q_stride + head * D, *dout = d_o + row * t->o_stride + head * D;
+        for (fr_int j = 0; j < seen; j++) p[j] = kernels->dot(q, t->k + t->key_rows[j] * t->kv_stride + kv * D, D);
+        kernels->exp_sum(p, p, t->lse[row * t->H + head], seen);
+        for (fr_int j = 0; j < seen; j++) {
+          const fr_int at = t->key_rows[j] * t->kv_stride + kv * D;
+          const float ds = p[j] * (kernels->dot(dout, t->v + at, D) - delta[g * FR__QUERIES + i]);
+          kernels->axpy(dv + at, p[j], dout, D);
+          kernels->axpy(dk + at, ds, q, D);
+          kernels->axpy(dq + row * t->q_stride + head * D, ds, t->k + at, D);
+        }
+      }
+    return;
+  }
+  for (fr_int first = 0; first < keys; first += FR__KEYS) {
+    const fr_int width = fr__min(keys - first, FR__KEYS);
+    fr__gather(k, t->k + kv * D, t->kv_stride, t->key_rows + first, width, D);
+    fr__gather(v, t->v + kv * D, t->kv_stride, t->key_rows + first, width, D);
+    memset(dk_tile, 0, (size_t)(2 * FR__KEYS * D) * sizeof(float));
+    for (fr_int g = 0; g < t->group; g++) {
+      const fr_int head = kv * t->group + g;
+      const float *q = t->q + t->row * t->q_stride + head * D, *dout = d_o + t->row * t->o_stride + head * D;
+      memset(S, 0, (size_t)(2 * FR__QUERIES * FR__KEYS) * sizeof(float));
+      fr__gemm(kernels, pack, S, FR__KEYS, q, t->q_stride, 1, k, 1, D, t->count, width, D);
+      fr__gemm(kernels, pack, dS, FR__KEYS, dout, t->o_stride, 1, v, 1, D, t->count, width, D);
+      for (fr_int i = 0; i < t->count; i++) {
+        float *s = S + i * FR__KEYS, *ds = dS + i * FR__KEYS;
+        const fr_int seen = fr__max(0, fr__min(width, t->before + i + 1 - first));
+        if (seen) kernels->exp_sum(s, s, t->lse[(t->row + i) * t->H + head], seen);
+        for (fr_int j = 0; j < seen; j++) ds[j] = s[j] * (ds[j] - delta[g * FR__QUERIES + i]);
+        for (fr_int j = seen; j < width; j++) s[j] = ds[j] = 0.0f;
+      }
+      fr__gemm(kernels, pack, dv_tile, D, S, 1, FR__KEYS, dout, t->o_stride, 1, width, D, t->count);
+      fr__gemm(kernels, pack, dk_tile, D, dS, 1, FR__KEYS, q, t->q_stride, 1, width, D, t->count);
+      fr__gemm(kernels, pack, dq + t->row * t->q_stride + head * D, t->q_stride, dS, FR__KEYS, 1, k, D, 1, t->count, D, width);
+    }
+    for (fr_int j = 0; j < width; j++) {
+      const fr_int at = t->key_rows[first + j] * t->kv_stride + kv * D;
+      kernels->axpy(dk + at, 1.0f, dk_tile + j * D, D);
+      kernels->axpy(dv + at, 1.0f, dv_tile + j * D, D);
+    }
+  }
+}
+
+// Softmax and cross-entropy of one row with any number of targets
+//   nll_t = lse - logit_t,   lse = max + log sum_v exp(logit_v - max);   sums over the vocabulary in double
+//   logits (V); with gradient they become dlogits = (sum_t w_t) p - sum_t w_t onehot(t) (sets)
+typedef struct fr__goal { fr_token token; float weight; double nll; } fr__goal;
+
+static void fr__cross_entropy(const fr__kernels *kernels, float *logits, fr_int V, fr__goal *goals, fr_int count, float *exps, int gradient)
+{
+  const float max = kernels->max(logits, V);
+  const double sum = kernels->exp_sum(exps, logits, max, V), lse = (double)max + log(sum);
+  double weight = 0.0;
+  for (fr_int t = 0; t < count; t++) {
+    goals[t].nll = lse - (double)logits[goals[t].token];
+    weight += (double)goals[t].weight;
+  }
+  if (!gradient) return;
+  memset(logits, 0, (size_t)V * sizeof(float));
+  kernels->axpy(logits, (float)(weight / sum), exps, V);
+  for (fr_int t = 0; t < count; t++) logits[goals[t].token] -= goals[t].weight;
+}
+
+// ---- >>tree -------------------------------------------------------------------------------------------
+// Inside, a tree is a handful of arrays: where each span's rows begin, how deep it lies, and which rows its path holds.
+typedef struct fr__block { fr_int span, row, before, count; } fr__block;  // queries: see fr__attention
+
+typedef struct fr__head_row { fr_int row, first, count; } fr__head_row;  // a row with targets, and which goals are its own
+
+struct fr__body {
+  // the forest that was run last: [span]
+  fr_int *span_row, *span_count, *span_parent, *span_depth, *span_root;
+  fr_int span_count_used, row_count;
+  fr_token *token;          // [row]
+  fr_int *position;         // [row]
+  fr__block *blocks;        // [block] in order of spans, cut to FR__QUERIES
+  fr_int block_count;
+  fr_int *root_next, *root_first, root_count;  // blocks of one root, chained: [block], [root]
+  // targets, sorted by row
+  fr__goal *goals;          // [target]
+  fr_int *goal_source;      // [target] index in the caller's list
+  fr__head_row *head_rows;  // [target]
+  fr_int head_row_count;
+  fr_int *row_fill;         // [row+1] for the counting sort
+  // tables and activations, see >>model
+  float *cosine, *sine;     // (depth, D/2)
+  float *activations;
+  float *logits, *hidden, *dhidden, *hidden_root;  // one chunk of head rows: (chunk,V), (chunk,C) twice, (chunk)
+  fr_int chunk;
+  // a piece for each task
+  float *scratch;
+  fr_int scratch_floats;
+  fr_int *path_rows;        // (tasks, depth)
+  fr_int *order;            // (tasks, V) for sampling
+  // decoding and the set loss
+  float *cache;             // (L, cache_rows, 2 K D): keys, then values
+  fr_int *leaf_active, *leaf_row;
+  fr_random *leaf_random;
+  fr_span *spans;           // the tree that the set loss builds
+  fr_target *targets;
+  fr_sum *sums;             // [leaves]
+  double *cost;             // [leaves]
+  fr_int *match, *order_forks;
+  char *assign;
+  fr_int assign_bytes;
+  int ready;                // 1: the last run's final activations are there for fr_logits
+  float *final_x;           // (row,C) residual stream after the last layer
+};
+
+FR_DEF fr_int fr_tree_row(const fr_tree *tree, fr_int span)
+{
+  fr_int row = 0;
+  for (fr_int s = 0; s < span && s < tree->span_count; s++) row += tree->spans[s].tokens.count;
+  return row;
+}
+
+FR_DEF fr_int fr_tree_row_before(const fr_tree *tree, fr_int span)
+{
+  for (span = tree->spans[span].parent; span >= 0; span = tree->spans[span].parent)
+    if (tree->spans[span].tokens.count) return fr_tree_row(tree, span) + tree->spans[span].tokens.count - 1;
+  return -1;
+}
+
+FR_DEF fr_status fr_tree_limits(const fr_tree *tree, fr_limits *limits)
+{
+  fr_limits found;
+  memset(&found, 0, sizeof found);
+  if (!tree || !limits || tree->span_count < 0 || tree->target_count < 0 || (tree->span_count && !tree->spans)) return FR_INVALID;
+  for (fr_int s = 0; s < tree->span_count; s++) {
+    const fr_span *span = &tree->spans[s];
+    if (span->parent < -1 || span->parent >= s || span->tokens.count < 0) return FR_RANGE;
+    if (!fr__add(found.rows, span->tokens.count, &found.rows)) return FR_OVERFLOW;
+  }
+  // Depth without scratch: walking up from every span costs (spans x height), and trees of traces are two or three high.
+  for (fr_int s = 0; s < tree->span_count; s++) {
+    fr_int depth = 0, is_leaf = 1;
+    for (fr_int a = s; a >= 0; a = tree->spans[a].parent) depth += tree->spans[a].tokens.count;
+    for (fr_int c = s + 1; c < tree->span_count && is_leaf; c++) is_leaf = tree->spans[c].parent != s;
+    found.depth = fr__max(found.depth, depth);
+    found.leaves += is_leaf;
+  }
+  found.grad_rows = found.rows;
+  found.spans = tree->span_count;
+  found.targets = tree->target_count;
+  *limits = found;
+  return FR_OK;
+}
+
+FR_DEF fr_limits fr_limits_max(fr_limits a, fr_limits b)
+{
+  a.rows = fr__max(a.rows, b.rows);
+  a.grad_rows = fr__max(a.grad_rows, b.grad_rows);
+  a.spans = fr__max(a.spans, b.spans);
+  a.targets = fr__max(a.targets, b.targets);
+  a.leaves = fr__max(a.leaves, b.leaves);
+  a.depth = fr__max(a.depth, b.depth);
+  a.tasks = fr__max(a.tasks, b.tasks);
+  a.cache_rows = fr__max(a.cache_rows, b.cache_rows);
+  return a;
+}
+
+// A forest of total rows R cut into blocks has at most this many.
+static fr_int fr__block_limit(fr_int rows, fr_int spans) { return spans + rows / FR__QUERIES + 1; }
+
+static fr_status fr__limit(fr_reason *reason, const char *name, fr_int needed, fr_int limit)
+{
+  return fr__fail(reason, FR_LIMIT, "limit '%s' is %d, the work needs %d", name, limit, needed);
+}
+
+// Checks a tree completely before anything of the workspace changes, then fills the arrays.
+static fr_status fr__tree_compile(fr_work *work, const fr_tree *tree, int gradient, fr_int group_count)
+{
+  struct fr__body *b = work->body;
+  const fr_limits *limits = &work->limits;
+  const fr_int row_limit = gradient ? limits->grad_rows : limits->rows;
+  fr_int rows = 0;
+  if (!tree || tree->span_count < 0 || tree->target_count < 0 || (tree->span_count && !tree->spans) || (tree->target_count && !tree->targets))
+    return fr__fail(&work->reason, FR_INVALID, "the tree is NULL or has a negative count");
+  if (tree->span_count > limits->spans) return fr__limit(&work->reason, "spans", tree->span_count, limits->spans);
+  if (tree->target_count > limits->targets) return fr__limit(&work->reason, "targets", tree->target_count, limits->targets);
+  for (fr_int s = 0; s < tree->span_count; s++) {
+    const fr_span *span = &tree->spans[s];
+    if (span->parent < -1 || span->parent >= s)
+      return fr__fail(&work->reason, FR_RANGE, "span %d: its parent %d is not an earlier span", s, span->parent);
+    if (span->tokens.count < 0 || (span->tokens.count && !span->tokens.ids))
+      return fr__fail(&work->reason, FR_INVALID, "span %d: %d tokens at no address, or a negative count", s, span->tokens.count);
+    if (span->tokens.count > row_limit - rows) {
+      fr_int needed = rows;
+      for (; s < tree->span_count; s++) if (!fr__add(needed, tree->spans[s].tokens.count, &needed)) break;
+      return fr__limit(&work->reason, gradient ? "grad_rows" : "rows", needed, row_limit);
+    }
+    rows += span->tokens.count;
+    for (fr_int t = 0; t < span->tokens.count; t++)
+      if (span->tokens.ids[t] < 0 || span->tokens.ids[t] >= work->config.vocab)
+        return fr__fail(&work->reason, FR_RANGE, "span %d, token %d: id %d is not below the vocabulary of %d", s, t,
+                        (fr_int)span->tokens.ids[t], work->config.vocab);
+  }
+  for (fr_int i = 0; i < tree->target_count; i++) {
+    const fr_target *t = &tree->targets[i];
+    if (t->row < 0 || t->row >= rows) return fr__fail(&work->reason, FR_RANGE, "target %d: row %d of %d", i, t->row, rows);
+    if (t->token < 0 || t->token >= work->config.vocab)
+      return fr__fail(&work->reason, FR_RANGE, "target %d: id %d is not below the vocabulary of %d", i, (fr_int)t->token, work->config.vocab);
+    if (t->group < -1 || t->group >= group_count)
+      return fr__fail(&work->reason, FR_RANGE, "target %d: group %d of %d", i, t->group, group_count);
+  }
+  b->ready = 0;  // from here on the arrays of the last run are overwritten
+  for (fr_int s = 0; s < tree->span_count; s++) {
+    const fr_int parent = tree->spans[s].parent;
+    b->span_depth[s] = parent < 0 ? 0 : b->span_depth[parent] + tree->spans[parent].tokens.count;
+    if (b->span_depth[s] + tree->spans[s].tokens.count > limits->depth)
+      return fr__limit(&work->reason, "depth", b->span_depth[s] + tree->spans[s].tokens.count, limits->depth);
+  }
+  b->span_count_used = tree->span_count;
+  b->row_count = rows;
+  b->block_count = b->root_count = rows = 0;
+  for (fr_int s = 0; s < tree->span_count; s++) {
+    const fr_span *span = &tree->spans[s];
+    const fr_int count = span->tokens.count;
+    b->span_parent[s] = span->parent;
+    b->span_count[s] = count;
+    b->span_row[s] = rows;
+    b->span_root[s] = span->parent < 0 ? b->root_count : b->span_root[span->parent];
+    if (span->parent < 0) b->root_first[b->root_count++] = -1;
+    for (fr_int t = 0; t < count; t++) {
+      b->token[rows + t] = span->tokens.ids[t];
+      b->position[rows + t] = b->span_depth[s] + t;
+    }
+    for (fr_int t = 0; t < count; t += FR__QUERIES) {
+      fr__block *block = &b->blocks[b->block_count++];
+      block->span = s;
+      block->row = rows + t;
+      block->before = b->span_depth[s] + t;
+      block->count = fr__min(count - t, FR__QUERIES);
+    }
+    rows += count;
+  }
+  for (fr_int i = b->block_count - 1; i >= 0; i--) {  // backwards, so that each chain runs in order of blocks
+    const fr_int root = b->span_root[b->blocks[i].span];
+    b->root_next[i] = b->root_first[root];
+    b->root_first[root] = i;
+  }
+  // Counting sort of the targets by row; within a row they keep the caller's order.
+  memset(b->row_fill, 0, (size_t)(rows + 1) * sizeof(fr_int));
+  for (fr_int i = 0; i < tree->target_count; i++) b->row_fill[tree->targets[i].row + 1]++;
+  b->head_row_count = 0;
+  for (fr_int r = 0; r < rows; r++) {
+    if (b->row_fill[r + 1]) {
+      fr__head_row *head_row = &b->head_rows[b->head_row_count++];
+      head_row->row = r;
+      head_row->first = b->row_fill[r];
+      head_row->count = b->row_fill[r + 1];
+    }
+    b->row_fill[r + 1] += b->row_fill[r];
+  }
+  for (fr_int i = 0; i < tree->target_count; i++) {
+    const fr_int at = b->row_fill[tree->targets[i].row]++;
+    b->goal_source[at] = i;
+    b->goals[at].token = tree->targets[i].token;
+    b->goals[at].weight = tree->targets[i].weight;
+  }
+  return FR_OK;
+}
+
+// rows[p] = row of path position p, for the first `count` positions of the path that ends in `span`.
+static void fr__path(const struct fr__body *b, fr_int span, fr_int count, fr_int *rows)
+{
+  for (; span >= 0; span = b->span_parent[span])
+    for (fr_int t = 0, p = b->span_depth[span]; t < b->span_count[span] && p < count; t++, p++) rows[p] = b->span_row[span] + t;
+}
+
+// ---- >>model ------------------------------------------------------------------------------------------
+// The architecture is this table. Fields, sizes, start values, decay, file order and the names that a gradient check
+// prints all come from it.
+//   NORMAL: std 1/sqrt(cols)    OUTPUT: the same / sqrt(2 L)    EMBED: std 1/(2 sqrt(C))
+#define FR__PARAMS(P)                                                                        \
+  /* field        copies             rows                              cols      start  decay */ \
+  P(tok_emb,      1,                 c->vocab,                         c->dim,   EMBED,  0)  \
+  P(norm_att,     c->layers,         1,                                c->dim,   ONES,   0)  \
+  P(w_qkv,        c->layers,         fr__qkv(c),                       c->dim,   NORMAL, 1)  \
+  P(b_qkv,        c->qkv_bias ? c->layers : 0, 1,                      fr__qkv(c), ZEROS, 0) \
+  P(norm_q,       c->qk_norm ? c->layers : 0,  1,                      c->head_dim, ONES, 0) \
+  P(norm_k,       c->qk_norm ? c->layers : 0,  1,                      c->head_dim, ONES, 0) \
+  P(w_out,        c->layers,         c->dim,           c->heads * c->head_dim,   OUTPUT, 1)  \
+  P(norm_mlp,     c->layers,         1,                                c->dim,   ONES,   0)  \
+  P(w_gate_up,    c->layers,         2 * c->ffn,                       c->dim,   NORMAL, 1)  \
+  P(w_down,       c->layers,         c->dim,                           c->ffn,   OUTPUT, 1)  \
+  P(norm_final,   1,                 1,                                c->dim,   ONES,   0)  \
+  P(head,         c->tied ? 0 : 1,   c->vocab,                         c->dim,   NORMAL, 1)
+
+enum { FR__EMBED, FR__ONES, FR__ZEROS, FR__NORMAL, FR__OUTPUT };
+
+// Rows of w_qkv: H heads of queries, K of keys, K of values.
+static fr_int fr__qkv(const fr_config *c) { return (c->heads + 2 * c->kv_heads) * c->head_dim; }
+
+typedef struct fr__tensor_row { const char *name; fr_int copies, rows, cols; int start, decay; } fr__tensor_row;
+typedef struct fr__params {
+#define FR__FIELD(name, copies, rows, cols, start, decay) float *name;
+  FR__PARAMS(FR__FIELD)
+#undef FR__FIELD
+} fr__params;
+enum {
+#define FR__INDEX(name, copies, rows, cols, start, decay) FR__AT_##name,
+  FR__PARAMS(FR__INDEX)
+#undef FR__INDEX
+  FR__TENSORS
+};
+
+static void fr__tensor_rows(fr__tensor_row out[FR__TENSORS], const fr_config *c)
+{
+#define FR__SET(field, copies_, rows_, cols_, start_, decay_) \
+  out[FR__AT_##field].name = #field; out[FR__AT_##field].copies = copies_; out[FR__AT_##field].rows = rows_; \
+  out[FR__AT_##field].cols = cols_; out[FR__AT_##field].start = FR__##start_; out[FR__AT_##field].decay = decay_;
+  FR__PARAMS(FR__SET)
+#undef FR__SET
+}
+
+// Points the fields into a block of parameters, or of gradients, which has the same shape.
+static fr__params fr__bind(const fr_config *config, float *block)
+{
+  fr__tensor_row rows[FR__TENSORS];
+  fr__params p;
+  fr__tensor_rows(rows, config);
+#define FR__POINT(name, copies_, rows_, cols_, start, decay) \
+  p.name = block; block += rows[FR__AT_##name].copies * rows[FR__AT_##name].rows * rows[FR__AT_##name].cols;
+  FR__PARAMS(FR__POINT)
+#undef FR__POINT
+  return p;
+}
+
+static int fr__finite(double x) { return x - x == 0.0; }
+
+FR_DEF fr_status fr_config_check(const fr_config *config, fr_config *resolved, fr_reason *reason)
+{
+  fr_config r;
+  fr__tensor_row rows[FR__TENSORS];
+  fr_int total = 0, part;
+  if (!config) return fr__fail(reason, FR_INVALID, "the config is NULL");
+  r = *config;
+  if (r.layers < 1 || r.dim < 1 || r.heads < 1 || r.ffn < 1 || r.vocab < 1)
+    return fr__fail(reason, FR_CONFIG, "layers %d, dim %d, heads %d, ffn %d and vocab %d must be at least 1", r.layers, r.dim, r.heads, r.ffn, r.vocab);
+  if (r.kv_heads == 0) r.kv_heads = r.heads;
+  if (r.head_dim == 0) {
+    if (r.dim % r.heads) return fr__fail(reason, FR_CONFIG, "dim %d is not a multiple of heads %d; set head_dim", r.dim, r.heads);
+    r.head_dim = r.dim / r.heads;
+  }
+  if (r.norm_eps == 0.0f) r.norm_eps = 1e-5f;
+  if (r.rope_theta == 0.0f) r.rope_theta = 10000.0f;
+  if (r.embed_scale == 0.0f) r.embed_scale = 1.0f;
+  if (r.rope_low == 0.0f) r.rope_low = 1.0f;
+  if (r.rope_high == 0.0f) r.rope_high = 4.0f;
+  if (r.rope_original == 0) r.rope_original = 8192;
+  if (r.kv_heads < 1 || r.heads % r.kv_heads) return fr__fail(reason, FR_CONFIG, "kv_heads %d does not divide heads %d", r.kv_heads, r.heads);
+  if (r.head_dim < 2 || r.head_dim % 2) return fr__fail(reason, FR_CONFIG, "head_dim %d is not an even number of at least 2", r.head_dim);
+  if (!(r.norm_eps > 0.0f) || !fr__finite((double)r.norm_eps)) return fr__fail(reason, FR_CONFIG, "norm_eps must be positive and finite");
+  if (!(r.rope_theta > 0.0f) || !fr__finite((double)r.rope_theta)) return fr__fail(reason, FR_CONFIG, "rope_theta must be positive and finite");
+  if (!fr__finite((double)r.embed_scale)) return fr__fail(reason, FR_CONFIG, "embed_scale must be finite");
+  if (!(r.rope_factor >= 0.0f) || !fr__finite((double)r.rope_factor)) return fr__fail(reason, FR_CONFIG, "rope_factor must be finite and not negative");
+  if (!(r.rope_low > 0.0f) || !(r.rope_high > r.rope_low) || !fr__finite((double)r.rope_high) || r.rope_original < 1)
+    return fr__fail(reason, FR_CONFIG, "rope scaling needs 0 < rope_low < rope_high and a positive rope_original");
+  if (r.vocab > 0x7fffffff) return fr__fail(reason, FR_CONFIG, "vocab %d does not fit a token id", r.vocab);
+  r.tied = r.tied != 0;
+  r.qkv_bias = r.qkv_bias != 0;
+  r.qk_norm = r.qk_norm != 0;
+  if (r.heads > FR__INT_MAX / 4 || !fr__mul(r.heads + 2 * r.kv_heads, r.head_dim, &part) || r.ffn > FR__INT_MAX / 2)
+    return fr__fail(reason, FR_OVERFLOW, "the layers are too wide for this machine's address space");
+  fr__tensor_rows(rows, &r);
+  for (int i = 0; i < FR__TENSORS; i++)
+    if (!fr__mul(rows[i].rows, rows[i].cols, &part) || !fr__mul(part, rows[i].copies, &part) || !fr__add(total, part, &total) ||
+        total > FR__INT_MAX / 64)
+      return fr__fail(reason, FR_OVERFLOW, "%s and what stands before it do not fit this machine's address space", rows[i].name);
+  if (resolved) *resolved = r;
+  return fr__fine(reason);
+}
+
+static fr_int fr__param_count(const fr_config *resolved)
+{
+  fr__tensor_row rows[FR__TENSORS];
+  fr_int count = 0;
+  fr__tensor_rows(rows, resolved);
+  for (int i = 0; i < FR__TENSORS; i++) count += rows[i].copies * rows[i].rows * rows[i].cols;
+  return count;
+}
+
+FR_DEF fr_status fr_model_size(const fr_config *config, fr_int *bytes)
+{
+  fr_config resolved;
+  fr__arena arena = { NULL, 0, 0 };
+  fr_status status;
+  if (!bytes) return FR_INVALID;
+  status = fr_config_check(config, &resolved, NULL);
+  if (status) return status;
+  fr__take(&arena, fr__param_count(&resolved), (fr_int)sizeof(float));
+  return fr__arena_size(&arena, bytes);
+}
+
+FR_DEF fr_status fr_model_place(fr_model *model, const fr_config *config, void *memory, fr_int bytes)
+{
+  fr_int needed;
+  fr_status status = fr_model_size(config, &needed);
+  if (status) return status;
+  if (!model || !memory) return FR_INVALID;
+  if (bytes < needed) return FR_MEMORY;
+  fr_config_check(config, &model->config, NULL);
+  model->count = fr__param_count(&model->config);
+  model->params = (float *)fr__align(memory);
+  model->owned = NULL;
+  memset(model->params, 0, (size_t)model->count * sizeof(float));
+  return FR_OK;
+}
+
+FR_DEF fr_status fr_model_tensor(const fr_model *model, fr_int index, fr_tensor *tensor)
+{
+  fr__tensor_row rows[FR__TENSORS];
+  fr_int offset = 0;
+  if (index < 0 || index >= FR__TENSORS) return FR_RANGE;
+  fr__tensor_rows(rows, &model->config);
+  for (fr_int i = 0; i < index; i++) offset += rows[i].copies * rows[i].rows * rows[i].cols;
+  tensor->name = rows[index].name;
+  tensor->offset = offset;
+  tensor->copies = rows[index].copies;
+  tensor->rows = rows[index].rows;
+  tensor->cols = rows[index].cols;
+  tensor->decays = rows[index].decay;
+  return FR_OK;
+}
+
+FR_DEF void fr_model_init(fr_model *model, uint64_t seed)
+{
+  fr__tensor_row rows[FR__TENSORS];
+  float *x = model->params;
+  fr__tensor_rows(rows, &model->config);
+  for (int i = 0; i < FR__TENSORS; i++) {
+    const fr_int count = rows[i].copies * rows[i].rows * rows[i].cols;
+    fr_random random = fr_random_stream(seed, (uint64_t)i, 0);
+    float std = 1.0f / sqrtf((float)rows[i].cols);
+    if (rows[i].start == FR__EMBED) std *= 0.5f;
+    if (rows[i].start == FR__OUTPUT) std /= sqrtf(2.0f * (float)model->config.layers);
+    for (fr_int j = 0; j < count; j++)
+      x[j] = rows[i].start == FR__ONES ? 1.0f : rows[i].start == FR__ZEROS ? 0.0f : std * fr_random_normal(&random);
+    x += count;
+  }
+}
+
+// The mean of the rows of table (V,C) outside first .. first+count-1, in double; 0 if there are none.
+static double fr__row_mean(const float *table, fr_int V, fr_int C, fr_int c, fr_int first, fr_int count)
+{
+  double sum = 0.0;
+  for (fr_int v = 0; v < V; v++)
+    if (v < first || v >= first + count) sum += (double)table[v * C + c];
+  return V > count ? sum / (double)(V - count) : 0.0;
+}
+
+FR_DEF fr_status fr_model_set_rows(fr_model *model, fr_int first, fr_int count, int around_mean, float std, uint64_t seed)
+{
+  const fr_config *c = &model->config;
+  const fr__params p = fr__bind(c, model->params);
+  if (first < 0 || count < 0 || first > c->vocab || count > c->vocab - first) return FR_RANGE;
+  if (!(std >= 0.0f) || !fr__finite((double)std)) return FR_INVALID;
+  for (int which = 0; which < (c->tied ? 1 : 2); which++) {
+    float *table = which ? p.head : p.tok_emb;
+    fr_random random = fr_random_stream(seed, (uint64_t)which, 0);
+    for (fr_int j = 0; j < c->dim; j++) {
+      const float mean = around_mean ? (float)fr__row_mean(table, c->vocab, c->dim, j, first, count) : 0.0f;
+      for (fr_int v = first; v < first + count; v++) table[v * c->dim + j] = mean;
+    }
+    for (fr_int i = first * c->dim; i < (first + count) * c->dim; i++) table[i] += std * fr_random_normal(&random);
+  }
+  return FR_OK;
+}
+
+FR_DEF fr_status fr_model_append_rows(fr_model *to, const fr_model *from)
+{
+  fr_config same;
+  fr__tensor_row rows[FR__TENSORS];
+  float *x;
+  const float *y;
+  if (!to || !from || to->params == from->params) return FR_INVALID;
+  same = to->config;
+  same.vocab = from->config.vocab;
+  if (same.layers != from->config.layers || same.dim != from->config.dim || same.heads != from->config.heads ||
+      same.kv_heads != from->config.kv_heads || same.head_dim != from->config.head_dim || same.ffn != from->config.ffn ||
+      same.tied != from->config.tied || same.qkv_bias != from->config.qkv_bias || same.qk_norm != from->config.qk_norm ||
+      to->config.vocab < from->config.vocab)
+    return FR_CONFIG;
+  fr__tensor_rows(rows, &from->config);
+  x = to->params;
+  y = from->params;
+  for (int i = 0; i < FR__TENSORS; i++) {
+    const fr_int count = rows[i].copies * rows[i].rows * rows[i].cols;
+    memcpy(x, y, (size_t)count * sizeof(float));
+    x += count;
+    y += count;
+    if ((i == FR__AT_tok_emb || i == FR__AT_head) && count) x += (to->config.vocab - from->config.vocab) * from->config.dim;
+  }
+  return fr_model_set_rows(to, from->config.vocab, to->config.vocab - from->config.vocab, 1, 0.0f, 0);
+}
+
+// -- workspace
+
+// Activations of one tree of N rows. With gradient every layer has its own, else all share one set.
+typedef struct fr__layer {
+  float *x;                    // (N,C) residual stream before the layer
+  float *x_mid;                // (N,C) after attention
+  float *x_next;               // (N,C) after the MLP
+  float *qkv;                  // (N,(H+2K)D) after norm and rope
+  float *raw, *raw_root;       // (N,(H+K)D), (N,H+K) q and k before their norm, with qk_norm and gradient only
+  float *att;                  // (N,H D) output of attention
+  float *lse;                  // (N,H)
+  float *gate_up;              // (N,2F)
+  float *root_att, *root_mlp;  // (N) of the two norms
+} fr__layer;
+
+typedef struct fr__shared {  // what the layers share
+  float *h;                    // (N,C) normalised input
+  float *act;                  // (N,F)
+  float *dx, *dh;              // (N,C)
+  float *dqkv, *datt, *dgate_up, *dact;
+} fr__shared;
+
+// Both layouts below are sums over the same terms; floats(N) of either is what fr__work_layout reserves.
+static fr_int fr__layer_floats(const fr_config *c)  // a row of one layer, with gradient
+{
+  const fr_int HD = c->heads * c->head_dim, raw = c->qk_norm ? (c->heads + c->kv_heads) * (c->head_dim + 1) : 0;
+  return 2 * c->dim + fr__qkv(c) + raw + HD + c->heads + 2 * c->ffn + 2;
+}
+static fr_int fr__grad_floats(const fr_config *c)  // a row, all layers and the shared part
+{
+  return c->layers * fr__layer_floats(c) + 4 * c->dim + fr__qkv(c) + c->heads * c->head_dim + 4 * c->ffn;
+}
+static fr_int fr__plain_floats(const fr_config *c)  // a row without gradient
+{
+  return 2 * c->dim + fr__qkv(c) + c->heads * c->head_dim + 2 * c->ffn;
+}
+
+static float *fr__cut(float **at, fr_int count) { float *piece = *at; *at += count; return piece; }
+
+static fr__layer fr__layer_of(const fr_config *c, const struct fr__body *b, fr_int N, fr_int layer, int gradient)
+{
+  const fr_int HD = c->heads * c->head_dim;
+  float *at = b->activations;
+  fr__layer a;
+  memset(&a, 0, sizeof a);
+  if (gradient) {
+    at += layer * N * fr__layer_floats(c);
+    a.x = fr__cut(&at, N * c->dim);
+    a.x_mid = fr__cut(&at, N * c->dim);
+    a.qkv = fr__cut(&at, N * fr__qkv(c));
+    if (c->qk_norm) {
+      a.raw = fr__cut(&at, N * (c->heads + c->kv_heads) * c->head_dim);
+      a.raw_root = fr__cut(&at, N * (c->heads + c->kv_heads));
+    }
+    a.att = fr__cut(&at, N * HD);
+    a.lse = fr__cut(&at, N * c->heads);
+    a.gate_up = fr__cut(&at, N * 2 * c->ffn);
+    a.root_att = fr__cut(&at, N);
+    a.root_mlp = fr__cut(&at, N);
+    a.x_next = at;  // x of the next layer, or the final rows
+  } else {
+    a.x = a.x_mid = a.x_next = fr__cut(&at, N * c->dim);
+    at += N * c->dim;  // h
+    a.qkv = fr__cut(&at, N * fr__qkv(c));
+    a.att = fr__cut(&at, N * HD);
+    a.gate_up = fr__cut(&at, N * 2 * c->ffn);
+  }
+  return a;
+}
+
+static fr__shared fr__shared_of(const fr_config *c, const struct fr__body *b, fr_int N, int gradient)
+{
+  float *at = b->activations;
+  fr__shared r;
+  memset(&r, 0, sizeof r);
+  if (gradient) {
+    at += c->layers * N * fr__layer_floats(c) + N * c->dim;  // the final rows stand first
+    r.h = fr__cut(&at, N * c->dim);
+    r.dx = fr__cut(&at, N * c->dim);
+    r.dh = fr__cut(&at, N * c->dim);
+    r.dqkv = fr__cut(&at, N * fr__qkv(c));
+    r.datt = fr__cut(&at, N * c->heads * c->head_dim);
+    r.act = fr__cut(&at, N * c->ffn);
+    r.dact = fr__cut(&at, N * c->ffn);
+    r.dgate_up = fr__cut(&at, N * 2 * c->ffn);
+  } else {
+    r.h = at + N * c->dim;
+  }
+  return r;
+}
+
+// Rows of the vocabulary product at a time: at most 4 MB of logits, and never fewer than 16 rows. A function of V alone,
+// because the sum over rows in the head's gradient follows it.
+static fr_int fr__chunk_rows(fr_int V) { return fr__max(16, fr__min(512, ((fr_int)1 << 20) / V / 16 * 16)); }
+
+static void fr__work_layout(fr__arena *arena, const fr_config *c, const fr_limits *limits, struct fr__body *b)
+{
+  const fr_int F4 = (fr_int)sizeof(float), I = (fr_int)sizeof(fr_int), tasks = limits->tasks;
+  const fr_int rows = fr__max(limits->rows, limits->grad_rows), spans = limits->spans, half = c->head_dim / 2;
+  const fr_int blocks = fr__block_limit(rows, spans), HD = c->heads * c->head_dim;
+  const fr_int widest = fr__max(fr__max(fr__qkv(c), 2 * c->ffn), fr__max(c->dim, fr__max(HD, c->vocab)));
+  const fr_int deepest = fr__max(widest, rows);
+  fr_int plain = 0, grad = 0;
+  b->span_row = (fr_int *)fr__take(arena, spans, I);
+  b->span_count = (fr_int *)fr__take(arena, spans, I);
+  b->span_parent = (fr_int *)fr__take(arena, spans, I);
+  b->span_depth = (fr_int *)fr__take(arena, spans, I);
+  b->span_root = (fr_int *)fr__take(arena, spans, I);
+  b->token = (fr_token *)fr__take(arena, rows, (fr_int)sizeof(fr_token));
+  b->position = (fr_int *)fr__take(arena, rows, I);
+  b->blocks = (fr__block *)fr__take(arena, blocks, (fr_int)sizeof(fr__block));
+  b->root_next = (fr_int *)fr__take(arena, blocks, I);
+  b->root_first = (fr_int *)fr__take(arena, spans, I);
+  b->goals = (fr__goal *)fr__take(arena, limits->targets, (fr_int)sizeof(fr__goal));
+  b->goal_source = (fr_int *)fr__take(arena, limits->targets, I);
+  b->head_rows = (fr__head_row *)fr__take(arena, limits->targets, (fr_int)sizeof(fr__head_row));
+  b->row_fill = (fr_int *)fr__take(arena, rows + 1, I);
+  b->cosine = (float *)fr__take(arena, limits->depth, half * F4);
+  b->sine = (float *)fr__take(arena, limits->depth, half * F4);
+  if (!fr__mul(limits->rows, fr__plain_floats(c), &plain) || !fr__mul(limits->grad_rows, fr__grad_floats(c), &grad)) arena->overflow = 1;
+  b->activations = (float *)fr__take(arena, fr__max(plain, grad), F4);
+  b->chunk = fr__min(fr__chunk_rows(c->vocab), fr__max(1, fr__max(limits->targets, limits->leaves)));
+  b->logits = (float *)fr__take(arena, b->chunk, c->vocab * F4);
+  b->hidden = (float *)fr__take(arena, b->chunk, c->dim * F4);
+  b->dhidden = (float *)fr__take(arena, b->chunk, c->dim * F4);
+  b->hidden_root = (float *)fr__take(arena, b->chunk, F4);
+  b->scratch_floats = fr__round_up(fr__max(fr__pack_floats(widest, deepest) + fr__max(c->dim, c->vocab),
+                                           fr__attention_floats(c->head_dim, limits->depth, c->heads / c->kv_heads)), FR__ALIGN);
+  b->scratch = (float *)fr__take(arena, tasks, b->scratch_floats * F4);
+  b->path_rows = (fr_int *)fr__take(arena, tasks, limits->depth * I);
+  b->order = (fr_int *)fr__take(arena, limits->leaves ? tasks : 0, c->vocab * I);
+  {
+    fr_int floats = 0;
+    if (!fr__mul(limits->cache_rows, 2 * c->kv_heads * c->head_dim, &floats)) arena->overflow = 1;
+    b->cache = (float *)fr__take(arena, c->layers, arena->overflow || floats > FR__INT_MAX / F4 ? FR__INT_MAX : floats * F4);
+  }
+  b->leaf_active = (fr_int *)fr__take(arena, limits->leaves, I);
+  b->leaf_row = (fr_int *)fr__take(arena, limits->leaves, I);
+  b->leaf_random = (fr_random *)fr__take(arena, limits->leaves, (fr_int)sizeof(fr_random));
+  b->spans = (fr_span *)fr__take(arena, spans, (fr_int)sizeof(fr_span));
+  b->targets = (fr_target *)fr__take(arena, limits->targets, (fr_int)sizeof(fr_target));
+  b->sums = (fr_sum *)fr__take(arena, limits->leaves, (fr_int)sizeof(fr_sum));
+  b->cost = (double *)fr__take(arena, limits->leaves, (fr_int)sizeof(double));
+  b->match = (fr_int *)fr__take(arena, limits->leaves, I);
+  b->order_forks = (fr_int *)fr__take(arena, limits->leaves, I);
+  if (fr_assign_size(limits->leaves, limits->leaves, &b->assign_bytes)) arena->overflow = 1;
+  b->assign = (char *)fr__take(arena, b->assign_bytes, 1);
+}
+
+// What a layout needs before it can be run: checked limits and a resolved config.
+static fr_status fr__work_prepare(const fr_config *config, const fr_limits *limits, fr_config *resolved, fr_limits *checked,
+                                  fr_reason *reason)
+{
+  const fr_status status = fr_config_check(config, resolved, reason);
+  const fr_int most = FR__INT_MAX / 4096;  // keeps the small sums of limits far from overflow; products are checked
+  if (status) return status;
+  if (!limits) return fr__fail(reason, FR_INVALID, "the limits are NULL");
+  *checked = *limits;
+  checked->tasks = fr__max(checked->tasks, 1);
+  if (limits->rows < 0 || limits->grad_rows < 0 || limits->spans < 0 || limits->targets < 0 || limits->leaves < 0 ||
+      limits->depth < 0 || limits->tasks < 0 || limits->cache_rows < 0)
+    return fr__fail(reason, FR_INVALID, "a limit is negative");
+  if (limits->rows > most || limits->grad_rows > most || limits->spans > most || limits->targets > most || limits->leaves > most ||
+      limits->depth > most || limits->tasks > most || limits->cache_rows > most)
+    return fr__fail(reason, FR_OVERFLOW, "a limit does not fit this machine's address space");
+  return FR_OK;
+}
+
+FR_DEF fr_status fr_work_size(const fr_config *config, const fr_limits *limits, fr_int *bytes)
+{
+  fr_config resolved;
+  fr_limits checked;
+  fr__arena arena = { NULL, 0, 0 };
+  struct fr__body body;
+  const fr_status status = fr__work_prepare(config, limits, &resolved, &checked, NULL);
+  if (status) return status;
+  if (!bytes) return FR_INVALID;
+  fr__take(&arena, 1, (fr_int)sizeof(struct fr__body));
+  fr__work_layout(&arena, &resolved, &checked, &body);
+  return fr__arena_size(&arena, bytes);
+}
+
+FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_limits *limits, void *memory, fr_int bytes)
+{
+  fr_config resolved;
+  fr_limits checked;
+  fr__arena arena = { NULL, 0, 0 };
+  struct fr__body *b;
+  fr_int needed, row = 0;
+  fr_status status;
+  if (!work) return FR_INVALID;
+  status = fr__work_prepare(config, limits, &resolved, &checked, &work->reason);
+  if (!status) status = fr_work_size(config, limits, &needed);
+  if (status) return status;
+  if (!memory) return fr__fail(&work->reason, FR_INVALID, "the memory is NULL");
+  if (bytes < needed) return fr__fail(&work->reason, FR_MEMORY, "the workspace needs %d bytes and was given %d", needed, bytes);
+  arena.base = (char *)fr__align(memory);
+  b = (struct fr__body *)fr__take(&arena, 1, (fr_int)sizeof(struct fr__body));
+  memset(b, 0, sizeof *b);
+  fr__work_layout(&arena, &resolved, &checked, b);
+  for (fr_int p = 0; p < checked.depth; p++)  // angles in double: a float product is off by whole turns at far positions
+    for (fr_int j = 0; j < resolved.head_dim / 2; j++) {
+      const double angle = (double)p * fr__rope_frequency(&resolved, j);
+      b->cosine[p * (resolved.head_dim / 2) + j] = (float)cos(angle);
+      b->sine[p * (resolved.head_dim / 2) + j] = (float)sin(angle);
+    }
+  while (!fr__rows[row].available()) row++;
+  work->config = resolved;
+  work->limits = checked;
+  work->run = NULL;
+  work->pool = NULL;
+  work->kernels = &fr__rows[row];
+  work->body = b;
+  work->owned = NULL;
+  return fr__fine(&work->reason);
+}
+
+FR_DEF const char *fr_work_kernel(const fr_work *work) { return work->kernels->name; }
+
+FR_DEF fr_status fr_work_select(fr_work *work, const char *kernel)
+{
+  for (fr_int i = 0; i < FR__ROW_COUNT; i++)
+    if (kernel && strcmp(fr__rows[i].name, kernel) == 0 && fr__rows[i].available()) {
+      work->kernels = &fr__rows[i];
+      return fr__fine(&work->reason);
+    }
+  return fr__fail(&work->reason, FR_UNSUPPORTED, "kernel row '%s' is not to be had here", kernel ? kernel : "NULL");
+}
+
+// -- threads: a task is a fixed share of rows, channels or blocks; which thread runs it does not matter
+static void fr__parallel(fr_work *work, void (*task)(void *, fr_int), void *arg)
+{
+  const fr_int tasks = work->limits.tasks;
+  if (work->run && tasks > 1) {
+    work->run(work->pool, tasks, task, arg);
+    return;
+  }
+#if defined(FR_OPENMP) && defined(_OPENMP)
+  {
+    fr_int index;
+#pragma omp parallel for schedule(static)
+    for (index = 0; index < tasks; index++) task(arg, index);
+  }
+#else
+  for (fr_int index = 0; index < tasks; index++) task(arg, index);
+#endif
+}
+
+static void fr__share(fr_int count, fr_int tasks, fr_int index, fr_int *begin, fr_int *end)
+{
+  const fr_int each = count / tasks, more = count % tasks;
+  *begin = index * each + fr__min(index, more);
+  *end = *begin + each + (index < more);
+}
+
+// -- one pass over the layers
+typedef struct fr__pass {
+  fr_work *work;
+  const fr_config *c;
+  fr__params p, d;   // parameters, gradients
+  fr_int N;          // rows
+  const fr_token *token;
+  const fr_int *position;
+  const fr__block *blocks;
+  fr_int block_count;
+  int gradient;
+  const fr_int *cache_row;  // decoding: the cache row that each new row is stored in; NULL: keys are read from qkv
+  fr_int layer;
+  fr__layer a;
+  fr__shared r;
+  fr_int head_first, head_count;  // the chunk of head rows
+  const fr_int *head_list;        // rows to read logits of, instead of rows with targets
+} fr__pass;
+
+static float *fr__scratch(const fr__pass *s, fr_int index)
+{
+  return s->work->body->scratch + index * s->work->body->scratch_floats;
+}
+
+// Y (rows, out) = X W' for rows begin .. end-1;  `add`: Y += X W'
+static void fr__linear(const fr__pass *s, fr_int index, float *y, const float *x, fr_int x_stride, const float *w, fr_int in, fr_int out,
+                       fr_int begin, fr_int end, int add)
+{
+  if (!add) memset(y + begin * out, 0, (size_t)((end - begin) * out) * sizeof(float));
+  fr__gemm(s->work->kernels, fr__scratch(s, index), y + begin * out, out, x + begin * x_stride, x_stride, 1, w, 1, in, end - begin, out, in);
+}
+// dX (rows, in) = dY W for rows begin .. end-1 (sets)
+static void fr__linear_back(const fr__pass *s, fr_int index, float *dx, const float *dy, const float *w, fr_int in, fr_int out,
+                            fr_int begin, fr_int end)
+{
+  memset(dx + begin * in, 0, (size_t)((end - begin) * in) * sizeof(float));
+  fr__gemm(s->work->kernels, fr__scratch(s, index), dx + begin * in, in, dy + begin * out, out, 1, w, in, 1, end - begin, in, out);
+}
+// dW (out, in) += dY' X, this task's share of the rows of W
+static void fr__linear_back_weight(const fr__pass *s, fr_int index, float *dw, const float *dy, const float *x, fr_int in, fr_int out, fr_int N)
+{
+  fr_int begin, end;
+  fr__share(out, s->work->limits.tasks, index, &begin, &end);
+  fr__gemm(s->work->kernels, fr__scratch(s, index), dw + begin * in, in, dy + begin, 1, out, x, in, 1, end - begin, in, N);
+}
+
+static void fr__task_embed(void *arg, fr_int index)
+{
+  const fr__pass *s = (const fr__pass *)arg;
+  fr_int begin, end;
+  fr__share(s->N, s->work->limits.tasks, index, &begin, &end);
+  fr__embed(s->work->kernels, s->a.x + begin * s->c->dim, s->p.tok_emb, s->token + begin, s->c->embed_scale, end - begin, s->c->dim);
+}
+
+// h = rmsnorm(x),  q, k, v = h W' + b,  q and k normed a head if the config says so, then turned by their position
+static void fr__task_qkv(void *arg, fr_int index)
+{
+  const fr__pass *s = (const fr__pass *)arg;
+  const fr_config *c = s->c;
+  const fr__kernels *kernels = s->work->kernels;
+  const fr_int C = c->dim, D = c->head_dim, H = c->heads, K = c->kv_heads, W = fr__qkv(c), half = D / 2;
+  fr_int begin, end;
+  fr__share(s->N, s->work->limits.tasks, index, &begin, &end);
+  fr__rmsnorm(kernels, s->r.h + begin * C, s->gradient ? s->a.root_att + begin : NULL, s->a.x + begin * C, s->p.norm_att + s->layer * C,
+              c->norm_eps, end - begin, C);
+  fr__linear(s, index, s->a.qkv, s->r.h, C, s->p.w_qkv + s->layer * W * C, C, W, begin, end, 0);
+  for (fr_int n = begin; n < end; n++) {
+    float *q = s->a.qkv + n * W, *k = q + H * D;
+    const float *cosine = s->work->body->cosine + s->position[n] * half, *sine = s->work->body->sine + s->position[n] * half;
+    if (c->qkv_bias) kernels->axpy(q, 1.0f, s->p.b_qkv + s->layer * W, W);
+    if (c->qk_norm) {
+      float *root = s->gradient ? s->a.raw_root + n * (H + K) : NULL;
+      if (s->gradient) memcpy(s->a.raw + n * (H + K) * D, q, (size_t)((H + K) * D) * sizeof(float));
+      fr__rmsnorm(kernels, q, root, q, s->p.norm_q + s->layer * D, c->norm_eps, H, D);
+      fr__rmsnorm(kernels, k, root ? root + H : NULL, k, s->p.norm_k + s->layer * D, c->norm_eps, K, D);
+    }
+    fr__rope(q, cosine, sine, 1.0f / sqrtf((float)D), H, D);
+    fr__rope(k, cosine, sine, 1.0f, K, D);
+    if (s->cache_row)
+      memcpy(s->work->body->cache + (s->layer * s->work->limits.cache_rows + s->cache_row[n]) * 2 * K * D, k, (size_t)(2 * K * D) * sizeof(float));
+  }
+}
+
+// The attention of one block: keys and values lie in qkv, or in the cache.
+static fr__attention fr__attention_of(const fr__pass *s, fr_int index, const fr__block *block)
+{
+  const fr_config *c = s->c;
+  struct fr__body *b = s->work->body;
+  const fr_int D = c->head_dim, W = fr__qkv(c);
+  fr_int *rows = b->path_rows + index * s->work->limits.depth;
+  fr__attention t;
+  fr__path(b, block->span, block->before + block->count, rows);
+  t.kernels = s->work->kernels;
+  t.o = s->a.att;
+  t.lse = s->gradient ? s->a.lse : NULL;
+  t.q = s->a.qkv;
+  t.q_stride = W;
+  if (s->cache_row) {
+    t.k = b->cache + s->layer * s->work->limits.cache_rows * 2 * c->kv_heads * D;
+    t.kv_stride = 2 * c->kv_heads * D;
+  } else {
+    t.k = s->a.qkv + c->heads * D;
+    t.kv_stride = W;
+  }
+  t.v = t.k + c->kv_heads * D;
+  t.o_stride = c->heads * D;
+  t.group = c->heads / c->kv_heads;
+  t.D = D;
+  t.H = c->heads;
+  t.key_rows = rows;
+  t.row = block->row;
+  t.count = block->count;
+  t.before = block->before;
+  t.scratch = fr__scratch(s, index);
+  return t;
+}
+
+static void fr__task_attend(void *arg, fr_int index)
+{
+  const fr__pass *s = (const fr__pass *)arg;
+  for (fr_int i = index; i < s->block_count; i += s->work->limits.tasks) {
+    const fr__attention t = fr__attention_of(s, index, &s->blocks[i]);
+    for (fr_int kv = 0; kv < s->c->kv_heads; kv++) fr__attend(&t, kv);
+  }
+}
+
+// x_mid = x + att W',   x_next = x_mid + swiglu(rmsnorm(x_mid) W') W'
+static void fr__task_mlp(void *arg, fr_int index)
+{
+  const fr__pass *s = (const fr__pass *)arg;
+  const fr_config *c = s->c;
+  const fr__kernels *kernels = s->work->kernels;
+  const fr_int C = c->dim, F = c->ffn, HD = c->heads * c->head_dim;
+  float *act = s->gradient ? s->r.act : s->a.gate_up;  // without gradient it may take the place of gate
+  const fr_int act_stride = s->gradient ? F : 2 * F;
+  fr_int begin, end;
+  size_t bytes;
+  fr__share(s->N, s->work->limits.tasks, index, &begin, &end);
+  bytes = (size_t)((end - begin) * C) * sizeof(float);
+  if (s->gradient) memcpy(s->a.x_mid + begin * C, s->a.x + begin * C, bytes);
+  fr__linear(s, index, s->a.x_mid, s->a.att, HD, s->p.w_out + s->layer * C * HD, HD, C, begin, end, 1);
+  fr__rmsnorm(kernels, s->r.h + begin * C, s->gradient ? s->a.root_mlp + begin : NULL, s->a.x_mid + begin * C, s->p.norm_mlp + s->layer * C,
+              c->norm_eps, end - begin, C);
+  fr__linear(s, index, s->a.gate_up, s->r.h, C, s->p.w_gate_up + s->layer * 2 * F * C, C, 2 * F, begin, end, 0);
+  for (fr_int n = begin; n < end; n++)
+    kernels->swiglu(act + n * act_stride, s->a.gate_up + n * 2 * F, s->a.gate_up + n * 2 * F + F, F);
+  if (s->gradient) memcpy(s->a.x_next + begin * C, s->a.x_mid + begin * C, bytes);
+  fr__linear(s, index, s->a.x_next, act, act_stride, s->p.w_down + s->layer * C * F, F, C, begin, end, 1);
+}
+
+static void fr__layers_forward(fr__pass *s)
+{
+  s->r = fr__shared_of(s->c, s->work->body, s->N, s->gradient);
+  for (s->layer = 0; s->layer < s->c->layers; s->layer++) {
+    s->a = fr__layer_of(s->c, s->work->body, s->N, s->layer, s->gradient);
+    if (s->layer == 0) fr__parallel(s->work, fr__task_embed, s);
+    fr__parallel(s->work, fr__task_qkv, s);
+    fr__parallel(s->work, fr__task_attend, s);
+    fr__parallel(s->work, fr__task_mlp, s);
+  }
+  s->work->body->final_x = s->a.x_next;
+  s->work->body->ready = 1;
+}
+
+// Backward of fr__task_mlp, first half:
+//   dact = dx W_down    dgate_up by swiglu    dh = dgate_up W_gate_up;   h and act are computed again
+static void fr__task_mlp_back(void *arg, fr_int index)
+{
+  const fr__pass *s = (const fr__pass *)arg;
+  const fr_config *c = s->c;
+  const fr__kernels *kernels = s->work->kernels;
+  const fr_int C = c->dim, F = c->ffn;
+  fr_int begin, end;
+  fr__share(s->N, s->work->limits.tasks, index, &begin, &end);
+  fr__linear_back(s, index, s->r.dact, s->r.dx, s->p.w_down + s->layer * C * F, F, C, begin, end);
+  for (fr_int n = begin; n < end; n++) {
+    float *d = s->r.dgate_up + n * 2 * F;
+    const float *gate = s->a.gate_up + n * 2 * F;
+    kernels->swiglu_back(d, d + F, s->r.act + n * F, s->r.dact + n * F, gate, gate + F, F);
+    kernels->mul(s->r.h + n * C, s->a.root_mlp[n], s->a.x_mid + n * C, s->p.norm_mlp + s->layer * C, C);
+  }
+  fr__linear_back(s, index, s->r.dh, s->r.dgate_up, s->p.w_gate_up + s->layer * 2 * F * C, C, 2 * F, begin, end);
+}
+// the weights' gradients need dx as it was, so dx is updated only after them
+static void fr__task_mlp_back_weights(void *arg, fr_int index)
+{
+  const fr__pass *s = (const fr__pass *)arg;
+  const fr_int C = s->c->dim, F = s->c->ffn;
+  fr_int begin, end;
+  fr__linear_back_weight(s, index, s->d.w_down + s->layer * C * F, s->r.dx, s->r.act, F, C, s->N);
+  fr__linear_back_weight(s, index, s->d.w_gate_up + s->layer * 2 * F * C, s->r.dgate_up, s->r.h, C, 2 * F, s->N);
+  fr__share(C, s->work->limits.tasks, index, &begin, &end);
+  fr__rmsnorm_back_gain(s->work->kernels, s->d.norm_mlp + s->layer * C, s->r.dh, s->a.x_mid, s->a.root_mlp, s->N, C, begin, end);
+}
+// dx through the norm of the MLP, then datt = dx W_out
+static void fr__task_out_back(void *arg, fr_int index)
+{
+  const fr__pass *s = (const fr__pass *)arg;
+  const fr_config *c = s->c;
+  const fr_int C = c->dim, HD = c->heads * c->head_dim;
+  fr_int begin, end;
+  fr__share(s->N, s->work->limits.tasks, index, &begin, &end);
+  fr__rmsnorm_back(s->work->kernels, s->r.dx + begin * C, s->r.dh + begin * C, s->a.x_mid + begin * C, s->p.norm_mlp + s->layer * C,
+                   s->a.root_mlp + begin, end - begin, C, fr__scratch(s, index));
+  fr__linear_back(s, index, s->r.datt, s->r.dx, s->p.w_out + s->layer * C * HD, HD, C, begin, end);
+  memset(s->r.dqkv + begin * fr__qkv(c), 0, (size_t)((end - begin) * fr__qkv(c)) * sizeof(float));
+}
+// A task is a root and a key/value head: ancestors collect the gradients of their descendants in one order.
+static void fr__task_attend_back(void *arg, fr_int index)
+{
+  const fr__pass *s = (const fr__pass *)arg;
+  const struct fr__body *b = s->work->body;
+  const fr_int K = s->c->kv_heads, D = s->c->head_dim, H = s->c->heads;
+  for (fr_int i = index; i < b->root_count * K; i += s->work->limits.tasks)
+    for (fr_int block = b->root_first[i / K]; block >= 0; block = b->root_next[block]) {
+      const fr__attention t = fr__attention_of(s, index, &s->blocks[block]);
+      fr__attend_back(&t, i % K, s->r.dqkv, s->r.dqkv + H * D, s->r.dqkv + (H + K) * D, s->r.datt);
+    }
+}
+// Backward of fr__task_qkv: rope, the norms of q and k, dh = dqkv W_qkv;   h again for the weights
+static void fr__task_qkv_back(void *arg, fr_int index)
+{
+  const fr__pass *s = (const fr__pass *)arg;
+  const fr_config *c = s->c;
+  const fr__kernels *kernels = s->work->kernels;
+  const fr_int C = c->dim, D = c->head_dim, H = c->heads, K = c->kv_heads, W = fr__qkv(c), half = D / 2;
+  fr_int begin, end;
+  fr__share(s->N, s->work->limits.tasks, index, &begin, &end);
+  for (fr_int n = begin; n < end; n++) {
+    float *dq = s->r.dqkv + n * W, *dk = dq + H * D;
+    const float *cosine = s->work->body->cosine + s->position[n] * half, *sine = s->work->body->sine + s->position[n] * half;
+    fr__rope_back(dq, cosine, sine, 1.0f / sqrtf((float)D), H, D);
+    fr__rope_back(dk, cosine, sine, 1.0f, K, D);
+    kernels->mul(s->r.h + n * C, s->a.root_att[n], s->a.x + n * C, s->p.norm_att + s->layer * C, C);
+  }
+  if (!c->qk_norm) fr__linear_back(s, index, s->r.dh, s->r.dqkv, s->p.w_qkv + s->layer * W * C, C, W, begin, end);
+}
+// The gains of q and k are summed over all rows and heads, which two threads cannot share out: one head a channel range
+// would split D. Done by the first task, before dqkv is taken through the norm.
+static void fr__task_qk_gain_back(void *arg, fr_int index)
+{
+  const fr__pass *s = (const fr__pass *)arg;
+  const fr_config *c = s->c;
+  const fr_int D = c->head_dim, H = c->heads, K = c->kv_heads, W = fr__qkv(c);
+  fr_int begin, end;
+  fr__share(D, s->work->limits.tasks, index, &begin, &end);
+  for (fr_int n = 0; n < s->N; n++)
+    for (fr_int h = 0; h < H + K; h++) {
+      float *gain = (h < H ? s->d.norm_q : s->d.norm_k) + s->layer * D;
+      s->work->kernels->mul_add(gain + begin, s->a.raw_root[n * (H + K) + h], s->r.dqkv + n * W + h * D + begin,
+                                s->a.raw + (n * (H + K) + h) * D + begin, end - begin);
+    }
+}
+static void fr__task_qk_norm_back(void *arg, fr_int index)
+{
+  const fr__pass *s = (const fr__pass *)arg;
+  const fr_config *c = s->c;
+  const fr_int C = c->dim, D = c->head_dim, H = c->heads, K = c->kv_heads, W = fr__qkv(c);
+  float *t = fr__scratch(s, index), *out = t + D;
+  fr_int begin, end;
+  fr__share(s->N, s->work->limits.tasks, index, &begin, &end);
+  for (fr_int n = begin; n < end; n++)
+    for (fr_int h = 0; h < H + K; h++) {
+      float *d = s->r.dqkv + n * W + h * D;
+      memset(out, 0, (size_t)D * sizeof(float));
+      fr__rmsnorm_back(s->work->kernels, out, d, s->a.raw + (n * (H + K) + h) * D, (h < H ? s->p.norm_q : s->p.norm_k) + s->layer * D,
+                       s->a.raw_root + n * (H + K) + h, 1, D, t);
+      memcpy(d, out, (size_t)D * sizeof(float));
+    }
+  fr__linear_back(s, index, s->r.dh, s->r.dqkv, s->p.w_qkv + s->layer * W * C, C, W, begin, end);
+}
+static void fr__task_att_back_weights(void *arg, fr_int index)
+{
+  const fr__pass *s = (const fr__pass *)arg;
+  const fr_config *c = s->c;
+  const fr_int C = c->dim, HD = c->heads * c->head_dim, W = fr__qkv(c);
+  fr_int begin, end;
+  fr__linear_back_weight(s, index, s->d.w_out + s->layer * C * HD, s->r.dx, s->a.att, HD, C, s->N);
+  fr__linear_back_weight(s, index, s->d.w_qkv + s->layer * W * C, s->r.dqkv, s->r.h, C, W, s->N);
+  fr__share(C, s->work->limits.tasks, index, &begin, &end);
+  fr__rmsnorm_back_gain(s->work->kernels, s->d.norm_att + s->layer * C, s->r.dh, s->a.x, s->a.root_att, s->N, C, begin, end);
+  if (c->qkv_bias) {
+    fr__share(W, s->work->limits.tasks, index, &begin, &end);
+    for (fr_int n = 0; n < s->N; n++) s->work->kernels->axpy(s->d.b_qkv + s->layer * W + begin, 1.0f, s->r.dqkv + n * W + begin, end - begin);
+  }
+}
+static void fr__task_att_norm_back(void *arg, fr_int index)
+{
+  const fr__pass *s = (const fr__pass *)arg;
+  const fr_int C = s->c->dim;
+  fr_int begin, end;
+  fr__share(s->N, s->work->limits.tasks, index, &begin, &end);
+  fr__rmsnorm_back(s->work->kernels, s->r.dx + begin * C, s->r.dh + begin * C, s->a.x + begin * C, s->p.norm_att + s->layer * C,
+                   s->a.root_att + begin, end - begin, C, fr__scratch(s, index));
+}
+static void fr__task_embed_back(void *arg, fr_int index)
+{
+  const fr__pass *s = (const fr__pass *)arg;
+  fr_int begin, end;
+  fr__share(s->c->dim, s->work->limits.tasks, index, &begin, &end);
+  fr__embed_back(s->work->kernels, s->d.tok_emb, s->r.dx, s->token, s->c->embed_scale, s->N, s->c->dim, begin, end);
+}
+
+static void fr__layers_backward(fr__pass *s)
+{
+  for (s->layer = s->c->layers - 1; s->layer >= 0; s->layer--) {
+    s->a = fr__layer_of(s->c, s->work->body, s->N, s->layer, 1);
+    fr__parallel(s->work, fr__task_mlp_back, s);
+    fr__parallel(s->work, fr__task_mlp_back_weights, s);
+    fr__parallel(s->work, fr__task_out_back, s);
+    fr__parallel(s->work, fr__task_attend_back, s);
+    fr__parallel(s->work, fr__task_qkv_back, s);
+    if (s->c->qk_norm) {
+      fr__parallel(s->work, fr__task_qk_gain_back, s);
+      fr__parallel(s->work, fr__task_qk_norm_back, s);
+    }
+    fr__parallel(s->work, fr__task_att_back_weights, s);
+    fr__parallel(s->work, fr__task_att_norm_back, s);
+  }
+  fr__parallel(s->work, fr__task_embed_back, s);
+}
+
+// -- the head: only rows with targets reach the vocabulary, a chunk at a time
+static fr_int fr__head_row_at(const fr__pass *s, fr_int i)
+{
+  return s->head_list ? s->head_list[s->head_first + i] : s->work->body->head_rows[s->head_first + i].row;
+}
+
+// hidden = rmsnorm(x[row]),   logits = hidden W',   then the loss of each target and, with gradient, dlogits and dhidden
+static void fr__task_head(void *arg, fr_int index)
+{
+  const fr__pass *s = (const fr__pass *)arg;
+  const fr_config *c = s->c;
+  struct fr__body *b = s->work->body;
+  const float *w = c->tied ? s->p.tok_emb : s->p.head;
+  const fr_int C = c->dim, V = c->vocab;
+  fr_int begin, end;
+  fr__share(s->head_count, s->work->limits.tasks, index, &begin, &end);
+  for (fr_int i = begin; i < end; i++)
+    fr__rmsnorm(s->work->kernels, b->hidden + i * C, b->hidden_root + i, b->final_x + fr__head_row_at(s, i) * C, s->p.norm_final, c->norm_eps, 1, C);
+  fr__linear(s, index, b->logits, b->hidden, C, w, C, V, begin, end, 0);
+  if (s->head_list) return;
+  for (fr_int i = begin; i < end; i++) {
+    const fr__head_row *row = &b->head_rows[s->head_first + i];
+    fr__cross_entropy(s->work->kernels, b->logits + i * V, V, b->goals + row->first, row->count, fr__scratch(s, index), s->gradient);
+  }
+  if (!s->gradient) return;
+  fr__linear_back(s, index, b->dhidden, b->logits, w, C, V, begin, end);
+  for (fr_int i = begin; i < end; i++) {
+    const fr_int row = fr__head_row_at(s, i);
+    fr__rmsnorm_back(s->work->kernels, s->r.dx + row * C, b->dhidden + i * C, b->final_x + row * C, s->p.norm_final, b->hidden_root + i, 1, C,
+                     fr__scratch(s, index));
+  }
+}
+static void fr__task_head_back_weights(void *arg, fr_int index)
+{
+  const fr__pass *s = (const fr__pass *)arg;
+  struct fr__body *b = s->work->body;
+  const fr_int C = s->c->dim, V = s->c->vocab;
+  fr_int begin, end;
+  fr__linear_back_weight(s, index, s->c->tied ? s->d.tok_emb : s->d.head, b->logits, b->hidden, C, V, s->head_count);
+  fr__share(C, s->work->limits.tasks, index, &begin, &end);
+  for (fr_int i = 0; i < s->head_count; i++)
+    s->work->kernels->mul_add(s->d.norm_final + begin, b->hidden_root[i], b->dhidden + i * C + begin,
+                              b->final_x + fr__head_row_at(s, i) * C + begin, end - begin);
+}
+
+static void fr__head(fr__pass *s)
+{
+  struct fr__body *b = s->work->body;
+  for (s->head_first = 0; s->head_first < b->head_row_count; s->head_first += b->chunk) {
+    s->head_count = fr__min(b->chunk, b->head_row_count - s->head_first);
+    fr__parallel(s->work, fr__task_head, s);
+    if (s->gradient) fr__parallel(s->work, fr__task_head_back_weights, s);
+  }
+}
+
+static void fr__sums(const struct fr__body *b, const fr_tree *tree, fr_sum *sums, fr_int group_count)
+{
+  if (group_count) memset(sums, 0, (size_t)group_count * sizeof *sums);
+  for (fr_int i = 0; i < tree->target_count; i++) {
+    const fr__goal *goal = &b->goals[i];
+    const fr_int group = tree->targets[b->goal_source[i]].group;
+    if (group < 0) continue;
+    sums[group].nll += goal->nll;
+    sums[group].weighted += (double)goal->weight * goal->nll;
+    sums[group].weight += (double)goal->weight;
+    sums[group].count++;
+  }
+}
+
+static fr__pass fr__pass_of(const fr_model *model, fr_work *work, float *grads)
+{
+  fr__pass s;
+  memset(&s, 0, sizeof s);
+  s.work = work;
+  s.c = &work->config;
+  s.p = fr__bind(s.c, model->params);
+  if (grads) s.d = fr__bind(s.c, grads);
+  s.gradient = grads != NULL;
+  return s;
+}
+
+// The workspace was laid out for one config; a model of another shape would run over it.
+static fr_status fr__pair(const fr_model *model, fr_work *work)
+{
+  const fr_config *a, *b;
+  if (!work || !work->body) return FR_INVALID;
+  if (!model || !model->params) return fr__fail(&work->reason, FR_INVALID, "the model is NULL or was not placed");
+  a = &model->config;
+  b = &work->config;
+  if (a->layers != b->layers || a->dim != b->dim || a->heads != b->heads || a->kv_heads != b->kv_heads || a->head_dim != b->head_dim ||
+      a->ffn != b->ffn || a->vocab != b->vocab || a->tied != b->tied || a->qkv_bias != b->qkv_bias || a->qk_norm != b->qk_norm ||
+      a->norm_eps != b->norm_eps || a->rope_theta != b->rope_theta || a->embed_scale != b->embed_scale || a->rope_factor != b->rope_factor ||
+      a->rope_low != b->rope_low || a->rope_high != b->rope_high || a->rope_original != b->rope_original)
+    return fr__fail(&work->reason, FR_CONFIG, "the workspace was placed for another model config");
+  return FR_OK;
+}
+
+static fr_status fr__run_tree(const fr_model *model, fr_work *work, const fr_tree *tree, float *grads, fr_sum *sums, fr_int group_count,
+                              int cached)
+{
+  fr__pass s;
+  fr_status status = fr__pair(model, work);
+  if (status) return status;
+  if (group_count < 0 || (group_count && !sums)) return fr__fail(&work->reason, FR_INVALID, "%d groups, and sums is NULL", group_count);
+  status = fr__tree_compile(work, tree, grads != NULL, group_count);
+  if (status) return status;
+  s = fr__pass_of(model, work, grads);
+  s.N = work->body->row_count;
+  s.token = work->body->token;
+  s.position = work->body->position;
+  s.blocks = work->body->blocks;
+  s.block_count = work->body->block_count;
+  if (cached) {  // decoding begins here: row n of the tree is row n of the cache
+    for (fr_int n = 0; n < s.N; n++) work->body->row_fill[n] = n;
+    s.cache_row = work->body->row_fill;
+  }
+  fr__layers_forward(&s);
+  if (grads) memset(s.r.dx, 0, (size_t)(s.N * s.c->dim) * sizeof(float));
+  fr__head(&s);
+  fr__sums(work->body, tree, sums, group_count);
+  if (grads) fr__layers_backward(&s);
+  return fr__fine(&work->reason);
+}
+
+FR_DEF fr_status fr_forward(const fr_model *model, fr_work *work, const fr_tree *tree, fr_sum *sums, fr_int group_count)
+{
+  return fr__run_tree(model, work, tree, NULL, sums, group_count, 0);
+}
+
+FR_DEF fr_status fr_backward(const fr_model *model, fr_work *work, const fr_tree *tree, float *grads, fr_sum *sums, fr_int group_count)
+{
+  if (!grads && work) return fr__fail(&work->reason, FR_INVALID, "grads is NULL");
+  return fr__run_tree(model, work, tree, grads, sums, group_count, 0);
+}
+
+// Logits of rows list[first ..] into the chunk buffer; at most body->chunk rows.
+static void fr__logits_chunk(fr__pass *s, const fr_int *list, fr_int first, fr_int count)
+{
+  s->gradient = 0;
+  s->head_list = list;
+  s->head_first = first;
+  s->head_count = count;
+  fr__parallel(s->work, fr__task_head, s);
+}
+
+FR_DEF fr_status fr_logits(const fr_model *model, fr_work *work, const fr_int *rows, fr_int row_count, float *logits)
+{
+  struct fr__body *b;
+  fr__pass s;
+  const fr_status status = fr__pair(model, work);
+  if (status) return status;
+  b = work->body;
+  if (!b->ready) return fr__fail(&work->reason, FR_INVALID, "no tree was run on this workspace");
+  if (row_count < 0 || (row_count && (!rows || !logits))) return fr__fail(&work->reason, FR_INVALID, "%d rows at no address", row_count);
+  for (fr_int i = 0; i < row_count; i++)
+    if (rows[i] < 0 || rows[i] >= b->row_count) return fr__fail(&work->reason, FR_RANGE, "entry %d: row %d of %d", i, rows[i], b->row_count);
+  s = fr__pass_of(model, work, NULL);
+  for (fr_int first = 0; first < row_count; first += b->chunk) {
+    const fr_int count = fr__min(b->chunk, row_count - first);
+    fr__logits_chunk(&s, rows, first, count);
+    memcpy(logits + first * s.c->vocab, b->logits, (size_t)(count * s.c->vocab) * sizeof(float));
+  }
+  return fr__fine(&work->reason);
+}
+
+// ---- >>optim ------------------------------------------------------------------------------------------
+//   g = clipped gradient      p *= 1 - lr decay
+//   m += (1 - beta1) (g - m)      v += (1 - beta2) (g^2 - v)
+//   p -= lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
+FR_DEF fr_status fr_adamw_size(const fr_model *model, fr_int *bytes)
+{
+  fr__arena arena = { NULL, 0, 0 };
+  if (!model || !model->params || !bytes) return FR_INVALID;
+  for (int i = 0; i < 3; i++) fr__take(&arena, model->count, (fr_int)sizeof(float));
+  return fr__arena_size(&arena, bytes);
+}
+
+FR_DEF fr_status fr_adamw_place(fr_adamw *adamw, const fr_model *model, void *memory, fr_int bytes)
+{
+  fr__arena arena = { NULL, 0, 0 };
+  fr_int needed;
+  const fr_status status = fr_adamw_size(model, &needed);
+  if (status) return status;
+  if (!adamw || !memory) return FR_INVALID;
+  if (bytes < needed) return FR_MEMORY;
+  arena.base = (char *)fr__align(memory);
+  memset(adamw, 0, sizeof *adamw);
+  adamw->beta1 = 0.9f;
+  adamw->beta2 = 0.98f;
+  adamw->eps = 1e-8f;
+  adamw->decay = 0.01f;
+  adamw->clip = 1.0f;
+  adamw->count = model->count;
+  adamw->grads = (float *)fr__take(&arena, model->count, (fr_int)sizeof(float));
+  adamw->m = (float *)fr__take(&arena, model->count, (fr_int)sizeof(float));
+  adamw->v = (float *)fr__take(&arena, model->count, (fr_int)sizeof(float));
+  memset(adamw->grads, 0, (size_t)model->count * sizeof(float));
+  memset(adamw->m, 0, (size_t)model->count * sizeof(float));
+  memset(adamw->v, 0, (size_t)model->count * sizeof(float));
+  return FR_OK;
+}
+
+#define FR__NORM_PARTS 64  // the norm is summed in this many parts, whatever the number of tasks
+
+typedef struct fr__update {
+  fr_work *work;
+  fr_adamw *adamw;
+  const fr_model *model;
+  fr__adamw_factors factors;
+  float keep_decayed;
+  double part[FR__NORM_PARTS];
+} fr__update;
+
+static void fr__task_norm(void *arg, fr_int index)
+{
+  fr__update *u = (fr__update *)arg;
+  for (fr_int i = index; i < FR__NORM_PARTS; i += u->work->limits.tasks) {
+    fr_int begin, end;
+    fr__share(u->adamw->count, FR__NORM_PARTS, i, &begin, &end);
+    u->part[i] = 0.0;
+    for (; begin < end; begin += 64) {
+      const float *g = u->adamw->grads + begin;
+      u->part[i] += (double)u->work->kernels->dot(g, g, fr__min(64, end - begin));
+    }
+  }
+}
+
+static void fr__task_adamw(void *arg, fr_int index)
+{
+  fr__update *u = (fr__update *)arg;
+  fr_adamw *a = u->adamw;
+  fr_tensor tensor;
+  fr_int begin, end;
+  fr__share(a->count, u->work->limits.tasks, index, &begin, &end);
+  for (fr_int i = 0; i < FR__TENSORS; i++) {
+    fr__adamw_factors factors = u->factors;
+    fr_int from, to;
+    fr_model_tensor(u->model, i, &tensor);
+    from = fr__max(begin, tensor.offset);
+    to = fr__min(end, tensor.offset + tensor.copies * tensor.rows * tensor.cols);
+    if (tensor.decays) factors.keep = u->keep_decayed;
+    if (from < to) u->work->kernels->adamw(u->model->params + from, a->grads + from, a->m + from, a->v + from, to - from, &factors);
+  }
+}
+
+FR_DEF fr_status fr_adamw_step(fr_adamw *adamw, fr_model *model, fr_work *work, double loss, float lr, double *norm)
+{
+  fr__update u;
+  double sum = 0.0;
+  fr_status status = fr__pair(model, work);
+  if (status) return status;
+  if (!adamw || !adamw->grads || adamw->count != model->count) return fr__fail(&work->reason, FR_INVALID, "the optimiser was placed for another model");
+  if (!(lr >= 0.0f) || !fr__finite((double)lr)) return fr__fail(&work->reason, FR_INVALID, "the learning rate is negative or not finite");
+  u.work = work;
+  u.adamw = adamw;
+  u.model = model;
+  fr__parallel(work, fr__task_norm, &u);
+  for (int i = 0; i < FR__NORM_PARTS; i++) sum += u.part[i];
+  sum = sqrt(sum);
+  if (norm) *norm = sum;
+  if (!fr__finite(loss) || !fr__finite(sum)) {
+    adamw->skipped++;
+    status = fr__fail(&work->reason, FR_NONFINITE, "step %d was skipped: the %s is not finite", (fr_int)adamw->step + 1,
+                      fr__finite(loss) ? "gradient" : "loss");
+  } else {
+    const double t = (double)++adamw->step, c1 = 1.0 - pow((double)adamw->beta1, t), c2 = 1.0 - pow((double)adamw->beta2, t);
+    const double scale = adamw->clip > 0.0f ? (double)adamw->clip / (sum + 1e-6) : 1.0;
+    u.factors.scale = scale < 1.0 ? (float)scale : 1.0f;
+    u.factors.keep = 1.0f;
+    u.factors.rate = (float)((double)lr / c1);
+    u.factors.beta1 = adamw->beta1;
+    u.factors.beta2 = adamw->beta2;
+    u.factors.root2 = (float)(1.0 / sqrt(c2));
+    u.factors.eps = adamw->eps;
+    u.keep_decayed = 1.0f - lr * adamw->decay;
+    fr__parallel(work, fr__task_adamw, &u);
+    status = fr__fine(&work->reason);
+  }
+  memset(adamw->grads, 0, (size_t)adamw->count * sizeof(float));
+  return status;
+}
+
+static float fr__warm_up(int64_t step, int64_t warmup) { return (float)((double)(step + 1) / (double)(warmup + 1)); }
+
+FR_DEF float fr_schedule_cosine(int64_t step, int64_t warmup, int64_t total, float floor)
+{
+  double t;
+  if (step < warmup) return fr__warm_up(step, warmup);
+  if (total - 1 <= warmup) return 1.0f;
+  t = step >= total - 1 ? 1.0 : (double)(step - warmup) / (double)(total - 1 - warmup);
+  return (float)((double)floor + (1.0 - (double)floor) * 0.5 * (1.0 + cos(3.14159265358979324 * t)));
+}
+
+FR_DEF float fr_schedule_stable(int64_t step, int64_t warmup, int64_t stable, int64_t total, float floor)
+{
+  double t;
+  if (step < warmup) return fr__warm_up(step, warmup);
+  if (step < stable || total - 1 <= stable) return 1.0f;
+  t = step >= total - 1 ? 1.0 : (double)(step - stable) / (double)(total - 1 - stable);
+  return (float)(1.0 + t * ((double)floor - 1.0));
+}
+
+// ---- >>assign -----------------------------------------------------------------------------------------
+// Rows enter one by one. A shortest augmenting path from the new row to a free column is found by Dijkstra's method on the
+// reduced costs  cost(r,c) - u_r - v_c >= 0;  the potentials u, v are then moved so that reduced costs stay non-negative and
+// are 0 on the matching, which is what makes the matching optimal (complementary slackness).
+typedef struct fr__assign_space {
+  double *u, *v, *shortest;
+  fr_int *before, *row_of_col, *col_of_row;
+  char *row_seen, *col_seen;
+} fr__assign_space;
+
+static void fr__assign_layout(fr__arena *arena, fr_int rows, fr_int cols, fr__assign_space *s)
+{
+  const fr_int D = (fr_int)sizeof(double), I = (fr_int)sizeof(fr_int);
+  s->u = (double *)fr__take(arena, rows, D);
+  s->v = (double *)fr__take(arena, cols, D);
+  s->shortest = (double *)fr__take(arena, cols, D);
+  s->before = (fr_int *)fr__take(arena, cols, I);
+  s->row_of_col = (fr_int *)fr__take(arena, cols, I);
+  s->col_of_row = (fr_int *)fr__take(arena, rows, I);
+  s->row_seen = (char *)fr__take(arena, rows, 1);
+  s->col_seen = (char *)fr__take(arena, cols, 1);
+}
+
+FR_DEF fr_status fr_assign_size(fr_int rows, fr_int cols, fr_int *bytes)
+{
+  fr__arena arena = { NULL, 0, 0 };
+  fr__assign_space space;
+  if (rows < 0 || cols < 0 || !bytes) return FR_INVALID;
+  fr__assign_layout(&arena, fr__min(rows, cols), fr__max(rows, cols), &space);
+  return fr__arena_size(&arena, bytes);
+}
+
+FR_DEF fr_status fr_assign(const double *cost, fr_int row_stride, fr_int col_stride, fr_int rows, fr_int cols, fr_int *col_of_row,
+                           double *total, void *memory, fr_int bytes)
+{
+  const int turned = rows > cols;  // the shorter side enters
+  const fr_int n = turned ? cols : rows, m = turned ? rows : cols, rs = turned ? col_stride : row_stride, cs = turned ? row_stride : col_stride;
+  fr__arena arena = { NULL, 0, 0 };
+  fr__assign_space s;
+  fr_int needed;
+  double sum = 0.0;
+  const fr_status status = fr_assign_size(rows, cols, &needed);
+  if (status) return status;
+  if (rows && (!col_of_row || (cols && (!cost || !memory)))) return FR_INVALID;
+  if (bytes < needed) return FR_MEMORY;
+  for (fr_int r = 0; r < rows; r++)
+    for (fr_int c = 0; c < cols; c++)
+      if (!fr__finite(cost[r * row_stride + c * col_stride])) return FR_NONFINITE;
+  arena.base = (char *)fr__align(memory);
+  fr__assign_layout(&arena, n, m, &s);
+  for (fr_int r = 0; r < n; r++) { s.u[r] = 0.0; s.col_of_row[r] = -1; }
+  for (fr_int c = 0; c < m; c++) { s.v[c] = 0.0; s.row_of_col[c] = -1; }
+  for (fr_int enter = 0; enter < n; enter++) {
+    fr_int row = enter, sink = -1;
+    double reach = 0.0;
+    memset(s.row_seen, 0, (size_t)n);
+    memset(s.col_seen, 0, (size_t)m);
+    for (fr_int c = 0; c < m; c++) s.shortest[c] = HUGE_VAL;
+    while (sink < 0) {
+      double lowest = HUGE_VAL;
+      fr_int best = -1;
+      s.row_seen[row] = 1;
+      for (fr_int c = 0; c < m; c++) {
+        double length;
+        if (s.col_seen[c]) continue;
+        length = reach + cost[row * rs + c * cs] - s.u[row] - s.v[c];
+        if (length < s.shortest[c]) { s.shortest[c] = length; s.before[c] = row; }
+        if (best < 0 || s.shortest[c] < lowest || (s.shortest[c] == lowest && s.row_of_col[c] < 0 && s.row_of_col[best] >= 0)) {
+          lowest = s.shortest[c];
+          best = c;
+        }
+      }
+      reach = lowest;
+      s.col_seen[best] = 1;
+      if (s.row_of_col[best] < 0) sink = best;
+      else row = s.row_of_col[best];
+    }
+    s.u[enter] += reach;
+    for (fr_int r = 0; r < n; r++)
+      if (s.row_seen[r] && r != enter) s.u[r] += reach - s.shortest[s.col_of_row[r]];
+    for (fr_int c = 0; c < m; c++)
+      if (s.col_seen[c]) s.v[c] -= reach - s.shortest[c];
+    for (;;) {  // flip the path
+      const fr_int r = s.before[sink], next = s.col_of_row[r];
+      s.row_of_col[sink] = r;
+      s.col_of_row[r] = sink;
+      if (r == enter) break;
+      sink = next;
+    }
+  }
+  for (fr_int r = 0; r < rows; r++) {
+    col_of_row[r] = turned ? s.row_of_col[r] : s.col_of_row[r];
+    if (col_of_row[r] >= 0) sum += cost[r * row_stride + col_of_row[r] * col_stride];
+  }
+  if (total) *total = sum;
+  return FR_OK;
+}
+
+// ---- >>ssft -------------------------------------------------------------------------------------------
+// Both passes of the method are trees. Each question adds one root to a forest; a pass holds as many questions as the
+// limits allow.
+//   cost pass:  prompt - every fork - every trace, cut to its first L_j tokens; group  base + i*M + j
+//   loss pass:  prompt - matched forks - their traces;                           group  base + j, and base + M for the fork
+// The last token of a trace is a target and never an input, so a span of a trace has one token less.
+typedef struct fr__forest { fr_work *work; fr_int spans, targets, groups, rows, depth; } fr__forest;
+
+static fr_int fr__forest_span(fr__forest *f, fr_int parent, const fr_token *ids, fr_int count)
+{
+  fr_span *span = &f->work->body->spans[f->spans];
+  span->parent = parent;
+  span->tokens.ids = ids;
+  span->tokens.count = count;
+  f->rows += count;
+  return f->spans++;
+}
+
+static void fr__forest_target(fr__forest *f, fr_int row, fr_token token, float weight, fr_int group)
+{
+  fr_target *target = &f->work->body->targets[f->targets++];
+  target->row = row;
+  target->token = token;
+  target->weight = weight;
+  target->group = group;
+}
+
+static void fr__forest_trace(fr__forest *f, fr_int fork, fr_int fork_last_row, const fr_token *ids, fr_int count, float weight, fr_int group)
+{
+  const fr_int first = f->rows;
+  fr__forest_span(f, fork, ids, count - 1);
+  for (fr_int t = 0; t < count; t++) fr__forest_target(f, t ? first + t - 1 : fork_last_row, ids[t], weight, group);
+}
+
+static fr_int fr__prefix(const fr_ssft_options *o, fr_int trace) { return o->prefix > 0 ? fr__min(o->prefix, trace) : trace; }
+
+static void fr__forest_costs(fr__forest *f, const fr_ssft_options *o, const fr_question *q)
+{
+  const fr_int prompt = fr__forest_span(f, -1, q->prompt.ids, q->prompt.count);
+  for (fr_int i = 0; i < o->fork_count; i++) {
+    const fr_int fork = fr__forest_span(f, prompt, o->forks[i].ids, o->forks[i].count), last = f->rows - 1;
+    for (fr_int j = 0; j < q->trace_count; j++)
+      fr__forest_trace(f, fork, last, q->traces[j].ids, fr__prefix(o, q->traces[j].count), 1.0f, f->groups++);
+  }
+}
+
+// The fork term of one question: -log p(fork | prompt), a sum over the fork's tokens, for the matched forks or for all.
+static void fr__forest_loss(fr__forest *f, const fr_ssft_options *o, const fr_question *q, fr_ssft_total total)
+{
+  const fr_int M = q->trace_count, group = f->groups, mixed = o->method == FR_SFT_MIXED;
+  const fr_int prompt = fr__forest_span(f, -1, q->prompt.ids, q->prompt.count), prompt_last = f->rows - 1;
+  const fr_int targeted = o->fork_weight == 0.0f ? 0 : o->fork_target == FR_FORK_UNIFORM ? o->fork_count : mixed ? 1 : M;
+  const float fork_weight = targeted ? (float)((double)o->fork_weight / ((double)targeted * total.questions)) : 0.0f;
+  for (fr_int i = 0; i < o->fork_count; i++) {
+    const fr_tokens *ids = &o->forks[i];
+    fr_int used = 0, first, fork;
+    for (fr_int j = 0; j < M; j++) used += q->fork[j] == i;
+    if (!used && (!targeted || o->fork_target != FR_FORK_UNIFORM)) continue;
+    first = f->rows;
+    fork = used || ids->count > 1 ? fr__forest_span(f, prompt, ids->ids, used ? ids->count : ids->count - 1) : -1;
+    if (targeted)
+      for (fr_int t = 0; t < ids->count; t++)
+        fr__forest_target(f, t ? first + t - 1 : prompt_last, ids->ids[t], fork_weight, group + M);
+    for (fr_int j = 0, last = f->rows - 1; used && j < M; j++)
+      if (q->fork[j] == i) {
+        const double weight = o->reduction == FR_MEAN_TOKENS ? 1.0 / total.traces : 1.0 / ((double)q->traces[j].count * total.traces);
+        fr__forest_trace(f, fork, last, q->traces[j].ids, q->traces[j].count, (float)weight, group + j);
+      }
+  }
+  f->groups += M + 1;
+}
+
+// What one question adds to either pass.
+static fr__forest fr__forest_need(const fr_ssft_options *o, const fr_question *q, int costs)
+{
+  fr__forest need;
+  fr_int fork_tokens = 0, longest_fork = 0, longest = 0;
+  memset(&need, 0, sizeof need);
+  for (fr_int i = 0; i < o->fork_count; i++) {
+    fork_tokens += o->forks[i].count;
+    longest_fork = fr__max(longest_fork, o->forks[i].count);
+  }
+  need.rows = q->prompt.count + fork_tokens;
+  need.spans = 1 + o->fork_count;
+  for (fr_int j = 0; j < q->trace_count; j++) {
+    const fr_int length = costs ? fr__prefix(o, q->traces[j].count) : q->traces[j].count, times = costs ? o->fork_count : 1;
+    need.rows += times * (length - 1);
+    need.spans += times;
+    need.targets += times * length;
+    longest = fr__max(longest, length);
+  }
+  if (!costs) need.targets += fork_tokens;
+  need.groups = costs ? o->fork_count * q->trace_count : q->trace_count + 1;
+  need.depth = q->prompt.count + longest_fork + longest - 1;
+  return need;
+}
+
+static const char *fr__forest_fits(const fr__forest *have, const fr__forest *need, const fr_limits *limits, int gradient, fr_int *needed, fr_int *limit)
+{
+  const char *const names[] = { gradient ? "grad_rows" : "rows", "spans", "targets", "leaves", "depth" };
+  const fr_int needs[] = { have->rows + need->rows, have->spans + need->spans, have->targets + need->targets, have->groups + need->groups, need->depth };
+  const fr_int most[] = { gradient ? limits->grad_rows : limits->rows, limits->spans, limits->targets, limits->leaves, limits->depth };
+  for (int i = 0; i < 5; i++)
+    if (needs[i] > most[i]) { *needed = needs[i]; *limit = most[i]; return names[i]; }
+  return NULL;
+}
+
+static fr_status fr__tokens_check(fr_work *work, const fr_tokens *tokens, const char *what, fr_int at, const char *inside, fr_int number)
+{
+  if (tokens->count < 1 || !tokens->ids) return fr__fail(&work->reason, FR_INVALID, "%s %d: %s %d has no tokens", what, at, inside, number);
+  for (fr_int t = 0; t < tokens->count; t++)
+    if (tokens->ids[t] < 0 || tokens->ids[t] >= work->config.vocab)
+      return fr__fail(&work->reason, FR_RANGE, "%s %d: %s %d, token %d: id %d is not below the vocabulary of %d", what, at, inside, number, t,
+                      (fr_int)tokens->ids[t], work->config.vocab);
+  return FR_OK;
+}
+
+// Everything that can be wrong is found here, before anything is run. pass: 0 costs, 1 loss, 2 loss with gradient.
+static fr_status fr__ssft_check(const fr_model *model, fr_work *work, const fr_ssft_options *o, const fr_question *questions, fr_int count, int pass)
+{
+  fr_status status = fr__pair(model, work);
+  if (status) return status;
+  if (!o || !o->forks || o->fork_count < 1) return fr__fail(&work->reason, FR_INVALID, "the options name no fork");
+  if (count < 0 || (count && !questions)) return fr__fail(&work->reason, FR_INVALID, "%d questions at no address", count);
+  if (o->method < FR_SSFT || o->method > FR_SFT_MIXED) return fr__fail(&work->reason, FR_INVALID, "method %d is none of fr_method", (fr_int)o->method);
+  if (o->reduction < FR_MEAN_TOKENS || o->reduction > FR_MEAN_TRACES || o->fork_target < FR_FORK_UNIFORM || o->fork_target > FR_FORK_MATCHED)
+    return fr__fail(&work->reason, FR_INVALID, "reduction %d or fork_target %d is not one of its enum", (fr_int)o->reduction, (fr_int)o->fork_target);
+  if (!(o->fork_weight >= 0.0f) || !fr__finite((double)o->fork_weight))
+    return fr__fail(&work->reason, FR_INVALID, "fork_weight is negative or not finite");
+  if (o->prefix < 0) return fr__fail(&work->reason, FR_INVALID, "prefix %d is negative", o->prefix);
+  for (fr_int i = 0; i < o->fork_count; i++) {
+    status = fr__tokens_check(work, &o->forks[i], "options", 0, "fork", i);
+    if (status) return status;
+    for (fr_int k = 0; k < i; k++)
+      if (o->forks[i].count == o->forks[k].count &&
+          memcmp(o->forks[i].ids, o->forks[k].ids, (size_t)o->forks[i].count * sizeof(fr_token)) == 0)
+        return fr__fail(&work->reason, FR_INVALID, "forks %d and %d are the same tokens", k, i);
+  }
+  for (fr_int n = 0; n < count; n++) {
+    const fr_question *q = &questions[n];
+    fr__forest empty, need;
+    fr_int needed, limit;
+    const char *name;
+    status = fr__tokens_check(work, &q->prompt, "question", n, "prompt", 0);
+    if (status) return status;
+    if (q->trace_count < 1 || !q->traces) return fr__fail(&work->reason, FR_INVALID, "question %d has no trace", n);
+    if (q->trace_count > o->fork_count && o->method != FR_SFT_MIXED)
+      return fr__fail(&work->reason, FR_INVALID, "question %d has %d traces for %d forks", n, q->trace_count, o->fork_count);
+    if (!q->fork) return fr__fail(&work->reason, FR_INVALID, "question %d: fork is NULL", n);
+    for (fr_int j = 0; j < q->trace_count; j++) {
+      status = fr__tokens_check(work, &q->traces[j], "question", n, "trace", j);
+      if (status) return status;
+    }
+    for (fr_int j = 0; pass && j < q->trace_count; j++) {
+      if (q->fork[j] < 0 || q->fork[j] >= o->fork_count)
+        return fr__fail(&work->reason, FR_RANGE, "question %d: trace %d has fork %d of %d; match first", n, j, q->fork[j], o->fork_count);
+      for (fr_int k = 0; k < j && o->method != FR_SFT_MIXED; k++)
+        if (q->fork[k] == q->fork[j]) return fr__fail(&work->reason, FR_INVALID, "question %d: traces %d and %d share fork %d", n, k, j, q->fork[j]);
+    }
+    if (pass == 0 && o->method != FR_SSFT && !q->cost) continue;  // no cost pass
+    memset(&empty, 0, sizeof empty);
+    need = fr__forest_need(o, q, pass == 0);
+    name = fr__forest_fits(&empty, &need, &work->limits, pass == 2, &needed, &limit);
+    if (name) return fr__fail(&work->reason, FR_LIMIT, "question %d: limit '%s' is %d, it needs %d", n, name, limit, needed);
+  }
+  return FR_OK;
+}
+
+FR_DEF fr_status fr_ssft_limits(const fr_ssft_options *options, fr_int prompt, fr_int trace, fr_int traces, fr_int questions, fr_limits *limits)
+{
+  fr_int fork_tokens = 0, longest_fork = 0, N, prefix, leaves, rows, loss_rows, targets, loss_targets, ok;
+  if (!options || !options->forks || !limits || prompt < 1 || trace < 1 || traces < 1 || questions < 1 || options->fork_count < 1 || options->prefix < 0)
+    return FR_INVALID;
+  N = options->fork_count;
+  for (fr_int i = 0; i < N; i++) {
+    if (options->forks[i].count < 1) return FR_INVALID;
+    if (!fr__add(fork_tokens, options->forks[i].count, &fork_tokens)) return FR_OVERFLOW;
+    longest_fork = fr__max(longest_fork, options->forks[i].count);
+  }
+  prefix = fr__prefix(options, trace);
+  ok = fr__mul(N, traces, &leaves) && fr__mul(leaves, prefix, &targets) && fr__mul(traces, trace, &loss_targets) &&
+       fr__add(loss_targets, fork_tokens, &loss_targets) && fr__add(targets, prompt, &rows) && fr__add(rows, fork_tokens, &rows) &&
+       fr__add(loss_targets, prompt, &loss_rows);
+  if (!ok) return FR_OVERFLOW;
+  rows -= leaves;
+  loss_rows -= traces;
+  memset(limits, 0, sizeof *limits);
+  ok = fr__mul(fr__max(rows, loss_rows), questions, &limits->rows) && fr__mul(loss_rows, questions, &limits->grad_rows) &&
+       fr__mul(1 + N + leaves, questions, &limits->spans) && fr__mul(fr__max(targets, loss_targets), questions, &limits->targets) &&
+       fr__mul(fr__max(leaves, traces + 1), questions, &limits->leaves) && fr__add(prompt + longest_fork, trace, &limits->depth);
+  return ok ? FR_OK : FR_OVERFLOW;
+}
+
+// Matching without costs, or from q's cost matrix.
+static fr_status fr__match_one(fr_work *work, const fr_ssft_options *o, fr_question *q, const double *cost, fr_int number)
+{
+  struct fr__body *b = work->body;
+  const fr_int M = q->trace_count, N = o->fork_count;
+  if (o->method == FR_SSFT) {  // rows are traces, columns are forks
+    const fr_status status = fr_assign(cost, 1, M, M, N, b->match, NULL, b->assign, b->assign_bytes);
+    if (status) return fr__fail(&work->reason, status, "question %d: a cost is not finite", number);
+    memcpy(q->fork, b->match, (size_t)M * sizeof(fr_int));
+  } else if (o->method == FR_SSFT_RANDOM) {
+    fr_random random = fr_random_stream(o->seed, q->key, o->draw);
+    for (fr_int j = 0; j < M; j++) {  // trace j takes the k-th of the forks that are still free
+      fr_int k = fr_random_below(&random, N - j), fork = -1;
+      do {
+        fr_int taken = 0;
+        fork++;
+        for (fr_int t = 0; t < j; t++) taken |= q->fork[t] == fork;
+        k -= !taken;
+      } while (k >= 0);
+      q->fork[j] = fork;
+    }
+  } else {
+    for (fr_int j = 0; j < M; j++) q->fork[j] = o->method == FR_SFT_MIXED ? 0 : j;
+  }
+  return FR_OK;
+}
+
+FR_DEF fr_status fr_ssft_match(const fr_model *model, fr_work *work, const fr_ssft_options *options, fr_question *questions, fr_int count)
+{
+  fr_status status = fr__ssft_check(model, work, options, questions, count, 0);
+  fr_int n = 0;
+  while (!status && n < count) {
+    struct fr__body *b = work->body;
+    fr__forest f;
+    fr_int first = n, group = 0;
+    memset(&f, 0, sizeof f);
+    f.work = work;
+    for (; n < count; n++) {
+      fr__forest need;
+      fr_int needed, limit;
+      if (options->method != FR_SSFT && !questions[n].cost) continue;
+      need = fr__forest_need(options, &questions[n], 1);
+      if (fr__forest_fits(&f, &need, &work->limits, 0, &needed, &limit)) break;
+      fr__forest_costs(&f, options, &questions[n]);
+    }
+    if (f.groups) {
+      fr_tree tree;
+      tree.spans = b->spans;
+      tree.span_count = f.spans;
+      tree.targets = b->targets;
+      tree.target_count = f.targets;
+      status = fr_forward(model, work, &tree, b->sums, f.groups);
+    }
+    for (; !status && first < n; first++) {
+      fr_question *q = &questions[first];
+      const int costed = options->method == FR_SSFT || q->cost;
+      const fr_int cells = options->fork_count * q->trace_count;
+      for (fr_int i = 0; costed && i < cells; i++, group++) b->cost[i] = b->sums[group].nll / (double)b->sums[group].count;
+      status = fr__match_one(work, options, q, b->cost, first);
+      if (!status && q->cost) memcpy(q->cost, b->cost, (size_t)cells * sizeof(double));
+    }
+  }
+  return status ? status : fr__fine(&work->reason);
+}
+
+FR_DEF fr_status fr_ssft_count(const fr_ssft_options *options, const fr_question *questions, fr_int count, fr_ssft_total *total)
+{
+  fr_ssft_total sum = { 0.0, 0.0 };
+  if (!options || !total || count < 0 || (count && !questions)) return FR_INVALID;
+  for (fr_int n = 0; n < count; n++) {
+    if (questions[n].trace_count < 0 || (questions[n].trace_count && !questions[n].traces)) return FR_INVALID;
+    for (fr_int j = 0; j < questions[n].trace_count; j++)
+      sum.traces += options->reduction == FR_MEAN_TOKENS ? (double)questions[n].traces[j].count : 1.0;
+    sum.questions += 1.0;
+  }
+  *total = sum;
+  return FR_OK;
+}
+
+static fr_status fr__ssft_loss(const fr_model *model, fr_work *work, const fr_ssft_options *options, const fr_question *questions,
+                               fr_int count, fr_ssft_total total, float *grads, fr_ssft_report *report)
+{
+  fr_status status = fr__ssft_check(model, work, options, questions, count, grads ? 2 : 1);
+  fr_ssft_report sum;
+  fr_int n = 0;
+  memset(&sum, 0, sizeof sum);
+  if (status) return status;
+  if (!(total.traces > 0.0) || !(total.questions > 0.0) || !fr__finite(total.traces) || !fr__finite(total.questions))
+    return fr__fail(&work->reason, FR_INVALID, "the total is not positive and finite; fr_ssft_count gives it");
+  while (!status && n < count) {
+    struct fr__body *b = work->body;
+    fr__forest f;
+    fr_tree tree;
+    fr_int first = n, group = 0;
+    memset(&f, 0, sizeof f);
+    f.work = work;
+    for (; n < count; n++) {
+      const fr__forest need = fr__forest_need(options, &questions[n], 0);
+      fr_int needed, limit;
+      if (fr__forest_fits(&f, &need, &work->limits, grads != NULL, &needed, &limit)) break;
+      fr__forest_loss(&f, options, &questions[n], total);
+    }
+    tree.spans = b->spans;
+    tree.span_count = f.spans;
+    tree.targets = b->targets;
+    tree.target_count = f.targets;
+    status = grads ? fr_backward(model, work, &tree, grads, b->sums, f.groups) : fr_forward(model, work, &tree, b->sums, f.groups);
+    if (status) break;
+    sum.rows += f.rows;
+    for (; first < n; first++) {
+      const fr_question *q = &questions[first];
+      for (fr_int j = 0; j < q->trace_count; j++, group++) {
+        sum.loss += b->sums[group].weighted;
+        sum.nll += b->sums[group].nll;
+        sum.tokens += b->sums[group].count;
+        if (q->nll) q->nll[j] = b->sums[group].nll;
+      }
+      sum.loss += b->sums[group].weighted;
+      if (b->sums[group].weight > 0.0) sum.fork_nll += b->sums[group].weighted * total.questions / (double)options->fork_weight;
+      group++;
+      sum.traces += q->trace_count;
+      sum.questions++;
+    }
+  }
+  if (status) return status;
+  if (report) *report = sum;
+  return fr__fine(&work->reason);
+}
+
+FR_DEF fr_status fr_ssft_backward(const fr_model *model, fr_work *work, const fr_ssft_options *options, const fr_question *questions,
+                                  fr_int count, fr_ssft_total total, float *grads, fr_ssft_report *report)
+{
+  if (!grads && work) return fr__fail(&work->reason, FR_INVALID, "grads is NULL");
+  return fr__ssft_loss(model, work, options, questions, count, total, grads, report);
+}
+
+FR_DEF fr_status fr_ssft_loss(const fr_model *model, fr_work *work, const fr_ssft_options *options, const fr_question *questions,
+                              fr_int count, fr_ssft_total total, fr_ssft_report *report)
+{
+  return fr__ssft_loss(model, work, options, questions, count, total, NULL, report);
+}
+
+FR_DEF fr_status fr_ssft_step(fr_model *model, fr_work *work, fr_adamw *adamw, const fr_ssft_options *options, fr_question *questions,
+                              fr_int count, float lr, fr_ssft_report *report)
+{
+  fr_ssft_report r;
+  fr_ssft_total total;
+  fr_status status = fr_ssft_match(model, work, options, questions, count);
+  if (status) return status;
+  if (!adamw || !adamw->grads || adamw->count != model->count)
+    return fr__fail(&work->reason, FR_INVALID, "the optimiser was placed for another model");
+  if (!(lr >= 0.0f) || !fr__finite((double)lr)) return fr__fail(&work->reason, FR_INVALID, "the learning rate is negative or not finite");
+  fr_ssft_count(options, questions, count, &total);
+  status = fr_ssft_backward(model, work, options, questions, count, total, adamw->grads, &r);
+  if (status) return status;
+  status = fr_adamw_step(adamw, model, work, r.loss, lr, &r.norm);
+  r.skipped = status == FR_NONFINITE;
+  if (status && !r.skipped) return status;
+  if (report) *report = r;
+  return FR_OK;  // work->reason says why a step was skipped
+}
+
+// ---- >>generate ---------------------------------------------------------------------------------------
+// Is candidate a before b? By logit, then by the lower id.
+static int fr__likelier(const float *logits, fr_int a, fr_int b) { return logits[a] > logits[b] || (logits[a] == logits[b] && a < b); }
+
+static void fr__sift(const float *logits, fr_int *heap, fr_int at, fr_int count)
+{
+  for (fr_int child = 2 * at + 1; child < count; at = child, child = 2 * at + 1) {
+    fr_int swap;
+    if (child + 1 < count && fr__likelier(logits, heap[child + 1], heap[child])) child++;
+    if (!fr__likelier(logits, heap[child], heap[at])) return;
+    swap = heap[at];
+    heap[at] = heap[child];
+    heap[child] = swap;
+  }
+}
+
+// Candidates leave a heap from the likeliest on, so that a top-k or top-p draw never sorts the whole vocabulary. The ones
+// taken stand at the end of index, the likeliest last.
+FR_DEF fr_token fr_sample(const float *logits, fr_int vocab, const fr_sampling *sampling, fr_random *random, fr_int *index)
+{
+  const float inverse = sampling->temperature > 0.0f ? 1.0f / sampling->temperature : 0.0f;
+  const int cut_k = sampling->top_k > 0 && sampling->top_k < vocab, cut_p = sampling->top_p > 0.0f && sampling->top_p < 1.0f;
+  fr_int best = 0, heap = vocab, last = 0;
+  double mass = 0.0, draw;
+  for (fr_int v = 1; v < vocab; v++) if (logits[v] > logits[best]) best = v;
+  if (!(sampling->temperature > 0.0f)) return (fr_token)best;
+#define FR__ODDS(v) ((double)fr__exp((logits[v] - logits[best]) * inverse))
+  draw = (double)fr_random_uniform(random);
+  if (!cut_k && !cut_p) {
+    for (fr_int v = 0; v < vocab; v++) mass += FR__ODDS(v);
+    for (fr_int v = 0; v < vocab; v++) {
+      const double odds = FR__ODDS(v);
+      if (odds > 0.0) last = v;  // rounding must not lead past the last possible token
+      if ((draw -= odds / mass) < 0.0) return (fr_token)v;
+    }
+    return (fr_token)last;
+  }
+  for (fr_int v = 0; v < vocab; v++) index[v] = v;
+  for (fr_int v = vocab / 2 - 1; v >= 0; v--) fr__sift(logits, index, v, vocab);
+  if (!cut_k) for (fr_int v = 0; v < vocab; v++) mass += FR__ODDS(v);
+  {
+    const fr_int most = cut_k ? sampling->top_k : vocab;
+    double kept = 0.0, all = mass;
+    while (vocab - heap < most) {
+      const fr_int top = index[0];
+      index[0] = index[--heap];
+      index[heap] = top;
+      fr__sift(logits, index, 0, heap);
+      kept += FR__ODDS(top);
+      if (!cut_k && kept >= (double)sampling->top_p * all) break;
+    }
+    if (cut_k && cut_p) {  // the smallest head of the k that holds top_p of their mass
+      all = kept;
+      kept = 0.0;
+      for (fr_int v = vocab - 1; v >= heap; v--) {
+        kept += FR__ODDS(index[v]);
+        if (kept >= (double)sampling->top_p * all) heap = v;
+      }
+    }
+    for (fr_int v = vocab - 1; v > heap; v--)
+      if ((draw -= FR__ODDS(index[v]) / kept) < 0.0) return (fr_token)index[v];
+  }
+#undef FR__ODDS
+  return (fr_token)index[heap];
+}
+
+FR_DEF fr_status fr_generate_limits(const fr_tree *tree, const fr_sampling *sampling, fr_int leaf_count, fr_limits *limits)
+{
+  fr_limits need;
+  fr_int cache;
+  const fr_status status = fr_tree_limits(tree, &need);
+  if (status) return status;
+  if (!sampling || !limits || leaf_count < 0 || sampling->max_tokens < 0) return FR_INVALID;
+  if (!fr__mul(leaf_count, sampling->max_tokens, &cache) || !fr__add(cache, need.rows, &need.cache_rows) ||
+      !fr__add(need.depth, sampling->max_tokens, &need.depth) || !fr__add(need.spans, leaf_count, &need.spans))
+    return FR_OVERFLOW;
+  need.rows = fr__max(need.rows, leaf_count);
+  need.leaves = leaf_count;
+  need.grad_rows = need.targets = 0;
+  *limits = need;
+  return FR_OK;
+}
+
+typedef struct fr__decode {
+  fr__pass pass;
+  const fr_sampling *sampling;
+  fr_leaf *leaves;
+  fr_int first, count;  // the chunk of active leaves whose logits are there
+} fr__decode;
+
+static void fr__task_sample(void *arg, fr_int index)
+{
+  fr__decode *d = (fr__decode *)arg;
+  fr_work *work = d->pass.work;
+  struct fr__body *b = work->body;
+  const fr_int V = d->pass.c->vocab;
+  fr_int begin, end;
+  fr__share(d->count, work->limits.tasks, index, &begin, &end);
+  for (fr_int i = begin; i < end; i++) {
+    const fr_int number = b->leaf_active[d->first + i];
+    const float *logits = b->logits + i * V, max = work->kernels->max(logits, V);
+    fr_leaf *leaf = &d->leaves[number];
+    const fr_token token = fr_sample(logits, V, d->sampling, &b->leaf_random[number], b->order + index * V);
+    leaf->logp += (double)logits[token] - (double)max - log(work->kernels->exp_sum(fr__scratch(&d->pass, index), logits, max, V));
+    for (fr_int s = 0; s < d->sampling->stop_count; s++)
+      if (d->sampling->stops[s] == token) leaf->stop = token;
+    if (leaf->stop < 0) leaf->tokens[leaf->count++] = token;
+  }
+}
+
+// One token for each of the first `active` leaves, from the rows b->leaf_row; returns how many go on.
+static fr_int fr__decode_token(fr__decode *d, fr_int active)
+{
+  struct fr__body *b = d->pass.work->body;
+  fr_int next = 0;
+  for (d->first = 0; d->first < active; d->first += b->chunk) {
+    d->count = fr__min(b->chunk, active - d->first);
+    fr__logits_chunk(&d->pass, b->leaf_row, d->first, d->count);
+    fr__parallel(d->pass.work, fr__task_sample, d);
+  }
+  for (fr_int i = 0; i < active; i++) {
+    const fr_leaf *leaf = &d->leaves[b->leaf_active[i]];
+    if (leaf->stop < 0 && leaf->count < d->sampling->max_tokens) b->leaf_active[next++] = b->leaf_active[i];
+  }
+  return next;
+}
+
+FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree *tree, const fr_sampling *sampling, fr_leaf *leaves,
+                             fr_int leaf_count)
+{
+  struct fr__body *b;
+  fr__decode d;
+  fr_tree prefix;
+  fr_limits need;
+  fr_int active, spans;
+  fr_status status = fr__pair(model, work);
+  if (status) return status;
+  if (!tree || !sampling || leaf_count < 0 || (leaf_count && !leaves)) return fr__fail(&work->reason, FR_INVALID, "tree, sampling or leaves are NULL");
+  if (sampling->max_tokens < 0 || sampling->stop_count < 0 || (sampling->stop_count && !sampling->stops) || sampling->top_k < 0 ||
+      !(sampling->temperature >= 0.0f) || !fr__finite((double)sampling->temperature) || !(sampling->top_p >= 0.0f) || !(sampling->top_p <= 1.0f))
+    return fr__fail(&work->reason, FR_INVALID, "a sampling option is outside of its range");
+  prefix = *tree;
+  prefix.targets = NULL;
+  prefix.target_count = 0;
+  status = fr_generate_limits(&prefix, sampling, leaf_count, &need);
+  if (status) return fr__fail(&work->reason, status, "the tree's spans are not in order, or its size does not fit");
+  {
+    const char *const names[] = { "rows", "spans", "leaves", "depth", "cache_rows" };
+    const fr_int needed[] = { need.rows, need.spans, need.leaves, need.depth, need.cache_rows };
+    const fr_limits *has = &work->limits;
+    const fr_int limit[] = { has->rows, has->spans, has->leaves, has->depth, has->cache_rows };
+    for (int i = 0; i < 5; i++) if (needed[i] > limit[i]) return fr__limit(&work->reason, names[i], needed[i], limit[i]);
+  }
+  for (fr_int i = 0; i < leaf_count; i++) {
+    fr_int span = leaves[i].span;
+    if (span < 0 || span >= tree->span_count) return fr__fail(&work->reason, FR_RANGE, "leaf %d: span %d of %d", i, span, tree->span_count);
+    if (!leaves[i].tokens && sampling->max_tokens) return fr__fail(&work->reason, FR_INVALID, "leaf %d: tokens is NULL", i);
+    while (span >= 0 && tree->spans[span].tokens.count == 0) span = tree->spans[span].parent;
+    if (span < 0) return fr__fail(&work->reason, FR_INVALID, "leaf %d has no token before it to continue", i);
+  }
+  status = fr__run_tree(model, work, &prefix, NULL, NULL, 0, 1);
+  if (status) return status;
+  b = work->body;
+  spans = b->span_count_used;
+  memset(&d, 0, sizeof d);
+  d.pass = fr__pass_of(model, work, NULL);
+  d.sampling = sampling;
+  d.leaves = leaves;
+  for (fr_int i = 0; i < leaf_count; i++) {  // a leaf is one more span, whose rows of the cache fill up as it grows
+    fr_leaf *leaf = &leaves[i];
+    fr_int span = leaf->span;
+    b->span_parent[spans + i] = span;
+    b->span_depth[spans + i] = b->span_depth[span] + b->span_count[span];
+    b->span_row[spans + i] = b->row_count + i * sampling->max_tokens;
+    b->span_count[spans + i] = 0;
+    while (b->span_count[span] == 0) span = b->span_parent[span];
+    b->leaf_row[i] = b->span_row[span] + b->span_count[span] - 1;
+    b->leaf_active[i] = i;
+    b->leaf_random[i] = fr_random_stream(sampling->seed, leaf->question, leaf->leaf);
+    leaf->count = 0;
+    leaf->stop = -1;
+    leaf->logp = 0.0;
+  }
+  active = sampling->max_tokens ? fr__decode_token(&d, leaf_count) : 0;
+  while (active) {
+    for (fr_int a = 0; a < active; a++) {
+      const fr_int number = b->leaf_active[a], span = spans + number;
+      fr__block *block = &b->blocks[a];
+      block->span = span;
+      block->row = a;
+      block->before = b->span_depth[span] + b->span_count[span];
+      block->count = 1;
+      b->token[a] = leaves[number].tokens[leaves[number].count - 1];
+      b->position[a] = block->before;
+      b->row_fill[a] = b->span_row[span] + b->span_count[span]++;
+      b->leaf_row[a] = a;
+    }
+    d.pass.N = d.pass.block_count = active;
+    d.pass.token = b->token;
+    d.pass.position = b->position;
+    d.pass.blocks = b->blocks;
+    d.pass.cache_row = b->row_fill;
+    d.pass.head_list = NULL;
+    fr__layers_forward(&d.pass);
+    active = fr__decode_token(&d, active);
+  }
+  b->ready = 0;
+  return fr__fine(&work->reason);
+}
+
+// ---- >>vote -------------------------------------------------------------------------------------------
+FR_DEF fr_status fr_vote(fr_int count, int (*same)(void *user, fr_int a, fr_int b), void *user, fr_vote_result *result)
+{
+  fr_vote_result r = { -1, 0, 0, 0 };
+  if (count < 0 || !same || !result) return FR_INVALID;
+  for (fr_int a = 0; a < count; a++) {
+    fr_int votes = 1, earlier = 0;
+    if (!same(user, a, a)) continue;
+    r.valid++;
+    while (earlier < a && !(same(user, earlier, earlier) && same(user, earlier, a))) earlier++;
+    if (earlier < a) continue;  // counted with the first of its class
+    for (fr_int b = a + 1; b < count; b++) votes += same(user, b, b) && same(user, a, b);
+    r.distinct++;
+    if (votes > r.votes) { r.votes = votes; r.winner = a; }
+  }
+  *result = r;
+  return FR_OK;
+}
+
+// 1 - C(n-c,k)/C(n,k) = 1 - prod_{i=n-c+1..n} (1 - k/i), without a factorial.
+FR_DEF double fr_pass_at_k(fr_int n, fr_int c, fr_int k)
+{
+  double none = 1.0;
+  if (n < 1 || c < 0 || c > n || k < 1 || k > n) return HUGE_VAL - HUGE_VAL;  // NaN
+  if (n - c < k) return 1.0;
+  for (fr_int i = n - c + 1; i <= n; i++) none *= 1.0 - (double)k / (double)i;
+  return 1.0 - none;
+}
+
+#ifndef FR_NO_MALLOC
+// -- the malloc pairs
+FR_DEF fr_status fr_model_new(fr_model *model, const fr_config *config)
+{
+  fr_int bytes;
+  void *memory;
+  fr_status status;
+  if (!model) return FR_INVALID;
+  memset(model, 0, sizeof *model);
+  status = fr_model_size(config, &bytes);
+  if (status) return status;
+  memory = FR_MALLOC((size_t)bytes);
+  if (!memory) return FR_MEMORY;
+  status = fr_model_place(model, config, memory, bytes);
+  model->owned = memory;
+  return status;
+}
+
+FR_DEF fr_status fr_adamw_new(fr_adamw *adamw, const fr_model *model)
+{
+  fr_int bytes;
+  void *memory;
+  fr_status status;
+  if (!adamw) return FR_INVALID;
+  memset(adamw, 0, sizeof *adamw);
+  status = fr_adamw_size(model, &bytes);
+  if (status) return status;
+  memory = FR_MALLOC((size_t)bytes);
+  if (!memory) return FR_MEMORY;
+  status = fr_adamw_place(adamw, model, memory, bytes);
+  adamw->owned = memory;
+  return status;
+}
+
+FR_DEF fr_status fr_work_new(fr_work *work, const fr_config *config, const fr_limits *limits)
+{
+  fr_config resolved;
+  fr_limits checked;
+  fr_int bytes;
+  void *memory;
+  fr_status status;
+  if (!work) return FR_INVALID;
+  memset(work, 0, sizeof *work);
+  status = fr__work_prepare(config, limits, &resolved, &checked, &work->reason);
+  if (status) return status;
+  status = fr_work_size(config, limits, &bytes);
+  if (status) return fr__fail(&work->reason, status, "%s", fr_status_text(status));
+  memory = FR_MALLOC((size_t)bytes);
+  if (!memory) return fr__fail(&work->reason, FR_MEMORY, "no memory for a workspace of %d bytes", bytes);
+  status = fr_work_place(work, config, limits, memory, bytes);
+  work->owned = memory;
+  return status;
+}
+
+FR_DEF void fr_model_free(fr_model *model) { if (model) { if (model->owned) FR_FREE(model->owned); memset(model, 0, sizeof *model); } }
+FR_DEF void fr_adamw_free(fr_adamw *adamw) { if (adamw) { if (adamw->owned) FR_FREE(adamw->owned); memset(adamw, 0, sizeof *adamw); } }
+FR_DEF void fr_work_free(fr_work *work) { if (work) { if (work->owned) FR_FREE(work->owned); memset(work, 0, sizeof *work); } }
+#endif  // FR_NO_MALLOC
+
+#endif  // FORKREASON_IMPLEMENTATION
+
+// ---- >>license ----------------------------------------------------------------------------------------
+// MIT License, Copyright (c) 2026 The forkreason.h authors
+//
+// Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated
+// documentation files (the "Software"), to deal in the Software without restriction, including without limitation the
+// rights to use, copy, modify, merge, publish, distribute, sublicense, and/or sell copies of the Software, and to permit
+// persons to whom the Software is furnished to do so, subject to the following conditions:
+//
+// The above copyright notice and this permission notice shall be included in all copies or substantial portions of the
+// Software.
+//
+// THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE
+// WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR
+// COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR
+// OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
