@@ -868,8 +868,10 @@ FR__TARGET("avx2,fma")
 static inline void fr__exp_avx2(__m256 *value)
 {
   const __m256 x = _mm256_min_ps(_mm256_set1_ps(FR__EXP_HIGH), _mm256_max_ps(_mm256_set1_ps(FR__EXP_LOW), *value));
-  const __m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(FR__LOG2E)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  const __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(FR__LN2_LOW), _mm256_fnmadd_ps(n, _mm256_set1_ps(FR__LN2_HIGH), x));
+  const __m256 n =
+      _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(FR__LOG2E)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const __m256 r =
+      _mm256_fnmadd_ps(n, _mm256_set1_ps(FR__LN2_LOW), _mm256_fnmadd_ps(n, _mm256_set1_ps(FR__LN2_HIGH), x));
   const __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1), bias = _mm256_set1_epi32(127);
   __m256 p = _mm256_fmadd_ps(_mm256_set1_ps(FR__EXP_P0), r, _mm256_set1_ps(FR__EXP_P1));
   p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(FR__EXP_P2));
@@ -878,7 +880,8 @@ static inline void fr__exp_avx2(__m256 *value)
   p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(FR__EXP_P5));
   p = _mm256_fmadd_ps(p, _mm256_mul_ps(r, r), _mm256_add_ps(r, _mm256_set1_ps(1.0f)));
   p = _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23)));
-  *value = _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(whole, half), bias), 23)));
+  *value = _mm256_mul_ps(
+      p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(whole, half), bias), 23)));
 }
 
 FR__TARGET("avx2,fma")
@@ -912,7 +915,8 @@ static void fr__mul_avx2(float *y, float s, const float *a, const float *b, fr_i
 {
   fr_int i = 0;
   for (; i + 8 <= n; i += 8)
-    _mm256_storeu_ps(y + i, _mm256_mul_ps(_mm256_mul_ps(_mm256_set1_ps(s), _mm256_loadu_ps(a + i)), _mm256_loadu_ps(b + i)));
+    _mm256_storeu_ps(y + i,
+                     _mm256_mul_ps(_mm256_mul_ps(_mm256_set1_ps(s), _mm256_loadu_ps(a + i)), _mm256_loadu_ps(b + i)));
   fr__mul_scalar(y + i, s, a + i, b + i, n - i);
 }
 
@@ -921,8 +925,8 @@ static void fr__mul_add_avx2(float *y, float s, const float *a, const float *b, 
 {
   fr_int i = 0;
   for (; i + 8 <= n; i += 8)
-    _mm256_storeu_ps(y + i, _mm256_fmadd_ps(_mm256_mul_ps(_mm256_set1_ps(s), _mm256_loadu_ps(a + i)), _mm256_loadu_ps(b + i),
-                                            _mm256_loadu_ps(y + i)));
+    _mm256_storeu_ps(y + i, _mm256_fmadd_ps(_mm256_mul_ps(_mm256_set1_ps(s), _mm256_loadu_ps(a + i)),
+                                            _mm256_loadu_ps(b + i), _mm256_loadu_ps(y + i)));
   fr__mul_add_scalar(y + i, s, a + i, b + i, n - i);
 }
 
@@ -941,8 +945,8 @@ static void fr__swiglu_avx2(float *y, const float *gate, const float *up, fr_int
 }
 
 FR__TARGET("avx2,fma")
-static void fr__swiglu_back_avx2(float *dgate, float *dup, float *y, const float *dy, const float *gate, const float *up,
-                                 fr_int n)
+static void fr__swiglu_back_avx2(float *dgate, float *dup, float *y, const float *dy, const float *gate,
+                                 const float *up, fr_int n)
 {
   const __m256 one = _mm256_set1_ps(1.0f);
   fr_int i = 0;
@@ -1017,7 +1021,8 @@ FR__TARGET("avx512f")
 static float fr__max_avx512(const float *x, fr_int n)
 {
   __m512 s = _mm512_set1_ps(x[0]);
-  for (fr_int i = 0; i < n; i += 16) s = _mm512_mask_max_ps(s, FR__LANES(n - i), s, _mm512_maskz_loadu_ps(FR__LANES(n - i), x + i));
+  for (fr_int i = 0; i < n; i += 16)
+    s = _mm512_mask_max_ps(s, FR__LANES(n - i), s, _mm512_maskz_loadu_ps(FR__LANES(n - i), x + i));
   return _mm512_reduce_max_ps(s);
 }
 
@@ -1026,7 +1031,8 @@ static inline void fr__exp_avx512(__m512 *value)
 {
   const __m512 x = _mm512_min_ps(_mm512_set1_ps(FR__EXP_HIGH), _mm512_max_ps(_mm512_set1_ps(FR__EXP_LOW), *value));
   const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(FR__LOG2E)), 8);
-  const __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(FR__LN2_LOW), _mm512_fnmadd_ps(n, _mm512_set1_ps(FR__LN2_HIGH), x));
+  const __m512 r =
+      _mm512_fnmadd_ps(n, _mm512_set1_ps(FR__LN2_LOW), _mm512_fnmadd_ps(n, _mm512_set1_ps(FR__LN2_HIGH), x));
   __m512 p = _mm512_fmadd_ps(_mm512_set1_ps(FR__EXP_P0), r, _mm512_set1_ps(FR__EXP_P1));
   p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(FR__EXP_P2));
   p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(FR__EXP_P3));
@@ -1078,7 +1084,8 @@ static void fr__mul_add_avx512(float *y, float s, const float *a, const float *b
   for (fr_int i = 0; i < n; i += 16) {
     const __mmask16 on = FR__LANES(n - i);
     const __m512 sa = _mm512_mul_ps(_mm512_set1_ps(s), _mm512_maskz_loadu_ps(on, a + i));
-    _mm512_mask_storeu_ps(y + i, on, _mm512_fmadd_ps(sa, _mm512_maskz_loadu_ps(on, b + i), _mm512_maskz_loadu_ps(on, y + i)));
+    _mm512_mask_storeu_ps(y + i, on,
+                          _mm512_fmadd_ps(sa, _mm512_maskz_loadu_ps(on, b + i), _mm512_maskz_loadu_ps(on, y + i)));
   }
 }
 
@@ -1091,13 +1098,14 @@ static void fr__swiglu_avx512(float *y, const float *gate, const float *up, fr_i
     const __m512 g = _mm512_maskz_loadu_ps(on, gate + i);
     __m512 e = _mm512_sub_ps(_mm512_setzero_ps(), g);
     fr__exp_avx512(&e);
-    _mm512_mask_storeu_ps(y + i, on, _mm512_mul_ps(_mm512_div_ps(g, _mm512_add_ps(one, e)), _mm512_maskz_loadu_ps(on, up + i)));
+    _mm512_mask_storeu_ps(y + i, on,
+                          _mm512_mul_ps(_mm512_div_ps(g, _mm512_add_ps(one, e)), _mm512_maskz_loadu_ps(on, up + i)));
   }
 }
 
 FR__TARGET("avx512f")
-static void fr__swiglu_back_avx512(float *dgate, float *dup, float *y, const float *dy, const float *gate, const float *up,
-                                   fr_int n)
+static void fr__swiglu_back_avx512(float *dgate, float *dup, float *y, const float *dy, const float *gate,
+                                   const float *up, fr_int n)
 {
   const __m512 one = _mm512_set1_ps(1.0f);
   for (fr_int i = 0; i < n; i += 16) {
@@ -1110,7 +1118,8 @@ static void fr__swiglu_back_avx512(float *dgate, float *dup, float *y, const flo
     silu = _mm512_mul_ps(g, s);
     _mm512_mask_storeu_ps(y + i, on, _mm512_mul_ps(silu, u));
     _mm512_mask_storeu_ps(dup + i, on, _mm512_mul_ps(d, silu));
-    _mm512_mask_storeu_ps(dgate + i, on, _mm512_mul_ps(_mm512_mul_ps(d, u), _mm512_fmadd_ps(silu, _mm512_sub_ps(one, s), s)));
+    _mm512_mask_storeu_ps(dgate + i, on,
+                          _mm512_mul_ps(_mm512_mul_ps(d, u), _mm512_fmadd_ps(silu, _mm512_sub_ps(one, s), s)));
   }
 }
 
@@ -1122,12 +1131,14 @@ static void fr__adamw_avx512(float *p, const float *g, float *m, float *v, fr_in
     const __mmask16 on = FR__LANES(n - i);
     const __m512 d = _mm512_mul_ps(_mm512_maskz_loadu_ps(on, g + i), _mm512_set1_ps(f->scale));
     const __m512 m0 = _mm512_maskz_loadu_ps(on, m + i), m1 = _mm512_fmadd_ps(mix1, _mm512_sub_ps(d, m0), m0);
-    const __m512 v0 = _mm512_maskz_loadu_ps(on, v + i), v1 = _mm512_fmadd_ps(mix2, _mm512_sub_ps(_mm512_mul_ps(d, d), v0), v0);
+    const __m512 v0 = _mm512_maskz_loadu_ps(on, v + i),
+                 v1 = _mm512_fmadd_ps(mix2, _mm512_sub_ps(_mm512_mul_ps(d, d), v0), v0);
     const __m512 root = _mm512_fmadd_ps(_mm512_sqrt_ps(v1), _mm512_set1_ps(f->root2), _mm512_set1_ps(f->eps));
     const __m512 kept = _mm512_mul_ps(_mm512_maskz_loadu_ps(on, p + i), _mm512_set1_ps(f->keep));
     _mm512_mask_storeu_ps(m + i, on, m1);
     _mm512_mask_storeu_ps(v + i, on, v1);
-    _mm512_mask_storeu_ps(p + i, on, _mm512_sub_ps(kept, _mm512_div_ps(_mm512_mul_ps(_mm512_set1_ps(f->rate), m1), root)));
+    _mm512_mask_storeu_ps(p + i, on,
+                          _mm512_sub_ps(kept, _mm512_div_ps(_mm512_mul_ps(_mm512_set1_ps(f->rate), m1), root)));
   }
 }
 #endif  // FR__X86
@@ -1166,29 +1177,50 @@ static fr_int fr__pack_floats(fr_int N, fr_int K)
   return kc * nc + FR__MC * kc + FR__MR_MAX * FR__NR_MAX;
 }
 
-// Panels of `width` rows (of A) or columns (of B): panel[p*width + i] = x[i*step + p*along], zero where i >= count.
+// dst[p*width + i] = src[i*step + p] for i, p < 4
+static void fr__transpose4(float *dst, fr_int width, const float *src, fr_int step)
+{
+#ifdef FR__X86  // SSE is part of every x86-64
+  const __m128 a = _mm_loadu_ps(src), b = _mm_loadu_ps(src + step), c = _mm_loadu_ps(src + 2 * step),
+               d = _mm_loadu_ps(src + 3 * step);
+  const __m128 ab0 = _mm_unpacklo_ps(a, b), ab1 = _mm_unpackhi_ps(a, b), cd0 = _mm_unpacklo_ps(c, d),
+               cd1 = _mm_unpackhi_ps(c, d);
+  _mm_storeu_ps(dst, _mm_movelh_ps(ab0, cd0));
+  _mm_storeu_ps(dst + width, _mm_movehl_ps(cd0, ab0));
+  _mm_storeu_ps(dst + 2 * width, _mm_movelh_ps(ab1, cd1));
+  _mm_storeu_ps(dst + 3 * width, _mm_movehl_ps(cd1, ab1));
+#else
+  for (int p = 0; p < 4; p++)
+    for (int i = 0; i < 4; i++) dst[p * width + i] = src[i * step + p];
+#endif
+}
+
+// Panels of `width` rows (of A) or columns (of B): panel[p*width + i] = x[i*step + p*along], zero where i >= count. One of
+// the two strides is 1: along the panel's rows it is a copy, across them a transpose.
 static void fr__pack(float *panel, const float *x, fr_int step, fr_int along, fr_int count, fr_int depth, fr_int width)
 {
   for (; count > 0; count -= width, x += width * step, panel += width * depth) {
-    const fr_int n = fr__min(count, width);
-    if (step == 1) {
-      for (fr_int p = 0; p < depth; p++) {
-        memcpy(panel + p * width, x + p * along, (size_t)n * sizeof(float));
-        for (fr_int i = n; i < width; i++) panel[p * width + i] = 0.0f;
-      }
-    } else {
-      for (fr_int i = 0; i < n; i++)
-        for (fr_int p = 0; p < depth; p++) panel[p * width + i] = x[i * step + p * along];
-      for (fr_int i = n; i < width; i++)
-        for (fr_int p = 0; p < depth; p++) panel[p * width + i] = 0.0f;
+    const fr_int n = fr__min(count, width), n4 = n / 4 * 4, depth4 = along == 1 ? depth / 4 * 4 : 0;
+    fr_int p = 0;
+    for (; p < depth4; p += 4) {
+      fr_int i = 0;
+      for (; i < n4; i += 4) fr__transpose4(panel + p * width + i, width, x + i * step + p, step);
+      for (; i < n; i++)
+        for (fr_int q = p; q < p + 4; q++) panel[q * width + i] = x[i * step + q];
     }
+    for (; p < depth; p++) {
+      fr_int i = 0;
+      if (step == 1) for (; i < n4; i += 4) memcpy(panel + p * width + i, x + p * along + i, 4 * sizeof(float));
+      for (; i < n; i++) panel[p * width + i] = x[i * step + p * along];
+    }
+    if (n < width) for (p = 0; p < depth; p++) memset(panel + p * width + n, 0, (size_t)(width - n) * sizeof(float));
   }
 }
 
 //   pack    scratch of fr__pack_floats        ldc     row stride of C
 //   ar, ac  row and column stride of A        br, bc  of B
-static void fr__gemm(const fr__kernels *kernels, float *pack, float *C, fr_int ldc, const float *A, fr_int ar, fr_int ac,
-                     const float *B, fr_int br, fr_int bc, fr_int M, fr_int N, fr_int K)
+static void fr__gemm(const fr__kernels *kernels, float *pack, float *C, fr_int ldc, const float *A, fr_int ar,
+                     fr_int ac, const float *B, fr_int br, fr_int bc, fr_int M, fr_int N, fr_int K)
 {
   const fr_int mr = kernels->mr, nr = kernels->nr;
   float *square = pack, *packed_a = pack + FR__MR_MAX * FR__NR_MAX, *packed_b = packed_a + FR__MC * fr__min(K, FR__KC);
@@ -1226,7 +1258,8 @@ static void fr__gemm(const fr__kernels *kernels, float *pack, float *C, fr_int l
 
 // Embedding   x = s table[token]
 //   x (N,C)      table (V,C)
-static void fr__embed(const fr__kernels *kernels, float *x, const float *table, const fr_token *token, float s, fr_int N, fr_int C)
+static void fr__embed(const fr__kernels *kernels, float *x, const float *table, const fr_token *token, float s,
+                      fr_int N, fr_int C)
 {
   for (fr_int n = 0; n < N; n++) {
     memset(x + n * C, 0, (size_t)C * sizeof(float));
@@ -1234,15 +1267,16 @@ static void fr__embed(const fr__kernels *kernels, float *x, const float *table, 
   }
 }
 // dtable[token_n] += s dx_n, for the channels c0 .. c1-1: rows may share a token, so threads share out the channels.
-static void fr__embed_back(const fr__kernels *kernels, float *dtable, const float *dx, const fr_token *token, float s, fr_int N,
-                           fr_int C, fr_int c0, fr_int c1)
+static void fr__embed_back(const fr__kernels *kernels, float *dtable, const float *dx, const fr_token *token, float s,
+                           fr_int N, fr_int C, fr_int c0, fr_int c1)
 {
   for (fr_int n = 0; n < N; n++) kernels->axpy(dtable + token[n] * C + c0, s, dx + n * C + c0, c1 - c0);
 }
 
 // RMSNorm   y = x r g,   r = 1 / sqrt(mean_c(x^2) + eps)
 //   x, y (N,C)      g (C) gain      r (N) saved for backward, may be NULL
-static void fr__rmsnorm(const fr__kernels *kernels, float *y, float *r, const float *x, const float *g, float eps, fr_int N, fr_int C)
+static void fr__rmsnorm(const fr__kernels *kernels, float *y, float *r, const float *x, const float *g, float eps,
+                        fr_int N, fr_int C)
 {
   for (fr_int n = 0; n < N; n++, x += C, y += C) {
     const float root = 1.0f / sqrtf(kernels->dot(x, x, C) / (float)C + eps);
@@ -1253,8 +1287,8 @@ static void fr__rmsnorm(const fr__kernels *kernels, float *y, float *r, const fl
 // r depends on every x of its row, dr/dx_c = -r^3 x_c / C, hence
 //   dx += r g dy - r^3 x mean_c(dy g x)
 //   t (C) scratch, receives g dy
-static void fr__rmsnorm_back(const fr__kernels *kernels, float *dx, const float *dy, const float *x, const float *g, const float *r,
-                             fr_int N, fr_int C, float *t)
+static void fr__rmsnorm_back(const fr__kernels *kernels, float *dx, const float *dy, const float *x, const float *g,
+                             const float *r, fr_int N, fr_int C, float *t)
 {
   for (fr_int n = 0; n < N; n++, x += C, dx += C, dy += C) {
     kernels->mul(t, 1.0f, dy, g, C);
@@ -1263,8 +1297,8 @@ static void fr__rmsnorm_back(const fr__kernels *kernels, float *dx, const float 
   }
 }
 //   dg += sum_n dy x r, for the channels c0 .. c1-1: the sum runs over all rows, so threads share out the channels.
-static void fr__rmsnorm_back_gain(const fr__kernels *kernels, float *dg, const float *dy, const float *x, const float *r, fr_int N,
-                                  fr_int C, fr_int c0, fr_int c1)
+static void fr__rmsnorm_back_gain(const fr__kernels *kernels, float *dg, const float *dy, const float *x,
+                                  const float *r, fr_int N, fr_int C, fr_int c0, fr_int c1)
 {
   for (fr_int n = 0; n < N; n++) kernels->mul_add(dg + c0, r[n], dy + n * C + c0, x + n * C + c0, c1 - c0);
 }
@@ -1298,7 +1332,8 @@ static void fr__rope_back(float *dx, const float *cosine, const float *sine, flo
 // short ones kept, those between interpolated.
 static double fr__rope_frequency(const fr_config *config, fr_int j)
 {
-  const double pi2 = 6.283185307179586, inverse = pow((double)config->rope_theta, -2.0 * (double)j / (double)config->head_dim);
+  const double pi2 = 6.283185307179586,
+               inverse = pow((double)config->rope_theta, -2.0 * (double)j / (double)config->head_dim);
   const double factor = (double)config->rope_factor, low = (double)config->rope_low, high = (double)config->rope_high;
   const double original = (double)config->rope_original, wave = pi2 / inverse;
   double s;
@@ -1347,7 +1382,8 @@ static void fr__attention_row(const fr__attention *t, fr_int head, fr_int i, flo
   const float *q = t->q + (t->row + i) * t->q_stride + head * t->D;
   float *o = t->o + (t->row + i) * t->o_stride + head * t->D, max;
   double sum;
-  for (fr_int j = 0; j < keys; j++) score[j] = t->kernels->dot(q, t->k + t->key_rows[j] * t->kv_stride + kv * t->D, t->D);
+  for (fr_int j = 0; j < keys; j++)
+    score[j] = t->kernels->dot(q, t->k + t->key_rows[j] * t->kv_stride + kv * t->D, t->D);
   max = t->kernels->max(score, keys);
   sum = t->kernels->exp_sum(score, score, max, keys);
   memset(o, 0, (size_t)t->D * sizeof(float));
@@ -1375,9 +1411,11 @@ static void fr__attend(const fr__attention *t, fr_int kv)
       const fr_int head = kv * t->group + g;
       float *o = t->o + t->row * t->o_stride + head * D;
       memset(S, 0, (size_t)(t->count * FR__KEYS) * sizeof(float));
-      fr__gemm(t->kernels, pack, S, FR__KEYS, t->q + t->row * t->q_stride + head * D, t->q_stride, 1, k, 1, D, t->count, width, D);
+      fr__gemm(t->kernels, pack, S, FR__KEYS, t->q + t->row * t->q_stride + head * D, t->q_stride, 1, k, 1, D, t->count,
+               width, D);
       for (fr_int i = 0; i < t->count; i++) {
-        float *s = S + i * FR__KEYS, *row = o + i * t->o_stride, *mi = m + g * FR__QUERIES + i, *li = l + g * FR__QUERIES + i;
+        float *s = S + i * FR__KEYS, *row = o + i * t->o_stride, *mi = m + g * FR__QUERIES + i,
+              *li = l + g * FR__QUERIES + i;
         const fr_int seen = fr__min(width, t->before + i + 1 - first);  // the causal mask
         if (first == 0) { *mi = -HUGE_VALF; *li = 0.0f; memset(row, 0, (size_t)D * sizeof(float)); }
         if (seen <= 0) { memset(s, 0, (size_t)width * sizeof(float)); continue; }
@@ -1461,7 +1499,8 @@ static void fr__attend_back(const fr__attention *t, fr_int kv, float *dq, float 
       }
       fr__gemm(kernels, pack, dv_tile, D, S, 1, FR__KEYS, dout, t->o_stride, 1, width, D, t->count);
       fr__gemm(kernels, pack, dk_tile, D, dS, 1, FR__KEYS, q, t->q_stride, 1, width, D, t->count);
-      fr__gemm(kernels, pack, dq + t->row * t->q_stride + head * D, t->q_stride, dS, FR__KEYS, 1, k, D, 1, t->count, D, width);
+      fr__gemm(kernels, pack, dq + t->row * t->q_stride + head * D, t->q_stride, dS, FR__KEYS, 1, k, D, 1, t->count, D,
+               width);
     }
     for (fr_int j = 0; j < width; j++) {
       const fr_int at = t->key_rows[first + j] * t->kv_stride + kv * D;
@@ -1476,7 +1515,8 @@ static void fr__attend_back(const fr__attention *t, fr_int kv, float *dq, float 
 //   logits (V); with gradient they become dlogits = (sum_t w_t) p - sum_t w_t onehot(t) (sets)
 typedef struct fr__goal { fr_token token; float weight; double nll; } fr__goal;
 
-static void fr__cross_entropy(const fr__kernels *kernels, float *logits, fr_int V, fr__goal *goals, fr_int count, float *exps, int gradient)
+static void fr__cross_entropy(const fr__kernels *kernels, float *logits, fr_int V, fr__goal *goals, fr_int count,
+                              float *exps, int gradient)
 {
   const float max = kernels->max(logits, V);
   const double sum = kernels->exp_sum(exps, logits, max, V), lse = (double)max + log(sum);
@@ -1495,7 +1535,9 @@ static void fr__cross_entropy(const fr__kernels *kernels, float *logits, fr_int 
 // Inside, a tree is a handful of arrays: where each span's rows begin, how deep it lies, and which rows its path holds.
 typedef struct fr__block { fr_int span, row, before, count; } fr__block;  // queries: see fr__attention
 
-typedef struct fr__head_row { fr_int row, first, count; } fr__head_row;  // a row with targets, and which goals are its own
+typedef struct fr__head_row {
+  fr_int row, first, count;
+} fr__head_row; // a row with targets, and which goals are its own
 
 struct fr__body {
   // the forest that was run last: [span]
@@ -1555,7 +1597,8 @@ FR_DEF fr_status fr_tree_limits(const fr_tree *tree, fr_limits *limits)
 {
   fr_limits found;
   memset(&found, 0, sizeof found);
-  if (!tree || !limits || tree->span_count < 0 || tree->target_count < 0 || (tree->span_count && !tree->spans)) return FR_INVALID;
+  if (!tree || !limits || tree->span_count < 0 || tree->target_count < 0 || (tree->span_count && !tree->spans))
+    return FR_INVALID;
   for (fr_int s = 0; s < tree->span_count; s++) {
     const fr_span *span = &tree->spans[s];
     if (span->parent < -1 || span->parent >= s || span->tokens.count < 0) return FR_RANGE;
@@ -1604,16 +1647,19 @@ static fr_status fr__tree_compile(fr_work *work, const fr_tree *tree, int gradie
   const fr_limits *limits = &work->limits;
   const fr_int row_limit = gradient ? limits->grad_rows : limits->rows;
   fr_int rows = 0;
-  if (!tree || tree->span_count < 0 || tree->target_count < 0 || (tree->span_count && !tree->spans) || (tree->target_count && !tree->targets))
+  if (!tree || tree->span_count < 0 || tree->target_count < 0 || (tree->span_count && !tree->spans) ||
+      (tree->target_count && !tree->targets))
     return fr__fail(&work->reason, FR_INVALID, "the tree is NULL or has a negative count");
   if (tree->span_count > limits->spans) return fr__limit(&work->reason, "spans", tree->span_count, limits->spans);
-  if (tree->target_count > limits->targets) return fr__limit(&work->reason, "targets", tree->target_count, limits->targets);
+  if (tree->target_count > limits->targets)
+    return fr__limit(&work->reason, "targets", tree->target_count, limits->targets);
   for (fr_int s = 0; s < tree->span_count; s++) {
     const fr_span *span = &tree->spans[s];
     if (span->parent < -1 || span->parent >= s)
       return fr__fail(&work->reason, FR_RANGE, "span %d: its parent %d is not an earlier span", s, span->parent);
     if (span->tokens.count < 0 || (span->tokens.count && !span->tokens.ids))
-      return fr__fail(&work->reason, FR_INVALID, "span %d: %d tokens at no address, or a negative count", s, span->tokens.count);
+      return fr__fail(&work->reason, FR_INVALID, "span %d: %d tokens at no address, or a negative count", s,
+                      span->tokens.count);
     if (span->tokens.count > row_limit - rows) {
       fr_int needed = rows;
       for (; s < tree->span_count; s++) if (!fr__add(needed, tree->spans[s].tokens.count, &needed)) break;
@@ -1627,9 +1673,11 @@ static fr_status fr__tree_compile(fr_work *work, const fr_tree *tree, int gradie
   }
   for (fr_int i = 0; i < tree->target_count; i++) {
     const fr_target *t = &tree->targets[i];
-    if (t->row < 0 || t->row >= rows) return fr__fail(&work->reason, FR_RANGE, "target %d: row %d of %d", i, t->row, rows);
+    if (t->row < 0 || t->row >= rows)
+      return fr__fail(&work->reason, FR_RANGE, "target %d: row %d of %d", i, t->row, rows);
     if (t->token < 0 || t->token >= work->config.vocab)
-      return fr__fail(&work->reason, FR_RANGE, "target %d: id %d is not below the vocabulary of %d", i, (fr_int)t->token, work->config.vocab);
+      return fr__fail(&work->reason, FR_RANGE, "target %d: id %d is not below the vocabulary of %d", i,
+                      (fr_int)t->token, work->config.vocab);
     if (t->group < -1 || t->group >= group_count)
       return fr__fail(&work->reason, FR_RANGE, "target %d: group %d of %d", i, t->group, group_count);
   }
@@ -1695,7 +1743,8 @@ static fr_status fr__tree_compile(fr_work *work, const fr_tree *tree, int gradie
 static void fr__path(const struct fr__body *b, fr_int span, fr_int count, fr_int *rows)
 {
   for (; span >= 0; span = b->span_parent[span])
-    for (fr_int t = 0, p = b->span_depth[span]; t < b->span_count[span] && p < count; t++, p++) rows[p] = b->span_row[span] + t;
+    for (fr_int t = 0, p = b->span_depth[span]; t < b->span_count[span] && p < count; t++, p++)
+      rows[p] = b->span_row[span] + t;
 }
 
 // ---- >>model ------------------------------------------------------------------------------------------
@@ -1767,10 +1816,12 @@ FR_DEF fr_status fr_config_check(const fr_config *config, fr_config *resolved, f
   if (!config) return fr__fail(reason, FR_INVALID, "the config is NULL");
   r = *config;
   if (r.layers < 1 || r.dim < 1 || r.heads < 1 || r.ffn < 1 || r.vocab < 1)
-    return fr__fail(reason, FR_CONFIG, "layers %d, dim %d, heads %d, ffn %d and vocab %d must be at least 1", r.layers, r.dim, r.heads, r.ffn, r.vocab);
+    return fr__fail(reason, FR_CONFIG, "layers %d, dim %d, heads %d, ffn %d and vocab %d must be at least 1", r.layers,
+                    r.dim, r.heads, r.ffn, r.vocab);
   if (r.kv_heads == 0) r.kv_heads = r.heads;
   if (r.head_dim == 0) {
-    if (r.dim % r.heads) return fr__fail(reason, FR_CONFIG, "dim %d is not a multiple of heads %d; set head_dim", r.dim, r.heads);
+    if (r.dim % r.heads)
+      return fr__fail(reason, FR_CONFIG, "dim %d is not a multiple of heads %d; set head_dim", r.dim, r.heads);
     r.head_dim = r.dim / r.heads;
   }
   if (r.norm_eps == 0.0f) r.norm_eps = 1e-5f;
@@ -1779,12 +1830,17 @@ FR_DEF fr_status fr_config_check(const fr_config *config, fr_config *resolved, f
   if (r.rope_low == 0.0f) r.rope_low = 1.0f;
   if (r.rope_high == 0.0f) r.rope_high = 4.0f;
   if (r.rope_original == 0) r.rope_original = 8192;
-  if (r.kv_heads < 1 || r.heads % r.kv_heads) return fr__fail(reason, FR_CONFIG, "kv_heads %d does not divide heads %d", r.kv_heads, r.heads);
-  if (r.head_dim < 2 || r.head_dim % 2) return fr__fail(reason, FR_CONFIG, "head_dim %d is not an even number of at least 2", r.head_dim);
-  if (!(r.norm_eps > 0.0f) || !fr__finite((double)r.norm_eps)) return fr__fail(reason, FR_CONFIG, "norm_eps must be positive and finite");
-  if (!(r.rope_theta > 0.0f) || !fr__finite((double)r.rope_theta)) return fr__fail(reason, FR_CONFIG, "rope_theta must be positive and finite");
+  if (r.kv_heads < 1 || r.heads % r.kv_heads)
+    return fr__fail(reason, FR_CONFIG, "kv_heads %d does not divide heads %d", r.kv_heads, r.heads);
+  if (r.head_dim < 2 || r.head_dim % 2)
+    return fr__fail(reason, FR_CONFIG, "head_dim %d is not an even number of at least 2", r.head_dim);
+  if (!(r.norm_eps > 0.0f) || !fr__finite((double)r.norm_eps))
+    return fr__fail(reason, FR_CONFIG, "norm_eps must be positive and finite");
+  if (!(r.rope_theta > 0.0f) || !fr__finite((double)r.rope_theta))
+    return fr__fail(reason, FR_CONFIG, "rope_theta must be positive and finite");
   if (!fr__finite((double)r.embed_scale)) return fr__fail(reason, FR_CONFIG, "embed_scale must be finite");
-  if (!(r.rope_factor >= 0.0f) || !fr__finite((double)r.rope_factor)) return fr__fail(reason, FR_CONFIG, "rope_factor must be finite and not negative");
+  if (!(r.rope_factor >= 0.0f) || !fr__finite((double)r.rope_factor))
+    return fr__fail(reason, FR_CONFIG, "rope_factor must be finite and not negative");
   if (!(r.rope_low > 0.0f) || !(r.rope_high > r.rope_low) || !fr__finite((double)r.rope_high) || r.rope_original < 1)
     return fr__fail(reason, FR_CONFIG, "rope scaling needs 0 < rope_low < rope_high and a positive rope_original");
   if (r.vocab > 0x7fffffff) return fr__fail(reason, FR_CONFIG, "vocab %d does not fit a token id", r.vocab);
@@ -1795,9 +1851,10 @@ FR_DEF fr_status fr_config_check(const fr_config *config, fr_config *resolved, f
     return fr__fail(reason, FR_OVERFLOW, "the layers are too wide for this machine's address space");
   fr__tensor_rows(rows, &r);
   for (int i = 0; i < FR__TENSORS; i++)
-    if (!fr__mul(rows[i].rows, rows[i].cols, &part) || !fr__mul(part, rows[i].copies, &part) || !fr__add(total, part, &total) ||
-        total > FR__INT_MAX / 64)
-      return fr__fail(reason, FR_OVERFLOW, "%s and what stands before it do not fit this machine's address space", rows[i].name);
+    if (!fr__mul(rows[i].rows, rows[i].cols, &part) || !fr__mul(part, rows[i].copies, &part) ||
+        !fr__add(total, part, &total) || total > FR__INT_MAX / 64)
+      return fr__fail(reason, FR_OVERFLOW, "%s and what stands before it do not fit this machine's address space",
+                      rows[i].name);
   if (resolved) *resolved = r;
   return fr__fine(reason);
 }
@@ -1880,7 +1937,8 @@ static double fr__row_mean(const float *table, fr_int V, fr_int C, fr_int c, fr_
   return V > count ? sum / (double)(V - count) : 0.0;
 }
 
-FR_DEF fr_status fr_model_set_rows(fr_model *model, fr_int first, fr_int count, int around_mean, float std, uint64_t seed)
+FR_DEF fr_status fr_model_set_rows(fr_model *model, fr_int first, fr_int count, int around_mean, float std,
+                                   uint64_t seed)
 {
   const fr_config *c = &model->config;
   const fr__params p = fr__bind(c, model->params);
@@ -1908,9 +1966,9 @@ FR_DEF fr_status fr_model_append_rows(fr_model *to, const fr_model *from)
   same = to->config;
   same.vocab = from->config.vocab;
   if (same.layers != from->config.layers || same.dim != from->config.dim || same.heads != from->config.heads ||
-      same.kv_heads != from->config.kv_heads || same.head_dim != from->config.head_dim || same.ffn != from->config.ffn ||
-      same.tied != from->config.tied || same.qkv_bias != from->config.qkv_bias || same.qk_norm != from->config.qk_norm ||
-      to->config.vocab < from->config.vocab)
+      same.kv_heads != from->config.kv_heads || same.head_dim != from->config.head_dim ||
+      same.ffn != from->config.ffn || same.tied != from->config.tied || same.qkv_bias != from->config.qkv_bias ||
+      same.qk_norm != from->config.qk_norm || to->config.vocab < from->config.vocab)
     return FR_CONFIG;
   fr__tensor_rows(rows, &from->config);
   x = to->params;
@@ -1920,7 +1978,8 @@ FR_DEF fr_status fr_model_append_rows(fr_model *to, const fr_model *from)
     memcpy(x, y, (size_t)count * sizeof(float));
     x += count;
     y += count;
-    if ((i == FR__AT_tok_emb || i == FR__AT_head) && count) x += (to->config.vocab - from->config.vocab) * from->config.dim;
+    if ((i == FR__AT_tok_emb || i == FR__AT_head) && count)
+      x += (to->config.vocab - from->config.vocab) * from->config.dim;
   }
   return fr_model_set_rows(to, from->config.vocab, to->config.vocab - from->config.vocab, 1, 0.0f, 0);
 }
@@ -2044,7 +2103,8 @@ static void fr__work_layout(fr__arena *arena, const fr_config *c, const fr_limit
   b->row_fill = (fr_int *)fr__take(arena, rows + 1, I);
   b->cosine = (float *)fr__take(arena, limits->depth, half * F4);
   b->sine = (float *)fr__take(arena, limits->depth, half * F4);
-  if (!fr__mul(limits->rows, fr__plain_floats(c), &plain) || !fr__mul(limits->grad_rows, fr__grad_floats(c), &grad)) arena->overflow = 1;
+  if (!fr__mul(limits->rows, fr__plain_floats(c), &plain) || !fr__mul(limits->grad_rows, fr__grad_floats(c), &grad))
+    arena->overflow = 1;
   b->activations = (float *)fr__take(arena, fr__max(plain, grad), F4);
   b->chunk = fr__min(fr__chunk_rows(c->vocab), fr__max(1, fr__max(limits->targets, limits->leaves)));
   b->logits = (float *)fr__take(arena, b->chunk, c->vocab * F4);
@@ -2052,14 +2112,16 @@ static void fr__work_layout(fr__arena *arena, const fr_config *c, const fr_limit
   b->dhidden = (float *)fr__take(arena, b->chunk, c->dim * F4);
   b->hidden_root = (float *)fr__take(arena, b->chunk, F4);
   b->scratch_floats = fr__round_up(fr__max(fr__pack_floats(widest, deepest) + fr__max(c->dim, c->vocab),
-                                           fr__attention_floats(c->head_dim, limits->depth, c->heads / c->kv_heads)), FR__ALIGN);
+                                           fr__attention_floats(c->head_dim, limits->depth, c->heads / c->kv_heads)),
+                                   FR__ALIGN);
   b->scratch = (float *)fr__take(arena, tasks, b->scratch_floats * F4);
   b->path_rows = (fr_int *)fr__take(arena, tasks, limits->depth * I);
   b->order = (fr_int *)fr__take(arena, limits->leaves ? tasks : 0, c->vocab * I);
   {
     fr_int floats = 0;
     if (!fr__mul(limits->cache_rows, 2 * c->kv_heads * c->head_dim, &floats)) arena->overflow = 1;
-    b->cache = (float *)fr__take(arena, c->layers, arena->overflow || floats > FR__INT_MAX / F4 ? FR__INT_MAX : floats * F4);
+    b->cache =
+        (float *)fr__take(arena, c->layers, arena->overflow || floats > FR__INT_MAX / F4 ? FR__INT_MAX : floats * F4);
   }
   b->leaf_active = (fr_int *)fr__take(arena, limits->leaves, I);
   b->leaf_row = (fr_int *)fr__take(arena, limits->leaves, I);
@@ -2075,8 +2137,8 @@ static void fr__work_layout(fr__arena *arena, const fr_config *c, const fr_limit
 }
 
 // What a layout needs before it can be run: checked limits and a resolved config.
-static fr_status fr__work_prepare(const fr_config *config, const fr_limits *limits, fr_config *resolved, fr_limits *checked,
-                                  fr_reason *reason)
+static fr_status fr__work_prepare(const fr_config *config, const fr_limits *limits, fr_config *resolved,
+                                  fr_limits *checked, fr_reason *reason)
 {
   const fr_status status = fr_config_check(config, resolved, reason);
   const fr_int most = FR__INT_MAX / 4096;  // keeps the small sums of limits far from overflow; products are checked
@@ -2087,8 +2149,8 @@ static fr_status fr__work_prepare(const fr_config *config, const fr_limits *limi
   if (limits->rows < 0 || limits->grad_rows < 0 || limits->spans < 0 || limits->targets < 0 || limits->leaves < 0 ||
       limits->depth < 0 || limits->tasks < 0 || limits->cache_rows < 0)
     return fr__fail(reason, FR_INVALID, "a limit is negative");
-  if (limits->rows > most || limits->grad_rows > most || limits->spans > most || limits->targets > most || limits->leaves > most ||
-      limits->depth > most || limits->tasks > most || limits->cache_rows > most)
+  if (limits->rows > most || limits->grad_rows > most || limits->spans > most || limits->targets > most ||
+      limits->leaves > most || limits->depth > most || limits->tasks > most || limits->cache_rows > most)
     return fr__fail(reason, FR_OVERFLOW, "a limit does not fit this machine's address space");
   return FR_OK;
 }
@@ -2107,7 +2169,8 @@ FR_DEF fr_status fr_work_size(const fr_config *config, const fr_limits *limits, 
   return fr__arena_size(&arena, bytes);
 }
 
-FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_limits *limits, void *memory, fr_int bytes)
+FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_limits *limits, void *memory,
+                               fr_int bytes)
 {
   fr_config resolved;
   fr_limits checked;
@@ -2120,12 +2183,13 @@ FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_
   if (!status) status = fr_work_size(config, limits, &needed);
   if (status) return status;
   if (!memory) return fr__fail(&work->reason, FR_INVALID, "the memory is NULL");
-  if (bytes < needed) return fr__fail(&work->reason, FR_MEMORY, "the workspace needs %d bytes and was given %d", needed, bytes);
+  if (bytes < needed)
+    return fr__fail(&work->reason, FR_MEMORY, "the workspace needs %d bytes and was given %d", needed, bytes);
   arena.base = (char *)fr__align(memory);
   b = (struct fr__body *)fr__take(&arena, 1, (fr_int)sizeof(struct fr__body));
   memset(b, 0, sizeof *b);
   fr__work_layout(&arena, &resolved, &checked, b);
-  for (fr_int p = 0; p < checked.depth; p++)  // angles in double: a float product is off by whole turns at far positions
+  for (fr_int p = 0; p < checked.depth; p++) // angles in double: a float product is off by whole turns at far positions
     for (fr_int j = 0; j < resolved.head_dim / 2; j++) {
       const double angle = (double)p * fr__rope_frequency(&resolved, j);
       b->cosine[p * (resolved.head_dim / 2) + j] = (float)cos(angle);
@@ -2180,6 +2244,15 @@ static void fr__share(fr_int count, fr_int tasks, fr_int index, fr_int *begin, f
   *end = *begin + each + (index < more);
 }
 
+// The same in whole groups of 16, for shares of channels: a lane's place in its vector must not depend on the share, for the
+// vector part and the leftover of a row round differently.
+static void fr__share_lanes(fr_int count, fr_int tasks, fr_int index, fr_int *begin, fr_int *end)
+{
+  fr__share((count + 15) / 16, tasks, index, begin, end);
+  *begin = fr__min(*begin * 16, count);
+  *end = fr__min(*end * 16, count);
+}
+
 // -- one pass over the layers
 typedef struct fr__pass {
   fr_work *work;
@@ -2197,7 +2270,26 @@ typedef struct fr__pass {
   fr__shared r;
   fr_int head_first, head_count;  // the chunk of head rows
   const fr_int *head_list;        // rows to read logits of, instead of rows with targets
+  void (*rows)(const struct fr__pass *, fr_int, fr_int, fr_int);  // the work on rows that is being shared out
 } fr__pass;
+
+// Work on rows that need nothing of each other. Each task takes its share a block at a time, so that what one operation
+// writes is still in the second-level cache when the next one reads it.
+#define FR__ROW_BLOCK 256
+
+static void fr__task_rows(void *arg, fr_int index)
+{
+  const fr__pass *s = (const fr__pass *)arg;
+  fr_int begin, end;
+  fr__share(s->N, s->work->limits.tasks, index, &begin, &end);
+  for (; begin < end; begin += FR__ROW_BLOCK) s->rows(s, index, begin, fr__min(begin + FR__ROW_BLOCK, end));
+}
+
+static void fr__parallel_rows(fr__pass *s, void (*rows)(const fr__pass *, fr_int, fr_int, fr_int))
+{
+  s->rows = rows;
+  fr__parallel(s->work, fr__task_rows, s);
+}
 
 static float *fr__scratch(const fr__pass *s, fr_int index)
 {
@@ -2205,25 +2297,30 @@ static float *fr__scratch(const fr__pass *s, fr_int index)
 }
 
 // Y (rows, out) = X W' for rows begin .. end-1;  `add`: Y += X W'
-static void fr__linear(const fr__pass *s, fr_int index, float *y, const float *x, fr_int x_stride, const float *w, fr_int in, fr_int out,
-                       fr_int begin, fr_int end, int add)
+static void fr__linear(const fr__pass *s, fr_int index, float *y, const float *x, fr_int x_stride, const float *w,
+                       fr_int in, fr_int out, fr_int begin, fr_int end, int add)
 {
   if (!add) memset(y + begin * out, 0, (size_t)((end - begin) * out) * sizeof(float));
-  fr__gemm(s->work->kernels, fr__scratch(s, index), y + begin * out, out, x + begin * x_stride, x_stride, 1, w, 1, in, end - begin, out, in);
+  fr__gemm(s->work->kernels, fr__scratch(s, index), y + begin * out, out, x + begin * x_stride, x_stride, 1, w, 1, in,
+           end - begin, out, in);
 }
 // dX (rows, in) = dY W for rows begin .. end-1 (sets)
-static void fr__linear_back(const fr__pass *s, fr_int index, float *dx, const float *dy, const float *w, fr_int in, fr_int out,
-                            fr_int begin, fr_int end)
+static void fr__linear_back(const fr__pass *s, fr_int index, float *dx, const float *dy, const float *w, fr_int in,
+                            fr_int out, fr_int begin, fr_int end)
 {
   memset(dx + begin * in, 0, (size_t)((end - begin) * in) * sizeof(float));
-  fr__gemm(s->work->kernels, fr__scratch(s, index), dx + begin * in, in, dy + begin * out, out, 1, w, in, 1, end - begin, in, out);
+  fr__gemm(s->work->kernels, fr__scratch(s, index), dx + begin * in, in, dy + begin * out, out, 1, w, in, 1,
+           end - begin, in, out);
 }
-// dW (out, in) += dY' X, this task's share of the rows of W
-static void fr__linear_back_weight(const fr__pass *s, fr_int index, float *dw, const float *dy, const float *x, fr_int in, fr_int out, fr_int N)
+// dW (out, in) += dY' X, this task's share of the longer side of W: the other side is packed by every task
+static void fr__linear_back_weight(const fr__pass *s, fr_int index, float *dw, const float *dy, const float *x,
+                                   fr_int in, fr_int out, fr_int N)
 {
-  fr_int begin, end;
-  fr__share(out, s->work->limits.tasks, index, &begin, &end);
-  fr__gemm(s->work->kernels, fr__scratch(s, index), dw + begin * in, in, dy + begin, 1, out, x, in, 1, end - begin, in, N);
+  fr_int row = 0, col = 0, rows = out, cols = in;
+  if (out >= in) fr__share(out, s->work->limits.tasks, index, &row, &rows);
+  else fr__share(in, s->work->limits.tasks, index, &col, &cols);
+  fr__gemm(s->work->kernels, fr__scratch(s, index), dw + row * in + col, in, dy + row, 1, out, x + col, in, 1,
+           rows - row, cols - col, N);
 }
 
 static void fr__task_embed(void *arg, fr_int index)
@@ -2231,24 +2328,23 @@ static void fr__task_embed(void *arg, fr_int index)
   const fr__pass *s = (const fr__pass *)arg;
   fr_int begin, end;
   fr__share(s->N, s->work->limits.tasks, index, &begin, &end);
-  fr__embed(s->work->kernels, s->a.x + begin * s->c->dim, s->p.tok_emb, s->token + begin, s->c->embed_scale, end - begin, s->c->dim);
+  fr__embed(s->work->kernels, s->a.x + begin * s->c->dim, s->p.tok_emb, s->token + begin, s->c->embed_scale,
+            end - begin, s->c->dim);
 }
 
 // h = rmsnorm(x),  q, k, v = h W' + b,  q and k normed a head if the config says so, then turned by their position
-static void fr__task_qkv(void *arg, fr_int index)
+static void fr__rows_qkv(const fr__pass *s, fr_int index, fr_int begin, fr_int end)
 {
-  const fr__pass *s = (const fr__pass *)arg;
   const fr_config *c = s->c;
   const fr__kernels *kernels = s->work->kernels;
   const fr_int C = c->dim, D = c->head_dim, H = c->heads, K = c->kv_heads, W = fr__qkv(c), half = D / 2;
-  fr_int begin, end;
-  fr__share(s->N, s->work->limits.tasks, index, &begin, &end);
-  fr__rmsnorm(kernels, s->r.h + begin * C, s->gradient ? s->a.root_att + begin : NULL, s->a.x + begin * C, s->p.norm_att + s->layer * C,
-              c->norm_eps, end - begin, C);
+  fr__rmsnorm(kernels, s->r.h + begin * C, s->gradient ? s->a.root_att + begin : NULL, s->a.x + begin * C,
+              s->p.norm_att + s->layer * C, c->norm_eps, end - begin, C);
   fr__linear(s, index, s->a.qkv, s->r.h, C, s->p.w_qkv + s->layer * W * C, C, W, begin, end, 0);
   for (fr_int n = begin; n < end; n++) {
     float *q = s->a.qkv + n * W, *k = q + H * D;
-    const float *cosine = s->work->body->cosine + s->position[n] * half, *sine = s->work->body->sine + s->position[n] * half;
+    const float *cosine = s->work->body->cosine + s->position[n] * half,
+                *sine = s->work->body->sine + s->position[n] * half;
     if (c->qkv_bias) kernels->axpy(q, 1.0f, s->p.b_qkv + s->layer * W, W);
     if (c->qk_norm) {
       float *root = s->gradient ? s->a.raw_root + n * (H + K) : NULL;
@@ -2259,7 +2355,8 @@ static void fr__task_qkv(void *arg, fr_int index)
     fr__rope(q, cosine, sine, 1.0f / sqrtf((float)D), H, D);
     fr__rope(k, cosine, sine, 1.0f, K, D);
     if (s->cache_row)
-      memcpy(s->work->body->cache + (s->layer * s->work->limits.cache_rows + s->cache_row[n]) * 2 * K * D, k, (size_t)(2 * K * D) * sizeof(float));
+      memcpy(s->work->body->cache + (s->layer * s->work->limits.cache_rows + s->cache_row[n]) * 2 * K * D, k,
+             (size_t)(2 * K * D) * sizeof(float));
   }
 }
 
@@ -2307,22 +2404,19 @@ static void fr__task_attend(void *arg, fr_int index)
 }
 
 // x_mid = x + att W',   x_next = x_mid + swiglu(rmsnorm(x_mid) W') W'
-static void fr__task_mlp(void *arg, fr_int index)
+static void fr__rows_mlp(const fr__pass *s, fr_int index, fr_int begin, fr_int end)
 {
-  const fr__pass *s = (const fr__pass *)arg;
   const fr_config *c = s->c;
   const fr__kernels *kernels = s->work->kernels;
   const fr_int C = c->dim, F = c->ffn, HD = c->heads * c->head_dim;
   float *act = s->gradient ? s->r.act : s->a.gate_up;  // without gradient it may take the place of gate
   const fr_int act_stride = s->gradient ? F : 2 * F;
-  fr_int begin, end;
   size_t bytes;
-  fr__share(s->N, s->work->limits.tasks, index, &begin, &end);
   bytes = (size_t)((end - begin) * C) * sizeof(float);
   if (s->gradient) memcpy(s->a.x_mid + begin * C, s->a.x + begin * C, bytes);
   fr__linear(s, index, s->a.x_mid, s->a.att, HD, s->p.w_out + s->layer * C * HD, HD, C, begin, end, 1);
-  fr__rmsnorm(kernels, s->r.h + begin * C, s->gradient ? s->a.root_mlp + begin : NULL, s->a.x_mid + begin * C, s->p.norm_mlp + s->layer * C,
-              c->norm_eps, end - begin, C);
+  fr__rmsnorm(kernels, s->r.h + begin * C, s->gradient ? s->a.root_mlp + begin : NULL, s->a.x_mid + begin * C,
+              s->p.norm_mlp + s->layer * C, c->norm_eps, end - begin, C);
   fr__linear(s, index, s->a.gate_up, s->r.h, C, s->p.w_gate_up + s->layer * 2 * F * C, C, 2 * F, begin, end, 0);
   for (fr_int n = begin; n < end; n++)
     kernels->swiglu(act + n * act_stride, s->a.gate_up + n * 2 * F, s->a.gate_up + n * 2 * F + F, F);
@@ -2336,9 +2430,9 @@ static void fr__layers_forward(fr__pass *s)
   for (s->layer = 0; s->layer < s->c->layers; s->layer++) {
     s->a = fr__layer_of(s->c, s->work->body, s->N, s->layer, s->gradient);
     if (s->layer == 0) fr__parallel(s->work, fr__task_embed, s);
-    fr__parallel(s->work, fr__task_qkv, s);
+    fr__parallel_rows(s, fr__rows_qkv);
     fr__parallel(s->work, fr__task_attend, s);
-    fr__parallel(s->work, fr__task_mlp, s);
+    fr__parallel_rows(s, fr__rows_mlp);
   }
   s->work->body->final_x = s->a.x_next;
   s->work->body->ready = 1;
@@ -2346,14 +2440,11 @@ static void fr__layers_forward(fr__pass *s)
 
 // Backward of fr__task_mlp, first half:
 //   dact = dx W_down    dgate_up by swiglu    dh = dgate_up W_gate_up;   h and act are computed again
-static void fr__task_mlp_back(void *arg, fr_int index)
+static void fr__rows_mlp_back(const fr__pass *s, fr_int index, fr_int begin, fr_int end)
 {
-  const fr__pass *s = (const fr__pass *)arg;
   const fr_config *c = s->c;
   const fr__kernels *kernels = s->work->kernels;
   const fr_int C = c->dim, F = c->ffn;
-  fr_int begin, end;
-  fr__share(s->N, s->work->limits.tasks, index, &begin, &end);
   fr__linear_back(s, index, s->r.dact, s->r.dx, s->p.w_down + s->layer * C * F, F, C, begin, end);
   for (fr_int n = begin; n < end; n++) {
     float *d = s->r.dgate_up + n * 2 * F;
@@ -2371,19 +2462,17 @@ static void fr__task_mlp_back_weights(void *arg, fr_int index)
   fr_int begin, end;
   fr__linear_back_weight(s, index, s->d.w_down + s->layer * C * F, s->r.dx, s->r.act, F, C, s->N);
   fr__linear_back_weight(s, index, s->d.w_gate_up + s->layer * 2 * F * C, s->r.dgate_up, s->r.h, C, 2 * F, s->N);
-  fr__share(C, s->work->limits.tasks, index, &begin, &end);
-  fr__rmsnorm_back_gain(s->work->kernels, s->d.norm_mlp + s->layer * C, s->r.dh, s->a.x_mid, s->a.root_mlp, s->N, C, begin, end);
+  fr__share_lanes(C, s->work->limits.tasks, index, &begin, &end);
+  fr__rmsnorm_back_gain(s->work->kernels, s->d.norm_mlp + s->layer * C, s->r.dh, s->a.x_mid, s->a.root_mlp, s->N, C,
+                        begin, end);
 }
 // dx through the norm of the MLP, then datt = dx W_out
-static void fr__task_out_back(void *arg, fr_int index)
+static void fr__rows_out_back(const fr__pass *s, fr_int index, fr_int begin, fr_int end)
 {
-  const fr__pass *s = (const fr__pass *)arg;
   const fr_config *c = s->c;
   const fr_int C = c->dim, HD = c->heads * c->head_dim;
-  fr_int begin, end;
-  fr__share(s->N, s->work->limits.tasks, index, &begin, &end);
-  fr__rmsnorm_back(s->work->kernels, s->r.dx + begin * C, s->r.dh + begin * C, s->a.x_mid + begin * C, s->p.norm_mlp + s->layer * C,
-                   s->a.root_mlp + begin, end - begin, C, fr__scratch(s, index));
+  fr__rmsnorm_back(s->work->kernels, s->r.dx + begin * C, s->r.dh + begin * C, s->a.x_mid + begin * C,
+                   s->p.norm_mlp + s->layer * C, s->a.root_mlp + begin, end - begin, C, fr__scratch(s, index));
   fr__linear_back(s, index, s->r.datt, s->r.dx, s->p.w_out + s->layer * C * HD, HD, C, begin, end);
   memset(s->r.dqkv + begin * fr__qkv(c), 0, (size_t)((end - begin) * fr__qkv(c)) * sizeof(float));
 }
@@ -2400,32 +2489,30 @@ static void fr__task_attend_back(void *arg, fr_int index)
     }
 }
 // Backward of fr__task_qkv: rope, the norms of q and k, dh = dqkv W_qkv;   h again for the weights
-static void fr__task_qkv_back(void *arg, fr_int index)
+static void fr__rows_qkv_back(const fr__pass *s, fr_int index, fr_int begin, fr_int end)
 {
-  const fr__pass *s = (const fr__pass *)arg;
   const fr_config *c = s->c;
   const fr__kernels *kernels = s->work->kernels;
   const fr_int C = c->dim, D = c->head_dim, H = c->heads, K = c->kv_heads, W = fr__qkv(c), half = D / 2;
-  fr_int begin, end;
-  fr__share(s->N, s->work->limits.tasks, index, &begin, &end);
   for (fr_int n = begin; n < end; n++) {
     float *dq = s->r.dqkv + n * W, *dk = dq + H * D;
-    const float *cosine = s->work->body->cosine + s->position[n] * half, *sine = s->work->body->sine + s->position[n] * half;
+    const float *cosine = s->work->body->cosine + s->position[n] * half,
+                *sine = s->work->body->sine + s->position[n] * half;
     fr__rope_back(dq, cosine, sine, 1.0f / sqrtf((float)D), H, D);
     fr__rope_back(dk, cosine, sine, 1.0f, K, D);
     kernels->mul(s->r.h + n * C, s->a.root_att[n], s->a.x + n * C, s->p.norm_att + s->layer * C, C);
   }
   if (!c->qk_norm) fr__linear_back(s, index, s->r.dh, s->r.dqkv, s->p.w_qkv + s->layer * W * C, C, W, begin, end);
 }
-// The gains of q and k are summed over all rows and heads, which two threads cannot share out: one head a channel range
-// would split D. Done by the first task, before dqkv is taken through the norm.
+// The gains of q and k are summed over all rows and heads, so threads share out the channels; this needs dqkv as it was
+// before the norm.
 static void fr__task_qk_gain_back(void *arg, fr_int index)
 {
   const fr__pass *s = (const fr__pass *)arg;
   const fr_config *c = s->c;
   const fr_int D = c->head_dim, H = c->heads, K = c->kv_heads, W = fr__qkv(c);
   fr_int begin, end;
-  fr__share(D, s->work->limits.tasks, index, &begin, &end);
+  fr__share_lanes(D, s->work->limits.tasks, index, &begin, &end);
   for (fr_int n = 0; n < s->N; n++)
     for (fr_int h = 0; h < H + K; h++) {
       float *gain = (h < H ? s->d.norm_q : s->d.norm_k) + s->layer * D;
@@ -2433,20 +2520,17 @@ static void fr__task_qk_gain_back(void *arg, fr_int index)
                                 s->a.raw + (n * (H + K) + h) * D + begin, end - begin);
     }
 }
-static void fr__task_qk_norm_back(void *arg, fr_int index)
+static void fr__rows_qk_norm_back(const fr__pass *s, fr_int index, fr_int begin, fr_int end)
 {
-  const fr__pass *s = (const fr__pass *)arg;
   const fr_config *c = s->c;
   const fr_int C = c->dim, D = c->head_dim, H = c->heads, K = c->kv_heads, W = fr__qkv(c);
   float *t = fr__scratch(s, index), *out = t + D;
-  fr_int begin, end;
-  fr__share(s->N, s->work->limits.tasks, index, &begin, &end);
   for (fr_int n = begin; n < end; n++)
     for (fr_int h = 0; h < H + K; h++) {
       float *d = s->r.dqkv + n * W + h * D;
       memset(out, 0, (size_t)D * sizeof(float));
-      fr__rmsnorm_back(s->work->kernels, out, d, s->a.raw + (n * (H + K) + h) * D, (h < H ? s->p.norm_q : s->p.norm_k) + s->layer * D,
-                       s->a.raw_root + n * (H + K) + h, 1, D, t);
+      fr__rmsnorm_back(s->work->kernels, out, d, s->a.raw + (n * (H + K) + h) * D,
+                       (h < H ? s->p.norm_q : s->p.norm_k) + s->layer * D, s->a.raw_root + n * (H + K) + h, 1, D, t);
       memcpy(d, out, (size_t)D * sizeof(float));
     }
   fr__linear_back(s, index, s->r.dh, s->r.dqkv, s->p.w_qkv + s->layer * W * C, C, W, begin, end);
@@ -2459,27 +2543,26 @@ static void fr__task_att_back_weights(void *arg, fr_int index)
   fr_int begin, end;
   fr__linear_back_weight(s, index, s->d.w_out + s->layer * C * HD, s->r.dx, s->a.att, HD, C, s->N);
   fr__linear_back_weight(s, index, s->d.w_qkv + s->layer * W * C, s->r.dqkv, s->r.h, C, W, s->N);
-  fr__share(C, s->work->limits.tasks, index, &begin, &end);
-  fr__rmsnorm_back_gain(s->work->kernels, s->d.norm_att + s->layer * C, s->r.dh, s->a.x, s->a.root_att, s->N, C, begin, end);
+  fr__share_lanes(C, s->work->limits.tasks, index, &begin, &end);
+  fr__rmsnorm_back_gain(s->work->kernels, s->d.norm_att + s->layer * C, s->r.dh, s->a.x, s->a.root_att, s->N, C, begin,
+                        end);
   if (c->qkv_bias) {
-    fr__share(W, s->work->limits.tasks, index, &begin, &end);
-    for (fr_int n = 0; n < s->N; n++) s->work->kernels->axpy(s->d.b_qkv + s->layer * W + begin, 1.0f, s->r.dqkv + n * W + begin, end - begin);
+    fr__share_lanes(W, s->work->limits.tasks, index, &begin, &end);
+    for (fr_int n = 0; n < s->N; n++)
+      s->work->kernels->axpy(s->d.b_qkv + s->layer * W + begin, 1.0f, s->r.dqkv + n * W + begin, end - begin);
   }
 }
-static void fr__task_att_norm_back(void *arg, fr_int index)
+static void fr__rows_att_norm_back(const fr__pass *s, fr_int index, fr_int begin, fr_int end)
 {
-  const fr__pass *s = (const fr__pass *)arg;
   const fr_int C = s->c->dim;
-  fr_int begin, end;
-  fr__share(s->N, s->work->limits.tasks, index, &begin, &end);
-  fr__rmsnorm_back(s->work->kernels, s->r.dx + begin * C, s->r.dh + begin * C, s->a.x + begin * C, s->p.norm_att + s->layer * C,
-                   s->a.root_att + begin, end - begin, C, fr__scratch(s, index));
+  fr__rmsnorm_back(s->work->kernels, s->r.dx + begin * C, s->r.dh + begin * C, s->a.x + begin * C,
+                   s->p.norm_att + s->layer * C, s->a.root_att + begin, end - begin, C, fr__scratch(s, index));
 }
 static void fr__task_embed_back(void *arg, fr_int index)
 {
   const fr__pass *s = (const fr__pass *)arg;
   fr_int begin, end;
-  fr__share(s->c->dim, s->work->limits.tasks, index, &begin, &end);
+  fr__share_lanes(s->c->dim, s->work->limits.tasks, index, &begin, &end);
   fr__embed_back(s->work->kernels, s->d.tok_emb, s->r.dx, s->token, s->c->embed_scale, s->N, s->c->dim, begin, end);
 }
 
@@ -2487,17 +2570,17 @@ static void fr__layers_backward(fr__pass *s)
 {
   for (s->layer = s->c->layers - 1; s->layer >= 0; s->layer--) {
     s->a = fr__layer_of(s->c, s->work->body, s->N, s->layer, 1);
-    fr__parallel(s->work, fr__task_mlp_back, s);
+    fr__parallel_rows(s, fr__rows_mlp_back);
     fr__parallel(s->work, fr__task_mlp_back_weights, s);
-    fr__parallel(s->work, fr__task_out_back, s);
+    fr__parallel_rows(s, fr__rows_out_back);
     fr__parallel(s->work, fr__task_attend_back, s);
-    fr__parallel(s->work, fr__task_qkv_back, s);
+    fr__parallel_rows(s, fr__rows_qkv_back);
     if (s->c->qk_norm) {
       fr__parallel(s->work, fr__task_qk_gain_back, s);
-      fr__parallel(s->work, fr__task_qk_norm_back, s);
+      fr__parallel_rows(s, fr__rows_qk_norm_back);
     }
     fr__parallel(s->work, fr__task_att_back_weights, s);
-    fr__parallel(s->work, fr__task_att_norm_back, s);
+    fr__parallel_rows(s, fr__rows_att_norm_back);
   }
   fr__parallel(s->work, fr__task_embed_back, s);
 }
@@ -2519,19 +2602,21 @@ static void fr__task_head(void *arg, fr_int index)
   fr_int begin, end;
   fr__share(s->head_count, s->work->limits.tasks, index, &begin, &end);
   for (fr_int i = begin; i < end; i++)
-    fr__rmsnorm(s->work->kernels, b->hidden + i * C, b->hidden_root + i, b->final_x + fr__head_row_at(s, i) * C, s->p.norm_final, c->norm_eps, 1, C);
+    fr__rmsnorm(s->work->kernels, b->hidden + i * C, b->hidden_root + i, b->final_x + fr__head_row_at(s, i) * C,
+                s->p.norm_final, c->norm_eps, 1, C);
   fr__linear(s, index, b->logits, b->hidden, C, w, C, V, begin, end, 0);
   if (s->head_list) return;
   for (fr_int i = begin; i < end; i++) {
     const fr__head_row *row = &b->head_rows[s->head_first + i];
-    fr__cross_entropy(s->work->kernels, b->logits + i * V, V, b->goals + row->first, row->count, fr__scratch(s, index), s->gradient);
+    fr__cross_entropy(s->work->kernels, b->logits + i * V, V, b->goals + row->first, row->count, fr__scratch(s, index),
+                      s->gradient);
   }
   if (!s->gradient) return;
   fr__linear_back(s, index, b->dhidden, b->logits, w, C, V, begin, end);
   for (fr_int i = begin; i < end; i++) {
     const fr_int row = fr__head_row_at(s, i);
-    fr__rmsnorm_back(s->work->kernels, s->r.dx + row * C, b->dhidden + i * C, b->final_x + row * C, s->p.norm_final, b->hidden_root + i, 1, C,
-                     fr__scratch(s, index));
+    fr__rmsnorm_back(s->work->kernels, s->r.dx + row * C, b->dhidden + i * C, b->final_x + row * C, s->p.norm_final,
+                     b->hidden_root + i, 1, C, fr__scratch(s, index));
   }
 }
 static void fr__task_head_back_weights(void *arg, fr_int index)
@@ -2541,7 +2626,7 @@ static void fr__task_head_back_weights(void *arg, fr_int index)
   const fr_int C = s->c->dim, V = s->c->vocab;
   fr_int begin, end;
   fr__linear_back_weight(s, index, s->c->tied ? s->d.tok_emb : s->d.head, b->logits, b->hidden, C, V, s->head_count);
-  fr__share(C, s->work->limits.tasks, index, &begin, &end);
+  fr__share_lanes(C, s->work->limits.tasks, index, &begin, &end);
   for (fr_int i = 0; i < s->head_count; i++)
     s->work->kernels->mul_add(s->d.norm_final + begin, b->hidden_root[i], b->dhidden + i * C + begin,
                               b->final_x + fr__head_row_at(s, i) * C + begin, end - begin);
@@ -2591,21 +2676,23 @@ static fr_status fr__pair(const fr_model *model, fr_work *work)
   if (!model || !model->params) return fr__fail(&work->reason, FR_INVALID, "the model is NULL or was not placed");
   a = &model->config;
   b = &work->config;
-  if (a->layers != b->layers || a->dim != b->dim || a->heads != b->heads || a->kv_heads != b->kv_heads || a->head_dim != b->head_dim ||
-      a->ffn != b->ffn || a->vocab != b->vocab || a->tied != b->tied || a->qkv_bias != b->qkv_bias || a->qk_norm != b->qk_norm ||
-      a->norm_eps != b->norm_eps || a->rope_theta != b->rope_theta || a->embed_scale != b->embed_scale || a->rope_factor != b->rope_factor ||
+  if (a->layers != b->layers || a->dim != b->dim || a->heads != b->heads || a->kv_heads != b->kv_heads ||
+      a->head_dim != b->head_dim || a->ffn != b->ffn || a->vocab != b->vocab || a->tied != b->tied ||
+      a->qkv_bias != b->qkv_bias || a->qk_norm != b->qk_norm || a->norm_eps != b->norm_eps ||
+      a->rope_theta != b->rope_theta || a->embed_scale != b->embed_scale || a->rope_factor != b->rope_factor ||
       a->rope_low != b->rope_low || a->rope_high != b->rope_high || a->rope_original != b->rope_original)
     return fr__fail(&work->reason, FR_CONFIG, "the workspace was placed for another model config");
   return FR_OK;
 }
 
-static fr_status fr__run_tree(const fr_model *model, fr_work *work, const fr_tree *tree, float *grads, fr_sum *sums, fr_int group_count,
-                              int cached)
+static fr_status fr__run_tree(const fr_model *model, fr_work *work, const fr_tree *tree, float *grads, fr_sum *sums,
+                              fr_int group_count, int cached)
 {
   fr__pass s;
   fr_status status = fr__pair(model, work);
   if (status) return status;
-  if (group_count < 0 || (group_count && !sums)) return fr__fail(&work->reason, FR_INVALID, "%d groups, and sums is NULL", group_count);
+  if (group_count < 0 || (group_count && !sums))
+    return fr__fail(&work->reason, FR_INVALID, "%d groups, and sums is NULL", group_count);
   status = fr__tree_compile(work, tree, grads != NULL, group_count);
   if (status) return status;
   s = fr__pass_of(model, work, grads);
@@ -2631,7 +2718,8 @@ FR_DEF fr_status fr_forward(const fr_model *model, fr_work *work, const fr_tree 
   return fr__run_tree(model, work, tree, NULL, sums, group_count, 0);
 }
 
-FR_DEF fr_status fr_backward(const fr_model *model, fr_work *work, const fr_tree *tree, float *grads, fr_sum *sums, fr_int group_count)
+FR_DEF fr_status fr_backward(const fr_model *model, fr_work *work, const fr_tree *tree, float *grads, fr_sum *sums,
+                             fr_int group_count)
 {
   if (!grads && work) return fr__fail(&work->reason, FR_INVALID, "grads is NULL");
   return fr__run_tree(model, work, tree, grads, sums, group_count, 0);
@@ -2655,9 +2743,11 @@ FR_DEF fr_status fr_logits(const fr_model *model, fr_work *work, const fr_int *r
   if (status) return status;
   b = work->body;
   if (!b->ready) return fr__fail(&work->reason, FR_INVALID, "no tree was run on this workspace");
-  if (row_count < 0 || (row_count && (!rows || !logits))) return fr__fail(&work->reason, FR_INVALID, "%d rows at no address", row_count);
+  if (row_count < 0 || (row_count && (!rows || !logits)))
+    return fr__fail(&work->reason, FR_INVALID, "%d rows at no address", row_count);
   for (fr_int i = 0; i < row_count; i++)
-    if (rows[i] < 0 || rows[i] >= b->row_count) return fr__fail(&work->reason, FR_RANGE, "entry %d: row %d of %d", i, rows[i], b->row_count);
+    if (rows[i] < 0 || rows[i] >= b->row_count)
+      return fr__fail(&work->reason, FR_RANGE, "entry %d: row %d of %d", i, rows[i], b->row_count);
   s = fr__pass_of(model, work, NULL);
   for (fr_int first = 0; first < row_count; first += b->chunk) {
     const fr_int count = fr__min(b->chunk, row_count - first);
@@ -2719,13 +2809,12 @@ static void fr__task_norm(void *arg, fr_int index)
 {
   fr__update *u = (fr__update *)arg;
   for (fr_int i = index; i < FR__NORM_PARTS; i += u->work->limits.tasks) {
+    const float *g = u->adamw->grads;
+    double sum[4] = { 0.0, 0.0, 0.0, 0.0 };  // four chains, since one would wait for each addition
     fr_int begin, end;
     fr__share(u->adamw->count, FR__NORM_PARTS, i, &begin, &end);
-    u->part[i] = 0.0;
-    for (; begin < end; begin += 64) {
-      const float *g = u->adamw->grads + begin;
-      u->part[i] += (double)u->work->kernels->dot(g, g, fr__min(64, end - begin));
-    }
+    for (; begin < end; begin++) sum[begin & 3] += (double)g[begin] * (double)g[begin];
+    u->part[i] = (sum[0] + sum[1]) + (sum[2] + sum[3]);
   }
 }
 
@@ -2734,16 +2823,15 @@ static void fr__task_adamw(void *arg, fr_int index)
   fr__update *u = (fr__update *)arg;
   fr_adamw *a = u->adamw;
   fr_tensor tensor;
-  fr_int begin, end;
-  fr__share(a->count, u->work->limits.tasks, index, &begin, &end);
   for (fr_int i = 0; i < FR__TENSORS; i++) {
     fr__adamw_factors factors = u->factors;
-    fr_int from, to;
+    fr_int at, end;
     fr_model_tensor(u->model, i, &tensor);
-    from = fr__max(begin, tensor.offset);
-    to = fr__min(end, tensor.offset + tensor.copies * tensor.rows * tensor.cols);
+    fr__share_lanes(tensor.copies * tensor.rows * tensor.cols, u->work->limits.tasks, index, &at, &end);
+    end -= at;
+    at += tensor.offset;
     if (tensor.decays) factors.keep = u->keep_decayed;
-    if (from < to) u->work->kernels->adamw(u->model->params + from, a->grads + from, a->m + from, a->v + from, to - from, &factors);
+    u->work->kernels->adamw(u->model->params + at, a->grads + at, a->m + at, a->v + at, end, &factors);
   }
 }
 
@@ -2753,8 +2841,10 @@ FR_DEF fr_status fr_adamw_step(fr_adamw *adamw, fr_model *model, fr_work *work, 
   double sum = 0.0;
   fr_status status = fr__pair(model, work);
   if (status) return status;
-  if (!adamw || !adamw->grads || adamw->count != model->count) return fr__fail(&work->reason, FR_INVALID, "the optimiser was placed for another model");
-  if (!(lr >= 0.0f) || !fr__finite((double)lr)) return fr__fail(&work->reason, FR_INVALID, "the learning rate is negative or not finite");
+  if (!adamw || !adamw->grads || adamw->count != model->count)
+    return fr__fail(&work->reason, FR_INVALID, "the optimiser was placed for another model");
+  if (!(lr >= 0.0f) || !fr__finite((double)lr))
+    return fr__fail(&work->reason, FR_INVALID, "the learning rate is negative or not finite");
   u.work = work;
   u.adamw = adamw;
   u.model = model;
@@ -2767,7 +2857,8 @@ FR_DEF fr_status fr_adamw_step(fr_adamw *adamw, fr_model *model, fr_work *work, 
     status = fr__fail(&work->reason, FR_NONFINITE, "step %d was skipped: the %s is not finite", (fr_int)adamw->step + 1,
                       fr__finite(loss) ? "gradient" : "loss");
   } else {
-    const double t = (double)++adamw->step, c1 = 1.0 - pow((double)adamw->beta1, t), c2 = 1.0 - pow((double)adamw->beta2, t);
+    const double t = (double)++adamw->step, c1 = 1.0 - pow((double)adamw->beta1, t),
+                 c2 = 1.0 - pow((double)adamw->beta2, t);
     const double scale = adamw->clip > 0.0f ? (double)adamw->clip / (sum + 1e-6) : 1.0;
     u.factors.scale = scale < 1.0 ? (float)scale : 1.0f;
     u.factors.keep = 1.0f;
@@ -2836,11 +2927,12 @@ FR_DEF fr_status fr_assign_size(fr_int rows, fr_int cols, fr_int *bytes)
   return fr__arena_size(&arena, bytes);
 }
 
-FR_DEF fr_status fr_assign(const double *cost, fr_int row_stride, fr_int col_stride, fr_int rows, fr_int cols, fr_int *col_of_row,
-                           double *total, void *memory, fr_int bytes)
+FR_DEF fr_status fr_assign(const double *cost, fr_int row_stride, fr_int col_stride, fr_int rows, fr_int cols,
+                           fr_int *col_of_row, double *total, void *memory, fr_int bytes)
 {
   const int turned = rows > cols;  // the shorter side enters
-  const fr_int n = turned ? cols : rows, m = turned ? rows : cols, rs = turned ? col_stride : row_stride, cs = turned ? row_stride : col_stride;
+  const fr_int n = turned ? cols : rows, m = turned ? rows : cols, rs = turned ? col_stride : row_stride,
+               cs = turned ? row_stride : col_stride;
   fr__arena arena = { NULL, 0, 0 };
   fr__assign_space s;
   fr_int needed;
@@ -2871,7 +2963,8 @@ FR_DEF fr_status fr_assign(const double *cost, fr_int row_stride, fr_int col_str
         if (s.col_seen[c]) continue;
         length = reach + cost[row * rs + c * cs] - s.u[row] - s.v[c];
         if (length < s.shortest[c]) { s.shortest[c] = length; s.before[c] = row; }
-        if (best < 0 || s.shortest[c] < lowest || (s.shortest[c] == lowest && s.row_of_col[c] < 0 && s.row_of_col[best] >= 0)) {
+        if (best < 0 || s.shortest[c] < lowest ||
+            (s.shortest[c] == lowest && s.row_of_col[c] < 0 && s.row_of_col[best] >= 0)) {
           lowest = s.shortest[c];
           best = c;
         }
@@ -2929,14 +3022,18 @@ static void fr__forest_target(fr__forest *f, fr_int row, fr_token token, float w
   target->group = group;
 }
 
-static void fr__forest_trace(fr__forest *f, fr_int fork, fr_int fork_last_row, const fr_token *ids, fr_int count, float weight, fr_int group)
+static void fr__forest_trace(fr__forest *f, fr_int fork, fr_int fork_last_row, const fr_token *ids, fr_int count,
+                             float weight, fr_int group)
 {
   const fr_int first = f->rows;
   fr__forest_span(f, fork, ids, count - 1);
   for (fr_int t = 0; t < count; t++) fr__forest_target(f, t ? first + t - 1 : fork_last_row, ids[t], weight, group);
 }
 
-static fr_int fr__prefix(const fr_ssft_options *o, fr_int trace) { return o->prefix > 0 ? fr__min(o->prefix, trace) : trace; }
+static fr_int fr__prefix(const fr_ssft_options *o, fr_int trace)
+{
+  return o->prefix > 0 ? fr__min(o->prefix, trace) : trace;
+}
 
 static void fr__forest_costs(fr__forest *f, const fr_ssft_options *o, const fr_question *q)
 {
@@ -2953,7 +3050,10 @@ static void fr__forest_loss(fr__forest *f, const fr_ssft_options *o, const fr_qu
 {
   const fr_int M = q->trace_count, group = f->groups, mixed = o->method == FR_SFT_MIXED;
   const fr_int prompt = fr__forest_span(f, -1, q->prompt.ids, q->prompt.count), prompt_last = f->rows - 1;
-  const fr_int targeted = o->fork_weight == 0.0f ? 0 : o->fork_target == FR_FORK_UNIFORM ? o->fork_count : mixed ? 1 : M;
+  const fr_int targeted = o->fork_weight == 0.0f              ? 0
+                          : o->fork_target == FR_FORK_UNIFORM ? o->fork_count
+                          : mixed                             ? 1
+                                                              : M;
   const float fork_weight = targeted ? (float)((double)o->fork_weight / ((double)targeted * total.questions)) : 0.0f;
   for (fr_int i = 0; i < o->fork_count; i++) {
     const fr_tokens *ids = &o->forks[i];
@@ -2967,7 +3067,8 @@ static void fr__forest_loss(fr__forest *f, const fr_ssft_options *o, const fr_qu
         fr__forest_target(f, t ? first + t - 1 : prompt_last, ids->ids[t], fork_weight, group + M);
     for (fr_int j = 0, last = f->rows - 1; used && j < M; j++)
       if (q->fork[j] == i) {
-        const double weight = o->reduction == FR_MEAN_TOKENS ? 1.0 / total.traces : 1.0 / ((double)q->traces[j].count * total.traces);
+        const double weight =
+            o->reduction == FR_MEAN_TOKENS ? 1.0 / total.traces : 1.0 / ((double)q->traces[j].count * total.traces);
         fr__forest_trace(f, fork, last, q->traces[j].ids, q->traces[j].count, (float)weight, group + j);
       }
   }
@@ -2987,7 +3088,8 @@ static fr__forest fr__forest_need(const fr_ssft_options *o, const fr_question *q
   need.rows = q->prompt.count + fork_tokens;
   need.spans = 1 + o->fork_count;
   for (fr_int j = 0; j < q->trace_count; j++) {
-    const fr_int length = costs ? fr__prefix(o, q->traces[j].count) : q->traces[j].count, times = costs ? o->fork_count : 1;
+    const fr_int length = costs ? fr__prefix(o, q->traces[j].count) : q->traces[j].count,
+                 times = costs ? o->fork_count : 1;
     need.rows += times * (length - 1);
     need.spans += times;
     need.targets += times * length;
@@ -2999,36 +3101,46 @@ static fr__forest fr__forest_need(const fr_ssft_options *o, const fr_question *q
   return need;
 }
 
-static const char *fr__forest_fits(const fr__forest *have, const fr__forest *need, const fr_limits *limits, int gradient, fr_int *needed, fr_int *limit)
+static const char *fr__forest_fits(const fr__forest *have, const fr__forest *need, const fr_limits *limits,
+                                   int gradient, fr_int *needed, fr_int *limit)
 {
   const char *const names[] = { gradient ? "grad_rows" : "rows", "spans", "targets", "leaves", "depth" };
-  const fr_int needs[] = { have->rows + need->rows, have->spans + need->spans, have->targets + need->targets, have->groups + need->groups, need->depth };
-  const fr_int most[] = { gradient ? limits->grad_rows : limits->rows, limits->spans, limits->targets, limits->leaves, limits->depth };
+  const fr_int needs[] = {have->rows + need->rows, have->spans + need->spans, have->targets + need->targets,
+                          have->groups + need->groups, need->depth};
+  const fr_int most[] = {gradient ? limits->grad_rows : limits->rows, limits->spans, limits->targets, limits->leaves,
+                         limits->depth};
   for (int i = 0; i < 5; i++)
     if (needs[i] > most[i]) { *needed = needs[i]; *limit = most[i]; return names[i]; }
   return NULL;
 }
 
-static fr_status fr__tokens_check(fr_work *work, const fr_tokens *tokens, const char *what, fr_int at, const char *inside, fr_int number)
+static fr_status fr__tokens_check(fr_work *work, const fr_tokens *tokens, const char *what, fr_int at,
+                                  const char *inside, fr_int number)
 {
-  if (tokens->count < 1 || !tokens->ids) return fr__fail(&work->reason, FR_INVALID, "%s %d: %s %d has no tokens", what, at, inside, number);
+  if (tokens->count < 1 || !tokens->ids)
+    return fr__fail(&work->reason, FR_INVALID, "%s %d: %s %d has no tokens", what, at, inside, number);
   for (fr_int t = 0; t < tokens->count; t++)
     if (tokens->ids[t] < 0 || tokens->ids[t] >= work->config.vocab)
-      return fr__fail(&work->reason, FR_RANGE, "%s %d: %s %d, token %d: id %d is not below the vocabulary of %d", what, at, inside, number, t,
-                      (fr_int)tokens->ids[t], work->config.vocab);
+      return fr__fail(&work->reason, FR_RANGE, "%s %d: %s %d, token %d: id %d is not below the vocabulary of %d", what,
+                      at, inside, number, t, (fr_int)tokens->ids[t], work->config.vocab);
   return FR_OK;
 }
 
 // Everything that can be wrong is found here, before anything is run. pass: 0 costs, 1 loss, 2 loss with gradient.
-static fr_status fr__ssft_check(const fr_model *model, fr_work *work, const fr_ssft_options *o, const fr_question *questions, fr_int count, int pass)
+static fr_status fr__ssft_check(const fr_model *model, fr_work *work, const fr_ssft_options *o,
+                                const fr_question *questions, fr_int count, int pass)
 {
   fr_status status = fr__pair(model, work);
   if (status) return status;
   if (!o || !o->forks || o->fork_count < 1) return fr__fail(&work->reason, FR_INVALID, "the options name no fork");
-  if (count < 0 || (count && !questions)) return fr__fail(&work->reason, FR_INVALID, "%d questions at no address", count);
-  if (o->method < FR_SSFT || o->method > FR_SFT_MIXED) return fr__fail(&work->reason, FR_INVALID, "method %d is none of fr_method", (fr_int)o->method);
-  if (o->reduction < FR_MEAN_TOKENS || o->reduction > FR_MEAN_TRACES || o->fork_target < FR_FORK_UNIFORM || o->fork_target > FR_FORK_MATCHED)
-    return fr__fail(&work->reason, FR_INVALID, "reduction %d or fork_target %d is not one of its enum", (fr_int)o->reduction, (fr_int)o->fork_target);
+  if (count < 0 || (count && !questions))
+    return fr__fail(&work->reason, FR_INVALID, "%d questions at no address", count);
+  if (o->method < FR_SSFT || o->method > FR_SFT_MIXED)
+    return fr__fail(&work->reason, FR_INVALID, "method %d is none of fr_method", (fr_int)o->method);
+  if (o->reduction < FR_MEAN_TOKENS || o->reduction > FR_MEAN_TRACES || o->fork_target < FR_FORK_UNIFORM ||
+      o->fork_target > FR_FORK_MATCHED)
+    return fr__fail(&work->reason, FR_INVALID, "reduction %d or fork_target %d is not one of its enum",
+                    (fr_int)o->reduction, (fr_int)o->fork_target);
   if (!(o->fork_weight >= 0.0f) || !fr__finite((double)o->fork_weight))
     return fr__fail(&work->reason, FR_INVALID, "fork_weight is negative or not finite");
   if (o->prefix < 0) return fr__fail(&work->reason, FR_INVALID, "prefix %d is negative", o->prefix);
@@ -3049,7 +3161,8 @@ static fr_status fr__ssft_check(const fr_model *model, fr_work *work, const fr_s
     if (status) return status;
     if (q->trace_count < 1 || !q->traces) return fr__fail(&work->reason, FR_INVALID, "question %d has no trace", n);
     if (q->trace_count > o->fork_count && o->method != FR_SFT_MIXED)
-      return fr__fail(&work->reason, FR_INVALID, "question %d has %d traces for %d forks", n, q->trace_count, o->fork_count);
+      return fr__fail(&work->reason, FR_INVALID, "question %d has %d traces for %d forks", n, q->trace_count,
+                      o->fork_count);
     if (!q->fork) return fr__fail(&work->reason, FR_INVALID, "question %d: fork is NULL", n);
     for (fr_int j = 0; j < q->trace_count; j++) {
       status = fr__tokens_check(work, &q->traces[j], "question", n, "trace", j);
@@ -3057,23 +3170,29 @@ static fr_status fr__ssft_check(const fr_model *model, fr_work *work, const fr_s
     }
     for (fr_int j = 0; pass && j < q->trace_count; j++) {
       if (q->fork[j] < 0 || q->fork[j] >= o->fork_count)
-        return fr__fail(&work->reason, FR_RANGE, "question %d: trace %d has fork %d of %d; match first", n, j, q->fork[j], o->fork_count);
+        return fr__fail(&work->reason, FR_RANGE, "question %d: trace %d has fork %d of %d; match first", n, j,
+                        q->fork[j], o->fork_count);
       for (fr_int k = 0; k < j && o->method != FR_SFT_MIXED; k++)
-        if (q->fork[k] == q->fork[j]) return fr__fail(&work->reason, FR_INVALID, "question %d: traces %d and %d share fork %d", n, k, j, q->fork[j]);
+        if (q->fork[k] == q->fork[j])
+          return fr__fail(&work->reason, FR_INVALID, "question %d: traces %d and %d share fork %d", n, k, j,
+                          q->fork[j]);
     }
     if (pass == 0 && o->method != FR_SSFT && !q->cost) continue;  // no cost pass
     memset(&empty, 0, sizeof empty);
     need = fr__forest_need(o, q, pass == 0);
     name = fr__forest_fits(&empty, &need, &work->limits, pass == 2, &needed, &limit);
-    if (name) return fr__fail(&work->reason, FR_LIMIT, "question %d: limit '%s' is %d, it needs %d", n, name, limit, needed);
+    if (name)
+      return fr__fail(&work->reason, FR_LIMIT, "question %d: limit '%s' is %d, it needs %d", n, name, limit, needed);
   }
   return FR_OK;
 }
 
-FR_DEF fr_status fr_ssft_limits(const fr_ssft_options *options, fr_int prompt, fr_int trace, fr_int traces, fr_int questions, fr_limits *limits)
+FR_DEF fr_status fr_ssft_limits(const fr_ssft_options *options, fr_int prompt, fr_int trace, fr_int traces,
+                                fr_int questions, fr_limits *limits)
 {
   fr_int fork_tokens = 0, longest_fork = 0, N, prefix, leaves, rows, loss_rows, targets, loss_targets, ok;
-  if (!options || !options->forks || !limits || prompt < 1 || trace < 1 || traces < 1 || questions < 1 || options->fork_count < 1 || options->prefix < 0)
+  if (!options || !options->forks || !limits || prompt < 1 || trace < 1 || traces < 1 || questions < 1 ||
+      options->fork_count < 1 || options->prefix < 0)
     return FR_INVALID;
   N = options->fork_count;
   for (fr_int i = 0; i < N; i++) {
@@ -3083,20 +3202,23 @@ FR_DEF fr_status fr_ssft_limits(const fr_ssft_options *options, fr_int prompt, f
   }
   prefix = fr__prefix(options, trace);
   ok = fr__mul(N, traces, &leaves) && fr__mul(leaves, prefix, &targets) && fr__mul(traces, trace, &loss_targets) &&
-       fr__add(loss_targets, fork_tokens, &loss_targets) && fr__add(targets, prompt, &rows) && fr__add(rows, fork_tokens, &rows) &&
-       fr__add(loss_targets, prompt, &loss_rows);
+       fr__add(loss_targets, fork_tokens, &loss_targets) && fr__add(targets, prompt, &rows) &&
+       fr__add(rows, fork_tokens, &rows) && fr__add(loss_targets, prompt, &loss_rows);
   if (!ok) return FR_OVERFLOW;
   rows -= leaves;
   loss_rows -= traces;
   memset(limits, 0, sizeof *limits);
-  ok = fr__mul(fr__max(rows, loss_rows), questions, &limits->rows) && fr__mul(loss_rows, questions, &limits->grad_rows) &&
-       fr__mul(1 + N + leaves, questions, &limits->spans) && fr__mul(fr__max(targets, loss_targets), questions, &limits->targets) &&
-       fr__mul(fr__max(leaves, traces + 1), questions, &limits->leaves) && fr__add(prompt + longest_fork, trace, &limits->depth);
+  ok = fr__mul(fr__max(rows, loss_rows), questions, &limits->rows) &&
+       fr__mul(loss_rows, questions, &limits->grad_rows) && fr__mul(1 + N + leaves, questions, &limits->spans) &&
+       fr__mul(fr__max(targets, loss_targets), questions, &limits->targets) &&
+       fr__mul(fr__max(leaves, traces + 1), questions, &limits->leaves) &&
+       fr__add(prompt + longest_fork, trace, &limits->depth);
   return ok ? FR_OK : FR_OVERFLOW;
 }
 
 // Matching without costs, or from q's cost matrix.
-static fr_status fr__match_one(fr_work *work, const fr_ssft_options *o, fr_question *q, const double *cost, fr_int number)
+static fr_status fr__match_one(fr_work *work, const fr_ssft_options *o, fr_question *q, const double *cost,
+                               fr_int number)
 {
   struct fr__body *b = work->body;
   const fr_int M = q->trace_count, N = o->fork_count;
@@ -3122,7 +3244,8 @@ static fr_status fr__match_one(fr_work *work, const fr_ssft_options *o, fr_quest
   return FR_OK;
 }
 
-FR_DEF fr_status fr_ssft_match(const fr_model *model, fr_work *work, const fr_ssft_options *options, fr_question *questions, fr_int count)
+FR_DEF fr_status fr_ssft_match(const fr_model *model, fr_work *work, const fr_ssft_options *options,
+                               fr_question *questions, fr_int count)
 {
   fr_status status = fr__ssft_check(model, work, options, questions, count, 0);
   fr_int n = 0;
@@ -3152,7 +3275,8 @@ FR_DEF fr_status fr_ssft_match(const fr_model *model, fr_work *work, const fr_ss
       fr_question *q = &questions[first];
       const int costed = options->method == FR_SSFT || q->cost;
       const fr_int cells = options->fork_count * q->trace_count;
-      for (fr_int i = 0; costed && i < cells; i++, group++) b->cost[i] = b->sums[group].nll / (double)b->sums[group].count;
+      for (fr_int i = 0; costed && i < cells; i++, group++)
+        b->cost[i] = b->sums[group].nll / (double)b->sums[group].count;
       status = fr__match_one(work, options, q, b->cost, first);
       if (!status && q->cost) memcpy(q->cost, b->cost, (size_t)cells * sizeof(double));
     }
@@ -3160,7 +3284,8 @@ FR_DEF fr_status fr_ssft_match(const fr_model *model, fr_work *work, const fr_ss
   return status ? status : fr__fine(&work->reason);
 }
 
-FR_DEF fr_status fr_ssft_count(const fr_ssft_options *options, const fr_question *questions, fr_int count, fr_ssft_total *total)
+FR_DEF fr_status fr_ssft_count(const fr_ssft_options *options, const fr_question *questions, fr_int count,
+                               fr_ssft_total *total)
 {
   fr_ssft_total sum = { 0.0, 0.0 };
   if (!options || !total || count < 0 || (count && !questions)) return FR_INVALID;
@@ -3174,8 +3299,9 @@ FR_DEF fr_status fr_ssft_count(const fr_ssft_options *options, const fr_question
   return FR_OK;
 }
 
-static fr_status fr__ssft_loss(const fr_model *model, fr_work *work, const fr_ssft_options *options, const fr_question *questions,
-                               fr_int count, fr_ssft_total total, float *grads, fr_ssft_report *report)
+static fr_status fr__ssft_loss(const fr_model *model, fr_work *work, const fr_ssft_options *options,
+                               const fr_question *questions, fr_int count, fr_ssft_total total, float *grads,
+                               fr_ssft_report *report)
 {
   fr_status status = fr__ssft_check(model, work, options, questions, count, grads ? 2 : 1);
   fr_ssft_report sum;
@@ -3201,7 +3327,8 @@ static fr_status fr__ssft_loss(const fr_model *model, fr_work *work, const fr_ss
     tree.span_count = f.spans;
     tree.targets = b->targets;
     tree.target_count = f.targets;
-    status = grads ? fr_backward(model, work, &tree, grads, b->sums, f.groups) : fr_forward(model, work, &tree, b->sums, f.groups);
+    status = grads ? fr_backward(model, work, &tree, grads, b->sums, f.groups)
+                   : fr_forward(model, work, &tree, b->sums, f.groups);
     if (status) break;
     sum.rows += f.rows;
     for (; first < n; first++) {
@@ -3213,7 +3340,8 @@ static fr_status fr__ssft_loss(const fr_model *model, fr_work *work, const fr_ss
         if (q->nll) q->nll[j] = b->sums[group].nll;
       }
       sum.loss += b->sums[group].weighted;
-      if (b->sums[group].weight > 0.0) sum.fork_nll += b->sums[group].weighted * total.questions / (double)options->fork_weight;
+      if (b->sums[group].weight > 0.0)
+        sum.fork_nll += b->sums[group].weighted * total.questions / (double)options->fork_weight;
       group++;
       sum.traces += q->trace_count;
       sum.questions++;
@@ -3224,21 +3352,22 @@ static fr_status fr__ssft_loss(const fr_model *model, fr_work *work, const fr_ss
   return fr__fine(&work->reason);
 }
 
-FR_DEF fr_status fr_ssft_backward(const fr_model *model, fr_work *work, const fr_ssft_options *options, const fr_question *questions,
-                                  fr_int count, fr_ssft_total total, float *grads, fr_ssft_report *report)
+FR_DEF fr_status fr_ssft_backward(const fr_model *model, fr_work *work, const fr_ssft_options *options,
+                                  const fr_question *questions, fr_int count, fr_ssft_total total, float *grads,
+                                  fr_ssft_report *report)
 {
   if (!grads && work) return fr__fail(&work->reason, FR_INVALID, "grads is NULL");
   return fr__ssft_loss(model, work, options, questions, count, total, grads, report);
 }
 
-FR_DEF fr_status fr_ssft_loss(const fr_model *model, fr_work *work, const fr_ssft_options *options, const fr_question *questions,
-                              fr_int count, fr_ssft_total total, fr_ssft_report *report)
+FR_DEF fr_status fr_ssft_loss(const fr_model *model, fr_work *work, const fr_ssft_options *options,
+                              const fr_question *questions, fr_int count, fr_ssft_total total, fr_ssft_report *report)
 {
   return fr__ssft_loss(model, work, options, questions, count, total, NULL, report);
 }
 
-FR_DEF fr_status fr_ssft_step(fr_model *model, fr_work *work, fr_adamw *adamw, const fr_ssft_options *options, fr_question *questions,
-                              fr_int count, float lr, fr_ssft_report *report)
+FR_DEF fr_status fr_ssft_step(fr_model *model, fr_work *work, fr_adamw *adamw, const fr_ssft_options *options,
+                              fr_question *questions, fr_int count, float lr, fr_ssft_report *report)
 {
   fr_ssft_report r;
   fr_ssft_total total;
@@ -3246,7 +3375,8 @@ FR_DEF fr_status fr_ssft_step(fr_model *model, fr_work *work, fr_adamw *adamw, c
   if (status) return status;
   if (!adamw || !adamw->grads || adamw->count != model->count)
     return fr__fail(&work->reason, FR_INVALID, "the optimiser was placed for another model");
-  if (!(lr >= 0.0f) || !fr__finite((double)lr)) return fr__fail(&work->reason, FR_INVALID, "the learning rate is negative or not finite");
+  if (!(lr >= 0.0f) || !fr__finite((double)lr))
+    return fr__fail(&work->reason, FR_INVALID, "the learning rate is negative or not finite");
   fr_ssft_count(options, questions, count, &total);
   status = fr_ssft_backward(model, work, options, questions, count, total, adamw->grads, &r);
   if (status) return status;
@@ -3259,7 +3389,10 @@ FR_DEF fr_status fr_ssft_step(fr_model *model, fr_work *work, fr_adamw *adamw, c
 
 // ---- >>generate ---------------------------------------------------------------------------------------
 // Is candidate a before b? By logit, then by the lower id.
-static int fr__likelier(const float *logits, fr_int a, fr_int b) { return logits[a] > logits[b] || (logits[a] == logits[b] && a < b); }
+static int fr__likelier(const float *logits, fr_int a, fr_int b)
+{
+  return logits[a] > logits[b] || (logits[a] == logits[b] && a < b);
+}
 
 static void fr__sift(const float *logits, fr_int *heap, fr_int at, fr_int count)
 {
@@ -3275,10 +3408,12 @@ static void fr__sift(const float *logits, fr_int *heap, fr_int at, fr_int count)
 
 // Candidates leave a heap from the likeliest on, so that a top-k or top-p draw never sorts the whole vocabulary. The ones
 // taken stand at the end of index, the likeliest last.
-FR_DEF fr_token fr_sample(const float *logits, fr_int vocab, const fr_sampling *sampling, fr_random *random, fr_int *index)
+FR_DEF fr_token fr_sample(const float *logits, fr_int vocab, const fr_sampling *sampling, fr_random *random,
+                          fr_int *index)
 {
   const float inverse = sampling->temperature > 0.0f ? 1.0f / sampling->temperature : 0.0f;
-  const int cut_k = sampling->top_k > 0 && sampling->top_k < vocab, cut_p = sampling->top_p > 0.0f && sampling->top_p < 1.0f;
+  const int cut_k =
+      sampling->top_k > 0 && sampling->top_k<vocab, cut_p = sampling->top_p> 0.0f && sampling->top_p < 1.0f;
   fr_int best = 0, heap = vocab, last = 0;
   double mass = 0.0, draw;
   for (fr_int v = 1; v < vocab; v++) if (logits[v] > logits[best]) best = v;
@@ -3323,7 +3458,8 @@ FR_DEF fr_token fr_sample(const float *logits, fr_int vocab, const fr_sampling *
   return (fr_token)index[heap];
 }
 
-FR_DEF fr_status fr_generate_limits(const fr_tree *tree, const fr_sampling *sampling, fr_int leaf_count, fr_limits *limits)
+FR_DEF fr_status fr_generate_limits(const fr_tree *tree, const fr_sampling *sampling, fr_int leaf_count,
+                                    fr_limits *limits)
 {
   fr_limits need;
   fr_int cache;
@@ -3360,7 +3496,8 @@ static void fr__task_sample(void *arg, fr_int index)
     const float *logits = b->logits + i * V, max = work->kernels->max(logits, V);
     fr_leaf *leaf = &d->leaves[number];
     const fr_token token = fr_sample(logits, V, d->sampling, &b->leaf_random[number], b->order + index * V);
-    leaf->logp += (double)logits[token] - (double)max - log(work->kernels->exp_sum(fr__scratch(&d->pass, index), logits, max, V));
+    leaf->logp +=
+        (double)logits[token] - (double)max - log(work->kernels->exp_sum(fr__scratch(&d->pass, index), logits, max, V));
     for (fr_int s = 0; s < d->sampling->stop_count; s++)
       if (d->sampling->stops[s] == token) leaf->stop = token;
     if (leaf->stop < 0) leaf->tokens[leaf->count++] = token;
@@ -3384,8 +3521,8 @@ static fr_int fr__decode_token(fr__decode *d, fr_int active)
   return next;
 }
 
-FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree *tree, const fr_sampling *sampling, fr_leaf *leaves,
-                             fr_int leaf_count)
+FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree *tree, const fr_sampling *sampling,
+                             fr_leaf *leaves, fr_int leaf_count)
 {
   struct fr__body *b;
   fr__decode d;
@@ -3394,9 +3531,11 @@ FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree
   fr_int active, spans;
   fr_status status = fr__pair(model, work);
   if (status) return status;
-  if (!tree || !sampling || leaf_count < 0 || (leaf_count && !leaves)) return fr__fail(&work->reason, FR_INVALID, "tree, sampling or leaves are NULL");
-  if (sampling->max_tokens < 0 || sampling->stop_count < 0 || (sampling->stop_count && !sampling->stops) || sampling->top_k < 0 ||
-      !(sampling->temperature >= 0.0f) || !fr__finite((double)sampling->temperature) || !(sampling->top_p >= 0.0f) || !(sampling->top_p <= 1.0f))
+  if (!tree || !sampling || leaf_count < 0 || (leaf_count && !leaves))
+    return fr__fail(&work->reason, FR_INVALID, "tree, sampling or leaves are NULL");
+  if (sampling->max_tokens < 0 || sampling->stop_count < 0 || (sampling->stop_count && !sampling->stops) ||
+      sampling->top_k < 0 || !(sampling->temperature >= 0.0f) || !fr__finite((double)sampling->temperature) ||
+      !(sampling->top_p >= 0.0f) || !(sampling->top_p <= 1.0f))
     return fr__fail(&work->reason, FR_INVALID, "a sampling option is outside of its range");
   prefix = *tree;
   prefix.targets = NULL;
@@ -3408,12 +3547,15 @@ FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree
     const fr_int needed[] = { need.rows, need.spans, need.leaves, need.depth, need.cache_rows };
     const fr_limits *has = &work->limits;
     const fr_int limit[] = { has->rows, has->spans, has->leaves, has->depth, has->cache_rows };
-    for (int i = 0; i < 5; i++) if (needed[i] > limit[i]) return fr__limit(&work->reason, names[i], needed[i], limit[i]);
+    for (int i = 0; i < 5; i++)
+      if (needed[i] > limit[i]) return fr__limit(&work->reason, names[i], needed[i], limit[i]);
   }
   for (fr_int i = 0; i < leaf_count; i++) {
     fr_int span = leaves[i].span;
-    if (span < 0 || span >= tree->span_count) return fr__fail(&work->reason, FR_RANGE, "leaf %d: span %d of %d", i, span, tree->span_count);
-    if (!leaves[i].tokens && sampling->max_tokens) return fr__fail(&work->reason, FR_INVALID, "leaf %d: tokens is NULL", i);
+    if (span < 0 || span >= tree->span_count)
+      return fr__fail(&work->reason, FR_RANGE, "leaf %d: span %d of %d", i, span, tree->span_count);
+    if (!leaves[i].tokens && sampling->max_tokens)
+      return fr__fail(&work->reason, FR_INVALID, "leaf %d: tokens is NULL", i);
     while (span >= 0 && tree->spans[span].tokens.count == 0) span = tree->spans[span].parent;
     if (span < 0) return fr__fail(&work->reason, FR_INVALID, "leaf %d has no token before it to continue", i);
   }
@@ -3550,9 +3692,27 @@ FR_DEF fr_status fr_work_new(fr_work *work, const fr_config *config, const fr_li
   return status;
 }
 
-FR_DEF void fr_model_free(fr_model *model) { if (model) { if (model->owned) FR_FREE(model->owned); memset(model, 0, sizeof *model); } }
-FR_DEF void fr_adamw_free(fr_adamw *adamw) { if (adamw) { if (adamw->owned) FR_FREE(adamw->owned); memset(adamw, 0, sizeof *adamw); } }
-FR_DEF void fr_work_free(fr_work *work) { if (work) { if (work->owned) FR_FREE(work->owned); memset(work, 0, sizeof *work); } }
+FR_DEF void fr_model_free(fr_model *model)
+{
+  if (model) {
+    if (model->owned) FR_FREE(model->owned);
+    memset(model, 0, sizeof *model);
+  }
+}
+FR_DEF void fr_adamw_free(fr_adamw *adamw)
+{
+  if (adamw) {
+    if (adamw->owned) FR_FREE(adamw->owned);
+    memset(adamw, 0, sizeof *adamw);
+  }
+}
+FR_DEF void fr_work_free(fr_work *work)
+{
+  if (work) {
+    if (work->owned) FR_FREE(work->owned);
+    memset(work, 0, sizeof *work);
+  }
+}
 #endif  // FR_NO_MALLOC
 
 #endif  // FORKREASON_IMPLEMENTATION
