@@ -447,6 +447,141 @@ FR_DEF fr_status fr_vote(fr_int count, int (*same)(void *user, fr_int a, fr_int 
 // and 1 <= k <= n.
 FR_DEF double fr_pass_at_k(fr_int n, fr_int c, fr_int k);
 
+// ---- data: questions with several traces each, from JSON lines
+//
+// One JSON object a line (LF or CRLF, a byte order mark at the start and blank lines are fine):
+//
+//   {"question": "...", "answer": "18", "traces": [{"text": "...", "answer": "18", "correct": true, "source": "A"}]}
+//
+// A trace may be a plain string. Other names for the question: problem, prompt; for the traces: generations,
+// thinking_trajectories, or one `completion` a row, which then may carry `correct` and `source` beside it. A row may
+// have correctness_math_verify, one boolean a trace. Answers are strings or numbers; null counts as absent except for
+// the question and the traces; other names are skipped. Rows with the same question are merged into the first.
+// A trace is correct if it says so (correct, then correctness_math_verify); else if both it and its row give an answer,
+// if these are equal; else yes. Incorrect, empty (only white space) and repeated traces are left out, and then problems
+// without any trace; all of that is counted.
+//
+// The JSON is read strictly: valid UTF-8, no lone surrogate, no name twice in an object, at most 64 levels, at most
+// FR_DATASET_NAMES names in all objects open at one time (more: FR_LIMIT). The time is O(bytes log bytes) for any input,
+// since repeated names, questions and traces are found by merge sort. The memory is less than 20 times the text's bytes
+// plus 1,000 on a 64-bit machine; on real data about once the text.
+#define FR_DATASET_NAMES 512
+
+typedef struct fr_text { const char *bytes; fr_int count; } fr_text;  // UTF-8, not terminated; may hold any character
+
+typedef struct fr_trace {
+  fr_text text;
+  fr_text answer;   // bytes is NULL if the file has none
+  fr_int  source;   // index into dataset->sources, -1: none
+  fr_int  problem;  // index of its problem
+} fr_trace;
+
+typedef struct fr_problem {
+  fr_text  text;
+  fr_text  answer;        // bytes is NULL if the file has none
+  fr_int   first, count;  // its traces are dataset->traces[first] .. [first+count-1], in the order of the file
+  uint64_t key;           // hash of the text: the same in every file; names the problem in random streams
+} fr_problem;
+
+// Nothing is dropped silently: rows = problem_count + merged + no_trace + filtered_problems,
+// and traces = trace_count + incorrect + empty + repeated + filtered.
+typedef struct fr_dataset_counts {
+  fr_int rows;               // lines with an object
+  fr_int merged;             // rows joined to an earlier row with the same question
+  fr_int conflicts;          // among these, rows whose answer differs from the one that was kept
+  fr_int no_trace;           // problems dropped because no trace was left
+  fr_int filtered_problems;  // problems dropped by fr_dataset_filter
+  fr_int traces;             // traces in the text
+  fr_int incorrect;
+  fr_int empty;
+  fr_int repeated;           // the same text under the same question
+  fr_int filtered;           // traces dropped by fr_dataset_filter
+} fr_dataset_counts;
+
+typedef struct fr_dataset {
+  fr_problem *problems;
+  fr_trace   *traces;
+  fr_text    *sources;  // names, distinct, in the order of the file
+  fr_int problem_count, trace_count, source_count;
+  fr_dataset_counts counts;
+  void *owned;
+} fr_dataset;
+
+// Errors: FR_SYNTAX (not JSON), FR_FORMAT (JSON, but not such a row) and FR_LIMIT, each with line and column (counted in
+// characters) in the reason. The dataset keeps its own copy of all strings; the text may go. A text without rows gives an
+// empty dataset and FR_OK.
+FR_DEF fr_status fr_dataset_size(const char *text, fr_int text_bytes, fr_int *bytes, fr_reason *reason);
+FR_DEF fr_status fr_dataset_place(fr_dataset *dataset, const char *text, fr_int text_bytes, void *memory, fr_int bytes,
+                                  fr_reason *reason);
+
+// Keeps the traces for which keep(user, problem, trace) is not 0, in place and in order, then the problems that still have
+// one. For what is known only after tokenising, such as a length: cutting a trace would lose its answer, so drop it.
+FR_DEF void fr_dataset_filter(fr_dataset *dataset,
+                              int (*keep)(void *user, const fr_problem *problem, const fr_trace *trace), void *user);
+
+// Splits by question: sets order[problem_count] to the training problems, then those held out, each in the order of the
+// file, and *train_count. About held_out (0 .. 1) of them are held out; which depends on seed and text alone, so a
+// question stays on its side when the file grows or is reordered.
+FR_DEF fr_status fr_dataset_split(const fr_dataset *dataset, double held_out, uint64_t seed, fr_int *order,
+                                  fr_int *train_count);
+
+// Draws min(traces of the problem, forks, most) of its traces, without repetition, every subset equally likely, from the
+// stream (seed, problem's key, draw). most 0: no such bound. Sets picked[] to ascending indices into dataset->traces and
+// returns how many; 0 if problem is out of range, or forks is below 1 or most below 0.
+FR_DEF fr_int fr_dataset_draw(const fr_dataset *dataset, fr_int problem, fr_int forks, fr_int most, uint64_t seed,
+                              uint64_t draw, fr_int *picked);
+
+// ---- checkpoint: config, parameters, optimiser and a few bytes of yours in one file
+//
+// Little-endian everywhere, floats as their bits:
+//
+//   0    8 bytes  89 46 52 4B 0D 0A 1A 0A      48   u64 x 8  layers dim heads kv_heads head_dim ffn vocab rope_original
+//   8    u32      version, 1                   112  u32 x 3  tied qkv_bias qk_norm
+//   12   u32      1 with optimiser, else 0     124  f32 x 6  norm_eps rope_theta embed_scale rope_factor _low _high
+//   16   u64      bytes of the whole file      148  f32 x 5  beta1 beta2 eps decay clip   (0 without optimiser)
+//   24   u64      parameters                   168  u64 x 2  steps done, steps skipped    (0 without optimiser)
+//   32   u64      bytes of yours               184  u64      0
+//   40   u64      0                            192  f32[]    parameters, then m and v if there; your bytes; u64 checksum
+#define FR_CHECKPOINT_VERSION 1
+
+typedef struct fr_checkpoint {
+  fr_config config;
+  fr_int    count;       // parameters
+  int       has_adamw;
+  int64_t   step;        // of the optimiser
+  fr_int    user_bytes;  // bytes of yours
+  fr_int    bytes;       // of the whole file
+} fr_checkpoint;
+
+// All of these take adamw or user NULL: it is then not written, or not read. Reading needs a model of the file's config, an
+// optimiser only if the file has one, and user_bytes as in the file. Before anything of yours changes, the whole file has
+// been checked: magic, version (FR_UNSUPPORTED), config, its length against what the config implies, and the checksum
+// (FR_CHECKSUM). adamw->grads are neither stored nor touched.
+FR_DEF fr_status fr_checkpoint_size(const fr_model *model, const fr_adamw *adamw, fr_int user_bytes, fr_int *bytes);
+FR_DEF fr_status fr_checkpoint_write(void *memory, fr_int bytes, const fr_model *model, const fr_adamw *adamw,
+                                     const void *user, fr_int user_bytes, fr_reason *reason);
+FR_DEF fr_status fr_checkpoint_inspect(const void *memory, fr_int bytes, fr_checkpoint *info, fr_reason *reason);
+FR_DEF fr_status fr_checkpoint_read(const void *memory, fr_int bytes, fr_model *model, fr_adamw *adamw, void *user,
+                                    fr_int user_bytes, fr_reason *reason);
+#ifndef FR_NO_STDIO
+// Writes PATH.tmp, then renames it over PATH: a reader finds the old file or the new one, never half of one. On failure
+// the temporary file is removed and PATH is as it was. A PATH of 1,000 bytes or more: FR_LIMIT. No second copy of the
+// model is made; load goes over the file twice, and only a file that changes in between can leave half a model (FR_IO).
+FR_DEF fr_status fr_checkpoint_save(const char *path, const fr_model *model, const fr_adamw *adamw, const void *user,
+                                    fr_int user_bytes, fr_reason *reason);
+// Checks the whole file as load does, and tells what it holds, so that a model of this config can be made first.
+FR_DEF fr_status fr_checkpoint_config(const char *path, fr_checkpoint *info, fr_reason *reason);
+FR_DEF fr_status fr_checkpoint_load(const char *path, fr_model *model, fr_adamw *adamw, void *user, fr_int user_bytes,
+                                    fr_reason *reason);
+#endif
+#ifndef FR_NO_MALLOC
+FR_DEF fr_status fr_dataset_new(fr_dataset *dataset, const char *text, fr_int text_bytes, fr_reason *reason);
+#ifndef FR_NO_STDIO
+FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reason *reason);
+#endif
+FR_DEF void fr_dataset_free(fr_dataset *dataset);
+#endif
+
 #ifndef FR_NO_MALLOC
 // ---- the malloc pairs: size, malloc, place. On failure nothing is allocated and *object is zeroed; freeing a zeroed object, or one
 // that was placed, is allowed and releases nothing.
@@ -3637,6 +3772,1310 @@ FR_DEF double fr_pass_at_k(fr_int n, fr_int c, fr_int k)
   for (fr_int i = n - c + 1; i <= n; i++) none *= 1.0 - (double)k / (double)i;
   return 1.0 - none;
 }
+
+// ---- >>json -------------------------------------------------------------------------------------------
+// A strict reader for JSON (RFC 8259) that hands out one event at a time: it allocates nothing, does not recurse, and works
+// on text in memory. Names and strings are places in the text; fr__json_copy decodes them.
+//
+// A name may not occur twice in an object, also where the value is skipped. The names of all open objects are noted in
+// scratch of the caller; when an object closes, its names are sorted and neighbours compared. A merge sort compares each
+// string at the price of the shorter one once a round, so that no choice of names makes this slower than
+// O(bytes log names); a hash table would be at the mercy of whoever chooses the names.
+#define FR__JSON_DEPTH 64
+
+// Sorts the list that starts at `head` (next[i] follows i, -1 ends it) and returns its new head. Equals keep their order.
+// order(context, a, b) > 0 means that a comes after b. Bottom-up merges of runs of 1, 2, 4 ...
+static fr_int fr__sort(fr_int head, fr_int *next, int (*order)(const void *context, fr_int a, fr_int b), const void *context)
+{
+  for (fr_int width = 1;; width *= 2) {
+    fr_int rest = head, tail = -1, runs = 0;
+    while (rest >= 0) {
+      fr_int a = rest, b = rest, a_left = 0, b_left = width;
+      for (; a_left < width && b >= 0; a_left++) b = next[b];
+      for (runs++; a_left > 0 || (b_left > 0 && b >= 0);) {
+        fr_int taken;
+        if (a_left > 0 && (b_left == 0 || b < 0 || order(context, a, b) <= 0)) { taken = a; a = next[a]; a_left--; }
+        else { taken = b; b = next[b]; b_left--; }
+        if (tail < 0) head = taken;
+        else next[tail] = taken;
+        tail = taken;
+      }
+      rest = b;
+    }
+    if (tail >= 0) next[tail] = -1;
+    if (runs <= 1) return head;
+  }
+}
+
+// Bytes of the valid UTF-8 character at p of which at most `left` bytes exist; 0 if it is cut, overlong, a surrogate or
+// above U+10FFFF.
+static fr_int fr__utf8(const char *p, fr_int left)
+{
+  const unsigned char *s = (const unsigned char *)p;
+  fr_int count;
+  if (s[0] < 0x80) return 1;
+  if (s[0] < 0xC2 || s[0] > 0xF4) return 0;
+  count = s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3 : 4;
+  if (left < count) return 0;
+  for (fr_int i = 1; i < count; i++)
+    if ((s[i] & 0xC0) != 0x80) return 0;
+  if ((s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] > 0x9F)) return 0;
+  if ((s[0] == 0xF0 && s[1] < 0x90) || (s[0] == 0xF4 && s[1] > 0x8F)) return 0;
+  return count;
+}
+
+static fr_int fr__utf8_put(uint32_t code, char *out)
+{
+  const fr_int count = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+  static const unsigned char lead[5] = { 0, 0, 0xC0, 0xE0, 0xF0 };
+  for (fr_int i = count - 1; i > 0; i--, code >>= 6) out[i] = (char)(0x80 | (code & 0x3F));
+  out[0] = (char)(lead[count] | code);
+  return count;
+}
+
+typedef struct fr__json_token {
+  char   kind;          // see fr__json_next
+  fr_int start, count;  // of what is inside the quotes, or of the number; of the first character otherwise
+} fr__json_token;
+
+typedef struct fr__json {
+  const char *text;
+  fr_int bytes;         // the text ends here
+  fr_int at;            // read so far
+  fr_int line;          // number of the text's first line
+  fr_int *names;        // [2 * name_limit]: where the names of open objects start, then links for sorting
+  fr_int name_count, name_limit;
+  fr_int depth;
+  char   want;          // what may come next
+  char   open[FR__JSON_DEPTH];
+  fr_int first_name[FR__JSON_DEPTH];
+  fr__json_token token;
+  fr_status   status;   // the first error, with its place and words
+  fr_int      wrong_at;
+  const char *wrong;
+} fr__json;
+
+enum { FR__JSON_VALUE, FR__JSON_FIRST_VALUE, FR__JSON_NAME, FR__JSON_FIRST_NAME, FR__JSON_MORE, FR__JSON_DONE };
+
+// Reads one value from text[start .. end-1], white space around it allowed.
+static void fr__json_start(fr__json *json, const char *text, fr_int start, fr_int end, fr_int line, fr_int *names, fr_int name_limit)
+{
+  memset(json, 0, sizeof *json);
+  json->text = text;
+  json->at = start;
+  json->bytes = end;
+  json->line = line;
+  json->names = names;
+  json->name_limit = name_limit;
+  json->want = FR__JSON_VALUE;
+}
+
+static char fr__json_wrong(fr__json *json, fr_status status, fr_int at, const char *wrong)
+{
+  if (!json->status) { json->status = status; json->wrong_at = at; json->wrong = wrong; }
+  json->token.kind = '!';
+  return '!';
+}
+
+// The error of the reader in words. Columns count characters, from 1.
+static fr_status fr__json_fail(const fr__json *json, fr_reason *reason)
+{
+  fr_int line = json->line, column = 1;
+  for (fr_int i = 0; reason && i < json->wrong_at; i++) {
+    if (json->text[i] == '\n') { line++; column = 1; }
+    else if (((unsigned char)json->text[i] & 0xC0) != 0x80) column++;
+  }
+  return fr__fail(reason, json->status, "line %d, column %d: %s", line, column, json->wrong);
+}
+
+static int fr__json_hex(const char *p)
+{
+  int code = 0;
+  for (int i = 0; i < 4; i++) {
+    const char c = p[i];
+    const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    if (digit < 0) return -1;
+    code = code * 16 + digit;
+  }
+  return code;
+}
+
+// The four hexadecimal digits at `at`, -1 if there are none.
+static int fr__json_escape(const fr__json *json, fr_int at) { return json->bytes - at < 4 ? -1 : fr__json_hex(json->text + at); }
+
+// Checks the string whose opening quote has been read.
+static int fr__json_string(fr__json *json)
+{
+  json->token.start = json->at;
+  for (;;) {
+    const fr_int at = json->at, left = json->bytes - at;
+    const unsigned char c = left > 0 ? (unsigned char)json->text[at] : 0;
+    fr_int count;
+    if (left <= 0) { fr__json_wrong(json, FR_SYNTAX, json->token.start - 1, "this string is not closed"); return 0; }
+    if (c == '"') break;
+    if (c < 0x20) { fr__json_wrong(json, FR_SYNTAX, at, "a control character inside of a string must be escaped"); return 0; }
+    if (c == '\\') {
+      const char e = left > 1 ? json->text[at + 1] : 0;
+      count = 2;
+      if (e == 'u') {
+        const int high = fr__json_escape(json, at + 2);
+        count = 6;
+        if (high < 0) { fr__json_wrong(json, FR_SYNTAX, at, "\\u needs four hexadecimal digits"); return 0; }
+        if (high >= 0xD800 && high < 0xE000) {
+          const int low = left >= 8 && json->text[at + 6] == '\\' && json->text[at + 7] == 'u' ? fr__json_escape(json, at + 8) : -1;
+          if (high >= 0xDC00 || low < 0xDC00 || low > 0xDFFF) {
+            fr__json_wrong(json, FR_SYNTAX, at, "half of a surrogate pair stands alone");
+            return 0;
+          }
+          count = 12;
+        }
+      } else if (e == 0 || !strchr("\"\\/bfnrt", e)) {
+        fr__json_wrong(json, FR_SYNTAX, at, "unknown escape");
+        return 0;
+      }
+    } else {
+      count = fr__utf8(json->text + at, left);
+      if (count == 0) { fr__json_wrong(json, FR_SYNTAX, at, "the text is not valid UTF-8"); return 0; }
+    }
+    json->at += count;
+  }
+  json->token.count = json->at++ - json->token.start;
+  return 1;
+}
+
+static int fr__json_digits(fr__json *json)
+{
+  const fr_int from = json->at;
+  while (json->at < json->bytes && json->text[json->at] >= '0' && json->text[json->at] <= '9') json->at++;
+  return json->at > from;
+}
+
+static int fr__json_sees(const fr__json *json, const char *characters)
+{
+  const char c = json->at < json->bytes ? json->text[json->at] : 0;
+  return c != 0 && strchr(characters, c) != NULL;
+}
+
+//   -? (0 | [1-9][0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)?       01 fails at the 1, which cannot follow a value
+static int fr__json_number(fr__json *json)
+{
+  int good = 1;
+  json->token.start = json->at;
+  if (fr__json_sees(json, "-")) json->at++;
+  if (fr__json_sees(json, "0")) json->at++;
+  else good = fr__json_digits(json);
+  if (good && fr__json_sees(json, ".")) { json->at++; good = fr__json_digits(json); }
+  if (good && fr__json_sees(json, "eE")) {
+    json->at++;
+    if (fr__json_sees(json, "+-")) json->at++;
+    good = fr__json_digits(json);
+  }
+  if (!good) { fr__json_wrong(json, FR_SYNTAX, json->at, "a digit was expected"); return 0; }
+  json->token.count = json->at - json->token.start;
+  return 1;
+}
+
+// One character of a checked string or number at *at, as a code point; -1 at its end.
+static int32_t fr__json_code(const char *text, fr_int *at, fr_int end)
+{
+  const unsigned char *s = (const unsigned char *)text + *at;
+  if (*at >= end || s[0] == '"') return -1;
+  if (s[0] == '\\') {
+    static const char from[] = "bfnrt", to[] = "\b\f\n\r\t";
+    const char *found;
+    if (s[1] == 'u') {
+      const int high = fr__json_hex(text + *at + 2);
+      *at += 6;
+      if (high < 0xD800 || high > 0xDFFF) return high;
+      *at += 6;
+      return 0x10000 + ((high - 0xD800) << 10) + (fr__json_hex(text + *at - 4) - 0xDC00);
+    }
+    *at += 2;
+    found = strchr(from, (char)s[1]);
+    return found ? to[found - from] : s[1];
+  }
+  if (s[0] < 0x80) { *at += 1; return s[0]; }
+  if (s[0] < 0xE0) { *at += 2; return (s[0] & 0x1F) << 6 | (s[1] & 0x3F); }
+  if (s[0] < 0xF0) { *at += 3; return (s[0] & 0x0F) << 12 | (s[1] & 0x3F) << 6 | (s[2] & 0x3F); }
+  *at += 4;
+  return (s[0] & 0x07) << 18 | (s[1] & 0x3F) << 12 | (s[2] & 0x3F) << 6 | (s[3] & 0x3F);
+}
+
+// Compares two checked strings or numbers as the text that they stand for: "a" and "\u0061" are equal.
+static int fr__json_order(const char *text, fr_int a, fr_int a_end, fr_int b, fr_int b_end)
+{
+  for (;;) {
+    const int32_t x = fr__json_code(text, &a, a_end), y = fr__json_code(text, &b, b_end);
+    if (x != y) return x < y ? -1 : 1;
+    if (x < 0) return 0;
+  }
+}
+
+static int fr__json_name_order(const void *context, fr_int a, fr_int b)
+{
+  const fr__json *json = (const fr__json *)context;
+  return fr__json_order(json->text, json->names[a], json->bytes, json->names[b], json->bytes);
+}
+
+// The object at the top closes: its names must differ.
+static int fr__json_names_differ(fr__json *json)
+{
+  const fr_int first = json->first_name[json->depth - 1], count = json->name_count;
+  fr_int *next = json->names + json->name_limit;
+  json->name_count = first;
+  if (count - first < 2) return 1;
+  for (fr_int i = first; i < count; i++) next[i] = i + 1 < count ? i + 1 : -1;
+  for (fr_int i = fr__sort(first, next, fr__json_name_order, json); next[i] >= 0; i = next[i])
+    if (fr__json_name_order(json, i, next[i]) == 0) {
+      fr__json_wrong(json, FR_SYNTAX, json->names[next[i]] - 1, "this name is already in the object");
+      return 0;
+    }
+  return 1;
+}
+
+static char fr__json_open(fr__json *json, char c)
+{
+  if (json->depth == FR__JSON_DEPTH) return fr__json_wrong(json, FR_LIMIT, json->at, "more than 64 levels of arrays and objects");
+  json->open[json->depth] = c;
+  json->first_name[json->depth++] = json->name_count;
+  json->want = c == '{' ? FR__JSON_FIRST_NAME : FR__JSON_FIRST_VALUE;
+  json->at++;
+  return c;
+}
+
+static char fr__json_close(fr__json *json, char c)
+{
+  if (c == '}' && !fr__json_names_differ(json)) return '!';
+  json->depth--;
+  json->want = json->depth ? FR__JSON_MORE : FR__JSON_DONE;
+  json->at++;
+  return c;
+}
+
+static char fr__json_name(fr__json *json)
+{
+  const fr_int quote = json->at++;
+  if (json->name_count == json->name_limit) return fr__json_wrong(json, FR_LIMIT, quote, "too many names in open objects");
+  if (!fr__json_string(json)) return '!';
+  json->names[json->name_count++] = json->token.start;
+  while (fr__json_sees(json, " \t\r\n")) json->at++;
+  if (!fr__json_sees(json, ":")) return fr__json_wrong(json, FR_SYNTAX, json->at, "':' was expected");
+  json->at++;
+  json->want = FR__JSON_VALUE;
+  return 'k';
+}
+
+// The next event, also in json->token.kind:
+//   { } [ ]  begin and end     k  name     "  string     0  number     t f n  true, false, null     $  end     !  error
+static char fr__json_next(fr__json *json)
+{
+  char c, kind;
+  if (json->status) return '!';
+  for (;;) {
+    while (fr__json_sees(json, " \t\r\n")) json->at++;
+    if (json->at == json->bytes) {
+      if (json->want == FR__JSON_DONE) return json->token.kind = '$';
+      return fr__json_wrong(json, FR_SYNTAX, json->at, "the text ends too early");
+    }
+    c = json->text[json->at];
+    if (json->want == FR__JSON_DONE) return fr__json_wrong(json, FR_SYNTAX, json->at, "the text goes on after the value");
+    if (json->want != FR__JSON_MORE) break;
+    kind = json->open[json->depth - 1];
+    if (c == (kind == '{' ? '}' : ']')) return json->token.kind = fr__json_close(json, c);
+    if (c != ',') return fr__json_wrong(json, FR_SYNTAX, json->at, kind == '{' ? "',' or '}' was expected" : "',' or ']' was expected");
+    json->want = kind == '{' ? FR__JSON_NAME : FR__JSON_VALUE;
+    json->at++;
+  }
+  if ((json->want == FR__JSON_FIRST_NAME && c == '}') || (json->want == FR__JSON_FIRST_VALUE && c == ']'))
+    return json->token.kind = fr__json_close(json, c);
+  if (json->want == FR__JSON_NAME || json->want == FR__JSON_FIRST_NAME) {
+    if (c != '"') return fr__json_wrong(json, FR_SYNTAX, json->at, "a name in double quotes was expected");
+    return json->token.kind = fr__json_name(json);
+  }
+  json->token.start = json->at;
+  json->token.count = 1;
+  if (c == '{' || c == '[') return json->token.kind = fr__json_open(json, c);
+  if (c == '"') {
+    json->at++;
+    if (!fr__json_string(json)) return '!';
+  } else if (c == '-' || (c >= '0' && c <= '9')) {
+    if (!fr__json_number(json)) return '!';
+    c = '0';
+  } else {
+    const char *word = c == 't' ? "true" : c == 'f' ? "false" : c == 'n' ? "null" : "";
+    const fr_int count = (fr_int)strlen(word);
+    if (count == 0 || json->bytes - json->at < count || memcmp(json->text + json->at, word, (size_t)count) != 0)
+      return fr__json_wrong(json, FR_SYNTAX, json->at, "a value was expected");
+    json->at += count;
+  }
+  json->want = json->depth ? FR__JSON_MORE : FR__JSON_DONE;
+  return json->token.kind = c;
+}
+
+// Goes to the end of the value whose first event was the last one. 0 on error.
+static int fr__json_skip(fr__json *json)
+{
+  if (json->token.kind == '{' || json->token.kind == '[')
+    for (const fr_int depth = json->depth; json->depth >= depth;)
+      if (fr__json_next(json) == '!') return 0;
+  return json->token.kind != '!';
+}
+
+// Whether a name or string stands for these ASCII characters.
+static int fr__json_is(const fr__json *json, fr__json_token token, const char *word)
+{
+  fr_int at = token.start;
+  for (;;) {
+    const int32_t x = fr__json_code(json->text, &at, token.start + token.count);
+    if (x != (*word ? (int32_t)*word : -1)) return 0;
+    if (!*word++) return 1;
+  }
+}
+
+// Decodes a string, or copies the digits of a number, to out (NULL: only counts). Never more bytes than in the text.
+static fr_int fr__json_copy(const char *text, fr__json_token token, char *out)
+{
+  const fr_int end = token.start + token.count;
+  fr_int count = 0;
+  for (fr_int at = token.start; at < end;) {
+    if (text[at] == '\\') {
+      char four[4];
+      count += fr__utf8_put((uint32_t)fr__json_code(text, &at, end), out ? out + count : four);
+    } else {
+      if (out) out[count] = text[at];
+      count++;
+      at++;
+    }
+  }
+  return count;
+}
+
+// ---- >>dataset ----------------------------------------------------------------------------------------
+// One function goes over the text, first to measure and check, then to fill; after that nothing can fail. A row's values are
+// noted first, since its names may come in any order, and its traces are read in a second look.
+
+// Not a secret and not used to find anything, only to order and to name: eight bytes a step, each step invertible, so that
+// two texts of one length that differ in one word never have the same hash.
+static uint64_t fr__hash(uint64_t hash, const void *bytes, fr_int count)
+{
+  const unsigned char *p = (const unsigned char *)bytes;
+  for (; count > 0; count -= 8, p += 8) {
+    uint64_t word = 0;
+    for (fr_int i = 0; i < fr__min(8, count); i++) word |= (uint64_t)p[i] << (8 * i);
+    hash = (hash ^ word) * 0x9E3779B97F4A7C15u;
+    hash ^= hash >> 32;
+  }
+  return hash;
+}
+
+typedef struct fr__build {
+  fr_problem *problems;  // the arrays are NULL while measuring
+  fr_trace   *traces;
+  fr_text    *sources;   // one for each trace that names one
+  char       *strings;
+  fr_int     *links, *owner;
+  fr_int problem_count, trace_count, source_count, string_bytes;
+  fr_dataset_counts counts;
+} fr__build;
+
+// What a row says, as places in its line; kind 0 where it says nothing.
+typedef struct fr__line {
+  fr__json_token question, traces, completion, answer, correct, verified, source;
+} fr__line;
+
+static fr_text fr__build_text(fr__build *build, const char *line, fr__json_token token)
+{
+  fr_text text = { NULL, 0 };
+  if (token.kind == '"' || token.kind == '0') {
+    char *out = build->strings ? build->strings + build->string_bytes : NULL;
+    text.bytes = out;
+    text.count = fr__json_copy(line, token, out);
+    build->string_bytes += text.count;
+  }
+  return text;
+}
+
+static int fr__json_blank(const char *text, fr__json_token token)
+{
+  for (fr_int at = token.start; at < token.start + token.count;)
+    if (fr__json_code(text, &at, token.start + token.count) > 32) return 0;
+  return 1;
+}
+
+// `verdict` is 't', 'f' or 0.
+static void fr__build_trace(fr__build *build, const char *line, const fr__line *row, fr__json_token text, fr__json_token answer, fr__json_token source, char verdict)
+{
+  fr_trace trace;
+  build->counts.traces++;
+  if (verdict == 0 && answer.kind && row->answer.kind)
+    verdict = fr__json_order(line, answer.start, answer.start + answer.count, row->answer.start, row->answer.start + row->answer.count) ? 'f' : 't';
+  if (verdict == 'f') { build->counts.incorrect++; return; }
+  if (fr__json_blank(line, text)) { build->counts.empty++; return; }
+  trace.text = fr__build_text(build, line, text);
+  trace.answer = fr__build_text(build, line, answer);
+  trace.problem = build->problem_count;
+  trace.source = -1;
+  if (source.kind == '"') {
+    const fr_text name = fr__build_text(build, line, source);
+    if (build->sources) build->sources[build->source_count] = name;
+    trace.source = build->source_count++;
+  }
+  if (build->traces) build->traces[build->trace_count] = trace;
+  build->trace_count++;
+}
+
+// The kind of value, one of `kinds`, that follows a name, or an error. Null reads as absent where `kinds` has an n.
+static int fr__line_value(fr__json *json, fr__json_token *value, const char *kinds, const char *wrong)
+{
+  const fr__json_token name = json->token;
+  const char kind = fr__json_next(json);
+  const fr__json_token found = json->token;
+  if (kind == '!') return 0;
+  if (!strchr(kinds, kind)) { fr__json_wrong(json, FR_FORMAT, found.kind == '"' ? found.start - 1 : found.start, wrong); return 0; }
+  if (value->kind) { fr__json_wrong(json, FR_FORMAT, name.start - 1, "this repeats under another name what the row already has"); return 0; }
+  if (!fr__json_skip(json)) return 0;
+  *value = found;
+  if (kind == '[') value->count = json->at - found.start;
+  if (kind == 'n') value->kind = 0;
+  return 1;
+}
+
+// An object with a trace, whose '{' has been read.
+static int fr__line_trace(fr__json *json, fr__json_token *text, fr__json_token *answer, fr__json_token *source, fr__json_token *correct)
+{
+  const fr_int start = json->token.start;
+  while (fr__json_next(json) == 'k') {
+    int good;
+    if (fr__json_is(json, json->token, "text")) good = fr__line_value(json, text, "\"", "a trace's text must be a string");
+    else if (fr__json_is(json, json->token, "answer")) good = fr__line_value(json, answer, "\"0n", "an answer must be a string or a number");
+    else if (fr__json_is(json, json->token, "source")) good = fr__line_value(json, source, "\"n", "a source must be a string");
+    else if (fr__json_is(json, json->token, "correct")) good = fr__line_value(json, correct, "tfn", "correct must be true or false");
+    else good = fr__json_next(json) != '!' && fr__json_skip(json);
+    if (!good) return 0;
+  }
+  if (json->token.kind == '!') return 0;
+  if (!text->kind) { fr__json_wrong(json, FR_FORMAT, start, "this trace has no text"); return 0; }
+  return 1;
+}
+
+static int fr__line_traces(fr__build *build, fr__json *json, const fr__line *row, fr_int *names)
+{
+  const fr__json_token none = { 0, 0, 0 };
+  fr__json list, verified;
+  fr__json_start(&list, json->text, row->traces.start, row->traces.start + row->traces.count, json->line, names, FR_DATASET_NAMES);
+  fr__json_start(&verified, json->text, row->verified.start, row->verified.start + row->verified.count, json->line, names, 0);
+  fr__json_next(&list);
+  if (row->verified.kind) fr__json_next(&verified);
+  while (fr__json_next(&list) != ']') {
+    fr__json_token text = list.token, answer = none, source = none, correct = none;
+    if (list.token.kind == '{') {
+      text = none;
+      if (!fr__line_trace(&list, &text, &answer, &source, &correct)) break;
+    } else if (list.token.kind != '"') {
+      fr__json_wrong(&list, FR_FORMAT, list.token.start, "a trace must be a string or an object with a text");
+      break;
+    }
+    if (row->verified.kind) {
+      const char kind = fr__json_next(&verified);
+      if (kind == ']') { fr__json_wrong(&list, FR_FORMAT, row->verified.start, "this list is shorter than the list of traces"); break; }
+      if (!strchr("tfn", kind)) { fr__json_wrong(&list, FR_FORMAT, verified.token.start, "true or false was expected"); break; }
+      if (!correct.kind && kind != 'n') correct.kind = kind;
+    }
+    fr__build_trace(build, json->text, row, text, answer, source, correct.kind);
+  }
+  if (!list.status && row->verified.kind && fr__json_next(&verified) != ']')
+    fr__json_wrong(&list, FR_FORMAT, row->verified.start, "this list is longer than the list of traces");
+  if (list.status) fr__json_wrong(json, list.status, list.wrong_at, list.wrong);
+  return !list.status;
+}
+
+// Reads the object on one line.
+static int fr__build_line(fr__build *build, fr__json *json, fr_int *names)
+{
+  fr__line row;
+  fr_int start;
+  memset(&row, 0, sizeof row);
+  if (fr__json_next(json) == '!') return 0;
+  start = json->token.start;
+  if (json->token.kind != '{') {
+    fr__json_wrong(json, FR_FORMAT, json->token.kind == '"' ? start - 1 : start, "each line must hold one object");
+    return 0;
+  }
+  while (fr__json_next(json) == 'k') {
+    const fr__json_token name = json->token;
+    int good;
+    if (fr__json_is(json, name, "question") || fr__json_is(json, name, "problem") || fr__json_is(json, name, "prompt"))
+      good = fr__line_value(json, &row.question, "\"", "the question must be a string");
+    else if (fr__json_is(json, name, "traces") || fr__json_is(json, name, "generations") || fr__json_is(json, name, "thinking_trajectories"))
+      good = fr__line_value(json, &row.traces, "[", "the traces must be an array");
+    else if (fr__json_is(json, name, "completion")) good = fr__line_value(json, &row.completion, "\"", "the completion must be a string");
+    else if (fr__json_is(json, name, "answer")) good = fr__line_value(json, &row.answer, "\"0n", "an answer must be a string or a number");
+    else if (fr__json_is(json, name, "correctness_math_verify")) good = fr__line_value(json, &row.verified, "[n", "correctness_math_verify must be an array");
+    // These two belong to a completion; beside a list of traces they mean something else and may have any type.
+    else if (fr__json_is(json, name, "correct")) good = fr__line_value(json, &row.correct, "{[\"0tfn", "");
+    else if (fr__json_is(json, name, "source")) good = fr__line_value(json, &row.source, "{[\"0tfn", "");
+    else good = fr__json_next(json) != '!' && fr__json_skip(json);
+    if (!good) return 0;
+  }
+  if (json->token.kind == '!' || fr__json_next(json) == '!') return 0;
+  if (!row.question.kind) fr__json_wrong(json, FR_FORMAT, start, "this row has no question");
+  else if (row.question.count == 0) fr__json_wrong(json, FR_FORMAT, row.question.start - 1, "the question is empty");
+  else if (!row.traces.kind && !row.completion.kind) fr__json_wrong(json, FR_FORMAT, start, "this row has no traces");
+  else if (row.traces.kind && row.completion.kind) fr__json_wrong(json, FR_FORMAT, start, "this row has both traces and a completion");
+  else if (row.completion.kind && row.verified.kind) fr__json_wrong(json, FR_FORMAT, row.verified.start, "this list needs a list of traces");
+  else if (row.completion.kind && row.correct.kind && !strchr("tf", row.correct.kind))
+    fr__json_wrong(json, FR_FORMAT, row.correct.start, "correct must be true or false");
+  else if (row.completion.kind && row.source.kind && row.source.kind != '"')
+    fr__json_wrong(json, FR_FORMAT, row.source.start, "a source must be a string");
+  if (json->status) return 0;
+  if (row.traces.kind) {
+    if (!fr__line_traces(build, json, &row, names)) return 0;
+  } else {
+    const fr__json_token no_answer = { 0, 0, 0 };
+    fr__build_trace(build, json->text, &row, row.completion, no_answer, row.source, row.correct.kind);
+  }
+  {
+    fr_problem problem;
+    memset(&problem, 0, sizeof problem);
+    problem.text = fr__build_text(build, json->text, row.question);
+    problem.answer = fr__build_text(build, json->text, row.answer);
+    if (build->problems) {
+      problem.key = fr__hash((uint64_t)problem.text.count, problem.text.bytes, problem.text.count);
+      build->problems[build->problem_count] = problem;
+    }
+  }
+  build->problem_count++;
+  build->counts.rows++;
+  return 1;
+}
+
+static fr_status fr__build_read(fr__build *build, const char *text, fr_int bytes, fr_reason *reason)
+{
+  fr_int names[2 * FR_DATASET_NAMES], at = 0;
+  if (bytes < 0 || (bytes > 0 && !text)) return fr__fail(reason, FR_INVALID, "there is no text");
+  if (bytes >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0) at = 3;
+  for (fr_int line = 1; at < bytes; line++) {
+    const char *end = (const char *)memchr(text + at, '\n', (size_t)(bytes - at));
+    const fr_int stop = end ? end - text : bytes;
+    fr__json json;
+    fr__json_start(&json, text + at, 0, stop - at, line, names, FR_DATASET_NAMES);
+    while (fr__json_sees(&json, " \t\r")) json.at++;
+    if (json.at < json.bytes) {
+      json.at = 0;
+      if (!fr__build_line(build, &json, names)) return fr__json_fail(&json, reason);
+    }
+    at = stop + 1;
+  }
+  return fr__fine(reason);
+}
+
+static void fr__build_layout(fr__arena *arena, fr__build *build)
+{
+  const fr_int most = fr__max(build->problem_count, build->trace_count);
+  build->problems = (fr_problem *)fr__take(arena, build->problem_count, (fr_int)sizeof(fr_problem));
+  build->traces = (fr_trace *)fr__take(arena, build->trace_count, (fr_int)sizeof(fr_trace));
+  build->sources = (fr_text *)fr__take(arena, build->source_count, (fr_int)sizeof(fr_text));
+  build->links = (fr_int *)fr__take(arena, most, (fr_int)sizeof(fr_int));
+  build->owner = (fr_int *)fr__take(arena, most, (fr_int)sizeof(fr_int));
+  build->strings = (char *)fr__take(arena, build->string_bytes, 1);
+}
+
+static int fr__text_order(fr_text a, fr_text b)
+{
+  const fr_int shorter = fr__min(a.count, b.count);
+  const int order = shorter ? memcmp(a.bytes, b.bytes, (size_t)shorter) : 0;
+  return order ? order : (a.count > b.count) - (a.count < b.count);
+}
+
+static int fr__problem_order(const void *context, fr_int a, fr_int b)
+{
+  const fr_problem *p = (const fr_problem *)context;
+  if (p[a].key != p[b].key) return p[a].key < p[b].key ? -1 : 1;
+  return fr__text_order(p[a].text, p[b].text);
+}
+
+static int fr__source_order(const void *context, fr_int a, fr_int b)
+{
+  const fr_text *names = (const fr_text *)context;
+  return fr__text_order(names[a], names[b]);
+}
+
+static int fr__trace_problem_order(const void *context, fr_int a, fr_int b)
+{
+  const fr_trace *t = (const fr_trace *)context;
+  return (t[a].problem > t[b].problem) - (t[a].problem < t[b].problem);
+}
+
+static int fr__trace_order(const void *context, fr_int a, fr_int b)
+{
+  const fr_trace *t = (const fr_trace *)context;
+  const int order = fr__trace_problem_order(context, a, b);
+  return order ? order : fr__text_order(t[a].text, t[b].text);
+}
+
+static fr_int fr__sort_all(fr_int count, fr_int *links, int (*order)(const void *context, fr_int a, fr_int b), const void *context)
+{
+  for (fr_int i = 0; i < count; i++) links[i] = i + 1 < count ? i + 1 : -1;
+  return fr__sort(count ? 0 : -1, links, order, context);
+}
+
+// owner[i] becomes the lowest index whose entry equals that of i.
+static void fr__find_equals(fr_int count, fr_int *links, fr_int *owner, int (*order)(const void *context, fr_int a, fr_int b), const void *context)
+{
+  fr_int first = -1;
+  for (fr_int i = fr__sort_all(count, links, order, context); i >= 0; i = links[i]) {
+    if (first < 0 || order(context, first, i) != 0) first = i;
+    owner[i] = first;
+  }
+}
+
+// Keeps the traces whose problem is not -1 and the problems that still have one. Traces are sorted by problem.
+static fr_int fr__dataset_pack(fr_dataset *dataset)
+{
+  fr_int traces = 0, problems = 0, t = 0;
+  const fr_int before = dataset->problem_count;
+  for (fr_int p = 0; p < before; p++) {
+    fr_problem problem = dataset->problems[p];
+    const fr_int end = problem.first + problem.count, first = traces;
+    for (t = problem.first; t < end; t++)
+      if (dataset->traces[t].problem >= 0) {
+        dataset->traces[traces] = dataset->traces[t];
+        dataset->traces[traces++].problem = problems;
+      }
+    problem.first = first;
+    problem.count = traces - first;
+    if (problem.count) dataset->problems[problems++] = problem;
+  }
+  dataset->trace_count = traces;
+  dataset->problem_count = problems;
+  return before - problems;
+}
+
+// Merges rows of one question, brings the traces of a problem together, drops repeated ones, gives each source one number.
+static void fr__build_join(fr__build *build, fr_dataset *dataset)
+{
+  fr_problem *problems = build->problems;
+  fr_trace *traces = build->traces;
+  fr_int *links = build->links, *owner = build->owner;
+  const fr_int trace_count = build->trace_count;
+  fr_int count = 0;
+  fr__find_equals(build->problem_count, links, owner, fr__problem_order, problems);
+  for (fr_int i = 0; i < build->problem_count; i++) {
+    const fr_problem row = problems[i];
+    if (owner[i] == i) {
+      owner[i] = count;
+      problems[count++] = row;
+    } else {  // owner[i] < i, so its entry is the number of the problem already
+      fr_problem *kept;
+      owner[i] = owner[owner[i]];
+      kept = &problems[owner[i]];
+      build->counts.merged++;
+      if (!kept->answer.bytes) kept->answer = row.answer;
+      else if (row.answer.bytes && fr__text_order(kept->answer, row.answer) != 0) build->counts.conflicts++;
+    }
+  }
+  for (fr_int t = 0; t < trace_count; t++) {
+    traces[t].problem = owner[traces[t].problem];
+    problems[traces[t].problem].count++;
+  }
+  for (fr_int i = 1; i < count; i++) problems[i].first = problems[i - 1].first + problems[i - 1].count;
+
+  // Rearranges the records into the order of the list: what stood at i is swapped to where the list's i-th record was, and
+  // links[i] remembers where it went (MacLaren; Knuth volume 3, exercise 5.2-12).
+  for (fr_int i = 0, p = fr__sort_all(trace_count, links, fr__trace_problem_order, traces); i < trace_count; i++) {
+    fr_trace swap;
+    fr_int after;
+    while (p < i) p = links[p];
+    after = links[p];
+    swap = traces[p]; traces[p] = traces[i]; traces[i] = swap;
+    links[p] = links[i];
+    links[i] = p;
+    p = after;
+  }
+
+  fr__find_equals(trace_count, links, owner, fr__trace_order, traces);
+  for (fr_int t = 0; t < trace_count; t++)
+    if (owner[t] != t) { traces[t].problem = -1; build->counts.repeated++; }
+
+  dataset->problems = problems;
+  dataset->traces = traces;
+  dataset->sources = build->sources;
+  dataset->problem_count = count;
+  dataset->source_count = 0;
+  dataset->owned = NULL;
+  fr__find_equals(build->source_count, links, owner, fr__source_order, build->sources);
+  for (fr_int i = 0; i < build->source_count; i++) {
+    if (owner[i] != i) {
+      owner[i] = owner[owner[i]];
+    } else {
+      owner[i] = dataset->source_count++;
+      build->sources[owner[i]] = build->sources[i];
+    }
+  }
+  for (fr_int t = 0; t < trace_count; t++)
+    if (traces[t].source >= 0) traces[t].source = owner[traces[t].source];
+  build->counts.no_trace = fr__dataset_pack(dataset);
+  dataset->counts = build->counts;
+}
+
+FR_DEF fr_status fr_dataset_size(const char *text, fr_int text_bytes, fr_int *bytes, fr_reason *reason)
+{
+  fr__build build;
+  fr__arena arena = { NULL, 0, 0 };
+  fr_int size;
+  fr_status status;
+  if (!bytes) return fr__fail(reason, FR_INVALID, "bytes is NULL");
+  memset(&build, 0, sizeof build);
+  status = fr__build_read(&build, text, text_bytes, reason);
+  if (status) return status;
+  fr__build_layout(&arena, &build);
+  status = fr__arena_size(&arena, &size);
+  if (status) return fr__fail(reason, status, "the data set does not fit the address space");
+  *bytes = size;
+  return FR_OK;
+}
+
+FR_DEF fr_status fr_dataset_place(fr_dataset *dataset, const char *text, fr_int text_bytes, void *memory, fr_int bytes, fr_reason *reason)
+{
+  fr__build build, sizes;
+  fr__arena arena = { NULL, 0, 0 };
+  fr_int needed;
+  fr_status status;
+  if (!dataset || !memory) return fr__fail(reason, FR_INVALID, "dataset or memory is NULL");
+  memset(&sizes, 0, sizeof sizes);
+  memset(&build, 0, sizeof build);
+  status = fr__build_read(&sizes, text, text_bytes, reason);
+  if (status) return status;
+  fr__build_layout(&arena, &sizes);
+  status = fr__arena_size(&arena, &needed);
+  if (status) return fr__fail(reason, status, "the data set does not fit the address space");
+  if (bytes < needed) return fr__fail(reason, FR_MEMORY, "the data set needs %d bytes, %d were given", needed, bytes);
+  arena.base = (char *)fr__align(memory);
+  arena.used = 0;
+  fr__build_layout(&arena, &sizes);
+  build.problems = sizes.problems;
+  build.traces = sizes.traces;
+  build.sources = sizes.sources;
+  build.links = sizes.links;
+  build.owner = sizes.owner;
+  build.strings = sizes.strings;
+  status = fr__build_read(&build, text, text_bytes, reason);
+  if (status) return status;
+  fr__build_join(&build, dataset);
+  return FR_OK;
+}
+
+FR_DEF void fr_dataset_filter(fr_dataset *dataset, int (*keep)(void *user, const fr_problem *problem, const fr_trace *trace), void *user)
+{
+  for (fr_int t = 0; t < dataset->trace_count; t++) {
+    fr_trace *trace = &dataset->traces[t];
+    if (!keep(user, &dataset->problems[trace->problem], trace)) { trace->problem = -1; dataset->counts.filtered++; }
+  }
+  dataset->counts.filtered_problems += fr__dataset_pack(dataset);
+}
+
+FR_DEF fr_status fr_dataset_split(const fr_dataset *dataset, double held_out, uint64_t seed, fr_int *order, fr_int *train_count)
+{
+  fr_int count = 0;
+  if (!dataset || !train_count || (dataset->problem_count && !order) || !(held_out >= 0.0 && held_out <= 1.0)) return FR_INVALID;
+  for (int held = 0; held < 2; held++) {
+    for (fr_int p = 0; p < dataset->problem_count; p++) {
+      fr_random random = fr_random_stream(seed, dataset->problems[p].key, 0);
+      if (((double)fr_random_uniform(&random) < held_out) == held) order[count++] = p;
+    }
+    if (!held) *train_count = count;
+  }
+  return FR_OK;
+}
+
+// Selection sampling: of `left` traces still ahead, `wanted` are to be taken, so each is taken with chance wanted / left.
+FR_DEF fr_int fr_dataset_draw(const fr_dataset *dataset, fr_int problem, fr_int forks, fr_int most, uint64_t seed, uint64_t draw, fr_int *picked)
+{
+  const fr_problem *p;
+  fr_random random;
+  fr_int wanted, taken = 0;
+  if (!dataset || problem < 0 || problem >= dataset->problem_count || forks < 1 || most < 0 || !picked) return 0;
+  p = &dataset->problems[problem];
+  random = fr_random_stream(seed, p->key, draw);
+  wanted = fr__min(p->count, forks);
+  if (most > 0) wanted = fr__min(wanted, most);
+  for (fr_int t = 0; taken < wanted; t++)
+    if (fr_random_below(&random, p->count - t) < wanted - taken) picked[taken++] = p->first + t;
+  return taken;
+}
+
+// ---- >>io ---------------------------------------------------------------------------------------------
+// A stream is a file or a block of memory; bytes go through a small buffer and into the checksum on their way.
+#define FR__CHECKPOINT_HEAD 192
+#define FR__STREAM_BUFFER 4096  // a multiple of 8, so that the checksum sees whole words until the last
+
+typedef struct fr__stream {
+  void          *file;    // FILE *, or NULL
+  unsigned char *memory;
+  fr_int         bytes;   // of the block of memory
+  fr_int         done;    // bytes moved between file or memory and the buffer
+  fr_int         filled, used;
+  uint64_t       hash;
+  unsigned char  buffer[FR__STREAM_BUFFER];
+} fr__stream;
+
+static const unsigned char fr__magic[8] = { 0x89, 'F', 'R', 'K', '\r', '\n', 0x1A, '\n' };
+
+static int fr__stream_flush(fr__stream *s)
+{
+  const fr_int count = s->filled;
+  s->filled = 0;
+  s->hash = fr__hash(s->hash, s->buffer, count);
+#ifndef FR_NO_STDIO
+  if (s->file) {
+    s->done += count;
+    return fwrite(s->buffer, 1, (size_t)count, (FILE *)s->file) == (size_t)count;
+  }
+#endif
+  if (s->bytes - s->done < count) return 0;
+  memcpy(s->memory + s->done, s->buffer, (size_t)count);
+  s->done += count;
+  return 1;
+}
+
+static int fr__stream_put(fr__stream *s, const void *bytes, fr_int count)
+{
+  const unsigned char *p = (const unsigned char *)bytes;
+  while (count > 0) {
+    const fr_int part = fr__min(count, FR__STREAM_BUFFER - s->filled);
+    memcpy(s->buffer + s->filled, p, (size_t)part);
+    s->filled += part;
+    p += part;
+    count -= part;
+    if (s->filled == FR__STREAM_BUFFER && !fr__stream_flush(s)) return 0;
+  }
+  return 1;
+}
+
+// Reads up to count bytes and returns how many there were.
+static fr_int fr__stream_raw(fr__stream *s, unsigned char *out, fr_int count)
+{
+#ifndef FR_NO_STDIO
+  if (s->file) {
+    count = (fr_int)fread(out, 1, (size_t)count, (FILE *)s->file);
+    s->done += count;
+    return count;
+  }
+#endif
+  count = fr__min(count, s->bytes - s->done);
+  if (count > 0) memcpy(out, s->memory + s->done, (size_t)count);
+  s->done += count;
+  return count;
+}
+
+// Reads exactly count bytes, which may not reach beyond `limit` bytes from the start; they need not be wanted (out NULL).
+static int fr__stream_get(fr__stream *s, void *out, fr_int count, fr_int limit)
+{
+  unsigned char *p = (unsigned char *)out;
+  while (count > 0) {
+    fr_int part;
+    if (s->used == s->filled) {
+      s->filled = fr__stream_raw(s, s->buffer, fr__min(FR__STREAM_BUFFER, limit - s->done));
+      s->used = 0;
+      if (s->filled < 1) return 0;
+      s->hash = fr__hash(s->hash, s->buffer, s->filled);
+    }
+    part = fr__min(count, s->filled - s->used);
+    if (p) { memcpy(p, s->buffer + s->used, (size_t)part); p += part; }
+    s->used += part;
+    count -= part;
+  }
+  return 1;
+}
+
+static void fr__put_int(unsigned char **p, uint64_t value, int bytes)
+{
+  for (int i = 0; i < bytes; i++) *(*p)++ = (unsigned char)(value >> (8 * i));
+}
+
+static void fr__put_float(unsigned char **p, float value)
+{
+  uint32_t bits;
+  memcpy(&bits, &value, 4);
+  fr__put_int(p, bits, 4);
+}
+
+static uint64_t fr__get_int(const unsigned char **p, int bytes)
+{
+  uint64_t value = 0;
+  for (int i = 0; i < bytes; i++) value |= (uint64_t)*(*p)++ << (8 * i);
+  return value;
+}
+
+static float fr__get_float(const unsigned char **p)
+{
+  const uint32_t bits = (uint32_t)fr__get_int(p, 4);
+  float value;
+  memcpy(&value, &bits, 4);
+  return value;
+}
+
+static int fr__stream_put_floats(fr__stream *s, const float *x, fr_int count)
+{
+  for (fr_int i = 0; i < count; i++) {
+    unsigned char four[4], *p = four;
+    fr__put_float(&p, x[i]);
+    if (!fr__stream_put(s, four, 4)) return 0;
+  }
+  return 1;
+}
+
+static int fr__stream_get_floats(fr__stream *s, float *x, fr_int count, fr_int limit)
+{
+  if (!x) return fr__stream_get(s, NULL, 4 * count, limit);
+  for (fr_int i = 0; i < count; i++) {
+    unsigned char four[4];
+    const unsigned char *p = four;
+    if (!fr__stream_get(s, four, 4, limit)) return 0;
+    x[i] = fr__get_float(&p);
+  }
+  return 1;
+}
+
+// Bytes of a whole file; 0 if they do not fit.
+static fr_int fr__checkpoint_bytes(fr_int count, int has_adamw, fr_int user_bytes)
+{
+  fr_int bytes;
+  if (!fr__mul(count, has_adamw ? 12 : 4, &bytes) || !fr__add(bytes, FR__CHECKPOINT_HEAD + 8, &bytes) || !fr__add(bytes, user_bytes, &bytes)) return 0;
+  return bytes;
+}
+
+FR_DEF fr_status fr_checkpoint_size(const fr_model *model, const fr_adamw *adamw, fr_int user_bytes, fr_int *bytes)
+{
+  fr_int size;
+  if (!model || !model->params || !bytes || user_bytes < 0 || (adamw && adamw->count != model->count)) return FR_INVALID;
+  size = fr__checkpoint_bytes(model->count, adamw != NULL, user_bytes);
+  if (size == 0) return FR_OVERFLOW;
+  *bytes = size;
+  return FR_OK;
+}
+
+static void fr__checkpoint_head(unsigned char head[FR__CHECKPOINT_HEAD], const fr_model *model, const fr_adamw *adamw, fr_int user_bytes, fr_int bytes)
+{
+  const fr_config *c = &model->config;
+  const fr_int sizes[8] = { c->layers, c->dim, c->heads, c->kv_heads, c->head_dim, c->ffn, c->vocab, c->rope_original };
+  const float floats[6] = { c->norm_eps, c->rope_theta, c->embed_scale, c->rope_factor, c->rope_low, c->rope_high };
+  unsigned char *p = head;
+  memcpy(p, fr__magic, 8); p += 8;
+  fr__put_int(&p, FR_CHECKPOINT_VERSION, 4);
+  fr__put_int(&p, adamw != NULL, 4);
+  fr__put_int(&p, (uint64_t)bytes, 8);
+  fr__put_int(&p, (uint64_t)model->count, 8);
+  fr__put_int(&p, (uint64_t)user_bytes, 8);
+  fr__put_int(&p, 0, 8);
+  for (int i = 0; i < 8; i++) fr__put_int(&p, (uint64_t)sizes[i], 8);
+  fr__put_int(&p, (uint64_t)c->tied, 4);
+  fr__put_int(&p, (uint64_t)c->qkv_bias, 4);
+  fr__put_int(&p, (uint64_t)c->qk_norm, 4);
+  for (int i = 0; i < 6; i++) fr__put_float(&p, floats[i]);
+  fr__put_float(&p, adamw ? adamw->beta1 : 0.0f);
+  fr__put_float(&p, adamw ? adamw->beta2 : 0.0f);
+  fr__put_float(&p, adamw ? adamw->eps : 0.0f);
+  fr__put_float(&p, adamw ? adamw->decay : 0.0f);
+  fr__put_float(&p, adamw ? adamw->clip : 0.0f);
+  fr__put_int(&p, adamw ? (uint64_t)adamw->step : 0, 8);
+  fr__put_int(&p, adamw ? (uint64_t)adamw->skipped : 0, 8);
+  fr__put_int(&p, 0, 8);
+}
+
+static int fr__checkpoint_put(fr__stream *s, const fr_model *model, const fr_adamw *adamw, const void *user, fr_int user_bytes, fr_int bytes)
+{
+  unsigned char head[FR__CHECKPOINT_HEAD], sum[8], *p = sum;
+  fr__checkpoint_head(head, model, adamw, user_bytes, bytes);
+  if (!fr__stream_put(s, head, FR__CHECKPOINT_HEAD) || !fr__stream_put_floats(s, model->params, model->count)) return 0;
+  if (adamw && (!fr__stream_put_floats(s, adamw->m, model->count) || !fr__stream_put_floats(s, adamw->v, model->count))) return 0;
+  if (!fr__stream_put(s, user, user_bytes) || !fr__stream_flush(s)) return 0;
+  fr__put_int(&p, s->hash, 8);
+  return fr__stream_put(s, sum, 8) && fr__stream_flush(s);
+}
+
+// Reads the head, then goes to the end and compares the checksum. Where model is given it has been checked before, and the
+// numbers are stored on the way.
+static fr_status fr__checkpoint_scan(fr__stream *s, fr_checkpoint *info, fr_model *model, fr_adamw *adamw, void *user, fr_reason *reason)
+{
+  unsigned char head[FR__CHECKPOINT_HEAD], sum[8];
+  const unsigned char *p = head;
+  fr_config config, resolved;
+  fr_int *const sizes[8] = { &config.layers, &config.dim, &config.heads, &config.kv_heads, &config.head_dim, &config.ffn, &config.vocab, &config.rope_original };
+  float *const floats[6] = { &config.norm_eps, &config.rope_theta, &config.embed_scale, &config.rope_factor, &config.rope_low, &config.rope_high };
+  float hyper[5];
+  uint64_t version, has_adamw, told[4], small[3], step, skipped, spare, hash;
+  fr_int count, bytes, body;
+  fr_status status;
+  if (!fr__stream_get(s, head, 8, 8)) return fr__fail(reason, FR_FORMAT, "the file is shorter than the head of a checkpoint");
+  if (memcmp(p, fr__magic, 8) != 0) return fr__fail(reason, FR_FORMAT, "this is not a checkpoint of this library");
+  if (!fr__stream_get(s, head + 8, FR__CHECKPOINT_HEAD - 8, FR__CHECKPOINT_HEAD))
+    return fr__fail(reason, FR_FORMAT, "the file is shorter than the head of a checkpoint, %d bytes", (fr_int)FR__CHECKPOINT_HEAD);
+  p += 8;
+  version = fr__get_int(&p, 4);
+  if (version != FR_CHECKPOINT_VERSION)
+    return fr__fail(reason, FR_UNSUPPORTED, "the checkpoint has version %d; this library reads version %d",
+                    (fr_int)(version & 0x7fffffff), (fr_int)FR_CHECKPOINT_VERSION);
+  has_adamw = fr__get_int(&p, 4);
+  for (int i = 0; i < 4; i++) told[i] = fr__get_int(&p, 8);
+  memset(&config, 0, sizeof config);
+  for (int i = 0; i < 8; i++) {
+    const uint64_t size = fr__get_int(&p, 8);
+    if (size < 1 || size > (uint64_t)FR__INT_MAX) return fr__fail(reason, FR_CONFIG, "a size in the checkpoint's config is 0 or too large");
+    *sizes[i] = (fr_int)size;
+  }
+  for (int i = 0; i < 3; i++) small[i] = fr__get_int(&p, 4);
+  for (int i = 0; i < 6; i++) *floats[i] = fr__get_float(&p);
+  for (int i = 0; i < 5; i++) hyper[i] = fr__get_float(&p);
+  step = fr__get_int(&p, 8);
+  skipped = fr__get_int(&p, 8);
+  spare = fr__get_int(&p, 8);
+  if (has_adamw > 1 || small[0] > 1 || small[1] > 1 || small[2] > 1 || spare || told[3] || step > INT64_MAX || skipped > INT64_MAX)
+    return fr__fail(reason, FR_FORMAT, "a field of the checkpoint's head is out of range");
+  config.tied = (int)small[0];
+  config.qkv_bias = (int)small[1];
+  config.qk_norm = (int)small[2];
+  status = fr_config_check(&config, &resolved, reason);
+  if (status) return status;
+  count = fr__param_count(&resolved);
+  bytes = told[2] > (uint64_t)FR__INT_MAX ? 0 : fr__checkpoint_bytes(count, (int)has_adamw, (fr_int)told[2]);
+  if (bytes == 0) return fr__fail(reason, FR_OVERFLOW, "the checkpoint does not fit this machine's address space");
+  if (told[1] != (uint64_t)count || told[0] != (uint64_t)bytes)
+    return fr__fail(reason, FR_FORMAT, "the head implies %d parameters and %d bytes, but tells other numbers", count, bytes);
+  body = bytes - 8;
+  if (!fr__stream_get_floats(s, model ? model->params : NULL, count, body) ||
+      (has_adamw && (!fr__stream_get_floats(s, adamw ? adamw->m : NULL, count, body) ||
+                     !fr__stream_get_floats(s, adamw ? adamw->v : NULL, count, body))) ||
+      !fr__stream_get(s, user, (fr_int)told[2], body))
+    return fr__fail(reason, FR_FORMAT, "the file has %d bytes, its head implies %d", s->done, bytes);
+  hash = s->hash;
+  if (!fr__stream_get(s, sum, 8, bytes)) return fr__fail(reason, FR_FORMAT, "the file has %d bytes, its head implies %d", s->done, bytes);
+  p = sum;
+  if (fr__stream_raw(s, head, 1) != 0) return fr__fail(reason, FR_FORMAT, "the file goes on after the %d bytes that its head implies", bytes);
+  if (fr__get_int(&p, 8) != hash) return fr__fail(reason, FR_CHECKSUM, "%s", fr_status_text(FR_CHECKSUM));
+  info->config = resolved;
+  info->count = count;
+  info->has_adamw = (int)has_adamw;
+  info->step = (int64_t)step;
+  info->user_bytes = (fr_int)told[2];
+  info->bytes = bytes;
+  if (adamw) {
+    adamw->beta1 = hyper[0];
+    adamw->beta2 = hyper[1];
+    adamw->eps = hyper[2];
+    adamw->decay = hyper[3];
+    adamw->clip = hyper[4];
+    adamw->step = (int64_t)step;
+    adamw->skipped = (int64_t)skipped;
+  }
+  return fr__fine(reason);
+}
+
+static int fr__same_config(const fr_config *a, const fr_config *b)
+{
+  return a->layers == b->layers && a->dim == b->dim && a->heads == b->heads && a->kv_heads == b->kv_heads && a->head_dim == b->head_dim &&
+         a->ffn == b->ffn && a->vocab == b->vocab && !(a->norm_eps < b->norm_eps || a->norm_eps > b->norm_eps) &&
+         !(a->rope_theta < b->rope_theta || a->rope_theta > b->rope_theta) && !(a->embed_scale < b->embed_scale || a->embed_scale > b->embed_scale) &&
+         a->tied == b->tied && a->qkv_bias == b->qkv_bias && a->qk_norm == b->qk_norm &&
+         !(a->rope_factor < b->rope_factor || a->rope_factor > b->rope_factor) && !(a->rope_low < b->rope_low || a->rope_low > b->rope_low) &&
+         !(a->rope_high < b->rope_high || a->rope_high > b->rope_high) && a->rope_original == b->rope_original;
+}
+
+// Whether what a checked file holds can go where the caller wants it.
+static fr_status fr__checkpoint_fits(const fr_checkpoint *info, const fr_model *model, const fr_adamw *adamw, const void *user, fr_int user_bytes, fr_reason *reason)
+{
+  if (!fr__same_config(&info->config, &model->config)) return fr__fail(reason, FR_CONFIG, "the checkpoint is of a model with another config");
+  if (adamw && !info->has_adamw) return fr__fail(reason, FR_FORMAT, "the checkpoint has no optimiser");
+  if (user && user_bytes != info->user_bytes)
+    return fr__fail(reason, FR_FORMAT, "the checkpoint has %d bytes of the caller, %d were expected", info->user_bytes, user_bytes);
+  return FR_OK;
+}
+
+static fr_status fr__checkpoint_arguments(const fr_model *model, const fr_adamw *adamw, fr_reason *reason)
+{
+  if (!model || !model->params || (adamw && (!adamw->m || !adamw->v || adamw->count != model->count)))
+    return fr__fail(reason, FR_INVALID, "the model or its optimiser has no memory, or they do not belong together");
+  return FR_OK;
+}
+
+static void fr__stream_memory(fr__stream *s, void *memory, fr_int bytes)
+{
+  memset(s, 0, sizeof *s);
+  s->memory = (unsigned char *)memory;
+  s->bytes = bytes;
+}
+
+FR_DEF fr_status fr_checkpoint_write(void *memory, fr_int bytes, const fr_model *model, const fr_adamw *adamw, const void *user, fr_int user_bytes, fr_reason *reason)
+{
+  fr__stream s;
+  fr_int needed;
+  fr_status status = fr__checkpoint_arguments(model, adamw, reason);
+  if (!user) user_bytes = 0;
+  if (status) return status;
+  status = fr_checkpoint_size(model, adamw, user_bytes, &needed);
+  if (status || !memory) return fr__fail(reason, status ? status : FR_INVALID, "%s", fr_status_text(status ? status : FR_INVALID));
+  if (bytes < needed) return fr__fail(reason, FR_MEMORY, "the checkpoint needs %d bytes, %d were given", needed, bytes);
+  fr__stream_memory(&s, memory, needed);
+  if (!fr__checkpoint_put(&s, model, adamw, user, user_bytes, needed)) return fr__fail(reason, FR_MEMORY, "the checkpoint does not fit");
+  return fr__fine(reason);
+}
+
+// memory is only read.
+static fr_status fr__checkpoint_memory(const void *memory, fr_int bytes, fr_checkpoint *info, fr_model *model, fr_adamw *adamw, void *user, fr_reason *reason)
+{
+  fr__stream s;
+  fr__stream_memory(&s, (void *)(uintptr_t)memory, bytes);
+  return fr__checkpoint_scan(&s, info, model, adamw, user, reason);
+}
+
+FR_DEF fr_status fr_checkpoint_inspect(const void *memory, fr_int bytes, fr_checkpoint *info, fr_reason *reason)
+{
+  if (!memory || bytes < 0 || !info) return fr__fail(reason, FR_INVALID, "memory or info is NULL, or bytes is negative");
+  return fr__checkpoint_memory(memory, bytes, info, NULL, NULL, NULL, reason);
+}
+
+FR_DEF fr_status fr_checkpoint_read(const void *memory, fr_int bytes, fr_model *model, fr_adamw *adamw, void *user, fr_int user_bytes, fr_reason *reason)
+{
+  fr_checkpoint info;
+  fr_status status = fr__checkpoint_arguments(model, adamw, reason);
+  if (!status) status = fr_checkpoint_inspect(memory, bytes, &info, reason);
+  if (!status) status = fr__checkpoint_fits(&info, model, adamw, user, user_bytes, reason);
+  if (!status) status = fr__checkpoint_memory(memory, bytes, &info, model, adamw, user, reason);
+  return status;
+}
+
+#ifndef FR_NO_STDIO
+#define FR__PATH 1000
+
+FR_DEF fr_status fr_checkpoint_save(const char *path, const fr_model *model, const fr_adamw *adamw, const void *user, fr_int user_bytes, fr_reason *reason)
+{
+  static const char end[] = ".tmp";
+  char temporary[FR__PATH + sizeof end];
+  fr__stream s;
+  size_t length;
+  fr_int bytes;
+  int good;
+  fr_status status = fr__checkpoint_arguments(model, adamw, reason);
+  if (!user) user_bytes = 0;
+  if (status) return status;
+  status = fr_checkpoint_size(model, adamw, user_bytes, &bytes);
+  if (status || !path || !*path) return fr__fail(reason, status ? status : FR_INVALID, "%s", fr_status_text(status ? status : FR_INVALID));
+  length = strlen(path);
+  if (length >= FR__PATH) return fr__fail(reason, FR_LIMIT, "the path is longer than %d bytes", (fr_int)(FR__PATH - 1));
+  memcpy(temporary, path, length);
+  memcpy(temporary + length, end, sizeof end);
+  fr__stream_memory(&s, NULL, 0);
+  s.file = fopen(temporary, "wb");
+  if (!s.file) return fr__fail(reason, FR_IO, "%s cannot be opened for writing", temporary);
+  good = fr__checkpoint_put(&s, model, adamw, user, user_bytes, bytes);
+  good = fclose((FILE *)s.file) == 0 && good;
+  if (!good) {
+    remove(temporary);
+    return fr__fail(reason, FR_IO, "%s cannot be written", temporary);
+  }
+#ifdef _WIN32
+  remove(path);  // rename does not replace a file there
+#endif
+  if (rename(temporary, path) != 0) {
+    remove(temporary);
+    return fr__fail(reason, FR_IO, "%s cannot be renamed to its place", temporary);
+  }
+  return fr__fine(reason);
+}
+
+static fr_status fr__checkpoint_file(FILE *file, fr_checkpoint *info, fr_model *model, fr_adamw *adamw, void *user, fr_reason *reason)
+{
+  fr__stream s;
+  fr_status status;
+  fr__stream_memory(&s, NULL, 0);
+  s.file = file;
+  status = fr__checkpoint_scan(&s, info, model, adamw, user, reason);
+  if (ferror(file)) return fr__fail(reason, FR_IO, "the checkpoint cannot be read");
+  return status;
+}
+
+FR_DEF fr_status fr_checkpoint_config(const char *path, fr_checkpoint *info, fr_reason *reason)
+{
+  FILE *file;
+  fr_status status;
+  if (!path || !info) return fr__fail(reason, FR_INVALID, "path or info is NULL");
+  file = fopen(path, "rb");
+  if (!file) return fr__fail(reason, FR_IO, "%s cannot be opened", path);
+  status = fr__checkpoint_file(file, info, NULL, NULL, NULL, reason);
+  fclose(file);
+  return status;
+}
+
+FR_DEF fr_status fr_checkpoint_load(const char *path, fr_model *model, fr_adamw *adamw, void *user, fr_int user_bytes, fr_reason *reason)
+{
+  FILE *file;
+  fr_checkpoint info;
+  fr_status status = fr__checkpoint_arguments(model, adamw, reason);
+  if (status) return status;
+  if (!path) return fr__fail(reason, FR_INVALID, "path is NULL");
+  file = fopen(path, "rb");
+  if (!file) return fr__fail(reason, FR_IO, "%s cannot be opened", path);
+  status = fr__checkpoint_file(file, &info, NULL, NULL, NULL, reason);
+  if (!status) status = fr__checkpoint_fits(&info, model, adamw, user, user_bytes, reason);
+  if (!status) {
+    if (fseek(file, 0, SEEK_SET) != 0) status = fr__fail(reason, FR_IO, "%s cannot be read twice", path);
+    else if (fr__checkpoint_file(file, &info, model, adamw, user, reason) != FR_OK)
+      status = fr__fail(reason, FR_IO, "%s changed while it was read; the model is not usable", path);
+  }
+  fclose(file);
+  return status;
+}
+#endif  // FR_NO_STDIO
+
+#ifndef FR_NO_MALLOC
+FR_DEF fr_status fr_dataset_new(fr_dataset *dataset, const char *text, fr_int text_bytes, fr_reason *reason)
+{
+  fr_int bytes;
+  void *memory;
+  fr_status status;
+  if (!dataset) return fr__fail(reason, FR_INVALID, "dataset is NULL");
+  status = fr_dataset_size(text, text_bytes, &bytes, reason);
+  if (status) return status;
+  memory = FR_MALLOC((size_t)bytes);
+  if (!memory) return fr__fail(reason, FR_MEMORY, "no memory for a data set of %d bytes", bytes);
+  status = fr_dataset_place(dataset, text, text_bytes, memory, bytes, reason);
+  if (status) FR_FREE(memory);
+  else dataset->owned = memory;
+  return status;
+}
+
+#ifndef FR_NO_STDIO
+FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reason *reason)
+{
+  FILE *file;
+  char *text = NULL;
+  long end;
+  fr_status status;
+  if (!dataset || !path) return fr__fail(reason, FR_INVALID, "dataset or path is NULL");
+  file = fopen(path, "rb");
+  if (!file) return fr__fail(reason, FR_IO, "%s cannot be opened", path);
+  // The first byte before the length: a directory can be opened and has a length on some systems, but cannot be read.
+  if ((getc(file) == EOF && ferror(file)) || fseek(file, 0, SEEK_END) != 0 || (end = ftell(file)) < 0 || fseek(file, 0, SEEK_SET) != 0) {
+    fclose(file);
+    return fr__fail(reason, FR_IO, "%s cannot be read", path);
+  }
+  text = (char *)FR_MALLOC((size_t)end + 1);
+  if (!text) status = fr__fail(reason, FR_MEMORY, "no memory to read %s, %d bytes", path, (fr_int)end);
+  else if (fread(text, 1, (size_t)end, file) != (size_t)end) status = fr__fail(reason, FR_IO, "%s cannot be read", path);
+  else status = fr_dataset_new(dataset, text, (fr_int)end, reason);
+  fclose(file);
+  if (text) FR_FREE(text);
+  return status;
+}
+#endif  // FR_NO_STDIO
+
+FR_DEF void fr_dataset_free(fr_dataset *dataset)
+{
+  if (!dataset) return;
+  if (dataset->owned) FR_FREE(dataset->owned);
+  memset(dataset, 0, sizeof *dataset);
+}
+#endif  // FR_NO_MALLOC
 
 #ifndef FR_NO_MALLOC
 // -- the malloc pairs
