@@ -371,7 +371,8 @@ FR_DEF fr_status fr_ssft_limits(const fr_ssft_options *options, fr_int prompt, f
                                 fr_int questions, fr_limits *limits);
 // Fills fork, and cost where asked for. c[i][j] = -1/L_j sum_{t<=L_j} log p(r_j[t] | x, g_i, r_j[<t]), L_j = min(L, |r_j|).
 // For FR_SSFT the matching minimises sum_j c[fork[j]][j]; the other methods match without looking at the costs, and run
-// no cost pass for a question whose cost is NULL.
+// no cost pass for a question whose cost is NULL. A cost that is not finite: FR_NONFINITE names the question; those
+// before it keep their new matching.
 FR_DEF fr_status fr_ssft_match(const fr_model *model, fr_work *work, const fr_ssft_options *options,
                                fr_question *questions, fr_int count);
 FR_DEF fr_status fr_ssft_count(const fr_ssft_options *options, const fr_question *questions, fr_int count,
@@ -1165,7 +1166,7 @@ FR__TARGET("avx512f")
 static inline void fr__exp_avx512(__m512 *value)
 {
   const __m512 x = _mm512_min_ps(_mm512_set1_ps(FR__EXP_HIGH), _mm512_max_ps(_mm512_set1_ps(FR__EXP_LOW), *value));
-  const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(FR__LOG2E)), 8);
+  const __m512 n = _mm512_cvtepi32_ps(_mm512_cvtps_epi32(_mm512_mul_ps(x, _mm512_set1_ps(FR__LOG2E))));  // to nearest
   const __m512 r =
       _mm512_fnmadd_ps(n, _mm512_set1_ps(FR__LN2_LOW), _mm512_fnmadd_ps(n, _mm512_set1_ps(FR__LN2_HIGH), x));
   __m512 p = _mm512_fmadd_ps(_mm512_set1_ps(FR__EXP_P0), r, _mm512_set1_ps(FR__EXP_P1));
@@ -1723,6 +1724,7 @@ FR_DEF fr_int fr_tree_row(const fr_tree *tree, fr_int span)
 
 FR_DEF fr_int fr_tree_row_before(const fr_tree *tree, fr_int span)
 {
+  if (span < 0 || span >= tree->span_count) return -1;
   for (span = tree->spans[span].parent; span >= 0; span = tree->spans[span].parent)
     if (tree->spans[span].tokens.count) return fr_tree_row(tree, span) + tree->spans[span].tokens.count - 1;
   return -1;
@@ -1816,13 +1818,13 @@ static fr_status fr__tree_compile(fr_work *work, const fr_tree *tree, int gradie
     if (t->group < -1 || t->group >= group_count)
       return fr__fail(&work->reason, FR_RANGE, "target %d: group %d of %d", i, t->group, group_count);
   }
-  b->ready = 0;  // from here on the arrays of the last run are overwritten
   for (fr_int s = 0; s < tree->span_count; s++) {
     const fr_int parent = tree->spans[s].parent;
     b->span_depth[s] = parent < 0 ? 0 : b->span_depth[parent] + tree->spans[parent].tokens.count;
     if (b->span_depth[s] + tree->spans[s].tokens.count > limits->depth)
       return fr__limit(&work->reason, "depth", b->span_depth[s] + tree->spans[s].tokens.count, limits->depth);
   }
+  b->ready = 0;  // from here on what fr_logits needs of the last run is overwritten
   b->span_count_used = tree->span_count;
   b->row_count = rows;
   b->block_count = b->root_count = rows = 0;
@@ -2091,20 +2093,23 @@ FR_DEF fr_status fr_model_set_rows(fr_model *model, fr_int first, fr_int count, 
   return FR_OK;
 }
 
+// All but the vocabulary.
+static int fr__same_shape(const fr_config *a, const fr_config *b)
+{
+  return a->layers == b->layers && a->dim == b->dim && a->heads == b->heads && a->kv_heads == b->kv_heads &&
+         a->head_dim == b->head_dim && a->ffn == b->ffn && a->tied == b->tied && a->qkv_bias == b->qkv_bias &&
+         a->qk_norm == b->qk_norm && a->norm_eps == b->norm_eps && a->rope_theta == b->rope_theta &&
+         a->embed_scale == b->embed_scale && a->rope_factor == b->rope_factor && a->rope_low == b->rope_low &&
+         a->rope_high == b->rope_high && a->rope_original == b->rope_original;
+}
+
 FR_DEF fr_status fr_model_append_rows(fr_model *to, const fr_model *from)
 {
-  fr_config same;
   fr__tensor_row rows[FR__TENSORS];
   float *x;
   const float *y;
   if (!to || !from || to->params == from->params) return FR_INVALID;
-  same = to->config;
-  same.vocab = from->config.vocab;
-  if (same.layers != from->config.layers || same.dim != from->config.dim || same.heads != from->config.heads ||
-      same.kv_heads != from->config.kv_heads || same.head_dim != from->config.head_dim ||
-      same.ffn != from->config.ffn || same.tied != from->config.tied || same.qkv_bias != from->config.qkv_bias ||
-      same.qk_norm != from->config.qk_norm || to->config.vocab < from->config.vocab)
-    return FR_CONFIG;
+  if (!fr__same_shape(&to->config, &from->config) || to->config.vocab < from->config.vocab) return FR_CONFIG;
   fr__tensor_rows(rows, &from->config);
   x = to->params;
   y = from->params;
@@ -2315,8 +2320,9 @@ FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_
   fr_status status;
   if (!work) return FR_INVALID;
   status = fr__work_prepare(config, limits, &resolved, &checked, &work->reason);
-  if (!status) status = fr_work_size(config, limits, &needed);
   if (status) return status;
+  status = fr_work_size(config, limits, &needed);
+  if (status) return fr__fail(&work->reason, status, "%s", fr_status_text(status));
   if (!memory) return fr__fail(&work->reason, FR_INVALID, "the memory is NULL");
   if (bytes < needed)
     return fr__fail(&work->reason, FR_MEMORY, "the workspace needs %d bytes and was given %d", needed, bytes);
@@ -2806,16 +2812,9 @@ static fr__pass fr__pass_of(const fr_model *model, fr_work *work, float *grads)
 // The workspace was laid out for one config; a model of another shape would run over it.
 static fr_status fr__pair(const fr_model *model, fr_work *work)
 {
-  const fr_config *a, *b;
   if (!work || !work->body) return FR_INVALID;
   if (!model || !model->params) return fr__fail(&work->reason, FR_INVALID, "the model is NULL or was not placed");
-  a = &model->config;
-  b = &work->config;
-  if (a->layers != b->layers || a->dim != b->dim || a->heads != b->heads || a->kv_heads != b->kv_heads ||
-      a->head_dim != b->head_dim || a->ffn != b->ffn || a->vocab != b->vocab || a->tied != b->tied ||
-      a->qkv_bias != b->qkv_bias || a->qk_norm != b->qk_norm || a->norm_eps != b->norm_eps ||
-      a->rope_theta != b->rope_theta || a->embed_scale != b->embed_scale || a->rope_factor != b->rope_factor ||
-      a->rope_low != b->rope_low || a->rope_high != b->rope_high || a->rope_original != b->rope_original)
+  if (!fr__same_shape(&model->config, &work->config) || model->config.vocab != work->config.vocab)
     return fr__fail(&work->reason, FR_CONFIG, "the workspace was placed for another model config");
   return FR_OK;
 }
@@ -2970,16 +2969,28 @@ static void fr__task_adamw(void *arg, fr_int index)
   }
 }
 
+static fr_status fr__adamw_check(const fr_adamw *a, const fr_model *model, fr_work *work, float lr)
+{
+  if (!a || !a->grads || !a->m || !a->v || a->count != model->count)
+    return fr__fail(&work->reason, FR_INVALID, "the optimiser was placed for another model");
+  if (!(lr >= 0.0f) || !fr__finite((double)lr))
+    return fr__fail(&work->reason, FR_INVALID, "the learning rate is negative or not finite");
+  if (!(a->beta1 >= 0.0f && a->beta1 < 1.0f) || !(a->beta2 >= 0.0f && a->beta2 < 1.0f))
+    return fr__fail(&work->reason, FR_INVALID, "beta1 and beta2 must be at least 0 and below 1");
+  if (!(a->eps >= 0.0f) || !(a->decay >= 0.0f) || !(a->clip >= 0.0f) || !fr__finite((double)a->eps) ||
+      !fr__finite((double)a->decay) || !fr__finite((double)a->clip))
+    return fr__fail(&work->reason, FR_INVALID, "eps, decay and clip must be finite and not negative");
+  return FR_OK;
+}
+
 FR_DEF fr_status fr_adamw_step(fr_adamw *adamw, fr_model *model, fr_work *work, double loss, float lr, double *norm)
 {
   fr__update u;
   double sum = 0.0;
   fr_status status = fr__pair(model, work);
   if (status) return status;
-  if (!adamw || !adamw->grads || adamw->count != model->count)
-    return fr__fail(&work->reason, FR_INVALID, "the optimiser was placed for another model");
-  if (!(lr >= 0.0f) || !fr__finite((double)lr))
-    return fr__fail(&work->reason, FR_INVALID, "the learning rate is negative or not finite");
+  status = fr__adamw_check(adamw, model, work, lr);
+  if (status) return status;
   u.work = work;
   u.adamw = adamw;
   u.model = model;
@@ -3249,6 +3260,25 @@ static const char *fr__forest_fits(const fr__forest *have, const fr__forest *nee
   return NULL;
 }
 
+// Each question alone must fit the limits. pass: 0 costs, 1 loss, 2 loss with gradient.
+static fr_status fr__ssft_fits(fr_work *work, const fr_ssft_options *o, const fr_question *questions, fr_int count,
+                               int pass)
+{
+  fr__forest empty;
+  memset(&empty, 0, sizeof empty);
+  for (fr_int n = 0; n < count; n++) {
+    fr__forest need;
+    fr_int needed, limit;
+    const char *name;
+    if (pass == 0 && o->method != FR_SSFT && !questions[n].cost) continue;  // no cost pass
+    need = fr__forest_need(o, &questions[n], pass == 0);
+    name = fr__forest_fits(&empty, &need, &work->limits, pass == 2, &needed, &limit);
+    if (name)
+      return fr__fail(&work->reason, FR_LIMIT, "question %d: limit '%s' is %d, it needs %d", n, name, limit, needed);
+  }
+  return FR_OK;
+}
+
 static fr_status fr__tokens_check(fr_work *work, const fr_tokens *tokens, const char *what, fr_int at,
                                   const char *inside, fr_int number)
 {
@@ -3261,7 +3291,7 @@ static fr_status fr__tokens_check(fr_work *work, const fr_tokens *tokens, const 
   return FR_OK;
 }
 
-// Everything that can be wrong is found here, before anything is run. pass: 0 costs, 1 loss, 2 loss with gradient.
+// Everything that can be wrong is found here, before anything is run.
 static fr_status fr__ssft_check(const fr_model *model, fr_work *work, const fr_ssft_options *o,
                                 const fr_question *questions, fr_int count, int pass)
 {
@@ -3289,9 +3319,6 @@ static fr_status fr__ssft_check(const fr_model *model, fr_work *work, const fr_s
   }
   for (fr_int n = 0; n < count; n++) {
     const fr_question *q = &questions[n];
-    fr__forest empty, need;
-    fr_int needed, limit;
-    const char *name;
     status = fr__tokens_check(work, &q->prompt, "question", n, "prompt", 0);
     if (status) return status;
     if (q->trace_count < 1 || !q->traces) return fr__fail(&work->reason, FR_INVALID, "question %d has no trace", n);
@@ -3312,14 +3339,8 @@ static fr_status fr__ssft_check(const fr_model *model, fr_work *work, const fr_s
           return fr__fail(&work->reason, FR_INVALID, "question %d: traces %d and %d share fork %d", n, k, j,
                           q->fork[j]);
     }
-    if (pass == 0 && o->method != FR_SSFT && !q->cost) continue;  // no cost pass
-    memset(&empty, 0, sizeof empty);
-    need = fr__forest_need(o, q, pass == 0);
-    name = fr__forest_fits(&empty, &need, &work->limits, pass == 2, &needed, &limit);
-    if (name)
-      return fr__fail(&work->reason, FR_LIMIT, "question %d: limit '%s' is %d, it needs %d", n, name, limit, needed);
   }
-  return FR_OK;
+  return fr__ssft_fits(work, o, questions, count, pass);
 }
 
 FR_DEF fr_status fr_ssft_limits(const fr_ssft_options *options, fr_int prompt, fr_int trace, fr_int traces,
@@ -3506,12 +3527,12 @@ FR_DEF fr_status fr_ssft_step(fr_model *model, fr_work *work, fr_adamw *adamw, c
 {
   fr_ssft_report r;
   fr_ssft_total total;
-  fr_status status = fr_ssft_match(model, work, options, questions, count);
+  fr_status status = fr__pair(model, work);
+  if (!status) status = fr__adamw_check(adamw, model, work, lr);
+  if (!status) status = fr__ssft_check(model, work, options, questions, count, 0);
+  if (!status) status = fr__ssft_fits(work, options, questions, count, 2);
+  if (!status) status = fr_ssft_match(model, work, options, questions, count);
   if (status) return status;
-  if (!adamw || !adamw->grads || adamw->count != model->count)
-    return fr__fail(&work->reason, FR_INVALID, "the optimiser was placed for another model");
-  if (!(lr >= 0.0f) || !fr__finite((double)lr))
-    return fr__fail(&work->reason, FR_INVALID, "the learning rate is negative or not finite");
   fr_ssft_count(options, questions, count, &total);
   status = fr_ssft_backward(model, work, options, questions, count, total, adamw->grads, &r);
   if (status) return status;
