@@ -29,6 +29,7 @@
 //   >>assign >>ssft                                                      matching, the set loss, baselines
 //   >>generate >>vote                                                    decoding and majority
 //   >>json >>dataset >>io                                                files
+//   >>new                                                                the malloc pairs
 //   >>license
 #ifndef FORKREASON_H
 #define FORKREASON_H
@@ -1354,9 +1355,10 @@ static void fr__pack(float *panel, const float *x, fr_int step, fr_int along, fr
 }
 
 //   pack    scratch of fr__pack_floats        ldc     row stride of C
-//   ar, ac  row and column stride of A        br, bc  of B
-static void fr__gemm(const fr__kernels *kernels, float *pack, float *C, fr_int ldc, const float *A, fr_int ar,
-                     fr_int ac, const float *B, fr_int br, fr_int bc, fr_int M, fr_int N, fr_int K)
+//   ar, ac  row and column stride of A        br, bc  of B        K >= 1
+// A tile only ever adds, so to set C, each part of it is cleared just before its first tile, while it is in the cache.
+static void fr__product(const fr__kernels *kernels, float *pack, float *C, fr_int ldc, const float *A, fr_int ar,
+                        fr_int ac, const float *B, fr_int br, fr_int bc, fr_int M, fr_int N, fr_int K, int add)
 {
   const fr_int mr = kernels->mr, nr = kernels->nr;
   float *square = pack, *packed_a = pack + FR__MR_MAX * FR__NR_MAX, *packed_b = packed_a + FR__MC * fr__min(K, FR__KC);
@@ -1373,19 +1375,34 @@ static void fr__gemm(const fr__kernels *kernels, float *pack, float *C, fr_int l
             float *c = C + (i0 + i) * ldc + j0 + j;
             const float *a = packed_a + i * kc, *b = packed_b + j * kc;
             const fr_int m = fr__min(mc - i, mr), n = fr__min(nc - j, nr);
+            if (!add && p0 == 0)
+              for (fr_int r = 0; r < m; r++) memset(c + r * ldc, 0, (size_t)n * sizeof(float));
             if (m == mr && n == nr) {
               kernels->tile(c, ldc, a, b, kc);
             } else {
               memset(square, 0, (size_t)(mr * nr) * sizeof(float));
               kernels->tile(square, nr, a, b, kc);
               for (fr_int r = 0; r < m; r++)
-                for (fr_int s = 0; s < n; s++) c[r * ldc + s] += square[r * nr + s];
+                for (fr_int t = 0; t < n; t++) c[r * ldc + t] += square[r * nr + t];
             }
           }
         }
       }
     }
   }
+}
+
+// C += A B
+static void fr__gemm(const fr__kernels *kernels, float *pack, float *C, fr_int ldc, const float *A, fr_int ar,
+                     fr_int ac, const float *B, fr_int br, fr_int bc, fr_int M, fr_int N, fr_int K)
+{
+  fr__product(kernels, pack, C, ldc, A, ar, ac, B, br, bc, M, N, K, 1);
+}
+// C = A B
+static void fr__gemm_set(const fr__kernels *kernels, float *pack, float *C, fr_int ldc, const float *A, fr_int ar,
+                         fr_int ac, const float *B, fr_int br, fr_int bc, fr_int M, fr_int N, fr_int K)
+{
+  fr__product(kernels, pack, C, ldc, A, ar, ac, B, br, bc, M, N, K, 0);
 }
 
 // ---- >>ops --------------------------------------------------------------------------------------------
@@ -1546,21 +1563,20 @@ static void fr__attend(const fr__attention *t, fr_int kv)
     for (fr_int g = 0; g < t->group; g++) {
       const fr_int head = kv * t->group + g;
       float *o = t->o + t->row * t->o_stride + head * D;
-      memset(S, 0, (size_t)(t->count * FR__KEYS) * sizeof(float));
-      fr__gemm(t->kernels, pack, S, FR__KEYS, t->q + t->row * t->q_stride + head * D, t->q_stride, 1, k, 1, D, t->count,
+      fr__gemm_set(t->kernels, pack, S, FR__KEYS, t->q + t->row * t->q_stride + head * D, t->q_stride, 1, k, 1, D, t->count,
                width, D);
       for (fr_int i = 0; i < t->count; i++) {
         float *s = S + i * FR__KEYS, *row = o + i * t->o_stride, *mi = m + g * FR__QUERIES + i,
               *li = l + g * FR__QUERIES + i;
         const fr_int seen = fr__min(width, t->before + i + 1 - first);  // the causal mask
-        if (first == 0) { *mi = -HUGE_VALF; *li = 0.0f; memset(row, 0, (size_t)D * sizeof(float)); }
+        if (first == 0) { *mi = -HUGE_VALF; *li = 0.0f; }
         if (seen <= 0) { memset(s, 0, (size_t)width * sizeof(float)); continue; }
         {
           const float max = t->kernels->max(s, seen), old = *mi, next = max > old ? max : old;
           const float sum = (float)t->kernels->exp_sum(s, s, next, seen);
           for (fr_int j = seen; j < width; j++) s[j] = 0.0f;
-          if (next > old) {  // what was summed so far was relative to a smaller maximum
-            const float shrink = first == 0 ? 0.0f : fr__exp(old - next);
+          if (first && next > old) {  // what was summed so far was relative to a smaller maximum
+            const float shrink = fr__exp(old - next);
             for (fr_int c = 0; c < D; c++) row[c] *= shrink;
             *li *= shrink;
           }
@@ -1568,15 +1584,15 @@ static void fr__attend(const fr__attention *t, fr_int kv)
           *li += sum;
         }
       }
-      fr__gemm(t->kernels, pack, o, t->o_stride, S, FR__KEYS, 1, v, D, 1, t->count, D, width);
+      (first ? fr__gemm : fr__gemm_set)(t->kernels, pack, o, t->o_stride, S, FR__KEYS, 1, v, D, 1, t->count, D, width);
     }
   }
   for (fr_int g = 0; g < t->group; g++)
     for (fr_int i = 0; i < t->count; i++) {
       const fr_int head = kv * t->group + g;
-      const float sum = l[g * FR__QUERIES + i];
+      const float sum = l[g * FR__QUERIES + i], inverse = 1.0f / sum;
       float *row = t->o + (t->row + i) * t->o_stride + head * D;
-      for (fr_int c = 0; c < D; c++) row[c] /= sum;
+      for (fr_int c = 0; c < D; c++) row[c] *= inverse;
       if (t->lse) t->lse[(t->row + i) * t->H + head] = m[g * FR__QUERIES + i] + logf(sum);
     }
 }
@@ -1623,14 +1639,14 @@ static void fr__attend_back(const fr__attention *t, fr_int kv, float *dq, float 
     for (fr_int g = 0; g < t->group; g++) {
       const fr_int head = kv * t->group + g;
       const float *q = t->q + t->row * t->q_stride + head * D, *dout = d_o + t->row * t->o_stride + head * D;
-      memset(S, 0, (size_t)(2 * FR__QUERIES * FR__KEYS) * sizeof(float));
-      fr__gemm(kernels, pack, S, FR__KEYS, q, t->q_stride, 1, k, 1, D, t->count, width, D);
-      fr__gemm(kernels, pack, dS, FR__KEYS, dout, t->o_stride, 1, v, 1, D, t->count, width, D);
+      fr__gemm_set(kernels, pack, S, FR__KEYS, q, t->q_stride, 1, k, 1, D, t->count, width, D);
+      fr__gemm_set(kernels, pack, dS, FR__KEYS, dout, t->o_stride, 1, v, 1, D, t->count, width, D);
       for (fr_int i = 0; i < t->count; i++) {
         float *s = S + i * FR__KEYS, *ds = dS + i * FR__KEYS;
         const fr_int seen = fr__max(0, fr__min(width, t->before + i + 1 - first));
         if (seen) kernels->exp_sum(s, s, t->lse[(t->row + i) * t->H + head], seen);
-        for (fr_int j = 0; j < seen; j++) ds[j] = s[j] * (ds[j] - delta[g * FR__QUERIES + i]);
+        kernels->mul(ds, 1.0f, s, ds, seen);
+        kernels->axpy(ds, -delta[g * FR__QUERIES + i], s, seen);
         for (fr_int j = seen; j < width; j++) s[j] = ds[j] = 0.0f;
       }
       fr__gemm(kernels, pack, dv_tile, D, S, 1, FR__KEYS, dout, t->o_stride, 1, width, D, t->count);
@@ -2441,17 +2457,15 @@ static float *fr__scratch(const fr__pass *s, fr_int index)
 static void fr__linear(const fr__pass *s, fr_int index, float *y, const float *x, fr_int x_stride, const float *w,
                        fr_int in, fr_int out, fr_int begin, fr_int end, int add)
 {
-  if (!add) memset(y + begin * out, 0, (size_t)((end - begin) * out) * sizeof(float));
-  fr__gemm(s->work->kernels, fr__scratch(s, index), y + begin * out, out, x + begin * x_stride, x_stride, 1, w, 1, in,
-           end - begin, out, in);
+  fr__product(s->work->kernels, fr__scratch(s, index), y + begin * out, out, x + begin * x_stride, x_stride, 1, w, 1, in,
+              end - begin, out, in, add);
 }
 // dX (rows, in) = dY W for rows begin .. end-1 (sets)
 static void fr__linear_back(const fr__pass *s, fr_int index, float *dx, const float *dy, const float *w, fr_int in,
                             fr_int out, fr_int begin, fr_int end)
 {
-  memset(dx + begin * in, 0, (size_t)((end - begin) * in) * sizeof(float));
-  fr__gemm(s->work->kernels, fr__scratch(s, index), dx + begin * in, in, dy + begin * out, out, 1, w, in, 1,
-           end - begin, in, out);
+  fr__gemm_set(s->work->kernels, fr__scratch(s, index), dx + begin * in, in, dy + begin * out, out, 1, w, in, 1,
+               end - begin, in, out);
 }
 // dW (out, in) += dY' X, this task's share of the longer side of W: the other side is packed by every task
 static void fr__linear_back_weight(const fr__pass *s, fr_int index, float *dw, const float *dy, const float *x,
@@ -5098,8 +5112,8 @@ FR_DEF void fr_dataset_free(fr_dataset *dataset)
 }
 #endif  // FR_NO_MALLOC
 
+// ---- >>new --------------------------------------------------------------------------------------------
 #ifndef FR_NO_MALLOC
-// -- the malloc pairs
 FR_DEF fr_status fr_model_new(fr_model *model, const fr_config *config)
 {
   fr_int bytes;
