@@ -385,7 +385,8 @@ FR_DEF fr_status fr_ssft_backward(const fr_model *model, fr_work *work, const fr
 // The loss alone, without gradient (limits as for the cost pass); for validation.
 FR_DEF fr_status fr_ssft_loss(const fr_model *model, fr_work *work, const fr_ssft_options *options,
                               const fr_question *questions, fr_int count, fr_ssft_total total, fr_ssft_report *report);
-// Match, backward and update in one call. A step that is skipped (report->skipped) returns FR_OK.
+// Match, backward and update in one call. A step that is skipped because its numbers are not finite returns FR_OK, with
+// report->skipped 1 and why in work->reason.
 FR_DEF fr_status fr_ssft_step(fr_model *model, fr_work *work, fr_adamw *adamw, const fr_ssft_options *options,
                               fr_question *questions, fr_int count, float lr, fr_ssft_report *report);
 
@@ -3545,7 +3546,17 @@ FR_DEF fr_status fr_ssft_step(fr_model *model, fr_work *work, fr_adamw *adamw, c
   if (!status) status = fr__adamw_check(adamw, model, work, lr);
   if (!status) status = fr__ssft_check(model, work, options, questions, count, 0);
   if (!status) status = fr__ssft_fits(work, options, questions, count, 2);
-  if (!status) status = fr_ssft_match(model, work, options, questions, count);
+  if (status) return status;
+  status = fr_ssft_match(model, work, options, questions, count);
+  if (status == FR_NONFINITE) {  // the model itself has gone bad: skipped like any other such step
+    memset(&r, 0, sizeof r);
+    r.loss = r.nll = r.norm = HUGE_VAL - HUGE_VAL;
+    r.skipped = 1;
+    adamw->skipped++;
+    memset(adamw->grads, 0, (size_t)adamw->count * sizeof(float));
+    if (report) *report = r;
+    return FR_OK;
+  }
   if (status) return status;
   fr_ssft_count(options, questions, count, &total);
   status = fr_ssft_backward(model, work, options, questions, count, total, adamw->grads, &r);
