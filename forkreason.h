@@ -625,12 +625,6 @@ FR_DEF void fr_work_free(fr_work *work);
 #define FR_ASSERT(condition) ((void)0)
 #endif
 
-#ifdef __cplusplus
-#define FR__RESTRICT __restrict
-#else
-#define FR__RESTRICT restrict
-#endif
-
 #if defined(__clang__)
 #define FR__UNROLL(n) _Pragma("clang loop unroll(full)")
 #elif defined(__GNUC__) && __GNUC__ >= 8
@@ -713,7 +707,7 @@ static fr_status fr__fine(fr_reason *reason)
 
 // ---- >>memory -----------------------------------------------------------------------------------------
 #define FR__INT_MAX ((fr_int)(((size_t)-1) >> 1))
-#define FR__ALIGN 64  // one cache line, one AVX-512 register
+enum { FR__ALIGN = 64 };  // one cache line, one AVX-512 register
 
 // Non-negative a*b and a+b; 0 if the result does not fit.
 static int fr__mul(fr_int a, fr_int b, fr_int *out)
@@ -1292,9 +1286,8 @@ static const fr__kernels fr__rows[] = {
 #endif
   FR__ROW(scalar, 4, 8)
 };
-#define FR__ROW_COUNT ((fr_int)(sizeof fr__rows / sizeof fr__rows[0]))
-#define FR__MR_MAX 12
-#define FR__NR_MAX 32
+enum { FR__ROW_COUNT = sizeof fr__rows / sizeof fr__rows[0] };
+enum { FR__MR_MAX = 12, FR__NR_MAX = 32 };
 
 // ---- >>gemm -------------------------------------------------------------------------------------------
 // C (M,N) += A (M,K) B (K,N), any strides, so that Y = X W', dX = dY W and dW = dY' X are one function.
@@ -1304,9 +1297,7 @@ static const fr__kernels fr__rows[] = {
 // the panels of B stream past it; NC: the block of B (512 KB) stays in the second level.
 // The order of the sum over k depends on k alone: KC is a constant, every element is summed by one thread, and an edge
 // runs the same multiply-adds as the middle.
-#define FR__KC 256
-#define FR__NC 512
-#define FR__MC 96
+enum { FR__KC = 256, FR__NC = 512, FR__MC = 96 };
 
 // Floats of packing space for products with at most K and N; the same for every kernel row.
 static fr_int fr__pack_floats(fr_int N, fr_int K)
@@ -1502,9 +1493,9 @@ static double fr__rope_frequency(const fr_config *config, fr_int j)
 // The keys of a path lie in several spans. They are gathered into tiles of FR__KEYS; the softmax is kept up to date from
 // tile to tile (running maximum m and sum l, Milakov and Gimelshein 2018; Dao et al. 2022), so that no score matrix larger
 // than one tile exists. What backward needs of it is one number a row: lse = m + log l.
-#define FR__QUERIES 96  // queries of a block
-#define FR__KEYS 64     // keys of a tile
-#define FR__FEW 4       // a block with fewer queries is computed row by row: packing would cost more than it saves
+enum { FR__QUERIES = 96 };  // queries of a block
+enum { FR__KEYS = 64 };     // keys of a tile
+enum { FR__FEW = 4 };       // a block with fewer queries is computed row by row: packing would cost more than it saves
 
 typedef struct fr__attention {
   const fr__kernels *kernels;
@@ -2433,7 +2424,7 @@ typedef struct fr__pass {
 
 // Work on rows that need nothing of each other. Each task takes its share a block at a time, so that what one operation
 // writes is still in the second-level cache when the next one reads it.
-#define FR__ROW_BLOCK 256
+enum { FR__ROW_BLOCK = 256 };
 
 static void fr__task_rows(void *arg, fr_int index)
 {
@@ -2943,7 +2934,7 @@ FR_DEF fr_status fr_adamw_place(fr_adamw *adamw, const fr_model *model, void *me
   return FR_OK;
 }
 
-#define FR__NORM_PARTS 64  // the norm is summed in this many parts, whatever the number of tasks
+enum { FR__NORM_PARTS = 64 };  // the norm is summed in this many parts, whatever the number of tasks
 
 typedef struct fr__update {
   fr_work *work;
@@ -3558,7 +3549,8 @@ FR_DEF fr_status fr_ssft_step(fr_model *model, fr_work *work, fr_adamw *adamw, c
     return FR_OK;
   }
   if (status) return status;
-  fr_ssft_count(options, questions, count, &total);
+  status = fr_ssft_count(options, questions, count, &total);
+  if (status) return status;
   status = fr_ssft_backward(model, work, options, questions, count, total, adamw->grads, &r);
   if (status) return status;
   status = fr_adamw_step(adamw, model, work, r.loss, lr, &r.norm);
@@ -3827,7 +3819,7 @@ FR_DEF double fr_pass_at_k(fr_int n, fr_int c, fr_int k)
 // scratch of the caller; when an object closes, its names are sorted and neighbours compared. A merge sort compares each
 // string at the price of the shorter one once a round, so that no choice of names makes this slower than
 // O(bytes log names); a hash table would be at the mercy of whoever chooses the names.
-#define FR__JSON_DEPTH 64
+enum { FR__JSON_DEPTH = 64 };
 
 // Sorts the list that starts at `head` (next[i] follows i, -1 ends it) and returns its new head. Equals keep their order.
 // order(context, a, b) > 0 means that a comes after b. Bottom-up merges of runs of 1, 2, 4 ...
@@ -4652,8 +4644,8 @@ FR_DEF fr_int fr_dataset_draw(const fr_dataset *dataset, fr_int problem, fr_int 
 
 // ---- >>io ---------------------------------------------------------------------------------------------
 // A stream is a file or a block of memory; bytes go through a small buffer and into the checksum on their way.
-#define FR__CHECKPOINT_HEAD 192
-#define FR__STREAM_BUFFER 4096  // a multiple of 8, so that the checksum sees whole words until the last
+enum { FR__CHECKPOINT_HEAD = 192 };
+enum { FR__STREAM_BUFFER = 4096 };  // a multiple of 8, so that the checksum sees whole words until the last
 
 typedef struct fr__stream {
   void          *file;    // FILE *, or NULL
@@ -4991,7 +4983,7 @@ FR_DEF fr_status fr_checkpoint_read(const void *memory, fr_int bytes, fr_model *
 }
 
 #ifndef FR_NO_STDIO
-#define FR__PATH 1000
+enum { FR__PATH = 1000 };
 
 FR_DEF fr_status fr_checkpoint_save(const char *path, const fr_model *model, const fr_adamw *adamw, const void *user, fr_int user_bytes, fr_reason *reason)
 {
@@ -5080,6 +5072,7 @@ FR_DEF fr_status fr_dataset_new(fr_dataset *dataset, const char *text, fr_int te
   void *memory;
   fr_status status;
   if (!dataset) return fr__fail(reason, FR_INVALID, "dataset is NULL");
+  memset(dataset, 0, sizeof *dataset);
   status = fr_dataset_size(text, text_bytes, &bytes, reason);
   if (status) return status;
   memory = FR_MALLOC((size_t)bytes);
@@ -5199,6 +5192,27 @@ FR_DEF void fr_work_free(fr_work *work)
   }
 }
 #endif  // FR_NO_MALLOC
+
+// Nothing private outlives the file but functions and types of its own.
+#undef FR__EXP_HIGH
+#undef FR__EXP_LOW
+#undef FR__EXP_P0
+#undef FR__EXP_P1
+#undef FR__EXP_P2
+#undef FR__EXP_P3
+#undef FR__EXP_P4
+#undef FR__EXP_P5
+#undef FR__INT_MAX
+#undef FR__LANES
+#undef FR__LN2_HIGH
+#undef FR__LN2_LOW
+#undef FR__LOG2E
+#undef FR__PARAMS
+#undef FR__PRAGMA
+#undef FR__ROW
+#undef FR__TARGET
+#undef FR__UNROLL
+#undef FR__X86
 
 #endif  // FORKREASON_IMPLEMENTATION
 

@@ -163,6 +163,7 @@ static void brute_force(void)
 static void ties(void)
 {
   static const double equal[30] = { 0 };
+  static const double choice[6] = { 0, 0, 9, 0, 5, 0 };
   static const double shifted[9] = { 1, 1, 2, 1, 1, 2, 0, 0, 0 };
   fr_int found[6];
   double total = 1.0;
@@ -173,6 +174,9 @@ static void ties(void)
   // Rows 0 and 1 take columns 0 and 1. Row 2 reaches them at 0 and the free column 2 at 0: the free one wins.
   CHECK(assign(shifted, 3, 1, 3, 3, found, &total) == FR_OK && total == 2.0);
   CHECK(found[0] == 0 && found[1] == 1 && found[2] == 2);
+  // Row 0 takes column 0. Row 1 could take column 2, or column 0 and send row 0 to column 1, at the same price.
+  CHECK(assign(choice, 3, 1, 2, 3, found, &total) == FR_OK && total == 0.0);
+  CHECK(found[0] == 0 && found[1] == 2);
 }
 
 // ---- errors

@@ -1,0 +1,367 @@
+// JSON lines to data sets: forms of rows, what is dropped and counted, errors with their place, memory, splits and draws.
+#define FORKREASON_IMPLEMENTATION
+#include "forkreason.h"
+#include "tests/test.h"
+#include <time.h>
+
+static int is(fr_text text, const char *value)
+{
+  if (!value) return text.bytes == NULL;
+  return text.bytes && text.count == (fr_int)strlen(value) && !memcmp(text.bytes, value, strlen(value));
+}
+
+// A data set in memory of exactly the measured size, at an odd address, from text of exactly its size.
+typedef struct placed { fr_dataset dataset; unsigned char *memory; char *text; fr_int bytes; } placed;
+enum { GUARD = 32 };
+
+static fr_status place(placed *p, const char *text, size_t length, fr_reason *reason)
+{
+  fr_status status;
+  p->memory = NULL;
+  p->text = (char *)test_alloc(length);
+  if (length) memcpy(p->text, text, length);
+  status = fr_dataset_size(p->text, (fr_int)length, &p->bytes, reason);
+  if (status) return status;
+  p->memory = (unsigned char *)test_alloc((size_t)p->bytes + GUARD + 1);
+  memset(p->memory, 0xA5, (size_t)p->bytes + GUARD + 1);
+  status = fr_dataset_place(&p->dataset, p->text, (fr_int)length, p->memory + 1, p->bytes, reason);
+  for (fr_int i = 0; i < GUARD; i++) CHECK(p->memory[1 + p->bytes + i] == 0xA5);
+  memset(p->text, '#', length);  // the data set keeps copies
+  return status;
+}
+
+static void drop(placed *p)
+{
+  free(p->memory);
+  free(p->text);
+}
+
+static void sums(const fr_dataset *d)
+{
+  const fr_dataset_counts *c = &d->counts;
+  fr_int traces = 0;
+  CHECK(c->rows == d->problem_count + c->merged + c->no_trace + c->filtered_problems);
+  CHECK(c->traces == d->trace_count + c->incorrect + c->empty + c->repeated + c->filtered);
+  for (fr_int p = 0; p < d->problem_count; p++) {
+    CHECK(d->problems[p].first == traces && d->problems[p].count > 0);
+    for (fr_int t = traces; t < traces + d->problems[p].count; t++) {
+      CHECK(d->traces[t].problem == p && d->traces[t].source >= -1 && d->traces[t].source < d->source_count);
+      for (fr_int u = traces; u < t; u++) CHECK(fr__text_order(d->traces[t].text, d->traces[u].text) != 0);
+    }
+    traces += d->problems[p].count;
+  }
+  CHECK(traces == d->trace_count);
+}
+
+static void forms(void)
+{
+  static const char text[] =
+    "\xEF\xBB\xBF{\"question\":\"q1\",\"answer\":\"18\",\"extra\":{\"a\":[1,{\"text\":\"x\"}]},\"traces\":["
+      "{\"text\":\"a\",\"answer\":\"18\",\"correct\":true,\"source\":\"S\"},{\"source\":\"T\",\"text\":\"b\",\"correct\":false},"
+      "\"c\",{\"text\":\"d\",\"answer\":\"17\"},{\"text\":\"e\",\"answer\":18,\"source\":\"T\"},{\"text\":\" \\n\\t\"},\"c\","
+      "{\"text\":\"f\",\"answer\":\"17\",\"correct\":true,\"source\":null}]}\r\n"
+    "\n  \t\r\n"
+    "{\"traces\":[],\"question\":\"none\"}\n"
+    "{\"problem\":\"q2\",\"correctness_math_verify\":[true,false,null],\"answer\":7,\"generations\":[\"g\",\"h\",\"\\u0069\"]}\n"
+    "{\"thinking_trajectories\":[\"t1\",\"t2\"],\"question\":\"q3\",\"source\":[\"not\",\"a name\"],\"correct\":3,\"answer\":null}\n"
+    "{\"prompt\":\"q4\",\"completion\":\"c1\",\"source\":\"T\"}\n"
+    "{\"prompt\":\"\\u00714\",\"completion\":\"c2\",\"correct\":true,\"answer\":\"1\"}\n"
+    "{\"prompt\":\"q4\",\"completion\":\"c3\",\"correct\":false}\n"
+    "{\"question\":\"q2\",\"traces\":[\"i\",{\"text\":\"j\",\"source\":\"S\"}],\"answer\":\"8\"}\n"
+    "{\"prompt\":\"q4\",\"completion\":\"c1\"}";
+  placed p;
+  fr_reason reason;
+  if (!CHECK(place(&p, text, sizeof text - 1, &reason) == FR_OK)) { fprintf(stderr, "%s\n", reason.text); drop(&p); return; }
+  const fr_dataset *d = &p.dataset;
+  CHECK(reason.text[0] == 0);
+  sums(d);
+  CHECK(d->problem_count == 4 && d->trace_count == 4 + 3 + 2 + 2 && d->source_count == 2);
+  CHECK(is(d->sources[0], "S") && is(d->sources[1], "T"));
+  CHECK(is(d->problems[0].text, "q1") && is(d->problems[0].answer, "18") && is(d->problems[1].text, "q2") && is(d->problems[1].answer, "7"));
+  CHECK(is(d->problems[2].text, "q3") && is(d->problems[2].answer, NULL) && is(d->problems[3].text, "q4") && is(d->problems[3].answer, "1"));
+  static const struct { const char *text, *answer; fr_int source; } expected[] = {
+    { "a", "18", 0 }, { "c", NULL, -1 }, { "e", "18", 1 }, { "f", "17", -1 }, { "g", NULL, -1 }, { "i", NULL, -1 }, { "j", NULL, 0 },
+    { "t1", NULL, -1 }, { "t2", NULL, -1 }, { "c1", NULL, 1 }, { "c2", NULL, -1 } };
+  for (fr_int t = 0; t < 11; t++)
+    CHECK(is(d->traces[t].text, expected[t].text) && is(d->traces[t].answer, expected[t].answer) && d->traces[t].source == expected[t].source);
+  CHECK(d->counts.rows == 9 && d->counts.merged == 4 && d->counts.conflicts == 1 && d->counts.no_trace == 1);
+  CHECK(d->counts.traces == 19 && d->counts.incorrect == 4 && d->counts.empty == 1 && d->counts.repeated == 3);
+  CHECK(d->problems[0].key != d->problems[1].key);
+  drop(&p);
+}
+
+static void errors(void)
+{
+  static const struct { const char *text; fr_status status; const char *words; } cases[] = {
+    { "[]", FR_FORMAT, "line 1, column 1: each line" }, { "\n \"x\"", FR_FORMAT, "line 2, column 2: each line" }, { "3", FR_FORMAT, "line 1, column 1:" },
+    { "{\"traces\":[\"a\"]}", FR_FORMAT, "line 1, column 1: this row has no question" }, { "{\"question\":\"\",\"traces\":[]}", FR_FORMAT, "column 13: the question is empty" },
+    { "{\"question\":null,\"traces\":[]}", FR_FORMAT, "column 13: the question must be" }, { "{\"question\":3,\"traces\":[]}", FR_FORMAT, "column 13:" },
+    { "{\"prompt\":[{\"role\":\"user\"}],\"completion\":\"a\"}", FR_FORMAT, "column 11: the question must be" },
+    { "\n\n {\"question\":\"q\"}", FR_FORMAT, "line 3, column 2: this row has no traces" }, { "{\"question\":\"q\",\"traces\":null}", FR_FORMAT, "column 26: the traces must" },
+    { "{\"question\":\"q\",\"problem\":\"q\",\"traces\":[]}", FR_FORMAT, "column 17: this repeats" },
+    { "{\"question\":\"q\",\"generations\":[],\"traces\":[]}", FR_FORMAT, "column 34: this repeats" },
+    { "{\"question\":\"q\",\"completion\":\"c\",\"traces\":[]}", FR_FORMAT, "column 1: this row has both" },
+    { "{\"question\":\"q\",\"traces\":[3]}", FR_FORMAT, "column 27: a trace must" }, { "{\"question\":\"q\",\"traces\":[{}]}", FR_FORMAT, "column 27: this trace has no text" },
+    { "{\"question\":\"q\",\"traces\":[\"a\",{\"text\":[]}]}", FR_FORMAT, "column 39: a trace's text" },
+    { "{\"question\":\"q\",\"traces\":[{\"text\":\"a\",\"correct\":1}]}", FR_FORMAT, "column 49: correct must" },
+    { "{\"question\":\"q\",\"traces\":[{\"text\":\"a\",\"source\":1}]}", FR_FORMAT, "column 48: a source" },
+    { "{\"question\":\"q\",\"traces\":[{\"text\":\"a\",\"answer\":{}}]}", FR_FORMAT, "column 48: an answer" },
+    { "{\"question\":\"q\",\"answer\":true,\"traces\":[]}", FR_FORMAT, "column 26: an answer" },
+    { "{\"question\":\"q\",\"completion\":\"c\",\"correct\":1}", FR_FORMAT, "column 44: correct must" },
+    { "{\"question\":\"q\",\"completion\":\"c\",\"source\":false}", FR_FORMAT, "column 43: a source" },
+    { "{\"question\":\"q\",\"completion\":\"c\",\"correctness_math_verify\":[]}", FR_FORMAT, "column 60: this list needs" },
+    { "{\"question\":\"q\",\"traces\":[\"a\",\"b\"],\"correctness_math_verify\":[true]}", FR_FORMAT, "column 62: this list is shorter" },
+    { "{\"question\":\"q\",\"traces\":[\"a\"],\"correctness_math_verify\":[true,true]}", FR_FORMAT, "column 58: this list is longer" },
+    { "{\"question\":\"q\",\"traces\":[\"a\"],\"correctness_math_verify\":[[]]}", FR_FORMAT, "column 59: true or false" },
+    { "{\"question\":\"q\",\"traces\":[\"a\"]}\n{\"question\":\"q\",\n\"traces\":[\"a\"]}", FR_SYNTAX, "line 2, column 17: the text ends" },
+    { "{\"question\":\"q\",\"traces\":[\"a\"]} {}", FR_SYNTAX, "column 33: the text goes on" },
+    { "{\"question\":\"q\",\"question\":\"q\",\"traces\":[]}", FR_FORMAT, "column 17: this repeats" },
+    { "{\"question\":\"q\",\"x\":[{\"y\":0,\"y\":1}],\"traces\":[]}", FR_SYNTAX, "column 29: this name is already" },
+    { " \xEF\xBB\xBF{\"question\":\"q\",\"traces\":[\"a\"]}", FR_SYNTAX, "column 2:" },
+    { "{\"question\":\"\xC3\xA9\",\"traces\":[\"\xC3(\"]}", FR_SYNTAX, "column 28: the text is not valid UTF-8" },
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    placed p;
+    fr_reason reason;
+    const fr_status status = place(&p, cases[i].text, strlen(cases[i].text), &reason);
+    if (!CHECK(status == cases[i].status && strstr(reason.text, cases[i].words) != NULL))
+      fprintf(stderr, "  %s\n  gave %d, %s\n", cases[i].text, (int)status, reason.text);
+    drop(&p);
+  }
+  {  // more names than the reader notes, and just as many
+    static char wide[10 * FR_DATASET_NAMES + 100];
+    for (int more = 0; more < 2; more++) {
+      placed p;
+      fr_reason reason;
+      size_t n = (size_t)sprintf(wide, "{\"question\":\"q\",\"traces\":[\"a\"]");
+      for (int i = 0; i < FR_DATASET_NAMES - 2 + more; i++) n += (size_t)sprintf(wide + n, ",\"%d\":0", i);
+      wide[n++] = '}';
+      CHECK(place(&p, wide, n, &reason) == (more ? FR_LIMIT : FR_OK));
+      drop(&p);
+    }
+  }
+  {  // arguments; nothing changes
+    static const char good[] = "{\"question\":\"q\",\"traces\":[\"a\"]}", bad[] = "{\"question\":\"q\",\"traces\":[1]}";
+    unsigned char memory[2000];
+    fr_dataset d, before;
+    fr_int bytes = 77;
+    fr_reason reason;
+    memset(&d, 0x3C, sizeof d);
+    before = d;
+    CHECK(fr_dataset_size(bad, sizeof bad - 1, &bytes, NULL) == FR_FORMAT && bytes == 77);
+    CHECK(fr_dataset_size(NULL, 3, &bytes, &reason) == FR_INVALID && fr_dataset_size(good, -1, &bytes, &reason) == FR_INVALID && bytes == 77);
+    CHECK(fr_dataset_size(good, sizeof good - 1, &bytes, &reason) == FR_OK && bytes < 2000);
+    CHECK(fr_dataset_place(&d, good, sizeof good - 1, memory, bytes - 1, &reason) == FR_MEMORY && strstr(reason.text, "bytes") != NULL);
+    CHECK(fr_dataset_place(&d, bad, sizeof bad - 1, memory, bytes, &reason) == FR_FORMAT);
+    CHECK(fr_dataset_new(&d, bad, sizeof bad - 1, &reason) == FR_FORMAT);
+    CHECK(fr_dataset_load(&d, "tests/data/jsonl/no such file", &reason) == FR_IO && strstr(reason.text, "no such file") != NULL);
+    CHECK(fr_dataset_load(&d, "tests", &reason) == FR_IO);
+    CHECK(memcmp(&d, &before, sizeof d) == 0);
+    CHECK(fr_dataset_new(&d, NULL, 0, &reason) == FR_OK && d.problem_count == 0 && d.trace_count == 0 && d.source_count == 0);
+    fr_dataset_free(&d);
+    fr_dataset_free(&d);
+    fr_dataset_free(NULL);
+  }
+}
+
+// The files of tests/data/jsonl with what MANIFEST.tsv says about each.
+static void files(void)
+{
+  FILE *manifest = fopen("tests/data/jsonl/MANIFEST.tsv", "rb");
+  char line[300], path[300], verdict[20];
+  int count = 0;
+  if (!CHECK(manifest != NULL)) return;
+  while (fgets(line, sizeof line, manifest)) {
+    fr_dataset d;
+    fr_reason reason;
+    char name[100];
+    if (sscanf(line, "%99s %19s", name, verdict) != 2) continue;
+    sprintf(path, "tests/data/%s", name);
+    const fr_status status = fr_dataset_load(&d, path, &reason);
+    count++;
+    if (!CHECK(status != FR_IO && (verdict[0] == 'o' ? status == FR_OK : verdict[0] == 'r' ? status != FR_OK : 1)))
+      fprintf(stderr, "  %s: %s\n", name, reason.text);
+    if (!strcmp(name, "jsonl/bad_cut_line.jsonl")) CHECK(status == FR_SYNTAX && strstr(reason.text, "line 6, ") != NULL);
+    if (!strcmp(name, "jsonl/bad_non_utf8.jsonl")) CHECK(status == FR_SYNTAX && strstr(reason.text, "line 6, column 14:") != NULL);
+    if (!strcmp(name, "jsonl/ok_unicode.jsonl"))
+      CHECK(is(d.problems[0].text, "\xC3\xA9 \xF0\x9F\x98\x80 \xF0\x9F\x98\x80 \n\t\" is 1+1?"));
+    if (!strcmp(name, "jsonl/ok_crlf.jsonl")) CHECK(d.problem_count == 5 && is(d.problems[4].text, "What is 4+4?") && is(d.traces[9].text, "4 twice is 8"));
+    if (status == FR_OK) { sums(&d); fr_dataset_free(&d); }
+  }
+  fclose(manifest);
+  CHECK(count == 13);
+}
+
+static int short_enough(void *user, const fr_problem *problem, const fr_trace *trace)
+{
+  return problem->text.count + trace->text.count <= *(const fr_int *)user;
+}
+
+static fr_dataset many(int problems, int traces)
+{
+  char *text = (char *)test_alloc((size_t)problems * (size_t)(100 + 40 * traces)), *end = text;
+  fr_dataset d;
+  for (int p = 0; p < problems; p++) {
+    end += sprintf(end, "{\"question\":\"question %d\",\"traces\":[", p);
+    for (int t = 0; t < traces; t++) end += sprintf(end, "%s\"trace %.*s %d\"", t ? "," : "", t, "..........", t);
+    end += sprintf(end, "]}\n");
+  }
+  CHECK(fr_dataset_new(&d, text, end - text, NULL) == FR_OK);
+  free(text);
+  return d;
+}
+
+static void filter(void)
+{
+  fr_dataset d = many(200, 6);
+  fr_int most = 23;
+  const fr_text last = d.traces[1199].text;
+  CHECK(d.problem_count == 200 && d.trace_count == 1200 && last.count == 13);
+  fr_dataset_filter(&d, short_enough, &most);
+  // "question N" has 10, 11 or 12 bytes, "trace ..... t" has 8 + t
+  sums(&d);
+  CHECK(d.problem_count == 200 && d.counts.filtered == 90 * 1 + 100 * 2 && d.counts.filtered_problems == 0);
+  most = 19;
+  fr_dataset_filter(&d, short_enough, &most);
+  sums(&d);
+  CHECK(d.problem_count == 100 && d.counts.filtered_problems == 100 && is(d.problems[99].text, "question 99"));
+  CHECK(d.trace_count == 10 * 2 + 90 * 1 && d.counts.filtered == 1200 - 110);
+  most = 0;
+  fr_dataset_filter(&d, short_enough, &most);
+  sums(&d);
+  CHECK(d.problem_count == 0 && d.trace_count == 0);
+  fr_dataset_free(&d);
+}
+
+static void split_and_draw(void)
+{
+  fr_dataset d = many(2000, 6), part = many(1000, 6);
+  fr_int *order = (fr_int *)test_alloc(2000 * sizeof *order), *again = (fr_int *)test_alloc(2000 * sizeof *order);
+  unsigned char *side = (unsigned char *)test_alloc(2000);
+  fr_int train = -1, train_again = -1, inside = 0;
+  CHECK(fr_dataset_split(&d, 0.1, 7, order, &train) == FR_OK);
+  CHECK(train > 1740 && train < 1860);  // 1800, standard deviation 13.4
+  memset(side, 2, 2000);
+  for (fr_int i = 0; i < 2000; i++) {
+    if (i > 0 && i != train) CHECK(order[i] > order[i - 1]);
+    side[order[i]] = i >= train;
+  }
+  for (fr_int i = 0; i < 2000; i++) CHECK(side[i] < 2);
+  // The first half of the file alone is split as before.
+  CHECK(fr_dataset_split(&part, 0.1, 7, again, &train_again) == FR_OK);
+  for (fr_int i = 0; i < 1000; i++) CHECK(side[again[i]] == (i >= train_again));
+  CHECK(fr_dataset_split(&d, 0.1, 8, again, &train_again) == FR_OK);
+  for (fr_int i = train_again; i < 2000; i++) inside += side[again[i]];
+  CHECK(inside < 60);  // another seed, another choice: 20 in both are expected
+  CHECK(fr_dataset_split(&d, 0.0, 7, again, &train_again) == FR_OK && train_again == 2000);
+  CHECK(fr_dataset_split(&d, 1.0, 7, again, &train_again) == FR_OK && train_again == 0);
+  CHECK(fr_dataset_split(&d, 1.5, 7, again, &train_again) == FR_INVALID && fr_dataset_split(&d, sqrt(-1.0), 7, again, &train_again) == FR_INVALID);
+
+  // 4 of 6, each pair of traces together as often as any other: 6000 draws, each pair with chance 4/6 * 3/5.
+  int pairs[6][6];
+  fr_int picked[6], other[6];
+  memset(pairs, 0, sizeof pairs);
+  for (uint64_t draw = 0; draw < 6000; draw++) {
+    const fr_int n = fr_dataset_draw(&d, 5, 6, 4, 3, draw, picked);
+    CHECK(n == 4);
+    for (fr_int i = 0; i < n; i++) {
+      CHECK(picked[i] >= 30 && picked[i] < 36 && (i == 0 || picked[i] > picked[i - 1]));
+      for (fr_int j = 0; j < i; j++) pairs[picked[j] - 30][picked[i] - 30]++;
+    }
+  }
+  for (int i = 0; i < 6; i++)
+    for (int j = i + 1; j < 6; j++) CHECK(abs(pairs[i][j] - 2400) < 190);  // standard deviation 38
+  CHECK(fr_dataset_draw(&d, 5, 6, 4, 3, 11, picked) == 4 && fr_dataset_draw(&d, 5, 6, 4, 3, 11, other) == 4 && !memcmp(picked, other, 4 * sizeof *picked));
+  CHECK(fr_dataset_draw(&d, 0, 6, 0, 3, 0, picked) == 6 && fr_dataset_draw(&d, 0, 3, 0, 3, 0, picked) == 3 && fr_dataset_draw(&d, 0, 9, 1, 3, 0, picked) == 1);
+  CHECK(fr_dataset_draw(&d, 2000, 6, 0, 3, 0, picked) == 0 && fr_dataset_draw(&d, -1, 6, 0, 3, 0, picked) == 0 && fr_dataset_draw(&d, 0, 0, 0, 3, 0, picked) == 0);
+  fr_dataset_free(&d);
+  fr_dataset_free(&part);
+  free(order);
+  free(again);
+  free(side);
+}
+
+// Rows that are all one question, traces that are all alike, names that are all distinct: near-linear, memory as promised.
+static void hostile(void)
+{
+  enum { COUNT = 60000 };
+  char *text = (char *)test_alloc(200 * (size_t)COUNT);
+  for (int kind = 0; kind < 6; kind++) {
+    fr_dataset d;
+    fr_int bytes = 0;
+    char *end = text;
+    const clock_t begin = clock();
+    if (kind < 3) end += sprintf(end, "{\"prompt\":\"q\",\"generations\":[");
+    for (int i = 0; i < COUNT; i++) {
+      const char *comma = i ? "," : "";
+      switch (kind) {
+      case 0: end += sprintf(end, "%s\"a\"", comma); break;
+      case 1: end += sprintf(end, "%s\"the same beginning, then %d\"", comma, i * 7919 % COUNT); break;
+      case 2: end += sprintf(end, "%s{\"text\":\"%d\",\"source\":\"%d\"}", comma, i, i % 30000); break;
+      case 3: end += sprintf(end, "{\"prompt\":\"q\",\"completion\":\"%d\"}\n", i); break;
+      case 4: end += sprintf(end, "{\"prompt\":\"%d\",\"completion\":\"a\"}\n", i * 7919 % COUNT); break;
+      default: end += sprintf(end, "{\"prompt\":\"%d\",\"completion\":\"%d\"}\n", i % 17, i); break;
+      }
+    }
+    if (kind < 3) end += sprintf(end, "]}");
+    CHECK(fr_dataset_size(text, end - text, &bytes, NULL) == FR_OK);
+    CHECK_BELOW((double)bytes, 20.0 * (double)(end - text) + 1000.0);
+    CHECK(fr_dataset_new(&d, text, end - text, NULL) == FR_OK);
+    CHECK(d.trace_count == (kind == 0 ? 1 : COUNT) && d.counts.traces == COUNT && d.source_count == (kind == 2 ? 30000 : 0));
+    CHECK(d.problem_count == (kind == 4 ? COUNT : kind == 5 ? 17 : 1) && d.counts.merged == (kind == 3 ? COUNT - 1 : kind == 5 ? COUNT - 17 : 0));
+    for (fr_int t = 0, p = 0; kind == 5 && t < COUNT; p++)
+      for (fr_int i = 0; i < d.problems[p].count; i++, t++) {
+        char expected[20];
+        sprintf(expected, "%ld", (long)(p + 17 * i));
+        if (!is(d.traces[t].text, expected)) { CHECK(is(d.traces[t].text, expected)); t = COUNT; }
+      }
+    CHECK_BELOW((double)(clock() - begin) / CLOCKS_PER_SEC, 10.0);
+    fr_dataset_free(&d);
+  }
+  free(text);
+}
+
+// Damaged rows: success with sums that hold, or an error with a place.
+static void damaged(void)
+{
+  static const char seed[] =
+    "{\"question\":\"q1\",\"answer\":\"18\",\"traces\":[{\"text\":\"a\",\"answer\":\"18\",\"correct\":true,\"source\":\"S\"},\"b\",{\"text\":\"c\"}]}\n"
+    "{\"prompt\":\"q1\",\"completion\":\"\\u0061\",\"correct\":true}\r\n"
+    "{\"problem\":\"q2\",\"generations\":[\"g\",\"h\"],\"correctness_math_verify\":[true,false]}\n";
+  static const char pieces[] = "{}[]\",:\\u0dD8e-+.1tfn \n\x80\xC3qab";
+  long good = 0;
+  for (int round = 0; round < 60000; round++) {
+    char text[sizeof seed + 8];
+    size_t bytes = sizeof seed - 1;
+    memcpy(text, seed, bytes);
+    for (ptrdiff_t changes = test_below_int(3); changes >= 0 && bytes > 0; changes--) {
+      const size_t at = (size_t)test_below_int((ptrdiff_t)bytes);
+      const char piece = pieces[test_below_int((ptrdiff_t)sizeof pieces - 1)];
+      switch (test_below_int(4)) {
+      case 0: text[at] = piece; break;
+      case 1: memmove(text + at + 1, text + at, bytes++ - at); text[at] = piece; break;
+      case 2: memmove(text + at, text + at + 1, --bytes - at); break;
+      default: bytes = at + 1; break;
+      }
+    }
+    placed p;
+    fr_reason reason;
+    const fr_status status = place(&p, text, bytes, &reason);
+    if (status == FR_OK) { sums(&p.dataset); good++; }
+    else CHECK((status == FR_SYNTAX || status == FR_FORMAT) && !strncmp(reason.text, "line ", 5));
+    drop(&p);
+  }
+  CHECK(good > 1000 && good < 59000);
+}
+
+int main(void)
+{
+  forms();
+  errors();
+  files();
+  filter();
+  split_and_draw();
+  hostile();
+  damaged();
+  return test_done("dataset");
+}

@@ -1,0 +1,209 @@
+// test_demo.c - the demo: its task and its scoring piece by piece, its flags, and what `--quick` ends with.
+#define main four_ways_main
+#include "../examples/four_ways.c"
+#undef main
+#include "test.h"
+
+#include <sys/wait.h>
+
+// The exact traces of 57*34, as people read them and as the model does.
+static void traces(void)
+{
+  static const char *const read[WAYS] = {
+    "57*30=1710;57*4=228;1710+228=1938#1938", "50*34=1700;7*34=238;1700+238=1938#1938",
+    "40*57=2280;6*57=342;2280-342=1938#1938", "60*34=2040;3*34=102;2040-102=1938#1938",
+  };
+  static const char written[] = "75*03=0171;75*4=822;0171+822=8391#8391";
+  const pair q = { 57, 34 };
+  char text[ROOM], back[ROOM];
+  fr_token tokens[ROOM];
+  for (int way = 0; way < WAYS; way++) {
+    write_trace(text, q, way);
+    CHECK(!strcmp(text, read[way]));
+    CHECK(way_of(text, q) == way);
+    CHECK(answer_of(text) == 1938);
+    const fr_int count = encode(tokens, text);
+    CHECK(count == (fr_int)strlen(text));
+    decode(back, tokens, count);
+    CHECK(!strcmp(back, text));
+    if (way == 0)
+      for (fr_int i = 0; i < count; i++) CHECK(alphabet[tokens[i]] == written[i]);
+  }
+  const fr_int count = encode_question(tokens, q);
+  CHECK(count == QUESTION && alphabet[tokens[0]] == '7' && alphabet[tokens[3]] == '4');
+}
+
+static void ways(void)
+{
+  const pair q = { 57, 34 };
+  // Wrong results do not change the way ...
+  CHECK(way_of("57*30=999;57*4=1;5+5=10#77", q) == 0);
+  CHECK(answer_of("57*30=999;57*4=1;5+5=10#77") == 77);
+  // ... another plan, another sign or a broken form is no way.
+  CHECK(way_of("57*30=1710;57*4=228;1710-228=1938#1938", q) == NONE);
+  CHECK(way_of("57*30=1710;7*34=228;1710+228=1938#1938", q) == NONE);
+  CHECK(way_of("57*20=1710;57*4=228;1710+228=1938#1938", q) == NONE);
+  CHECK(way_of("40*57=2280;6*57=342;2280+342=1938#1938", q) == NONE);
+  CHECK(way_of("57*30=1710;57*4=228;1710+228=1938", q) == NONE);
+  CHECK(way_of("57*30=1710;57*4=228;1710+228=1938#", q) == NONE);
+  CHECK(way_of("57*30=1710;57*4=228;1710+228=1938#1938;", q) == NONE);
+  CHECK(way_of("57*30=;57*4=228;1710+228=1938#1938", q) == NONE);
+  CHECK(way_of("57*030=1710;57*4=228;1710+228=1938#1938", q) == NONE);
+  CHECK(way_of("57*30=1710", q) == NONE);
+  CHECK(way_of("", q) == NONE);
+  CHECK(answer_of("") == -1 && answer_of("1938") == -1 && answer_of("#") == -1);
+  CHECK(answer_of("#01938") == -1 && answer_of("#1938#1938") == -1 && answer_of("#19+38") == -1);
+  CHECK(answer_of("#1938") == 1938 && answer_of("#0") == 0);
+}
+
+// Every ordered pair is there once, held-out pairs in one order only and in neither order among the training pairs; no two
+// ways of a question share a plan; no trace is longer than announced.
+static void split(uint64_t seed, int largest, fr_int held_out)
+{
+  static int seen[100][100];
+  data_set data;
+  char text[ROOM];
+  fr_int digits = 0, wrong = 0, longest = 0;
+  memset(seen, 0, sizeof seen);
+  for (int a = 11; a <= largest; a++) digits += a % 10 != 0;
+  CHECK(data_new(&data, largest, held_out * 2 / 3, held_out / 3, stream(seed, FOR_SPLIT, 0, 0)));
+  CHECK(data.train_count == digits * (digits - 1) - 2 * held_out);
+  for (fr_int i = 0; i < held_out + data.train_count; i++) {
+    const pair q = data.all[i];
+    wrong += q.a < 11 || q.b < 11 || q.a > largest || q.b > largest || q.a == q.b || q.a % 10 == 0 || q.b % 10 == 0;
+    wrong += seen[q.a][q.b]++ != 0;
+    if (i < held_out) wrong += seen[q.b][q.a]++ != 0;  // marks the other order, too
+    for (int way = 0; way < WAYS; way++) {
+      write_trace(text, q, way);
+      wrong += way_of(text, q) != way || answer_of(text) != q.a * q.b;
+      if ((fr_int)strlen(text) + 1 > longest) longest = (fr_int)strlen(text) + 1;
+    }
+  }
+  CHECK(wrong == 0);
+  CHECK(longest == data.longest && longest < ROOM);
+  data_free(&data);
+}
+
+// A page is made of single steps that hold true, and never shows a question with its fork or an answer mark.
+static void pages(void)
+{
+  static run r;
+  fr_token page[ROOM];
+  char text[ROOM + 1];
+  fr_int steps = 0, wrong = 0, kinds[3] = { 0 };
+  r.set = full_run;
+  CHECK(data_new(&r.data, 99, 300, 150, stream(1, FOR_SPLIT, 0, 0)));
+  for (fr_int i = 0; i < 200; i++) {
+    fr_random random = stream(1, FOR_PAGES, 0, i);
+    fill_page(&r, page, &random);
+    decode(text, page, r.set.page_tokens);
+    wrong += strspn(text, "0123456789*+-=;") != (size_t)r.set.page_tokens;
+    char *last = strrchr(text, ';');
+    if (last) last[1] = '\0';  // the page's end cuts a step short
+    for (const char *c = text; *c && !wrong; steps++) {
+      int left, right, result;
+      char sign, equals, end;
+      if (!read_number(&c, &left, &sign) || !read_number(&c, &right, &equals) || !read_number(&c, &result, &end) ||
+          equals != '=' || end != ';' || result != (sign == '*' ? left * right : sign == '+' ? left + right : left - right))
+        wrong++;
+      else
+        kinds[sign == '*' ? 0 : sign == '+' ? 1 : 2]++;
+    }
+  }
+  CHECK(wrong == 0);
+  CHECK(steps > 800 && kinds[0] > 100 && kinds[1] > 100 && kinds[2] > 100);
+  data_free(&r.data);
+}
+
+static void scoring(void)
+{
+  fr_int same[FORKS][WAYS + 1], parted[FORKS][WAYS + 1], half[FORKS][WAYS + 1];
+  for (int f = 0; f < FORKS; f++)
+    for (int w = 0; w <= WAYS; w++) {
+      same[f][w] = w + 1;
+      parted[f][w] = f == w ? 100 : 0;
+      half[f][w] = (w < 2) == (f < 2) && w < 4 ? 50 : 0;
+    }
+  CHECK_BELOW(fabs(information(same, FORKS)), 1e-12);
+  CHECK_BELOW(fabs(information(parted, WAYS) - 1.0), 1e-12);
+  CHECK_BELOW(fabs(information(half, WAYS) - 0.5), 1e-12);  // which two of the four ways: one bit of two
+
+  const pair q = { 57, 34 };
+  reply replies[6];
+  const int answers[6] = { -1, 7, 1938, -1, 1938, -1 };
+  for (int i = 0; i < 6; i++) replies[i].answer = answers[i];
+  CHECK(vote_is_right(replies, 6, q));
+  CHECK(!vote_is_right(replies, 2, q));
+  CHECK(!vote_is_right(replies, 3, q));  // a tie goes to the first answer
+  CHECK(!vote_is_right(replies, 1, q));  // nobody has an answer
+}
+
+static int shell(const char *format, const char *build, const char *rest)
+{
+  char command[1200];
+  snprintf(command, sizeof command, format, build, rest);
+  const int status = system(command);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+// "key":number after the place where the method begins.
+static double value(const char *json, const char *method, const char *key)
+{
+  char quoted[64];
+  snprintf(quoted, sizeof quoted, "\"%s\":{", method);
+  const char *at = strstr(json, quoted), *end = at ? strchr(at, '}') : NULL;
+  snprintf(quoted, sizeof quoted, "\"%s\":", key);
+  at = at ? strstr(at, quoted) : NULL;
+  if (!CHECK(at && end && at < end)) return NAN;
+  return strtod(at + strlen(quoted), NULL);
+}
+
+static void quick(const char *build)
+{
+  static const char *const keys[] = { "pass1_best", "pass1_mean", "cons6_greedy", "cons6", "cons32", "pass6", "ways",
+                                      "mi_over_log4" };
+  static char json[8000];
+  char path[300];
+  snprintf(path, sizeof path, "%s/quick.json", build);
+  remove(path);
+  char rest[700];
+  snprintf(rest, sizeof rest, "--quick --json '%s' >'%s/quick.out' 2>&1", path, build);
+  CHECK(shell("'%s/four_ways' %s", build, rest) == 0);
+  FILE *file = fopen(path, "r");
+  if (!CHECK(file != NULL)) return;
+  json[fread(json, 1, sizeof json - 1, file)] = '\0';
+  fclose(file);
+  for (int i = 0; i < ARMS; i++)
+    for (size_t k = 0; k < sizeof keys / sizeof keys[0]; k++) {
+      const double number = value(json, arms[i].key, keys[k]);
+      CHECK(number >= 0.0 && number <= (k == 6 ? 4.0 : 1.0));
+    }
+  const double ssft = value(json, "ssft", "mi_over_log4"), random = value(json, "ssft_random", "mi_over_log4");
+  CHECK(ssft >= random + 0.2);
+  CHECK(strstr(json, "\"settings\":{") && strstr(json, "\"seed\":1,"));
+  const char *seconds = strstr(json, "\"seconds\":");
+  CHECK(seconds != NULL);
+  printf("--quick took %.1f s (20 are allowed on two cores); I(fork; way)/log 4: SSFT %.3f, random matching %.3f\n",
+         seconds ? strtod(seconds + 10, NULL) : NAN, ssft, random);
+}
+
+int main(void)
+{
+  const char *build = getenv("TEST_BUILD") ? getenv("TEST_BUILD") : "build";
+  traces();
+  ways();
+  split(1, 99, 450);
+  split(2, 99, 450);
+  split(3, 39, 90);
+  data_set none;
+  CHECK(!data_new(&none, 12, 1, 0, stream(1, FOR_SPLIT, 0, 0)));  // a single pair cannot be held out and trained on
+  pages();
+  scoring();
+  static const char *const wrong[] = { "--bogus", "--seed", "--seed x", "--seed -1", "--steps 0", "--threads 0",
+                                       "--steps 1e3", "--json", "extra" };
+  for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+    CHECK(shell("'%s/four_ways' %s >/dev/null 2>&1", build, wrong[i]) == 2);
+  CHECK(shell("'%s/four_ways' %s >/dev/null 2>&1", build, "--help") == 0);
+  quick(build);
+  return test_done("test_demo");
+}
