@@ -578,6 +578,7 @@ FR_DEF fr_status fr_checkpoint_load(const char *path, fr_model *model, fr_adamw 
                                     fr_reason *reason);
 #endif
 #ifndef FR_NO_MALLOC
+// Size, malloc and place; on failure *dataset is zeroed, and free is safe on it.
 FR_DEF fr_status fr_dataset_new(fr_dataset *dataset, const char *text, fr_int text_bytes, fr_reason *reason);
 #ifndef FR_NO_STDIO
 FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reason *reason);
@@ -5066,6 +5067,7 @@ FR_DEF fr_status fr_checkpoint_load(const char *path, fr_model *model, fr_adamw 
 #endif  // FR_NO_STDIO
 
 #ifndef FR_NO_MALLOC
+// Size, malloc and place; on failure *dataset is zeroed, and free is safe on it.
 FR_DEF fr_status fr_dataset_new(fr_dataset *dataset, const char *text, fr_int text_bytes, fr_reason *reason)
 {
   fr_int bytes;
@@ -5091,6 +5093,7 @@ FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reaso
   long end;
   fr_status status;
   if (!dataset || !path) return fr__fail(reason, FR_INVALID, "dataset or path is NULL");
+  memset(dataset, 0, sizeof *dataset);
   file = fopen(path, "rb");
   if (!file) return fr__fail(reason, FR_IO, "%s cannot be opened", path);
   // The first byte before the length: a directory can be opened and has a length on some systems, but cannot be read.

@@ -153,7 +153,10 @@ static void errors(void)
     CHECK(fr_dataset_size(good, sizeof good - 1, &bytes, &reason) == FR_OK && bytes < 2000);
     CHECK(fr_dataset_place(&d, good, sizeof good - 1, memory, bytes - 1, &reason) == FR_MEMORY && strstr(reason.text, "bytes") != NULL);
     CHECK(fr_dataset_place(&d, bad, sizeof bad - 1, memory, bytes, &reason) == FR_FORMAT);
-    CHECK(fr_dataset_new(&d, bad, sizeof bad - 1, &reason) == FR_FORMAT);
+    CHECK(memcmp(&d, &before, sizeof d) == 0);
+    memset(&before, 0, sizeof before);  // new and load zero it on failure, so that free is safe
+    CHECK(fr_dataset_new(&d, bad, sizeof bad - 1, &reason) == FR_FORMAT && memcmp(&d, &before, sizeof d) == 0);
+    memset(&d, 0x3C, sizeof d);
     CHECK(fr_dataset_load(&d, "tests/data/jsonl/no such file", &reason) == FR_IO && strstr(reason.text, "no such file") != NULL);
     CHECK(fr_dataset_load(&d, "tests", &reason) == FR_IO);
     CHECK(memcmp(&d, &before, sizeof d) == 0);
