@@ -3822,9 +3822,11 @@ FR_DEF double fr_pass_at_k(fr_int n, fr_int c, fr_int k)
 // O(bytes log names); a hash table would be at the mercy of whoever chooses the names.
 enum { FR__JSON_DEPTH = 64 };
 
+typedef int (*fr__order)(const void *context, fr_int a, fr_int b);
+
 // Sorts the list that starts at `head` (next[i] follows i, -1 ends it) and returns its new head. Equals keep their order.
 // order(context, a, b) > 0 means that a comes after b. Bottom-up merges of runs of 1, 2, 4 ...
-static fr_int fr__sort(fr_int head, fr_int *next, int (*order)(const void *context, fr_int a, fr_int b), const void *context)
+static fr_int fr__sort(fr_int head, fr_int *next, fr__order order, const void *context)
 {
   for (fr_int width = 1;; width *= 2) {
     fr_int rest = head, tail = -1, runs = 0;
@@ -3897,7 +3899,8 @@ typedef struct fr__json {
 enum { FR__JSON_VALUE, FR__JSON_FIRST_VALUE, FR__JSON_NAME, FR__JSON_FIRST_NAME, FR__JSON_MORE, FR__JSON_DONE };
 
 // Reads one value from text[start .. end-1], white space around it allowed.
-static void fr__json_start(fr__json *json, const char *text, fr_int start, fr_int end, fr_int line, fr_int *names, fr_int name_limit)
+static void fr__json_start(fr__json *json, const char *text, fr_int start, fr_int end, fr_int line, fr_int *names,
+                           fr_int name_limit)
 {
   memset(json, 0, sizeof *json);
   json->text = text;
@@ -3932,15 +3935,19 @@ static int fr__json_hex(const char *p)
   int code = 0;
   for (int i = 0; i < 4; i++) {
     const char c = p[i];
-    const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-    if (digit < 0) return -1;
-    code = code * 16 + digit;
+    if (c >= '0' && c <= '9') code = code * 16 + (c - '0');
+    else if (c >= 'a' && c <= 'f') code = code * 16 + (c - 'a' + 10);
+    else if (c >= 'A' && c <= 'F') code = code * 16 + (c - 'A' + 10);
+    else return -1;
   }
   return code;
 }
 
 // The four hexadecimal digits at `at`, -1 if there are none.
-static int fr__json_escape(const fr__json *json, fr_int at) { return json->bytes - at < 4 ? -1 : fr__json_hex(json->text + at); }
+static int fr__json_escape(const fr__json *json, fr_int at)
+{
+  return json->bytes - at < 4 ? -1 : fr__json_hex(json->text + at);
+}
 
 // Checks the string whose opening quote has been read.
 static int fr__json_string(fr__json *json)
@@ -3952,7 +3959,10 @@ static int fr__json_string(fr__json *json)
     fr_int count;
     if (left <= 0) { fr__json_wrong(json, FR_SYNTAX, json->token.start - 1, "this string is not closed"); return 0; }
     if (c == '"') break;
-    if (c < 0x20) { fr__json_wrong(json, FR_SYNTAX, at, "a control character inside of a string must be escaped"); return 0; }
+    if (c < 0x20) {
+      fr__json_wrong(json, FR_SYNTAX, at, "a control character inside of a string must be escaped");
+      return 0;
+    }
     if (c == '\\') {
       const char e = left > 1 ? json->text[at + 1] : 0;
       count = 2;
@@ -3961,7 +3971,8 @@ static int fr__json_string(fr__json *json)
         count = 6;
         if (high < 0) { fr__json_wrong(json, FR_SYNTAX, at, "\\u needs four hexadecimal digits"); return 0; }
         if (high >= 0xD800 && high < 0xE000) {
-          const int low = left >= 8 && json->text[at + 6] == '\\' && json->text[at + 7] == 'u' ? fr__json_escape(json, at + 8) : -1;
+          const int pair = left >= 8 && json->text[at + 6] == '\\' && json->text[at + 7] == 'u';
+          const int low = pair ? fr__json_escape(json, at + 8) : -1;
           if (high >= 0xDC00 || low < 0xDC00 || low > 0xDFFF) {
             fr__json_wrong(json, FR_SYNTAX, at, "half of a surrogate pair stands alone");
             return 0;
@@ -4074,7 +4085,8 @@ static int fr__json_names_differ(fr__json *json)
 
 static char fr__json_open(fr__json *json, char c)
 {
-  if (json->depth == FR__JSON_DEPTH) return fr__json_wrong(json, FR_LIMIT, json->at, "more than 64 levels of arrays and objects");
+  if (json->depth == FR__JSON_DEPTH)
+    return fr__json_wrong(json, FR_LIMIT, json->at, "more than 64 levels of arrays and objects");
   json->open[json->depth] = c;
   json->first_name[json->depth++] = json->name_count;
   json->want = c == '{' ? FR__JSON_FIRST_NAME : FR__JSON_FIRST_VALUE;
@@ -4094,7 +4106,8 @@ static char fr__json_close(fr__json *json, char c)
 static char fr__json_name(fr__json *json)
 {
   const fr_int quote = json->at++;
-  if (json->name_count == json->name_limit) return fr__json_wrong(json, FR_LIMIT, quote, "too many names in open objects");
+  if (json->name_count == json->name_limit)
+    return fr__json_wrong(json, FR_LIMIT, quote, "too many names in open objects");
   if (!fr__json_string(json)) return '!';
   json->names[json->name_count++] = json->token.start;
   while (fr__json_sees(json, " \t\r\n")) json->at++;
@@ -4117,11 +4130,14 @@ static char fr__json_next(fr__json *json)
       return fr__json_wrong(json, FR_SYNTAX, json->at, "the text ends too early");
     }
     c = json->text[json->at];
-    if (json->want == FR__JSON_DONE) return fr__json_wrong(json, FR_SYNTAX, json->at, "the text goes on after the value");
+    if (json->want == FR__JSON_DONE)
+      return fr__json_wrong(json, FR_SYNTAX, json->at, "the text goes on after the value");
     if (json->want != FR__JSON_MORE) break;
     kind = json->open[json->depth - 1];
     if (c == (kind == '{' ? '}' : ']')) return json->token.kind = fr__json_close(json, c);
-    if (c != ',') return fr__json_wrong(json, FR_SYNTAX, json->at, kind == '{' ? "',' or '}' was expected" : "',' or ']' was expected");
+    if (c != ',')
+      return fr__json_wrong(json, FR_SYNTAX, json->at,
+                            kind == '{' ? "',' or '}' was expected" : "',' or ']' was expected");
     json->want = kind == '{' ? FR__JSON_NAME : FR__JSON_VALUE;
     json->at++;
   }
@@ -4242,12 +4258,14 @@ static int fr__json_blank(const char *text, fr__json_token token)
 }
 
 // `verdict` is 't', 'f' or 0.
-static void fr__build_trace(fr__build *build, const char *line, const fr__line *row, fr__json_token text, fr__json_token answer, fr__json_token source, char verdict)
+static void fr__build_trace(fr__build *build, const char *line, const fr__line *row, fr__json_token text,
+                            fr__json_token answer, fr__json_token source, char verdict)
 {
   fr_trace trace;
   build->counts.traces++;
   if (verdict == 0 && answer.kind && row->answer.kind)
-    verdict = fr__json_order(line, answer.start, answer.start + answer.count, row->answer.start, row->answer.start + row->answer.count) ? 'f' : 't';
+    verdict = fr__json_order(line, answer.start, answer.start + answer.count, row->answer.start,
+                             row->answer.start + row->answer.count) ? 'f' : 't';
   if (verdict == 'f') { build->counts.incorrect++; return; }
   if (fr__json_blank(line, text)) { build->counts.empty++; return; }
   trace.text = fr__build_text(build, line, text);
@@ -4270,8 +4288,14 @@ static int fr__line_value(fr__json *json, fr__json_token *value, const char *kin
   const char kind = fr__json_next(json);
   const fr__json_token found = json->token;
   if (kind == '!') return 0;
-  if (!strchr(kinds, kind)) { fr__json_wrong(json, FR_FORMAT, found.kind == '"' ? found.start - 1 : found.start, wrong); return 0; }
-  if (value->kind) { fr__json_wrong(json, FR_FORMAT, name.start - 1, "this repeats under another name what the row already has"); return 0; }
+  if (!strchr(kinds, kind)) {
+    fr__json_wrong(json, FR_FORMAT, found.kind == '"' ? found.start - 1 : found.start, wrong);
+    return 0;
+  }
+  if (value->kind) {
+    fr__json_wrong(json, FR_FORMAT, name.start - 1, "this repeats under another name what the row already has");
+    return 0;
+  }
   if (!fr__json_skip(json)) return 0;
   *value = found;
   if (kind == '[') value->count = json->at - found.start;
@@ -4280,15 +4304,20 @@ static int fr__line_value(fr__json *json, fr__json_token *value, const char *kin
 }
 
 // An object with a trace, whose '{' has been read.
-static int fr__line_trace(fr__json *json, fr__json_token *text, fr__json_token *answer, fr__json_token *source, fr__json_token *correct)
+static int fr__line_trace(fr__json *json, fr__json_token *text, fr__json_token *answer, fr__json_token *source,
+                          fr__json_token *correct)
 {
   const fr_int start = json->token.start;
   while (fr__json_next(json) == 'k') {
     int good;
-    if (fr__json_is(json, json->token, "text")) good = fr__line_value(json, text, "\"", "a trace's text must be a string");
-    else if (fr__json_is(json, json->token, "answer")) good = fr__line_value(json, answer, "\"0n", "an answer must be a string or a number");
-    else if (fr__json_is(json, json->token, "source")) good = fr__line_value(json, source, "\"n", "a source must be a string");
-    else if (fr__json_is(json, json->token, "correct")) good = fr__line_value(json, correct, "tfn", "correct must be true or false");
+    if (fr__json_is(json, json->token, "text"))
+      good = fr__line_value(json, text, "\"", "a trace's text must be a string");
+    else if (fr__json_is(json, json->token, "answer"))
+      good = fr__line_value(json, answer, "\"0n", "an answer must be a string or a number");
+    else if (fr__json_is(json, json->token, "source"))
+      good = fr__line_value(json, source, "\"n", "a source must be a string");
+    else if (fr__json_is(json, json->token, "correct"))
+      good = fr__line_value(json, correct, "tfn", "correct must be true or false");
     else good = fr__json_next(json) != '!' && fr__json_skip(json);
     if (!good) return 0;
   }
@@ -4301,8 +4330,10 @@ static int fr__line_traces(fr__build *build, fr__json *json, const fr__line *row
 {
   const fr__json_token none = { 0, 0, 0 };
   fr__json list, verified;
-  fr__json_start(&list, json->text, row->traces.start, row->traces.start + row->traces.count, json->line, names, FR_DATASET_NAMES);
-  fr__json_start(&verified, json->text, row->verified.start, row->verified.start + row->verified.count, json->line, names, 0);
+  fr__json_start(&list, json->text, row->traces.start, row->traces.start + row->traces.count, json->line, names,
+                 FR_DATASET_NAMES);
+  fr__json_start(&verified, json->text, row->verified.start, row->verified.start + row->verified.count, json->line,
+                 names, 0);
   fr__json_next(&list);
   if (row->verified.kind) fr__json_next(&verified);
   while (fr__json_next(&list) != ']') {
@@ -4316,8 +4347,14 @@ static int fr__line_traces(fr__build *build, fr__json *json, const fr__line *row
     }
     if (row->verified.kind) {
       const char kind = fr__json_next(&verified);
-      if (kind == ']') { fr__json_wrong(&list, FR_FORMAT, row->verified.start, "this list is shorter than the list of traces"); break; }
-      if (!strchr("tfn", kind)) { fr__json_wrong(&list, FR_FORMAT, verified.token.start, "true or false was expected"); break; }
+      if (kind == ']') {
+        fr__json_wrong(&list, FR_FORMAT, row->verified.start, "this list is shorter than the list of traces");
+        break;
+      }
+      if (!strchr("tfn", kind)) {
+        fr__json_wrong(&list, FR_FORMAT, verified.token.start, "true or false was expected");
+        break;
+      }
       if (!correct.kind && kind != 'n') correct.kind = kind;
     }
     fr__build_trace(build, json->text, row, text, answer, source, correct.kind);
@@ -4343,13 +4380,18 @@ static int fr__build_line(fr__build *build, fr__json *json, fr_int *names)
   while (fr__json_next(json) == 'k') {
     const fr__json_token name = json->token;
     int good;
-    if (fr__json_is(json, name, "question") || fr__json_is(json, name, "problem") || fr__json_is(json, name, "prompt"))
+    if (fr__json_is(json, name, "question") || fr__json_is(json, name, "problem") ||
+        fr__json_is(json, name, "prompt"))
       good = fr__line_value(json, &row.question, "\"", "the question must be a string");
-    else if (fr__json_is(json, name, "traces") || fr__json_is(json, name, "generations") || fr__json_is(json, name, "thinking_trajectories"))
+    else if (fr__json_is(json, name, "traces") || fr__json_is(json, name, "generations") ||
+             fr__json_is(json, name, "thinking_trajectories"))
       good = fr__line_value(json, &row.traces, "[", "the traces must be an array");
-    else if (fr__json_is(json, name, "completion")) good = fr__line_value(json, &row.completion, "\"", "the completion must be a string");
-    else if (fr__json_is(json, name, "answer")) good = fr__line_value(json, &row.answer, "\"0n", "an answer must be a string or a number");
-    else if (fr__json_is(json, name, "correctness_math_verify")) good = fr__line_value(json, &row.verified, "[n", "correctness_math_verify must be an array");
+    else if (fr__json_is(json, name, "completion"))
+      good = fr__line_value(json, &row.completion, "\"", "the completion must be a string");
+    else if (fr__json_is(json, name, "answer"))
+      good = fr__line_value(json, &row.answer, "\"0n", "an answer must be a string or a number");
+    else if (fr__json_is(json, name, "correctness_math_verify"))
+      good = fr__line_value(json, &row.verified, "[n", "correctness_math_verify must be an array");
     // These two belong to a completion; beside a list of traces they mean something else and may have any type.
     else if (fr__json_is(json, name, "correct")) good = fr__line_value(json, &row.correct, "{[\"0tfn", "");
     else if (fr__json_is(json, name, "source")) good = fr__line_value(json, &row.source, "{[\"0tfn", "");
@@ -4360,8 +4402,10 @@ static int fr__build_line(fr__build *build, fr__json *json, fr_int *names)
   if (!row.question.kind) fr__json_wrong(json, FR_FORMAT, start, "this row has no question");
   else if (row.question.count == 0) fr__json_wrong(json, FR_FORMAT, row.question.start - 1, "the question is empty");
   else if (!row.traces.kind && !row.completion.kind) fr__json_wrong(json, FR_FORMAT, start, "this row has no traces");
-  else if (row.traces.kind && row.completion.kind) fr__json_wrong(json, FR_FORMAT, start, "this row has both traces and a completion");
-  else if (row.completion.kind && row.verified.kind) fr__json_wrong(json, FR_FORMAT, row.verified.start, "this list needs a list of traces");
+  else if (row.traces.kind && row.completion.kind)
+    fr__json_wrong(json, FR_FORMAT, start, "this row has both traces and a completion");
+  else if (row.completion.kind && row.verified.kind)
+    fr__json_wrong(json, FR_FORMAT, row.verified.start, "this list needs a list of traces");
   else if (row.completion.kind && row.correct.kind && !strchr("tf", row.correct.kind))
     fr__json_wrong(json, FR_FORMAT, row.correct.start, "correct must be true or false");
   else if (row.completion.kind && row.source.kind && row.source.kind != '"')
@@ -4452,14 +4496,14 @@ static int fr__trace_order(const void *context, fr_int a, fr_int b)
   return order ? order : fr__text_order(t[a].text, t[b].text);
 }
 
-static fr_int fr__sort_all(fr_int count, fr_int *links, int (*order)(const void *context, fr_int a, fr_int b), const void *context)
+static fr_int fr__sort_all(fr_int count, fr_int *links, fr__order order, const void *context)
 {
   for (fr_int i = 0; i < count; i++) links[i] = i + 1 < count ? i + 1 : -1;
   return fr__sort(count ? 0 : -1, links, order, context);
 }
 
 // owner[i] becomes the lowest index whose entry equals that of i.
-static void fr__find_equals(fr_int count, fr_int *links, fr_int *owner, int (*order)(const void *context, fr_int a, fr_int b), const void *context)
+static void fr__find_equals(fr_int count, fr_int *links, fr_int *owner, fr__order order, const void *context)
 {
   fr_int first = -1;
   for (fr_int i = fr__sort_all(count, links, order, context); i >= 0; i = links[i]) {
@@ -4574,7 +4618,8 @@ FR_DEF fr_status fr_dataset_size(const char *text, fr_int text_bytes, fr_int *by
   return FR_OK;
 }
 
-FR_DEF fr_status fr_dataset_place(fr_dataset *dataset, const char *text, fr_int text_bytes, void *memory, fr_int bytes, fr_reason *reason)
+FR_DEF fr_status fr_dataset_place(fr_dataset *dataset, const char *text, fr_int text_bytes, void *memory,
+                                  fr_int bytes, fr_reason *reason)
 {
   fr__build build, sizes;
   fr__arena arena = { NULL, 0, 0 };
@@ -4604,7 +4649,8 @@ FR_DEF fr_status fr_dataset_place(fr_dataset *dataset, const char *text, fr_int 
   return FR_OK;
 }
 
-FR_DEF void fr_dataset_filter(fr_dataset *dataset, int (*keep)(void *user, const fr_problem *problem, const fr_trace *trace), void *user)
+FR_DEF void fr_dataset_filter(fr_dataset *dataset, int (*keep)(void *user, const fr_problem *problem,
+                                                               const fr_trace *trace), void *user)
 {
   for (fr_int t = 0; t < dataset->trace_count; t++) {
     fr_trace *trace = &dataset->traces[t];
@@ -4613,10 +4659,12 @@ FR_DEF void fr_dataset_filter(fr_dataset *dataset, int (*keep)(void *user, const
   dataset->counts.filtered_problems += fr__dataset_pack(dataset);
 }
 
-FR_DEF fr_status fr_dataset_split(const fr_dataset *dataset, double held_out, uint64_t seed, fr_int *order, fr_int *train_count)
+FR_DEF fr_status fr_dataset_split(const fr_dataset *dataset, double held_out, uint64_t seed, fr_int *order,
+                                  fr_int *train_count)
 {
   fr_int count = 0;
-  if (!dataset || !train_count || (dataset->problem_count && !order) || !(held_out >= 0.0 && held_out <= 1.0)) return FR_INVALID;
+  if (!dataset || !train_count || (dataset->problem_count && !order) || !(held_out >= 0.0 && held_out <= 1.0))
+    return FR_INVALID;
   for (int held = 0; held < 2; held++) {
     for (fr_int p = 0; p < dataset->problem_count; p++) {
       fr_random random = fr_random_stream(seed, dataset->problems[p].key, 0);
@@ -4628,7 +4676,8 @@ FR_DEF fr_status fr_dataset_split(const fr_dataset *dataset, double held_out, ui
 }
 
 // Selection sampling: of `left` traces still ahead, `wanted` are to be taken, so each is taken with chance wanted / left.
-FR_DEF fr_int fr_dataset_draw(const fr_dataset *dataset, fr_int problem, fr_int forks, fr_int most, uint64_t seed, uint64_t draw, fr_int *picked)
+FR_DEF fr_int fr_dataset_draw(const fr_dataset *dataset, fr_int problem, fr_int forks, fr_int most, uint64_t seed,
+                              uint64_t draw, fr_int *picked)
 {
   const fr_problem *p;
   fr_random random;
@@ -4780,24 +4829,29 @@ static int fr__stream_get_floats(fr__stream *s, float *x, fr_int count, fr_int l
 static fr_int fr__checkpoint_bytes(fr_int count, int has_adamw, fr_int user_bytes)
 {
   fr_int bytes;
-  if (!fr__mul(count, has_adamw ? 12 : 4, &bytes) || !fr__add(bytes, FR__CHECKPOINT_HEAD + 8, &bytes) || !fr__add(bytes, user_bytes, &bytes)) return 0;
+  if (!fr__mul(count, has_adamw ? 12 : 4, &bytes) || !fr__add(bytes, FR__CHECKPOINT_HEAD + 8, &bytes) ||
+      !fr__add(bytes, user_bytes, &bytes))
+    return 0;
   return bytes;
 }
 
 FR_DEF fr_status fr_checkpoint_size(const fr_model *model, const fr_adamw *adamw, fr_int user_bytes, fr_int *bytes)
 {
   fr_int size;
-  if (!model || !model->params || !bytes || user_bytes < 0 || (adamw && adamw->count != model->count)) return FR_INVALID;
+  if (!model || !model->params || !bytes || user_bytes < 0 || (adamw && adamw->count != model->count))
+    return FR_INVALID;
   size = fr__checkpoint_bytes(model->count, adamw != NULL, user_bytes);
   if (size == 0) return FR_OVERFLOW;
   *bytes = size;
   return FR_OK;
 }
 
-static void fr__checkpoint_head(unsigned char head[FR__CHECKPOINT_HEAD], const fr_model *model, const fr_adamw *adamw, fr_int user_bytes, fr_int bytes)
+static void fr__checkpoint_head(unsigned char head[FR__CHECKPOINT_HEAD], const fr_model *model, const fr_adamw *adamw,
+                                fr_int user_bytes, fr_int bytes)
 {
   const fr_config *c = &model->config;
-  const fr_int sizes[8] = { c->layers, c->dim, c->heads, c->kv_heads, c->head_dim, c->ffn, c->vocab, c->rope_original };
+  const fr_int sizes[8] = { c->layers, c->dim, c->heads, c->kv_heads, c->head_dim, c->ffn, c->vocab,
+                            c->rope_original };
   const float floats[6] = { c->norm_eps, c->rope_theta, c->embed_scale, c->rope_factor, c->rope_low, c->rope_high };
   unsigned char *p = head;
   memcpy(p, fr__magic, 8); p += 8;
@@ -4822,12 +4876,16 @@ static void fr__checkpoint_head(unsigned char head[FR__CHECKPOINT_HEAD], const f
   fr__put_int(&p, 0, 8);
 }
 
-static int fr__checkpoint_put(fr__stream *s, const fr_model *model, const fr_adamw *adamw, const void *user, fr_int user_bytes, fr_int bytes)
+static int fr__checkpoint_put(fr__stream *s, const fr_model *model, const fr_adamw *adamw, const void *user,
+                              fr_int user_bytes, fr_int bytes)
 {
   unsigned char head[FR__CHECKPOINT_HEAD], sum[8], *p = sum;
   fr__checkpoint_head(head, model, adamw, user_bytes, bytes);
-  if (!fr__stream_put(s, head, FR__CHECKPOINT_HEAD) || !fr__stream_put_floats(s, model->params, model->count)) return 0;
-  if (adamw && (!fr__stream_put_floats(s, adamw->m, model->count) || !fr__stream_put_floats(s, adamw->v, model->count))) return 0;
+  if (!fr__stream_put(s, head, FR__CHECKPOINT_HEAD) || !fr__stream_put_floats(s, model->params, model->count))
+    return 0;
+  if (adamw && (!fr__stream_put_floats(s, adamw->m, model->count) ||
+                !fr__stream_put_floats(s, adamw->v, model->count)))
+    return 0;
   if (!fr__stream_put(s, user, user_bytes) || !fr__stream_flush(s)) return 0;
   fr__put_int(&p, s->hash, 8);
   return fr__stream_put(s, sum, 8) && fr__stream_flush(s);
@@ -4835,21 +4893,26 @@ static int fr__checkpoint_put(fr__stream *s, const fr_model *model, const fr_ada
 
 // Reads the head, then goes to the end and compares the checksum. Where model is given it has been checked before, and the
 // numbers are stored on the way.
-static fr_status fr__checkpoint_scan(fr__stream *s, fr_checkpoint *info, fr_model *model, fr_adamw *adamw, void *user, fr_reason *reason)
+static fr_status fr__checkpoint_scan(fr__stream *s, fr_checkpoint *info, fr_model *model, fr_adamw *adamw, void *user,
+                                     fr_reason *reason)
 {
   unsigned char head[FR__CHECKPOINT_HEAD], sum[8];
   const unsigned char *p = head;
   fr_config config, resolved;
-  fr_int *const sizes[8] = { &config.layers, &config.dim, &config.heads, &config.kv_heads, &config.head_dim, &config.ffn, &config.vocab, &config.rope_original };
-  float *const floats[6] = { &config.norm_eps, &config.rope_theta, &config.embed_scale, &config.rope_factor, &config.rope_low, &config.rope_high };
+  fr_int *const sizes[8] = { &config.layers, &config.dim, &config.heads, &config.kv_heads, &config.head_dim,
+                             &config.ffn, &config.vocab, &config.rope_original };
+  float *const floats[6] = { &config.norm_eps, &config.rope_theta, &config.embed_scale, &config.rope_factor,
+                             &config.rope_low, &config.rope_high };
   float hyper[5];
   uint64_t version, has_adamw, told[4], small[3], step, skipped, spare, hash;
   fr_int count, bytes, body;
   fr_status status;
-  if (!fr__stream_get(s, head, 8, 8)) return fr__fail(reason, FR_FORMAT, "the file is shorter than the head of a checkpoint");
+  if (!fr__stream_get(s, head, 8, 8))
+    return fr__fail(reason, FR_FORMAT, "the file is shorter than the head of a checkpoint");
   if (memcmp(p, fr__magic, 8) != 0) return fr__fail(reason, FR_FORMAT, "this is not a checkpoint of this library");
   if (!fr__stream_get(s, head + 8, FR__CHECKPOINT_HEAD - 8, FR__CHECKPOINT_HEAD))
-    return fr__fail(reason, FR_FORMAT, "the file is shorter than the head of a checkpoint, %d bytes", (fr_int)FR__CHECKPOINT_HEAD);
+    return fr__fail(reason, FR_FORMAT, "the file is shorter than the head of a checkpoint, %d bytes",
+                    (fr_int)FR__CHECKPOINT_HEAD);
   p += 8;
   version = fr__get_int(&p, 4);
   if (version != FR_CHECKPOINT_VERSION)
@@ -4860,7 +4923,8 @@ static fr_status fr__checkpoint_scan(fr__stream *s, fr_checkpoint *info, fr_mode
   memset(&config, 0, sizeof config);
   for (int i = 0; i < 8; i++) {
     const uint64_t size = fr__get_int(&p, 8);
-    if (size < 1 || size > (uint64_t)FR__INT_MAX) return fr__fail(reason, FR_CONFIG, "a size in the checkpoint's config is 0 or too large");
+    if (size < 1 || size > (uint64_t)FR__INT_MAX)
+      return fr__fail(reason, FR_CONFIG, "a size in the checkpoint's config is 0 or too large");
     *sizes[i] = (fr_int)size;
   }
   for (int i = 0; i < 3; i++) small[i] = fr__get_int(&p, 4);
@@ -4869,7 +4933,8 @@ static fr_status fr__checkpoint_scan(fr__stream *s, fr_checkpoint *info, fr_mode
   step = fr__get_int(&p, 8);
   skipped = fr__get_int(&p, 8);
   spare = fr__get_int(&p, 8);
-  if (has_adamw > 1 || small[0] > 1 || small[1] > 1 || small[2] > 1 || spare || told[3] || step > INT64_MAX || skipped > INT64_MAX)
+  if (has_adamw > 1 || small[0] > 1 || small[1] > 1 || small[2] > 1 || spare || told[3] || step > INT64_MAX ||
+      skipped > INT64_MAX)
     return fr__fail(reason, FR_FORMAT, "a field of the checkpoint's head is out of range");
   config.tied = (int)small[0];
   config.qkv_bias = (int)small[1];
@@ -4880,7 +4945,8 @@ static fr_status fr__checkpoint_scan(fr__stream *s, fr_checkpoint *info, fr_mode
   bytes = told[2] > (uint64_t)FR__INT_MAX ? 0 : fr__checkpoint_bytes(count, (int)has_adamw, (fr_int)told[2]);
   if (bytes == 0) return fr__fail(reason, FR_OVERFLOW, "the checkpoint does not fit this machine's address space");
   if (told[1] != (uint64_t)count || told[0] != (uint64_t)bytes)
-    return fr__fail(reason, FR_FORMAT, "the head implies %d parameters and %d bytes, but tells other numbers", count, bytes);
+    return fr__fail(reason, FR_FORMAT, "the head implies %d parameters and %d bytes, but tells other numbers", count,
+                    bytes);
   body = bytes - 8;
   if (!fr__stream_get_floats(s, model ? model->params : NULL, count, body) ||
       (has_adamw && (!fr__stream_get_floats(s, adamw ? adamw->m : NULL, count, body) ||
@@ -4888,9 +4954,11 @@ static fr_status fr__checkpoint_scan(fr__stream *s, fr_checkpoint *info, fr_mode
       !fr__stream_get(s, user, (fr_int)told[2], body))
     return fr__fail(reason, FR_FORMAT, "the file has %d bytes, its head implies %d", s->done, bytes);
   hash = s->hash;
-  if (!fr__stream_get(s, sum, 8, bytes)) return fr__fail(reason, FR_FORMAT, "the file has %d bytes, its head implies %d", s->done, bytes);
+  if (!fr__stream_get(s, sum, 8, bytes))
+    return fr__fail(reason, FR_FORMAT, "the file has %d bytes, its head implies %d", s->done, bytes);
   p = sum;
-  if (fr__stream_raw(s, head, 1) != 0) return fr__fail(reason, FR_FORMAT, "the file goes on after the %d bytes that its head implies", bytes);
+  if (fr__stream_raw(s, head, 1) != 0)
+    return fr__fail(reason, FR_FORMAT, "the file goes on after the %d bytes that its head implies", bytes);
   if (fr__get_int(&p, 8) != hash) return fr__fail(reason, FR_CHECKSUM, "%s", fr_status_text(FR_CHECKSUM));
   info->config = resolved;
   info->count = count;
@@ -4910,23 +4978,16 @@ static fr_status fr__checkpoint_scan(fr__stream *s, fr_checkpoint *info, fr_mode
   return fr__fine(reason);
 }
 
-static int fr__same_config(const fr_config *a, const fr_config *b)
-{
-  return a->layers == b->layers && a->dim == b->dim && a->heads == b->heads && a->kv_heads == b->kv_heads && a->head_dim == b->head_dim &&
-         a->ffn == b->ffn && a->vocab == b->vocab && !(a->norm_eps < b->norm_eps || a->norm_eps > b->norm_eps) &&
-         !(a->rope_theta < b->rope_theta || a->rope_theta > b->rope_theta) && !(a->embed_scale < b->embed_scale || a->embed_scale > b->embed_scale) &&
-         a->tied == b->tied && a->qkv_bias == b->qkv_bias && a->qk_norm == b->qk_norm &&
-         !(a->rope_factor < b->rope_factor || a->rope_factor > b->rope_factor) && !(a->rope_low < b->rope_low || a->rope_low > b->rope_low) &&
-         !(a->rope_high < b->rope_high || a->rope_high > b->rope_high) && a->rope_original == b->rope_original;
-}
-
 // Whether what a checked file holds can go where the caller wants it.
-static fr_status fr__checkpoint_fits(const fr_checkpoint *info, const fr_model *model, const fr_adamw *adamw, const void *user, fr_int user_bytes, fr_reason *reason)
+static fr_status fr__checkpoint_fits(const fr_checkpoint *info, const fr_model *model, const fr_adamw *adamw,
+                                     const void *user, fr_int user_bytes, fr_reason *reason)
 {
-  if (!fr__same_config(&info->config, &model->config)) return fr__fail(reason, FR_CONFIG, "the checkpoint is of a model with another config");
+  if (!fr__same_shape(&info->config, &model->config) || info->config.vocab != model->config.vocab)
+    return fr__fail(reason, FR_CONFIG, "the checkpoint is of a model with another config");
   if (adamw && !info->has_adamw) return fr__fail(reason, FR_FORMAT, "the checkpoint has no optimiser");
   if (user && user_bytes != info->user_bytes)
-    return fr__fail(reason, FR_FORMAT, "the checkpoint has %d bytes of the caller, %d were expected", info->user_bytes, user_bytes);
+    return fr__fail(reason, FR_FORMAT, "the checkpoint has %d bytes of the caller, %d were expected",
+                    info->user_bytes, user_bytes);
   return FR_OK;
 }
 
@@ -4944,7 +5005,8 @@ static void fr__stream_memory(fr__stream *s, void *memory, fr_int bytes)
   s->bytes = bytes;
 }
 
-FR_DEF fr_status fr_checkpoint_write(void *memory, fr_int bytes, const fr_model *model, const fr_adamw *adamw, const void *user, fr_int user_bytes, fr_reason *reason)
+FR_DEF fr_status fr_checkpoint_write(void *memory, fr_int bytes, const fr_model *model, const fr_adamw *adamw,
+                                     const void *user, fr_int user_bytes, fr_reason *reason)
 {
   fr__stream s;
   fr_int needed;
@@ -4952,15 +5014,19 @@ FR_DEF fr_status fr_checkpoint_write(void *memory, fr_int bytes, const fr_model 
   if (!user) user_bytes = 0;
   if (status) return status;
   status = fr_checkpoint_size(model, adamw, user_bytes, &needed);
-  if (status || !memory) return fr__fail(reason, status ? status : FR_INVALID, "%s", fr_status_text(status ? status : FR_INVALID));
-  if (bytes < needed) return fr__fail(reason, FR_MEMORY, "the checkpoint needs %d bytes, %d were given", needed, bytes);
+  if (status || !memory)
+    return fr__fail(reason, status ? status : FR_INVALID, "%s", fr_status_text(status ? status : FR_INVALID));
+  if (bytes < needed)
+    return fr__fail(reason, FR_MEMORY, "the checkpoint needs %d bytes, %d were given", needed, bytes);
   fr__stream_memory(&s, memory, needed);
-  if (!fr__checkpoint_put(&s, model, adamw, user, user_bytes, needed)) return fr__fail(reason, FR_MEMORY, "the checkpoint does not fit");
+  if (!fr__checkpoint_put(&s, model, adamw, user, user_bytes, needed))
+    return fr__fail(reason, FR_MEMORY, "the checkpoint does not fit");
   return fr__fine(reason);
 }
 
 // memory is only read.
-static fr_status fr__checkpoint_memory(const void *memory, fr_int bytes, fr_checkpoint *info, fr_model *model, fr_adamw *adamw, void *user, fr_reason *reason)
+static fr_status fr__checkpoint_memory(const void *memory, fr_int bytes, fr_checkpoint *info, fr_model *model,
+                                       fr_adamw *adamw, void *user, fr_reason *reason)
 {
   fr__stream s;
   fr__stream_memory(&s, (void *)(uintptr_t)memory, bytes);
@@ -4969,11 +5035,13 @@ static fr_status fr__checkpoint_memory(const void *memory, fr_int bytes, fr_chec
 
 FR_DEF fr_status fr_checkpoint_inspect(const void *memory, fr_int bytes, fr_checkpoint *info, fr_reason *reason)
 {
-  if (!memory || bytes < 0 || !info) return fr__fail(reason, FR_INVALID, "memory or info is NULL, or bytes is negative");
+  if (!memory || bytes < 0 || !info)
+    return fr__fail(reason, FR_INVALID, "memory or info is NULL, or bytes is negative");
   return fr__checkpoint_memory(memory, bytes, info, NULL, NULL, NULL, reason);
 }
 
-FR_DEF fr_status fr_checkpoint_read(const void *memory, fr_int bytes, fr_model *model, fr_adamw *adamw, void *user, fr_int user_bytes, fr_reason *reason)
+FR_DEF fr_status fr_checkpoint_read(const void *memory, fr_int bytes, fr_model *model, fr_adamw *adamw, void *user,
+                                    fr_int user_bytes, fr_reason *reason)
 {
   fr_checkpoint info;
   fr_status status = fr__checkpoint_arguments(model, adamw, reason);
@@ -4986,7 +5054,8 @@ FR_DEF fr_status fr_checkpoint_read(const void *memory, fr_int bytes, fr_model *
 #ifndef FR_NO_STDIO
 enum { FR__PATH = 1000 };
 
-FR_DEF fr_status fr_checkpoint_save(const char *path, const fr_model *model, const fr_adamw *adamw, const void *user, fr_int user_bytes, fr_reason *reason)
+FR_DEF fr_status fr_checkpoint_save(const char *path, const fr_model *model, const fr_adamw *adamw, const void *user,
+                                    fr_int user_bytes, fr_reason *reason)
 {
   static const char end[] = ".tmp";
   char temporary[FR__PATH + sizeof end];
@@ -4998,9 +5067,11 @@ FR_DEF fr_status fr_checkpoint_save(const char *path, const fr_model *model, con
   if (!user) user_bytes = 0;
   if (status) return status;
   status = fr_checkpoint_size(model, adamw, user_bytes, &bytes);
-  if (status || !path || !*path) return fr__fail(reason, status ? status : FR_INVALID, "%s", fr_status_text(status ? status : FR_INVALID));
+  if (status || !path || !*path)
+    return fr__fail(reason, status ? status : FR_INVALID, "%s", fr_status_text(status ? status : FR_INVALID));
   length = strlen(path);
-  if (length >= FR__PATH) return fr__fail(reason, FR_LIMIT, "the path is longer than %d bytes", (fr_int)(FR__PATH - 1));
+  if (length >= FR__PATH)
+    return fr__fail(reason, FR_LIMIT, "the path is longer than %d bytes", (fr_int)(FR__PATH - 1));
   memcpy(temporary, path, length);
   memcpy(temporary + length, end, sizeof end);
   fr__stream_memory(&s, NULL, 0);
@@ -5022,7 +5093,8 @@ FR_DEF fr_status fr_checkpoint_save(const char *path, const fr_model *model, con
   return fr__fine(reason);
 }
 
-static fr_status fr__checkpoint_file(FILE *file, fr_checkpoint *info, fr_model *model, fr_adamw *adamw, void *user, fr_reason *reason)
+static fr_status fr__checkpoint_file(FILE *file, fr_checkpoint *info, fr_model *model, fr_adamw *adamw, void *user,
+                                     fr_reason *reason)
 {
   fr__stream s;
   fr_status status;
@@ -5045,7 +5117,8 @@ FR_DEF fr_status fr_checkpoint_config(const char *path, fr_checkpoint *info, fr_
   return status;
 }
 
-FR_DEF fr_status fr_checkpoint_load(const char *path, fr_model *model, fr_adamw *adamw, void *user, fr_int user_bytes, fr_reason *reason)
+FR_DEF fr_status fr_checkpoint_load(const char *path, fr_model *model, fr_adamw *adamw, void *user, fr_int user_bytes,
+                                    fr_reason *reason)
 {
   FILE *file;
   fr_checkpoint info;
@@ -5097,13 +5170,15 @@ FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reaso
   file = fopen(path, "rb");
   if (!file) return fr__fail(reason, FR_IO, "%s cannot be opened", path);
   // The first byte before the length: a directory can be opened and has a length on some systems, but cannot be read.
-  if ((getc(file) == EOF && ferror(file)) || fseek(file, 0, SEEK_END) != 0 || (end = ftell(file)) < 0 || fseek(file, 0, SEEK_SET) != 0) {
+  if ((getc(file) == EOF && ferror(file)) || fseek(file, 0, SEEK_END) != 0 || (end = ftell(file)) < 0 ||
+      fseek(file, 0, SEEK_SET) != 0) {
     fclose(file);
     return fr__fail(reason, FR_IO, "%s cannot be read", path);
   }
   text = (char *)FR_MALLOC((size_t)end + 1);
   if (!text) status = fr__fail(reason, FR_MEMORY, "no memory to read %s, %d bytes", path, (fr_int)end);
-  else if (fread(text, 1, (size_t)end, file) != (size_t)end) status = fr__fail(reason, FR_IO, "%s cannot be read", path);
+  else if (fread(text, 1, (size_t)end, file) != (size_t)end)
+    status = fr__fail(reason, FR_IO, "%s cannot be read", path);
   else status = fr_dataset_new(dataset, text, (fr_int)end, reason);
   fclose(file);
   if (text) FR_FREE(text);

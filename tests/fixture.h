@@ -32,7 +32,8 @@ static inline fr_model fixture_model(const fr_config *config, void **memory)
 static inline fr_tensor fixture_tensor(const fr_model *model, const char *name)
 {
   fr_tensor tensor;
-  for (fr_int i = 0; fr_model_tensor(model, i, &tensor) == FR_OK; i++) if (!strcmp(tensor.name, name)) return tensor;
+  for (fr_int i = 0; fr_model_tensor(model, i, &tensor) == FR_OK; i++)
+    if (!strcmp(tensor.name, name)) return tensor;
   fprintf(stderr, "the model has no tensor %s\n", name);
   exit(2);
 }
@@ -44,8 +45,9 @@ static inline void fixture_randomise(fr_model *model)
   for (fr_int i = 0; fr_model_tensor(model, i, &t) == FR_OK; i++) {
     const int gain = !strncmp(t.name, "norm", 4), bias = t.name[0] == 'b';
     for (fr_int j = 0; j < t.copies * t.rows * t.cols; j++)
-      model->params[t.offset + j] = (float)(gain ? 1.0 + 0.2 * test_normal() : bias ? 0.3 * test_normal()
-                                                                       : 1.3 * test_normal() / sqrt((double)t.cols));
+      model->params[t.offset + j] = (float)(gain   ? 1.0 + 0.2 * test_normal()
+                                            : bias ? 0.3 * test_normal()
+                                                   : 1.3 * test_normal() / sqrt((double)t.cols));
   }
 }
 
@@ -84,8 +86,19 @@ static inline fr_config fixture_config(int which)
     case 4: c.kv_heads = 2; c.qk_norm = 1; c.head_dim = 10; break;
     case 5: c.tied = 1; c.embed_scale = 4.4721f; break;
     case 6: c.rope_factor = 8.0f; c.rope_original = 16; c.rope_theta = 500.0f; c.head_dim = 16; break;
-    case 7: c.kv_heads = 2; c.qkv_bias = 1; c.qk_norm = 1; c.embed_scale = 0.5f; c.rope_factor = 4.0f; c.rope_low = 1.5f;
-            c.rope_high = 3.0f; c.rope_original = 12; c.rope_theta = 100.0f; c.head_dim = 16; c.layers = 3; break;
+    case 7:
+      c.kv_heads = 2;
+      c.qkv_bias = 1;
+      c.qk_norm = 1;
+      c.embed_scale = 0.5f;
+      c.rope_factor = 4.0f;
+      c.rope_low = 1.5f;
+      c.rope_high = 3.0f;
+      c.rope_original = 12;
+      c.rope_theta = 100.0f;
+      c.head_dim = 16;
+      c.layers = 3;
+      break;
     default: c.heads = 1; c.kv_heads = 1; c.head_dim = 2; c.dim = 7; c.ffn = 1; c.vocab = 5; break;
   }
   return c;
@@ -161,11 +174,13 @@ static inline void reference_logits(const reference *r, const fr_token *ids, fr_
   double *x = (double *)test_alloc((size_t)(count * C) * sizeof(double));
   double *qkv = (double *)test_alloc((size_t)(count * W) * sizeof(double));
   double *score = (double *)test_alloc((size_t)(count + 1) * sizeof(double));
-  double *h = (double *)test_alloc((size_t)C * sizeof(double)), *add = (double *)test_alloc((size_t)C * sizeof(double));
+  double *h = (double *)test_alloc((size_t)C * sizeof(double)),
+         *add = (double *)test_alloc((size_t)C * sizeof(double));
   double *att = (double *)test_alloc((size_t)(H * D) * sizeof(double));
   double *gate = (double *)test_alloc((size_t)(2 * F) * sizeof(double));
   for (fr_int n = 0; n < count; n++)
-    for (fr_int i = 0; i < C; i++) x[n * C + i] = (double)c->embed_scale * reference_tensor(r, "tok_emb", 0)[ids[n] * C + i];
+    for (fr_int i = 0; i < C; i++)
+      x[n * C + i] = (double)c->embed_scale * reference_tensor(r, "tok_emb", 0)[ids[n] * C + i];
   for (fr_int l = 0; l < c->layers; l++) {
     const double *w_qkv = reference_tensor(r, "w_qkv", l), *w_out = reference_tensor(r, "w_out", l);
     const double *w_gate = reference_tensor(r, "w_gate_up", l), *w_down = reference_tensor(r, "w_down", l);
@@ -176,7 +191,9 @@ static inline void reference_logits(const reference *r, const fr_token *ids, fr_
       reference_linear(q, w_qkv, h, W, C);
       if (c->qkv_bias) for (fr_int i = 0; i < W; i++) q[i] += reference_tensor(r, "b_qkv", l)[i];
       for (fr_int i = 0; i < H + K; i++) {
-        if (c->qk_norm) reference_norm(q + i * D, q + i * D, reference_tensor(r, i < H ? "norm_q" : "norm_k", l), D, (double)c->norm_eps);
+        if (c->qk_norm)
+          reference_norm(q + i * D, q + i * D, reference_tensor(r, i < H ? "norm_q" : "norm_k", l), D,
+                         (double)c->norm_eps);
         reference_turn(q + i * D, c, n);
       }
     }
@@ -206,7 +223,8 @@ static inline void reference_logits(const reference *r, const fr_token *ids, fr_
   }
   for (fr_int n = 0; n < count; n++) {
     reference_norm(h, x + n * C, reference_tensor(r, "norm_final", 0), C, (double)c->norm_eps);
-    reference_linear(logits + n * c->vocab, reference_tensor(r, c->tied ? "tok_emb" : "head", 0), h, c->vocab, C);
+    reference_linear(logits + n * c->vocab, reference_tensor(r, c->tied ? "tok_emb" : "head", 0), h, c->vocab,
+                     C);
   }
   free(x); free(qkv); free(score); free(h); free(add); free(att); free(gate);
 }
@@ -299,7 +317,8 @@ static inline double relative(const float *x, const float *y, fr_int count)
 {
   double difference = 0.0;
   const double norm = norm_of(y, count);
-  for (fr_int i = 0; i < count; i++) difference += ((double)x[i] - (double)y[i]) * ((double)x[i] - (double)y[i]);
+  for (fr_int i = 0; i < count; i++)
+    difference += ((double)x[i] - (double)y[i]) * ((double)x[i] - (double)y[i]);
   if (difference > 0.0 && !(norm > 0.0)) return HUGE_VAL;
   return difference > 0.0 ? sqrt(difference) / norm : difference;
 }

@@ -45,14 +45,16 @@ static inline fr_int hf_offset(const fr_model *model, const char *name, fr_int *
   };
   const fr_config *c = &model->config;
   fr_tensor t;
-  if (!strcmp(name, "model.embed_tokens.weight") || !strcmp(name, "model.norm.weight") || !strcmp(name, "lm_head.weight")) {
+  if (!strcmp(name, "model.embed_tokens.weight") || !strcmp(name, "model.norm.weight") ||
+      !strcmp(name, "lm_head.weight")) {
     t = fixture_tensor(model, name[0] == 'l' ? "head" : name[6] == 'e' ? "tok_emb" : "norm_final");
     *count = t.rows * t.cols;
     return t.offset;
   }
   if (!strncmp(name, "model.layers.", 13)) {
     char *rest;
-    const fr_int layer = (fr_int)strtol(name + 13, &rest, 10), q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
+    const fr_int layer = (fr_int)strtol(name + 13, &rest, 10), q = c->heads * c->head_dim,
+                 kv = c->kv_heads * c->head_dim;
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
       if (!strcmp(rest + 1, table[i].hf)) {
         fr_int width, first = 0, rows;
@@ -97,8 +99,8 @@ static inline void hf_load(fr_model *model, const char *folder)
 
 // The largest |ours * scale - reference| / |reference| over the tensors whose name starts with `prefix`; *tensors is
 // set to their number.
-static inline double hf_gradient_error(const fr_model *model, const store *s, const char *prefix, const float *grads, double scale,
-                                       fr_int *tensors)
+static inline double hf_gradient_error(const fr_model *model, const store *s, const char *prefix,
+                                       const float *grads, double scale, fr_int *tensors)
 {
   const size_t length = strlen(prefix);
   double worst = 0.0;

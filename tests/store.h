@@ -38,9 +38,10 @@ static inline unsigned char *store_file(const char *path, ptrdiff_t *size)
 {
   FILE *file = fopen(path, "rb");
   unsigned char *bytes;
-  long length;
+  long length = 0;
   if (!file) store_die("cannot open", path);
-  if (fseek(file, 0, SEEK_END) || (length = ftell(file)) < 0 || fseek(file, 0, SEEK_SET)) store_die("cannot measure", path);
+  if (fseek(file, 0, SEEK_END) || (length = ftell(file)) < 0 || fseek(file, 0, SEEK_SET))
+    store_die("cannot measure", path);
   bytes = (unsigned char *)test_alloc((size_t)length + 1);
   if (fread(bytes, 1, (size_t)length, file) != (size_t)length) store_die("cannot read", path);
   bytes[length] = 0;
@@ -117,7 +118,8 @@ static inline store store_open(const char *base)
       at = line + used + more;
       for (int d = 0; d < entry->dims; d++) entry->count *= entry->dim[d] = (ptrdiff_t)strtol(at, &at, 10);
       entry->offset = (ptrdiff_t)strtol(at, NULL, 10);
-      if (entry->offset + entry->count * (entry->type == 'd' ? 8 : 4) > s.size) store_die("array outside of the file", name);
+      if (entry->offset + entry->count * (entry->type == 'd' ? 8 : 4) > s.size)
+        store_die("array outside of the file", name);
     }
   }
   free(text);

@@ -6,6 +6,7 @@
 #define FR_TEST_H
 
 #include <math.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

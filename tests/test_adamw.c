@@ -60,19 +60,22 @@ static void trajectory(const store *s, const char *name, const char *kernel, fr_
     const store_entry *e;
     snprintf(entry, sizeof entry, "param0/%s", parts[p]);
     e = store_get(s, prefix, entry);
-    for (fr_int i = 0; i < e->count; i++) t.model.params[fixture_tensor(&t.model, homes[p]).offset + i] = (float)store_at(s, e, i);
+    for (fr_int i = 0; i < e->count; i++)
+      t.model.params[fixture_tensor(&t.model, homes[p]).offset + i] = (float)store_at(s, e, i);
   }
   start = (float *)test_alloc((size_t)t.model.count * sizeof(float));
   memcpy(start, t.model.params, (size_t)t.model.count * sizeof(float));
   for (int step = 1; step <= 10; step++) {
     const float lr = (float)store_at(s, store_get(s, prefix, "lr"), step - 1);
     double norm = 0.0, want_norm;
-    for (fr_int i = 0; i < t.adamw.count; i++) CHECK(t.adamw.grads[i] == 0.0f);  // cleared by place and by every step
+    for (fr_int i = 0; i < t.adamw.count; i++)
+      CHECK(t.adamw.grads[i] == 0.0f);  // cleared by place and by every step
     for (int p = 0; p < 3; p++) {
       const store_entry *e;
       snprintf(entry, sizeof entry, "grad%d/%s", step, parts[p]);
       e = store_get(s, prefix, entry);
-      for (fr_int i = 0; i < e->count; i++) t.adamw.grads[fixture_tensor(&t.model, homes[p]).offset + i] = (float)store_at(s, e, i);
+      for (fr_int i = 0; i < e->count; i++)
+        t.adamw.grads[fixture_tensor(&t.model, homes[p]).offset + i] = (float)store_at(s, e, i);
     }
     CHECK(fr_adamw_step(&t.adamw, &t.model, &t.work, 1.0, lr, &norm) == FR_OK);
     snprintf(entry, sizeof entry, "gradnorm%d", step);
@@ -106,7 +109,8 @@ static void trajectory(const store *s, const char *name, const char *kernel, fr_
       for (fr_int i = 0; i < e->count; i++) {
         const double want = store_at(s, e, i);
         const float *ours = moment ? t.adamw.v : t.adamw.m;
-        CHECK_BELOW(fabs((double)ours[fixture_tensor(&t.model, homes[p]).offset + i] - want), tolerance * (fabs(want) + (moment ? 1e-3 : 1e-2)));
+        CHECK_BELOW(fabs((double)ours[fixture_tensor(&t.model, homes[p]).offset + i] - want),
+                    tolerance * (fabs(want) + (moment ? 1e-3 : 1e-2)));
       }
     }
   free(start);
@@ -135,7 +139,9 @@ static void skips(void)
   double norm;
   size_t bytes;
   make(&t, 1);
-  CHECK(t.adamw.beta1 == .9f && t.adamw.beta2 == .98f && t.adamw.eps == 1e-8f && t.adamw.decay == .01f && t.adamw.clip == 1.0f);
+  // Casts, because a constant may be kept in more precision than a float.
+  CHECK(t.adamw.beta1 == (float).9 && t.adamw.beta2 == (float).98 && t.adamw.eps == (float)1e-8);
+  CHECK(t.adamw.decay == (float).01 && t.adamw.clip == 1.0f);
   CHECK(t.adamw.count == t.model.count && t.adamw.step == 0 && t.adamw.skipped == 0);
   fixture_randomise(&t.model);
   bytes = (size_t)t.model.count * sizeof(float);
@@ -151,10 +157,12 @@ static void skips(void)
     static const float bad[] = { NAN, HUGE_VALF, -HUGE_VALF };
     double loss = 1.0;
     for (fr_int i = 0; i < t.adamw.count; i++) t.adamw.grads[i] = (float)test_normal();
-    if (kind < 3) loss = (double)bad[kind]; else t.adamw.grads[kind == 3 ? 0 : kind == 4 ? t.adamw.count - 1 : 17] = bad[kind - 3];
+    if (kind < 3) loss = (double)bad[kind];
+    else t.adamw.grads[kind == 3 ? 0 : kind == 4 ? t.adamw.count - 1 : 17] = bad[kind - 3];
     CHECK(fr_adamw_step(&t.adamw, &t.model, &t.work, loss, 0.01f, &norm) == FR_NONFINITE);
     CHECK(t.adamw.step == 1 && t.adamw.skipped == kind + 1);
-    CHECK(!memcmp(params, t.model.params, bytes) && !memcmp(m, t.adamw.m, bytes) && !memcmp(v, t.adamw.v, bytes));
+    CHECK(!memcmp(params, t.model.params, bytes) && !memcmp(m, t.adamw.m, bytes) &&
+          !memcmp(v, t.adamw.v, bytes));
     for (fr_int i = 0; i < t.adamw.count; i++) CHECK(t.adamw.grads[i] == 0.0f);
   }
   // Norms are summed in double: these squares would overflow a float, but the step is a good one and is clipped.
@@ -163,7 +171,8 @@ static void skips(void)
   CHECK_BELOW(fabs(norm / (1e25 * sqrt((double)t.adamw.count)) - 1.0), 1e-6);
   CHECK(t.adamw.step == 2);
   for (fr_int i = 0; i < t.adamw.count; i++) {
-    const double expected = 0.9 * (double)m[i] + 0.1 / sqrt((double)t.adamw.count);  // each clipped gradient is 1/sqrt(n)
+    const double expected = 0.9 * (double)m[i] +
+                            0.1 / sqrt((double)t.adamw.count);  // each clipped gradient is 1/sqrt(n)
     CHECK_BELOW(fabs((double)t.adamw.m[i] - expected), 1e-6);
     CHECK(isfinite(t.model.params[i]));
   }
@@ -179,7 +188,8 @@ static void skips(void)
     fr_tensor tensor;
     for (fr_int i = 0; fr_model_tensor(&t.model, i, &tensor) == FR_OK; i++)
       for (fr_int j = tensor.offset; j < tensor.offset + tensor.copies * tensor.rows * tensor.cols; j++)
-        CHECK_BELOW(fabsf(t.model.params[j] - params[j] * (tensor.decays ? 0.995f : 1.0f)), tensor.decays ? 2e-7f * fabsf(params[j]) : 0.0f);
+        CHECK_BELOW(fabsf(t.model.params[j] - params[j] * (tensor.decays ? 0.995f : 1.0f)),
+                    tensor.decays ? 2e-7f * fabsf(params[j]) : 0.0f);
   }
   free(params);
   unmake(&t);
@@ -193,19 +203,25 @@ static void schedules(void)
   CHECK(fr_schedule_cosine(0, 20, 200, 0.1f) > 0.0f);  // a first step of nothing would be a wasted one
   CHECK(fr_schedule_cosine(20, 20, 200, 0.1f) == 1.0f && fr_schedule_stable(20, 20, 100, 200, 0.1f) == 1.0f);
   for (int64_t s = 0; s < 19; s++) {
-    CHECK_BELOW(fabsf(fr_schedule_cosine(s + 1, 20, 200, 0.1f) - fr_schedule_cosine(s, 20, 200, 0.1f) - step_up), 1e-6f);
+    CHECK_BELOW(
+        fabsf(fr_schedule_cosine(s + 1, 20, 200, 0.1f) - fr_schedule_cosine(s, 20, 200, 0.1f) - step_up),
+        1e-6f);
     CHECK(fr_schedule_cosine(s, 20, 200, 0.1f) < 1.0f);
     CHECK(fr_schedule_stable(s, 20, 100, 200, 0.1f) == fr_schedule_cosine(s, 20, 200, 0.1f));
   }
   for (int64_t s = 20; s < 200; s++) {
     const double part = (double)(s - 20) / 179.0;
-    CHECK_BELOW(fabs((double)fr_schedule_cosine(s, 20, 200, 0.1f) - (0.1 + 0.9 * 0.5 * (1.0 + cos(pi * part)))), 0.01);
+    CHECK_BELOW(
+        fabs((double)fr_schedule_cosine(s, 20, 200, 0.1f) - (0.1 + 0.9 * 0.5 * (1.0 + cos(pi * part)))),
+        0.01);
     CHECK(s == 20 || fr_schedule_cosine(s, 20, 200, 0.1f) <= fr_schedule_cosine(s - 1, 20, 200, 0.1f));
     if (s < 100) CHECK(fr_schedule_stable(s, 20, 100, 200, 0.1f) == 1.0f);
     else CHECK(fr_schedule_stable(s, 20, 100, 200, 0.1f) <= fr_schedule_stable(s - 1, 20, 100, 200, 0.1f));
     if (s > 102 && s < 199)
-      CHECK_BELOW(fabsf(2.0f * fr_schedule_stable(s, 20, 100, 200, 0.1f) - fr_schedule_stable(s - 1, 20, 100, 200, 0.1f) -
-                        fr_schedule_stable(s + 1, 20, 100, 200, 0.1f)), 1e-6f);
+      CHECK_BELOW(fabsf(2.0f * fr_schedule_stable(s, 20, 100, 200, 0.1f) -
+                        fr_schedule_stable(s - 1, 20, 100, 200, 0.1f) -
+                        fr_schedule_stable(s + 1, 20, 100, 200, 0.1f)),
+                  1e-6f);
   }
   CHECK_BELOW(fabsf(fr_schedule_cosine(199, 20, 200, 0.1f) - 0.1f), 1e-6f);
   CHECK_BELOW(fabsf(fr_schedule_stable(199, 20, 100, 200, 0.1f) - 0.1f), 1e-6f);
@@ -213,14 +229,16 @@ static void schedules(void)
   for (int64_t total = 0; total < 4; total++)  // edges: finite and within 0 .. 1
     for (int64_t s = 0; s < 6; s++)
       for (int64_t warmup = 0; warmup < 4; warmup++) {
-        const float a = fr_schedule_cosine(s, warmup, total, 0.1f), b = fr_schedule_stable(s, warmup, 2, total, 0.1f);
+        const float a = fr_schedule_cosine(s, warmup, total, 0.1f),
+                    b = fr_schedule_stable(s, warmup, 2, total, 0.1f);
         CHECK(a >= 0.0f && a <= 1.0f && b >= 0.0f && b <= 1.0f);
       }
 }
 
 int main(void)
 {
-  static const char *const runs[] = { "main", "small_grads_no_clip_active", "mixed_clip_lr_schedule", "no_clip" };
+  static const char *const runs[] = { "main", "small_grads_no_clip_active", "mixed_clip_lr_schedule",
+                                      "no_clip" };
   store s = store_open("tests/data/model/adamw/adamw");
   for (int r = 0; r < 4; r++)
     for (int k = 0; k < FIXTURE_KERNELS; k++)

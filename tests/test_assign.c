@@ -6,7 +6,8 @@
 #define MOST 1000
 
 // Cost of an assignment in row order; NaN if it is no injective map or leaves out more than it has to.
-static double cost_of(const double *cost, fr_int rs, fr_int cs, fr_int rows, fr_int cols, const fr_int *col_of_row)
+static double cost_of(const double *cost, fr_int rs, fr_int cs, fr_int rows, fr_int cols,
+                      const fr_int *col_of_row)
 {
   static char taken[MOST];
   double total = 0.0;
@@ -22,7 +23,8 @@ static double cost_of(const double *cost, fr_int rs, fr_int cs, fr_int rows, fr_
   return matched == (rows < cols ? rows : cols) ? total : (double)NAN;
 }
 
-static fr_status assign(const double *cost, fr_int rs, fr_int cs, fr_int rows, fr_int cols, fr_int *out, double *total)
+static fr_status assign(const double *cost, fr_int rs, fr_int cs, fr_int rows, fr_int cols, fr_int *out,
+                        double *total)
 {
   fr_int bytes = 0;
   fr_status status = fr_assign_size(rows, cols, &bytes);
@@ -47,7 +49,8 @@ static void small_cases(void)
     fr_int found[8], perm[8];
     char unique;
     at++;
-    if (sscanf(at, "case %127s %d %d%n", name, &rows, &cols, &used) != 3 || rows > 8 || cols > 8) store_die("bad case", at);
+    if (sscanf(at, "case %127s %d %d%n", name, &rows, &cols, &used) != 3 || rows > 8 || cols > 8)
+      store_die("bad case", at);
     for (at += used; at[1] == '#'; at = strchr(at + 1, '\n')) {}  // comments between the lines
     for (int i = 0; i < rows * cols; i++) cost[i] = strtod(at, &at);
     at = strstr(at, "total") + 5;
@@ -57,7 +60,8 @@ static void small_cases(void)
     unique = strstr(at, "unique")[7];
     CHECK(assign(cost, cols, 1, rows, cols, found, &total) == FR_OK);
     got = cost_of(cost, cols, 1, rows, cols, found);
-    if (!CHECK(fabs(got - want) <= 1e-12 * fabs(want))) fprintf(stderr, "  case %s: %.17g, optimum %.17g\n", name, got, want);
+    if (!CHECK(fabs(got - want) <= 1e-12 * fabs(want)))
+      fprintf(stderr, "  case %s: %.17g, optimum %.17g\n", name, got, want);
     CHECK(total == got);  // the total is the sum in row order, the same additions
     if (unique == '1') CHECK(!memcmp(found, perm, (size_t)rows * sizeof(fr_int))); else tied++;
     cases++;
@@ -98,7 +102,8 @@ static void large_cases(void)
     uint64_t state, hash = 0xcbf29ce484222325u;
     fr_int found[MOST];
     if (line[0] == '#') continue;
-    if (sscanf(line, "%15s %d %d %u %16s %lf %lf", formula, &rows, &cols, &seed, fnv, &sum, &want) != 7) store_die("bad line", line);
+    if (sscanf(line, "%15s %d %d %u %16s %lf %lf", formula, &rows, &cols, &seed, fnv, &sum, &want) != 7)
+      store_die("bad line", line);
     cost = (double *)test_alloc((size_t)(rows * cols) * sizeof(double));
     state = seed;
     for (int i = 0; i < rows * cols; i++) {
@@ -120,7 +125,8 @@ static void large_cases(void)
 }
 
 // ---- brute force
-static double best_of(const double *cost, fr_int rs, fr_int cs, fr_int rows, fr_int cols, fr_int row, unsigned taken)
+static double best_of(const double *cost, fr_int rs, fr_int cs, fr_int rows, fr_int cols, fr_int row,
+                      unsigned taken)
 {
   double best = HUGE_VAL;
   if (row == rows) return 0.0;
@@ -142,7 +148,9 @@ static void brute_force(void)
     double cost[200], total = 0.0, again = 0.0, want;
     fr_int found[8], repeated[8], packed[8];
     for (int i = 0; i < 200; i++)
-      cost[i] = trial % 3 == 0 ? (double)test_below_int(4) : trial % 3 == 1 ? (double)test_below_int(1000) - 500.0 : test_normal();
+      cost[i] = trial % 3 == 0   ? (double)test_below_int(4)
+                : trial % 3 == 1 ? (double)test_below_int(1000) - 500.0
+                                 : test_normal();
     want = rows <= cols ? best_of(cost, a, b, rows, cols, 0, 0) : best_of(cost, b, a, cols, rows, 0, 0);
     CHECK(assign(cost, a, b, rows, cols, found, &total) == FR_OK);
     CHECK(fabs(cost_of(cost, a, b, rows, cols, found) - want) <= 1e-12 * (fabs(want) + 1.0));
@@ -152,7 +160,8 @@ static void brute_force(void)
     CHECK(!memcmp(found, repeated, (size_t)rows * sizeof(fr_int)) && again == total);
     {
       double copy[64];
-      for (fr_int r = 0; r < rows; r++) for (fr_int c = 0; c < cols; c++) copy[r * cols + c] = cost[r * a + c * b];
+      for (fr_int r = 0; r < rows; r++)
+        for (fr_int c = 0; c < cols; c++) copy[r * cols + c] = cost[r * a + c * b];
       CHECK(assign(copy, cols, 1, rows, cols, packed, NULL) == FR_OK);
       CHECK(!memcmp(found, packed, (size_t)rows * sizeof(fr_int)));
     }
@@ -205,12 +214,14 @@ static void errors(void)
   CHECK(fr_assign(cost, 4, 1, -1, 4, found, &total, memory, bytes) != FR_OK);
   CHECK(total == 42.0 && found[0] == 7 && found[1] == 7 && found[2] == 7 && found[3] == 7);
   CHECK(fr_assign_size(-1, 4, &size) != FR_OK && fr_assign_size(3, -4, &size) != FR_OK && size == 0);
-  CHECK(fr_assign_size(PTRDIFF_MAX, 4, &size) == FR_OVERFLOW && fr_assign_size(4, PTRDIFF_MAX / 2, &size) == FR_OVERFLOW && size == 0);
+  CHECK(fr_assign_size(PTRDIFF_MAX, 4, &size) == FR_OVERFLOW &&
+        fr_assign_size(4, PTRDIFF_MAX / 2, &size) == FR_OVERFLOW && size == 0);
   // Finite costs whose differences overflow: either refused with nothing changed, or solved.
   {
     double huge[4] = { 1.7e308, -1.7e308, -1.7e308, 1.7e308 };
     const fr_status status = fr_assign(huge, 2, 1, 2, 2, found, &total, memory, bytes);
-    CHECK(status == FR_OK ? found[0] == 1 && found[1] == 0 : status == FR_NONFINITE && total == 42.0 && found[0] == 7);
+    CHECK(status == FR_OK ? found[0] == 1 && found[1] == 0
+                          : status == FR_NONFINITE && total == 42.0 && found[0] == 7);
     total = 42.0;
     found[0] = found[1] = 7;
   }

@@ -27,10 +27,13 @@ static void keep(record *r, const char *what, const void *data, size_t bytes)
 static void compare(const record *a, const record *b, const char *kernel, const char *variant)
 {
   size_t from = 0;
-  if (CHECK(a->count == b->count && a->part_count == b->part_count && !memcmp(a->bytes, b->bytes, a->count))) return;
+  if (CHECK(a->count == b->count && a->part_count == b->part_count && !memcmp(a->bytes, b->bytes, a->count)))
+    return;
   for (int i = 0; i < a->part_count && i < b->part_count; from = a->parts[i++].end)
-    if (a->parts[i].end != b->parts[i].end || memcmp(a->bytes + from, b->bytes + from, a->parts[i].end - from)) {
-      fprintf(stderr, "  %s, %s: '%s' (part %d) is the first to differ\n", kernel, variant, a->parts[i].what, i);
+    if (a->parts[i].end != b->parts[i].end ||
+        memcmp(a->bytes + from, b->bytes + from, a->parts[i].end - from)) {
+      fprintf(stderr, "  %s, %s: '%s' (part %d) is the first to differ\n", kernel, variant, a->parts[i].what,
+              i);
       return;
     }
 }
@@ -49,7 +52,8 @@ static void shuffled(void *pool, fr_int tasks, void (*task)(void *, fr_int), voi
   ++*(fr_int *)pool;
   for (fr_int i = 0; i < tasks; i++) order[i] = i;
   for (fr_int i = tasks - 1; i > 0; i--) {
-    const fr_int j = (fr_int)((state = state * 6364136223846793005u + 1442695040888963407u) >> 33) % (i + 1), swap = order[i];
+    const fr_int j = (fr_int)((state = state * 6364136223846793005u + 1442695040888963407u) >> 33) % (i + 1),
+                 swap = order[i];
     order[i] = order[j];
     order[j] = swap;
   }
@@ -67,7 +71,8 @@ typedef struct variant {
 static void *block(void *memory[], int *used, fr_int bytes, size_t shift)
 {
   memory[*used] = test_alloc((size_t)bytes + shift + 1);
-  memset(memory[*used], (int)(0x80 + shift), (size_t)bytes + shift + 1);  // no result may hang on what was there
+  // No result may hang on what was there.
+  memset(memory[*used], (int)(0x80 + shift), (size_t)bytes + shift + 1);
   return (char *)memory[(*used)++] + shift;
 }
 
@@ -198,7 +203,10 @@ static record run(const fr_config *config, const char *kernel, const variant *v)
     keep(&r, "m", adamw.m, (size_t)model.count * sizeof(float));
     keep(&r, "v", adamw.v, (size_t)model.count * sizeof(float));
     CHECK(fr_backward(&model, &work, &tree, adamw.grads, sums, 3) == FR_OK);
-    for (int g = 0; g < 3; g++) { keep(&r, "nll", &sums[g].nll, sizeof(double)); keep(&r, "weighted", &sums[g].weighted, sizeof(double)); }
+    for (int g = 0; g < 3; g++) {
+      keep(&r, "nll", &sums[g].nll, sizeof(double));
+      keep(&r, "weighted", &sums[g].weighted, sizeof(double));
+    }
     {
       fr_tensor t;
       for (fr_int i = 0; fr_model_tensor(&model, i, &t) == FR_OK; i++)

@@ -1,8 +1,24 @@
 // JSON lines to data sets: forms of rows, what is dropped and counted, errors with their place, memory, splits and draws.
-#define FORKREASON_IMPLEMENTATION
-#include "forkreason.h"
 #include "tests/test.h"
 #include <time.h>
+
+// Allocation number `failing` of those since `allocated` was 0 fails; -1: none does.
+static long allocated, failing = -1, alive;
+static void *counted_malloc(size_t bytes)
+{
+  if (allocated++ == failing) return NULL;
+  alive++;
+  return test_alloc(bytes);
+}
+static void counted_free(void *memory)
+{
+  alive--;
+  free(memory);
+}
+#define FR_MALLOC(bytes) counted_malloc(bytes)
+#define FR_FREE(memory) counted_free(memory)
+#define FORKREASON_IMPLEMENTATION
+#include "forkreason.h"
 
 static int is(fr_text text, const char *value)
 {
@@ -195,6 +211,24 @@ static void files(void)
   CHECK(count == 13);
 }
 
+static void allocations(void)
+{
+  fr_dataset d, before;
+  fr_reason reason;
+  memset(&before, 0, sizeof before);
+  for (failing = 0; failing < 2; failing++) {
+    allocated = 0;
+    memset(&d, 0x3C, sizeof d);
+    CHECK(fr_dataset_load(&d, "tests/data/jsonl/ok.jsonl", &reason) == FR_MEMORY && strstr(reason.text, "no memory") != NULL);
+    CHECK(alive == 0 && memcmp(&d, &before, sizeof d) == 0);
+  }
+  failing = -1;
+  allocated = 0;
+  CHECK(fr_dataset_load(&d, "tests/data/jsonl/ok.jsonl", &reason) == FR_OK && allocated == 2 && alive == 1);
+  fr_dataset_free(&d);
+  CHECK(alive == 0);
+}
+
 static int short_enough(void *user, const fr_problem *problem, const fr_trace *trace)
 {
   return problem->text.count + trace->text.count <= *(const fr_int *)user;
@@ -362,9 +396,11 @@ int main(void)
   forms();
   errors();
   files();
+  allocations();
   filter();
   split_and_draw();
   hostile();
   damaged();
+  CHECK(alive == 0);  // nothing above leaked
   return test_done("dataset");
 }

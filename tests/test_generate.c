@@ -46,7 +46,8 @@ static fr_int path_of(const scene *s, fr_int span, fr_token *ids)
   return count;
 }
 
-static fr_work work_for(const fr_model *model, const fr_tree *tree, const fr_sampling *sampling, fr_int leaves, void **memory)
+static fr_work work_for(const fr_model *model, const fr_tree *tree, const fr_sampling *sampling,
+                        fr_int leaves, void **memory)
 {
   fr_limits limits;
   CHECK(fr_generate_limits(tree, sampling, leaves, &limits) == FR_OK);
@@ -83,7 +84,8 @@ static void cached(void)
         sampling.seed = 77;
         work = work_for(&model, &s.tree, &sampling, LEAVES, &own);
         if (fr_work_select(&work, fixture_kernels[k]) == FR_OK) {
-          CHECK(fr_generate(&model, &work, &s.tree, &sampling, s.leaves, LEAVES) == FR_OK && work.reason.text[0] == 0);
+          CHECK(fr_generate(&model, &work, &s.tree, &sampling, s.leaves, LEAVES) == FR_OK &&
+                work.reason.text[0] == 0);
           for (int i = 0; i < LEAVES; i++) {
             fr_token ids[64];
             fr_int rows[64], length = path_of(&s, s.leaves[i].span, ids), first = length;
@@ -113,7 +115,8 @@ static void cached(void)
               float best = row[0];
               for (fr_int v = 1; v < V; v++) if (row[v] > best) best = row[v];
               logp += row_logp(row, V, s.text[i][t]);
-              if (greedy) CHECK_BELOW((double)best - (double)row[s.text[i][t]], 1e-5 * (1.0 + fabs((double)best)));
+              if (greedy)
+                CHECK_BELOW((double)best - (double)row[s.text[i][t]], 1e-5 * (1.0 + fabs((double)best)));
             }
             CHECK_BELOW(fabs(s.leaves[i].logp - logp), 2e-5 * (1.0 + fabs(logp)));
             free(logits);
@@ -273,7 +276,8 @@ static void stops(void)
   CHECK(s.leaves[1].count == 0);
   sampling.max_tokens = 0;  // nothing to write
   CHECK(fr_generate(&model, &work, &s.tree, &sampling, s.leaves, LEAVES) == FR_OK);
-  for (int i = 0; i < LEAVES; i++) CHECK(s.leaves[i].count == 0 && s.leaves[i].stop == -1 && s.leaves[i].logp == 0.0);
+  for (int i = 0; i < LEAVES; i++)
+    CHECK(s.leaves[i].count == 0 && s.leaves[i].stop == -1 && s.leaves[i].logp == 0.0);
   CHECK(fr_generate(&model, &work, &s.tree, &sampling, NULL, 0) == FR_OK);
   free(memory); free(own);
 }
@@ -292,7 +296,8 @@ static void expected(const float *logits, fr_int V, const fr_sampling *sampling,
       order[b - 1] = swap;
     }
   for (fr_int v = 0; v < V; v++) p[v] = 0.0;
-  for (fr_int i = 0; i < keep; i++) sum += p[order[i]] = exp(((double)logits[order[i]] - max) / (double)sampling->temperature);
+  for (fr_int i = 0; i < keep; i++)
+    sum += p[order[i]] = exp(((double)logits[order[i]] - max) / (double)sampling->temperature);
   last = keep;
   if (sampling->top_p > 0.0f && sampling->top_p < 1.0f)
     for (last = 0; last < keep && kept < (double)sampling->top_p * sum; last++) kept += p[order[last]];
@@ -306,8 +311,10 @@ static void sampling_distribution(void)
 {
   enum { DRAWS = 40000 };
   static const struct { float temperature, top_p; fr_int top_k, V; } ways[] = {
-    { 1.0f, 0.0f, 0, 11 }, { 0.7f, 1.0f, 0, 11 }, { 2.0f, 0.0f, 4, 11 }, { 1.0f, 0.6f, 0, 11 }, { 1.0f, 0.95f, 0, 37 }, { 1.0f, 0.7f, 6, 37 },
-    { 1.5f, 0.0f, 100, 20 }, { 1.0f, 0.0f, 1, 11 }, { 1.0f, 1e-6f, 0, 11 }, { 1e-4f, 0.0f, 0, 11 }, { 1.0f, 0.5f, 1, 11 }, { 1.0f, 0.0f, 0, 1 } };
+    { 1.0f, 0.0f, 0, 11 },  { 0.7f, 1.0f, 0, 11 },  { 2.0f, 0.0f, 4, 11 },   { 1.0f, 0.6f, 0, 11 },
+    { 1.0f, 0.95f, 0, 37 }, { 1.0f, 0.7f, 6, 37 },  { 1.5f, 0.0f, 100, 20 }, { 1.0f, 0.0f, 1, 11 },
+    { 1.0f, 1e-6f, 0, 11 }, { 1e-4f, 0.0f, 0, 11 }, { 1.0f, 0.5f, 1, 11 },   { 1.0f, 0.0f, 0, 1 }
+  };
   for (size_t w = 0; w < sizeof ways / sizeof ways[0]; w++)
     for (int kind = 0; kind < 3; kind++) {  // spread, with ties, with impossible tokens
       const fr_int V = ways[w].V;
@@ -333,7 +340,10 @@ static void sampling_distribution(void)
       CHECK(!memcmp(kept, logits, (size_t)V * sizeof(float)));
       for (fr_int v = 0; v < V; v++) {
         if (p[v] <= 0.0) misses += hits[v];
-        else if (p[v] * DRAWS >= 5.0) { chi += pow((double)hits[v] - p[v] * DRAWS, 2.0) / (p[v] * DRAWS); free_cells++; }
+        else if (p[v] * DRAWS >= 5.0) {
+          chi += pow((double)hits[v] - p[v] * DRAWS, 2.0) / (p[v] * DRAWS);
+          free_cells++;
+        }
       }
       CHECK(misses == 0);
       CHECK_BELOW(chi, (double)free_cells + 8.0 * sqrt(2.0 * (double)free_cells) + 8.0);
@@ -350,7 +360,8 @@ static void sampling_distribution(void)
     fr_sample(logits, 5, &greedy, &random, index);
     fr_random_bits(&same);
     CHECK(!memcmp(&random, &same, sizeof random));              // a sample draws once
-    for (int bad = 0; bad < 5; bad++) {  // a model that has gone bad: any token, but one of the vocabulary, and no hang
+    // A model that has gone bad: any token, but one of the vocabulary, and no hang.
+    for (int bad = 0; bad < 5; bad++) {
       logits[bad] = (float)NAN;
       for (int way = 0; way < 6; way++) {
         fr_token token;
@@ -380,10 +391,16 @@ static void refused(void)
   memset(&sampling, 0, sizeof sampling);
   sampling.max_tokens = TEXT;
   sampling.temperature = 1.0f;
-  for (int i = 0; i < LEAVES; i++) { s.leaves[i].count = 3; s.leaves[i].stop = 9; s.leaves[i].logp = -4.5; s.text[i][0] = 30; }
+  for (int i = 0; i < LEAVES; i++) {
+    s.leaves[i].count = 3;
+    s.leaves[i].stop = 9;
+    s.leaves[i].logp = -4.5;
+    s.text[i][0] = 30;
+  }
   memcpy(&kept, &s, sizeof s);
   CHECK(fr_generate_limits(&s.tree, &sampling, LEAVES, &exact) == FR_OK);
-  CHECK(exact.rows == 14 && exact.leaves == LEAVES && exact.depth == 9 + TEXT && exact.cache_rows == 14 + LEAVES * TEXT);
+  CHECK(exact.rows == 14 && exact.leaves == LEAVES && exact.depth == 9 + TEXT &&
+        exact.cache_rows == 14 + LEAVES * TEXT);
   for (int which = 0; which < 5; which++) {
     fr_limits tight = exact;
     switch (which) {
@@ -395,7 +412,8 @@ static void refused(void)
     }
     work = fixture_work(&config, &tight, &own);
     CHECK(fr_generate(&model, &work, &s.tree, &sampling, s.leaves, LEAVES) == FR_LIMIT);
-    if (!CHECK(strstr(work.reason.text, names[which]) != NULL)) fprintf(stderr, "  the reason was: %s\n", work.reason.text);
+    if (!CHECK(strstr(work.reason.text, names[which]) != NULL))
+      fprintf(stderr, "  the reason was: %s\n", work.reason.text);
     CHECK(!memcmp(&s, &kept, sizeof s));
     free(own);
   }
@@ -424,7 +442,8 @@ static void refused(void)
       fr_status status;
       memcpy(&before, &s, sizeof s);
       status = fr_generate(&model, &work, &s.tree, &odd, s.leaves, LEAVES);
-      if (!CHECK(status == want && work.reason.text[0])) fprintf(stderr, "  case %d: %s\n", which, fr_status_text(status));
+      if (!CHECK(status == want && work.reason.text[0]))
+        fprintf(stderr, "  case %d: %s\n", which, fr_status_text(status));
       CHECK(!memcmp(&s, &before, sizeof s));
     }
     memcpy(&s, &kept, sizeof s);

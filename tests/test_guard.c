@@ -14,7 +14,8 @@ static unsigned char mark(size_t i) { return (unsigned char)(0xA5 ^ (i * 29)); }
 // Room for `bytes`, at any alignment that `align` divides, between two zones.
 static void *guarded(fr_int bytes, size_t align)
 {
-  const size_t room = (size_t)bytes, whole = room + 2 * ZONE + 64, shift = (size_t)test_below_int(64) / align * align;
+  const size_t room = (size_t)bytes, whole = room + 2 * ZONE + 64,
+               shift = (size_t)test_below_int(64) / align * align;
   unsigned char *zone = (unsigned char *)test_alloc(whole);
   for (size_t i = 0; i < whole; i++) zone[i] = mark(i);
   if (block_count == BLOCKS) { fprintf(stderr, "too many blocks\n"); exit(2); }
@@ -28,7 +29,8 @@ static void *guarded(fr_int bytes, size_t align)
 static int untouched(void)
 {
   for (int b = 0; b < block_count; b++) {
-    const size_t begin = ZONE + blocks[b].shift, end = begin + blocks[b].bytes, whole = blocks[b].bytes + 2 * ZONE + 64;
+    const size_t begin = ZONE + blocks[b].shift, end = begin + blocks[b].bytes,
+                 whole = blocks[b].bytes + 2 * ZONE + 64;
     for (size_t i = 0; i < begin; i++) if (blocks[b].zone[i] != mark(i)) return 0;
     for (size_t i = end; i < whole; i++) if (blocks[b].zone[i] != mark(i)) return 0;
   }
@@ -52,7 +54,8 @@ static fr_model place_model(const fr_config *config)
   memory = guarded(bytes, 1);
   memset(&model, 0x77, sizeof model);
   memcpy(&kept, &model, sizeof model);
-  CHECK(fr_model_place(&model, config, memory, bytes - 1) == FR_MEMORY && fr_model_place(&model, config, NULL, bytes) == FR_INVALID);
+  CHECK(fr_model_place(&model, config, memory, bytes - 1) == FR_MEMORY &&
+        fr_model_place(&model, config, NULL, bytes) == FR_INVALID);
   CHECK(!memcmp(&model, &kept, sizeof model));
   CHECK(fr_model_place(&model, config, memory, bytes) == FR_OK);
   fixture_randomise(&model);
@@ -67,7 +70,8 @@ static fr_work place_work(const fr_config *config, const fr_limits *limits)
   CHECK(fr_work_size(config, limits, &bytes) == FR_OK);
   memory = guarded(bytes, 1);
   memset(&work, 0, sizeof work);
-  CHECK(fr_work_place(&work, config, limits, memory, bytes - 1) == FR_MEMORY && work.body == NULL && work.reason.text[0]);
+  CHECK(fr_work_place(&work, config, limits, memory, bytes - 1) == FR_MEMORY && work.body == NULL &&
+        work.reason.text[0]);
   CHECK(fr_work_place(&work, config, limits, NULL, bytes) == FR_INVALID && work.body == NULL);
   CHECK(fr_work_place(&work, config, limits, memory, bytes) == FR_OK);
   return work;
@@ -156,12 +160,14 @@ static void tree_run(const fr_config *config, const char *kernel, fr_int tasks)
       CHECK(fr_work_select(&work, kernel) == FR_OK);
       CHECK(fr_backward(&model, &work, &tree, more_grads, more_sums, group_count) == FR_OK);
       CHECK(fr_logits(&model, &work, rows, row_count, more_logits) == FR_OK);
-      CHECK(same_bits(grads, more_grads, model.count, 4) && same_bits(logits, more_logits, row_count * config->vocab, 4));
+      CHECK(same_bits(grads, more_grads, model.count, 4) &&
+            same_bits(logits, more_logits, row_count * config->vocab, 4));
       CHECK(same_bits(sums, more_sums, group_count, (fr_int)sizeof(fr_sum)));
     }
     limits.grad_rows = 0;  // a workspace without room for gradients
     work = place_work(config, &limits);
-    CHECK(fr_work_select(&work, kernel) == FR_OK && fr_forward(&model, &work, &tree, sums, group_count) == FR_OK);
+    CHECK(fr_work_select(&work, kernel) == FR_OK &&
+          fr_forward(&model, &work, &tree, sums, group_count) == FR_OK);
     CHECK(fr_logits(&model, &work, rows, row_count, logits) == FR_OK);
   }
   release();
@@ -170,7 +176,8 @@ static void tree_run(const fr_config *config, const char *kernel, fr_int tasks)
 // Training steps in exactly fr_ssft_limits, for the largest questions they allow and for smaller ones.
 static void training_run(const fr_config *config, const char *kernel, fr_int tasks)
 {
-  const fr_int N = 1 + test_below_int(6), M = 1 + test_below_int(N), count = 1 + test_below_int(3), prompt = 1 + test_below_int(8);
+  const fr_int N = 1 + test_below_int(6), M = 1 + test_below_int(N), count = 1 + test_below_int(3),
+               prompt = 1 + test_below_int(8);
   const fr_int trace = 1 + test_below_int(9), in_one = 1 + test_below_int(count);
   fr_model model = place_model(config);
   fr_adamw adamw = place_adamw(&model);
@@ -217,7 +224,8 @@ static void training_run(const fr_config *config, const char *kernel, fr_int tas
   if (fr_work_select(&work, kernel) == FR_OK)
     for (int step = 0; step < 2; step++) {
       fr_ssft_total total;
-      CHECK(fr_ssft_step(&model, &work, &adamw, &options, questions, count, 1e-3f, &report) == FR_OK && !report.skipped);
+      CHECK(fr_ssft_step(&model, &work, &adamw, &options, questions, count, 1e-3f, &report) == FR_OK &&
+            !report.skipped);
       CHECK(fr_ssft_count(&options, questions, count, &total) == FR_OK);
       CHECK(fr_ssft_loss(&model, &work, &options, questions, count, total, &report) == FR_OK);
       if (in_one == count) {  // all in one pass, with and without room to spare
@@ -229,7 +237,8 @@ static void training_run(const fr_config *config, const char *kernel, fr_int tas
           grads[i] = GUARDED(float, model.count);
           memset(grads[i], 0, (size_t)model.count * sizeof(float));
           CHECK(fr_ssft_match(&model, i ? &other : &work, &options, questions, count) == FR_OK);
-          CHECK(fr_ssft_backward(&model, i ? &other : &work, &options, questions, count, total, grads[i], &report) == FR_OK);
+          CHECK(fr_ssft_backward(&model, i ? &other : &work, &options, questions, count, total, grads[i],
+                                 &report) == FR_OK);
         }
         CHECK(same_bits(grads[0], grads[1], model.count, 4));
       }
@@ -283,9 +292,11 @@ static void generate_run(const fr_config *config, const char *kernel, fr_int tas
         logps[i] = leaves[i].logp;
       }
       work = place_work(config, &roomy);
-      CHECK(fr_work_select(&work, kernel) == FR_OK && fr_generate(&model, &work, &tree, &sampling, leaves, leaf_count) == FR_OK);
+      CHECK(fr_work_select(&work, kernel) == FR_OK &&
+            fr_generate(&model, &work, &tree, &sampling, leaves, leaf_count) == FR_OK);
       for (fr_int i = 0; i < leaf_count; i++)
-        CHECK(logps[i] == leaves[i].logp && same_bits(texts + i * sampling.max_tokens, leaves[i].tokens, leaves[i].count, sizeof(fr_token)));
+        CHECK(logps[i] == leaves[i].logp && same_bits(texts + i * sampling.max_tokens, leaves[i].tokens,
+                                                      leaves[i].count, sizeof(fr_token)));
     }
   release();
 }
@@ -315,7 +326,10 @@ static void sizes(void)
     memset(&limits, 0, sizeof limits);
     memset(&work, 0, sizeof work);
     field[0] = &limits.rows; field[1] = &limits.grad_rows; field[2] = &limits.spans; field[3] = &limits.targets;
-    field[4] = &limits.leaves; field[5] = &limits.depth; field[6] = &limits.tasks; field[7] = &limits.cache_rows;
+    field[4] = &limits.leaves;
+    field[5] = &limits.depth;
+    field[6] = &limits.tasks;
+    field[7] = &limits.cache_rows;
     CHECK(fr_work_size(&config, &limits, &bytes) == FR_OK && bytes > 0);  // nothing of anything is legal
     bytes = 123;
     *field[which] = -1;
@@ -324,7 +338,8 @@ static void sizes(void)
     CHECK(fr_work_size(&config, &limits, &bytes) == FR_OVERFLOW && bytes == 123);
     *field[which] = PTRDIFF_MAX / 16;
     CHECK(fr_work_size(&config, &limits, &bytes) == FR_OVERFLOW && bytes == 123);
-    CHECK(fr_work_place(&work, &config, &limits, &bytes, 123) == FR_OVERFLOW && work.body == NULL && bytes == 123);
+    CHECK(fr_work_place(&work, &config, &limits, &bytes, 123) == FR_OVERFLOW && work.body == NULL &&
+          bytes == 123);
     // More of anything never needs less.
     {
       fr_int before = 0;

@@ -48,10 +48,12 @@ static void check_run(const fr_model *model, const store *s, const char *kernel)
   batch b = batch_of(s, ids);
   const fr_int groups = b.sequences * b.longest, V = model->config.vocab;
   const store_entry *nll = store_get(s, "", "nll"), *want = store_get(s, "", "logits");
-  const double noise = 4.0 * store_scalar(s, "", "f32noise_logits_maxabs"), loss = store_scalar(s, "", "loss_mean");
+  const double noise = 4.0 * store_scalar(s, "", "f32noise_logits_maxabs"),
+               loss = store_scalar(s, "", "loss_mean");
   const double bound = fmax(1e-5, 4.0 * store_scalar(s, "", "f32noise_grad_maxrel"));
   fr_sum *sums = (fr_sum *)test_alloc((size_t)groups * sizeof(fr_sum));
-  float *logits = (float *)test_alloc((size_t)want->count * sizeof(float)), *grads = fixture_zeros(model->count);
+  float *logits = (float *)test_alloc((size_t)want->count * sizeof(float)),
+        *grads = fixture_zeros(model->count);
   fr_int *rows = (fr_int *)test_alloc((size_t)b.rows * sizeof(fr_int)), tensors = 0;
   fr_limits limits;
   fr_work work;
@@ -63,7 +65,8 @@ static void check_run(const fr_model *model, const store *s, const char *kernel)
     for (int gradient = 0; gradient < 2; gradient++) {
       double total = 0.0, worst = 0.0, logit_error = 0.0;
       fr_int count = 0;
-      CHECK((gradient ? fr_backward(model, &work, &b.tree, grads, sums, groups) : fr_forward(model, &work, &b.tree, sums, groups)) == FR_OK);
+      CHECK((gradient ? fr_backward(model, &work, &b.tree, grads, sums, groups)
+                      : fr_forward(model, &work, &b.tree, sums, groups)) == FR_OK);
       for (fr_int g = 0; g < groups; g++) {
         total += sums[g].weighted;
         count += sums[g].weight > 0.0;
@@ -76,7 +79,8 @@ static void check_run(const fr_model *model, const store *s, const char *kernel)
       CHECK(want->dim[0] == b.rows && want->dim[1] == V);
       for (fr_int r = 0; r < b.rows; r++) rows[r] = r;
       CHECK(fr_logits(model, &work, rows, b.rows, logits) == FR_OK);
-      for (fr_int i = 0; i < want->count; i++) logit_error = fmax(logit_error, fabs((double)logits[i] - store_at(s, want, i)));
+      for (fr_int i = 0; i < want->count; i++)
+        logit_error = fmax(logit_error, fabs((double)logits[i] - store_at(s, want, i)));
       CHECK_BELOW(logit_error, noise);
     }
     CHECK_BELOW(hf_gradient_error(model, s, "grad/", grads, 1.0, &tensors), bound);
@@ -88,7 +92,8 @@ static void check_run(const fr_model *model, const store *s, const char *kernel)
 
 static void check_greedy(const fr_model *model, const store *s, const char *kernel)
 {
-  const store_entry *prompt = store_get(s, "", "greedy_prompt"), *next = store_get(s, "", "greedy_next"), *gap = store_get(s, "", "greedy_gap");
+  const store_entry *prompt = store_get(s, "", "greedy_prompt"), *next = store_get(s, "", "greedy_next"),
+                    *gap = store_get(s, "", "greedy_gap");
   int32_t *ids = store_ints(s, prompt);
   fr_token *text = (fr_token *)test_alloc((size_t)next->count * sizeof(fr_token));
   fr_span span;
@@ -203,7 +208,16 @@ static void parameters(void)
     CHECK(fr_config_check(&config, &resolved, &reason) == FR_OK && reason.text[0] == 0);
     model = fixture_model(&config, &memory);
     twin = fixture_model(&config, &twin_memory);
-    CHECK(!memcmp(&model.config, &resolved, sizeof resolved));
+    CHECK(model.config.layers == config.layers && model.config.kv_heads == resolved.kv_heads &&
+          resolved.kv_heads > 0);
+    CHECK(model.config.head_dim == resolved.head_dim &&
+          resolved.head_dim == (config.head_dim ? config.head_dim : 6));
+    CHECK(resolved.norm_eps == (which == 3 ? (float)1e-6 : (float)1e-5) &&
+          resolved.embed_scale == (config.embed_scale > 0.0f ? config.embed_scale : 1.0f));
+    CHECK(resolved.rope_theta == (config.rope_theta > 0.0f ? config.rope_theta : 10000.0f) &&
+          resolved.rope_factor == config.rope_factor);
+    CHECK(resolved.rope_low == (which == 7 ? 1.5f : 1.0f) && resolved.rope_high == (which == 7 ? 3.0f : 4.0f));
+    CHECK(resolved.rope_original == (config.rope_original ? config.rope_original : 8192));
     for (; fr_model_tensor(&model, index, &t) == FR_OK; index++) {
       CHECK(t.offset == end && t.copies >= 0 && t.rows > 0 && t.cols > 0);
       end += t.copies * t.rows * t.cols;
@@ -223,8 +237,8 @@ static void parameters(void)
     fr_model model;
     void *memory;
     static const struct { const char *name; double std; } want[] = {
-      { "tok_emb", 0.5 / 8.0 }, { "w_qkv", 1.0 / 8.0 }, { "w_out", 1.0 / (8.0 * 2.0) }, { "w_gate_up", 1.0 / 8.0 },
-      { "w_down", 1.0 / (10.0 * 2.0) }, { "head", 1.0 / 8.0 },
+      { "tok_emb", 0.5 / 8.0 },   { "w_qkv", 1.0 / 8.0 },           { "w_out", 1.0 / (8.0 * 2.0) },
+      { "w_gate_up", 1.0 / 8.0 }, { "w_down", 1.0 / (10.0 * 2.0) }, { "head", 1.0 / 8.0 },
     };
     memset(&c, 0, sizeof c);
     c.layers = 2; c.dim = 64; c.heads = 4; c.ffn = 100; c.vocab = 500; c.qkv_bias = 1; c.qk_norm = 1;
@@ -236,7 +250,8 @@ static void parameters(void)
       double sum = 0.0;
       for (fr_int j = 0; j < n; j++) sum += (double)model.params[t.offset + j];
       CHECK_BELOW(fabs(sum / (double)n), 5.0 * want[i].std / sqrt((double)n));
-      CHECK_BELOW(fabs(norm_of(model.params + t.offset, n) / sqrt((double)n) / want[i].std - 1.0), 5.0 / sqrt(2.0 * (double)n));
+      CHECK_BELOW(fabs(norm_of(model.params + t.offset, n) / sqrt((double)n) / want[i].std - 1.0),
+                  5.0 / sqrt(2.0 * (double)n));
     }
     for (fr_int j = 0; j < 64; j++) {
       CHECK(model.params[fixture_tensor(&model, "norm_final").offset + j] == 1.0f);
@@ -270,8 +285,10 @@ static void rows(void)
       CHECK(b.rows == a.rows + 6);
       for (fr_int c = 0; c < a.cols; c++) {
         double mean = 0.0;
-        for (fr_int r = 0; r < a.rows; r++) mean += (double)from.params[a.offset + r * a.cols + c] / (double)a.rows;
-        for (fr_int r = a.rows; r < b.rows; r++) CHECK_BELOW(fabs((double)to.params[b.offset + r * b.cols + c] - mean), 1e-7);
+        for (fr_int r = 0; r < a.rows; r++)
+          mean += (double)from.params[a.offset + r * a.cols + c] / (double)a.rows;
+        for (fr_int r = a.rows; r < b.rows; r++)
+          CHECK_BELOW(fabs((double)to.params[b.offset + r * b.cols + c] - mean), 1e-7);
       }
     }
     // Noise around zero or around the mean, in the chosen rows and nowhere else; the head gets noise of its own.
@@ -287,22 +304,29 @@ static void rows(void)
           if (table && row >= 37 && row < 42) {
             double mean = 0.0;
             for (fr_int r = 0; around && r < b.rows; r++)
-              if (r < 37 || r >= 42) mean += (double)before[b.offset + r * b.cols + j % b.cols] / (double)(b.rows - 5);
+              if (r < 37 || r >= 42)
+                mean += (double)before[b.offset + r * b.cols + j % b.cols] / (double)(b.rows - 5);
             square += pow((double)to.params[at] - mean, 2.0);
           } else {
             CHECK(to.params[at] == before[at]);
           }
         }
-        if (table) CHECK(sqrt(square / 100.0) > 0.014 && sqrt(square / 100.0) < 0.026);  // 100 draws: .02 within four sigma
+        if (table)
+          CHECK(sqrt(square / 100.0) > 0.014 &&
+                sqrt(square / 100.0) < 0.026);  // 100 draws: .02 within four sigma
       }
       free(before);
     }
-    if (!tied) CHECK(to.params[fixture_tensor(&to, "tok_emb").offset + 37 * 20] != to.params[fixture_tensor(&to, "head").offset + 37 * 20]);
+    if (!tied)
+      CHECK(to.params[fixture_tensor(&to, "tok_emb").offset + 37 * 20] !=
+            to.params[fixture_tensor(&to, "head").offset + 37 * 20]);
     {
       float *before = (float *)test_alloc((size_t)to.count * sizeof(float));
       memcpy(before, to.params, (size_t)to.count * sizeof(float));
-      CHECK(fr_model_set_rows(&to, -1, 2, 0, 0.02f, 9) == FR_RANGE && fr_model_set_rows(&to, 42, 2, 0, 0.02f, 9) == FR_RANGE);
-      CHECK(fr_model_set_rows(&to, 40, -1, 0, 0.02f, 9) == FR_RANGE && fr_model_set_rows(&to, 40, 1, 0, NAN, 9) == FR_INVALID);
+      CHECK(fr_model_set_rows(&to, -1, 2, 0, 0.02f, 9) == FR_RANGE &&
+            fr_model_set_rows(&to, 42, 2, 0, 0.02f, 9) == FR_RANGE);
+      CHECK(fr_model_set_rows(&to, 40, -1, 0, 0.02f, 9) == FR_RANGE &&
+            fr_model_set_rows(&to, 40, 1, 0, NAN, 9) == FR_INVALID);
       CHECK(fr_model_append_rows(&from, &to) == FR_CONFIG);
       CHECK(same_bits(before, to.params, to.count, 4));
       free(before);
@@ -339,7 +363,8 @@ static void refused(void)
       case 14: c.dim = PTRDIFF_MAX / 2; want = FR_OVERFLOW; break;
       default: c.layers = PTRDIFF_MAX / 100; want = FR_OVERFLOW; break;
     }
-    if (!CHECK(fr_config_check(&c, &resolved, &reason) == want && strstr(reason.text, word))) fprintf(stderr, "  case %d: %s\n", which, reason.text);
+    if (!CHECK(fr_config_check(&c, &resolved, &reason) == want && strstr(reason.text, word)))
+      fprintf(stderr, "  case %d: %s\n", which, reason.text);
     CHECK(reason.text[0] != 0);
     CHECK(((unsigned char *)&resolved)[0] == 0x33 && ((unsigned char *)&resolved)[sizeof resolved - 1] == 0x33);
     CHECK(fr_model_size(&c, &bytes) == want && bytes == 77);

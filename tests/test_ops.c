@@ -12,7 +12,8 @@
 static store refs;
 
 // |got - want| <= tolerance * (the largest |want| of the array, or `floor` if that is less).
-static void compare(const char *what, const char *name, const float *got, const store_entry *want, double tolerance, double floor)
+static void compare(const char *what, const char *name, const float *got, const store_entry *want,
+                    double tolerance, double floor)
 {
   double scale = floor, worst = 0.0;
   for (fr_int i = 0; i < want->count; i++) scale = fmax(scale, fabs(store_at(&refs, want, i)));
@@ -92,7 +93,8 @@ static void run_rmsnorm(const fr__kernels *k, const char *name)
   const fr_int N = in->dim[0], C = in->dim[1];
   float *x = store_floats(&refs, in), *g = store_floats(&refs, store_get(&refs, name, "in/w"));
   float *dy = store_floats(&refs, store_get(&refs, name, "dy"));
-  float *y = fixture_zeros(N * C), *r = fixture_zeros(N), *dx = fixture_zeros(N * C), *dg = fixture_zeros(C), *t = fixture_zeros(C);
+  float *y = fixture_zeros(N * C), *r = fixture_zeros(N), *dx = fixture_zeros(N * C), *dg = fixture_zeros(C),
+        *t = fixture_zeros(C);
   fr__rmsnorm(k, y, r, x, g, (float)store_scalar(&refs, name, "eps"), N, C);
   compare("y", name, y, store_get(&refs, name, "y"), 1e-6, 0.0);
   for (fr_int i = 0; i < N * C; i++) dx[i] = 1.0f;  // added to, not set
@@ -101,11 +103,13 @@ static void run_rmsnorm(const fr__kernels *k, const char *name)
     const store_entry *want = store_get(&refs, name, "grad/x");
     double scale = 1.0;
     for (fr_int i = 0; i < N * C; i++) scale = fmax(scale, fabs(store_at(&refs, want, i)));
-    for (fr_int i = 0; i < N * C; i++) CHECK_BELOW(fabs((double)dx[i] - 1.0 - store_at(&refs, want, i)), 1e-6 * scale);
+    for (fr_int i = 0; i < N * C; i++)
+      CHECK_BELOW(fabs((double)dx[i] - 1.0 - store_at(&refs, want, i)), 1e-6 * scale);
   }
   memset(dx, 0, (size_t)(N * C) * sizeof(float));
   fr__rmsnorm_back(k, dx, dy, x, g, r, N, C, t);
-  compare("dx", name, dx, store_get(&refs, name, "grad/x"), 2e-6, strstr(name, "dim1") ? 1.0 : 1e-4);  // one channel: the two terms cancel
+  compare("dx", name, dx, store_get(&refs, name, "grad/x"), 2e-6,
+          strstr(name, "dim1") ? 1.0 : 1e-4);  // one channel: the two terms cancel
   for (fr_int c = 0; c < C; c += 5) fr__rmsnorm_back_gain(k, dg, dy, x, r, N, C, c, c + 5 < C ? c + 5 : C);
   compare("dg", name, dg, store_get(&refs, name, "grad/w"), 1e-6, 1e-6);
   free(x); free(g); free(dy); free(y); free(r); free(dx); free(dg); free(t);
@@ -141,7 +145,8 @@ static void run_swiglu(const fr__kernels *k, const char *name)
 {
   const store_entry *in = store_get(&refs, name, "in/g");
   const fr_int n = in->count;
-  float *g = store_floats(&refs, in), *u = store_floats(&refs, store_get(&refs, name, "in/u")), *dy = store_floats(&refs, store_get(&refs, name, "dy"));
+  float *g = store_floats(&refs, in), *u = store_floats(&refs, store_get(&refs, name, "in/u")),
+        *dy = store_floats(&refs, store_get(&refs, name, "dy"));
   float *y = fixture_zeros(n), *again = fixture_zeros(n), *dg = fixture_zeros(n), *du = fixture_zeros(n);
   k->swiglu(y, g, u, n);
   compare("y", name, y, store_get(&refs, name, "y"), 3e-7, 0.0);
@@ -153,19 +158,26 @@ static void run_swiglu(const fr__kernels *k, const char *name)
 }
 
 // ---- attention. Rows are laid out apart and out of order; `cut` queries stand in one block.
-static void attention(const fr__kernels *k, float *y, float *dq, float *dk, float *dv, const float *q, const float *key, const float *value,
-                      const float *dy, fr_int T, fr_int H, fr_int K, fr_int D, fr_int cut)
+static void attention(const fr__kernels *k, float *y, float *dq, float *dk, float *dv, const float *q,
+                      const float *key, const float *value, const float *dy, fr_int T, fr_int H, fr_int K,
+                      fr_int D, fr_int cut)
 {
   const fr_int qs = H * D + 3, kvs = 2 * K * D + 5, os = H * D + 1, floats = fr__attention_floats(D, T, H / K);
-  float *Q = fixture_zeros(T * qs), *KV = fixture_zeros(T * kvs), *O = fixture_zeros(T * os), *dO = fixture_zeros(T * os);
-  float *DQ = fixture_zeros(T * qs), *DKV = fixture_zeros(T * kvs), *lse = fixture_zeros(T * H), *scratch = fixture_zeros(floats + 64);
+  float *Q = fixture_zeros(T * qs), *KV = fixture_zeros(T * kvs), *O = fixture_zeros(T * os),
+        *dO = fixture_zeros(T * os);
+  float *DQ = fixture_zeros(T * qs), *DKV = fixture_zeros(T * kvs), *lse = fixture_zeros(T * H),
+        *scratch = fixture_zeros(floats + 64);
   fr_int *rows = (fr_int *)test_alloc((size_t)T * sizeof(fr_int));
   const float scale = 1.0f / sqrtf((float)D);
   fr__attention t;
-  for (fr_int i = 0; i < floats + 64; i++) scratch[i] = i < floats ? NAN : 3.0f;  // nothing of it may be read before it is written
+  for (fr_int i = 0; i < floats + 64; i++)
+    scratch[i] = i < floats ? NAN : 3.0f;  // nothing of it may be read before it is written
   for (fr_int n = 0; n < T; n++) {
     rows[n] = T - 1 - n;
-    for (fr_int i = 0; i < H * D; i++) { Q[n * qs + i] = scale * q[n * H * D + i]; dO[n * os + i] = dy[n * H * D + i]; }
+    for (fr_int i = 0; i < H * D; i++) {
+      Q[n * qs + i] = scale * q[n * H * D + i];
+      dO[n * os + i] = dy[n * H * D + i];
+    }
     memcpy(KV + rows[n] * kvs, key + n * K * D, (size_t)(K * D) * sizeof(float));
     memcpy(KV + rows[n] * kvs + K * D, value + n * K * D, (size_t)(K * D) * sizeof(float));
   }
@@ -183,7 +195,10 @@ static void attention(const fr__kernels *k, float *y, float *dq, float *dk, floa
     }
   for (int i = 0; i < 64; i++) CHECK(scratch[floats + i] == 3.0f);
   for (fr_int n = 0; n < T; n++) {
-    for (fr_int i = 0; i < H * D; i++) { y[n * H * D + i] = O[n * os + i]; dq[n * H * D + i] = scale * DQ[n * qs + i]; }
+    for (fr_int i = 0; i < H * D; i++) {
+      y[n * H * D + i] = O[n * os + i];
+      dq[n * H * D + i] = scale * DQ[n * qs + i];
+    }
     memcpy(dk + n * K * D, DKV + rows[n] * kvs, (size_t)(K * D) * sizeof(float));
     memcpy(dv + n * K * D, DKV + rows[n] * kvs + K * D, (size_t)(K * D) * sizeof(float));
   }
@@ -194,9 +209,11 @@ static void run_attention(const fr__kernels *k, const char *name)
 {
   const store_entry *in = store_get(&refs, name, "in/q"), *kv = store_get(&refs, name, "in/k");
   const fr_int T = in->dim[0], H = in->dim[1], K = kv->dim[1], D = in->dim[2];
-  float *q = store_floats(&refs, in), *key = store_floats(&refs, kv), *value = store_floats(&refs, store_get(&refs, name, "in/v"));
+  float *q = store_floats(&refs, in), *key = store_floats(&refs, kv),
+        *value = store_floats(&refs, store_get(&refs, name, "in/v"));
   float *dy = store_floats(&refs, store_get(&refs, name, "dy"));
-  float *y = fixture_zeros(T * H * D), *dq = fixture_zeros(T * H * D), *dk = fixture_zeros(T * K * D), *dv = fixture_zeros(T * K * D);
+  float *y = fixture_zeros(T * H * D), *dq = fixture_zeros(T * H * D), *dk = fixture_zeros(T * K * D),
+        *dv = fixture_zeros(T * K * D);
   // Where the gradient of q and k is 0, what is left is the rounding of dp - delta, times keys of up to 1e4 in "sharp".
   const double least = strstr(name, "sharp") ? 1e3 : strstr(name, "len1") ? 1.0 : 0.0;
   for (fr_int cut = 1; cut <= T; cut++) {  // 1 to FR__FEW-1 go row by row, more go tile by tile
@@ -213,10 +230,14 @@ static void run_attention(const fr__kernels *k, const char *name)
 static void long_attention(void)
 {
   enum { T = 230, H = 4, K = 2, D = 6 };
-  static float q[T * H * D], key[T * K * D], value[T * K * D], dy[T * H * D], y[T * H * D], dq[T * H * D], dk[T * K * D], dv[T * K * D];
+  static float q[T * H * D], key[T * K * D], value[T * K * D], dy[T * H * D], y[T * H * D], dq[T * H * D],
+      dk[T * K * D], dv[T * K * D];
   static double wy[T * H * D], wdq[T * H * D], wdk[T * K * D], wdv[T * K * D], p[T], dp[T];
   for (int i = 0; i < T * H * D; i++) { q[i] = (float)(2.0 * test_normal()); dy[i] = (float)test_normal(); }
-  for (int i = 0; i < T * K * D; i++) { key[i] = (float)(2.0 * test_normal()); value[i] = (float)test_normal(); }
+  for (int i = 0; i < T * K * D; i++) {
+    key[i] = (float)(2.0 * test_normal());
+    value[i] = (float)test_normal();
+  }
   for (int n = 0; n < T; n++)
     for (int h = 0; h < H; h++) {
       const int g = h / (H / K), at = (n * H + h) * D;
@@ -296,7 +317,8 @@ static void exponential(void)
         x[i] = NAN;
         CHECK(isnan(k->exp_sum(y, x, 0.0f, n)) && isnan(y[i]) && y[n] == 7.0f);
         x[i] = -HUGE_VALF;
-        CHECK(fabs(k->exp_sum(y, x, 1.0f, n) - (double)(n - 1)) < 1e-6 * (double)n && y[i] == 0.0f && y[n] == 7.0f);
+        CHECK(fabs(k->exp_sum(y, x, 1.0f, n) - (double)(n - 1)) < 1e-6 * (double)n && y[i] == 0.0f &&
+              y[n] == 7.0f);
         x[i] = HUGE_VALF;
         CHECK(k->exp_sum(y, x, 0.0f, n) > DBL_MAX && y[i] > FLT_MAX && y[n] == 7.0f);
         x[i] = 0.0f;
@@ -310,7 +332,8 @@ static void exponential(void)
 static void primitives(void)
 {
   enum { MOST = 75 };
-  float a[MOST + 1], b[MOST + 1], c[MOST + 1], y[MOST + 1], z[MOST + 1], w[MOST + 1], p[MOST + 1], m[MOST + 1], v[MOST + 1];
+  float a[MOST + 1], b[MOST + 1], c[MOST + 1], y[MOST + 1], z[MOST + 1], w[MOST + 1], p[MOST + 1],
+      m[MOST + 1], v[MOST + 1];
   EACH_KERNEL(k)
     for (fr_int n = 0; n <= MOST; n++) {
       double dot = 0.0, size = 0.0, max = -HUGE_VAL;
@@ -326,7 +349,8 @@ static void primitives(void)
         }
       }
       CHECK_BELOW(fabs((double)k->dot(a, b, n) - dot), 1e-6 * size);
-      for (fr_int i = 0; i <= MOST; i++) y[i] = i < n ? a[i] - 5.0f : 100.0f;  // all below zero: no lane of zeros may win
+      for (fr_int i = 0; i <= MOST; i++)
+        y[i] = i < n ? a[i] - 5.0f : 100.0f;  // all below zero: no lane of zeros may win
       if (n) {
         CHECK(fabs((double)k->max(y, n) - max) < 1e-6);
         y[n / 2] = 3.0f;
@@ -369,18 +393,26 @@ static void primitives(void)
       {
         fr__adamw_factors f;
         memset(&f, 0, sizeof f);
-        f.scale = 0.5f; f.keep = 0.999f; f.rate = 0.01f; f.beta1 = 0.9f; f.beta2 = 0.98f; f.root2 = 3.0f; f.eps = 1e-8f;
+        f.scale = 0.5f;
+        f.keep = 0.999f;
+        f.rate = 0.01f;
+        f.beta1 = 0.9f;
+        f.beta2 = 0.98f;
+        f.root2 = 3.0f;
+        f.eps = 1e-8f;
         memcpy(p, a, sizeof p);
         memcpy(m, b, sizeof m);
         for (fr_int i = 0; i <= MOST; i++) v[i] = c[i] * c[i];
         k->adamw(p, a, m, v, n, &f);
         for (fr_int i = 0; i <= MOST; i++) {
-          const double g = 0.5 * (double)a[i], m1 = 0.9 * (double)b[i] + 0.1 * g, v1 = 0.98 * (double)(c[i] * c[i]) + 0.02 * g * g;
+          const double g = 0.5 * (double)a[i], m1 = 0.9 * (double)b[i] + 0.1 * g,
+                       v1 = 0.98 * (double)(c[i] * c[i]) + 0.02 * g * g;
           const double update = 0.01 * m1 / (3.0 * sqrt(v1) + 1e-8);
-          if (i >= n) { CHECK(p[i] == a[i] && m[i] == b[i] && v[i] == c[i] * c[i]); continue; }
+          if (i >= n) { CHECK(p[i] == a[i] && m[i] == b[i] && v[i] == (float)(c[i] * c[i])); continue; }
           CHECK_BELOW(fabs((double)m[i] - m1), 3e-7 * (fabs((double)b[i]) + fabs(g)));
           CHECK_BELOW(fabs((double)v[i] - v1), 2e-6 * v1);  // 1 - .98f is off by 7e-7
-          CHECK_BELOW(fabs((double)p[i] - (0.999 * (double)a[i] - update)), 1e-6 * (fabs((double)a[i]) + fabs(update)));
+          CHECK_BELOW(fabs((double)p[i] - (0.999 * (double)a[i] - update)),
+                      1e-6 * (fabs((double)a[i]) + fabs(update)));
         }
       }
     }
@@ -392,23 +424,33 @@ static void primitives(void)
 static void product(const fr__kernels *k, fr_int M, fr_int N, fr_int K, int how)
 {
   const int sets = (how & 32) != 0;
-  void (*run)(const fr__kernels *, float *, float *, fr_int, const float *, fr_int, fr_int, const float *, fr_int, fr_int, fr_int, fr_int,
-              fr_int) = sets ? fr__gemm_set : fr__gemm;
+  void (*run)(const fr__kernels *, float *, float *, fr_int, const float *, fr_int, fr_int, const float *,
+              fr_int, fr_int, fr_int, fr_int, fr_int) = sets ? fr__gemm_set : fr__gemm;
   const fr_int a_gap = how & 4 ? 3 : 0, b_gap = how & 8 ? 5 : 0, ldc = N + (how & 16 ? 2 : 0);
-  const fr_int ar = how & 1 ? 1 : K + a_gap, ac = how & 1 ? M + a_gap : 1, br = how & 2 ? 1 : N + b_gap, bc = how & 2 ? K + b_gap : 1;
-  const fr_int a_floats = (how & 1 ? K : M) * (how & 1 ? ac : ar), b_floats = (how & 2 ? N : K) * (how & 2 ? bc : br);
+  const fr_int ar = how & 1 ? 1 : K + a_gap, ac = how & 1 ? M + a_gap : 1, br = how & 2 ? 1 : N + b_gap,
+               bc = how & 2 ? K + b_gap : 1;
+  const fr_int a_floats = (how & 1 ? K : M) * (how & 1 ? ac : ar),
+               b_floats = (how & 2 ? N : K) * (how & 2 ? bc : br);
   const fr_int pack_floats = fr__pack_floats(N, K);
-  float *A = fixture_zeros(a_floats), *B = fixture_zeros(b_floats), *C = fixture_zeros(M * ldc), *start = fixture_zeros(M * ldc);
+  float *A = fixture_zeros(a_floats), *B = fixture_zeros(b_floats), *C = fixture_zeros(M * ldc),
+        *start = fixture_zeros(M * ldc);
   float *pack = fixture_zeros(pack_floats + 64), *row = fixture_zeros(N);
   double worst = 0.0;
   for (fr_int i = 0; i < a_floats; i++) A[i] = NAN;
   for (fr_int i = 0; i < b_floats; i++) B[i] = NAN;
-  for (fr_int i = 0; i < M; i++) for (fr_int p = 0; p < K; p++) A[i * ar + p * ac] = (float)test_uniform(-1.0, 1.0);
-  for (fr_int p = 0; p < K; p++) for (fr_int j = 0; j < N; j++) B[p * br + j * bc] = (float)test_uniform(-1.0, 1.0);
+  for (fr_int i = 0; i < M; i++)
+    for (fr_int p = 0; p < K; p++) A[i * ar + p * ac] = (float)test_uniform(-1.0, 1.0);
+  for (fr_int p = 0; p < K; p++)
+    for (fr_int j = 0; j < N; j++) B[p * br + j * bc] = (float)test_uniform(-1.0, 1.0);
   for (fr_int i = 0; i < M * ldc; i++) start[i] = C[i] = (float)test_uniform(-1.0, 1.0);
   for (fr_int i = 0; i < pack_floats + 64; i++) pack[i] = i < pack_floats ? NAN : 5.0f;
   // Setting does not look at what C held, gaps aside.
-  if (sets) for (fr_int i = 0; i < M; i++) for (fr_int j = 0; j < N; j++) { start[i * ldc + j] = 0.0f; C[i * ldc + j] = NAN; }
+  if (sets)
+    for (fr_int i = 0; i < M; i++)
+      for (fr_int j = 0; j < N; j++) {
+        start[i * ldc + j] = 0.0f;
+        C[i * ldc + j] = NAN;
+      }
   run(k, pack, C, ldc, A, ar, ac, B, br, bc, M, N, K);
   for (int i = 0; i < 64; i++) CHECK(pack[pack_floats + i] == 5.0f);
   for (fr_int i = 0; i < M; i++)
@@ -423,7 +465,8 @@ static void product(const fr__kernels *k, fr_int M, fr_int N, fr_int K, int how)
       error = size > 0.0 ? fabs((double)C[i * ldc + j] - sum) / size : fabs((double)C[i * ldc + j]);
       if (!(error <= worst)) worst = error == error ? error : HUGE_VAL;
     }
-  if (!CHECK_BELOW(worst, 1e-6)) fprintf(stderr, "  %s: M %ld N %ld K %ld, variant %d\n", k->name, (long)M, (long)N, (long)K, how);
+  if (!CHECK_BELOW(worst, 1e-6))
+    fprintf(stderr, "  %s: M %ld N %ld K %ld, variant %d\n", k->name, (long)M, (long)N, (long)K, how);
   // The order of the sum depends on k alone: a row, or a column, computed by itself has the same bits.
   if (M && N) {
     const fr_int i = test_below_int(M), j = test_below_int(N);
@@ -441,12 +484,14 @@ static void products(void)
 {
   EACH_KERNEL(k) {
     for (int how = 0; how < 64; how++) {
-      for (int trial = 0; trial < 6; trial++) product(k, 1 + test_below_int(40), 1 + test_below_int(70), 1 + test_below_int(60), how);
+      for (int trial = 0; trial < 6; trial++)
+        product(k, 1 + test_below_int(40), 1 + test_below_int(70), 1 + test_below_int(60), how);
       product(k, FR__MC + 1, 33, FR__KC + 3, how);  // one past each block
       product(k, 5, FR__NC + 7, 2 * FR__KC + 1, how);
     }
     for (fr_int m = 1; m <= 2 * k->mr + 1; m++)
-      for (fr_int n = 1; n <= 2 * k->nr + 1; n += 1 + (n > 4 && n < k->nr - 2 ? 3 : 0)) product(k, m, n, 3, 32 * (int)(m & 1));
+      for (fr_int n = 1; n <= 2 * k->nr + 1; n += 1 + (n > 4 && n < k->nr - 2 ? 3 : 0))
+        product(k, m, n, 3, 32 * (int)(m & 1));
     product(k, 0, 5, 5, 0);
     product(k, 5, 0, 5, 32);
     product(k, 5, 5, 0, 0);  // adds nothing
@@ -462,7 +507,8 @@ static void embedding(void)
     for (int i = 0; i < V * C; i++) { table[i] = (float)test_normal(); dtable[i] = 1.0f; }
     for (int i = 0; i < N * C; i++) { x[i] = NAN; dx[i] = (float)test_normal(); }
     fr__embed(k, x, table, ids, 1.5f, N, C);
-    for (int n = 0; n < N; n++) for (int c = 0; c < C; c++) CHECK(x[n * C + c] == 1.5f * table[ids[n] * C + c]);
+    for (int n = 0; n < N; n++)
+      for (int c = 0; c < C; c++) CHECK(x[n * C + c] == (float)(1.5f * table[ids[n] * C + c]));
     for (fr_int c = 0; c < C; c += 8) fr__embed_back(k, dtable, dx, ids, 1.5f, N, C, c, c + 8 < C ? c + 8 : C);
     for (int v = 0; v < V; v++)
       for (int c = 0; c < C; c++) {

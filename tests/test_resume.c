@@ -1,7 +1,6 @@
 // examples/train_traces: a run that was stopped at a checkpoint and continued ends with the same file, byte for byte, as an
 // unbroken one, for every method; so does one with another number of threads. Bad input ends in a message and status 1.
 #define _POSIX_C_SOURCE 200809L
-#include <stddef.h>
 #include "tests/test.h"
 #include <sys/wait.h>
 

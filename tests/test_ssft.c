@@ -17,7 +17,8 @@ typedef struct sample {
 
 static void read_sample(const store *s, sample *q)
 {
-  const store_entry *x = store_get(s, "", "x"), *lengths = store_get(s, "", "trace_lengths"), *traces = store_get(s, "", "traces");
+  const store_entry *x = store_get(s, "", "x"), *lengths = store_get(s, "", "trace_lengths"),
+                    *traces = store_get(s, "", "traces");
   const store_entry *forks = store_get(s, "", "fork_ids");
   fr_int at = 0;
   memset(q, 0, sizeof *q);
@@ -106,7 +107,8 @@ static void reference_model(const char *name, const char *kernel)
   if (fr_work_select(&work, kernel) == FR_OK)
     for (int shortened = 0; shortened < 2; shortened++) {
       const char *prefix = shortened ? "match_L8/" : "match_all/";
-      const store_entry *cost = store_get(&s, "", shortened ? "cost_L8" : "cost_all"), *match = store_get(&s, "", shortened ? "match_L8" : "match_all");
+      const store_entry *cost = store_get(&s, "", shortened ? "cost_L8" : "cost_all"),
+                        *match = store_get(&s, "", shortened ? "match_L8" : "match_all");
       const store_entry *nll = store_get(&s, "", "trace_nll_by_fork_sum");
       const double bound = fmax(1e-5, 4.0 * store_scalar(&s, prefix, "f32noise_grad_maxrel"));
       double tokens = 0.0;
@@ -119,25 +121,33 @@ static void reference_model(const char *name, const char *kernel)
       }
       for (int reduction = 0; reduction < 2; reduction++) {
         const double share = reduction == FR_MEAN_TOKENS ? tokens : (double)q.M;
-        const double loss = reduction == FR_MEAN_TOKENS ? store_scalar(&s, prefix, "loss_sum_over_all_tokens_divided_by_tokens")
-                                                        : store_scalar(&s, prefix, "loss_mean_of_means");
-        const double sum = store_scalar(&s, prefix, reduction == FR_MEAN_TOKENS ? "loss_sum_of_sums" : "loss_sum_of_means");
+        const double loss = reduction == FR_MEAN_TOKENS
+                                ? store_scalar(&s, prefix, "loss_sum_over_all_tokens_divided_by_tokens")
+                                : store_scalar(&s, prefix, "loss_mean_of_means");
+        const double sum = store_scalar(
+            &s, prefix, reduction == FR_MEAN_TOKENS ? "loss_sum_of_sums" : "loss_sum_of_means");
         char tensors[64];
         fr_int count;
         fr_ssft_total total;
         fr_ssft_report report, again;
-        snprintf(tensors, sizeof tensors, "%sgrad_sum_of_%s/", prefix, reduction == FR_MEAN_TOKENS ? "sums" : "means");
+        snprintf(tensors, sizeof tensors, "%sgrad_sum_of_%s/", prefix,
+                 reduction == FR_MEAN_TOKENS ? "sums" : "means");
         q.options.reduction = (fr_reduction)reduction;
-        CHECK(fr_ssft_count(&q.options, &q.question, 1, &total) == FR_OK && total.traces == share && total.questions == 1.0);
+        CHECK(fr_ssft_count(&q.options, &q.question, 1, &total) == FR_OK && total.traces == share &&
+              total.questions == 1.0);
         memset(grads, 0, (size_t)model.count * sizeof(float));
         CHECK(fr_ssft_backward(&model, &work, &q.options, &q.question, 1, total, grads, &report) == FR_OK);
         CHECK_BELOW(fabs(report.loss - loss), 1e-6 * loss);
         CHECK_BELOW(fabs(report.nll - store_scalar(&s, prefix, "loss_sum_of_sums")), 1e-6 * report.nll);
         CHECK(report.tokens == (fr_int)tokens && report.traces == q.M && report.questions == 1);
-        CHECK(report.rows == q.question.prompt.count + (fr_int)tokens && report.fork_nll == 0.0);  // M forks, and M last tokens are no inputs
-        for (fr_int j = 0; j < q.M; j++) CHECK_BELOW(fabs(q.nll[j] - store_at(&s, nll, q.fork[j] * q.M + j)), 2e-5);
+        CHECK(report.rows == q.question.prompt.count + (fr_int)tokens &&
+              report.fork_nll == 0.0);  // M forks, and M last tokens are no inputs
+        for (fr_int j = 0; j < q.M; j++)
+          CHECK_BELOW(fabs(q.nll[j] - store_at(&s, nll, q.fork[j] * q.M + j)), 2e-5);
         CHECK_BELOW(hf_gradient_error(&model, &s, tensors, grads, share, &count), bound);
-        CHECK(shortened && reduction == FR_MEAN_TOKENS ? count == 0 : count >= 20);  // of those sums only the norm is on file
+        CHECK(shortened && reduction == FR_MEAN_TOKENS
+                  ? count == 0
+                  : count >= 20);  // of those sums only the norm is on file
         snprintf(tensors, sizeof tensors, "gradnorm_sum_of_%s", reduction == FR_MEAN_TOKENS ? "sums" : "means");
         CHECK_BELOW(fabs(norm_of(grads, model.count) * share / store_scalar(&s, prefix, tensors) - 1.0), 1e-6);
         CHECK(fr_ssft_loss(&model, &work, &q.options, &q.question, 1, total, &again) == FR_OK);
@@ -149,7 +159,9 @@ static void reference_model(const char *name, const char *kernel)
         CHECK_BELOW(fabs(report.loss - sum), 1e-6 * sum);
         CHECK_BELOW(fabs(norm_of(grads, model.count) / store_scalar(&s, prefix, tensors) - 1.0), 1e-6);
       }
-      CHECK_BELOW(fabs(with_fork_token(&model, &work, &q) - store_scalar(&s, prefix, "loss_sum_of_means_fork_token_included")), 3e-5);
+      CHECK_BELOW(fabs(with_fork_token(&model, &work, &q) -
+                       store_scalar(&s, prefix, "loss_sum_of_means_fork_token_included")),
+                  3e-5);
     }
   store_close(&s);
   free(memory); free(own); free(grads);
@@ -177,8 +189,10 @@ static fr_tokens tokens_of(batch *b, fr_int count, fr_int vocab)
 // Vocabulary 37: ids 31.. are for forks. With `multi`, forks of one to three tokens, one the beginning of another.
 static void random_batch(batch *b, fr_int questions, int multi)
 {
-  static const fr_token single[6][3] = { { 31, 0, 0 }, { 32, 0, 0 }, { 33, 0, 0 }, { 34, 0, 0 }, { 35, 0, 0 }, { 36, 0, 0 } };
-  static const fr_token many[6][3] = { { 31, 32, 0 }, { 31, 33, 0 }, { 31, 32, 34 }, { 35, 0, 0 }, { 36, 36, 0 }, { 31, 0, 0 } };
+  static const fr_token single[6][3] = { { 31, 0, 0 }, { 32, 0, 0 }, { 33, 0, 0 },
+                                         { 34, 0, 0 }, { 35, 0, 0 }, { 36, 0, 0 } };
+  static const fr_token many[6][3] = { { 31, 32, 0 }, { 31, 33, 0 }, { 31, 32, 34 },
+                                       { 35, 0, 0 },  { 36, 36, 0 }, { 31, 0, 0 } };
   static const fr_int many_count[6] = { 2, 2, 3, 1, 2, 1 };
   memset(b, 0, sizeof *b);
   b->count = questions;
@@ -193,7 +207,8 @@ static void random_batch(batch *b, fr_int questions, int multi)
     q->prompt = tokens_of(b, 1 + test_below_int(6), 31);
     q->traces = b->traces[n];
     q->trace_count = n == 0 ? 1 : 1 + test_below_int(6);
-    for (fr_int j = 0; j < q->trace_count; j++) b->traces[n][j] = tokens_of(b, j == 0 ? 1 : 1 + test_below_int(9), 31);
+    for (fr_int j = 0; j < q->trace_count; j++)
+      b->traces[n][j] = tokens_of(b, j == 0 ? 1 : 1 + test_below_int(9), 31);
     q->key = 100 + (uint64_t)n;
     q->fork = b->fork[n];
     q->cost = b->cost[n];
@@ -210,13 +225,16 @@ static fr_limits limits_of(const batch *b, fr_int in_one_pass)
 
 // One sequence for everything: each scored trace as prompt + fork + trace, each scored fork as prompt + fork.
 // Adds the gradient and returns the loss; cost[i*M + j] is set where it is not NULL.
-static double by_hand(const fr_model *model, const batch *b, fr_ssft_total total, float *grads, double *fork_nll)
+static double by_hand(const fr_model *model, const batch *b, fr_ssft_total total, float *grads,
+                      double *fork_nll)
 {
   const fr_ssft_options *o = &b->options;
   double loss = 0.0;
   for (fr_int n = 0; n < b->count; n++) {
     const fr_question *q = &b->questions[n];
-    const fr_int forked = o->fork_weight == 0.0f ? 0 : o->fork_target == FR_FORK_UNIFORM ? o->fork_count : o->method == FR_SFT_MIXED ? 1 : q->trace_count;
+    const fr_int matched = o->method == FR_SFT_MIXED ? 1 : q->trace_count;
+    const fr_int targeted = o->fork_target == FR_FORK_UNIFORM ? o->fork_count : matched;
+    const fr_int forked = o->fork_weight > 0.0f ? targeted : 0;
     for (fr_int i = 0; i < q->trace_count + forked; i++) {
       const fr_int is_fork = i >= q->trace_count, e = i - q->trace_count;
       const fr_int fork = !is_fork ? q->fork[i] : o->fork_target == FR_FORK_UNIFORM ? e : q->fork[e];
@@ -237,8 +255,9 @@ static double by_hand(const fr_model *model, const batch *b, fr_ssft_total total
         first = length;
         for (fr_int t = 0; t < q->traces[i].count; t++) ids[length++] = q->traces[i].ids[t];
       }
-      weight = is_fork ? (double)o->fork_weight / total.questions / (double)forked
-                       : 1.0 / total.traces / (o->reduction == FR_MEAN_TRACES ? (double)q->traces[i].count : 1.0);
+      weight = is_fork
+                   ? (double)o->fork_weight / total.questions / (double)forked
+                   : 1.0 / total.traces / (o->reduction == FR_MEAN_TRACES ? (double)q->traces[i].count : 1.0);
       memset(&tree, 0, sizeof tree);
       span.parent = -1;
       span.tokens.ids = ids;
@@ -268,7 +287,8 @@ static double by_hand(const fr_model *model, const batch *b, fr_ssft_total total
 static double cost_by_hand(const fr_model *model, const batch *b, fr_int n, fr_int i, fr_int j)
 {
   const fr_question *q = &b->questions[n];
-  const fr_int L = b->options.prefix && b->options.prefix < q->traces[j].count ? b->options.prefix : q->traces[j].count, V = model->config.vocab;
+  const fr_int V = model->config.vocab, all = q->traces[j].count, prefix = b->options.prefix;
+  const fr_int L = prefix && prefix < all ? prefix : all;
   fr_token ids[40];
   fr_int length = 0, first;
   reference r = reference_new(model);
@@ -326,7 +346,8 @@ static void against_hand(void)
       const fr_int M = b.questions[n].trace_count;
       double sum = 0.0;
       for (fr_int i = 0; i < 6; i++)
-        for (fr_int j = 0; j < M; j++) CHECK_BELOW(fabs(b.cost[n][i * M + j] - cost_by_hand(&model, &b, n, i, j)), 1e-5);
+        for (fr_int j = 0; j < M; j++)
+          CHECK_BELOW(fabs(b.cost[n][i * M + j] - cost_by_hand(&model, &b, n, i, j)), 1e-5);
       for (fr_int j = 0; j < M; j++) {
         const fr_int fork = b.fork[n][j];
         CHECK(fork >= 0 && fork < 6);
@@ -337,7 +358,8 @@ static void against_hand(void)
       }
       if (b.options.method == FR_SSFT) CHECK_BELOW(sum - cheapest(b.cost[n], 6, M, 0, 0), 1e-12);
     }
-    CHECK(fr_ssft_count(&b.options, b.questions, b.count, &total) == FR_OK && total.questions == (double)b.count);
+    CHECK(fr_ssft_count(&b.options, b.questions, b.count, &total) == FR_OK &&
+          total.questions == (double)b.count);
     memset(grads, 0, (size_t)model.count * sizeof(float));
     memset(hand, 0, (size_t)model.count * sizeof(float));
     CHECK(fr_ssft_backward(&model, &work, &b.options, b.questions, b.count, total, grads, &report) == FR_OK);
@@ -357,7 +379,8 @@ static void passes(void)
   const fr_config config = fixture_config(4);
   void *memory, *own[2];
   fr_model model = fixture_model(&config, &memory);
-  float *grads = fixture_zeros(model.count), *parts = fixture_zeros(model.count), *small = fixture_zeros(model.count);
+  float *grads = fixture_zeros(model.count), *parts = fixture_zeros(model.count),
+        *small = fixture_zeros(model.count);
   fr_limits limits;
   fr_work large, tight;
   fr_ssft_total total;
@@ -377,20 +400,27 @@ static void passes(void)
   limits = limits_of(&whole, 1);
   tight = fixture_work(&config, &limits, &own[1]);
   CHECK(fr_ssft_match(&model, &large, &whole.options, whole.questions, 6) == FR_OK);
-  for (int n = 0; n < 6; n++) CHECK(fr_ssft_match(&model, &large, &whole.options, &apart.questions[n], 1) == FR_OK);
-  CHECK(!memcmp(whole.fork, apart.fork, sizeof whole.fork) && !memcmp(whole.cost, apart.cost, sizeof whole.cost));
+  for (int n = 0; n < 6; n++)
+    CHECK(fr_ssft_match(&model, &large, &whole.options, &apart.questions[n], 1) == FR_OK);
+  CHECK(!memcmp(whole.fork, apart.fork, sizeof whole.fork) &&
+        !memcmp(whole.cost, apart.cost, sizeof whole.cost));
   memset(apart.fork, 0, sizeof apart.fork);
   CHECK(fr_ssft_match(&model, &tight, &whole.options, apart.questions, 6) == FR_OK);
-  CHECK(!memcmp(whole.fork, apart.fork, sizeof whole.fork) && !memcmp(whole.cost, apart.cost, sizeof whole.cost));
+  CHECK(!memcmp(whole.fork, apart.fork, sizeof whole.fork) &&
+        !memcmp(whole.cost, apart.cost, sizeof whole.cost));
   CHECK(fr_ssft_count(&whole.options, whole.questions, 6, &total) == FR_OK);
   CHECK(fr_ssft_backward(&model, &large, &whole.options, whole.questions, 6, total, grads, &report) == FR_OK);
   CHECK(fr_ssft_backward(&model, &tight, &whole.options, apart.questions, 6, total, small, &sum) == FR_OK);
   CHECK_BELOW(relative_by_tensor(&model, small, grads), 2e-6);
-  CHECK_BELOW(fabs(sum.loss - report.loss) + fabs(sum.nll - report.nll) / report.nll + fabs(sum.fork_nll - report.fork_nll), 1e-9);
-  CHECK(sum.tokens == report.tokens && sum.traces == report.traces && sum.questions == 6 && sum.rows == report.rows);
+  CHECK_BELOW(fabs(sum.loss - report.loss) + fabs(sum.nll - report.nll) / report.nll +
+                  fabs(sum.fork_nll - report.fork_nll),
+              1e-9);
+  CHECK(sum.tokens == report.tokens && sum.traces == report.traces && sum.questions == 6 &&
+        sum.rows == report.rows);
   memset(&sum, 0, sizeof sum);
   for (int n = 0; n < 6; n++) {
-    CHECK(fr_ssft_backward(&model, &large, &whole.options, &apart.questions[n], 1, total, parts, &one) == FR_OK);
+    CHECK(fr_ssft_backward(&model, &large, &whole.options, &apart.questions[n], 1, total, parts, &one) ==
+          FR_OK);
     sum.loss += one.loss;
     sum.nll += one.nll;
     sum.tokens += one.tokens;
@@ -433,7 +463,8 @@ static void random_matching(void)
     CHECK(!memcmp(first, b.fork[1], 3 * sizeof(fr_int)));
   }
   for (int j = 0; j < 3; j++) for (int i = 0; i < 3; i++) CHECK(abs((int)hits[j][i] - 1500) < 6 * 34);
-  for (int i = 0; i < 4; i++) for (int k = 0; k < 4; k++) CHECK(i == k ? pairs[i][k] == 0 : abs((int)pairs[i][k] - 500) < 6 * 22);
+  for (int i = 0; i < 4; i++)
+    for (int k = 0; k < 4; k++) CHECK(i == k ? pairs[i][k] == 0 : abs((int)pairs[i][k] - 500) < 6 * 22);
   CHECK(abs((int)same - 250) < 6 * 16);  // one of 24 maps
   b.options.seed = 12;
   CHECK(fr_ssft_match(&model, &work, &b.options, &b.questions[1], 1) == FR_OK);
@@ -471,11 +502,13 @@ static void steps(void)
   memcpy(twin.params, model.params, (size_t)model.count * sizeof(float));
   CHECK(fr_adamw_size(&model, &bytes) == FR_OK);
   for (int i = 0; i < 2; i++) state[i] = test_alloc((size_t)bytes);
-  CHECK(fr_adamw_place(&adamw, &model, state[0], bytes) == FR_OK && fr_adamw_place(&other, &twin, state[1], bytes) == FR_OK);
+  CHECK(fr_adamw_place(&adamw, &model, state[0], bytes) == FR_OK &&
+        fr_adamw_place(&other, &twin, state[1], bytes) == FR_OK);
   limits = limits_of(&b, 4);
   work = fixture_work(&config, &limits, &own);
   for (int step = 0; step < 60; step++) {
-    CHECK(fr_ssft_step(&model, &work, &adamw, &b.options, b.questions, 4, 3e-3f, &report) == FR_OK && report.skipped == 0);
+    CHECK(fr_ssft_step(&model, &work, &adamw, &b.options, b.questions, 4, 3e-3f, &report) == FR_OK &&
+          report.skipped == 0);
     if (step == 0) first = report.loss;
     if (step >= 3) continue;
     CHECK(fr_ssft_match(&twin, &work, &b.options, b.questions, 4) == FR_OK);
@@ -489,9 +522,12 @@ static void steps(void)
   // A gradient that is not finite: the step is left out, says so, and nothing moves.
   memcpy(twin.params, model.params, (size_t)model.count * sizeof(float));
   adamw.grads[1] = (float)NAN;
-  CHECK(fr_ssft_step(&model, &work, &adamw, &b.options, b.questions, 4, 3e-3f, &report) == FR_OK && report.skipped == 1);
-  CHECK(same_bits(model.params, twin.params, model.count, 4) && adamw.skipped == 1 && adamw.step == 60 && work.reason.text[0]);
-  CHECK(fr_ssft_step(&model, &work, &adamw, &b.options, b.questions, 4, 3e-3f, &report) == FR_OK && report.skipped == 0);
+  CHECK(fr_ssft_step(&model, &work, &adamw, &b.options, b.questions, 4, 3e-3f, &report) == FR_OK &&
+        report.skipped == 1);
+  CHECK(same_bits(model.params, twin.params, model.count, 4) && adamw.skipped == 1 && adamw.step == 60 &&
+        work.reason.text[0]);
+  CHECK(fr_ssft_step(&model, &work, &adamw, &b.options, b.questions, 4, 3e-3f, &report) == FR_OK &&
+        report.skipped == 0);
   free(memory[0]); free(memory[1]); free(own); free(state[0]); free(state[1]);
 }
 
@@ -551,8 +587,18 @@ static void errors(void)
       case 24: b.fork[1][0] = -1; only = 1; want = FR_RANGE; break;
       case 25: b.fork[1][0] = b.fork[1][1]; only = 1; break;
       case 26: b.options.fork_target = (fr_fork_target)5; word = "fork_target"; break;
-      case 27: b.options.method = FR_SSFT_RANDOM; b.options.fork_count = 2; b.fork[0][0] = 0; word = "question 1"; break;
-      case 28: b.options.method = FR_FIXED_LABELS; b.options.fork_count = 2; b.fork[0][0] = 0; word = "question 1"; break;
+      case 27:
+        b.options.method = FR_SSFT_RANDOM;
+        b.options.fork_count = 2;
+        b.fork[0][0] = 0;
+        word = "question 1";
+        break;
+      case 28:
+        b.options.method = FR_FIXED_LABELS;
+        b.options.fork_count = 2;
+        b.fork[0][0] = 0;
+        word = "question 1";
+        break;
       default: break;
     }
     memset(&report, 0x44, sizeof report);
@@ -590,13 +636,15 @@ static void errors(void)
       status[0] = fr_ssft_match(&model, &own_work, &c->options, q, 1);
       CHECK(strstr(own_work.reason.text, names[which - 29]));
       status[1] = fr_ssft_backward(&model, &own_work, &c->options, q, 1, total, grads, &report);
-      if (!CHECK(strstr(own_work.reason.text, names[which - 29]))) fprintf(stderr, "  %s\n", own_work.reason.text);
+      if (!CHECK(strstr(own_work.reason.text, names[which - 29])))
+        fprintf(stderr, "  %s\n", own_work.reason.text);
       status[2] = fr_ssft_loss(&model, &own_work, &c->options, q, 1, total, &report);
       free(own_memory);
     }
     for (int call = 0; call < 3; call++) {
       if (only == 1 && call == 0) continue;
-      if (!CHECK(status[call] == want)) fprintf(stderr, "  case %d, call %d: %s\n", which, call, fr_status_text(status[call]));
+      if (!CHECK(status[call] == want))
+        fprintf(stderr, "  case %d, call %d: %s\n", which, call, fr_status_text(status[call]));
     }
     CHECK(!memcmp(kept_fork, b.fork, sizeof kept_fork) && !memcmp(kept_nll, b.nll, sizeof kept_nll));
     CHECK(only == 1 || !memcmp(kept_cost, b.cost, sizeof kept_cost));
@@ -634,15 +682,18 @@ static void errors(void)
       CHECK(report.skipped == 1 && isnan(report.loss) && work.reason.text[0]);
       CHECK(adamw.skipped == method + 1 && adamw.step == 0);
       CHECK(same_bits(before, model.params, model.count, 4));
-      for (fr_int i = 0; i < model.count; i++) CHECK(adamw.grads[i] == 0.0f && adamw.m[i] == 0.0f && adamw.v[i] == 0.0f);
+      for (fr_int i = 0; i < model.count; i++)
+        CHECK(adamw.grads[i] == 0.0f && adamw.m[i] == 0.0f && adamw.v[i] == 0.0f);
     }
     free(state);
   }
   {
     fr_limits out;
     memset(&out, 0x66, sizeof out);
-    CHECK(fr_ssft_limits(&b.options, 0, 5, 4, 1, &out) == FR_INVALID && fr_ssft_limits(&b.options, 3, 0, 4, 1, &out) == FR_INVALID);
-    CHECK(fr_ssft_limits(&b.options, 3, 5, 0, 1, &out) == FR_INVALID && fr_ssft_limits(NULL, 3, 5, 4, 1, &out) == FR_INVALID);
+    CHECK(fr_ssft_limits(&b.options, 0, 5, 4, 1, &out) == FR_INVALID &&
+          fr_ssft_limits(&b.options, 3, 0, 4, 1, &out) == FR_INVALID);
+    CHECK(fr_ssft_limits(&b.options, 3, 5, 0, 1, &out) == FR_INVALID &&
+          fr_ssft_limits(NULL, 3, 5, 4, 1, &out) == FR_INVALID);
     CHECK(fr_ssft_limits(&b.options, 3, PTRDIFF_MAX / 3, 4, 1, &out) == FR_OVERFLOW);
     CHECK(((unsigned char *)&out)[0] == 0x66);
   }
@@ -678,7 +729,8 @@ static void limits_suffice(void)
       CHECK(fr_ssft_count(&b.options, b.questions, 2, &total) == FR_OK);
       CHECK(fr_ssft_backward(&model, &work, &b.options, b.questions, 2, total, grads, NULL) == FR_OK);
       free(own);
-      CHECK(fr_ssft_limits(&b.options, 5, 8, M, 1, &limits) == FR_OK);  // traces one token longer than said: refused
+      // Traces one token longer than said are refused.
+      CHECK(fr_ssft_limits(&b.options, 5, 8, M, 1, &limits) == FR_OK);
       work = fixture_work(&config, &limits, &own);
       CHECK(fr_ssft_backward(&model, &work, &b.options, b.questions, 1, total, grads, NULL) == FR_LIMIT);
       free(own);

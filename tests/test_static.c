@@ -116,7 +116,11 @@ int main(void)
   sampling.stop_count = 1;
   memset(leaves, 0, sizeof leaves);
   const fr_tree tree = tiny_tree(t, 0, spans);
-  for (int i = 0; i < TINY_FORKS; i++) { leaves[i].span = 1 + i; leaves[i].leaf = (uint64_t)i; leaves[i].tokens = texts[i]; }
+  for (int i = 0; i < TINY_FORKS; i++) {
+    leaves[i].span = 1 + i;
+    leaves[i].leaf = (uint64_t)i;
+    leaves[i].tokens = texts[i];
+  }
   CHECK(fr_generate(&model, &work, &tree, &sampling, leaves, TINY_FORKS) == FR_OK);
   int whole = 0;
   for (int i = 0; i < TINY_FORKS; i++) {

@@ -24,11 +24,13 @@ static void random_forest(forest *f, fr_int vocab, int wide)
   f->tree.targets = f->targets;
   f->tree.span_count = 1 + test_below_int(SPANS);
   for (fr_int s = 0; s < f->tree.span_count; s++) {
-    const fr_int kind = test_below_int(5), length = kind == 0 ? 0 : wide && kind == 1 ? 90 + test_below_int(20) : 1 + test_below_int(7);
+    const fr_int kind = test_below_int(5);
+    const fr_int length = kind == 0 ? 0 : wide && kind == 1 ? 90 + test_below_int(20) : 1 + test_below_int(7);
     f->spans[s].parent = s == 0 || test_below_int(5) == 0 ? -1 : test_below_int(s);
     f->spans[s].tokens.ids = f->tokens + f->rows;
     f->spans[s].tokens.count = f->rows + length > TOKENS ? 0 : length;
-    for (fr_int t = 0; t < f->spans[s].tokens.count; t++) f->tokens[f->rows++] = (fr_token)test_below_int(vocab);
+    for (fr_int t = 0; t < f->spans[s].tokens.count; t++)
+      f->tokens[f->rows++] = (fr_token)test_below_int(vocab);
   }
   f->tree.target_count = f->rows ? test_below_int(TARGETS + 1) : 0;
   for (fr_int t = 0; t < f->tree.target_count; t++) {
@@ -40,7 +42,8 @@ static void random_forest(forest *f, fr_int vocab, int wide)
   }
 }
 
-static fr_work work_for(const fr_model *model, const fr_tree *tree, const char *kernel, void **memory, int *have)
+static fr_work work_for(const fr_model *model, const fr_tree *tree, const char *kernel, void **memory,
+                        int *have)
 {
   fr_limits limits;
   fr_work work;
@@ -85,7 +88,8 @@ static void tree_against_sequences(const fr_model *model, const forest *f, const
       tree.spans = &span;
       tree.span_count = 1;
       tree.targets = targets;
-      for (fr_int t = 0; t < f->tree.target_count; t++)  // each target belongs to the first path that holds its row
+      // Each target belongs to the first path that holds its row.
+      for (fr_int t = 0; t < f->tree.target_count; t++)
         for (fr_int p = 0; p < all[i].count && !done[t]; p++)
           if (all[i].rows[p] == f->targets[t].row) {
             targets[tree.target_count] = f->targets[t];
@@ -106,7 +110,8 @@ static void tree_against_sequences(const fr_model *model, const forest *f, const
         apart[g].weight += part[g].weight;
         apart[g].count += part[g].count;
       }
-      for (fr_int p = 0; p < all[i].count; p++) CHECK_BELOW(relative(logits + all[i].rows[p] * V, other + p * V, V), 3e-6);
+      for (fr_int p = 0; p < all[i].count; p++)
+        CHECK_BELOW(relative(logits + all[i].rows[p] * V, other + p * V, V), 3e-6);
     }
     for (int g = 0; g < GROUPS; g++) {
       CHECK(sums[g].count == apart[g].count);
@@ -120,12 +125,15 @@ static void tree_against_sequences(const fr_model *model, const forest *f, const
       double nll[TARGETS], want[GROUPS] = { 0 };
       fr_tensor tensor;
       reference_tree(&r, &f->tree, nll);
-      for (fr_int t = 0; t < f->tree.target_count; t++) if (f->targets[t].group >= 0) want[f->targets[t].group] += nll[t];
-      for (int g = 0; g < GROUPS; g++) CHECK_BELOW(fabs(sums[g].nll - want[g]), 3e-6 * (double)(1 + sums[g].count));
+      for (fr_int t = 0; t < f->tree.target_count; t++)
+        if (f->targets[t].group >= 0) want[f->targets[t].group] += nll[t];
+      for (int g = 0; g < GROUPS; g++)
+        CHECK_BELOW(fabs(sums[g].nll - want[g]), 3e-6 * (double)(1 + sums[g].count));
       for (fr_int i = 0; fr_model_tensor(model, i, &tensor) == FR_OK; i++) {
         const fr_int n = tensor.copies * tensor.rows * tensor.cols;
         const double step = 1e-5;
-        double *direction = (double *)test_alloc((size_t)n * sizeof(double)), slope = 0.0, length = 0.0, rise = 0.0;
+        double *direction = (double *)test_alloc((size_t)n * sizeof(double)), slope = 0.0, length = 0.0,
+               rise = 0.0;
         for (fr_int j = 0; j < n; j++) {
           direction[j] = test_normal();
           length += direction[j] * direction[j];
@@ -133,11 +141,13 @@ static void tree_against_sequences(const fr_model *model, const forest *f, const
         }
         for (int side = 0; side < 2; side++) {
           for (fr_int j = 0; j < n; j++)
-            r.params[tensor.offset + j] = (double)model->params[tensor.offset + j] + (side ? -step : step) * direction[j];
+            r.params[tensor.offset + j] = (double)model->params[tensor.offset + j] +
+                                          (side ? -step : step) * direction[j];
           rise += (side ? -0.5 : 0.5) * reference_tree(&r, &f->tree, NULL) / step;
         }
         for (fr_int j = 0; j < n; j++) r.params[tensor.offset + j] = (double)model->params[tensor.offset + j];
-        if (n && !CHECK_BELOW(fabs(slope - rise), 1e-5 * (norm_of(grads + tensor.offset, n) + 1e-3) * sqrt(length)))
+        if (n && !CHECK_BELOW(fabs(slope - rise),
+                              1e-5 * (norm_of(grads + tensor.offset, n) + 1e-3) * sqrt(length)))
           fprintf(stderr, "  %s: slope %g, differences %g\n", tensor.name, slope, rise);
         free(direction);
       }
@@ -158,7 +168,8 @@ static void random_forests(void)
     fixture_randomise(&model);
     for (int trial = 0; trial < 6; trial++) {
       random_forest(&f, config.vocab, trial == 5);
-      for (int k = 0; k < FIXTURE_KERNELS; k++) tree_against_sequences(&model, &f, fixture_kernels[k], trial < 2);
+      for (int k = 0; k < FIXTURE_KERNELS; k++)
+        tree_against_sequences(&model, &f, fixture_kernels[k], trial < 2);
       for (fr_int s = 0; s <= f.tree.span_count; s++) {
         fr_int row = 0, before = -1;
         for (fr_int e = 0; e < s; e++) row += f.spans[e].tokens.count;
@@ -224,7 +235,10 @@ static void long_path(void)
     if (have) {
       CHECK(fr_backward(&model, &work, &tree, grads, sums, 40) == FR_OK);
       for (int t = 0; t < 40; t++) CHECK_BELOW(fabs(sums[t].nll - nll[t]), 1e-5);
-      for (fr_int i = 0; i < model.count; i++) { slope += direction[i] * (double)grads[i]; length += direction[i] * direction[i]; }
+      for (fr_int i = 0; i < model.count; i++) {
+        slope += direction[i] * (double)grads[i];
+        length += direction[i] * direction[i];
+      }
       CHECK_BELOW(fabs(slope - rise), 1e-5 * norm_of(grads, model.count) * sqrt(length));
     }
     free(own); free(grads);
@@ -244,9 +258,12 @@ static void micro_batches(void)
   fr_model model = fixture_model(&config, &memory);
   fr_work work;
   fixture_randomise(&model);
-  do { random_forest(&a, config.vocab, 0); random_forest(&b, config.vocab, 0); }
-  while (a.tree.span_count + b.tree.span_count > SPANS || a.tree.target_count + b.tree.target_count > TARGETS || !b.tree.target_count ||
-         !a.tree.target_count);
+  do {
+    random_forest(&a, config.vocab, 0);
+    random_forest(&b, config.vocab, 0);
+  } while (a.tree.span_count + b.tree.span_count > SPANS ||
+           a.tree.target_count + b.tree.target_count > TARGETS || !b.tree.target_count ||
+           !a.tree.target_count);
   memcpy(&whole, &a, sizeof a);
   whole.tree.spans = whole.spans;
   whole.tree.targets = whole.targets;
@@ -268,7 +285,8 @@ static void micro_batches(void)
   CHECK(fr_backward(&model, &work, &whole.tree, grads, sums, GROUPS) == FR_OK);
   CHECK(fr_backward(&model, &work, &a.tree, added, parts[0], GROUPS) == FR_OK);
   CHECK(fr_backward(&model, &work, &b.tree, added, parts[1], GROUPS) == FR_OK);
-  for (fr_int i = 0; i < model.count; i++) CHECK_BELOW(fabsf(added[i] - 1.0f - grads[i]), 2e-6f * (1.0f + fabsf(grads[i])));
+  for (fr_int i = 0; i < model.count; i++)
+    CHECK_BELOW(fabsf(added[i] - 1.0f - grads[i]), 2e-6f * (1.0f + fabsf(grads[i])));
   for (int g = 0; g < GROUPS; g++) {
     CHECK_BELOW(fabs(parts[0][g].nll + parts[1][g].nll - sums[g].nll), 1e-5);
     CHECK(parts[0][g].count + parts[1][g].count == sums[g].count);
@@ -320,7 +338,8 @@ static void limits(void)
     fr_int count, deepest = 0;
     sequence *all = sequences_of(&f.tree, &count);
     for (fr_int i = 0; i < count; i++) if (all[i].count > deepest) deepest = all[i].count;
-    CHECK(exact.rows == f.rows && exact.grad_rows == f.rows && exact.spans == f.tree.span_count && exact.targets == f.tree.target_count);
+    CHECK(exact.rows == f.rows && exact.grad_rows == f.rows && exact.spans == f.tree.span_count &&
+          exact.targets == f.tree.target_count);
     CHECK(exact.leaves == count && exact.depth == deepest && exact.tasks == 0 && exact.cache_rows == 0);
     sequences_free(all, count);
   }
@@ -338,14 +357,16 @@ static void limits(void)
       void *own;
       --*limit_of(&tight, which);
       work = fixture_work(&config, &tight, &own);
-      status = gradient ? fr_backward(&model, &work, &f.tree, grads, sums, GROUPS) : fr_forward(&model, &work, &f.tree, sums, GROUPS);
+      status = gradient ? fr_backward(&model, &work, &f.tree, grads, sums, GROUPS)
+                        : fr_forward(&model, &work, &f.tree, sums, GROUPS);
       if (which == (gradient ? 0 : 1)) {  // the other kind of rows: not needed here
         CHECK(status == FR_OK && work.reason.text[0] == 0);
         memcpy(sums, kept, sizeof sums);
         memcpy(grads, before, (size_t)model.count * sizeof(float));
       } else {
         CHECK(status == FR_LIMIT);
-        if (!CHECK(strstr(work.reason.text, names[which]) != NULL)) fprintf(stderr, "  the reason was: %s\n", work.reason.text);
+        if (!CHECK(strstr(work.reason.text, names[which]) != NULL))
+          fprintf(stderr, "  the reason was: %s\n", work.reason.text);
         CHECK(!memcmp(sums, kept, sizeof sums) && same_bits(grads, before, model.count, 4));
       }
       small.span_count = 1;  // the workspace goes on working
@@ -357,7 +378,8 @@ static void limits(void)
     fr_limits a = exact, b = exact;
     a.rows = 5; b.rows = 9; a.depth = 100; b.depth = 3; a.tasks = 2; b.cache_rows = 4;
     a = fr_limits_max(a, b);
-    CHECK(a.rows == 9 && a.depth == 100 && a.tasks == 2 && a.cache_rows == 4 && a.spans == exact.spans && a.targets == exact.targets);
+    CHECK(a.rows == 9 && a.depth == 100 && a.tasks == 2 && a.cache_rows == 4 && a.spans == exact.spans &&
+          a.targets == exact.targets);
     CHECK(a.grad_rows == exact.grad_rows && a.leaves == exact.leaves);
   }
   free(memory); free(grads); free(before);
@@ -388,7 +410,8 @@ static void refused(void)
   memcpy(seen, logits, sizeof logits);
   {
     const fr_int row = 0;
-    CHECK(fr_logits(&model, &work, &row, 1, logits) == FR_INVALID && !memcmp(logits, seen, sizeof seen));  // nothing was run yet
+    CHECK(fr_logits(&model, &work, &row, 1, logits) == FR_INVALID &&
+          !memcmp(logits, seen, sizeof seen));  // nothing was run yet
   }
   for (int which = 0; which < 17; which++) {
     fr_span spans[3];
@@ -403,7 +426,11 @@ static void refused(void)
     tree.span_count = 3;
     tree.targets = targets;
     tree.target_count = 2;
-    for (int s = 0; s < 3; s++) { spans[s].parent = s - 1; spans[s].tokens.ids = ids; spans[s].tokens.count = 4; }
+    for (int s = 0; s < 3; s++) {
+      spans[s].parent = s - 1;
+      spans[s].tokens.ids = ids;
+      spans[s].tokens.count = 4;
+    }
     switch (which) {
       case 0: spans[1].parent = 1; break;
       case 1: spans[1].parent = 2; break;
@@ -424,8 +451,10 @@ static void refused(void)
       default: groups = -1; want = FR_INVALID; break;
     }
     for (int gradient = 0; gradient < 2; gradient++) {
-      status = gradient ? fr_backward(&model, &work, &tree, grads, to, groups) : fr_forward(&model, &work, &tree, to, groups);
-      if (!CHECK(status == want && work.reason.text[0])) fprintf(stderr, "  case %d: %s (%s)\n", which, fr_status_text(status), work.reason.text);
+      status = gradient ? fr_backward(&model, &work, &tree, grads, to, groups)
+                        : fr_forward(&model, &work, &tree, to, groups);
+      if (!CHECK(status == want && work.reason.text[0]))
+        fprintf(stderr, "  case %d: %s (%s)\n", which, fr_status_text(status), work.reason.text);
       CHECK(!memcmp(sums, kept, sizeof sums) && same_bits(grads, before, model.count, 4));
     }
   }
@@ -439,8 +468,10 @@ static void refused(void)
     span.tokens.count = 4;
     tree.spans = &span;
     tree.span_count = 1;
-    CHECK(fr_forward(&model, &work, NULL, NULL, 0) == FR_INVALID && fr_backward(&model, &work, &tree, NULL, NULL, 0) == FR_INVALID);
-    CHECK(fr_forward(NULL, &work, &tree, NULL, 0) == FR_INVALID && fr_forward(&model, NULL, &tree, NULL, 0) == FR_INVALID);
+    CHECK(fr_forward(&model, &work, NULL, NULL, 0) == FR_INVALID &&
+          fr_backward(&model, &work, &tree, NULL, NULL, 0) == FR_INVALID);
+    CHECK(fr_forward(NULL, &work, &tree, NULL, 0) == FR_INVALID &&
+          fr_forward(&model, NULL, &tree, NULL, 0) == FR_INVALID);
     CHECK(fr_forward(&stranger, &work, &tree, NULL, 0) == FR_CONFIG && work.reason.text[0]);
     CHECK(fr_forward(&model, &work, &tree, NULL, 0) == FR_OK && work.reason.text[0] == 0);
     CHECK(fr_logits(&model, &work, rows, 2, logits) == FR_RANGE && !memcmp(logits, seen, sizeof seen));
@@ -448,9 +479,11 @@ static void refused(void)
     CHECK(fr_logits(&model, &work, rows, 1, logits) == FR_RANGE && !memcmp(logits, seen, sizeof seen));
     // An empty forest, and one of nothing but empty spans, is legal.
     span.tokens.count = 0;
-    CHECK(fr_backward(&model, &work, &tree, grads, sums, GROUPS) == FR_OK && sums[0].count == 0 && sums[GROUPS - 1].nll == 0.0);
+    CHECK(fr_backward(&model, &work, &tree, grads, sums, GROUPS) == FR_OK && sums[0].count == 0 &&
+          sums[GROUPS - 1].nll == 0.0);
     tree.span_count = 0;
-    CHECK(fr_backward(&model, &work, &tree, grads, NULL, 0) == FR_OK && same_bits(grads, before, model.count, 4));
+    CHECK(fr_backward(&model, &work, &tree, grads, NULL, 0) == FR_OK &&
+          same_bits(grads, before, model.count, 4));
     // Numbers that went bad are reported as numbers.
     {
       fr_target target;
@@ -460,7 +493,8 @@ static void refused(void)
       tree.span_count = tree.target_count = 1;
       tree.targets = &target;
       model.params[fixture_tensor(&model, "w_out").offset] = (float)NAN;
-      CHECK(fr_backward(&model, &work, &tree, grads, sums, GROUPS) == FR_OK && isnan(sums[0].nll) && sums[0].count == 1);
+      CHECK(fr_backward(&model, &work, &tree, grads, sums, GROUPS) == FR_OK && isnan(sums[0].nll) &&
+            sums[0].count == 1);
     }
   }
   free(memory); free(own); free(foreign); free(grads); free(before);

@@ -66,7 +66,8 @@ static void random_votes(void)
     for (fr_int i = count; i-- > 0;)  // from the back, so that an earlier one of equal size replaces
       if (answers[i] >= 0 && (winner < 0 || votes_of[answers[i]] >= votes_of[answers[winner]])) winner = i;
     CHECK(fr_vote(count, same_number, answers, &r) == FR_OK);
-    CHECK(r.winner == winner && r.valid == valid && r.distinct == distinct && r.votes == (winner < 0 ? 0 : votes_of[answers[winner]]));
+    CHECK(r.winner == winner && r.valid == valid && r.distinct == distinct &&
+          r.votes == (winner < 0 ? 0 : votes_of[answers[winner]]));
   }
 }
 
@@ -100,8 +101,10 @@ static void philox(void)
 {
   static const uint32_t known[3][10] = {
     { 0, 0, 0, 0, 0, 0, 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8 },
-    { 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd },
-    { 0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344, 0xa4093822, 0x299f31d0, 0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1 },
+    { 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0x408f276d, 0x41c83b0e,
+      0xa20bc7c6, 0x6d5451fd },
+    { 0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344, 0xa4093822, 0x299f31d0, 0xd16cfe09, 0x94fdcceb,
+      0x5001e420, 0x24126ea1 },
   };
   for (int i = 0; i < 3; i++) {
     uint32_t out[4];
@@ -129,10 +132,12 @@ static void streams(void)
   for (uint64_t seed = 0; seed < 4; seed++)
     for (uint64_t question = 0; question < 4; question++)
       for (uint64_t leaf = 0; leaf < 4; leaf++) {
-        fr_random a = fr_random_stream(seed, question << 32, leaf), b = fr_random_stream(seed, question << 32, leaf);
+        fr_random a = fr_random_stream(seed, question << 32, leaf),
+                  b = fr_random_stream(seed, question << 32, leaf);
         first[count] = fr_random_bits(&a);
         CHECK(first[count] == fr_random_bits(&b));
-        for (int i = 0; i < count; i++) CHECK(first[i] != first[count]);  // 64 of 2^32: no two are equal by chance
+        for (int i = 0; i < count; i++)
+          CHECK(first[i] != first[count]);  // 64 of 2^32: no two are equal by chance
         count++;
       }
 }
@@ -150,7 +155,8 @@ static void distributions(void)
     serial += ((double)u - 0.5) * (previous - 0.5);
     previous = (double)u;
   }
-  for (int b = 0; b < BINS; b++) chi += pow((double)bins[b] - (double)DRAWS / BINS, 2.0) / ((double)DRAWS / BINS);
+  for (int b = 0; b < BINS; b++)
+    chi += pow((double)bins[b] - (double)DRAWS / BINS, 2.0) / ((double)DRAWS / BINS);
   CHECK(chi > 20.0 && chi < 130.0);  // 63 degrees of freedom, standard deviation 11.2: six of them
   CHECK(fabs(serial / DRAWS) < 6.0 / 12.0 / sqrt(DRAWS));
   for (int i = 0; i < DRAWS; i++) {

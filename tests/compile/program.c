@@ -73,7 +73,11 @@ int main(void)
   sampling.stops = &stop;
   sampling.stop_count = 1;
   const fr_tree tree = tiny_tree(&t, 0, spans);
-  for (int i = 0; i < TINY_FORKS; i++) { leaves[i].span = 1 + i; leaves[i].leaf = (uint64_t)i; leaves[i].tokens = texts[i]; }
+  for (int i = 0; i < TINY_FORKS; i++) {
+    leaves[i].span = 1 + i;
+    leaves[i].leaf = (uint64_t)i;
+    leaves[i].tokens = texts[i];
+  }
   TRY(fr_generate(&model, &work, &tree, &sampling, leaves, TINY_FORKS));
   TRY(fr_vote(TINY_FORKS, same_answer, leaves, &vote));
   const int good = last < 0.8 * first && vote.valid == TINY_FORKS && vote.winner >= 0 && !strcmp(fr_version(), FR_VERSION);

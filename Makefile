@@ -1,0 +1,50 @@
+# forkreason.h - needs only cc, make, a POSIX sh, libc and libm. Everything made goes to build/.
+#   make demo      trains six forks to multiply in four ways, and shows the table
+#   make test      every tests/test_*.c, one program each; ends with "N passed, N failed"
+#   make examples  the programs in examples/
+#   make bench     how fast a training step is on this machine
+#   make check     the wider checks of .ci/run with the tools that are installed: compilers, sanitizers, options
+CFLAGS = -O2
+LDLIBS = -lm
+BUILD  = build
+JOBS   = 2
+COMPILE = $(CC) -std=c99 $(CFLAGS) -I. -pthread
+SHARED  = forkreason.h examples/pool.h examples/progress.h examples/multiply.h
+
+all: examples
+
+examples: $(BUILD)/first $(BUILD)/four_ways $(BUILD)/train_traces
+
+$(BUILD)/first: examples/first.c forkreason.h
+	@mkdir -p $(BUILD)
+	$(COMPILE) -o $@ examples/first.c $(LDLIBS)
+
+$(BUILD)/four_ways: examples/four_ways.c $(SHARED)
+	@mkdir -p $(BUILD)
+	$(COMPILE) -o $@ examples/four_ways.c $(LDLIBS)
+
+$(BUILD)/train_traces: examples/train_traces.c $(SHARED)
+	@mkdir -p $(BUILD)
+	$(COMPILE) -o $@ examples/train_traces.c $(LDLIBS)
+
+demo: $(BUILD)/four_ways
+	$(BUILD)/four_ways
+
+bench: $(BUILD)/step
+	$(BUILD)/step
+
+$(BUILD)/step: bench/step.c forkreason.h
+	@mkdir -p $(BUILD)
+	$(COMPILE) -o $@ bench/step.c $(LDLIBS)
+
+# JOBS programs are built and run at a time; SKIP="test_a test_b" leaves some out and says so.
+test: examples
+	@BUILD='$(BUILD)' JOBS='$(JOBS)' COMPILE='$(COMPILE)' LDLIBS='$(LDLIBS)' SKIP='$(SKIP)' sh tests/run.sh
+
+check:
+	bash .ci/run --no-install
+
+clean:
+	rm -rf build
+
+.PHONY: all examples demo bench test check clean
