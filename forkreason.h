@@ -846,8 +846,8 @@ typedef struct fr__kernels {
   const char *name;
   fr_int mr, nr;  // shape of the register tile
   int (*available)(void);
-  // C[mr][nr] += A B.  a: k columns of mr, a[p*mr + i];  b: k rows of nr, b[p*nr + j];  both zero-padded
-  void (*tile)(float *c, fr_int ldc, const float *a, const float *b, fr_int k);
+  // C[mr][nr] += A B.  a: k columns of mr, a[p*as + i];  b: k rows of nr, b[p*bs + j]
+  void (*tile)(float *c, fr_int ldc, const float *a, fr_int as, const float *b, fr_int bs, fr_int k);
   float (*dot)(const float *x, const float *y, fr_int n);                            // sum x y
   float (*max)(const float *x, fr_int n);                                            // n >= 1; a NaN may be passed over
   double (*exp_sum)(float *y, const float *x, float shift, fr_int n);                // y = exp(x - shift); sum y
@@ -863,10 +863,10 @@ typedef struct fr__kernels {
 // -- scalar
 static int fr__available_scalar(void) { return 1; }
 
-static void fr__tile_scalar(float *c, fr_int ldc, const float *a, const float *b, fr_int k)
+static void fr__tile_scalar(float *c, fr_int ldc, const float *a, fr_int as, const float *b, fr_int bs, fr_int k)
 {
   float t[4][8] = { { 0 } };
-  for (; k > 0; k--, a += 4, b += 8)
+  for (; k > 0; k--, a += as, b += bs)
     for (int i = 0; i < 4; i++)
       for (int j = 0; j < 8; j++) t[i][j] += a[i] * b[j];
   for (int i = 0; i < 4; i++, c += ldc)
@@ -952,11 +952,11 @@ static int fr__available_avx2(void) { return __builtin_cpu_supports("avx2") && _
 
 // 12 accumulators + 2 of b + 1 of a = 15 of 16 registers.
 FR__TARGET("avx2,fma")
-static void fr__tile_avx2(float *c, fr_int ldc, const float *a, const float *b, fr_int k)
+static void fr__tile_avx2(float *c, fr_int ldc, const float *a, fr_int as, const float *b, fr_int bs, fr_int k)
 {
   __m256 t[6][2];
   FR__UNROLL(6) for (int i = 0; i < 6; i++) t[i][0] = t[i][1] = _mm256_setzero_ps();
-  for (; k > 0; k--, a += 6, b += 16) {
+  for (; k > 0; k--, a += as, b += bs) {
     const __m256 b0 = _mm256_loadu_ps(b), b1 = _mm256_loadu_ps(b + 8);
     FR__UNROLL(6) for (int i = 0; i < 6; i++) {  // without it gcc keeps t in memory at -O2
       const __m256 ai = _mm256_broadcast_ss(a + i);
@@ -1121,11 +1121,11 @@ static int fr__available_avx512(void) { return __builtin_cpu_supports("avx512f")
 
 // 24 accumulators + 2 of b of 32 registers; the 12 values of a are broadcast from memory by the multiply itself.
 FR__TARGET("avx512f")
-static void fr__tile_avx512(float *c, fr_int ldc, const float *a, const float *b, fr_int k)
+static void fr__tile_avx512(float *c, fr_int ldc, const float *a, fr_int as, const float *b, fr_int bs, fr_int k)
 {
   __m512 t[12][2];
   FR__UNROLL(12) for (int i = 0; i < 12; i++) t[i][0] = t[i][1] = _mm512_setzero_ps();
-  for (; k > 0; k--, a += 12, b += 32) {
+  for (; k > 0; k--, a += as, b += bs) {
     const __m512 b0 = _mm512_loadu_ps(b), b1 = _mm512_loadu_ps(b + 16);
     FR__UNROLL(12) for (int i = 0; i < 12; i++) {
       const __m512 ai = _mm512_set1_ps(a[i]);
@@ -1293,8 +1293,8 @@ enum { FR__MR_MAX = 12, FR__NR_MAX = 32 };
 // ---- >>gemm -------------------------------------------------------------------------------------------
 // C (M,N) += A (M,K) B (K,N), any strides, so that Y = X W', dX = dY W and dW = dY' X are one function.
 //
-// A block of KC x NC of B and one of MC x KC of A are packed into zero-padded panels as the tile reads them; a tile on
-// the edge goes through a small square. KC: a panel of A (12 x 256 floats, 12 KB) stays in the first-level cache while
+// A block of KC x NC of B and one of MC x KC of A are packed into zero-padded panels as the tile reads them, but for the
+// panels that already lie so; a tile on the edge goes through a small square. KC: a panel of A (12 x 256 floats, 12 KB) stays in the first-level cache while
 // the panels of B stream past it; NC: the block of B (512 KB) stays in the second level.
 // The order of the sum over k depends on k alone: KC is a constant, every element is summed by one thread, and an edge
 // runs the same multiply-adds as the middle.
@@ -1325,26 +1325,33 @@ static void fr__transpose4(float *dst, fr_int width, const float *src, fr_int st
 #endif
 }
 
-// Panels of `width` rows (of A) or columns (of B): panel[p*width + i] = x[i*step + p*along], zero where i >= count. One of
-// the two strides is 1: along the panel's rows it is a copy, across them a transpose.
+// Panels of `width` rows (of A) or columns (of B): panel[p*width + i] = x[i*step + p*along], zero where i >= count. One
+// of the two strides is 1: along the panel's rows it is a copy, across them a transpose. All panels are filled 8 rows at
+// a time: a whole panel at once would read one cache line from each of many rows, which at a stride of 4 KB all fall
+// into one set of the first-level cache.
 static void fr__pack(float *panel, const float *x, fr_int step, fr_int along, fr_int count, fr_int depth, fr_int width)
 {
-  for (; count > 0; count -= width, x += width * step, panel += width * depth) {
-    const fr_int n = fr__min(count, width), n4 = n / 4 * 4, depth4 = along == 1 ? depth / 4 * 4 : 0;
-    fr_int p = 0;
-    for (; p < depth4; p += 4) {
-      fr_int i = 0;
-      for (; i < n4; i += 4) fr__transpose4(panel + p * width + i, width, x + i * step + p, step);
-      for (; i < n; i++)
-        for (fr_int q = p; q < p + 4; q++) panel[q * width + i] = x[i * step + q];
+  for (fr_int p0 = 0; p0 < depth; p0 += 8)
+    for (fr_int i0 = 0; i0 < count; i0 += width) {
+      const fr_int n = fr__min(count - i0, width), d = fr__min(depth - p0, 8);
+      const fr_int n4 = along == 1 ? n / 4 * 4 : 0, d4 = along == 1 ? d / 4 * 4 : 0;
+      const float *in = x + i0 * step + p0 * along;
+      float *out = panel + i0 * depth + p0 * width;
+      for (fr_int i = 0; i < n4; i += 4)
+        for (fr_int p = 0; p < d4; p += 4) fr__transpose4(out + p * width + i, width, in + i * step + p, step);
+      for (fr_int p = 0; p < d; p++) {
+        if (step == 1) memcpy(out + p * width, in + p * along, (size_t)n * sizeof(float));
+        else for (fr_int i = p < d4 ? n4 : 0; i < n; i++) out[p * width + i] = in[i * step + p * along];
+        for (fr_int i = n; i < width; i++) out[p * width + i] = 0.0f;
+      }
     }
-    for (; p < depth; p++) {
-      fr_int i = 0;
-      if (step == 1) for (; i < n4; i += 4) memcpy(panel + p * width + i, x + p * along + i, 4 * sizeof(float));
-      for (; i < n; i++) panel[p * width + i] = x[i * step + p * along];
-    }
-    if (n < width) for (p = 0; p < depth; p++) memset(panel + p * width + n, 0, (size_t)(width - n) * sizeof(float));
-  }
+}
+
+// How many of `count` rows of A (columns of B) a tile can read where they lie: whole panels whose values stand side by
+// side, unless they lie a multiple of 4 KB apart and would fight for one set of the cache.
+static fr_int fr__in_place(fr_int step, fr_int along, fr_int count, fr_int width)
+{
+  return step == 1 && along % 1024 ? count / width * width : 0;
 }
 
 //   pack    scratch of fr__pack_floats        ldc     row stride of C
@@ -1356,27 +1363,30 @@ static void fr__product(const fr__kernels *kernels, float *pack, float *C, fr_in
   const fr_int mr = kernels->mr, nr = kernels->nr;
   float *square = pack, *packed_a = pack + FR__MR_MAX * FR__NR_MAX, *packed_b = packed_a + FR__MC * fr__min(K, FR__KC);
   for (fr_int j0 = 0; j0 < N; j0 += FR__NC) {
-    const fr_int nc = fr__min(N - j0, FR__NC);
+    const fr_int nc = fr__min(N - j0, FR__NC), b_there = fr__in_place(bc, br, nc, nr);
     for (fr_int p0 = 0; p0 < K; p0 += FR__KC) {
       const fr_int kc = fr__min(K - p0, FR__KC);
-      fr__pack(packed_b, B + p0 * br + j0 * bc, bc, br, nc, kc, nr);
+      const float *b0 = B + p0 * br + j0 * bc;
+      fr__pack(packed_b, b0 + b_there * bc, bc, br, nc - b_there, kc, nr);
       for (fr_int i0 = 0; i0 < M; i0 += FR__MC) {
-        const fr_int mc = fr__min(M - i0, FR__MC);
-        fr__pack(packed_a, A + i0 * ar + p0 * ac, ar, ac, mc, kc, mr);
+        const fr_int mc = fr__min(M - i0, FR__MC), a_there = fr__in_place(ar, ac, mc, mr);
+        const float *a0 = A + i0 * ar + p0 * ac;
+        fr__pack(packed_a, a0 + a_there * ar, ar, ac, mc - a_there, kc, mr);
         for (fr_int i = 0; i < mc; i += mr) {
+          const float *a = i < a_there ? a0 + i : packed_a + (i - a_there) * kc;
+          const fr_int m = fr__min(mc - i, mr), as = i < a_there ? ac : mr;
           for (fr_int j = 0; j < nc; j += nr) {
+            const float *b = j < b_there ? b0 + j : packed_b + (j - b_there) * kc;
+            const fr_int n = fr__min(nc - j, nr), bs = j < b_there ? br : nr;
             float *c = C + (i0 + i) * ldc + j0 + j;
-            const float *a = packed_a + i * kc, *b = packed_b + j * kc;
-            const fr_int m = fr__min(mc - i, mr), n = fr__min(nc - j, nr);
             if (!add && p0 == 0)
               for (fr_int r = 0; r < m; r++) memset(c + r * ldc, 0, (size_t)n * sizeof(float));
             if (m == mr && n == nr) {
-              kernels->tile(c, ldc, a, b, kc);
+              kernels->tile(c, ldc, a, as, b, bs, kc);
             } else {
               memset(square, 0, (size_t)(mr * nr) * sizeof(float));
-              kernels->tile(square, nr, a, b, kc);
-              for (fr_int r = 0; r < m; r++)
-                for (fr_int t = 0; t < n; t++) c[r * ldc + t] += square[r * nr + t];
+              kernels->tile(square, nr, a, as, b, bs, kc);
+              for (fr_int r = 0; r < m; r++) kernels->axpy(c + r * ldc, 1.0f, square + r * nr, n);
             }
           }
         }
