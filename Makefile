@@ -37,9 +37,9 @@ $(BUILD)/step: bench/step.c forkreason.h
 	@mkdir -p $(BUILD)
 	$(COMPILE) -o $@ bench/step.c $(LDLIBS)
 
-# JOBS programs are built and run at a time; SKIP="test_a test_b" leaves some out and says so.
+# JOBS programs are built and run at a time; SKIP="test_a test_b" leaves some out, ONLY="test_a" all others, and says so.
 test: examples
-	@BUILD='$(BUILD)' JOBS='$(JOBS)' COMPILE='$(COMPILE)' LDLIBS='$(LDLIBS)' SKIP='$(SKIP)' sh tests/run.sh
+	@BUILD='$(BUILD)' JOBS='$(JOBS)' COMPILE='$(COMPILE)' LDLIBS='$(LDLIBS)' SKIP='$(SKIP)' ONLY='$(ONLY)' sh tests/run.sh
 
 check:
 	bash .ci/run --no-install

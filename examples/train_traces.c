@@ -490,7 +490,8 @@ static int loop(run *r, const char *save_path)
       if (isatty(2)) fprintf(stderr, "\r%79s\r", "");
       printf("%7lld  ", (long long)r->step);
       if (r->step == r->began_step) printf("          -     %7.4f     %7.4f\n", *mixture, *matched);
-      else printf("    %7.4f     %7.4f     %7.4f %22.0f %15.0f %6.0f\n", loss, *mixture, *matched, speed(r), now() - r->began, time_left(r));
+      else printf("    %7.4f     %7.4f     %7.4f %22.0f %15.0f %6.0f\n", loss, *mixture, *matched, speed(r),
+                  now() - r->began, time_left(r));
       fflush(stdout);
     }
     if (r->step >= end_of(r)) break;

@@ -45,17 +45,21 @@ static void drop(bundle *b)
   fr_model_free(&b->model);
 }
 
-static int same_floats(const float *a, const float *b, fr_int count) { return memcmp(a, b, (size_t)count * sizeof(float)) == 0; }
+static int same_floats(const float *a, const float *b, fr_int count) { return memcmp(a, b,
+                                                                                     (size_t)count * sizeof(float)) == 0; }
 static int same_state(const bundle *a, const bundle *b)
 {
   const fr_adamw *x = &a->adamw, *y = &b->adamw;
-  return same_floats(x->m, y->m, x->count) && same_floats(x->v, y->v, x->count) && x->step == y->step && x->skipped == y->skipped &&
-         same_floats(&x->beta1, &y->beta1, 1) && same_floats(&x->beta2, &y->beta2, 1) && same_floats(&x->eps, &y->eps, 1) &&
+  return same_floats(x->m, y->m, x->count) && same_floats(x->v, y->v, x->count) && x->step == y->step &&
+      x->skipped == y->skipped &&
+         same_floats(&x->beta1, &y->beta1, 1) && same_floats(&x->beta2, &y->beta2, 1) &&
+             same_floats(&x->eps, &y->eps, 1) &&
          same_floats(&x->decay, &y->decay, 1) && same_floats(&x->clip, &y->clip, 1);
 }
 static int same(const bundle *a, const bundle *b)
 {
-  return same_floats(a->model.params, b->model.params, a->model.count) && same_state(a, b) && !memcmp(a->user, b->user, sizeof a->user);
+  return same_floats(a->model.params, b->model.params, a->model.count) && same_state(a, b) &&
+      !memcmp(a->user, b->user, sizeof a->user);
 }
 static int grads_kept(const bundle *b)
 {
@@ -70,7 +74,8 @@ static unsigned char *image(const bundle *b, fr_int *bytes)
   fr_reason reason;
   CHECK(fr_checkpoint_size(&b->model, &b->adamw, sizeof b->user, bytes) == FR_OK);
   memory = (unsigned char *)test_alloc((size_t)*bytes);
-  CHECK(fr_checkpoint_write(memory, *bytes, &b->model, &b->adamw, b->user, sizeof b->user, &reason) == FR_OK && reason.text[0] == 0);
+  CHECK(fr_checkpoint_write(memory, *bytes, &b->model, &b->adamw, b->user, sizeof b->user, &reason) == FR_OK &&
+        reason.text[0] == 0);
   return memory;
 }
 
@@ -102,13 +107,16 @@ static void layout(void)
   const fr_int n = b.model.count;
   CHECK(bytes == 192 + 12 * n + 21 + 8);
   CHECK(!memcmp(file, "\x89" "FRK\r\n\x1A\n", 8) && number(file + 8, 4) == 1 && number(file + 12, 4) == 1);
-  CHECK(number(file + 16, 8) == (uint64_t)bytes && number(file + 24, 8) == (uint64_t)n && number(file + 32, 8) == 21 && number(file + 40, 8) == 0);
+  CHECK(number(file + 16, 8) == (uint64_t)bytes && number(file + 24, 8) == (uint64_t)n &&
+        number(file + 32, 8) == 21 && number(file + 40, 8) == 0);
   const uint64_t sizes[8] = { 1, 4, 2, 1, 6, 5, 7, 8192 };
   for (int i = 0; i < 8; i++) CHECK(number(file + 48 + 8 * i, 8) == sizes[i]);
   CHECK(number(file + 112, 4) == 1 && number(file + 116, 4) == 1 && number(file + 120, 4) == 1);
-  CHECK(number(file + 132, 4) == 0x40000000 && number(file + 136, 4) == 0x41000000 && number(file + 144, 4) == 0x40800000);
+  CHECK(number(file + 132, 4) == 0x40000000 && number(file + 136, 4) == 0x41000000 &&
+        number(file + 144, 4) == 0x40800000);
   CHECK(number(file + 148, 4) == 0x3F400000 && number(file + 164, 4) == 0x40300000);
-  CHECK(number(file + 168, 8) == ((uint64_t)1 << 40) + 5 && number(file + 176, 8) == 15 && number(file + 184, 8) == 0);
+  CHECK(number(file + 168, 8) == ((uint64_t)1 << 40) + 5 && number(file + 176, 8) == 15 &&
+        number(file + 184, 8) == 0);
   CHECK(number(file + 192, 4) == 0x80000000u);  // -0
   for (fr_int i = 0; i < n; i++) {
     uint32_t bits[3];
@@ -136,10 +144,13 @@ static void memory_round(void)
   fr_reason reason;
   memset(&info, 0, sizeof info);
   CHECK(fr_checkpoint_inspect(file, bytes, &info, &reason) == FR_OK);
-  CHECK(info.count == a.model.count && info.has_adamw == 1 && info.step == a.adamw.step && info.user_bytes == 21 && info.bytes == bytes);
-  CHECK(info.config.dim == 4 && info.config.kv_heads == 1 && info.config.tied == 1 && info.config.rope_original == 8192);
+  CHECK(info.count == a.model.count && info.has_adamw == 1 && info.step == a.adamw.step && info.user_bytes == 21 &&
+        info.bytes == bytes);
+  CHECK(info.config.dim == 4 && info.config.kv_heads == 1 && info.config.tied == 1 &&
+        info.config.rope_original == 8192);
   CHECK(!same(&a, &b));
-  CHECK(fr_checkpoint_read(file, bytes, &b.model, &b.adamw, b.user, 21, &reason) == FR_OK && same(&a, &b) && grads_kept(&b));
+  CHECK(fr_checkpoint_read(file, bytes, &b.model, &b.adamw, b.user, 21, &reason) == FR_OK && same(&a, &b) &&
+        grads_kept(&b));
   drop(&b);
   b = make(&config, 2);  // the model alone
   CHECK(fr_checkpoint_read(file, bytes, &b.model, NULL, NULL, 0, &reason) == FR_OK);
@@ -152,18 +163,25 @@ static void memory_round(void)
   fr_config other = config;
   other.norm_eps = 1e-5f;
   bundle c = make(&other, 2);
-  CHECK(fr_checkpoint_read(file, bytes, &c.model, NULL, NULL, 0, &reason) == FR_CONFIG && strstr(reason.text, "config") != NULL);
+  CHECK(fr_checkpoint_read(file, bytes, &c.model, NULL, NULL, 0, &reason) == FR_CONFIG &&
+        strstr(reason.text, "config") != NULL);
   CHECK(same_floats(c.model.params, before.model.params, c.model.count));
-  CHECK(fr_checkpoint_read(file, bytes, &b.model, &b.adamw, b.user, 20, &reason) == FR_FORMAT && strstr(reason.text, "21") != NULL);
+  CHECK(fr_checkpoint_read(file, bytes, &b.model, &b.adamw, b.user, 20, &reason) == FR_FORMAT &&
+        strstr(reason.text, "21") != NULL);
   CHECK(fr_checkpoint_size(&a.model, NULL, 0, &plain) == FR_OK && plain == 192 + 4 * a.model.count + 8);
   CHECK(fr_checkpoint_write(file, plain - 1, &a.model, NULL, NULL, 0, &reason) == FR_MEMORY);
   CHECK(fr_checkpoint_write(file, bytes, &a.model, NULL, NULL, 0, &reason) == FR_OK);
-  CHECK(fr_checkpoint_read(file, plain, &b.model, &b.adamw, NULL, 0, &reason) == FR_FORMAT && strstr(reason.text, "optimiser") != NULL);
-  CHECK(fr_checkpoint_read(file, bytes, &b.model, NULL, NULL, 0, &reason) == FR_FORMAT && strstr(reason.text, "goes on") != NULL);
+  CHECK(fr_checkpoint_read(file, plain, &b.model, &b.adamw, NULL, 0, &reason) == FR_FORMAT &&
+        strstr(reason.text, "optimiser") != NULL);
+  CHECK(fr_checkpoint_read(file, bytes, &b.model, NULL, NULL, 0, &reason) == FR_FORMAT &&
+        strstr(reason.text, "goes on") != NULL);
   CHECK(same(&b, &before));
-  CHECK(fr_checkpoint_read(file, plain, &b.model, NULL, NULL, 0, &reason) == FR_OK && same_floats(a.model.params, b.model.params, a.model.count));
-  CHECK(fr_checkpoint_read(NULL, plain, &b.model, NULL, NULL, 0, &reason) == FR_INVALID && fr_checkpoint_read(file, plain, NULL, NULL, NULL, 0, &reason) == FR_INVALID);
-  CHECK(fr_checkpoint_size(&a.model, NULL, -1, &plain) == FR_INVALID && fr_checkpoint_size(NULL, NULL, 0, &plain) == FR_INVALID);
+  CHECK(fr_checkpoint_read(file, plain, &b.model, NULL, NULL, 0, &reason) == FR_OK &&
+        same_floats(a.model.params, b.model.params, a.model.count));
+  CHECK(fr_checkpoint_read(NULL, plain, &b.model, NULL, NULL, 0, &reason) == FR_INVALID &&
+        fr_checkpoint_read(file, plain, NULL, NULL, NULL, 0, &reason) == FR_INVALID);
+  CHECK(fr_checkpoint_size(&a.model, NULL, -1, &plain) == FR_INVALID &&
+        fr_checkpoint_size(NULL, NULL, 0, &plain) == FR_INVALID);
   free(file);
   drop(&a); drop(&b); drop(&c); drop(&before);
 }
@@ -205,10 +223,14 @@ static void damage(void)
 
   // Heads that lie, with a checksum that is right.
   static const struct { int at, bytes; uint64_t value; fr_status status; } lies[] = {
-    { 8, 4, 2, FR_UNSUPPORTED }, { 8, 4, 0, FR_UNSUPPORTED }, { 12, 4, 0, FR_FORMAT }, { 12, 4, 2, FR_FORMAT }, { 16, 8, 7, FR_FORMAT }, { 24, 8, 1, FR_FORMAT },
-    { 32, 8, 20, FR_FORMAT }, { 32, 8, UINT64_MAX, FR_OVERFLOW }, { 32, 8, (uint64_t)INT64_MAX, FR_OVERFLOW }, { 40, 8, 1, FR_FORMAT },
-    { 48, 8, 0, FR_CONFIG }, { 48, 8, 2, FR_FORMAT }, { 48, 8, (uint64_t)1 << 62, FR_OVERFLOW }, { 56, 8, UINT64_MAX, FR_CONFIG }, { 96, 8, (uint64_t)1 << 40, FR_CONFIG },
-    { 72, 8, 3, FR_CONFIG }, { 80, 8, 7, FR_CONFIG }, { 88, 8, (uint64_t)1 << 61, FR_OVERFLOW }, { 112, 4, 2, FR_FORMAT }, { 124, 4, 0x7FC00000, FR_CONFIG },
+    { 8, 4, 2, FR_UNSUPPORTED }, { 8, 4, 0, FR_UNSUPPORTED }, { 12, 4, 0, FR_FORMAT }, { 12, 4, 2, FR_FORMAT },
+    { 16, 8, 7, FR_FORMAT }, { 24, 8, 1, FR_FORMAT },
+    { 32, 8, 20, FR_FORMAT }, { 32, 8, UINT64_MAX, FR_OVERFLOW }, { 32, 8, (uint64_t)INT64_MAX, FR_OVERFLOW },
+    { 40, 8, 1, FR_FORMAT },
+    { 48, 8, 0, FR_CONFIG }, { 48, 8, 2, FR_FORMAT }, { 48, 8, (uint64_t)1 << 62, FR_OVERFLOW },
+    { 56, 8, UINT64_MAX, FR_CONFIG }, { 96, 8, (uint64_t)1 << 40, FR_CONFIG },
+    { 72, 8, 3, FR_CONFIG }, { 80, 8, 7, FR_CONFIG }, { 88, 8, (uint64_t)1 << 61, FR_OVERFLOW },
+    { 112, 4, 2, FR_FORMAT }, { 124, 4, 0x7FC00000, FR_CONFIG },
     { 168, 8, UINT64_MAX, FR_FORMAT }, { 184, 8, 1, FR_FORMAT } };
   for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
     unsigned char *lie = (unsigned char *)test_alloc((size_t)bytes);
@@ -231,7 +253,8 @@ static void damage(void)
       const ptrdiff_t at = test_below_int(round % 2 ? bytes : 192);
       wild[at] = (unsigned char)(wild[at] + 1 + test_below_int(255));
     }
-    if (memcmp(wild, file, (size_t)bytes)) CHECK(fr_checkpoint_read(wild, bytes, &b.model, &b.adamw, b.user, 21, &reason) != FR_OK);
+    if (memcmp(wild, file, (size_t)bytes))
+      CHECK(fr_checkpoint_read(wild, bytes, &b.model, &b.adamw, b.user, 21, &reason) != FR_OK);
     free(wild);
   }
   CHECK(same(&b, &before));
@@ -269,13 +292,16 @@ static void files(void)
   sprintf(path, "%.400s/test_checkpoint.tmp.ckpt", folder);
   sprintf(temporary, "%s.tmp", path);
   remove(path);
-  CHECK(fr_checkpoint_load(path, &b.model, &b.adamw, b.user, 21, &reason) == FR_IO && strstr(reason.text, "test_checkpoint") != NULL);
+  CHECK(fr_checkpoint_load(path, &b.model, &b.adamw, b.user, 21, &reason) == FR_IO &&
+        strstr(reason.text, "test_checkpoint") != NULL);
   CHECK(fr_checkpoint_config(path, &info, &reason) == FR_IO);
-  if (!CHECK(fr_checkpoint_save(path, &a.model, &a.adamw, a.user, 21, &reason) == FR_OK)) fprintf(stderr, "  %s\n", reason.text);
+  if (!CHECK(fr_checkpoint_save(path, &a.model, &a.adamw, a.user, 21, &reason) == FR_OK))
+    fprintf(stderr, "  %s\n", reason.text);
   CHECK(!exists(temporary));
   FILE *f = fopen(path, "rb");
   if (!CHECK(f != NULL)) exit(1);
-  CHECK(fread(read, 1, (size_t)bytes + 1, f) == (size_t)bytes && !memcmp(read, file, (size_t)bytes));  // file and memory alike
+  CHECK(fread(read, 1, (size_t)bytes + 1, f) == (size_t)bytes &&
+        !memcmp(read, file, (size_t)bytes));  // file and memory alike
   fclose(f);
   CHECK(fr_checkpoint_config(path, &info, &reason) == FR_OK && info.config.vocab == 500 && info.bytes == bytes);
   for (fr_int cut = 0; cut < bytes; cut += cut % 997 == 0 ? 1 : 83) {
@@ -291,19 +317,23 @@ static void files(void)
   memcpy(read, file, (size_t)bytes);
   read[bytes] = 0;
   write_file(path, read, (size_t)bytes + 1);
-  CHECK(fr_checkpoint_load(path, &b.model, &b.adamw, b.user, 21, &reason) == FR_FORMAT && strstr(reason.text, "goes on") != NULL);
+  CHECK(fr_checkpoint_load(path, &b.model, &b.adamw, b.user, 21, &reason) == FR_FORMAT &&
+        strstr(reason.text, "goes on") != NULL);
   CHECK(fr_checkpoint_load(folder, &b.model, NULL, NULL, 0, &reason) != FR_OK);
   CHECK(same(&b, &before));
 
   // Saving over an old file; loading; saving where it cannot be done.
-  CHECK(fr_checkpoint_save(path, &b.model, &b.adamw, b.user, 21, &reason) == FR_OK && fr_checkpoint_save(path, &a.model, &a.adamw, a.user, 21, &reason) == FR_OK);
+  CHECK(fr_checkpoint_save(path, &b.model, &b.adamw, b.user, 21, &reason) == FR_OK &&
+        fr_checkpoint_save(path, &a.model, &a.adamw, a.user, 21, &reason) == FR_OK);
   CHECK(fr_checkpoint_load(path, &b.model, &b.adamw, b.user, 21, &reason) == FR_OK && same(&a, &b) && grads_kept(&b));
   sprintf(long_path, "%.400s/no such folder/x", folder);
-  CHECK(fr_checkpoint_save(long_path, &a.model, NULL, NULL, 0, &reason) == FR_IO && strstr(reason.text, "no such folder") != NULL);
+  CHECK(fr_checkpoint_save(long_path, &a.model, NULL, NULL, 0, &reason) == FR_IO &&
+        strstr(reason.text, "no such folder") != NULL);
   memset(long_path, 'x', sizeof long_path);
   long_path[1000] = 0;
   CHECK(fr_checkpoint_save(long_path, &a.model, NULL, NULL, 0, &reason) == FR_LIMIT);
-  CHECK(fr_checkpoint_save("", &a.model, NULL, NULL, 0, &reason) == FR_INVALID && fr_checkpoint_save(NULL, &a.model, NULL, NULL, 0, &reason) == FR_INVALID);
+  CHECK(fr_checkpoint_save("", &a.model, NULL, NULL, 0, &reason) == FR_INVALID &&
+        fr_checkpoint_save(NULL, &a.model, NULL, NULL, 0, &reason) == FR_INVALID);
   // A folder cannot be replaced by a file: the rename fails, and the temporary file goes.
   sprintf(long_path, "%.400s.tmp", folder);
   CHECK(!exists(long_path));
@@ -315,7 +345,8 @@ static void files(void)
     extern int symlink(const char *, const char *);
     remove(temporary);
     if (exists("/dev/full") && symlink("/dev/full", temporary) == 0) {
-      CHECK(fr_checkpoint_save(path, &b.model, &b.adamw, b.user, 21, &reason) == FR_IO && strstr(reason.text, "cannot be written") != NULL);
+      CHECK(fr_checkpoint_save(path, &b.model, &b.adamw, b.user, 21, &reason) == FR_IO &&
+            strstr(reason.text, "cannot be written") != NULL);
       CHECK(!exists(temporary));
     }
   }

@@ -87,19 +87,27 @@ static void forms(void)
     "{\"prompt\":\"q4\",\"completion\":\"c1\"}";
   placed p;
   fr_reason reason;
-  if (!CHECK(place(&p, text, sizeof text - 1, &reason) == FR_OK)) { fprintf(stderr, "%s\n", reason.text); drop(&p); return; }
+  if (!CHECK(place(&p, text, sizeof text - 1, &reason) == FR_OK)) {
+    fprintf(stderr, "%s\n", reason.text);
+    drop(&p);
+    return;
+  }
   const fr_dataset *d = &p.dataset;
   CHECK(reason.text[0] == 0);
   sums(d);
   CHECK(d->problem_count == 4 && d->trace_count == 4 + 3 + 2 + 2 && d->source_count == 2);
   CHECK(is(d->sources[0], "S") && is(d->sources[1], "T"));
-  CHECK(is(d->problems[0].text, "q1") && is(d->problems[0].answer, "18") && is(d->problems[1].text, "q2") && is(d->problems[1].answer, "7"));
-  CHECK(is(d->problems[2].text, "q3") && is(d->problems[2].answer, NULL) && is(d->problems[3].text, "q4") && is(d->problems[3].answer, "1"));
+  CHECK(is(d->problems[0].text, "q1") && is(d->problems[0].answer, "18") && is(d->problems[1].text, "q2") &&
+        is(d->problems[1].answer, "7"));
+  CHECK(is(d->problems[2].text, "q3") && is(d->problems[2].answer, NULL) && is(d->problems[3].text, "q4") &&
+        is(d->problems[3].answer, "1"));
   static const struct { const char *text, *answer; fr_int source; } expected[] = {
-    { "a", "18", 0 }, { "c", NULL, -1 }, { "e", "18", 1 }, { "f", "17", -1 }, { "g", NULL, -1 }, { "i", NULL, -1 }, { "j", NULL, 0 },
+    { "a", "18", 0 }, { "c", NULL, -1 }, { "e", "18", 1 }, { "f", "17", -1 }, { "g", NULL, -1 }, { "i", NULL, -1 },
+    { "j", NULL, 0 },
     { "t1", NULL, -1 }, { "t2", NULL, -1 }, { "c1", NULL, 1 }, { "c2", NULL, -1 } };
   for (fr_int t = 0; t < 11; t++)
-    CHECK(is(d->traces[t].text, expected[t].text) && is(d->traces[t].answer, expected[t].answer) && d->traces[t].source == expected[t].source);
+    CHECK(is(d->traces[t].text, expected[t].text) && is(d->traces[t].answer, expected[t].answer) &&
+          d->traces[t].source == expected[t].source);
   CHECK(d->counts.rows == 9 && d->counts.merged == 4 && d->counts.conflicts == 1 && d->counts.no_trace == 1);
   CHECK(d->counts.traces == 19 && d->counts.incorrect == 4 && d->counts.empty == 1 && d->counts.repeated == 3);
   CHECK(d->problems[0].key != d->problems[1].key);
@@ -109,15 +117,20 @@ static void forms(void)
 static void errors(void)
 {
   static const struct { const char *text; fr_status status; const char *words; } cases[] = {
-    { "[]", FR_FORMAT, "line 1, column 1: each line" }, { "\n \"x\"", FR_FORMAT, "line 2, column 2: each line" }, { "3", FR_FORMAT, "line 1, column 1:" },
-    { "{\"traces\":[\"a\"]}", FR_FORMAT, "line 1, column 1: this row has no question" }, { "{\"question\":\"\",\"traces\":[]}", FR_FORMAT, "column 13: the question is empty" },
-    { "{\"question\":null,\"traces\":[]}", FR_FORMAT, "column 13: the question must be" }, { "{\"question\":3,\"traces\":[]}", FR_FORMAT, "column 13:" },
+    { "[]", FR_FORMAT, "line 1, column 1: each line" }, { "\n \"x\"", FR_FORMAT, "line 2, column 2: each line" },
+    { "3", FR_FORMAT, "line 1, column 1:" },
+    { "{\"traces\":[\"a\"]}", FR_FORMAT, "line 1, column 1: this row has no question" },
+    { "{\"question\":\"\",\"traces\":[]}", FR_FORMAT, "column 13: the question is empty" },
+    { "{\"question\":null,\"traces\":[]}", FR_FORMAT, "column 13: the question must be" },
+    { "{\"question\":3,\"traces\":[]}", FR_FORMAT, "column 13:" },
     { "{\"prompt\":[{\"role\":\"user\"}],\"completion\":\"a\"}", FR_FORMAT, "column 11: the question must be" },
-    { "\n\n {\"question\":\"q\"}", FR_FORMAT, "line 3, column 2: this row has no traces" }, { "{\"question\":\"q\",\"traces\":null}", FR_FORMAT, "column 26: the traces must" },
+    { "\n\n {\"question\":\"q\"}", FR_FORMAT, "line 3, column 2: this row has no traces" },
+    { "{\"question\":\"q\",\"traces\":null}", FR_FORMAT, "column 26: the traces must" },
     { "{\"question\":\"q\",\"problem\":\"q\",\"traces\":[]}", FR_FORMAT, "column 17: this repeats" },
     { "{\"question\":\"q\",\"generations\":[],\"traces\":[]}", FR_FORMAT, "column 34: this repeats" },
     { "{\"question\":\"q\",\"completion\":\"c\",\"traces\":[]}", FR_FORMAT, "column 1: this row has both" },
-    { "{\"question\":\"q\",\"traces\":[3]}", FR_FORMAT, "column 27: a trace must" }, { "{\"question\":\"q\",\"traces\":[{}]}", FR_FORMAT, "column 27: this trace has no text" },
+    { "{\"question\":\"q\",\"traces\":[3]}", FR_FORMAT, "column 27: a trace must" },
+    { "{\"question\":\"q\",\"traces\":[{}]}", FR_FORMAT, "column 27: this trace has no text" },
     { "{\"question\":\"q\",\"traces\":[\"a\",{\"text\":[]}]}", FR_FORMAT, "column 39: a trace's text" },
     { "{\"question\":\"q\",\"traces\":[{\"text\":\"a\",\"correct\":1}]}", FR_FORMAT, "column 49: correct must" },
     { "{\"question\":\"q\",\"traces\":[{\"text\":\"a\",\"source\":1}]}", FR_FORMAT, "column 48: a source" },
@@ -125,11 +138,16 @@ static void errors(void)
     { "{\"question\":\"q\",\"answer\":true,\"traces\":[]}", FR_FORMAT, "column 26: an answer" },
     { "{\"question\":\"q\",\"completion\":\"c\",\"correct\":1}", FR_FORMAT, "column 44: correct must" },
     { "{\"question\":\"q\",\"completion\":\"c\",\"source\":false}", FR_FORMAT, "column 43: a source" },
-    { "{\"question\":\"q\",\"completion\":\"c\",\"correctness_math_verify\":[]}", FR_FORMAT, "column 60: this list needs" },
-    { "{\"question\":\"q\",\"traces\":[\"a\",\"b\"],\"correctness_math_verify\":[true]}", FR_FORMAT, "column 62: this list is shorter" },
-    { "{\"question\":\"q\",\"traces\":[\"a\"],\"correctness_math_verify\":[true,true]}", FR_FORMAT, "column 58: this list is longer" },
-    { "{\"question\":\"q\",\"traces\":[\"a\"],\"correctness_math_verify\":[[]]}", FR_FORMAT, "column 59: true or false" },
-    { "{\"question\":\"q\",\"traces\":[\"a\"]}\n{\"question\":\"q\",\n\"traces\":[\"a\"]}", FR_SYNTAX, "line 2, column 17: the text ends" },
+    { "{\"question\":\"q\",\"completion\":\"c\",\"correctness_math_verify\":[]}", FR_FORMAT,
+      "column 60: this list needs" },
+    { "{\"question\":\"q\",\"traces\":[\"a\",\"b\"],\"correctness_math_verify\":[true]}", FR_FORMAT,
+      "column 62: this list is shorter" },
+    { "{\"question\":\"q\",\"traces\":[\"a\"],\"correctness_math_verify\":[true,true]}", FR_FORMAT,
+      "column 58: this list is longer" },
+    { "{\"question\":\"q\",\"traces\":[\"a\"],\"correctness_math_verify\":[[]]}", FR_FORMAT,
+      "column 59: true or false" },
+    { "{\"question\":\"q\",\"traces\":[\"a\"]}\n{\"question\":\"q\",\n\"traces\":[\"a\"]}", FR_SYNTAX,
+      "line 2, column 17: the text ends" },
     { "{\"question\":\"q\",\"traces\":[\"a\"]} {}", FR_SYNTAX, "column 33: the text goes on" },
     { "{\"question\":\"q\",\"question\":\"q\",\"traces\":[]}", FR_FORMAT, "column 17: this repeats" },
     { "{\"question\":\"q\",\"x\":[{\"y\":0,\"y\":1}],\"traces\":[]}", FR_SYNTAX, "column 29: this name is already" },
@@ -157,7 +175,8 @@ static void errors(void)
     }
   }
   {  // arguments; nothing changes
-    static const char good[] = "{\"question\":\"q\",\"traces\":[\"a\"]}", bad[] = "{\"question\":\"q\",\"traces\":[1]}";
+    static const char good[] = "{\"question\":\"q\",\"traces\":[\"a\"]}",
+        bad[] = "{\"question\":\"q\",\"traces\":[1]}";
     unsigned char memory[2000];
     fr_dataset d, before;
     fr_int bytes = 77;
@@ -165,18 +184,22 @@ static void errors(void)
     memset(&d, 0x3C, sizeof d);
     before = d;
     CHECK(fr_dataset_size(bad, sizeof bad - 1, &bytes, NULL) == FR_FORMAT && bytes == 77);
-    CHECK(fr_dataset_size(NULL, 3, &bytes, &reason) == FR_INVALID && fr_dataset_size(good, -1, &bytes, &reason) == FR_INVALID && bytes == 77);
+    CHECK(fr_dataset_size(NULL, 3, &bytes, &reason) == FR_INVALID &&
+          fr_dataset_size(good, -1, &bytes, &reason) == FR_INVALID && bytes == 77);
     CHECK(fr_dataset_size(good, sizeof good - 1, &bytes, &reason) == FR_OK && bytes < 2000);
-    CHECK(fr_dataset_place(&d, good, sizeof good - 1, memory, bytes - 1, &reason) == FR_MEMORY && strstr(reason.text, "bytes") != NULL);
+    CHECK(fr_dataset_place(&d, good, sizeof good - 1, memory, bytes - 1, &reason) == FR_MEMORY &&
+          strstr(reason.text, "bytes") != NULL);
     CHECK(fr_dataset_place(&d, bad, sizeof bad - 1, memory, bytes, &reason) == FR_FORMAT);
     CHECK(memcmp(&d, &before, sizeof d) == 0);
     memset(&before, 0, sizeof before);  // new and load zero it on failure, so that free is safe
     CHECK(fr_dataset_new(&d, bad, sizeof bad - 1, &reason) == FR_FORMAT && memcmp(&d, &before, sizeof d) == 0);
     memset(&d, 0x3C, sizeof d);
-    CHECK(fr_dataset_load(&d, "tests/data/jsonl/no such file", &reason) == FR_IO && strstr(reason.text, "no such file") != NULL);
+    CHECK(fr_dataset_load(&d, "tests/data/jsonl/no such file", &reason) == FR_IO &&
+          strstr(reason.text, "no such file") != NULL);
     CHECK(fr_dataset_load(&d, "tests", &reason) == FR_IO);
     CHECK(memcmp(&d, &before, sizeof d) == 0);
-    CHECK(fr_dataset_new(&d, NULL, 0, &reason) == FR_OK && d.problem_count == 0 && d.trace_count == 0 && d.source_count == 0);
+    CHECK(fr_dataset_new(&d, NULL, 0, &reason) == FR_OK && d.problem_count == 0 && d.trace_count == 0 &&
+          d.source_count == 0);
     fr_dataset_free(&d);
     fr_dataset_free(&d);
     fr_dataset_free(NULL);
@@ -200,11 +223,14 @@ static void files(void)
     count++;
     if (!CHECK(status != FR_IO && (verdict[0] == 'o' ? status == FR_OK : verdict[0] == 'r' ? status != FR_OK : 1)))
       fprintf(stderr, "  %s: %s\n", name, reason.text);
-    if (!strcmp(name, "jsonl/bad_cut_line.jsonl")) CHECK(status == FR_SYNTAX && strstr(reason.text, "line 6, ") != NULL);
-    if (!strcmp(name, "jsonl/bad_non_utf8.jsonl")) CHECK(status == FR_SYNTAX && strstr(reason.text, "line 6, column 14:") != NULL);
+    if (!strcmp(name, "jsonl/bad_cut_line.jsonl"))
+      CHECK(status == FR_SYNTAX && strstr(reason.text, "line 6, ") != NULL);
+    if (!strcmp(name, "jsonl/bad_non_utf8.jsonl"))
+      CHECK(status == FR_SYNTAX && strstr(reason.text, "line 6, column 14:") != NULL);
     if (!strcmp(name, "jsonl/ok_unicode.jsonl"))
       CHECK(is(d.problems[0].text, "\xC3\xA9 \xF0\x9F\x98\x80 \xF0\x9F\x98\x80 \n\t\" is 1+1?"));
-    if (!strcmp(name, "jsonl/ok_crlf.jsonl")) CHECK(d.problem_count == 5 && is(d.problems[4].text, "What is 4+4?") && is(d.traces[9].text, "4 twice is 8"));
+    if (!strcmp(name, "jsonl/ok_crlf.jsonl"))
+      CHECK(d.problem_count == 5 && is(d.problems[4].text, "What is 4+4?") && is(d.traces[9].text, "4 twice is 8"));
     if (status == FR_OK) { sums(&d); fr_dataset_free(&d); }
   }
   fclose(manifest);
@@ -219,7 +245,8 @@ static void allocations(void)
   for (failing = 0; failing < 2; failing++) {
     allocated = 0;
     memset(&d, 0x3C, sizeof d);
-    CHECK(fr_dataset_load(&d, "tests/data/jsonl/ok.jsonl", &reason) == FR_MEMORY && strstr(reason.text, "no memory") != NULL);
+    CHECK(fr_dataset_load(&d, "tests/data/jsonl/ok.jsonl", &reason) == FR_MEMORY &&
+          strstr(reason.text, "no memory") != NULL);
     CHECK(alive == 0 && memcmp(&d, &before, sizeof d) == 0);
   }
   failing = -1;
@@ -292,7 +319,8 @@ static void split_and_draw(void)
   CHECK(inside < 60);  // another seed, another choice: 20 in both are expected
   CHECK(fr_dataset_split(&d, 0.0, 7, again, &train_again) == FR_OK && train_again == 2000);
   CHECK(fr_dataset_split(&d, 1.0, 7, again, &train_again) == FR_OK && train_again == 0);
-  CHECK(fr_dataset_split(&d, 1.5, 7, again, &train_again) == FR_INVALID && fr_dataset_split(&d, sqrt(-1.0), 7, again, &train_again) == FR_INVALID);
+  CHECK(fr_dataset_split(&d, 1.5, 7, again, &train_again) == FR_INVALID &&
+        fr_dataset_split(&d, sqrt(-1.0), 7, again, &train_again) == FR_INVALID);
 
   // 4 of 6, each pair of traces together as often as any other: 6000 draws, each pair with chance 4/6 * 3/5.
   int pairs[6][6];
@@ -308,9 +336,12 @@ static void split_and_draw(void)
   }
   for (int i = 0; i < 6; i++)
     for (int j = i + 1; j < 6; j++) CHECK(abs(pairs[i][j] - 2400) < 190);  // standard deviation 38
-  CHECK(fr_dataset_draw(&d, 5, 6, 4, 3, 11, picked) == 4 && fr_dataset_draw(&d, 5, 6, 4, 3, 11, other) == 4 && !memcmp(picked, other, 4 * sizeof *picked));
-  CHECK(fr_dataset_draw(&d, 0, 6, 0, 3, 0, picked) == 6 && fr_dataset_draw(&d, 0, 3, 0, 3, 0, picked) == 3 && fr_dataset_draw(&d, 0, 9, 1, 3, 0, picked) == 1);
-  CHECK(fr_dataset_draw(&d, 2000, 6, 0, 3, 0, picked) == 0 && fr_dataset_draw(&d, -1, 6, 0, 3, 0, picked) == 0 && fr_dataset_draw(&d, 0, 0, 0, 3, 0, picked) == 0);
+  CHECK(fr_dataset_draw(&d, 5, 6, 4, 3, 11, picked) == 4 && fr_dataset_draw(&d, 5, 6, 4, 3, 11, other) == 4 &&
+        !memcmp(picked, other, 4 * sizeof *picked));
+  CHECK(fr_dataset_draw(&d, 0, 6, 0, 3, 0, picked) == 6 && fr_dataset_draw(&d, 0, 3, 0, 3, 0, picked) == 3 &&
+        fr_dataset_draw(&d, 0, 9, 1, 3, 0, picked) == 1);
+  CHECK(fr_dataset_draw(&d, 2000, 6, 0, 3, 0, picked) == 0 && fr_dataset_draw(&d, -1, 6, 0, 3, 0, picked) == 0 &&
+        fr_dataset_draw(&d, 0, 0, 0, 3, 0, picked) == 0);
   fr_dataset_free(&d);
   fr_dataset_free(&part);
   free(order);
@@ -344,8 +375,10 @@ static void hostile(void)
     CHECK(fr_dataset_size(text, end - text, &bytes, NULL) == FR_OK);
     CHECK_BELOW((double)bytes, 20.0 * (double)(end - text) + 1000.0);
     CHECK(fr_dataset_new(&d, text, end - text, NULL) == FR_OK);
-    CHECK(d.trace_count == (kind == 0 ? 1 : COUNT) && d.counts.traces == COUNT && d.source_count == (kind == 2 ? 30000 : 0));
-    CHECK(d.problem_count == (kind == 4 ? COUNT : kind == 5 ? 17 : 1) && d.counts.merged == (kind == 3 ? COUNT - 1 : kind == 5 ? COUNT - 17 : 0));
+    CHECK(d.trace_count == (kind == 0 ? 1 : COUNT) && d.counts.traces == COUNT &&
+          d.source_count == (kind == 2 ? 30000 : 0));
+    CHECK(d.problem_count == (kind == 4 ? COUNT : kind == 5 ? 17 : 1) &&
+          d.counts.merged == (kind == 3 ? COUNT - 1 : kind == 5 ? COUNT - 17 : 0));
     for (fr_int t = 0, p = 0; kind == 5 && t < COUNT; p++)
       for (fr_int i = 0; i < d.problems[p].count; i++, t++) {
         char expected[20];

@@ -44,7 +44,8 @@ static fr_status events(const char *text, fr_int bytes, fr_int limit, char *kind
 static void accepted(void)
 {
   static const char *const cases[][2] = {
-    { "0", "0$" }, { " \t\r\n-0.5e+10 ", "0$" }, { "1E9", "0$" }, { "true", "t$" }, { "false", "f$" }, { "null", "n$" },
+    { "0", "0$" }, { " \t\r\n-0.5e+10 ", "0$" }, { "1E9", "0$" }, { "true", "t$" }, { "false", "f$" },
+    { "null", "n$" },
     { "\"\"", "\"$" }, { "[]", "[]$" }, { "{}", "{}$" }, { "[[],{},[{}]]", "[[]{}[{}]]$" }, { "[1,2]", "[00]$" },
     { "{\"a\":1,\"b\":[true,null]}", "{k0k[tn]}$" }, { "{\"\":\"\"}", "{k\"}$" }, { "\"\\u0000\x7f\"", "\"$" },
     { "[{\"a\":{\"a\":{\"a\":0}}},{\"a\":0}]", "[{k{k{k0}}}{k0}]$" },  // one name in several objects
@@ -54,7 +55,8 @@ static void accepted(void)
     const size_t bytes = strlen(cases[i][0]);
     char *text = exact(cases[i][0], bytes), kinds[100];
     fr_reason reason;
-    if (!CHECK(events(text, (fr_int)bytes, NAMES, kinds, 100, &reason) == FR_OK) || !CHECK(!strcmp(kinds, cases[i][1])))
+    if (!CHECK(events(text, (fr_int)bytes, NAMES, kinds, 100, &reason) == FR_OK) ||
+        !CHECK(!strcmp(kinds, cases[i][1])))
       fprintf(stderr, "  text %s gave %s\n", cases[i][0], kinds);
     free(text);
   }
@@ -63,27 +65,44 @@ static void accepted(void)
 static void refused(void)
 {
   static const struct { const char *text; fr_status status; const char *place; } cases[] = {
-    { "", FR_SYNTAX, "line 1, column 1:" }, { " \n ", FR_SYNTAX, "line 2, column 2:" }, { "01", FR_SYNTAX, "line 1, column 2:" },
+    { "", FR_SYNTAX, "line 1, column 1:" }, { " \n ", FR_SYNTAX, "line 2, column 2:" },
+    { "01", FR_SYNTAX, "line 1, column 2:" },
     { "-", FR_SYNTAX, "line 1, column 2:" }, { "1.", FR_SYNTAX, "column 3:" }, { ".5", FR_SYNTAX, "column 1:" },
-    { "+1", FR_SYNTAX, "column 1:" }, { "1e", FR_SYNTAX, "column 3:" }, { "1e+", FR_SYNTAX, "column 4:" }, { "0x1", FR_SYNTAX, "column 2:" },
+    { "+1", FR_SYNTAX, "column 1:" }, { "1e", FR_SYNTAX, "column 3:" }, { "1e+", FR_SYNTAX, "column 4:" },
+    { "0x1", FR_SYNTAX, "column 2:" },
     { "NaN", FR_SYNTAX, "column 1:" }, { "Infinity", FR_SYNTAX, "column 1:" }, { "tru", FR_SYNTAX, "column 1:" },
-    { "truee", FR_SYNTAX, "column 5:" }, { "nul", FR_SYNTAX, "column 1:" }, { "1 2", FR_SYNTAX, "column 3:" }, { "{}{}", FR_SYNTAX, "column 3:" },
-    { "[1,]", FR_SYNTAX, "column 4:" }, { "[,1]", FR_SYNTAX, "column 2:" }, { "[1 2]", FR_SYNTAX, "column 4:" }, { "[1", FR_SYNTAX, "column 3:" },
-    { "[1}", FR_SYNTAX, "column 3:" }, { "{\"a\":1]", FR_SYNTAX, "column 7:" }, { "]", FR_SYNTAX, "column 1:" }, { "}", FR_SYNTAX, "column 1:" },
-    { "{\"a\":1,}", FR_SYNTAX, "column 8:" }, { "{a:1}", FR_SYNTAX, "column 2:" }, { "{\"a\" 1}", FR_SYNTAX, "column 6:" },
-    { "{\"a\":}", FR_SYNTAX, "column 6:" }, { "{\"a\"}", FR_SYNTAX, "column 5:" }, { "{1:1}", FR_SYNTAX, "column 2:" }, { "{,}", FR_SYNTAX, "column 2:" },
-    { "'a'", FR_SYNTAX, "column 1:" }, { "\"a", FR_SYNTAX, "column 1:" }, { "\"a\\", FR_SYNTAX, "column 3:" }, { "\"\\q\"", FR_SYNTAX, "column 2:" },
-    { "\"\\u12\"", FR_SYNTAX, "column 2:" }, { "\"\\u12g4\"", FR_SYNTAX, "column 2:" }, { "\"\\", FR_SYNTAX, "column 2:" },
-    { "\"\\ud800\"", FR_SYNTAX, "column 2:" }, { "\"\\udc00\"", FR_SYNTAX, "column 2:" }, { "\"\\ud800\\u0041\"", FR_SYNTAX, "column 2:" },
-    { "\"\\ud800\\ud800\"", FR_SYNTAX, "column 2:" }, { "\"\\ud83d\\ude0\"", FR_SYNTAX, "column 2:" }, { "\"\\ud83d", FR_SYNTAX, "column 2:" },
-    { "\"a\nb\"", FR_SYNTAX, "line 1, column 3:" }, { "\"\t\"", FR_SYNTAX, "column 2:" }, { "[1,\n 2,\n  x]", FR_SYNTAX, "line 3, column 3:" },
+    { "truee", FR_SYNTAX, "column 5:" }, { "nul", FR_SYNTAX, "column 1:" }, { "1 2", FR_SYNTAX, "column 3:" },
+    { "{}{}", FR_SYNTAX, "column 3:" },
+    { "[1,]", FR_SYNTAX, "column 4:" }, { "[,1]", FR_SYNTAX, "column 2:" }, { "[1 2]", FR_SYNTAX, "column 4:" },
+    { "[1", FR_SYNTAX, "column 3:" },
+    { "[1}", FR_SYNTAX, "column 3:" }, { "{\"a\":1]", FR_SYNTAX, "column 7:" }, { "]", FR_SYNTAX, "column 1:" },
+    { "}", FR_SYNTAX, "column 1:" },
+    { "{\"a\":1,}", FR_SYNTAX, "column 8:" }, { "{a:1}", FR_SYNTAX, "column 2:" },
+    { "{\"a\" 1}", FR_SYNTAX, "column 6:" },
+    { "{\"a\":}", FR_SYNTAX, "column 6:" }, { "{\"a\"}", FR_SYNTAX, "column 5:" },
+    { "{1:1}", FR_SYNTAX, "column 2:" }, { "{,}", FR_SYNTAX, "column 2:" },
+    { "'a'", FR_SYNTAX, "column 1:" }, { "\"a", FR_SYNTAX, "column 1:" }, { "\"a\\", FR_SYNTAX, "column 3:" },
+    { "\"\\q\"", FR_SYNTAX, "column 2:" },
+    { "\"\\u12\"", FR_SYNTAX, "column 2:" }, { "\"\\u12g4\"", FR_SYNTAX, "column 2:" },
+    { "\"\\", FR_SYNTAX, "column 2:" },
+    { "\"\\ud800\"", FR_SYNTAX, "column 2:" }, { "\"\\udc00\"", FR_SYNTAX, "column 2:" },
+    { "\"\\ud800\\u0041\"", FR_SYNTAX, "column 2:" },
+    { "\"\\ud800\\ud800\"", FR_SYNTAX, "column 2:" }, { "\"\\ud83d\\ude0\"", FR_SYNTAX, "column 2:" },
+    { "\"\\ud83d", FR_SYNTAX, "column 2:" },
+    { "\"a\nb\"", FR_SYNTAX, "line 1, column 3:" }, { "\"\t\"", FR_SYNTAX, "column 2:" },
+    { "[1,\n 2,\n  x]", FR_SYNTAX, "line 3, column 3:" },
     { "\"\xC3\xA9\xE4\xB8\x80\xFF\"", FR_SYNTAX, "column 4:" },  // columns count characters
-    { "\"\xC0\x80\"", FR_SYNTAX, "column 2:" }, { "\"\xE0\x80\x80\"", FR_SYNTAX, "column 2:" }, { "\"\xED\xA0\x80\"", FR_SYNTAX, "column 2:" },
-    { "\"\xF4\x90\x80\x80\"", FR_SYNTAX, "column 2:" }, { "\"\xE4\xB8\"", FR_SYNTAX, "column 2:" }, { "\"\x80\"", FR_SYNTAX, "column 2:" },
-    { "\xEF\xBB\xBF{}", FR_SYNTAX, "column 1:" }, { "/**/1", FR_SYNTAX, "column 1:" }, { "[1]//", FR_SYNTAX, "column 4:" },
+    { "\"\xC0\x80\"", FR_SYNTAX, "column 2:" }, { "\"\xE0\x80\x80\"", FR_SYNTAX, "column 2:" },
+    { "\"\xED\xA0\x80\"", FR_SYNTAX, "column 2:" },
+    { "\"\xF4\x90\x80\x80\"", FR_SYNTAX, "column 2:" }, { "\"\xE4\xB8\"", FR_SYNTAX, "column 2:" },
+    { "\"\x80\"", FR_SYNTAX, "column 2:" },
+    { "\xEF\xBB\xBF{}", FR_SYNTAX, "column 1:" }, { "/**/1", FR_SYNTAX, "column 1:" },
+    { "[1]//", FR_SYNTAX, "column 4:" },
     { "{\"a\":1,\"a\":2}", FR_SYNTAX, "column 8:" }, { "{\"a\":1,\"\\u0061\":2}", FR_SYNTAX, "column 8:" },
-    { "{\"x\":{\"b\":0,\n\"c\":0,\"b\":0},\"y\":1}", FR_SYNTAX, "line 2, column 7:" }, { "[{\"\":0,\"\":0}]", FR_SYNTAX, "column 8:" },
-    { "{\"\\ud83d\\ude00\":0,\"\xF0\x9F\x98\x80\":0}", FR_SYNTAX, "column 19:" }, { "{\"/\":0,\"\\/\":0}", FR_SYNTAX, "column 8:" },
+    { "{\"x\":{\"b\":0,\n\"c\":0,\"b\":0},\"y\":1}", FR_SYNTAX, "line 2, column 7:" },
+    { "[{\"\":0,\"\":0}]", FR_SYNTAX, "column 8:" },
+    { "{\"\\ud83d\\ude00\":0,\"\xF0\x9F\x98\x80\":0}", FR_SYNTAX, "column 19:" },
+    { "{\"/\":0,\"\\/\":0}", FR_SYNTAX, "column 8:" },
   };
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     const size_t bytes = strlen(cases[i].text);
@@ -99,7 +118,8 @@ static void refused(void)
 static void strings(void)
 {
   static const struct { const char *text, *value; size_t bytes; } cases[] = {
-    { "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"", "\"\\/\b\f\n\r\t", 8 }, { "\"\\u0041\\u00e9\\u00E9\\u4e00\"", "A\xC3\xA9\xC3\xA9\xE4\xB8\x80", 8 },
+    { "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"", "\"\\/\b\f\n\r\t", 8 },
+    { "\"\\u0041\\u00e9\\u00E9\\u4e00\"", "A\xC3\xA9\xC3\xA9\xE4\xB8\x80", 8 },
     { "\"\\ud83d\\ude00\\udbff\\udfff\"", "\xF0\x9F\x98\x80\xF4\x8F\xBF\xBF", 8 }, { "\"a\\u0000b\"", "a\0b", 3 },
     { "\"\\u07ff\\u0800\\uffff\\u007f\\u0080\"", "\xDF\xBF\xE0\xA0\x80\xEF\xBF\xBF\x7F\xC2\x80", 11 },
   };
@@ -109,7 +129,8 @@ static void strings(void)
     fr__json json;
     fr__json_start(&json, cases[i].text, 0, bytes, 1, names, NAMES);
     CHECK(fr__json_next(&json) == '"');
-    CHECK(fr__json_copy(json.text, json.token, out) == (fr_int)cases[i].bytes && !memcmp(out, cases[i].value, cases[i].bytes));
+    CHECK(fr__json_copy(json.text, json.token, out) == (fr_int)cases[i].bytes &&
+          !memcmp(out, cases[i].value, cases[i].bytes));
     CHECK(fr__json_next(&json) == '$');
   }
   {
@@ -117,7 +138,8 @@ static void strings(void)
     fr__json json;
     fr__json_start(&json, text, 0, (fr_int)sizeof text - 1, 1, names, NAMES);
     CHECK(fr__json_next(&json) == '{' && fr__json_next(&json) == 'k');
-    CHECK(fr__json_is(&json, json.token, "text") && !fr__json_is(&json, json.token, "tex") && !fr__json_is(&json, json.token, "texts"));
+    CHECK(fr__json_is(&json, json.token, "text") && !fr__json_is(&json, json.token, "tex") &&
+          !fr__json_is(&json, json.token, "texts"));
   }
 }
 
@@ -171,7 +193,8 @@ static void limits(void)
   // Names of closed objects leave their room to others.
   strcpy(text, "{\"a\":{\"b\":0,\"c\":0},\"d\":{\"e\":0,\"f\":0}}");
   CHECK(events(text, (fr_int)strlen(text), 4, kinds, 200, &reason) == FR_OK);
-  CHECK(events(text, (fr_int)strlen(text), 3, kinds, 200, &reason) == FR_LIMIT && strstr(reason.text, "column 31:") != NULL);
+  CHECK(events(text, (fr_int)strlen(text), 3, kinds, 200, &reason) == FR_LIMIT &&
+        strstr(reason.text, "column 31:") != NULL);
 }
 
 static long compares;
@@ -231,7 +254,8 @@ static void many_names(void)
 typedef struct second { const unsigned char *p, *end; int depth; } second;
 static int peek(const second *s) { return s->p < s->end ? *s->p : -1; }
 static void step(second *s) { if (s->p < s->end) s->p++; }
-static void blanks(second *s) { while (peek(s) == ' ' || peek(s) == '\t' || peek(s) == '\r' || peek(s) == '\n') step(s); }
+static void blanks(second *s) { while (peek(s) == ' ' || peek(s) == '\t' || peek(s) == '\r' ||
+                                       peek(s) == '\n') step(s); }
 static int hex4(second *s, long *code)
 {
   *code = 0;

@@ -82,7 +82,8 @@ int main(void)
     remove(part_path);
     snprintf(options, sizeof options, "%s --method %s --threads 2 --save %s", small, method[m], whole_path);
     CHECK(run(data_path, options) == 0);
-    CHECK(said("60 rows with 300 traces") && said("60 incorrect, 0 empty, 0 repeated, 60 too long") && said("0 skipped"));
+    CHECK(said("60 rows with 300 traces") && said("60 incorrect, 0 empty, 0 repeated, 60 too long") &&
+          said("0 skipped"));
     snprintf(options, sizeof options, "%s --method %s --threads 1 --stop 13 --save %s", small, method[m], part_path);
     CHECK(run(data_path, options) == 0 && said("stopped   at step 13 of 30"));
     CHECK(!same_file(whole_path, part_path));
@@ -97,8 +98,10 @@ int main(void)
   CHECK(run("no/such/file.jsonl", "") == 1 && said("no/such/file.jsonl cannot be opened"));
   CHECK(run("", "") == 1 && said("which FILE.jsonl"));
   CHECK(run(data_path, "--forks 0") == 1 && said("--forks is a whole number from 1"));
-  CHECK(run(data_path, "--dim 1e3x") == 1 && run(data_path, "--batch 1.5") == 1 && run(data_path, "--batch") == 1 && run(data_path, "--what 3") == 1 && said("unknown"));
-  CHECK(run(data_path, "--method other") == 1 && run(data_path, "--dim 30 --heads 4") == 1 && said("not a multiple of heads"));
+  CHECK(run(data_path, "--dim 1e3x") == 1 && run(data_path, "--batch 1.5") == 1 && run(data_path, "--batch") == 1 &&
+        run(data_path, "--what 3") == 1 && said("unknown"));
+  CHECK(run(data_path, "--method other") == 1 && run(data_path, "--dim 30 --heads 4") == 1 &&
+        said("not a multiple of heads"));
   CHECK(run(data_path, "--length 5") == 1 && said("no question has a correct trace"));
   CHECK(run(data_path, "--held-out 0") == 1 && said("0 held out"));
   CHECK(run("tests/data/jsonl/bad_cut_line.jsonl", "") == 1 && said("line 6, column 30"));
