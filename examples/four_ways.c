@@ -5,7 +5,7 @@
 // The training data show every question with four correct traces, each another way to work it out (multiply.h), in
 // shuffled order and without a name. Five copies of one pretrained model learn from them: SFT-mixed, the same for twice
 // the steps, set supervised fine-tuning (SSFT) with a random matching, SSFT, and SSFT that is told the ways (fixed
-// labels). Then held-out questions show what each has learned: one fork alone, six that vote, which fork goes which way.
+// labels). Held-out questions then show what each has learned: one fork, six that vote, which fork goes which way.
 #define _POSIX_C_SOURCE 200809L
 #define FORKREASON_IMPLEMENTATION
 #include "../forkreason.h"

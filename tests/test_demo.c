@@ -91,13 +91,12 @@ static void pages(void)
   fr_token page[ROOM];
   char text[ROOM + 1];
   fr_int steps = 0, wrong = 0, kinds[3] = { 0 };
-  r.set = full_run;
   CHECK(data_new(&r.data, 99, 300, 150, stream(1, FOR_SPLIT, 0, 0)));
   for (fr_int i = 0; i < 200; i++) {
     fr_random random = stream(1, FOR_PAGES, 0, i);
     fill_page(&r, page, &random);
-    decode(text, page, r.set.page_tokens);
-    wrong += strspn(text, "0123456789*+-=;") != (size_t)r.set.page_tokens;
+    decode(text, page, PAGE);
+    wrong += strspn(text, "0123456789*+-=;") != PAGE;
     char *last = strrchr(text, ';');
     if (last) last[1] = '\0';  // the page's end cuts a step short
     for (const char *c = text; *c && !wrong; steps++) {
