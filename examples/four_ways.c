@@ -133,7 +133,7 @@ static void train_base(run *r)
   // Six random directions that no way owns. Rows this long hardly turn while the network learns to read them; with a
   // std of .02 two forks often came to share two ways, by a code on the operands.
   fr_random forks = stream(set->seed, FOR_FORKS, 0, 0);
-  require(r, fr_model_set_rows(&r->base, FORK, FORKS, 0, .3f, fr_random_bits(&forks)));
+  require(r, fr_model_set_rows(&r->base, FORK, FORKS, 0, .1f, fr_random_bits(&forks)));
 }
 
 typedef struct arm {
