@@ -37,7 +37,7 @@ typedef struct settings {
 
 //                               seed  steps        largest  test  valid    base steps, learning rates, batch, prefix
 static const settings full_run = { 1, 450, 0, 0, 0, 0, NULL, 99, 300, 150,    1800,
-  3e-3f, 1.5e-3f, 2.5e-3f, 12, 16, { 3, 96, 4, 4, 24, 256, VOCAB, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0 } };
+  3e-3f, 1.5e-3f, 2.5e-3f, 12, 28, { 3, 96, 4, 4, 24, 256, VOCAB, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0 } };
 static const settings quick_run = { 1, 250, 0, 1, 0, 0, NULL, 29, 40, 20,     300,
   4e-3f, 5e-3f, 5e-3f, 6, 16, { 2, 64, 4, 4, 16, 128, VOCAB, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0 } };
 
