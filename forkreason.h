@@ -46,7 +46,7 @@
 //   FR_MALLOC, FR_FREE    malloc, free     both or neither; used by the fr_*_new / fr_*_free pairs only
 //   FR_NO_MALLOC          off              leaves the fr_*_new / fr_*_free pairs out
 //   FR_NO_STDIO           off              leaves the functions that open files out
-//   FR_NO_SIMD            off              scalar kernels only; about 10x slower where AVX-512 exists
+//   FR_NO_SIMD            off              scalar kernels only; 5 to 9 times slower where AVX-512 exists (make bench)
 //   FR_OPENMP             off              fills the thread hook with OpenMP (compile with -fopenmp)
 //   FR_ASSERT(x)          off              checks our own logic, never your input
 
@@ -189,7 +189,7 @@ typedef struct fr_limits {
   fr_int grad_rows;   // tokens in a tree whose gradient is wanted; their activations of all layers are kept
   fr_int spans;       // spans in a tree, and leaves decoded at once
   fr_int targets;     // targets in a tree
-  fr_int leaves;      // sequences in one pass: N*M*questions of a cost pass, or leaves decoded at once
+  fr_int leaves;      // sequences in one pass: N*M a question (and at least M+1, for the loss), or leaves decoded at once
   fr_int depth;       // tokens on the longest path from a root: the largest position + 1
   fr_int tasks;       // pieces of work given to the thread hook at once, each with its own scratch  [1]
   fr_int cache_rows;  // key/value rows kept by fr_generate: prompts + leaves * max_tokens           [0]
