@@ -26,7 +26,7 @@ static double tile_peak(const fr__kernels *kernels)
   double best = 1e9;
   for (int repeat = 0; repeat < 30; repeat++) {
     const double began = now();
-    for (int i = 0; i < 2000; i++) kernels->tile(c, kernels->nr, a, kernels->mr, b, kernels->nr, 64);
+    for (int i = 0; i < 2000; i++) kernels->tile(c, kernels->nr, a, 1, kernels->mr, b, kernels->nr, 64, kernels->mr, kernels->nr, 1);
     if (now() - began < best) best = now() - began;
   }
   return 2000.0 * 64.0 * 2.0 * (double)(kernels->mr * kernels->nr) / best;

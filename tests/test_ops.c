@@ -120,7 +120,6 @@ static void run_rope(const fr__kernels *k, const char *name)
   const store_entry *in = store_get(&refs, name, "in/x"), *position = store_get(&refs, name, "positions");
   const fr_int N = in->dim[0], D = in->dim[1];
   fr_config config;
-  (void)k;
   memset(&config, 0, sizeof config);
   config.head_dim = D;
   config.rope_theta = (float)store_scalar(&refs, name, "theta");
@@ -133,7 +132,7 @@ static void run_rope(const fr__kernels *k, const char *name)
           cosine[j] = (float)cos(angle);
           sine[j] = (float)sin(angle);
         }
-        (back ? fr__rope_back : fr__rope)(x + n * D, cosine, sine, scaled ? 0.25f : 1.0f, 1, D);
+        (back ? fr__rope_back : fr__rope)(k, x + n * D, cosine, sine, scaled ? 0.25f : 1.0f, 1, D);
         for (fr_int j = 0; scaled && j < D; j++) x[n * D + j] *= 4.0f;
       }
       compare(back ? "dx" : "y", name, x, store_get(&refs, name, back ? "grad/x" : "y"), 2e-7, 0.0);
@@ -162,7 +161,7 @@ static void attention(const fr__kernels *k, float *y, float *dq, float *dk, floa
                       const float *key, const float *value, const float *dy, fr_int T, fr_int H, fr_int K,
                       fr_int D, fr_int cut)
 {
-  const fr_int qs = H * D + 3, kvs = 2 * K * D + 5, os = H * D + 1, floats = fr__attention_floats(D, T, H / K);
+  const fr_int qs = H * D + 3, kvs = 2 * K * D + 5, os = H * D + 1, floats = fr__attention_layout(D, T, H / K, NULL, NULL);
   float *Q = fixture_zeros(T * qs), *KV = fixture_zeros(T * kvs), *O = fixture_zeros(T * os),
         *dO = fixture_zeros(T * os);
   float *DQ = fixture_zeros(T * qs), *DKV = fixture_zeros(T * kvs), *lse = fixture_zeros(T * H),
