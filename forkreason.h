@@ -639,6 +639,7 @@ FR_DEF void fr_work_free(fr_work *work);
 #if !defined(FR_NO_SIMD) && defined(__GNUC__) && defined(__x86_64__)
 #define FR__X86 1
 #define FR__TARGET(isa) __attribute__((target(isa)))
+#define FR__INLINE static inline __attribute__((always_inline))  // for a block whose shape is a constant of its caller
 #if !defined(__clang__) && __GNUC__ >= 11  // gcc warns of its own _mm512_undefined_ps (bug 105593)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wuninitialized"
@@ -850,6 +851,10 @@ typedef struct fr__kernels {
   // of B, writes m <= mr rows and n <= nr columns of C. Each element is one chain of multiply-adds in the order of p.
   void (*tile)(float *c, fr_int ldc, const float *a, fr_int ai, fr_int ap, const float *b, fr_int bp, fr_int k, fr_int m,
                fr_int n, int add);
+  // Y (m,n) = X W', or += with `add`:  x[i*ldx + p], w[j*ldw + p], p < k.  For few rows: W is read once, where it lies. The
+  // sum of an element runs in lanes of p, then over the lanes, in an order that depends on k alone.
+  void (*stream)(float *y, fr_int ldy, const float *x, fr_int ldx, const float *w, fr_int ldw, fr_int m, fr_int n, fr_int k,
+                 int add);
   void (*transpose)(float *dst, fr_int width, const float *src, fr_int step);        // dst[p*width + i] = src[i*step + p]; i, p < 8
   float (*dot)(const float *x, const float *y, fr_int n);                            // sum x y
   float (*max)(const float *x, fr_int n);                                            // n >= 1; a NaN may be passed over
@@ -880,17 +885,27 @@ static void fr__tile_scalar(float *c, fr_int ldc, const float *a, fr_int ai, fr_
     for (fr_int j = 0; j < n; j++) c[j] = add ? c[j] + t[i][j] : t[i][j];
 }
 
-static void fr__transpose_scalar(float *dst, fr_int width, const float *src, fr_int step)
-{
-  for (int p = 0; p < 8; p++)
-    for (int i = 0; i < 8; i++) dst[p * width + i] = src[i * step + p];
-}
-
 static float fr__dot_scalar(const float *x, const float *y, fr_int n)
 {
   float sum = 0.0f;
   for (fr_int i = 0; i < n; i++) sum += x[i] * y[i];
   return sum;
+}
+
+static void fr__stream_scalar(float *y, fr_int ldy, const float *x, fr_int ldx, const float *w, fr_int ldw, fr_int m,
+                              fr_int n, fr_int k, int add)
+{
+  for (fr_int j = 0; j < n; j++)
+    for (fr_int i = 0; i < m; i++) {
+      const float sum = fr__dot_scalar(x + i * ldx, w + j * ldw, k);
+      y[i * ldy + j] = add ? y[i * ldy + j] + sum : sum;
+    }
+}
+
+static void fr__transpose_scalar(float *dst, fr_int width, const float *src, fr_int step)
+{
+  for (int p = 0; p < 8; p++)
+    for (int i = 0; i < 8; i++) dst[p * width + i] = src[i * step + p];
 }
 
 static float fr__max_scalar(const float *x, fr_int n)
@@ -977,12 +992,14 @@ static void fr__adamw_scalar(float *p, const float *g, float *m, float *v, fr_in
 // -- AVX2: eight lanes; what is left over goes through the scalar twin.
 static int fr__available_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
+static const int32_t fr__lanes[16] = { -1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0 };
+#define FR__LANES8(n) _mm256_loadu_si256((const __m256i *)(fr__lanes + 8 - ((n) < 8 ? (n) : 8)))  // n >= 0
+
 // 12 accumulators + 2 of b + 1 of a = 15 of 16 registers. Two pointers and one stride reach the six rows of A.
 FR__TARGET("avx2,fma")
 static void fr__tile_avx2(float *c, fr_int ldc, const float *a, fr_int ai, fr_int ap, const float *b, fr_int bp, fr_int k,
                           fr_int m, fr_int n, int add)
 {
-  static const int32_t lanes[16] = { -1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0 };
   const float *a3 = a + 3 * ai;
   __m256 t[6][2];
   FR__UNROLL(6) for (int i = 0; i < 6; i++) t[i][0] = t[i][1] = _mm256_setzero_ps();
@@ -1001,8 +1018,7 @@ static void fr__tile_avx2(float *c, fr_int ldc, const float *a, fr_int ai, fr_in
         _mm256_storeu_ps(c + 8, add ? _mm256_add_ps(_mm256_loadu_ps(c + 8), t[i][1]) : t[i][1]);
       }
   } else {
-    const __m256i on0 = _mm256_loadu_si256((const __m256i *)(lanes + 8 - fr__min(n, 8)));
-    const __m256i on1 = _mm256_loadu_si256((const __m256i *)(lanes + 8 - fr__max(n - 8, 0)));
+    const __m256i on0 = FR__LANES8(n), on1 = FR__LANES8(fr__max(n - 8, 0));
     FR__UNROLL(6) for (int i = 0; i < 6; i++, c += ldc)
       if (i < m) {
         if (add) t[i][0] = _mm256_add_ps(_mm256_maskload_ps(c, on0), t[i][0]);
@@ -1012,6 +1028,51 @@ static void fr__tile_avx2(float *c, fr_int ldc, const float *a, fr_int ai, fr_in
           _mm256_maskstore_ps(c + 8, on1, t[i][1]);
         }
       }
+  }
+}
+
+// R rows of X against 4 rows of W: R*4 accumulators, each read of W serves R rows. `quad`: two shuffles and adds leave in
+// each half register the sums over four lanes of all four rows of W; the halves are added last.
+FR__TARGET("avx2,fma")
+FR__INLINE void fr__stream_block_avx2(const int R, float *y, fr_int ldy, const float *x, fr_int ldx, const float *const w[4],
+                                      fr_int k, fr_int n, int add)
+{
+  __m256 t[2][4];
+  FR__UNROLL(2) for (int i = 0; i < R; i++)
+    FR__UNROLL(4) for (int j = 0; j < 4; j++) t[i][j] = _mm256_setzero_ps();
+  for (fr_int p = 0; p < k; p += 8) {
+    const __m256i on = FR__LANES8(k - p);
+    const __m256 w0 = _mm256_maskload_ps(w[0] + p, on), w1 = _mm256_maskload_ps(w[1] + p, on);
+    const __m256 w2 = _mm256_maskload_ps(w[2] + p, on), w3 = _mm256_maskload_ps(w[3] + p, on);
+    FR__UNROLL(2) for (int i = 0; i < R; i++) {
+      const __m256 xi = _mm256_maskload_ps(x + i * ldx + p, on);
+      t[i][0] = _mm256_fmadd_ps(xi, w0, t[i][0]);
+      t[i][1] = _mm256_fmadd_ps(xi, w1, t[i][1]);
+      t[i][2] = _mm256_fmadd_ps(xi, w2, t[i][2]);
+      t[i][3] = _mm256_fmadd_ps(xi, w3, t[i][3]);
+    }
+  }
+  FR__UNROLL(2) for (int i = 0; i < R; i++) {
+    const __m256 a = _mm256_add_ps(_mm256_unpacklo_ps(t[i][0], t[i][1]), _mm256_unpackhi_ps(t[i][0], t[i][1]));
+    const __m256 b = _mm256_add_ps(_mm256_unpacklo_ps(t[i][2], t[i][3]), _mm256_unpackhi_ps(t[i][2], t[i][3]));
+    const __m256 quad = _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x44), _mm256_shuffle_ps(a, b, 0xee));
+    float sum[4];
+    _mm_storeu_ps(sum, _mm_add_ps(_mm256_castps256_ps128(quad), _mm256_extractf128_ps(quad, 1)));
+    for (fr_int j = 0; j < n; j++) y[i * ldy + j] = add ? y[i * ldy + j] + sum[j] : sum[j];
+  }
+}
+
+FR__TARGET("avx2,fma")
+static void fr__stream_avx2(float *y, fr_int ldy, const float *x, fr_int ldx, const float *w, fr_int ldw, fr_int m,
+                            fr_int n, fr_int k, int add)
+{
+  for (fr_int j = 0; j < n; j += 4) {
+    const float *rows[4];
+    fr_int i = 0;
+    FR__UNROLL(4) for (int r = 0; r < 4; r++) rows[r] = w + fr__min(j + r, n - 1) * ldw;
+    for (; i + 2 <= m; i += 2)
+      fr__stream_block_avx2(2, y + i * ldy + j, ldy, x + i * ldx, ldx, rows, k, fr__min(n - j, 4), add);
+    if (i < m) fr__stream_block_avx2(1, y + i * ldy + j, ldy, x + i * ldx, ldx, rows, k, fr__min(n - j, 4), add);
   }
 }
 
@@ -1243,6 +1304,61 @@ static void fr__tile_avx512(float *c, fr_int ldc, const float *a, fr_int ai, fr_
   }
 }
 
+// As the AVX2 twin; with six rows 24 accumulators, 4 of W and 1 of X of 32 registers. A quad holds four partial sums of
+// each row of W, one in each quarter of the register.
+FR__TARGET("avx512f")
+FR__INLINE void fr__stream_block_avx512(const int R, float *y, fr_int ldy, const float *x, fr_int ldx,
+                                        const float *const w[4], fr_int k, fr_int n, int add)
+{
+  __m512 t[6][4];
+  FR__UNROLL(6) for (int i = 0; i < R; i++)
+    FR__UNROLL(4) for (int j = 0; j < 4; j++) t[i][j] = _mm512_setzero_ps();
+  for (fr_int p = 0; p < k; p += 16) {
+    const __mmask16 on = FR__LANES(k - p);
+    const __m512 w0 = _mm512_maskz_loadu_ps(on, w[0] + p), w1 = _mm512_maskz_loadu_ps(on, w[1] + p);
+    const __m512 w2 = _mm512_maskz_loadu_ps(on, w[2] + p), w3 = _mm512_maskz_loadu_ps(on, w[3] + p);
+    FR__UNROLL(6) for (int i = 0; i < R; i++) {
+      const __m512 xi = _mm512_maskz_loadu_ps(on, x + i * ldx + p);
+      t[i][0] = _mm512_fmadd_ps(xi, w0, t[i][0]);
+      t[i][1] = _mm512_fmadd_ps(xi, w1, t[i][1]);
+      t[i][2] = _mm512_fmadd_ps(xi, w2, t[i][2]);
+      t[i][3] = _mm512_fmadd_ps(xi, w3, t[i][3]);
+    }
+  }
+  FR__UNROLL(6) for (int i = 0; i < R; i++) {
+    const __m512 a = _mm512_add_ps(_mm512_unpacklo_ps(t[i][0], t[i][1]), _mm512_unpackhi_ps(t[i][0], t[i][1]));
+    const __m512 b = _mm512_add_ps(_mm512_unpacklo_ps(t[i][2], t[i][3]), _mm512_unpackhi_ps(t[i][2], t[i][3]));
+    const __m512 quad = _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xee));
+    const __m512 half = _mm512_add_ps(quad, _mm512_shuffle_f32x4(quad, quad, 0x4e));
+    const __m512 all = _mm512_add_ps(half, _mm512_shuffle_f32x4(half, half, 0xb1));
+    const __mmask16 on = FR__LANES(n);
+    float *out = y + i * ldy;
+    _mm512_mask_storeu_ps(out, on, add ? _mm512_add_ps(_mm512_maskz_loadu_ps(on, out), all) : all);
+  }
+}
+
+FR__TARGET("avx512f")
+static void fr__stream_avx512(float *y, fr_int ldy, const float *x, fr_int ldx, const float *w, fr_int ldw, fr_int m,
+                              fr_int n, fr_int k, int add)
+{
+  for (fr_int j = 0; j < n; j += 4) {
+    const fr_int cols = fr__min(n - j, 4);
+    const float *rows[4];
+    fr_int i = 0;
+    FR__UNROLL(4) for (int r = 0; r < 4; r++) rows[r] = w + fr__min(j + r, n - 1) * ldw;
+    for (; i + 6 <= m; i += 6) fr__stream_block_avx512(6, y + i * ldy + j, ldy, x + i * ldx, ldx, rows, k, cols, add);
+    if (m - i >= 4) {
+      fr__stream_block_avx512(4, y + i * ldy + j, ldy, x + i * ldx, ldx, rows, k, cols, add);
+      i += 4;
+    }
+    if (m - i >= 2) {
+      fr__stream_block_avx512(2, y + i * ldy + j, ldy, x + i * ldx, ldx, rows, k, cols, add);
+      i += 2;
+    }
+    if (i < m) fr__stream_block_avx512(1, y + i * ldy + j, ldy, x + i * ldx, ldx, rows, k, cols, add);
+  }
+}
+
 FR__TARGET("avx512f")
 static float fr__dot_avx512(const float *x, const float *y, fr_int n)
 {
@@ -1404,7 +1520,7 @@ static void fr__adamw_avx512(float *p, const float *g, float *m, float *v, fr_in
 #endif  // FR__X86
 
 // Best first. fr_work_place takes the first row that this processor has.
-#define FR__ROW(isa, mr, nr, narrow) { #isa, mr, nr, fr__available_##isa, fr__tile_##isa, fr__transpose_##narrow, fr__dot_##isa, fr__max_##isa, \
+#define FR__ROW(isa, mr, nr, narrow) { #isa, mr, nr, fr__available_##isa, fr__tile_##isa, fr__stream_##isa, fr__transpose_##narrow, fr__dot_##isa, fr__max_##isa, \
     fr__exp_sum_##isa, fr__axpy_##isa, fr__scale_##isa, fr__rotate_##isa, fr__mul_##isa, fr__mul_add_##isa, fr__swiglu_##isa, fr__swiglu_back_##isa, \
     fr__adamw_##isa }
 static const fr__kernels fr__rows[] = {
@@ -2599,6 +2715,7 @@ typedef struct fr__pass {
   int gradient;
   const fr_int *cache_row;  // decoding: the cache row that each new row is stored in; NULL: keys are read from qkv
   fr_int layer;
+  const float *gain;  // decoding: of the norm at hand
   fr__layer a;
   fr__shared r;
   fr_int head_first, head_count;  // the chunk of head rows
@@ -2663,15 +2780,12 @@ static void fr__task_embed(void *arg, fr_int index)
             end - begin, s->c->dim);
 }
 
-// h = rmsnorm(x),  q, k, v = h W' + b,  q and k normed a head if the config says so, then turned by their position
-static void fr__rows_qkv(const fr__pass *s, fr_int index, fr_int begin, fr_int end)
+// q, k, v + b,  q and k normed a head if the config says so, then turned by their position;  k and v into the cache
+static void fr__rows_turn(const fr__pass *s, fr_int begin, fr_int end)
 {
   const fr_config *c = s->c;
   const fr__kernels *kernels = s->work->kernels;
-  const fr_int C = c->dim, D = c->head_dim, H = c->heads, K = c->kv_heads, W = fr__qkv(c), half = D / 2;
-  fr__rmsnorm(kernels, s->r.h + begin * C, s->gradient ? s->a.root_att + begin : NULL, s->a.x + begin * C,
-              s->p.norm_att + s->layer * C, c->norm_eps, end - begin, C);
-  fr__linear(s, index, s->a.qkv, s->r.h, C, s->p.w_qkv + s->layer * W * C, C, W, begin, end, 0);
+  const fr_int D = c->head_dim, H = c->heads, K = c->kv_heads, W = fr__qkv(c), half = D / 2;
   for (fr_int n = begin; n < end; n++) {
     float *q = s->a.qkv + n * W, *k = q + H * D;
     const float *cosine = s->work->body->cosine + s->position[n] * half,
@@ -2689,6 +2803,18 @@ static void fr__rows_qkv(const fr__pass *s, fr_int index, fr_int begin, fr_int e
       memcpy(s->work->body->cache + (s->layer * s->work->limits.cache_rows + s->cache_row[n]) * 2 * K * D, k,
              (size_t)(2 * K * D) * sizeof(float));
   }
+}
+
+// h = rmsnorm(x),  q, k, v = h W', turned
+static void fr__rows_qkv(const fr__pass *s, fr_int index, fr_int begin, fr_int end)
+{
+  const fr_config *c = s->c;
+  const fr__kernels *kernels = s->work->kernels;
+  const fr_int C = c->dim, W = fr__qkv(c);
+  fr__rmsnorm(kernels, s->r.h + begin * C, s->gradient ? s->a.root_att + begin : NULL, s->a.x + begin * C,
+              s->p.norm_att + s->layer * C, c->norm_eps, end - begin, C);
+  fr__linear(s, index, s->a.qkv, s->r.h, C, s->p.w_qkv + s->layer * W * C, C, W, begin, end, 0);
+  fr__rows_turn(s, begin, end);
 }
 
 // The attention of one block: keys and values lie in qkv, or in the cache.
@@ -2753,6 +2879,85 @@ static void fr__rows_mlp(const fr__pass *s, fr_int index, fr_int begin, fr_int e
     kernels->swiglu(act + n * act_stride, s->a.gate_up + n * 2 * F, s->a.gate_up + n * 2 * F + F, F);
   if (s->gradient) memcpy(s->a.x_next + begin * C, s->a.x_mid + begin * C, bytes);
   fr__linear(s, index, s->a.x_next, act, act_stride, s->p.w_down + s->layer * C * F, F, C, begin, end, 1);
+}
+
+// Decoding has few rows and all the weights to read, so tasks share out the rows of each W, and every product streams its
+// weights once for all rows: always, whatever the number of leaves, so that a leaf's bits do not depend on the others.
+static void fr__linear_stream(const fr__pass *s, fr_int index, float *y, fr_int ldy, const float *x, fr_int ldx,
+                              const float *w, fr_int in, fr_int out, int add)
+{
+  fr_int begin, end;
+  fr__share_lanes(out, s->work->limits.tasks, index, &begin, &end);
+  s->work->kernels->stream(y + begin, ldy, x, ldx, w + begin * in, in, s->N, end - begin, in, add);
+}
+static void fr__task_decode_norm(void *arg, fr_int index)  // h = rmsnorm(x), before attention or before the MLP
+{
+  const fr__pass *s = (const fr__pass *)arg;
+  const fr_int C = s->c->dim;
+  fr_int begin, end;
+  fr__share(s->N, s->work->limits.tasks, index, &begin, &end);
+  fr__rmsnorm(s->work->kernels, s->r.h + begin * C, NULL, s->a.x + begin * C, s->gain, s->c->norm_eps, end - begin, C);
+}
+static void fr__task_decode_qkv(void *arg, fr_int index)
+{
+  const fr__pass *s = (const fr__pass *)arg;
+  const fr_int C = s->c->dim, W = fr__qkv(s->c);
+  fr__linear_stream(s, index, s->a.qkv, W, s->r.h, C, s->p.w_qkv + s->layer * W * C, C, W, 0);
+}
+static void fr__task_decode_attend(void *arg, fr_int index)  // a block is one row
+{
+  const fr__pass *s = (const fr__pass *)arg;
+  for (fr_int i = index; i < s->N; i += s->work->limits.tasks) {
+    fr__attention t;
+    fr__rows_turn(s, i, i + 1);
+    t = fr__attention_of(s, index, &s->blocks[i]);
+    for (fr_int kv = 0; kv < s->c->kv_heads; kv++) fr__attend(&t, kv);
+  }
+}
+static void fr__task_decode_out(void *arg, fr_int index)
+{
+  const fr__pass *s = (const fr__pass *)arg;
+  const fr_int C = s->c->dim, HD = s->c->heads * s->c->head_dim;
+  fr__linear_stream(s, index, s->a.x, C, s->a.att, HD, s->p.w_out + s->layer * C * HD, HD, C, 1);
+}
+static void fr__task_decode_gate_up(void *arg, fr_int index)
+{
+  const fr__pass *s = (const fr__pass *)arg;
+  const fr_int C = s->c->dim, F = s->c->ffn;
+  const float *w = s->p.w_gate_up + s->layer * 2 * F * C;
+  fr_int begin, end;
+  fr__linear_stream(s, index, s->a.gate_up, 2 * F, s->r.h, C, w, C, F, 0);
+  fr__linear_stream(s, index, s->a.gate_up + F, 2 * F, s->r.h, C, w + F * C, C, F, 0);
+  fr__share_lanes(F, s->work->limits.tasks, index, &begin, &end);
+  for (fr_int n = 0; n < s->N; n++) {
+    float *gate = s->a.gate_up + n * 2 * F;
+    s->work->kernels->swiglu(gate + begin, gate + begin, gate + F + begin, end - begin);
+  }
+}
+static void fr__task_decode_down(void *arg, fr_int index)
+{
+  const fr__pass *s = (const fr__pass *)arg;
+  const fr_int C = s->c->dim, F = s->c->ffn;
+  fr__linear_stream(s, index, s->a.x, C, s->a.gate_up, 2 * F, s->p.w_down + s->layer * C * F, F, C, 1);
+}
+
+static void fr__layers_decode(fr__pass *s)
+{
+  s->r = fr__shared_of(s->c, s->work->body, s->N, 0);
+  for (s->layer = 0; s->layer < s->c->layers; s->layer++) {
+    s->a = fr__layer_of(s->c, s->work->body, s->N, s->layer, 0);
+    if (s->layer == 0) fr__parallel(s->work, fr__task_embed, s);
+    s->gain = s->p.norm_att + s->layer * s->c->dim;
+    fr__parallel(s->work, fr__task_decode_norm, s);
+    fr__parallel(s->work, fr__task_decode_qkv, s);
+    fr__parallel(s->work, fr__task_decode_attend, s);
+    fr__parallel(s->work, fr__task_decode_out, s);
+    s->gain = s->p.norm_mlp + s->layer * s->c->dim;
+    fr__parallel(s->work, fr__task_decode_norm, s);
+    fr__parallel(s->work, fr__task_decode_gate_up, s);
+    fr__parallel(s->work, fr__task_decode_down, s);
+  }
+  s->work->body->final_x = s->a.x_next;
 }
 
 static void fr__layers_forward(fr__pass *s)
@@ -2935,8 +3140,8 @@ static void fr__task_head(void *arg, fr_int index)
   for (fr_int i = begin; i < end; i++)
     fr__rmsnorm(s->work->kernels, b->hidden + i * C, b->hidden_root + i, b->final_x + fr__head_row_at(s, i) * C,
                 s->p.norm_final, c->norm_eps, 1, C);
+  if (s->head_list) return;  // fr__task_logits comes next
   fr__linear(s, index, b->logits, b->hidden, C, w, C, V, begin, end, 0);
-  if (s->head_list) return;
   for (fr_int i = begin; i < end; i++) {
     const fr__head_row *row = &b->head_rows[s->head_first + i];
     fr__cross_entropy(s->work->kernels, b->logits + i * V, V, b->goals + row->first, row->count, fr__scratch(s, index),
@@ -2961,6 +3166,18 @@ static void fr__task_head_back_weights(void *arg, fr_int index)
   for (fr_int i = 0; i < s->head_count; i++)
     s->work->kernels->mul_add(s->d.norm_final + begin, b->hidden_root[i], b->dhidden + i * C + begin,
                               b->final_x + fr__head_row_at(s, i) * C + begin, end - begin);
+}
+
+// Logits of rows without a loss: of few rows when decoding, so that tasks share out the vocabulary.
+static void fr__task_logits(void *arg, fr_int index)
+{
+  const fr__pass *s = (const fr__pass *)arg;
+  struct fr__body *b = s->work->body;
+  const fr_int C = s->c->dim, V = s->c->vocab;
+  fr_int begin, end;
+  fr__share_lanes(V, s->work->limits.tasks, index, &begin, &end);
+  s->work->kernels->stream(b->logits + begin, V, b->hidden, C, (s->c->tied ? s->p.tok_emb : s->p.head) + begin * C, C,
+                           s->head_count, end - begin, C, 0);
 }
 
 static void fr__head(fr__pass *s)
@@ -3057,6 +3274,7 @@ static void fr__logits_chunk(fr__pass *s, const fr_int *list, fr_int first, fr_i
   s->head_first = first;
   s->head_count = count;
   fr__parallel(s->work, fr__task_head, s);
+  fr__parallel(s->work, fr__task_logits, s);
 }
 
 FR_DEF fr_status fr_logits(const fr_model *model, fr_work *work, const fr_int *rows, fr_int row_count, float *logits)
@@ -3959,7 +4177,7 @@ FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree
     d.pass.blocks = b->blocks;
     d.pass.cache_row = b->row_fill;
     d.pass.head_list = NULL;
-    fr__layers_forward(&d.pass);
+    fr__layers_decode(&d.pass);
     active = fr__decode_token(&d, active);
   }
   b->ready = 0;
@@ -5464,7 +5682,9 @@ FR_DEF void fr_work_free(fr_work *work)
 #undef FR__EXP_P4
 #undef FR__EXP_P5
 #undef FR__INT_MAX
+#undef FR__INLINE
 #undef FR__LANES
+#undef FR__LANES8
 #undef FR__LN2_HIGH
 #undef FR__LN2_LOW
 #undef FR__LOG2E
