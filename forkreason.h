@@ -215,7 +215,7 @@ typedef struct fr_work {
 FR_DEF fr_status fr_work_size(const fr_config *config, const fr_limits *limits, fr_int *bytes);
 FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_limits *limits, void *memory,
                                fr_int bytes);
-// The kernel row in use: "avx512", "avx2" or "scalar"; place takes the best one that the processor has.
+// The kernel row in use: "avx512", "avx2", "neon" or "scalar"; place takes the best one that the processor has.
 FR_DEF const char *fr_work_kernel(const fr_work *work);
 // Forces a row by name; FR_UNSUPPORTED, and no change, if this processor or build does not have it.
 FR_DEF fr_status fr_work_select(fr_work *work, const char *kernel);
@@ -649,6 +649,11 @@ FR_DEF void fr_work_free(fr_work *work);
 #else
 #include <immintrin.h>
 #endif
+#endif
+#if !defined(FR_NO_SIMD) && defined(__GNUC__) && defined(__aarch64__)  // NEON is part of every AArch64
+#define FR__NEON 1
+#include <arm_neon.h>
+#define FR__INLINE static inline __attribute__((always_inline))
 #endif
 
 static fr_int fr__min(fr_int a, fr_int b) { return a < b ? a : b; }
@@ -1519,6 +1524,217 @@ static void fr__adamw_avx512(float *p, const float *g, float *m, float *v, fr_in
 }
 #endif  // FR__X86
 
+#ifdef FR__NEON
+// -- NEON: four lanes; what is left over goes through the scalar twin.
+static int fr__available_neon(void) { return 1; }
+
+// 24 accumulators + 2 of b + 1 of a of 32 registers.
+static void fr__tile_neon(float *c, fr_int ldc, const float *a, fr_int ai, fr_int ap, const float *b, fr_int bp, fr_int k,
+                          fr_int m, fr_int n, int add)
+{
+  float32x4_t t[12][2];
+  FR__UNROLL(12) for (int i = 0; i < 12; i++) t[i][0] = t[i][1] = vdupq_n_f32(0.0f);
+  for (; k > 0; k--, a += ap, b += bp) {
+    const float32x4_t b0 = vld1q_f32(b), b1 = vld1q_f32(b + 4);
+    FR__UNROLL(12) for (int i = 0; i < 12; i++) {
+      const float32x4_t x = vld1q_dup_f32(a + i * ai);
+      t[i][0] = vfmaq_f32(t[i][0], x, b0);
+      t[i][1] = vfmaq_f32(t[i][1], x, b1);
+    }
+  }
+  FR__UNROLL(12) for (int i = 0; i < 12; i++, c += ldc)
+    if (i < m) {
+      if (n == 8) {
+        vst1q_f32(c, add ? vaddq_f32(vld1q_f32(c), t[i][0]) : t[i][0]);
+        vst1q_f32(c + 4, add ? vaddq_f32(vld1q_f32(c + 4), t[i][1]) : t[i][1]);
+      } else {
+        float edge[8];
+        vst1q_f32(edge, t[i][0]);
+        vst1q_f32(edge + 4, t[i][1]);
+        for (fr_int j = 0; j < n; j++) c[j] = add ? c[j] + edge[j] : edge[j];
+      }
+    }
+}
+
+// The last 1 to 4 values of a row, zeros behind them.
+FR__INLINE float32x4_t fr__last_neon(const float *x, fr_int left)
+{
+  float last[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
+  if (left >= 4) return vld1q_f32(x);
+  for (fr_int i = 0; i < left; i++) last[i] = x[i];
+  return vld1q_f32(last);
+}
+
+// As the AVX2 twin: R rows of X against 4 rows of W. Two rounds of pairwise sums leave one value of each row of W.
+FR__INLINE void fr__stream_block_neon(const int R, float *y, fr_int ldy, const float *x, fr_int ldx, const float *const w[4],
+                                      fr_int k, fr_int n, int add)
+{
+  float32x4_t t[4][4];
+  FR__UNROLL(4) for (int i = 0; i < R; i++)
+    FR__UNROLL(4) for (int j = 0; j < 4; j++) t[i][j] = vdupq_n_f32(0.0f);
+  for (fr_int p = 0; p < k; p += 4) {
+    float32x4_t wj[4];
+    FR__UNROLL(4) for (int j = 0; j < 4; j++) wj[j] = fr__last_neon(w[j] + p, k - p);
+    FR__UNROLL(4) for (int i = 0; i < R; i++) {
+      const float32x4_t xi = fr__last_neon(x + i * ldx + p, k - p);
+      FR__UNROLL(4) for (int j = 0; j < 4; j++) t[i][j] = vfmaq_f32(t[i][j], xi, wj[j]);
+    }
+  }
+  FR__UNROLL(4) for (int i = 0; i < R; i++) {
+    float sum[4];
+    vst1q_f32(sum, vpaddq_f32(vpaddq_f32(t[i][0], t[i][1]), vpaddq_f32(t[i][2], t[i][3])));
+    for (fr_int j = 0; j < n; j++) y[i * ldy + j] = add ? y[i * ldy + j] + sum[j] : sum[j];
+  }
+}
+
+static void fr__stream_neon(float *y, fr_int ldy, const float *x, fr_int ldx, const float *w, fr_int ldw, fr_int m,
+                            fr_int n, fr_int k, int add)
+{
+  for (fr_int j = 0; j < n; j += 4) {
+    const float *rows[4];
+    fr_int i = 0;
+    FR__UNROLL(4) for (int r = 0; r < 4; r++) rows[r] = w + fr__min(j + r, n - 1) * ldw;
+    for (; i + 4 <= m; i += 4)
+      fr__stream_block_neon(4, y + i * ldy + j, ldy, x + i * ldx, ldx, rows, k, fr__min(n - j, 4), add);
+    for (; i < m; i++)
+      fr__stream_block_neon(1, y + i * ldy + j, ldy, x + i * ldx, ldx, rows, k, fr__min(n - j, 4), add);
+  }
+}
+
+static float fr__dot_neon(const float *x, const float *y, fr_int n)
+{
+  float32x4_t s = vdupq_n_f32(0.0f);
+  fr_int i = 0;
+  for (; i + 4 <= n; i += 4) s = vfmaq_f32(s, vld1q_f32(x + i), vld1q_f32(y + i));
+  return vaddvq_f32(s) + fr__dot_scalar(x + i, y + i, n - i);
+}
+
+static float fr__max_neon(const float *x, fr_int n)
+{
+  float max = x[0];
+  fr_int i = 4;
+  if (n >= 4) {
+    float32x4_t s = vld1q_f32(x);
+    for (; i + 4 <= n; i += 4) s = vmaxnmq_f32(s, vld1q_f32(x + i));
+    max = vmaxnmvq_f32(s);
+  } else i = 1;
+  for (; i < n; i++) if (x[i] > max) max = x[i];
+  return max;
+}
+
+// 2^n in two factors, since n may be -150 .. 128. A NaN passes through the clamps, and its n is 0.
+FR__INLINE float32x4_t fr__exp_neon(float32x4_t value)
+{
+  const float32x4_t x = vminq_f32(vdupq_n_f32(FR__EXP_HIGH), vmaxq_f32(vdupq_n_f32(FR__EXP_LOW), value));
+  const float32x4_t n = vrndnq_f32(vmulq_n_f32(x, FR__LOG2E));
+  const float32x4_t r = vfmsq_f32(vfmsq_f32(x, n, vdupq_n_f32(FR__LN2_HIGH)), n, vdupq_n_f32(FR__LN2_LOW));
+  const int32x4_t whole = vcvtq_s32_f32(n), half = vshrq_n_s32(whole, 1), bias = vdupq_n_s32(127);
+  float32x4_t p = vfmaq_f32(vdupq_n_f32(FR__EXP_P1), vdupq_n_f32(FR__EXP_P0), r);
+  p = vfmaq_f32(vdupq_n_f32(FR__EXP_P2), p, r);
+  p = vfmaq_f32(vdupq_n_f32(FR__EXP_P3), p, r);
+  p = vfmaq_f32(vdupq_n_f32(FR__EXP_P4), p, r);
+  p = vfmaq_f32(vdupq_n_f32(FR__EXP_P5), p, r);
+  p = vfmaq_f32(vaddq_f32(r, vdupq_n_f32(1.0f)), p, vmulq_f32(r, r));
+  p = vmulq_f32(p, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(half, bias), 23)));
+  return vmulq_f32(p, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vsubq_s32(whole, half), bias), 23)));
+}
+
+static double fr__exp_sum_neon(float *y, const float *x, float shift, fr_int n)
+{
+  float64x2_t s = vdupq_n_f64(0.0);
+  fr_int i = 0;
+  for (; i + 4 <= n; i += 4) {
+    const float32x4_t e = fr__exp_neon(vsubq_f32(vld1q_f32(x + i), vdupq_n_f32(shift)));
+    vst1q_f32(y + i, e);
+    s = vaddq_f64(s, vaddq_f64(vcvt_f64_f32(vget_low_f32(e)), vcvt_high_f64_f32(e)));
+  }
+  return vaddvq_f64(s) + fr__exp_sum_scalar(y + i, x + i, shift, n - i);
+}
+
+static void fr__axpy_neon(float *y, float a, const float *x, fr_int n)
+{
+  fr_int i = 0;
+  for (; i + 4 <= n; i += 4) vst1q_f32(y + i, vfmaq_n_f32(vld1q_f32(y + i), vld1q_f32(x + i), a));
+  fr__axpy_scalar(y + i, a, x + i, n - i);
+}
+
+static void fr__scale_neon(float *y, float s, fr_int n)
+{
+  fr_int i = 0;
+  for (; i + 4 <= n; i += 4) vst1q_f32(y + i, vmulq_n_f32(vld1q_f32(y + i), s));
+  fr__scale_scalar(y + i, s, n - i);
+}
+
+static void fr__rotate_neon(float *a, float *b, float s, const float *cosine, const float *sine, float turn, fr_int n)
+{
+  fr_int i = 0;
+  for (; i + 4 <= n; i += 4) {
+    const float32x4_t x = vmulq_n_f32(vld1q_f32(a + i), s), y = vmulq_n_f32(vld1q_f32(b + i), s);
+    const float32x4_t c = vld1q_f32(cosine + i), d = vmulq_n_f32(vld1q_f32(sine + i), turn);
+    vst1q_f32(a + i, vfmsq_f32(vmulq_f32(x, c), y, d));
+    vst1q_f32(b + i, vfmaq_f32(vmulq_f32(y, c), x, d));
+  }
+  fr__rotate_scalar(a + i, b + i, s, cosine + i, sine + i, turn, n - i);
+}
+
+static void fr__mul_neon(float *y, float s, const float *a, const float *b, fr_int n)
+{
+  fr_int i = 0;
+  for (; i + 4 <= n; i += 4) vst1q_f32(y + i, vmulq_f32(vmulq_n_f32(vld1q_f32(a + i), s), vld1q_f32(b + i)));
+  fr__mul_scalar(y + i, s, a + i, b + i, n - i);
+}
+
+static void fr__mul_add_neon(float *y, float s, const float *a, const float *b, fr_int n)
+{
+  fr_int i = 0;
+  for (; i + 4 <= n; i += 4)
+    vst1q_f32(y + i, vfmaq_f32(vld1q_f32(y + i), vmulq_n_f32(vld1q_f32(a + i), s), vld1q_f32(b + i)));
+  fr__mul_add_scalar(y + i, s, a + i, b + i, n - i);
+}
+
+static void fr__swiglu_neon(float *y, const float *gate, const float *up, fr_int n)
+{
+  const float32x4_t one = vdupq_n_f32(1.0f);
+  fr_int i = 0;
+  for (; i + 4 <= n; i += 4) {
+    const float32x4_t g = vld1q_f32(gate + i), e = fr__exp_neon(vnegq_f32(g));
+    vst1q_f32(y + i, vmulq_f32(vdivq_f32(g, vaddq_f32(one, e)), vld1q_f32(up + i)));
+  }
+  fr__swiglu_scalar(y + i, gate + i, up + i, n - i);
+}
+
+static void fr__swiglu_back_neon(float *dgate, float *dup, float *y, const float *dy, const float *gate, const float *up,
+                                 fr_int n)
+{
+  const float32x4_t one = vdupq_n_f32(1.0f);
+  fr_int i = 0;
+  for (; i + 4 <= n; i += 4) {
+    const float32x4_t g = vld1q_f32(gate + i), u = vld1q_f32(up + i), d = vld1q_f32(dy + i);
+    const float32x4_t s = vdivq_f32(one, vaddq_f32(one, fr__exp_neon(vnegq_f32(g)))), silu = vmulq_f32(g, s);
+    vst1q_f32(y + i, vmulq_f32(silu, u));
+    vst1q_f32(dup + i, vmulq_f32(d, silu));
+    vst1q_f32(dgate + i, vmulq_f32(vmulq_f32(d, u), vfmaq_f32(s, silu, vsubq_f32(one, s))));
+  }
+  fr__swiglu_back_scalar(dgate + i, dup + i, y + i, dy + i, gate + i, up + i, n - i);
+}
+
+static void fr__adamw_neon(float *p, const float *g, float *m, float *v, fr_int n, const fr__adamw_factors *f)
+{
+  const float32x4_t eps = vdupq_n_f32(f->eps);
+  fr_int i = 0;
+  for (; i + 4 <= n; i += 4) {
+    const float32x4_t d = vmulq_n_f32(vld1q_f32(g + i), f->scale), m0 = vld1q_f32(m + i), v0 = vld1q_f32(v + i);
+    const float32x4_t m1 = vfmaq_n_f32(m0, vsubq_f32(d, m0), 1.0f - f->beta1);
+    const float32x4_t v1 = vfmaq_n_f32(v0, vsubq_f32(vmulq_f32(d, d), v0), 1.0f - f->beta2);
+    const float32x4_t root = vfmaq_n_f32(eps, vsqrtq_f32(v1), f->root2);
+    vst1q_f32(m + i, m1);
+    vst1q_f32(v + i, v1);
+    vst1q_f32(p + i, vsubq_f32(vmulq_n_f32(vld1q_f32(p + i), f->keep), vdivq_f32(vmulq_n_f32(m1, f->rate), root)));
+  }
+  fr__adamw_scalar(p + i, g + i, m + i, v + i, n - i, f);
+}
+#endif  // FR__NEON
+
 // Best first. fr_work_place takes the first row that this processor has.
 #define FR__ROW(isa, mr, nr, narrow) { #isa, mr, nr, fr__available_##isa, fr__tile_##isa, fr__stream_##isa, fr__transpose_##narrow, fr__dot_##isa, fr__max_##isa, \
     fr__exp_sum_##isa, fr__axpy_##isa, fr__scale_##isa, fr__rotate_##isa, fr__mul_##isa, fr__mul_add_##isa, fr__swiglu_##isa, fr__swiglu_back_##isa, \
@@ -1527,6 +1743,9 @@ static const fr__kernels fr__rows[] = {
 #ifdef FR__X86
   FR__ROW(avx512, 12, 32, avx2),
   FR__ROW(avx2, 6, 16, avx2),
+#endif
+#ifdef FR__NEON
+  FR__ROW(neon, 12, 8, scalar),
 #endif
   FR__ROW(scalar, 4, 8, scalar)
 };
@@ -5688,6 +5907,7 @@ FR_DEF void fr_work_free(fr_work *work)
 #undef FR__LN2_HIGH
 #undef FR__LN2_LOW
 #undef FR__LOG2E
+#undef FR__NEON
 #undef FR__PARAMS
 #undef FR__PRAGMA
 #undef FR__ROW
