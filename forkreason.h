@@ -3675,7 +3675,7 @@ FR_DEF float fr_schedule_stable(int64_t step, int64_t warmup, int64_t stable, in
 typedef struct fr__assign_space {
   double *u, *v, *shortest;
   fr_int *before, *row_of_col, *col_of_row;
-  char *row_seen, *col_seen;
+  fr_int *open, *closed;  // columns that the search has not reached, ascending, and those it has, in its order
 } fr__assign_space;
 
 static void fr__assign_layout(fr__arena *arena, fr_int rows, fr_int cols, fr__assign_space *s)
@@ -3687,8 +3687,8 @@ static void fr__assign_layout(fr__arena *arena, fr_int rows, fr_int cols, fr__as
   s->before = (fr_int *)fr__take(arena, cols, I);
   s->row_of_col = (fr_int *)fr__take(arena, cols, I);
   s->col_of_row = (fr_int *)fr__take(arena, rows, I);
-  s->row_seen = (char *)fr__take(arena, rows, 1);
-  s->col_seen = (char *)fr__take(arena, cols, 1);
+  s->open = (fr_int *)fr__take(arena, cols, I);
+  s->closed = (fr_int *)fr__take(arena, cols, I);
 }
 
 FR_DEF fr_status fr_assign_size(fr_int rows, fr_int cols, fr_int *bytes)
@@ -3722,36 +3722,38 @@ FR_DEF fr_status fr_assign(const double *cost, fr_int row_stride, fr_int col_str
   for (fr_int r = 0; r < n; r++) { s.u[r] = 0.0; s.col_of_row[r] = -1; }
   for (fr_int c = 0; c < m; c++) { s.v[c] = 0.0; s.row_of_col[c] = -1; }
   for (fr_int enter = 0; enter < n; enter++) {
-    fr_int row = enter, sink = -1;
+    fr_int row = enter, sink = -1, open = m;
     double reach = 0.0;
-    memset(s.row_seen, 0, (size_t)n);
-    memset(s.col_seen, 0, (size_t)m);
-    for (fr_int c = 0; c < m; c++) s.shortest[c] = HUGE_VAL;
+    for (fr_int c = 0; c < m; c++) { s.shortest[c] = HUGE_VAL; s.open[c] = c; }
     while (sink < 0) {
-      double lowest = HUGE_VAL;
-      fr_int best = -1;
-      s.row_seen[row] = 1;
-      for (fr_int c = 0; c < m; c++) {
-        double length;
-        if (s.col_seen[c]) continue;
-        length = reach + cost[row * rs + c * cs] - s.u[row] - s.v[c];
-        if (length < s.shortest[c]) { s.shortest[c] = length; s.before[c] = row; }
-        if (best < 0 || s.shortest[c] < lowest ||
-            (s.shortest[c] == lowest && s.row_of_col[c] < 0 && s.row_of_col[best] >= 0)) {
-          lowest = s.shortest[c];
-          best = c;
+      const double *costs = cost + row * rs, *v = s.v, base = reach - s.u[row];
+      double *shortest = s.shortest, lowest = HUGE_VAL;
+      const fr_int *columns = s.open, *row_of_col = s.row_of_col;
+      fr_int best = 0, column;
+      for (fr_int i = 0; i < open; i++) {
+        const fr_int c = columns[i];
+        const double length = base + costs[c * cs] - v[c];
+        double known = shortest[c];
+        if (length < known) { shortest[c] = known = length; s.before[c] = row; }
+        if (known > lowest) continue;
+        if (known < lowest || (row_of_col[c] < 0 && row_of_col[columns[best]] >= 0)) {
+          lowest = known;
+          best = i;
         }
       }
+      column = s.open[best];
       reach = lowest;
-      s.col_seen[best] = 1;
-      if (s.row_of_col[best] < 0) sink = best;
-      else row = s.row_of_col[best];
+      memmove(s.open + best, s.open + best + 1, (size_t)(--open - best) * sizeof(fr_int));  // keeps their order
+      s.closed[m - open - 1] = column;
+      if (s.row_of_col[column] < 0) sink = column;
+      else row = s.row_of_col[column];
     }
     s.u[enter] += reach;
-    for (fr_int r = 0; r < n; r++)
-      if (s.row_seen[r] && r != enter) s.u[r] += reach - s.shortest[s.col_of_row[r]];
-    for (fr_int c = 0; c < m; c++)
-      if (s.col_seen[c]) s.v[c] -= reach - s.shortest[c];
+    for (fr_int i = 0; i < m - open; i++) {
+      const fr_int c = s.closed[i];
+      s.v[c] -= reach - s.shortest[c];
+      if (c != sink) s.u[s.row_of_col[c]] += reach - s.shortest[c];
+    }
     for (;;) {  // flip the path
       const fr_int r = s.before[sink], next = s.col_of_row[r];
       s.row_of_col[sink] = r;
