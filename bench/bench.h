@@ -85,20 +85,19 @@ static inline double bench_once(bench_work work, void *arg, int calls)
 // So many calls that they last two milliseconds: short ones would measure the clock.
 static inline int bench_calls(bench_work work, void *arg)
 {
-  double once;
-  work(arg);
-  once = bench_once(work, arg, 1);
+  double once = bench_once(work, arg, 1);
+  if (once < 0.1) once = bench_once(work, arg, 1);  // the first call warmed up
   return once > 2e-3 ? 1 : (int)(2e-3 / (once + 1e-9)) + 1;
 }
 
-// Ours, peer, ours, peer ... at least three times and for about `seconds`; the best of each. Taking turns, both meet the
+// Ours, peer, ours, peer ... at least twice and for about `seconds`; the best of each. Taking turns, both meet the
 // same machine: a change of its clock rate does not favour one.
 static inline bench_pair bench_compare(bench_work ours, void *our_arg, bench_work peer, void *peer_arg, double seconds)
 {
   bench_pair best = { 1e30, peer ? 1e30 : 0.0 };
   const int our_calls = bench_calls(ours, our_arg), peer_calls = peer ? bench_calls(peer, peer_arg) : 0;
   const double began = bench_now();
-  for (int i = 0; i < 3 || bench_now() - began < seconds; i++) {
+  for (int i = 0; i < 2 || bench_now() - began < seconds; i++) {
     best.ours = fmin(best.ours, bench_once(ours, our_arg, our_calls));
     if (peer) best.peer = fmin(best.peer, bench_once(peer, peer_arg, peer_calls));
   }
