@@ -82,22 +82,26 @@ static inline double bench_once(bench_work work, void *arg, int calls)
   return (bench_now() - began) / (double)calls;
 }
 
-// So many calls that they last two milliseconds: short ones would measure the clock.
-static inline int bench_calls(bench_work work, void *arg)
+// Warms up, tells how many calls last two milliseconds (short ones would measure the clock), and returns the time of one.
+static inline double bench_first(bench_work work, void *arg, int *calls)
 {
   double once = bench_once(work, arg, 1);
-  if (once < 0.1) once = bench_once(work, arg, 1);  // the first call warmed up
-  return once > 2e-3 ? 1 : (int)(2e-3 / (once + 1e-9)) + 1;
+  if (once < 0.1) once = bench_once(work, arg, 1);
+  *calls = once > 2e-3 ? 1 : (int)(2e-3 / (once + 1e-9)) + 1;
+  return once;
 }
 
-// Ours, peer, ours, peer ... at least twice and for about `seconds`; the best of each. Taking turns, both meet the
-// same machine: a change of its clock rate does not favour one.
+// Ours, peer, ours, peer ... for about `seconds`, and at least three times (twice if that takes more than a second); the
+// best of each. Taking turns, both meet the same machine: a change of its clock rate does not favour one.
 static inline bench_pair bench_compare(bench_work ours, void *our_arg, bench_work peer, void *peer_arg, double seconds)
 {
-  bench_pair best = { 1e30, peer ? 1e30 : 0.0 };
-  const int our_calls = bench_calls(ours, our_arg), peer_calls = peer ? bench_calls(peer, peer_arg) : 0;
+  int our_calls, peer_calls = 0;
+  bench_pair best;
   const double began = bench_now();
-  for (int i = 0; i < 2 || bench_now() - began < seconds; i++) {
+  best.ours = bench_first(ours, our_arg, &our_calls);
+  best.peer = peer ? bench_first(peer, peer_arg, &peer_calls) : 0.0;
+  const int least = bench_now() - began > 1.0 ? 1 : 2;
+  for (int i = 0; i < least || bench_now() - began < seconds; i++) {
     best.ours = fmin(best.ours, bench_once(ours, our_arg, our_calls));
     if (peer) best.peer = fmin(best.peer, bench_once(peer, peer_arg, peer_calls));
   }

@@ -111,14 +111,14 @@ def optimiser(model):
 
 
 def best_of(work, times, seconds=0.0):
-    """After one call to warm up, at least `times` calls and for at least `seconds`."""
-    best, began = math.inf, None
-    while began is None or times > 0 or time.perf_counter() - began < seconds:
+    """At least `times` calls and for at least `seconds` after a first one, which counts only if it is long."""
+    start = time.perf_counter()
+    work()
+    first = time.perf_counter() - start
+    best, times, began = (first, 1, start) if first > 2.0 else (math.inf, times, time.perf_counter())
+    while times > 0 or time.perf_counter() - began < seconds:
         start = time.perf_counter()
         work()
-        if began is None:
-            began = time.perf_counter()
-            continue
         best = min(best, time.perf_counter() - start)
         times -= 1
     return best
