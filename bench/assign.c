@@ -71,8 +71,8 @@ static void run(void *arg)
   j->total = 0.0;
   for (fr_int i = 0; i < j->count; i++) {
     double total;
-    bench_require(fr_assign(j->cost + i * j->rows * j->cols, j->cols, 1, j->rows, j->cols, j->columns, &total, j->memory,
-                            j->bytes), NULL);
+    const double *cost = j->cost + i * j->rows * j->cols;
+    bench_require(fr_assign(cost, j->cols, 1, j->rows, j->cols, j->columns, &total, j->memory, j->bytes), NULL);
     j->total += total;
   }
 }

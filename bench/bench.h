@@ -309,7 +309,7 @@ static inline void bench_title(const char *title)
 
 static inline void bench_section(const char *title)
 {
-  printf("\n-- %s\n%-50s %10s %-9s %10s  %-20s %8s %8s\n", title, "", "ours", "", "peer", "", "ratio", "target");
+  printf("\n-- %s\n%-60s %10s %-9s %10s  %-20s %8s %8s\n", title, "", "ours", "", "peer", "", "ratio", "target");
 }
 
 static inline void bench_json_text(FILE *file, const char *text)
@@ -333,37 +333,55 @@ static inline void bench_json_number(FILE *file, const char *name, double value,
 // target, the others when they are at least the target.
 typedef enum bench_kind { BENCH_TIME, BENCH_RATE, BENCH_SHARE } bench_kind;
 
-// One row. peer 0: there is none, and peer_name says why ("" if there is none to have); target 0: none.
-static inline void bench_row(const char *name, const char *unit, bench_kind kind, double ours, double peer,
-                             const char *peer_name, double target)
+// Returns the ratio, 0 if there is none; *met is 1, 0, or -1 where there is nothing to judge.
+static inline double bench_ratio(bench_kind kind, double ours, double peer, double target, int *met)
 {
-  const int compared = peer > 0.0 && ours > 0.0, judged = compared && target > 0.0;
+  const int compared = peer > 0.0 && ours > 0.0;
   const double ratio = !compared ? 0.0 : kind == BENCH_TIME ? peer / ours : ours / peer;
-  const int met = judged && (kind == BENCH_SHARE ? ratio <= target : ratio >= target);
+  *met = !compared || !(target > 0.0) ? -1 : kind == BENCH_SHARE ? ratio <= target : ratio >= target;
+  return ratio;
+}
+
+// Adds a row to the file.
+static inline void bench_record(const char *name, const char *unit, bench_kind kind, double ours, double peer,
+                                const char *peer_name, double target)
+{
+  int met;
+  const double ratio = bench_ratio(kind, ours, peer, target, &met);
   const char *path = getenv("BENCH_ROWS");
   FILE *file = path ? fopen(path, "a") : NULL;
-
-  printf("%-50s %10.4g %-9s ", name, ours, unit);
-  if (compared) printf("%10.4g  %-20s %8.3f ", peer, peer_name, ratio);
-  else printf("%10s  %-20s %8s ", "", peer_name, "");
-  if (target > 0.0) printf("%s %5.2f %s", kind == BENCH_SHARE ? "<=" : ">=", target, !judged ? "" : met ? "met" : "MISSED");
-  printf("\n");
-  fflush(stdout);
-
   if (!file) return;
   fprintf(file, "{\"name\": ");
   bench_json_text(file, name);
   fprintf(file, ", \"unit\": ");
   bench_json_text(file, unit);
-  bench_json_number(file, "ours", ours, 1);
-  bench_json_number(file, "peer", peer, compared);
+  bench_json_number(file, "ours", ours, ours > 0.0);
+  bench_json_number(file, "peer", peer, ratio > 0.0);
   fprintf(file, ", \"peer_name\": ");
   if (*peer_name) bench_json_text(file, peer_name);
   else fprintf(file, "null");
-  bench_json_number(file, "ratio", ratio, compared);
+  bench_json_number(file, "ratio", ratio, ratio > 0.0);
   bench_json_number(file, "target", target, target > 0.0);
-  fprintf(file, ", \"met\": %s}\n", !judged ? "null" : met ? "true" : "false");
+  fprintf(file, ", \"met\": %s}\n", met < 0 ? "null" : met ? "true" : "false");
   fclose(file);
+}
+
+// Prints a row and adds it to the file. peer 0: there is none, and peer_name says why ("" if there is none to have);
+// ours 0: it is nothing without the peer; target 0: none.
+static inline void bench_row(const char *name, const char *unit, bench_kind kind, double ours, double peer,
+                             const char *peer_name, double target)
+{
+  int met;
+  const double ratio = bench_ratio(kind, ours, peer, target, &met);
+  if (ours > 0.0) printf("%-60s %10.4g %-9s ", name, ours, unit);
+  else printf("%-60s %10s %-9s ", name, "", unit);
+  if (ratio > 0.0) printf("%10.4g  %-20s %8.3f ", peer, peer_name, ratio);
+  else printf("%10s  %-20s %8s ", "", peer_name, "");
+  if (target > 0.0)
+    printf("%s %5.2f %s", kind == BENCH_SHARE ? "<=" : ">=", target, met < 0 ? "" : met ? "met" : "MISSED");
+  printf("\n");
+  fflush(stdout);
+  bench_record(name, unit, kind, ours, peer, peer_name, target);
 }
 
 // ---- peers

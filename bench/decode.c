@@ -91,7 +91,7 @@ int main(void)
     if (tensor.rows > 1) weights += (double)(tensor.copies * tensor.rows * tensor.cols);
   stream = bench_stream_new();
   began = bench_now();
-  for (int i = 0; i < 3 && (i == 0 || bench_now() - began < 15.0); i++) {  // taking turns, so that all meet the same machine
+  for (int i = 0; i < 3 && (i == 0 || bench_now() - began < 15.0); i++) {  // taking turns: the same machine for all
     read = fmin(read, bench_best(bench_read, &stream, 0.2));
     one = grow(&d, 1, one);
     six = grow(&d, 6, six);
@@ -100,8 +100,8 @@ int main(void)
   d.sampling.temperature = 0.7f;
   sampled = grow(&d, 6, 1e30);
 
-  snprintf(title, sizeof title, "%.1f M parameters; %.1f MB of weights are read for a token of all leaves", 1e-6 * (double)d.model.count,
-           4e-6 * weights);
+  snprintf(title, sizeof title, "%.1f M parameters; %.1f MB of weights are read for a token of all leaves",
+           1e-6 * (double)d.model.count, 4e-6 * weights);
   bench_section(title);
   bench_row("decode 1 leaf", "tokens/s", BENCH_RATE, 1.0 / one, 0.0, "", 0.0);
   bench_row("decode 1 leaf: weights read", "GB/s", BENCH_RATE, 4e-9 * weights / one, 1e-9 * bench_read_bytes() / read,

@@ -35,29 +35,31 @@ static int find(void *library, const char *name, void *function)
   return symbol != NULL;
 }
 
+// The first library that has all we need.
 static openblas openblas_load(void)
 {
   const char *const names[] = { getenv("BENCH_OPENBLAS"), "libopenblas.so.0", "libopenblas.so", "libopenblasp.so.0",
                                 "libopenblaso.so.0", "libopenblas.dylib" };
   openblas blas;
-  void *library = NULL;
-  void (*threads)(int);
-  char *(*text)(void);
   memset(&blas, 0, sizeof blas);
+  snprintf(blas.name, sizeof blas.name, "OpenBLAS");
   snprintf(blas.why, sizeof blas.why, "skipped: no OpenBLAS");
   if (bench_no_peers()) return blas;
   bench_clear_openblas();
-  for (size_t i = 0; i < sizeof names / sizeof names[0] && !library; i++)
-    if (names[i]) library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
-  if (!library || !find(library, "cblas_sgemv", &blas.sgemv) || !find(library, "openblas_set_num_threads", &threads) ||
-      !find(library, "cblas_sgemm", &blas.sgemm))
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    void *library = names[i] ? dlopen(names[i], RTLD_NOW | RTLD_LOCAL) : NULL;
+    void (*threads)(int);
+    char *(*text)(void);
+    if (!library || !find(library, "openblas_set_num_threads", &threads) || !find(library, "cblas_sgemv", &blas.sgemv) ||
+        !find(library, "cblas_sgemm", &blas.sgemm))
+      continue;
+    threads(1);
+    if (find(library, "openblas_get_config", &text)) printf("peer: %s", text());
+    if (find(library, "openblas_get_corename", &text)) printf(", uses the kernels for %s", text());
+    printf(", one thread\n");
     return blas;
-  threads(1);
-  snprintf(blas.name, sizeof blas.name, "OpenBLAS");
-  blas.why[0] = '\0';
-  if (find(library, "openblas_get_config", &text)) printf("peer: %s", text());
-  if (find(library, "openblas_get_corename", &text)) printf(", uses the kernels for %s", text());
-  printf(", one thread\n");
+  }
+  printf("no OpenBLAS: the rows against it are skipped\n");
   return blas;
 }
 
@@ -278,7 +280,8 @@ static void shapes(const openblas *blas)
         time = bench_compare(run_ours, &p, blas->sgemm ? run_sgemm : NULL, &p, 0.2);
         snprintf(name, sizeof name, "gemm %s, %s, %d rows", kind_names[which], layers[l].name, (int)rows);
         bench_row(name, "GFLOP/s", BENCH_RATE, 1e-9 * product_flops(&p) / time.ours,
-                  time.peer > 0.0 ? 1e-9 * product_flops(&p) / time.peer : 0.0, blas->sgemm ? blas->name : blas->why, 0.0);
+                  time.peer > 0.0 ? 1e-9 * product_flops(&p) / time.peer : 0.0, blas->sgemm ? blas->name : blas->why,
+                  0.0);
         if (time.peer > 0.0) {
           logs += log(time.peer / time.ours);
           compared++;
@@ -301,7 +304,8 @@ static void few_rows(const openblas *blas, fr_int out, fr_int in, const char *wh
     if (rows == 16) continue;
     p = product_new(blas, rows, out, in);
     time = bench_compare(run_ours, &p, !blas->sgemm ? NULL : rows == 1 ? run_sgemv : run_sgemm, &p, 0.8);
-    snprintf(name, sizeof name, "X W', %d row%s, W %d x %d %s", (int)rows, rows == 1 ? "" : "s", (int)out, (int)in, where);
+    snprintf(name, sizeof name, "X W', %d row%s, W %d x %d %s", (int)rows, rows == 1 ? "" : "s", (int)out, (int)in,
+             where);
     bench_row(name, "us", BENCH_TIME, 1e6 * time.ours, 1e6 * time.peer, peer_name,
               !targets || rows > 8 ? 0.0 : rows == 1 ? 1.0 : 3.0);
     product_free(&p);
@@ -321,7 +325,7 @@ int main(void)
   bench_section("ragged squares: the edges, no target");
   squares(&blas, ragged, 6, 0);
   shapes(&blas);
-  bench_section("few rows, weights streamed from memory: W is 100 MB, so each call reads it anew; the targets are for this case");
+  bench_section("few rows, weights NOT in cache: W is 100 MB and is streamed from memory; the targets are for this case");
   few_rows(&blas, 12288, 2048, "streamed", 1);
   bench_section("few rows, weights in the second-level cache: W is 0.6 MB; no target");
   few_rows(&blas, 384, 384, "in cache", 0);

@@ -207,7 +207,8 @@ def ssft(layers, dim, heads, ffn, vocab, prompt, shortest, longest, prefix, fork
             tokens[i, :len(question) + 1 + len(text)] = torch.tensor(question + [fork] + text)
             goals[i, :len(text)] = torch.tensor(text)
         logits = model(tokens, len(question))  # the position of the fork predicts the first token of the trace
-        return F.cross_entropy(logits.reshape(-1, vocab), goals.view(-1), ignore_index=-100, reduction="none").view(goals.shape)
+        nll = F.cross_entropy(logits.reshape(-1, vocab), goals.view(-1), ignore_index=-100, reduction="none")
+        return nll.view(goals.shape)
 
     matching = 0.0
 

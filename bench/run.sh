@@ -4,7 +4,8 @@
 #   make bench ONLY="gemm step"      some: gemm step ssft decode assign
 #   make bench PYTHON=/opt/bin/python3     a python to try first for the peers PyTorch and scipy
 #   BENCH_NO_PEERS=1 make bench      no peers, not even OpenBLAS
-# A peer that is not there is skipped, and its rows say so. bench.json: {name, unit, ours, peer, peer_name, ratio, target, met}.
+# A peer that is not there is skipped, and its rows say so.
+# bench.json: a list of {name, unit, ours, peer, peer_name, ratio, target, met}; met is null where it cannot be judged.
 BUILD=${BUILD:-build} COMPILE=${COMPILE:-cc -std=c99 -O2 -I. -pthread} LDLIBS=${LDLIBS:--lm} ONLY=${ONLY:-}
 mkdir -p "$BUILD/bench" || exit 1
 BENCH_ROWS="$BUILD/bench/rows"
@@ -42,6 +43,6 @@ awk 'BEGIN { print "[" } { if (NR > 1) print last ","; last = $0 } END { if (NR)
   >"$BUILD/bench.json" || exit 1
 echo
 awk '/"met": true/ { met++ } /"met": false/ { missed++ } /"target": [0-9.]+, "met": null/ { open++ }
-  END { printf "%d rows; %d targets met, %d missed, %d not judged for want of the peer\n", NR, met, missed, open }' "$BENCH_ROWS"
+  END { printf "%d rows; %d targets met, %d missed, %d without their peer\n", NR, met, missed, open }' "$BENCH_ROWS"
 echo "written: $BUILD/bench.json"
 exit $wrong

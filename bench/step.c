@@ -195,11 +195,16 @@ static void time_shares(const shape *of, double peak)
          fr_work_kernel(&t.work));
   printf("%-34s %8s %8s %9s %10s\n", "", "ms", "share", "GFLOP/s", "of peak");
   for (int i = 0; i <= OPERATIONS + 1; i++) {
+    char row[120];
     const double seconds = i <= OPERATIONS ? best.seconds[i] : total - booked, flops = operation_flops(i, &n);
-    const char *name = i < OPERATIONS ? operations[i].name : i == OPERATIONS ? "tasks without a name here" : "outside of tasks";
+    const char *name = i < OPERATIONS    ? operations[i].name
+                       : i == OPERATIONS ? "tasks without a name here"
+                                         : "outside of tasks";
     booked += seconds;
     if (i == OPERATIONS && seconds == 0.0) continue;
     printf("%-34s %8.2f %6.1f %%", name, 1e3 * seconds, 100.0 * seconds / total);
+    snprintf(row, sizeof row, "step %s, part: %s", of->name, name);
+    bench_record(row, "ms", BENCH_SHARE, 1e3 * seconds, 1e3 * total, "the whole step", 0.0);
     if (flops > 0.0) printf(" %9.1f %8.0f %%", 1e-9 * flops / seconds, 100.0 * flops / seconds / peak);
     printf("\n");
   }
@@ -240,11 +245,9 @@ static void rows_of_kernels(const shape *of, double *peak)
     bench_require(fr_work_select(&t.work, row), &t.work);
     time = bench_compare(training_step, &t, bench_fma, &peer, 2.0);
     if (&fr__rows[i] == bench_best_row()) *peak = bench_fma_flops(isa) / time.peer;
-    snprintf(name, sizeof name, "%s: time", row);
+    snprintf(name, sizeof name, "%s", row);
     add_row(of, name, "ms", BENCH_TIME, 1e3 * time.ours, 0.0, "", 0.0);
-    snprintf(name, sizeof name, "%s: tokens", row);
     add_row(of, name, "tokens/s", BENCH_RATE, tokens / time.ours, 0.0, "", 0.0);
-    snprintf(name, sizeof name, "%s: of the peak", row);
     add_row(of, name, "GFLOP/s", BENCH_RATE, 1e-9 * flops / time.ours, 1e-9 * bench_fma_flops(isa) / time.peer,
             "measured peak", &fr__rows[i] == bench_best_row() ? of->peak_target : 0.0);
     training_free(&t);
@@ -279,7 +282,8 @@ static void row_of_two_cores(void)
   if (pool_start(&threads, 2) < 2) printf("there is no second thread to be had\n");
   time = bench_compare(spin_both, &s, spin_alone, &s, 1.0);
   bench_section("multiply-adds in the registers of two threads: the most that two threads could give here");
-  bench_row("multiply-add peak, 2 threads against 1", "ms", BENCH_TIME, 1e3 * time.ours, 1e3 * time.peer, "1 thread", 0.0);
+  bench_row("multiply-add peak, 2 threads against 1", "ms", BENCH_TIME, 1e3 * time.ours, 1e3 * time.peer, "1 thread",
+            0.0);
   pool_stop(&threads);
 }
 
