@@ -51,7 +51,8 @@ static inline void *bench_memory(fr_int count, size_t size)
   void *memory = NULL;
   const size_t bytes = ((size_t)count * size + 63) / 64 * 64;
   if (posix_memalign(&memory, 64, bytes)) bench_fail("out of memory");
-  return memset(memory, 0, bytes);
+  memset(memory, 0, bytes);
+  return memory;
 }
 
 // The number of index i that a peer in another language computes, too (splitmix64).
