@@ -3571,11 +3571,17 @@ static void fr__task_norm(void *arg, fr_int index)
   fr__update *u = (fr__update *)arg;
   for (fr_int i = index; i < FR__NORM_PARTS; i += u->work->limits.tasks) {
     const float *g = u->adamw->grads;
-    double sum[4] = { 0.0, 0.0, 0.0, 0.0 };  // four chains, since one would wait for each addition
-    fr_int begin, end;
-    fr__share(u->adamw->count, FR__NORM_PARTS, i, &begin, &end);
-    for (; begin < end; begin++) sum[begin & 3] += (double)g[begin] * (double)g[begin];
-    u->part[i] = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    double s0 = 0.0, s1 = 0.0, s2 = 0.0, s3 = 0.0;  // four chains, since one would wait for each addition
+    fr_int at, end;
+    fr__share(u->adamw->count, FR__NORM_PARTS, i, &at, &end);
+    for (; at + 4 <= end; at += 4) {
+      s0 += (double)g[at] * (double)g[at];
+      s1 += (double)g[at + 1] * (double)g[at + 1];
+      s2 += (double)g[at + 2] * (double)g[at + 2];
+      s3 += (double)g[at + 3] * (double)g[at + 3];
+    }
+    for (; at < end; at++) s0 += (double)g[at] * (double)g[at];
+    u->part[i] = (s0 + s1) + (s2 + s3);
   }
 }
 
