@@ -1036,34 +1036,44 @@ static void fr__tile_avx2(float *c, fr_int ldc, const float *a, fr_int ai, fr_in
   }
 }
 
-// R rows of X against 4 rows of W: R*4 accumulators, each read of W serves R rows. `quad`: two shuffles and adds leave in
-// each half register the sums over four lanes of all four rows of W; the halves are added last.
+// R rows of X against J rows of W: R*J accumulators. One or two rows of X run down W a row at a time; more take four rows of
+// W together, so that they read X less often. An element is one chain of sums in each lane either way, and the lanes are
+// added as (0+2)+(1+3) of four, then the fours: for J = 4 two rounds of shuffles and adds do that for four rows of W at once.
+// FR__AHEAD: floats from what is read to what is asked of memory, into the second-level cache since X needs the first.
+#define FR__AHEAD 6144
 FR__TARGET("avx2,fma")
-FR__INLINE void fr__stream_block_avx2(const int R, float *y, fr_int ldy, const float *x, fr_int ldx, const float *const w[4],
-                                      fr_int k, fr_int n, int add)
+FR__INLINE void fr__stream_block_avx2(const int R, const int J, float *y, fr_int ldy, const float *x, fr_int ldx,
+                                      const float *w, fr_int ldw, fr_int k, int add)
 {
   __m256 t[2][4];
   FR__UNROLL(2) for (int i = 0; i < R; i++)
-    FR__UNROLL(4) for (int j = 0; j < 4; j++) t[i][j] = _mm256_setzero_ps();
+    FR__UNROLL(4) for (int j = 0; j < J; j++) t[i][j] = _mm256_setzero_ps();
   for (fr_int p = 0; p < k; p += 8) {
     const __m256i on = FR__LANES8(k - p);
-    const __m256 w0 = _mm256_maskload_ps(w[0] + p, on), w1 = _mm256_maskload_ps(w[1] + p, on);
-    const __m256 w2 = _mm256_maskload_ps(w[2] + p, on), w3 = _mm256_maskload_ps(w[3] + p, on);
+    __m256 wj[4];
+    FR__UNROLL(4) for (int j = 0; j < J; j++) {
+      wj[j] = _mm256_maskload_ps(w + j * ldw + p, on);
+      if (p % 16 == 0) _mm_prefetch((const char *)(w + j * ldw + p + FR__AHEAD), _MM_HINT_T1);
+    }
     FR__UNROLL(2) for (int i = 0; i < R; i++) {
       const __m256 xi = _mm256_maskload_ps(x + i * ldx + p, on);
-      t[i][0] = _mm256_fmadd_ps(xi, w0, t[i][0]);
-      t[i][1] = _mm256_fmadd_ps(xi, w1, t[i][1]);
-      t[i][2] = _mm256_fmadd_ps(xi, w2, t[i][2]);
-      t[i][3] = _mm256_fmadd_ps(xi, w3, t[i][3]);
+      FR__UNROLL(4) for (int j = 0; j < J; j++) t[i][j] = _mm256_fmadd_ps(xi, wj[j], t[i][j]);
     }
   }
   FR__UNROLL(2) for (int i = 0; i < R; i++) {
-    const __m256 a = _mm256_add_ps(_mm256_unpacklo_ps(t[i][0], t[i][1]), _mm256_unpackhi_ps(t[i][0], t[i][1]));
-    const __m256 b = _mm256_add_ps(_mm256_unpacklo_ps(t[i][2], t[i][3]), _mm256_unpackhi_ps(t[i][2], t[i][3]));
-    const __m256 quad = _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x44), _mm256_shuffle_ps(a, b, 0xee));
-    float sum[4];
-    _mm_storeu_ps(sum, _mm_add_ps(_mm256_castps256_ps128(quad), _mm256_extractf128_ps(quad, 1)));
-    for (fr_int j = 0; j < n; j++) y[i * ldy + j] = add ? y[i * ldy + j] + sum[j] : sum[j];
+    __m256 s;
+    __m128 four;
+    if (J == 4) {
+      const __m256 a = _mm256_add_ps(_mm256_unpacklo_ps(t[i][0], t[i][1]), _mm256_unpackhi_ps(t[i][0], t[i][1]));
+      const __m256 b = _mm256_add_ps(_mm256_unpacklo_ps(t[i][2], t[i][3]), _mm256_unpackhi_ps(t[i][2], t[i][3]));
+      s = _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x44), _mm256_shuffle_ps(a, b, 0xee));
+    } else {
+      const __m256 a = _mm256_add_ps(t[i][0], _mm256_shuffle_ps(t[i][0], t[i][0], 0x4e));
+      s = _mm256_add_ps(a, _mm256_shuffle_ps(a, a, 0xb1));
+    }
+    four = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+    if (J == 4) _mm_storeu_ps(y + i * ldy, add ? _mm_add_ps(_mm_loadu_ps(y + i * ldy), four) : four);
+    else y[i * ldy] = add ? y[i * ldy] + _mm_cvtss_f32(four) : _mm_cvtss_f32(four);
   }
 }
 
@@ -1071,13 +1081,14 @@ FR__TARGET("avx2,fma")
 static void fr__stream_avx2(float *y, fr_int ldy, const float *x, fr_int ldx, const float *w, fr_int ldw, fr_int m,
                             fr_int n, fr_int k, int add)
 {
-  for (fr_int j = 0; j < n; j += 4) {
-    const float *rows[4];
+  for (fr_int j = 0, cols; j < n; j += cols, y += cols, w += cols * ldw) {
     fr_int i = 0;
-    FR__UNROLL(4) for (int r = 0; r < 4; r++) rows[r] = w + fr__min(j + r, n - 1) * ldw;
-    for (; i + 2 <= m; i += 2)
-      fr__stream_block_avx2(2, y + i * ldy + j, ldy, x + i * ldx, ldx, rows, k, fr__min(n - j, 4), add);
-    if (i < m) fr__stream_block_avx2(1, y + i * ldy + j, ldy, x + i * ldx, ldx, rows, k, fr__min(n - j, 4), add);
+    cols = m > 2 && n - j >= 4 ? 4 : 1;
+    for (; cols == 4 && m - i >= 2; i += 2)
+      fr__stream_block_avx2(2, 4, y + i * ldy, ldy, x + i * ldx, ldx, w, ldw, k, add);
+    for (; i < m; i++)
+      for (fr_int c = 0; c < cols; c++)
+        fr__stream_block_avx2(1, 1, y + i * ldy + c, ldy, x + i * ldx, ldx, w + c * ldw, ldw, k, add);
   }
 }
 
@@ -1309,36 +1320,42 @@ static void fr__tile_avx512(float *c, fr_int ldc, const float *a, fr_int ai, fr_
   }
 }
 
-// As the AVX2 twin; with six rows 24 accumulators, 4 of W and 1 of X of 32 registers. A quad holds four partial sums of
-// each row of W, one in each quarter of the register.
+// As the AVX2 twin; 24 accumulators + 4 of W + 1 of X of 32 registers.
 FR__TARGET("avx512f")
-FR__INLINE void fr__stream_block_avx512(const int R, float *y, fr_int ldy, const float *x, fr_int ldx,
-                                        const float *const w[4], fr_int k, fr_int n, int add)
+FR__INLINE void fr__stream_block_avx512(const int R, const int J, float *y, fr_int ldy, const float *x, fr_int ldx,
+                                        const float *w, fr_int ldw, fr_int k, int add)
 {
   __m512 t[6][4];
   FR__UNROLL(6) for (int i = 0; i < R; i++)
-    FR__UNROLL(4) for (int j = 0; j < 4; j++) t[i][j] = _mm512_setzero_ps();
+    FR__UNROLL(4) for (int j = 0; j < J; j++) t[i][j] = _mm512_setzero_ps();
   for (fr_int p = 0; p < k; p += 16) {
-    const __mmask16 on = FR__LANES(k - p);
-    const __m512 w0 = _mm512_maskz_loadu_ps(on, w[0] + p), w1 = _mm512_maskz_loadu_ps(on, w[1] + p);
-    const __m512 w2 = _mm512_maskz_loadu_ps(on, w[2] + p), w3 = _mm512_maskz_loadu_ps(on, w[3] + p);
+    const __mmask16 on = p + 16 <= k ? 0xffff : (__mmask16)((1 << (k - p)) - 1);
+    __m512 wj[4];
+    FR__UNROLL(4) for (int j = 0; j < J; j++) {
+      wj[j] = _mm512_maskz_loadu_ps(on, w + j * ldw + p);
+      _mm_prefetch((const char *)(w + j * ldw + p + FR__AHEAD), _MM_HINT_T1);
+    }
     FR__UNROLL(6) for (int i = 0; i < R; i++) {
       const __m512 xi = _mm512_maskz_loadu_ps(on, x + i * ldx + p);
-      t[i][0] = _mm512_fmadd_ps(xi, w0, t[i][0]);
-      t[i][1] = _mm512_fmadd_ps(xi, w1, t[i][1]);
-      t[i][2] = _mm512_fmadd_ps(xi, w2, t[i][2]);
-      t[i][3] = _mm512_fmadd_ps(xi, w3, t[i][3]);
+      FR__UNROLL(4) for (int j = 0; j < J; j++) t[i][j] = _mm512_fmadd_ps(xi, wj[j], t[i][j]);
     }
   }
   FR__UNROLL(6) for (int i = 0; i < R; i++) {
-    const __m512 a = _mm512_add_ps(_mm512_unpacklo_ps(t[i][0], t[i][1]), _mm512_unpackhi_ps(t[i][0], t[i][1]));
-    const __m512 b = _mm512_add_ps(_mm512_unpacklo_ps(t[i][2], t[i][3]), _mm512_unpackhi_ps(t[i][2], t[i][3]));
-    const __m512 quad = _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xee));
-    const __m512 half = _mm512_add_ps(quad, _mm512_shuffle_f32x4(quad, quad, 0x4e));
-    const __m512 all = _mm512_add_ps(half, _mm512_shuffle_f32x4(half, half, 0xb1));
-    const __mmask16 on = FR__LANES(n);
-    float *out = y + i * ldy;
-    _mm512_mask_storeu_ps(out, on, add ? _mm512_add_ps(_mm512_maskz_loadu_ps(on, out), all) : all);
+    __m512 s;
+    if (J == 4) {
+      const __m512 a = _mm512_add_ps(_mm512_unpacklo_ps(t[i][0], t[i][1]), _mm512_unpackhi_ps(t[i][0], t[i][1]));
+      const __m512 b = _mm512_add_ps(_mm512_unpacklo_ps(t[i][2], t[i][3]), _mm512_unpackhi_ps(t[i][2], t[i][3]));
+      s = _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xee));
+    } else {
+      const __m512 a = _mm512_add_ps(t[i][0], _mm512_shuffle_ps(t[i][0], t[i][0], 0x4e));
+      s = _mm512_add_ps(a, _mm512_shuffle_ps(a, a, 0xb1));
+    }
+    s = _mm512_add_ps(s, _mm512_shuffle_f32x4(s, s, 0x4e));
+    s = _mm512_add_ps(s, _mm512_shuffle_f32x4(s, s, 0xb1));
+    if (J == 4) {
+      const __m128 four = _mm512_castps512_ps128(s);
+      _mm_storeu_ps(y + i * ldy, add ? _mm_add_ps(_mm_loadu_ps(y + i * ldy), four) : four);
+    } else y[i * ldy] = add ? y[i * ldy] + _mm512_cvtss_f32(s) : _mm512_cvtss_f32(s);
   }
 }
 
@@ -1346,21 +1363,17 @@ FR__TARGET("avx512f")
 static void fr__stream_avx512(float *y, fr_int ldy, const float *x, fr_int ldx, const float *w, fr_int ldw, fr_int m,
                               fr_int n, fr_int k, int add)
 {
-  for (fr_int j = 0; j < n; j += 4) {
-    const fr_int cols = fr__min(n - j, 4);
-    const float *rows[4];
+  for (fr_int j = 0, cols; j < n; j += cols, y += cols, w += cols * ldw) {
     fr_int i = 0;
-    FR__UNROLL(4) for (int r = 0; r < 4; r++) rows[r] = w + fr__min(j + r, n - 1) * ldw;
-    for (; i + 6 <= m; i += 6) fr__stream_block_avx512(6, y + i * ldy + j, ldy, x + i * ldx, ldx, rows, k, cols, add);
-    if (m - i >= 4) {
-      fr__stream_block_avx512(4, y + i * ldy + j, ldy, x + i * ldx, ldx, rows, k, cols, add);
-      i += 4;
-    }
-    if (m - i >= 2) {
-      fr__stream_block_avx512(2, y + i * ldy + j, ldy, x + i * ldx, ldx, rows, k, cols, add);
-      i += 2;
-    }
-    if (i < m) fr__stream_block_avx512(1, y + i * ldy + j, ldy, x + i * ldx, ldx, rows, k, cols, add);
+    cols = m > 2 && n - j >= 4 ? 4 : 1;
+    for (; cols == 4 && m - i >= 6; i += 6)
+      fr__stream_block_avx512(6, 4, y + i * ldy, ldy, x + i * ldx, ldx, w, ldw, k, add);
+    for (; cols == 4 && m - i >= 2; i += m - i >= 4 ? 4 : 2)
+      if (m - i >= 4) fr__stream_block_avx512(4, 4, y + i * ldy, ldy, x + i * ldx, ldx, w, ldw, k, add);
+      else fr__stream_block_avx512(2, 4, y + i * ldy, ldy, x + i * ldx, ldx, w, ldw, k, add);
+    for (; i < m; i++)
+      for (fr_int c = 0; c < cols; c++)
+        fr__stream_block_avx512(1, 1, y + i * ldy + c, ldy, x + i * ldx, ldx, w + c * ldw, ldw, k, add);
   }
 }
 
@@ -1566,6 +1579,7 @@ FR__INLINE float32x4_t fr__last_neon(const float *x, fr_int left)
 }
 
 // As the AVX2 twin: R rows of X against 4 rows of W. Two rounds of pairwise sums leave one value of each row of W.
+#define FR__AHEAD 6144
 FR__INLINE void fr__stream_block_neon(const int R, float *y, fr_int ldy, const float *x, fr_int ldx, const float *const w[4],
                                       fr_int k, fr_int n, int add)
 {
@@ -1574,7 +1588,10 @@ FR__INLINE void fr__stream_block_neon(const int R, float *y, fr_int ldy, const f
     FR__UNROLL(4) for (int j = 0; j < 4; j++) t[i][j] = vdupq_n_f32(0.0f);
   for (fr_int p = 0; p < k; p += 4) {
     float32x4_t wj[4];
-    FR__UNROLL(4) for (int j = 0; j < 4; j++) wj[j] = fr__last_neon(w[j] + p, k - p);
+    FR__UNROLL(4) for (int j = 0; j < 4; j++) {
+      wj[j] = fr__last_neon(w[j] + p, k - p);
+      if (p % 16 == 0) __builtin_prefetch(w[j] + p + FR__AHEAD, 0, 2);
+    }
     FR__UNROLL(4) for (int i = 0; i < R; i++) {
       const float32x4_t xi = fr__last_neon(x + i * ldx + p, k - p);
       FR__UNROLL(4) for (int j = 0; j < 4; j++) t[i][j] = vfmaq_f32(t[i][j], xi, wj[j]);
@@ -5900,6 +5917,7 @@ FR_DEF void fr_work_free(fr_work *work)
 #endif  // FR_NO_MALLOC
 
 // Nothing private outlives the file but functions and types of its own.
+#undef FR__AHEAD
 #undef FR__EXP_HIGH
 #undef FR__EXP_LOW
 #undef FR__EXP_P0
