@@ -2961,7 +2961,7 @@ typedef struct fr__pass {
 
 // Work on rows that need nothing of each other. Each task takes its share a block at a time, so that what one operation
 // writes is still in the second-level cache when the next one reads it.
-enum { FR__ROW_BLOCK = 256 };
+enum { FR__ROW_BLOCK = 240 };  // whole tiles of any row of kernels
 
 static void fr__task_rows(void *arg, fr_int index)
 {
