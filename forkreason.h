@@ -2027,7 +2027,7 @@ static void fr__scores(const fr__kernels *kernels, float *S, const float *q, con
       kernels->tile(S + i * FR__KEYS + j, FR__KEYS, q + i * W, W, 1, k_across + j, FR__KEYS, D, fr__min(count - i, mr), nr, 0);
 }
 // y_i (+)= sum_j S_ij x_j over the keys that query i sees (S is zero at the others)
-static void fr__mix(const fr__kernels *kernels, float *y, fr_int stride, const float *S, const float *x, fr_int count,
+static void fr__weigh(const fr__kernels *kernels, float *y, fr_int stride, const float *S, const float *x, fr_int count,
                     fr_int width, fr_int reach, fr_int D, int add)
 {
   const fr_int mr = kernels->mr, nr = kernels->nr, W = fr__round_up(D, FR__NR_MAX);
@@ -2039,7 +2039,7 @@ static void fr__mix(const fr__kernels *kernels, float *y, fr_int stride, const f
   }
 }
 // y_j += sum_i S_ij x_i over the queries that see key j
-static void fr__mix_back(const fr__kernels *kernels, float *y, const float *S, const float *x, fr_int count, fr_int width,
+static void fr__weigh_back(const fr__kernels *kernels, float *y, const float *S, const float *x, fr_int count, fr_int width,
                          fr_int reach, fr_int D)
 {
   const fr_int mr = kernels->mr, nr = kernels->nr, W = fr__round_up(D, FR__NR_MAX);
@@ -2108,7 +2108,7 @@ static void fr__attend(const fr__attention *t, fr_int kv)
           l[i] += sum;
         }
       }
-      fr__mix(kernels, o, t->o_stride, space.S, space.v, t->count, width, reach, D, first > 0);
+      fr__weigh(kernels, o, t->o_stride, space.S, space.v, t->count, width, reach, D, first > 0);
     }
   }
   for (fr_int g = 0; g < t->group; g++)
@@ -2178,9 +2178,9 @@ static void fr__attend_back(const fr__attention *t, fr_int kv, float *dq, float 
         memset(s + seen, 0, (size_t)(width - seen) * sizeof(float));
         memset(ds + seen, 0, (size_t)(width - seen) * sizeof(float));
       }
-      fr__mix_back(kernels, space.dv, space.S, space.d_o, t->count, width, reach, D);
-      fr__mix_back(kernels, space.dk, space.dS, space.q, t->count, width, reach, D);
-      fr__mix(kernels, dq + t->row * t->q_stride + head * D, t->q_stride, space.dS, space.k, t->count, width, reach, D, 1);
+      fr__weigh_back(kernels, space.dv, space.S, space.d_o, t->count, width, reach, D);
+      fr__weigh_back(kernels, space.dk, space.dS, space.q, t->count, width, reach, D);
+      fr__weigh(kernels, dq + t->row * t->q_stride + head * D, t->q_stride, space.dS, space.k, t->count, width, reach, D, 1);
     }
     for (fr_int j = 0; j < width; j++) {
       const fr_int at = t->key_rows[first + j] * t->kv_stride + kv * D;
