@@ -1039,7 +1039,8 @@ static void fr__tile_avx2(float *c, fr_int ldc, const float *a, fr_int ai, fr_in
 // R rows of X against J rows of W: R*J accumulators. One or two rows of X run down W a row at a time; more take four rows of
 // W together, so that they read X less often. An element is one chain of sums in each lane either way, and the lanes are
 // added as (0+2)+(1+3) of four, then the fours: for J = 4 two rounds of shuffles and adds do that for four rows of W at once.
-// FR__AHEAD: floats from what is read to what is asked of memory, into the second-level cache since X needs the first.
+// A processor foresees one stream of reads by itself; of four, FR__AHEAD floats ahead are asked of memory, into the
+// second-level cache since X needs the first.
 #define FR__AHEAD 6144
 FR__TARGET("avx2,fma")
 FR__INLINE void fr__stream_block_avx2(const int R, const int J, float *y, fr_int ldy, const float *x, fr_int ldx,
@@ -1053,7 +1054,7 @@ FR__INLINE void fr__stream_block_avx2(const int R, const int J, float *y, fr_int
     __m256 wj[4];
     FR__UNROLL(4) for (int j = 0; j < J; j++) {
       wj[j] = _mm256_maskload_ps(w + j * ldw + p, on);
-      if (p % 16 == 0) _mm_prefetch((const char *)(w + j * ldw + p + FR__AHEAD), _MM_HINT_T1);
+      if (J > 1 && p % 16 == 0) _mm_prefetch((const char *)(w + j * ldw + p + FR__AHEAD), _MM_HINT_T1);
     }
     FR__UNROLL(2) for (int i = 0; i < R; i++) {
       const __m256 xi = _mm256_maskload_ps(x + i * ldx + p, on);
@@ -1333,7 +1334,7 @@ FR__INLINE void fr__stream_block_avx512(const int R, const int J, float *y, fr_i
     __m512 wj[4];
     FR__UNROLL(4) for (int j = 0; j < J; j++) {
       wj[j] = _mm512_maskz_loadu_ps(on, w + j * ldw + p);
-      _mm_prefetch((const char *)(w + j * ldw + p + FR__AHEAD), _MM_HINT_T1);
+      if (J > 1) _mm_prefetch((const char *)(w + j * ldw + p + FR__AHEAD), _MM_HINT_T1);
     }
     FR__UNROLL(6) for (int i = 0; i < R; i++) {
       const __m512 xi = _mm512_maskz_loadu_ps(on, x + i * ldx + p);
