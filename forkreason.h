@@ -3763,12 +3763,12 @@ FR_DEF fr_status fr_assign(const double *cost, fr_int row_stride, fr_int col_str
       const double *costs = cost + row * rs, *v = s.v, base = reach - s.u[row];
       double *shortest = s.shortest, lowest = HUGE_VAL;
       const fr_int *columns = s.open, *row_of_col = s.row_of_col;
-      fr_int best = 0, column;
+      fr_int *before = s.before, best = 0, column;
       for (fr_int i = 0; i < open; i++) {
         const fr_int c = columns[i];
         const double length = base + costs[c * cs] - v[c];
         double known = shortest[c];
-        if (length < known) { shortest[c] = known = length; s.before[c] = row; }
+        if (length < known) { shortest[c] = known = length; before[c] = row; }
         if (known > lowest) continue;
         if (known < lowest || (row_of_col[c] < 0 && row_of_col[columns[best]] >= 0)) {
           lowest = known;
