@@ -5474,7 +5474,7 @@ static void fr__encoder_layout(fr__arena *arena, fr__encoder *e, const fr_tokeni
     n = longest + 1;
     if (!fr__mul(2, n, &queue) || !fr__add(queue, 1, &queue)) arena->overflow = 1;
   }
-  for (e->kept_count = cache > 0; e->kept_count <= cache / 2; e->kept_count *= 2) {}
+  for (e->kept_count = cache > 0; cache > 1 && e->kept_count <= cache / 2; e->kept_count *= 2) {}
   e->kept = (fr__kept *)fr__take(arena, e->kept_count, (fr_int)sizeof(fr__kept));
   e->tails = (uint32_t *)fr__take(arena, n ? (fr_int)t->body->rank_count : 0, 4);
   e->ids = (uint32_t *)fr__take(arena, n, 4);
@@ -5784,6 +5784,7 @@ static fr_status fr__load_refuse(fr__load *load, fr__json_token token, const cha
   fr__json json;
   fr__json_start(&json, file.bytes, 0, file.count, 1, NULL, 0);
   fr__load_json_fail(load, &json, FR_UNSUPPORTED, token.start, wrong);
+  if (token.kind == 't' || token.kind == 'f' || token.kind == 'n') token.count = token.kind == 'f' ? 5 : 4;
   while (count < 47 && count < token.count && file.bytes[token.start + count] >= 32 && file.bytes[token.start + count] < 127) {
     shown[count] = file.bytes[token.start + count];
     count++;
@@ -6978,18 +6979,12 @@ static void fr__pair_join(fr__train *t, uint32_t at)
   }
   t->pair[at] = t->slots[slot] - 1;
   p = t->pairs + t->pair[at];
-  // Nearly always the end of the list is the right place. A pair that comes again by a reused token may need a search.
+  // All places of a pair come up in one pass from left to right: that which made the later one of its two symbols.
   t->previous[at] = p->last;
   t->next[at] = FR__NONE;
-  if (left == right)
-    while (t->previous[at] != FR__NONE && t->previous[at] > at) {
-      t->next[at] = t->previous[at];
-      t->previous[at] = t->previous[t->previous[at]];
-    }
-  if (t->previous[at] == FR__NONE) p->first = at;
-  else t->next[t->previous[at]] = at;
-  if (t->next[at] == FR__NONE) p->last = at;
-  else t->previous[t->next[at]] = at;
+  if (p->last == FR__NONE) p->first = at;
+  else t->next[p->last] = at;
+  p->last = at;
   p->count += t->words[t->word[at]].weight;
   if (p->where == 0) {
     p->where = (uint32_t)(t->heap_count + t->fresh) + 1;
