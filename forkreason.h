@@ -5177,12 +5177,13 @@ typedef struct fr__kept {    // a remembered pre-token of up to 15 bytes
   uint32_t      ids[4];      // ended by FR__NONE where there are fewer
 } fr__kept;
 
+typedef struct fr__symbol { uint32_t id, before, after, rank; } fr__symbol;  // neighbours; the rank of it with the next one
 typedef struct fr__waiting { uint32_t at, next; } fr__waiting;
 
 typedef struct fr__encoder {
   fr__kept    *kept;         // [kept_count], a power of two, or none
   fr_int       kept_count;
-  uint32_t    *ids, *before, *after, *rank;  // [longest + 1] symbols, their neighbours, the rank of each with the next
+  fr__symbol  *symbols;      // [longest + 1]
   fr__waiting *waiting;      // [2 * longest + 3]; 0 is not used
   uint64_t    *heap;         // [2 * longest + 3] rank << 32 | place
   uint32_t    *heap_waiting; // the same: what waits there
@@ -5260,10 +5261,10 @@ static void fr__heap_down(fr__encoder *e, uint64_t key, uint32_t waiting)
 // The symbol at `at` and the next one may have become mergeable.
 static void fr__wait(const fr__bpe *b, fr__encoder *e, uint32_t at)
 {
-  const uint32_t next = e->after[at];
-  const uint32_t rank = next == FR__NONE ? FR__NONE : fr__merge_at(b, e->ids[at], e->ids[next])->rank;
+  fr__symbol *s = e->symbols + at;
+  const uint32_t rank = s->after == FR__NONE ? FR__NONE : fr__merge_at(b, s->id, e->symbols[s->after].id)->rank;
   uint32_t entry, tail;
-  e->rank[at] = rank;
+  s->rank = rank;
   if (rank == FR__NONE) return;
   entry = e->free_waiting;
   if (entry) e->free_waiting = e->waiting[entry].next;
@@ -5281,8 +5282,8 @@ static void fr__merge_long(const fr__bpe *b, fr__encoder *e, fr_int count, fr__o
   e->waiting_count = e->free_waiting = 0;
   e->heap_count = 0;
   for (fr_int i = 0; i < count; i++) {
-    e->before[i] = i > 0 ? (uint32_t)(i - 1) : FR__NONE;
-    e->after[i] = i + 1 < count ? (uint32_t)(i + 1) : FR__NONE;
+    e->symbols[i].before = i > 0 ? (uint32_t)(i - 1) : FR__NONE;
+    e->symbols[i].after = i + 1 < count ? (uint32_t)(i + 1) : FR__NONE;
   }
   for (fr_int i = 0; i < count; i++) fr__wait(b, e, (uint32_t)i);
   while (e->heap_count > 0) {
@@ -5297,30 +5298,30 @@ static void fr__merge_long(const fr__bpe *b, fr__encoder *e, fr_int count, fr__o
     }
     e->waiting[entry].next = e->free_waiting;
     e->free_waiting = entry;
-    if (e->rank[at] == rank) {  // else one of the two has been merged elsewhere since
-      const uint32_t gone = e->after[at], next = e->after[gone], before = e->before[at];
-      e->ids[at] = fr__merge_at(b, e->ids[at], e->ids[gone])->id;
-      e->rank[gone] = FR__NONE;
-      e->after[at] = next;
-      if (next != FR__NONE) e->before[next] = at;
-      if (before != FR__NONE) fr__wait(b, e, before);
+    if (e->symbols[at].rank == rank) {  // else one of the two has been merged elsewhere since
+      fr__symbol *s = e->symbols + at, *gone = e->symbols + s->after;
+      s->id = fr__merge_at(b, s->id, gone->id)->id;
+      s->after = gone->after;
+      gone->rank = FR__NONE;
+      if (s->after != FR__NONE) e->symbols[s->after].before = at;
+      if (s->before != FR__NONE) fr__wait(b, e, s->before);
       fr__wait(b, e, at);
     }
   }
-  for (uint32_t i = 0; i != FR__NONE; i = e->after[i]) fr__emit(out, e->ids[i]);
+  for (uint32_t i = 0; i != FR__NONE; i = e->symbols[i].after) fr__emit(out, e->symbols[i].id);
 }
 
 // llama2.c: a character is what follows a byte that is no continuation, up to 4 bytes; if it is not a token, its bytes are.
-static fr_int fr__characters(const fr__bpe *b, const char *text, fr_int bytes, int blank_first, uint32_t *ids)
+static fr_int fr__characters(const fr__bpe *b, const char *text, fr_int bytes, int blank_first, uint32_t *ids, fr_int stride)
 {
   fr_int count = 0;
-  if (blank_first) ids[count++] = fr__name_id(b, " ", 1);
+  if (blank_first) ids[stride * count++] = fr__name_id(b, " ", 1);
   for (fr_int at = 0, size; at < bytes; at += size) {
     uint32_t id;
     for (size = 1; size < 4 && at + size < bytes && ((unsigned char)text[at + size] & 0xC0) == 0x80;) size++;
     id = fr__name_id(b, text + at, size);
-    if (id != FR__NONE) ids[count++] = id;
-    else for (fr_int i = 0; i < size; i++) ids[count++] = b->byte_ids[(unsigned char)text[at + i]];
+    if (id != FR__NONE) ids[stride * count++] = id;
+    else for (fr_int i = 0; i < size; i++) ids[stride * count++] = b->byte_ids[(unsigned char)text[at + i]];
   }
   return count;
 }
@@ -5336,7 +5337,7 @@ static fr_status fr__encode_piece(fr_encoder *encoder, const char *text, fr_int 
   fr__kept *kept = NULL;
   uint64_t key[2];
   uint32_t few[FR__SHORT], *ids = few;
-  fr_int count;
+  fr_int count, stride = 1;
   if (bytes == 1 && !t->sentencepiece) { fr__emit(out, b->byte_ids[(unsigned char)*text]); return FR_OK; }
   if (bytes <= FR__KEY && e->kept_count && !t->sentencepiece) {
     uint64_t take[2], hash;
@@ -5369,14 +5370,15 @@ static fr_status fr__encode_piece(fr_encoder *encoder, const char *text, fr_int 
     if (bytes > encoder->longest)
       return fr__fail(&encoder->reason, FR_LIMIT, "a pre-token has %d bytes; the encoder was made for %d", bytes,
                       encoder->longest);
-    ids = e->ids;
+    ids = (uint32_t *)(void *)e->symbols;  // each symbol begins with its id
+    stride = (fr_int)(sizeof(fr__symbol) / sizeof *ids);
   }
   if (t->sentencepiece) {
-    count = fr__characters(b, text, bytes, blank_first, ids);
+    count = fr__characters(b, text, bytes, blank_first, ids, stride);
   } else {
-    for (count = 0; count < bytes; count++) ids[count] = b->byte_ids[(unsigned char)text[count]];
+    for (count = 0; count < bytes; count++) ids[stride * count] = b->byte_ids[(unsigned char)text[count]];
   }
-  if (count > FR__SHORT) { fr__merge_long(b, e, count, out); return FR_OK; }
+  if (stride > 1) { fr__merge_long(b, e, count, out); return FR_OK; }
   {
     fr__output to = { (fr_token *)0, 0, 0 };
     fr_token found[FR__SHORT];
@@ -5477,10 +5479,7 @@ static void fr__encoder_layout(fr__arena *arena, fr__encoder *e, const fr_tokeni
   for (e->kept_count = cache > 0; cache > 1 && e->kept_count <= cache / 2; e->kept_count *= 2) {}
   e->kept = (fr__kept *)fr__take(arena, e->kept_count, (fr_int)sizeof(fr__kept));
   e->tails = (uint32_t *)fr__take(arena, n ? (fr_int)t->body->rank_count : 0, 4);
-  e->ids = (uint32_t *)fr__take(arena, n, 4);
-  e->before = (uint32_t *)fr__take(arena, n, 4);
-  e->after = (uint32_t *)fr__take(arena, n, 4);
-  e->rank = (uint32_t *)fr__take(arena, n, 4);
+  e->symbols = (fr__symbol *)fr__take(arena, n, (fr_int)sizeof(fr__symbol));
   e->waiting = (fr__waiting *)fr__take(arena, queue, (fr_int)sizeof(fr__waiting));
   e->heap = (uint64_t *)fr__take(arena, queue, 8);
   e->heap_waiting = (uint32_t *)fr__take(arena, queue, 4);
@@ -6902,54 +6901,54 @@ static void fr__train_layout(fr__train *t, fr_int vocab, fr_int longest_extras)
 }
 
 // Whether pair a comes before pair b: more frequent, else the smaller left id, else the smaller right id.
-static int fr__pair_before(const fr__couple *a, const fr__couple *b)
+static int fr__couple_before(const fr__couple *a, const fr__couple *b)
 {
   if (a->known != b->known) return a->known > b->known;
   return a->left != b->left ? a->left < b->left : a->right < b->right;
 }
 
-static void fr__pair_place(fr__train *t, fr_int i, uint32_t pair)
+static void fr__couple_place(fr__train *t, fr_int i, uint32_t pair)
 {
   t->heap[i] = pair;
   t->pairs[pair].where = (uint32_t)i + 1;
 }
 
-static void fr__pair_up(fr__train *t, uint32_t pair)
+static void fr__couple_up(fr__train *t, uint32_t pair)
 {
   fr_int i = (fr_int)t->pairs[pair].where - 1;
   t->pairs[pair].known = t->pairs[pair].count;
-  for (; i > 0 && fr__pair_before(t->pairs + pair, t->pairs + t->heap[(i - 1) / 2]); i = (i - 1) / 2)
-    fr__pair_place(t, i, t->heap[(i - 1) / 2]);
-  fr__pair_place(t, i, pair);
+  for (; i > 0 && fr__couple_before(t->pairs + pair, t->pairs + t->heap[(i - 1) / 2]); i = (i - 1) / 2)
+    fr__couple_place(t, i, t->heap[(i - 1) / 2]);
+  fr__couple_place(t, i, pair);
 }
 
-static void fr__pair_down(fr__train *t, uint32_t pair)
+static void fr__couple_down(fr__train *t, uint32_t pair)
 {
   fr_int i = 0;
   for (;;) {
     fr_int child = 2 * i + 1;
     if (child >= t->heap_count) break;
-    if (child + 1 < t->heap_count && fr__pair_before(t->pairs + t->heap[child + 1], t->pairs + t->heap[child])) child++;
-    if (!fr__pair_before(t->pairs + t->heap[child], t->pairs + pair)) break;
-    fr__pair_place(t, i, t->heap[child]);
+    if (child + 1 < t->heap_count && fr__couple_before(t->pairs + t->heap[child + 1], t->pairs + t->heap[child])) child++;
+    if (!fr__couple_before(t->pairs + t->heap[child], t->pairs + pair)) break;
+    fr__couple_place(t, i, t->heap[child]);
     i = child;
   }
-  fr__pair_place(t, i, pair);
+  fr__couple_place(t, i, pair);
 }
 
 // Takes the most frequent pair out of the heap; FR__NONE if there is none.
-static uint32_t fr__pair_top(fr__train *t)
+static uint32_t fr__couple_top(fr__train *t)
 {
   while (t->heap_count > 0) {
     const uint32_t top = t->heap[0];
     fr__couple *p = t->pairs + top;
     if (p->count > 0 && p->count < p->known) {
       p->known = p->count;
-      fr__pair_down(t, top);
+      fr__couple_down(t, top);
       continue;
     }
     t->heap_count--;
-    if (t->heap_count > 0) fr__pair_down(t, t->heap[t->heap_count]);
+    if (t->heap_count > 0) fr__couple_down(t, t->heap[t->heap_count]);
     p->where = 0;
     if (p->count > 0) return top;
   }
@@ -6957,7 +6956,7 @@ static uint32_t fr__pair_top(fr__train *t)
 }
 
 // The symbol at `at` and its follower, if it has one, join the list of their pair.
-static void fr__pair_join(fr__train *t, uint32_t at)
+static void fr__couple_join(fr__train *t, uint32_t at)
 {
   const uint32_t left = t->id[at], right = t->after[at] == FR__NONE ? FR__NONE : t->id[t->after[at]];
   fr_int slot = fr__slot(fr__mix(((uint64_t)left << 32 | right) ^ t->b.seed), t->slot_count);
@@ -6990,11 +6989,11 @@ static void fr__pair_join(fr__train *t, uint32_t at)
     p->where = (uint32_t)(t->heap_count + t->fresh) + 1;
     t->heap[t->heap_count + t->fresh++] = t->pair[at];
   } else if ((fr_int)p->where <= t->heap_count && p->count > p->known) {
-    fr__pair_up(t, t->pair[at]);
+    fr__couple_up(t, t->pair[at]);
   }
 }
 
-static void fr__pair_leave(fr__train *t, uint32_t at)
+static void fr__couple_leave(fr__train *t, uint32_t at)
 {
   fr__couple *p;
   if (t->pair[at] == FR__NONE) return;
@@ -7007,17 +7006,17 @@ static void fr__pair_leave(fr__train *t, uint32_t at)
   t->pair[at] = FR__NONE;
 }
 
-static void fr__pair_settle(fr__train *t)
+static void fr__couple_settle(fr__train *t)
 {
   for (; t->fresh > 0; t->fresh--) {
     const uint32_t pair = t->heap[t->heap_count];
     if (t->pairs[pair].count > 0) {
       t->heap_count++;
-      fr__pair_up(t, pair);
+      fr__couple_up(t, pair);
     } else {  // it came and went: the last fresh one takes its place
       const uint32_t last = t->heap[t->heap_count + t->fresh - 1];
       t->pairs[pair].where = 0;
-      if (last != pair) fr__pair_place(t, t->heap_count, last);
+      if (last != pair) fr__couple_place(t, t->heap_count, last);
     }
   }
 }
@@ -7041,10 +7040,10 @@ static void fr__train_merges(fr__train *t, fr_int most)
       t->after[place] = i + 1 < t->words[w].count ? place + 1 : FR__NONE;
       t->word[place] = w;
     }
-  for (uint32_t place = 0; place < (uint32_t)t->symbol_count; place++) fr__pair_join(t, place);
-  fr__pair_settle(t);
+  for (uint32_t place = 0; place < (uint32_t)t->symbol_count; place++) fr__couple_join(t, place);
+  fr__couple_settle(t);
   while (t->made.vocab < most) {
-    const uint32_t top = fr__pair_top(t);
+    const uint32_t top = fr__couple_top(t);
     const fr__couple *p = t->pairs + top;
     fr__merge *m;
     fr__piece whole;
@@ -7065,16 +7064,16 @@ static void fr__train_merges(fr__train *t, fr_int most)
     m->rank = (uint32_t)t->made.merge_count++;
     while (p->first != FR__NONE) {
       const uint32_t at = p->first, gone = t->after[at], before = t->before[at], next = t->after[gone];
-      fr__pair_leave(t, at);
-      fr__pair_leave(t, gone);
-      if (before != FR__NONE) fr__pair_leave(t, before);
+      fr__couple_leave(t, at);
+      fr__couple_leave(t, gone);
+      if (before != FR__NONE) fr__couple_leave(t, before);
       t->id[at] = id;
       t->after[at] = next;
       if (next != FR__NONE) t->before[next] = at;
-      if (before != FR__NONE) fr__pair_join(t, before);
-      fr__pair_join(t, at);
+      if (before != FR__NONE) fr__couple_join(t, before);
+      fr__couple_join(t, at);
     }
-    fr__pair_settle(t);
+    fr__couple_settle(t);
   }
 }
 
