@@ -191,7 +191,10 @@ const withoutAdded = (file, to) => {
       let wrong = 0, excused = 0;
       for (let i = 0; i < use.length; i++) {
         if (same(got[i], theirs[peer][i])) continue;
-        if (disagree.has(i) && names.some((n) => same(got[i], theirs[n][i]))) { excused++; continue; }
+        if (disagree.has(i) && names.some((n) => same(got[i], theirs[n][i]))) {
+          if (excused++ < 5) console.log(`  ${v.name}: ${peer} alone has other ids for ${show(use[i])}`);
+          continue;
+        }
         if (wrong++ < 5) console.log(`  ${v.name} against ${peer}: ${show(use[i])}: ${got[i].slice(0, 12)} is not ${theirs[peer][i].slice(0, 12)}`);
       }
       report(`${v.name}, text and random strings, ${peer}`, wrong, use.length,

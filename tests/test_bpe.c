@@ -227,6 +227,31 @@ static fr_int noise(char *text, fr_int most)
   return count;
 }
 
+// ---- where the three rules cut, | between the pieces: what JavaScript's regular expressions of the same text say
+static void cuts(void)
+{
+  static const struct { fr_split split; const char *text; } cases[] = {
+    { FR_SPLIT_GPT2, "don|'t| I|'ve| '|S| '|ll|'|LL" }, { FR_SPLIT_QWEN, "don|'t| I|'VE| '|ll|'LL" },
+    { FR_SPLIT_LLAMA3, "it|'\xC5\xBF|'s| |12" }, { FR_SPLIT_GPT2, "it|'|\xC5\xBF|'s" }, { FR_SPLIT_LLAMA3, "123|456|7|a" },
+    { FR_SPLIT_QWEN, "1|2|\xC2\xBD|a" }, { FR_SPLIT_GPT2, "12345|a| 77" }, { FR_SPLIT_LLAMA3, "'s|tuff|(x|.!|\ty" },
+    { FR_SPLIT_GPT2, "a|  | b|\n\n|\n|c|  " }, { FR_SPLIT_QWEN, "a|  | b|\n\n\n|c|  " }, { FR_SPLIT_LLAMA3, "!!\r\n|  \n\n|  | x" },
+    { FR_SPLIT_QWEN, "\xC2\xA0" "a|\xE3\x80\x80|\xE3\x80\x80|1" }, { FR_SPLIT_QWEN, "<think|1|>\n|<\xCC\x81|x" }, { FR_SPLIT_NONE, "a b\n c" },
+    // bytes that are not UTF-8 are characters that are neither letter, number nor blank
+    { FR_SPLIT_GPT2, "a|\xFF\xFE|b| \xC3(|z" }, { FR_SPLIT_QWEN, "a|\xFF\xFE|b| \xC3(|z" }, { FR_SPLIT_QWEN, "a|\xFF" "b" } };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    char text[100], shown[200];
+    fr_int bytes = 0, count = 0;
+    for (const char *c = cases[i].text; *c; c++) if (*c != '|') text[bytes++] = *c;
+    for (fr_int at = 0, end; at < bytes; at = end) {
+      end = fr__split_end(cases[i].split, text, at, bytes);
+      for (fr_int k = at; k < end; k++) shown[count++] = text[k];
+      if (end < bytes) shown[count++] = '|';
+    }
+    shown[count] = 0;
+    if (!CHECK(strcmp(shown, cases[i].text) == 0)) fprintf(stderr, "%s is not %s\n", shown, cases[i].text);
+  }
+}
+
 static void round_trips(void)
 {
   static const char *const names[] = { "tiny/gpt2style/tokenizer.json", "tiny/llama3style/tokenizer.json",
@@ -397,6 +422,29 @@ static void specials(void)
   CHECK(fr_tokenizer_boundary(&c.e, "in the", 6, 0, FR_SPECIALS_TEXT, ids, 200, &count) == FR_OK && count == 0);
   CHECK(fr_tokenizer_boundary(&c.e, "in the", 6, 7, FR_SPECIALS_TEXT, ids, 200, &count) == FR_INVALID);
   CHECK(fr_tokenizer_boundary(&c.e, "in the", 6, 2, FR_SPECIALS_TEXT, ids, 2, &count) == FR_LIMIT);
+  // The same as encoding three times by hand, also where the numbers of tokens agree.
+  int held = 0, told_apart = 0;
+  for (int k = 0; k < 3000; k++) {
+    char text[40];
+    fr_token part[100];
+    fr_int bytes = 0;
+    for (const fr_int want = 2 + test_below_int(12); bytes < want;) text[bytes++] = "the in  \nstra1"[test_below_int(14)];
+    const fr_int at = test_below_int(bytes + 1), whole = encode(&c, text, bytes, FR_SPECIALS_TEXT, ids);
+    const fr_int first = encode(&c, text, at, FR_SPECIALS_TEXT, part);
+    const fr_int both = first + encode(&c, text + at, bytes - at, FR_SPECIALS_TEXT, part + first);
+    const int same = both == whole && !memcmp(ids, part, (size_t)whole * sizeof *ids);
+    CHECK(fr_tokenizer_boundary(&c.e, text, bytes, at, FR_SPECIALS_TEXT, ids, 200, NULL) == (same ? FR_OK : FR_FORMAT));
+    held += same;
+    told_apart += !same && both == whole;
+  }
+  CHECK(held > 100 && told_apart > 20);
+  // The reader of a tokenizer.json would give <|far|> the next free id, so it must stand in vocab; <think1> is there before.
+  {
+    fr_int size = 0;
+    static char json[60000];
+    CHECK(fr_tokenizer_write(&p.t, FR_TOKENIZER_JSON, json, sizeof json - 1, &size, NULL) == FR_OK);
+    CHECK(strstr(json, "\"<|far|>\":600") && strstr(json, "\"<think8>\":602"));
+  }
   close_coder(&c);
   drop(&p);
 
@@ -415,6 +463,104 @@ static void specials(void)
   CHECK(place(&p, &source, &reason) == FR_FORMAT && strstr(reason.text, "same text"));
   drop(&p);
   free((void *)(uintptr_t)file.bytes);
+}
+
+// ---- *.tiktoken: the lowest rank of the joined bytes merges, by definition; a special that is also in the table is never forged
+static void ranks(void)
+{
+  static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  for (int round = 0; round < 10; round++) {
+    static char file[9000], token[340][16];
+    static int length[340];
+    fr_tokenizer_source source;
+    const fr_special whole = { as_text("ab"), -1 };
+    placed p, again;
+    coder c;
+    fr_reason reason;
+    int count = 256;
+    size_t size = 0;
+    for (int i = 0; i < 256; i++) { token[i][0] = (char)i; length[i] = 1; }
+    length[count] = 2; memcpy(token[count++], "ab", 2);
+    while (count < 330) {  // any string of at most 6 letters; whether it can be reached at all is left to chance
+      const int n = 2 + (int)test_below_int(5);
+      int known = 0;
+      for (int k = 0; k < n; k++) token[count][k] = (char)('a' + test_below_int(2));
+      for (int k = 256; k < count; k++) known |= length[k] == n && !memcmp(token[k], token[count], (size_t)n);
+      if (known && count > 300) break;
+      if (!known) length[count++] = n;
+    }
+    for (int i = 256; i < count; i++) {  // ranks in any order
+      const int k = 256 + (int)test_below_int(count - 256), n = length[i];
+      char swap[16];
+      memcpy(swap, token[i], 16); memcpy(token[i], token[k], 16); memcpy(token[k], swap, 16);
+      length[i] = length[k];
+      length[k] = n;
+    }
+    for (int i = 0; i < count; i++) {
+      for (int at = 0; at < length[i]; at += 3) {
+        uint32_t b = (uint32_t)(unsigned char)token[i][at] << 16;
+        if (at + 1 < length[i]) b |= (uint32_t)(unsigned char)token[i][at + 1] << 8;
+        if (at + 2 < length[i]) b |= (unsigned char)token[i][at + 2];
+        for (int k = 0; k < 4; k++) file[size++] = at + k > length[i] ? '=' : digits[b >> (18 - 6 * k) & 63];
+      }
+      size += (size_t)snprintf(file + size, sizeof file - size, " %d\n", i);
+    }
+    memset(&source, 0, sizeof source);
+    source.file.bytes = file;
+    source.file.count = (fr_int)size;
+    source.split = FR_SPLIT_NONE;
+    source.specials = &whole;
+    source.special_count = round % 2;
+    if (!CHECK(place(&p, &source, &reason) == FR_OK)) { fprintf(stderr, "%s\n", reason.text); continue; }
+    open_coder(&c, &p.t, 200, 8);
+    for (int k = 0; k < 100; k++) {
+      char text[200];
+      fr_token ids[201], slow[200];
+      int from[201];
+      const fr_int bytes = 1 + test_below_int(k % 2 ? 8 : 200);
+      fr_int n = bytes;
+      int id;
+      for (fr_int i = 0; i < bytes; i++) { text[i] = (char)('a' + test_below_int(2)); from[i] = (int)i; slow[i] = text[i]; }
+      from[bytes] = (int)bytes;
+      for (id = 0; id < count && (length[id] != bytes || memcmp(token[id], text, (size_t)bytes)); id++) {}
+      if (id < count && !(bytes == 2 && round % 2 && !memcmp(text, "ab", 2))) {
+        n = 1;
+        slow[0] = id;
+      } else for (;;) {
+        int best = count, at = -1;
+        for (fr_int i = 0; i + 1 < n; i++)
+          for (int k2 = 0; k2 < best; k2++)
+            if (length[k2] == from[i + 2] - from[i] && !memcmp(token[k2], text + from[i], (size_t)length[k2])) { best = k2; at = (int)i; }
+        if (at < 0) break;
+        slow[at] = best;
+        for (fr_int i = at + 1; i + 1 < n; i++) slow[i] = slow[i + 1];
+        for (fr_int i = at + 1; i < n; i++) from[i] = from[i + 1];
+        n--;
+      }
+      CHECK(encode(&c, text, bytes, FR_SPECIALS_TEXT, ids) == n && !memcmp(ids, slow, (size_t)n * sizeof *ids));
+    }
+    // Merges are listed by rank, then left, then right; both saved forms keep the ids, our own also which ranks are equal.
+    int equal = 0;
+    for (fr_int i = 1; i < p.t.merge_count; i++) {
+      const fr__merge a = p.t.body->merges[p.t.body->order[i - 1]], b = p.t.body->merges[p.t.body->order[i]];
+      CHECK(a.rank < b.rank || (a.rank == b.rank && a.id == b.id && (a.left < b.left || (a.left == b.left && a.right < b.right))));
+      CHECK(a.id <= b.id);
+      equal += a.rank == b.rank;
+    }
+    CHECK(equal > 5);
+    static char saved[20000];
+    fr_int bytes = 0;
+    CHECK(fr_tokenizer_write(&p.t, FR_TOKENIZER_OWN, saved, sizeof saved, &bytes, NULL) == FR_OK);
+    memset(&source, 0, sizeof source);
+    source.file.bytes = saved;
+    source.file.count = bytes;
+    CHECK(place(&again, &source, &reason) == FR_OK);
+    for (fr_int i = 0; i < p.t.merge_count; i++)
+      CHECK(p.t.body->merges[p.t.body->order[i]].rank == again.t.body->merges[again.t.body->order[i]].rank);
+    drop(&again);
+    close_coder(&c);
+    drop(&p);
+  }
 }
 
 // ---- a streamed text never shows half a character that is still to be completed
@@ -511,7 +657,7 @@ static int sp_encode(const sp *s, const char *text, int bytes, int *ids)
 static void llama2(void)
 {
   static sp s;
-  static const char *const letters[] = { " ", "a", "b", "c", "\xC3\xA9", "\n" };
+  static const char *const letters[] = { " ", "a", "b", "c", "\xC3\xA9", "\xF0\x9F\x98\x80" };
   static const char *const control[] = { "<unk>", "\n<s>\n", "\n</s>\n" };
   for (int round = 0; round < 12; round++) {
     placed p;
@@ -961,7 +1107,9 @@ int main(void)
 {
   vectors();
   classes();
+  cuts();
   round_trips();
+  ranks();
   odd_merges();
   specials();
   streaming();
