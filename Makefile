@@ -2,7 +2,7 @@
 #   make demo      trains six forks to multiply in four ways, and shows the table
 #   make test      every tests/test_*.c, one program each; ends with "N passed, N failed"
 #   make examples  the programs in examples/
-#   make bench     how fast a training step is on this machine
+#   make bench     how fast a training step and the tokenizer are on this machine
 #   make check     the wider checks of .ci/run with the tools that are installed: compilers, sanitizers, options
 CFLAGS = -O2
 LDLIBS = -lm
@@ -30,12 +30,17 @@ $(BUILD)/train_traces: examples/train_traces.c $(SHARED)
 demo: $(BUILD)/four_ways
 	$(BUILD)/four_ways
 
-bench: $(BUILD)/step
+bench: $(BUILD)/step $(BUILD)/bpe
 	$(BUILD)/step
+	$(BUILD)/bpe
 
 $(BUILD)/step: bench/step.c forkreason.h
 	@mkdir -p $(BUILD)
 	$(COMPILE) -o $@ bench/step.c $(LDLIBS)
+
+$(BUILD)/bpe: bench/bpe.c forkreason.h
+	@mkdir -p $(BUILD)
+	$(COMPILE) -o $@ bench/bpe.c $(LDLIBS)
 
 # JOBS programs are built and run at a time; SKIP="test_a test_b" leaves some out, ONLY="test_a" all others, and says so.
 test: examples
