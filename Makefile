@@ -2,7 +2,7 @@
 #   make demo      trains six forks to multiply in four ways, and shows the table
 #   make test      every tests/test_*.c, one program each; ends with "N passed, N failed"
 #   make examples  the programs in examples/
-#   make bench     how fast a training step and the tokenizer are on this machine
+#   make bench     how fast products, training, decoding and matching are, against the machine and peers; build/bench.json
 #   make check     the wider checks of .ci/run with the tools that are installed: compilers, sanitizers, options
 CFLAGS = -O2
 LDLIBS = -lm
@@ -30,13 +30,9 @@ $(BUILD)/train_traces: examples/train_traces.c $(SHARED)
 demo: $(BUILD)/four_ways
 	$(BUILD)/four_ways
 
-bench: $(BUILD)/step $(BUILD)/bpe
-	$(BUILD)/step
-	$(BUILD)/bpe
-
-$(BUILD)/step: bench/step.c forkreason.h
-	@mkdir -p $(BUILD)
-	$(COMPILE) -o $@ bench/step.c $(LDLIBS)
+# Peers (OpenBLAS, PyTorch, scipy) are looked for at run time; ONLY="gemm step" runs a part, PYTHON= names a python to try.
+bench:
+	@BUILD='$(BUILD)' COMPILE='$(COMPILE)' LDLIBS='$(LDLIBS)' ONLY='$(ONLY)' PYTHON='$(PYTHON)' sh bench/run.sh
 
 $(BUILD)/bpe: bench/bpe.c forkreason.h
 	@mkdir -p $(BUILD)

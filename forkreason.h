@@ -215,7 +215,7 @@ typedef struct fr_work {
 FR_DEF fr_status fr_work_size(const fr_config *config, const fr_limits *limits, fr_int *bytes);
 FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_limits *limits, void *memory,
                                fr_int bytes);
-// The kernel row in use: "avx512", "avx2" or "scalar"; place takes the best one that the processor has.
+// The kernel row in use: "avx512", "avx2", "neon" or "scalar"; place takes the best one that the processor has.
 FR_DEF const char *fr_work_kernel(const fr_work *work);
 // Forces a row by name; FR_UNSUPPORTED, and no change, if this processor or build does not have it.
 FR_DEF fr_status fr_work_select(fr_work *work, const char *kernel);
@@ -801,6 +801,7 @@ FR_DEF void fr_work_free(fr_work *work);
 #if !defined(FR_NO_SIMD) && defined(__GNUC__) && defined(__x86_64__)
 #define FR__X86 1
 #define FR__TARGET(isa) __attribute__((target(isa)))
+#define FR__INLINE static inline __attribute__((always_inline))  // for a block whose shape is a constant of its caller
 #if !defined(__clang__) && __GNUC__ >= 11  // gcc warns of its own _mm512_undefined_ps (bug 105593)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wuninitialized"
@@ -810,6 +811,11 @@ FR_DEF void fr_work_free(fr_work *work);
 #else
 #include <immintrin.h>
 #endif
+#endif
+#if !defined(FR_NO_SIMD) && defined(__GNUC__) && defined(__aarch64__)  // NEON is part of every AArch64
+#define FR__NEON 1
+#include <arm_neon.h>
+#define FR__INLINE static inline __attribute__((always_inline))
 #endif
 
 static fr_int fr__min(fr_int a, fr_int b) { return a < b ? a : b; }
@@ -1008,12 +1014,22 @@ typedef struct fr__kernels {
   const char *name;
   fr_int mr, nr;  // shape of the register tile
   int (*available)(void);
-  // C[mr][nr] += A B.  a: k columns of mr, a[p*as + i];  b: k rows of nr, b[p*bs + j]
-  void (*tile)(float *c, fr_int ldc, const float *a, fr_int as, const float *b, fr_int bs, fr_int k);
+  // C (m,n) = A B, or += with `add`;  A is a[i*ai + p*ap], B is b[p*bp + j], p < k.  Reads all mr rows of A and nr columns
+  // of B, writes m <= mr rows and n <= nr columns of C. Each element is one chain of multiply-adds in the order of p.
+  void (*tile)(float *c, fr_int ldc, const float *a, fr_int ai, fr_int ap, const float *b, fr_int bp, fr_int k, fr_int m,
+               fr_int n, int add);
+  // Y (m,n) = X W', or += with `add`:  x[i*ldx + p], w[j*ldw + p], p < k.  For few rows: W is read once, where it lies. The
+  // sum of an element runs in lanes of p, then over the lanes, in an order that depends on k alone.
+  void (*stream)(float *y, fr_int ldy, const float *x, fr_int ldx, const float *w, fr_int ldw, fr_int m, fr_int n, fr_int k,
+                 int add);
+  void (*transpose)(float *dst, fr_int width, const float *src, fr_int step);        // dst[p*width + i] = src[i*step + p]; i, p < 8
   float (*dot)(const float *x, const float *y, fr_int n);                            // sum x y
   float (*max)(const float *x, fr_int n);                                            // n >= 1; a NaN may be passed over
   double (*exp_sum)(float *y, const float *x, float shift, fr_int n);                // y = exp(x - shift); sum y
   void (*axpy)(float *y, float a, const float *x, fr_int n);                         // y += a x
+  void (*scale)(float *y, float s, fr_int n);                                        // y *= s
+  void (*rotate)(float *a, float *b, float s, const float *cosine, const float *sine, float turn, fr_int n);
+                                                    // (a, b) = s (a cosine - b sine turn, a sine turn + b cosine)
   void (*mul)(float *y, float s, const float *a, const float *b, fr_int n);          // y = s a b
   void (*mul_add)(float *y, float s, const float *a, const float *b, fr_int n);      // y += s a b
   void (*swiglu)(float *y, const float *gate, const float *up, fr_int n);            // y = gate sigmoid(gate) up
@@ -1025,14 +1041,15 @@ typedef struct fr__kernels {
 // -- scalar
 static int fr__available_scalar(void) { return 1; }
 
-static void fr__tile_scalar(float *c, fr_int ldc, const float *a, fr_int as, const float *b, fr_int bs, fr_int k)
+static void fr__tile_scalar(float *c, fr_int ldc, const float *a, fr_int ai, fr_int ap, const float *b, fr_int bp, fr_int k,
+                            fr_int m, fr_int n, int add)
 {
   float t[4][8] = { { 0 } };
-  for (; k > 0; k--, a += as, b += bs)
+  for (; k > 0; k--, a += ap, b += bp)
     for (int i = 0; i < 4; i++)
-      for (int j = 0; j < 8; j++) t[i][j] += a[i] * b[j];
-  for (int i = 0; i < 4; i++, c += ldc)
-    for (int j = 0; j < 8; j++) c[j] += t[i][j];
+      for (int j = 0; j < 8; j++) t[i][j] += a[i * ai] * b[j];
+  for (fr_int i = 0; i < m; i++, c += ldc)
+    for (fr_int j = 0; j < n; j++) c[j] = add ? c[j] + t[i][j] : t[i][j];
 }
 
 static float fr__dot_scalar(const float *x, const float *y, fr_int n)
@@ -1040,6 +1057,22 @@ static float fr__dot_scalar(const float *x, const float *y, fr_int n)
   float sum = 0.0f;
   for (fr_int i = 0; i < n; i++) sum += x[i] * y[i];
   return sum;
+}
+
+static void fr__stream_scalar(float *y, fr_int ldy, const float *x, fr_int ldx, const float *w, fr_int ldw, fr_int m,
+                              fr_int n, fr_int k, int add)
+{
+  for (fr_int j = 0; j < n; j++)
+    for (fr_int i = 0; i < m; i++) {
+      const float sum = fr__dot_scalar(x + i * ldx, w + j * ldw, k);
+      y[i * ldy + j] = add ? y[i * ldy + j] + sum : sum;
+    }
+}
+
+static void fr__transpose_scalar(float *dst, fr_int width, const float *src, fr_int step)
+{
+  for (int p = 0; p < 8; p++)
+    for (int i = 0; i < 8; i++) dst[p * width + i] = src[i * step + p];
 }
 
 static float fr__max_scalar(const float *x, fr_int n)
@@ -1069,6 +1102,20 @@ static double fr__exp_sum_scalar(float *y, const float *x, float shift, fr_int n
 static void fr__axpy_scalar(float *y, float a, const float *x, fr_int n)
 {
   for (fr_int i = 0; i < n; i++) y[i] += a * x[i];
+}
+
+static void fr__scale_scalar(float *y, float s, fr_int n)
+{
+  for (fr_int i = 0; i < n; i++) y[i] *= s;
+}
+
+static void fr__rotate_scalar(float *a, float *b, float s, const float *cosine, const float *sine, float turn, fr_int n)
+{
+  for (fr_int i = 0; i < n; i++) {
+    const float x = s * a[i], y = s * b[i], c = cosine[i], d = turn * sine[i];
+    a[i] = x * c - y * d;
+    b[i] = x * d + y * c;
+  }
 }
 
 static void fr__mul_scalar(float *y, float s, const float *a, const float *b, fr_int n)
@@ -1112,23 +1159,119 @@ static void fr__adamw_scalar(float *p, const float *g, float *m, float *v, fr_in
 // -- AVX2: eight lanes; what is left over goes through the scalar twin.
 static int fr__available_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
-// 12 accumulators + 2 of b + 1 of a = 15 of 16 registers.
+static const int32_t fr__lanes[16] = { -1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0 };
+#define FR__LANES8(n) _mm256_loadu_si256((const __m256i *)(fr__lanes + 8 - ((n) < 8 ? (n) : 8)))  // n >= 0
+
+// 12 accumulators + 2 of b + 1 of a = 15 of 16 registers. Two pointers and one stride reach the six rows of A.
 FR__TARGET("avx2,fma")
-static void fr__tile_avx2(float *c, fr_int ldc, const float *a, fr_int as, const float *b, fr_int bs, fr_int k)
+static void fr__tile_avx2(float *c, fr_int ldc, const float *a, fr_int ai, fr_int ap, const float *b, fr_int bp, fr_int k,
+                          fr_int m, fr_int n, int add)
 {
+  const float *a3 = a + 3 * ai;
   __m256 t[6][2];
   FR__UNROLL(6) for (int i = 0; i < 6; i++) t[i][0] = t[i][1] = _mm256_setzero_ps();
-  for (; k > 0; k--, a += as, b += bs) {
+  for (; k > 0; k--, a += ap, a3 += ap, b += bp) {
     const __m256 b0 = _mm256_loadu_ps(b), b1 = _mm256_loadu_ps(b + 8);
     FR__UNROLL(6) for (int i = 0; i < 6; i++) {  // without it gcc keeps t in memory at -O2
-      const __m256 ai = _mm256_broadcast_ss(a + i);
-      t[i][0] = _mm256_fmadd_ps(ai, b0, t[i][0]);
-      t[i][1] = _mm256_fmadd_ps(ai, b1, t[i][1]);
+      const __m256 x = _mm256_broadcast_ss((i < 3 ? a : a3) + i % 3 * ai);
+      t[i][0] = _mm256_fmadd_ps(x, b0, t[i][0]);
+      t[i][1] = _mm256_fmadd_ps(x, b1, t[i][1]);
     }
   }
-  FR__UNROLL(6) for (int i = 0; i < 6; i++, c += ldc) {
-    _mm256_storeu_ps(c, _mm256_add_ps(_mm256_loadu_ps(c), t[i][0]));
-    _mm256_storeu_ps(c + 8, _mm256_add_ps(_mm256_loadu_ps(c + 8), t[i][1]));
+  if (n == 16) {
+    FR__UNROLL(6) for (int i = 0; i < 6; i++, c += ldc)
+      if (i < m) {
+        _mm256_storeu_ps(c, add ? _mm256_add_ps(_mm256_loadu_ps(c), t[i][0]) : t[i][0]);
+        _mm256_storeu_ps(c + 8, add ? _mm256_add_ps(_mm256_loadu_ps(c + 8), t[i][1]) : t[i][1]);
+      }
+  } else {
+    const __m256i on0 = FR__LANES8(n), on1 = FR__LANES8(fr__max(n - 8, 0));
+    FR__UNROLL(6) for (int i = 0; i < 6; i++, c += ldc)
+      if (i < m) {
+        if (add) t[i][0] = _mm256_add_ps(_mm256_maskload_ps(c, on0), t[i][0]);
+        _mm256_maskstore_ps(c, on0, t[i][0]);
+        if (n > 8) {
+          if (add) t[i][1] = _mm256_add_ps(_mm256_maskload_ps(c + 8, on1), t[i][1]);
+          _mm256_maskstore_ps(c + 8, on1, t[i][1]);
+        }
+      }
+  }
+}
+
+// R rows of X against J rows of W: R*J accumulators. One or two rows of X run down W a row at a time; more take four rows of
+// W together, so that they read X less often. An element is one chain of sums in each lane either way, and the lanes are
+// added as (0+2)+(1+3) of four, then the fours: for J = 4 two rounds of shuffles and adds do that for four rows of W at once.
+// FR__AHEAD: floats from what is read to what is asked of memory, into the second-level cache since X needs the first.
+#define FR__AHEAD 6144
+FR__TARGET("avx2,fma")
+FR__INLINE void fr__stream_block_avx2(const int R, const int J, float *y, fr_int ldy, const float *x, fr_int ldx,
+                                      const float *w, fr_int ldw, fr_int k, int add)
+{
+  __m256 t[2][4];
+  FR__UNROLL(2) for (int i = 0; i < R; i++)
+    FR__UNROLL(4) for (int j = 0; j < J; j++) t[i][j] = _mm256_setzero_ps();
+  for (fr_int p = 0; p < k; p += 8) {
+    const __m256i on = FR__LANES8(k - p);
+    __m256 wj[4];
+    FR__UNROLL(4) for (int j = 0; j < J; j++) {
+      wj[j] = _mm256_maskload_ps(w + j * ldw + p, on);
+      if (p % 16 == 0) _mm_prefetch((const char *)(w + j * ldw + p + FR__AHEAD), _MM_HINT_T1);
+    }
+    FR__UNROLL(2) for (int i = 0; i < R; i++) {
+      const __m256 xi = _mm256_maskload_ps(x + i * ldx + p, on);
+      FR__UNROLL(4) for (int j = 0; j < J; j++) t[i][j] = _mm256_fmadd_ps(xi, wj[j], t[i][j]);
+    }
+  }
+  FR__UNROLL(2) for (int i = 0; i < R; i++) {
+    __m256 s;
+    __m128 four;
+    if (J == 4) {
+      const __m256 a = _mm256_add_ps(_mm256_unpacklo_ps(t[i][0], t[i][1]), _mm256_unpackhi_ps(t[i][0], t[i][1]));
+      const __m256 b = _mm256_add_ps(_mm256_unpacklo_ps(t[i][2], t[i][3]), _mm256_unpackhi_ps(t[i][2], t[i][3]));
+      s = _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x44), _mm256_shuffle_ps(a, b, 0xee));
+    } else {
+      const __m256 a = _mm256_add_ps(t[i][0], _mm256_shuffle_ps(t[i][0], t[i][0], 0x4e));
+      s = _mm256_add_ps(a, _mm256_shuffle_ps(a, a, 0xb1));
+    }
+    four = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+    if (J == 4) _mm_storeu_ps(y + i * ldy, add ? _mm_add_ps(_mm_loadu_ps(y + i * ldy), four) : four);
+    else y[i * ldy] = add ? y[i * ldy] + _mm_cvtss_f32(four) : _mm_cvtss_f32(four);
+  }
+}
+
+FR__TARGET("avx2,fma")
+static void fr__stream_avx2(float *y, fr_int ldy, const float *x, fr_int ldx, const float *w, fr_int ldw, fr_int m,
+                            fr_int n, fr_int k, int add)
+{
+  for (fr_int j = 0, cols; j < n; j += cols, y += cols, w += cols * ldw) {
+    fr_int i = 0;
+    cols = m > 2 && n - j >= 4 ? 4 : 1;
+    for (; cols == 4 && m - i >= 2; i += 2)
+      fr__stream_block_avx2(2, 4, y + i * ldy, ldy, x + i * ldx, ldx, w, ldw, k, add);
+    for (; i < m; i++)
+      for (fr_int c = 0; c < cols; c++)
+        fr__stream_block_avx2(1, 1, y + i * ldy + c, ldy, x + i * ldx, ldx, w + c * ldw, ldw, k, add);
+  }
+}
+
+// Pairs of rows are interleaved, then pairs of pairs, then the halves of registers.
+FR__TARGET("avx2,fma")
+static void fr__transpose_avx2(float *dst, fr_int width, const float *src, fr_int step)
+{
+  __m256 x[8], y[8];
+  FR__UNROLL(8) for (int i = 0; i < 8; i++) x[i] = _mm256_loadu_ps(src + i * step);
+  FR__UNROLL(4) for (int i = 0; i < 8; i += 2) {
+    y[i] = _mm256_unpacklo_ps(x[i], x[i + 1]);
+    y[i + 1] = _mm256_unpackhi_ps(x[i], x[i + 1]);
+  }
+  FR__UNROLL(4) for (int i = 0; i < 4; i++) {
+    const int at = i / 2 * 4 + i % 2;
+    x[i / 2 * 4 + i % 2 * 2] = _mm256_shuffle_ps(y[at], y[at + 2], 0x44);
+    x[i / 2 * 4 + i % 2 * 2 + 1] = _mm256_shuffle_ps(y[at], y[at + 2], 0xee);
+  }
+  FR__UNROLL(4) for (int i = 0; i < 4; i++) {
+    _mm256_storeu_ps(dst + i * width, _mm256_permute2f128_ps(x[i], x[i + 4], 0x20));
+    _mm256_storeu_ps(dst + (i + 4) * width, _mm256_permute2f128_ps(x[i], x[i + 4], 0x31));
   }
 }
 
@@ -1203,6 +1346,28 @@ static void fr__axpy_avx2(float *y, float a, const float *x, fr_int n)
   for (; i + 8 <= n; i += 8)
     _mm256_storeu_ps(y + i, _mm256_fmadd_ps(_mm256_set1_ps(a), _mm256_loadu_ps(x + i), _mm256_loadu_ps(y + i)));
   fr__axpy_scalar(y + i, a, x + i, n - i);
+}
+
+FR__TARGET("avx2,fma")
+static void fr__scale_avx2(float *y, float s, fr_int n)
+{
+  fr_int i = 0;
+  for (; i + 8 <= n; i += 8) _mm256_storeu_ps(y + i, _mm256_mul_ps(_mm256_set1_ps(s), _mm256_loadu_ps(y + i)));
+  fr__scale_scalar(y + i, s, n - i);
+}
+
+FR__TARGET("avx2,fma")
+static void fr__rotate_avx2(float *a, float *b, float s, const float *cosine, const float *sine, float turn, fr_int n)
+{
+  fr_int i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const __m256 x = _mm256_mul_ps(_mm256_set1_ps(s), _mm256_loadu_ps(a + i));
+    const __m256 y = _mm256_mul_ps(_mm256_set1_ps(s), _mm256_loadu_ps(b + i));
+    const __m256 c = _mm256_loadu_ps(cosine + i), d = _mm256_mul_ps(_mm256_set1_ps(turn), _mm256_loadu_ps(sine + i));
+    _mm256_storeu_ps(a + i, _mm256_fmsub_ps(x, c, _mm256_mul_ps(y, d)));
+    _mm256_storeu_ps(b + i, _mm256_fmadd_ps(x, d, _mm256_mul_ps(y, c)));
+  }
+  fr__rotate_scalar(a + i, b + i, s, cosine + i, sine + i, turn, n - i);
 }
 
 FR__TARGET("avx2,fma")
@@ -1281,23 +1446,96 @@ static int fr__available_avx512(void) { return __builtin_cpu_supports("avx512f")
 
 #define FR__LANES(n) ((__mmask16)((n) >= 16 ? 0xffff : (1 << (n)) - 1))
 
-// 24 accumulators + 2 of b of 32 registers; the 12 values of a are broadcast from memory by the multiply itself.
+// 24 accumulators + 2 of b + 1 of a of 32 registers. Four pointers and one stride reach the twelve rows of A.
 FR__TARGET("avx512f")
-static void fr__tile_avx512(float *c, fr_int ldc, const float *a, fr_int as, const float *b, fr_int bs, fr_int k)
+static void fr__tile_avx512(float *c, fr_int ldc, const float *a, fr_int ai, fr_int ap, const float *b, fr_int bp, fr_int k,
+                            fr_int m, fr_int n, int add)
 {
+  const float *a3 = a + 3 * ai, *a6 = a3 + 3 * ai, *a9 = a6 + 3 * ai;
   __m512 t[12][2];
   FR__UNROLL(12) for (int i = 0; i < 12; i++) t[i][0] = t[i][1] = _mm512_setzero_ps();
-  for (; k > 0; k--, a += as, b += bs) {
+  for (; k > 0; k--, a += ap, a3 += ap, a6 += ap, a9 += ap, b += bp) {
     const __m512 b0 = _mm512_loadu_ps(b), b1 = _mm512_loadu_ps(b + 16);
     FR__UNROLL(12) for (int i = 0; i < 12; i++) {
-      const __m512 ai = _mm512_set1_ps(a[i]);
-      t[i][0] = _mm512_fmadd_ps(ai, b0, t[i][0]);
-      t[i][1] = _mm512_fmadd_ps(ai, b1, t[i][1]);
+      const __m512 x = _mm512_set1_ps((i < 3 ? a : i < 6 ? a3 : i < 9 ? a6 : a9)[i % 3 * ai]);
+      t[i][0] = _mm512_fmadd_ps(x, b0, t[i][0]);
+      t[i][1] = _mm512_fmadd_ps(x, b1, t[i][1]);
     }
   }
-  FR__UNROLL(12) for (int i = 0; i < 12; i++, c += ldc) {
-    _mm512_storeu_ps(c, _mm512_add_ps(_mm512_loadu_ps(c), t[i][0]));
-    _mm512_storeu_ps(c + 16, _mm512_add_ps(_mm512_loadu_ps(c + 16), t[i][1]));
+  if (n == 32) {  // stores under a mask are slow on some processors
+    FR__UNROLL(12) for (int i = 0; i < 12; i++, c += ldc)
+      if (i < m) {
+        _mm512_storeu_ps(c, add ? _mm512_add_ps(_mm512_loadu_ps(c), t[i][0]) : t[i][0]);
+        _mm512_storeu_ps(c + 16, add ? _mm512_add_ps(_mm512_loadu_ps(c + 16), t[i][1]) : t[i][1]);
+      }
+  } else {
+    const __mmask16 on0 = FR__LANES(n), on1 = FR__LANES(fr__max(n - 16, 0));
+    FR__UNROLL(12) for (int i = 0; i < 12; i++, c += ldc)
+      if (i < m) {
+        if (add) t[i][0] = _mm512_add_ps(_mm512_maskz_loadu_ps(on0, c), t[i][0]);
+        _mm512_mask_storeu_ps(c, on0, t[i][0]);
+        if (n > 16) {
+          if (add) t[i][1] = _mm512_add_ps(_mm512_maskz_loadu_ps(on1, c + 16), t[i][1]);
+          _mm512_mask_storeu_ps(c + 16, on1, t[i][1]);
+        }
+      }
+  }
+}
+
+// As the AVX2 twin; 24 accumulators + 4 of W + 1 of X of 32 registers.
+FR__TARGET("avx512f")
+FR__INLINE void fr__stream_block_avx512(const int R, const int J, float *y, fr_int ldy, const float *x, fr_int ldx,
+                                        const float *w, fr_int ldw, fr_int k, int add)
+{
+  __m512 t[6][4];
+  FR__UNROLL(6) for (int i = 0; i < R; i++)
+    FR__UNROLL(4) for (int j = 0; j < J; j++) t[i][j] = _mm512_setzero_ps();
+  for (fr_int p = 0; p < k; p += 16) {
+    const __mmask16 on = p + 16 <= k ? 0xffff : (__mmask16)((1 << (k - p)) - 1);
+    __m512 wj[4];
+    FR__UNROLL(4) for (int j = 0; j < J; j++) {
+      wj[j] = _mm512_maskz_loadu_ps(on, w + j * ldw + p);
+      _mm_prefetch((const char *)(w + j * ldw + p + FR__AHEAD), _MM_HINT_T1);
+    }
+    FR__UNROLL(6) for (int i = 0; i < R; i++) {
+      const __m512 xi = _mm512_maskz_loadu_ps(on, x + i * ldx + p);
+      FR__UNROLL(4) for (int j = 0; j < J; j++) t[i][j] = _mm512_fmadd_ps(xi, wj[j], t[i][j]);
+    }
+  }
+  FR__UNROLL(6) for (int i = 0; i < R; i++) {
+    __m512 s;
+    if (J == 4) {
+      const __m512 a = _mm512_add_ps(_mm512_unpacklo_ps(t[i][0], t[i][1]), _mm512_unpackhi_ps(t[i][0], t[i][1]));
+      const __m512 b = _mm512_add_ps(_mm512_unpacklo_ps(t[i][2], t[i][3]), _mm512_unpackhi_ps(t[i][2], t[i][3]));
+      s = _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xee));
+    } else {
+      const __m512 a = _mm512_add_ps(t[i][0], _mm512_shuffle_ps(t[i][0], t[i][0], 0x4e));
+      s = _mm512_add_ps(a, _mm512_shuffle_ps(a, a, 0xb1));
+    }
+    s = _mm512_add_ps(s, _mm512_shuffle_f32x4(s, s, 0x4e));
+    s = _mm512_add_ps(s, _mm512_shuffle_f32x4(s, s, 0xb1));
+    if (J == 4) {
+      const __m128 four = _mm512_castps512_ps128(s);
+      _mm_storeu_ps(y + i * ldy, add ? _mm_add_ps(_mm_loadu_ps(y + i * ldy), four) : four);
+    } else y[i * ldy] = add ? y[i * ldy] + _mm512_cvtss_f32(s) : _mm512_cvtss_f32(s);
+  }
+}
+
+FR__TARGET("avx512f")
+static void fr__stream_avx512(float *y, fr_int ldy, const float *x, fr_int ldx, const float *w, fr_int ldw, fr_int m,
+                              fr_int n, fr_int k, int add)
+{
+  for (fr_int j = 0, cols; j < n; j += cols, y += cols, w += cols * ldw) {
+    fr_int i = 0;
+    cols = m > 2 && n - j >= 4 ? 4 : 1;
+    for (; cols == 4 && m - i >= 6; i += 6)
+      fr__stream_block_avx512(6, 4, y + i * ldy, ldy, x + i * ldx, ldx, w, ldw, k, add);
+    for (; cols == 4 && m - i >= 2; i += m - i >= 4 ? 4 : 2)
+      if (m - i >= 4) fr__stream_block_avx512(4, 4, y + i * ldy, ldy, x + i * ldx, ldx, w, ldw, k, add);
+      else fr__stream_block_avx512(2, 4, y + i * ldy, ldy, x + i * ldx, ldx, w, ldw, k, add);
+    for (; i < m; i++)
+      for (fr_int c = 0; c < cols; c++)
+        fr__stream_block_avx512(1, 1, y + i * ldy + c, ldy, x + i * ldx, ldx, w + c * ldw, ldw, k, add);
   }
 }
 
@@ -1360,6 +1598,29 @@ static void fr__axpy_avx512(float *y, float a, const float *x, fr_int n)
     const __mmask16 on = FR__LANES(n - i);
     _mm512_mask_storeu_ps(y + i, on, _mm512_fmadd_ps(_mm512_set1_ps(a), _mm512_maskz_loadu_ps(on, x + i),
                                                      _mm512_maskz_loadu_ps(on, y + i)));
+  }
+}
+
+FR__TARGET("avx512f")
+static void fr__scale_avx512(float *y, float s, fr_int n)
+{
+  for (fr_int i = 0; i < n; i += 16) {
+    const __mmask16 on = FR__LANES(n - i);
+    _mm512_mask_storeu_ps(y + i, on, _mm512_mul_ps(_mm512_set1_ps(s), _mm512_maskz_loadu_ps(on, y + i)));
+  }
+}
+
+FR__TARGET("avx512f")
+static void fr__rotate_avx512(float *a, float *b, float s, const float *cosine, const float *sine, float turn, fr_int n)
+{
+  for (fr_int i = 0; i < n; i += 16) {
+    const __mmask16 on = FR__LANES(n - i);
+    const __m512 x = _mm512_mul_ps(_mm512_set1_ps(s), _mm512_maskz_loadu_ps(on, a + i));
+    const __m512 y = _mm512_mul_ps(_mm512_set1_ps(s), _mm512_maskz_loadu_ps(on, b + i));
+    const __m512 c = _mm512_maskz_loadu_ps(on, cosine + i);
+    const __m512 d = _mm512_mul_ps(_mm512_set1_ps(turn), _mm512_maskz_loadu_ps(on, sine + i));
+    _mm512_mask_storeu_ps(a + i, on, _mm512_fmsub_ps(x, c, _mm512_mul_ps(y, d)));
+    _mm512_mask_storeu_ps(b + i, on, _mm512_fmadd_ps(x, d, _mm512_mul_ps(y, c)));
   }
 }
 
@@ -1438,118 +1699,308 @@ static void fr__adamw_avx512(float *p, const float *g, float *m, float *v, fr_in
 }
 #endif  // FR__X86
 
+#ifdef FR__NEON
+// -- NEON: four lanes; what is left over goes through the scalar twin.
+static int fr__available_neon(void) { return 1; }
+
+// 24 accumulators + 2 of b + 1 of a of 32 registers.
+static void fr__tile_neon(float *c, fr_int ldc, const float *a, fr_int ai, fr_int ap, const float *b, fr_int bp, fr_int k,
+                          fr_int m, fr_int n, int add)
+{
+  float32x4_t t[12][2];
+  FR__UNROLL(12) for (int i = 0; i < 12; i++) t[i][0] = t[i][1] = vdupq_n_f32(0.0f);
+  for (; k > 0; k--, a += ap, b += bp) {
+    const float32x4_t b0 = vld1q_f32(b), b1 = vld1q_f32(b + 4);
+    FR__UNROLL(12) for (int i = 0; i < 12; i++) {
+      const float32x4_t x = vld1q_dup_f32(a + i * ai);
+      t[i][0] = vfmaq_f32(t[i][0], x, b0);
+      t[i][1] = vfmaq_f32(t[i][1], x, b1);
+    }
+  }
+  FR__UNROLL(12) for (int i = 0; i < 12; i++, c += ldc)
+    if (i < m) {
+      if (n == 8) {
+        vst1q_f32(c, add ? vaddq_f32(vld1q_f32(c), t[i][0]) : t[i][0]);
+        vst1q_f32(c + 4, add ? vaddq_f32(vld1q_f32(c + 4), t[i][1]) : t[i][1]);
+      } else {
+        float edge[8];
+        vst1q_f32(edge, t[i][0]);
+        vst1q_f32(edge + 4, t[i][1]);
+        for (fr_int j = 0; j < n; j++) c[j] = add ? c[j] + edge[j] : edge[j];
+      }
+    }
+}
+
+// The last 1 to 4 values of a row, zeros behind them.
+FR__INLINE float32x4_t fr__last_neon(const float *x, fr_int left)
+{
+  float last[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
+  if (left >= 4) return vld1q_f32(x);
+  for (fr_int i = 0; i < left; i++) last[i] = x[i];
+  return vld1q_f32(last);
+}
+
+// As the AVX2 twin: R rows of X against 4 rows of W. Two rounds of pairwise sums leave one value of each row of W.
+#define FR__AHEAD 6144
+FR__INLINE void fr__stream_block_neon(const int R, float *y, fr_int ldy, const float *x, fr_int ldx, const float *const w[4],
+                                      fr_int k, fr_int n, int add)
+{
+  float32x4_t t[4][4];
+  FR__UNROLL(4) for (int i = 0; i < R; i++)
+    FR__UNROLL(4) for (int j = 0; j < 4; j++) t[i][j] = vdupq_n_f32(0.0f);
+  for (fr_int p = 0; p < k; p += 4) {
+    float32x4_t wj[4];
+    FR__UNROLL(4) for (int j = 0; j < 4; j++) {
+      wj[j] = fr__last_neon(w[j] + p, k - p);
+      if (p % 16 == 0) __builtin_prefetch(w[j] + p + FR__AHEAD, 0, 2);
+    }
+    FR__UNROLL(4) for (int i = 0; i < R; i++) {
+      const float32x4_t xi = fr__last_neon(x + i * ldx + p, k - p);
+      FR__UNROLL(4) for (int j = 0; j < 4; j++) t[i][j] = vfmaq_f32(t[i][j], xi, wj[j]);
+    }
+  }
+  FR__UNROLL(4) for (int i = 0; i < R; i++) {
+    float sum[4];
+    vst1q_f32(sum, vpaddq_f32(vpaddq_f32(t[i][0], t[i][1]), vpaddq_f32(t[i][2], t[i][3])));
+    for (fr_int j = 0; j < n; j++) y[i * ldy + j] = add ? y[i * ldy + j] + sum[j] : sum[j];
+  }
+}
+
+static void fr__stream_neon(float *y, fr_int ldy, const float *x, fr_int ldx, const float *w, fr_int ldw, fr_int m,
+                            fr_int n, fr_int k, int add)
+{
+  for (fr_int j = 0; j < n; j += 4) {
+    const float *rows[4];
+    fr_int i = 0;
+    FR__UNROLL(4) for (int r = 0; r < 4; r++) rows[r] = w + fr__min(j + r, n - 1) * ldw;
+    for (; i + 4 <= m; i += 4)
+      fr__stream_block_neon(4, y + i * ldy + j, ldy, x + i * ldx, ldx, rows, k, fr__min(n - j, 4), add);
+    for (; i < m; i++)
+      fr__stream_block_neon(1, y + i * ldy + j, ldy, x + i * ldx, ldx, rows, k, fr__min(n - j, 4), add);
+  }
+}
+
+static float fr__dot_neon(const float *x, const float *y, fr_int n)
+{
+  float32x4_t s = vdupq_n_f32(0.0f);
+  fr_int i = 0;
+  for (; i + 4 <= n; i += 4) s = vfmaq_f32(s, vld1q_f32(x + i), vld1q_f32(y + i));
+  return vaddvq_f32(s) + fr__dot_scalar(x + i, y + i, n - i);
+}
+
+static float fr__max_neon(const float *x, fr_int n)
+{
+  float max = x[0];
+  fr_int i = 4;
+  if (n >= 4) {
+    float32x4_t s = vld1q_f32(x);
+    for (; i + 4 <= n; i += 4) s = vmaxnmq_f32(s, vld1q_f32(x + i));
+    max = vmaxnmvq_f32(s);
+  } else i = 1;
+  for (; i < n; i++) if (x[i] > max) max = x[i];
+  return max;
+}
+
+// 2^n in two factors, since n may be -150 .. 128. A NaN passes through the clamps, and its n is 0.
+FR__INLINE float32x4_t fr__exp_neon(float32x4_t value)
+{
+  const float32x4_t x = vminq_f32(vdupq_n_f32(FR__EXP_HIGH), vmaxq_f32(vdupq_n_f32(FR__EXP_LOW), value));
+  const float32x4_t n = vrndnq_f32(vmulq_n_f32(x, FR__LOG2E));
+  const float32x4_t r = vfmsq_f32(vfmsq_f32(x, n, vdupq_n_f32(FR__LN2_HIGH)), n, vdupq_n_f32(FR__LN2_LOW));
+  const int32x4_t whole = vcvtq_s32_f32(n), half = vshrq_n_s32(whole, 1), bias = vdupq_n_s32(127);
+  float32x4_t p = vfmaq_f32(vdupq_n_f32(FR__EXP_P1), vdupq_n_f32(FR__EXP_P0), r);
+  p = vfmaq_f32(vdupq_n_f32(FR__EXP_P2), p, r);
+  p = vfmaq_f32(vdupq_n_f32(FR__EXP_P3), p, r);
+  p = vfmaq_f32(vdupq_n_f32(FR__EXP_P4), p, r);
+  p = vfmaq_f32(vdupq_n_f32(FR__EXP_P5), p, r);
+  p = vfmaq_f32(vaddq_f32(r, vdupq_n_f32(1.0f)), p, vmulq_f32(r, r));
+  p = vmulq_f32(p, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(half, bias), 23)));
+  return vmulq_f32(p, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vsubq_s32(whole, half), bias), 23)));
+}
+
+static double fr__exp_sum_neon(float *y, const float *x, float shift, fr_int n)
+{
+  float64x2_t s = vdupq_n_f64(0.0);
+  fr_int i = 0;
+  for (; i + 4 <= n; i += 4) {
+    const float32x4_t e = fr__exp_neon(vsubq_f32(vld1q_f32(x + i), vdupq_n_f32(shift)));
+    vst1q_f32(y + i, e);
+    s = vaddq_f64(s, vaddq_f64(vcvt_f64_f32(vget_low_f32(e)), vcvt_high_f64_f32(e)));
+  }
+  return vaddvq_f64(s) + fr__exp_sum_scalar(y + i, x + i, shift, n - i);
+}
+
+static void fr__axpy_neon(float *y, float a, const float *x, fr_int n)
+{
+  fr_int i = 0;
+  for (; i + 4 <= n; i += 4) vst1q_f32(y + i, vfmaq_n_f32(vld1q_f32(y + i), vld1q_f32(x + i), a));
+  fr__axpy_scalar(y + i, a, x + i, n - i);
+}
+
+static void fr__scale_neon(float *y, float s, fr_int n)
+{
+  fr_int i = 0;
+  for (; i + 4 <= n; i += 4) vst1q_f32(y + i, vmulq_n_f32(vld1q_f32(y + i), s));
+  fr__scale_scalar(y + i, s, n - i);
+}
+
+static void fr__rotate_neon(float *a, float *b, float s, const float *cosine, const float *sine, float turn, fr_int n)
+{
+  fr_int i = 0;
+  for (; i + 4 <= n; i += 4) {
+    const float32x4_t x = vmulq_n_f32(vld1q_f32(a + i), s), y = vmulq_n_f32(vld1q_f32(b + i), s);
+    const float32x4_t c = vld1q_f32(cosine + i), d = vmulq_n_f32(vld1q_f32(sine + i), turn);
+    vst1q_f32(a + i, vfmsq_f32(vmulq_f32(x, c), y, d));
+    vst1q_f32(b + i, vfmaq_f32(vmulq_f32(y, c), x, d));
+  }
+  fr__rotate_scalar(a + i, b + i, s, cosine + i, sine + i, turn, n - i);
+}
+
+static void fr__mul_neon(float *y, float s, const float *a, const float *b, fr_int n)
+{
+  fr_int i = 0;
+  for (; i + 4 <= n; i += 4) vst1q_f32(y + i, vmulq_f32(vmulq_n_f32(vld1q_f32(a + i), s), vld1q_f32(b + i)));
+  fr__mul_scalar(y + i, s, a + i, b + i, n - i);
+}
+
+static void fr__mul_add_neon(float *y, float s, const float *a, const float *b, fr_int n)
+{
+  fr_int i = 0;
+  for (; i + 4 <= n; i += 4)
+    vst1q_f32(y + i, vfmaq_f32(vld1q_f32(y + i), vmulq_n_f32(vld1q_f32(a + i), s), vld1q_f32(b + i)));
+  fr__mul_add_scalar(y + i, s, a + i, b + i, n - i);
+}
+
+static void fr__swiglu_neon(float *y, const float *gate, const float *up, fr_int n)
+{
+  const float32x4_t one = vdupq_n_f32(1.0f);
+  fr_int i = 0;
+  for (; i + 4 <= n; i += 4) {
+    const float32x4_t g = vld1q_f32(gate + i), e = fr__exp_neon(vnegq_f32(g));
+    vst1q_f32(y + i, vmulq_f32(vdivq_f32(g, vaddq_f32(one, e)), vld1q_f32(up + i)));
+  }
+  fr__swiglu_scalar(y + i, gate + i, up + i, n - i);
+}
+
+static void fr__swiglu_back_neon(float *dgate, float *dup, float *y, const float *dy, const float *gate, const float *up,
+                                 fr_int n)
+{
+  const float32x4_t one = vdupq_n_f32(1.0f);
+  fr_int i = 0;
+  for (; i + 4 <= n; i += 4) {
+    const float32x4_t g = vld1q_f32(gate + i), u = vld1q_f32(up + i), d = vld1q_f32(dy + i);
+    const float32x4_t s = vdivq_f32(one, vaddq_f32(one, fr__exp_neon(vnegq_f32(g)))), silu = vmulq_f32(g, s);
+    vst1q_f32(y + i, vmulq_f32(silu, u));
+    vst1q_f32(dup + i, vmulq_f32(d, silu));
+    vst1q_f32(dgate + i, vmulq_f32(vmulq_f32(d, u), vfmaq_f32(s, silu, vsubq_f32(one, s))));
+  }
+  fr__swiglu_back_scalar(dgate + i, dup + i, y + i, dy + i, gate + i, up + i, n - i);
+}
+
+static void fr__adamw_neon(float *p, const float *g, float *m, float *v, fr_int n, const fr__adamw_factors *f)
+{
+  const float32x4_t eps = vdupq_n_f32(f->eps);
+  fr_int i = 0;
+  for (; i + 4 <= n; i += 4) {
+    const float32x4_t d = vmulq_n_f32(vld1q_f32(g + i), f->scale), m0 = vld1q_f32(m + i), v0 = vld1q_f32(v + i);
+    const float32x4_t m1 = vfmaq_n_f32(m0, vsubq_f32(d, m0), 1.0f - f->beta1);
+    const float32x4_t v1 = vfmaq_n_f32(v0, vsubq_f32(vmulq_f32(d, d), v0), 1.0f - f->beta2);
+    const float32x4_t root = vfmaq_n_f32(eps, vsqrtq_f32(v1), f->root2);
+    vst1q_f32(m + i, m1);
+    vst1q_f32(v + i, v1);
+    vst1q_f32(p + i, vsubq_f32(vmulq_n_f32(vld1q_f32(p + i), f->keep), vdivq_f32(vmulq_n_f32(m1, f->rate), root)));
+  }
+  fr__adamw_scalar(p + i, g + i, m + i, v + i, n - i, f);
+}
+#endif  // FR__NEON
+
 // Best first. fr_work_place takes the first row that this processor has.
-#define FR__ROW(isa, mr, nr) { #isa, mr, nr, fr__available_##isa, fr__tile_##isa, fr__dot_##isa, fr__max_##isa, \
-    fr__exp_sum_##isa, fr__axpy_##isa, fr__mul_##isa, fr__mul_add_##isa, fr__swiglu_##isa, fr__swiglu_back_##isa, \
+#define FR__ROW(isa, mr, nr, narrow) { #isa, mr, nr, fr__available_##isa, fr__tile_##isa, fr__stream_##isa, fr__transpose_##narrow, fr__dot_##isa, fr__max_##isa, \
+    fr__exp_sum_##isa, fr__axpy_##isa, fr__scale_##isa, fr__rotate_##isa, fr__mul_##isa, fr__mul_add_##isa, fr__swiglu_##isa, fr__swiglu_back_##isa, \
     fr__adamw_##isa }
 static const fr__kernels fr__rows[] = {
 #ifdef FR__X86
-  FR__ROW(avx512, 12, 32),
-  FR__ROW(avx2, 6, 16),
+  FR__ROW(avx512, 12, 32, avx2),
+  FR__ROW(avx2, 6, 16, avx2),
 #endif
-  FR__ROW(scalar, 4, 8)
+#ifdef FR__NEON
+  FR__ROW(neon, 12, 8, scalar),
+#endif
+  FR__ROW(scalar, 4, 8, scalar)
 };
 enum { FR__ROW_COUNT = sizeof fr__rows / sizeof fr__rows[0] };
 enum { FR__MR_MAX = 12, FR__NR_MAX = 32 };
 
 // ---- >>gemm -------------------------------------------------------------------------------------------
-// C (M,N) += A (M,K) B (K,N), any strides, so that Y = X W', dX = dY W and dW = dY' X are one function.
+// C (M,N) (+)= A (M,K) B (K,N), any strides, so that Y = X W', dX = dY W and dW = dY' X are one function.
 //
-// A block of KC x NC of B and one of MC x KC of A are packed into zero-padded panels as the tile reads them, but for the
-// panels that already lie so; a tile on the edge goes through a small square. KC: a panel of A (12 x 256 floats, 12 KB) stays in the first-level cache while
-// the panels of B stream past it; NC: the block of B (512 KB) stays in the second level.
-// The order of the sum over k depends on k alone: KC is a constant, every element is summed by one thread, and an edge
-// runs the same multiply-adds as the middle.
+//        N: panels of nr columns                 A block of KC x NC of B and one of MC x KC of A are cut into panels, and
+//       +----+----+----+                         the tile runs over all pairs of panels. It reads A by two strides, so A
+//     K | B0 | B1 | B2 |   a row of a panel      is read where it lies; so is B where a row's values stand side by side.
+//       +----+----+----+   stands side by side   What does not lie so is packed: panels of B of W', the last, zero-padded
+//   +-+ +----+----+----+                         panels at an edge, and rows a multiple of 4 KB apart, which would fight
+//   |A0 | C00 | C01 ..                           for a few sets of the cache.
+//   +-+ +----+----+----+
+//
+// KC: a panel of A (12 x 256 floats, 12 KB) stays in the first-level cache while the panels of B stream past it; NC: the
+// block of B (512 KB) stays in the second level. The order of the sum over k depends on k alone: KC is a constant, every
+// element is summed by one thread, and an edge runs the same multiply-adds as the middle.
 enum { FR__KC = 256, FR__NC = 512, FR__MC = 96 };
 
 // Floats of packing space for products with at most K and N; the same for every kernel row.
 static fr_int fr__pack_floats(fr_int N, fr_int K)
 {
   const fr_int kc = fr__min(K, FR__KC), nc = fr__round_up(fr__min(N, FR__NC), FR__NR_MAX);
-  return kc * nc + FR__MC * kc + FR__MR_MAX * FR__NR_MAX;
-}
-
-// dst[p*width + i] = src[i*step + p] for i, p < 4
-static void fr__transpose4(float *dst, fr_int width, const float *src, fr_int step)
-{
-#ifdef FR__X86  // SSE is part of every x86-64
-  const __m128 a = _mm_loadu_ps(src), b = _mm_loadu_ps(src + step), c = _mm_loadu_ps(src + 2 * step),
-               d = _mm_loadu_ps(src + 3 * step);
-  const __m128 ab0 = _mm_unpacklo_ps(a, b), ab1 = _mm_unpackhi_ps(a, b), cd0 = _mm_unpacklo_ps(c, d),
-               cd1 = _mm_unpackhi_ps(c, d);
-  _mm_storeu_ps(dst, _mm_movelh_ps(ab0, cd0));
-  _mm_storeu_ps(dst + width, _mm_movehl_ps(cd0, ab0));
-  _mm_storeu_ps(dst + 2 * width, _mm_movelh_ps(ab1, cd1));
-  _mm_storeu_ps(dst + 3 * width, _mm_movehl_ps(cd1, ab1));
-#else
-  for (int p = 0; p < 4; p++)
-    for (int i = 0; i < 4; i++) dst[p * width + i] = src[i * step + p];
-#endif
+  return kc * nc + FR__MC * kc;
 }
 
 // Panels of `width` rows (of A) or columns (of B): panel[p*width + i] = x[i*step + p*along], zero where i >= count. One
 // of the two strides is 1: along the panel's rows it is a copy, across them a transpose. All panels are filled 8 rows at
 // a time: a whole panel at once would read one cache line from each of many rows, which at a stride of 4 KB all fall
 // into one set of the first-level cache.
-static void fr__pack(float *panel, const float *x, fr_int step, fr_int along, fr_int count, fr_int depth, fr_int width)
+static void fr__pack(const fr__kernels *kernels, float *panel, const float *x, fr_int step, fr_int along, fr_int count,
+                     fr_int depth, fr_int width)
 {
   for (fr_int p0 = 0; p0 < depth; p0 += 8)
     for (fr_int i0 = 0; i0 < count; i0 += width) {
-      const fr_int n = fr__min(count - i0, width), d = fr__min(depth - p0, 8);
-      const fr_int n4 = along == 1 ? n / 4 * 4 : 0, d4 = along == 1 ? d / 4 * 4 : 0;
+      const fr_int n = fr__min(count - i0, width), d = fr__min(depth - p0, 8), n8 = along == 1 && d == 8 ? n / 8 * 8 : 0;
       const float *in = x + i0 * step + p0 * along;
       float *out = panel + i0 * depth + p0 * width;
-      for (fr_int i = 0; i < n4; i += 4)
-        for (fr_int p = 0; p < d4; p += 4) fr__transpose4(out + p * width + i, width, in + i * step + p, step);
+      for (fr_int i = 0; i < n8; i += 8) kernels->transpose(out + i, width, in + i * step, step);
+      if (n8 == width) continue;
       for (fr_int p = 0; p < d; p++) {
         if (step == 1) memcpy(out + p * width, in + p * along, (size_t)n * sizeof(float));
-        else for (fr_int i = p < d4 ? n4 : 0; i < n; i++) out[p * width + i] = in[i * step + p * along];
+        else for (fr_int i = n8; i < n; i++) out[p * width + i] = in[i * step + p * along];
         for (fr_int i = n; i < width; i++) out[p * width + i] = 0.0f;
       }
     }
 }
 
-// How many of `count` rows of A (columns of B) a tile can read where they lie: whole panels whose values stand side by
-// side, unless they lie a multiple of 4 KB apart and would fight for one set of the cache.
-static fr_int fr__in_place(fr_int step, fr_int along, fr_int count, fr_int width)
-{
-  return step == 1 && along % 1024 ? count / width * width : 0;
-}
-
 //   pack    scratch of fr__pack_floats        ldc     row stride of C
-//   ar, ac  row and column stride of A        br, bc  of B        K >= 1
-// A tile only ever adds, so to set C, each part of it is cleared just before its first tile, while it is in the cache.
+//   ar, ac  row and column stride of A        br, bc  of B        K >= 1        add  0: C is set
 static void fr__product(const fr__kernels *kernels, float *pack, float *C, fr_int ldc, const float *A, fr_int ar,
                         fr_int ac, const float *B, fr_int br, fr_int bc, fr_int M, fr_int N, fr_int K, int add)
 {
   const fr_int mr = kernels->mr, nr = kernels->nr;
-  float *square = pack, *packed_a = pack + FR__MR_MAX * FR__NR_MAX, *packed_b = packed_a + FR__MC * fr__min(K, FR__KC);
+  const int a_lies = (ac == 1 ? ar : ac) % 1024 != 0, b_lies = bc == 1 && br % 1024 != 0;
+  float *packed_a = pack, *packed_b = packed_a + FR__MC * fr__min(K, FR__KC);
   for (fr_int j0 = 0; j0 < N; j0 += FR__NC) {
-    const fr_int nc = fr__min(N - j0, FR__NC), b_there = fr__in_place(bc, br, nc, nr);
+    const fr_int nc = fr__min(N - j0, FR__NC), b_there = b_lies ? nc / nr * nr : 0;
     for (fr_int p0 = 0; p0 < K; p0 += FR__KC) {
       const fr_int kc = fr__min(K - p0, FR__KC);
       const float *b0 = B + p0 * br + j0 * bc;
-      fr__pack(packed_b, b0 + b_there * bc, bc, br, nc - b_there, kc, nr);
+      fr__pack(kernels, packed_b, b0 + b_there * bc, bc, br, nc - b_there, kc, nr);
       for (fr_int i0 = 0; i0 < M; i0 += FR__MC) {
-        const fr_int mc = fr__min(M - i0, FR__MC), a_there = fr__in_place(ar, ac, mc, mr);
+        const fr_int mc = fr__min(M - i0, FR__MC), a_there = a_lies ? mc / mr * mr : 0;
         const float *a0 = A + i0 * ar + p0 * ac;
-        fr__pack(packed_a, a0 + a_there * ar, ar, ac, mc - a_there, kc, mr);
+        fr__pack(kernels, packed_a, a0 + a_there * ar, ar, ac, mc - a_there, kc, mr);
         for (fr_int i = 0; i < mc; i += mr) {
-          const float *a = i < a_there ? a0 + i : packed_a + (i - a_there) * kc;
-          const fr_int m = fr__min(mc - i, mr), as = i < a_there ? ac : mr;
+          const int there = i < a_there;
+          const float *a = there ? a0 + i * ar : packed_a + (i - a_there) * kc;
           for (fr_int j = 0; j < nc; j += nr) {
             const float *b = j < b_there ? b0 + j : packed_b + (j - b_there) * kc;
-            const fr_int n = fr__min(nc - j, nr), bs = j < b_there ? br : nr;
-            float *c = C + (i0 + i) * ldc + j0 + j;
-            if (!add && p0 == 0)
-              for (fr_int r = 0; r < m; r++) memset(c + r * ldc, 0, (size_t)n * sizeof(float));
-            if (m == mr && n == nr) {
-              kernels->tile(c, ldc, a, as, b, bs, kc);
-            } else {
-              memset(square, 0, (size_t)(mr * nr) * sizeof(float));
-              kernels->tile(square, nr, a, as, b, bs, kc);
-              for (fr_int r = 0; r < m; r++) kernels->axpy(c + r * ldc, 1.0f, square + r * nr, n);
-            }
+            kernels->tile(C + (i0 + i) * ldc + j0 + j, ldc, a, there ? ar : 1, there ? ac : mr, b, j < b_there ? br : nr, kc,
+                          fr__min(mc - i, mr), fr__min(nc - j, nr), add || p0);
           }
         }
       }
@@ -1624,26 +2075,16 @@ static void fr__rmsnorm_back_gain(const fr__kernels *kernels, float *dg, const f
 // Rope   (a, b) -> s (a cos - b sin, a sin + b cos),   a = x[j], b = x[j + D/2], angle = position * frequency_j
 //   x (heads,D) of one token, in place      cosine, sine (D/2) of its position
 // With s = 1/sqrt(D) for the queries, attention needs no scale of its own.
-static void fr__rope(float *x, const float *cosine, const float *sine, float s, fr_int heads, fr_int D)
+static void fr__rope(const fr__kernels *kernels, float *x, const float *cosine, const float *sine, float s, fr_int heads,
+                     fr_int D)
 {
-  const fr_int half = D / 2;
-  for (fr_int h = 0; h < heads; h++, x += D)
-    for (fr_int j = 0; j < half; j++) {
-      const float a = s * x[j], b = s * x[j + half];
-      x[j] = a * cosine[j] - b * sine[j];
-      x[j + half] = a * sine[j] + b * cosine[j];
-    }
+  for (fr_int h = 0; h < heads; h++, x += D) kernels->rotate(x, x + D / 2, s, cosine, sine, 1.0f, D / 2);
 }
 // A scaled rotation: its transpose turns back by the same angle. In place: dx becomes the gradient before rope.
-static void fr__rope_back(float *dx, const float *cosine, const float *sine, float s, fr_int heads, fr_int D)
+static void fr__rope_back(const fr__kernels *kernels, float *dx, const float *cosine, const float *sine, float s,
+                          fr_int heads, fr_int D)
 {
-  const fr_int half = D / 2;
-  for (fr_int h = 0; h < heads; h++, dx += D)
-    for (fr_int j = 0; j < half; j++) {
-      const float a = s * dx[j], b = s * dx[j + half];
-      dx[j] = a * cosine[j] + b * sine[j];
-      dx[j + half] = b * cosine[j] - a * sine[j];
-    }
+  for (fr_int h = 0; h < heads; h++, dx += D) kernels->rotate(dx, dx + D / 2, s, cosine, sine, -1.0f, D / 2);
 }
 
 // Inverse frequencies of rope, theta^(-2j/D), with the smooth cut of llama3 scaling: long waves are slowed by `factor`,
@@ -1678,19 +2119,98 @@ typedef struct fr__attention {
   fr_int group, D, H;        // query heads that share one key/value head; head size; query heads
   const fr_int *key_rows;    // row in k, v of every position on the path
   fr_int row, count, before; // queries: rows row .. row+count-1; the first one sees before+1 keys, the next one more
-  float *scratch;            // fr__attention_floats
+  float *scratch;            // fr__attention_layout
 } fr__attention;
 
-static fr_int fr__attention_floats(fr_int D, fr_int depth, fr_int group)
+// The products of a tile are so small that packing would cost more than they do. So what they read is copied once, padded
+// with zeros: rows to W = D rounded up to a whole panel, the keys also across, as the columns of q k'.
+typedef struct fr__attention_space {
+  float *q, *d_o;            // (QUERIES,W) of one query head
+  float *k, *v;              // (KEYS,W)
+  float *k_across, *v_across;  // (D,KEYS)
+  float *S, *dS;             // (QUERIES,KEYS), and as many floats behind dS as a panel of its transpose may reach over
+  float *dk, *dv;            // (KEYS,W)
+  float *m, *l;              // (group,QUERIES) maximum and sum;  backward: delta
+  float *score;              // (depth) of one query
+} fr__attention_space;
+
+static fr_int fr__attention_layout(fr_int D, fr_int depth, fr_int group, float *scratch, fr__attention_space *space)
 {
-  return 4 * FR__KEYS * D + 2 * FR__QUERIES * FR__KEYS + 2 * FR__QUERIES * group + 2 * depth +
-         fr__pack_floats(fr__max(D, FR__KEYS), fr__max(D, FR__QUERIES));
+  const fr_int W = fr__round_up(D, FR__NR_MAX), rows = FR__KEYS * W, across = fr__round_up(D, 8) * FR__KEYS;
+  float *at = scratch;
+  const fr_int floats = 2 * FR__QUERIES * W + 4 * rows + 2 * across + 2 * FR__QUERIES * FR__KEYS + FR__MR_MAX +
+                        2 * group * FR__QUERIES + depth;
+  if (!space) return floats;
+  space->q = at; at += FR__QUERIES * W;
+  space->d_o = at; at += FR__QUERIES * W;
+  space->k = at; at += rows;
+  space->v = at; at += rows;
+  space->dk = at; at += rows;
+  space->dv = at; at += rows;
+  space->k_across = at; at += across;
+  space->v_across = at; at += across;
+  space->S = at; at += FR__QUERIES * FR__KEYS;
+  space->dS = at; at += FR__QUERIES * FR__KEYS + FR__MR_MAX;
+  space->m = at; at += group * FR__QUERIES;
+  space->l = at; at += group * FR__QUERIES;
+  space->score = at;
+  return floats;
 }
 
-// Tile of keys or values: row j is the head's vector at path position first + j.
-static void fr__gather(float *tile, const float *x, fr_int stride, const fr_int *rows, fr_int count, fr_int D)
+// Row j of `tile` (most,W) is x + rows[j] * stride, or x + j * stride if rows is NULL; what is missing is zero.
+static void fr__gather(float *tile, const float *x, fr_int stride, const fr_int *rows, fr_int count, fr_int most, fr_int D)
 {
-  for (fr_int j = 0; j < count; j++) memcpy(tile + j * D, x + rows[j] * stride, (size_t)D * sizeof(float));
+  const fr_int W = fr__round_up(D, FR__NR_MAX);
+  for (fr_int j = 0; j < count; j++, tile += W) {
+    memcpy(tile, x + (rows ? rows[j] : j) * stride, (size_t)D * sizeof(float));
+    memset(tile + D, 0, (size_t)(W - D) * sizeof(float));
+  }
+  memset(tile, 0, (size_t)((most - count) * W) * sizeof(float));
+}
+
+// across[c*KEYS + j] = tile[j*W + c]
+static void fr__turn(const fr__kernels *kernels, float *across, const float *tile, fr_int D)
+{
+  const fr_int W = fr__round_up(D, FR__NR_MAX);
+  for (fr_int c = 0; c < D; c += 8)
+    for (fr_int j = 0; j < FR__KEYS; j += 8) kernels->transpose(across + c * FR__KEYS + j, FR__KEYS, tile + j * W + c, W);
+}
+
+// How many of the tile's `width` keys query i sees; `reach` is the path position of query 0 less that of key 0.
+static fr_int fr__seen(fr_int reach, fr_int i, fr_int width) { return fr__max(0, fr__min(width, reach + i + 1)); }
+
+// S = q k' for all keys that some query of a panel sees; the others of S stay as they were
+static void fr__scores(const fr__kernels *kernels, float *S, const float *q, const float *k_across, fr_int count,
+                       fr_int width, fr_int reach, fr_int D)
+{
+  const fr_int mr = kernels->mr, nr = kernels->nr, W = fr__round_up(D, FR__NR_MAX);
+  for (fr_int i = 0; i < count; i += mr)
+    for (fr_int j = 0; j < fr__seen(reach, i + mr - 1, width); j += nr)
+      kernels->tile(S + i * FR__KEYS + j, FR__KEYS, q + i * W, W, 1, k_across + j, FR__KEYS, D, fr__min(count - i, mr), nr, 0);
+}
+// y_i (+)= sum_j S_ij x_j over the keys that query i sees (S is zero at the others)
+static void fr__weigh(const fr__kernels *kernels, float *y, fr_int stride, const float *S, const float *x, fr_int count,
+                    fr_int width, fr_int reach, fr_int D, int add)
+{
+  const fr_int mr = kernels->mr, nr = kernels->nr, W = fr__round_up(D, FR__NR_MAX);
+  for (fr_int i = 0; i < count; i += mr) {
+    const fr_int seen = fr__seen(reach, i + mr - 1, width);
+    for (fr_int c = 0; seen && c < D; c += nr)
+      kernels->tile(y + i * stride + c, stride, S + i * FR__KEYS, FR__KEYS, 1, x + c, W, seen, fr__min(count - i, mr),
+                    fr__min(D - c, nr), add);
+  }
+}
+// y_j += sum_i S_ij x_i over the queries that see key j
+static void fr__weigh_back(const fr__kernels *kernels, float *y, const float *S, const float *x, fr_int count, fr_int width,
+                         fr_int reach, fr_int D)
+{
+  const fr_int mr = kernels->mr, nr = kernels->nr, W = fr__round_up(D, FR__NR_MAX);
+  for (fr_int j = 0; j < width; j += mr) {
+    const fr_int i = fr__max(0, j - reach);
+    for (fr_int c = 0; i < count && c < D; c += nr)
+      kernels->tile(y + j * W + c, W, S + i * FR__KEYS + j, 1, FR__KEYS, x + i * W + c, W, count - i, fr__min(width - j, mr),
+                    fr__min(D - c, nr), 1);
+  }
 }
 
 // One query against all its keys: the plain form, and the one that decoding uses.
@@ -1713,52 +2233,52 @@ static void fr__attention_row(const fr__attention *t, fr_int head, fr_int i, flo
 // Sets o and lse of the block's rows for the query heads kv*group .. kv*group + group-1.
 static void fr__attend(const fr__attention *t, fr_int kv)
 {
+  const fr__kernels *kernels = t->kernels;
   const fr_int D = t->D, keys = t->before + t->count;
-  float *k = t->scratch, *v = k + FR__KEYS * D, *S = k + 4 * FR__KEYS * D;
-  float *m = S + 2 * FR__QUERIES * FR__KEYS, *l = m + FR__QUERIES * t->group, *pack = l + FR__QUERIES * t->group;
+  fr__attention_space space;
+  fr__attention_layout(D, 0, t->group, t->scratch, &space);
   if (t->count < FR__FEW) {
     for (fr_int g = 0; g < t->group; g++)
-      for (fr_int i = 0; i < t->count; i++) fr__attention_row(t, kv * t->group + g, i, pack);
+      for (fr_int i = 0; i < t->count; i++) fr__attention_row(t, kv * t->group + g, i, space.score);
     return;
   }
   for (fr_int first = 0; first < keys; first += FR__KEYS) {
-    const fr_int width = fr__min(keys - first, FR__KEYS);
-    fr__gather(k, t->k + kv * D, t->kv_stride, t->key_rows + first, width, D);
-    fr__gather(v, t->v + kv * D, t->kv_stride, t->key_rows + first, width, D);
+    const fr_int width = fr__min(keys - first, FR__KEYS), reach = t->before - first;
+    fr__gather(space.k, t->k + kv * D, t->kv_stride, t->key_rows + first, width, FR__KEYS, D);
+    fr__gather(space.v, t->v + kv * D, t->kv_stride, t->key_rows + first, width, FR__KEYS, D);
+    fr__turn(kernels, space.k_across, space.k, D);
     for (fr_int g = 0; g < t->group; g++) {
       const fr_int head = kv * t->group + g;
-      float *o = t->o + t->row * t->o_stride + head * D;
-      fr__gemm_set(t->kernels, pack, S, FR__KEYS, t->q + t->row * t->q_stride + head * D, t->q_stride, 1, k, 1, D, t->count,
-               width, D);
+      float *o = t->o + t->row * t->o_stride + head * D, *m = space.m + g * FR__QUERIES, *l = space.l + g * FR__QUERIES;
+      fr__gather(space.q, t->q + t->row * t->q_stride + head * D, t->q_stride, NULL, t->count,
+                 fr__round_up(t->count, kernels->mr), D);
+      fr__scores(kernels, space.S, space.q, space.k_across, t->count, width, reach, D);
       for (fr_int i = 0; i < t->count; i++) {
-        float *s = S + i * FR__KEYS, *row = o + i * t->o_stride, *mi = m + g * FR__QUERIES + i,
-              *li = l + g * FR__QUERIES + i;
-        const fr_int seen = fr__min(width, t->before + i + 1 - first);  // the causal mask
-        if (first == 0) { *mi = -HUGE_VALF; *li = 0.0f; }
-        if (seen <= 0) { memset(s, 0, (size_t)width * sizeof(float)); continue; }
-        {
-          const float max = t->kernels->max(s, seen), old = *mi, next = max > old ? max : old;
-          const float sum = (float)t->kernels->exp_sum(s, s, next, seen);
-          for (fr_int j = seen; j < width; j++) s[j] = 0.0f;
+        float *s = space.S + i * FR__KEYS, *row = o + i * t->o_stride;
+        const fr_int seen = fr__seen(reach, i, width);  // the causal mask
+        if (first == 0) { m[i] = -HUGE_VALF; l[i] = 0.0f; }
+        memset(s + seen, 0, (size_t)(width - seen) * sizeof(float));
+        if (seen) {
+          const float max = kernels->max(s, seen), old = m[i], next = max > old ? max : old;
+          const float sum = (float)kernels->exp_sum(s, s, next, seen);
           if (first && next > old) {  // what was summed so far was relative to a smaller maximum
             const float shrink = fr__exp(old - next);
-            for (fr_int c = 0; c < D; c++) row[c] *= shrink;
-            *li *= shrink;
+            kernels->scale(row, shrink, D);
+            l[i] *= shrink;
           }
-          *mi = next;
-          *li += sum;
+          m[i] = next;
+          l[i] += sum;
         }
       }
-      (first ? fr__gemm : fr__gemm_set)(t->kernels, pack, o, t->o_stride, S, FR__KEYS, 1, v, D, 1, t->count, D, width);
+      fr__weigh(kernels, o, t->o_stride, space.S, space.v, t->count, width, reach, D, first > 0);
     }
   }
   for (fr_int g = 0; g < t->group; g++)
     for (fr_int i = 0; i < t->count; i++) {
       const fr_int head = kv * t->group + g;
-      const float sum = l[g * FR__QUERIES + i], inverse = 1.0f / sum;
-      float *row = t->o + (t->row + i) * t->o_stride + head * D;
-      for (fr_int c = 0; c < D; c++) row[c] *= inverse;
-      if (t->lse) t->lse[(t->row + i) * t->H + head] = m[g * FR__QUERIES + i] + logf(sum);
+      const float sum = space.l[g * FR__QUERIES + i];
+      kernels->scale(t->o + (t->row + i) * t->o_stride + head * D, 1.0f / sum, D);
+      if (t->lse) t->lse[(t->row + i) * t->H + head] = space.m[g * FR__QUERIES + i] + logf(sum);
     }
 }
 
@@ -1769,17 +2289,16 @@ static void fr__attend(const fr__attention *t, fr_int kv)
 static void fr__attend_back(const fr__attention *t, fr_int kv, float *dq, float *dk, float *dv, const float *d_o)
 {
   const fr__kernels *kernels = t->kernels;
-  const fr_int D = t->D, keys = t->before + t->count;
-  float *k = t->scratch, *v = k + FR__KEYS * D, *dk_tile = v + FR__KEYS * D, *dv_tile = dk_tile + FR__KEYS * D;
-  float *S = dv_tile + FR__KEYS * D, *dS = S + FR__QUERIES * FR__KEYS, *delta = dS + FR__QUERIES * FR__KEYS;
-  float *pack = delta + 2 * FR__QUERIES * t->group;
+  const fr_int D = t->D, keys = t->before + t->count, W = fr__round_up(D, FR__NR_MAX);
+  fr__attention_space space;
+  fr__attention_layout(D, 0, t->group, t->scratch, &space);
   for (fr_int g = 0; g < t->group; g++)
     for (fr_int i = 0; i < t->count; i++) {
       const fr_int at = (t->row + i) * t->o_stride + (kv * t->group + g) * D;
-      delta[g * FR__QUERIES + i] = kernels->dot(d_o + at, t->o + at, D);
+      space.m[g * FR__QUERIES + i] = kernels->dot(d_o + at, t->o + at, D);  // delta
     }
   if (t->count < FR__FEW) {
-    float *p = pack;
+    float *p = space.score;
     for (fr_int g = 0; g < t->group; g++)
       for (fr_int i = 0; i < t->count; i++) {
         const fr_int head = kv * t->group + g, row = t->row + i, seen = t->before + i + 1;
@@ -1788,7 +2307,7 @@ static void fr__attend_back(const fr__attention *t, fr_int kv, float *dq, float 
         kernels->exp_sum(p, p, t->lse[row * t->H + head], seen);
         for (fr_int j = 0; j < seen; j++) {
           const fr_int at = t->key_rows[j] * t->kv_stride + kv * D;
-          const float ds = p[j] * (kernels->dot(dout, t->v + at, D) - delta[g * FR__QUERIES + i]);
+          const float ds = p[j] * (kernels->dot(dout, t->v + at, D) - space.m[g * FR__QUERIES + i]);
           kernels->axpy(dv + at, p[j], dout, D);
           kernels->axpy(dk + at, ds, q, D);
           kernels->axpy(dq + row * t->q_stride + head * D, ds, t->k + at, D);
@@ -1797,32 +2316,38 @@ static void fr__attend_back(const fr__attention *t, fr_int kv, float *dq, float 
     return;
   }
   for (fr_int first = 0; first < keys; first += FR__KEYS) {
-    const fr_int width = fr__min(keys - first, FR__KEYS);
-    fr__gather(k, t->k + kv * D, t->kv_stride, t->key_rows + first, width, D);
-    fr__gather(v, t->v + kv * D, t->kv_stride, t->key_rows + first, width, D);
-    memset(dk_tile, 0, (size_t)(2 * FR__KEYS * D) * sizeof(float));
+    const fr_int width = fr__min(keys - first, FR__KEYS), reach = t->before - first;
+    fr__gather(space.k, t->k + kv * D, t->kv_stride, t->key_rows + first, width, FR__KEYS, D);
+    fr__gather(space.v, t->v + kv * D, t->kv_stride, t->key_rows + first, width, FR__KEYS, D);
+    fr__turn(kernels, space.k_across, space.k, D);
+    fr__turn(kernels, space.v_across, space.v, D);
+    memset(space.dk, 0, (size_t)(width * W) * sizeof(float));
+    memset(space.dv, 0, (size_t)(width * W) * sizeof(float));
     for (fr_int g = 0; g < t->group; g++) {
-      const fr_int head = kv * t->group + g;
-      const float *q = t->q + t->row * t->q_stride + head * D, *dout = d_o + t->row * t->o_stride + head * D;
-      fr__gemm_set(kernels, pack, S, FR__KEYS, q, t->q_stride, 1, k, 1, D, t->count, width, D);
-      fr__gemm_set(kernels, pack, dS, FR__KEYS, dout, t->o_stride, 1, v, 1, D, t->count, width, D);
+      const fr_int head = kv * t->group + g, most = fr__round_up(t->count, kernels->mr);
+      fr__gather(space.q, t->q + t->row * t->q_stride + head * D, t->q_stride, NULL, t->count, most, D);
+      fr__gather(space.d_o, d_o + t->row * t->o_stride + head * D, t->o_stride, NULL, t->count, most, D);
+      fr__scores(kernels, space.S, space.q, space.k_across, t->count, width, reach, D);
+      fr__scores(kernels, space.dS, space.d_o, space.v_across, t->count, width, reach, D);
       for (fr_int i = 0; i < t->count; i++) {
-        float *s = S + i * FR__KEYS, *ds = dS + i * FR__KEYS;
-        const fr_int seen = fr__max(0, fr__min(width, t->before + i + 1 - first));
-        if (seen) kernels->exp_sum(s, s, t->lse[(t->row + i) * t->H + head], seen);
-        kernels->mul(ds, 1.0f, s, ds, seen);
-        kernels->axpy(ds, -delta[g * FR__QUERIES + i], s, seen);
-        for (fr_int j = seen; j < width; j++) s[j] = ds[j] = 0.0f;
+        float *s = space.S + i * FR__KEYS, *ds = space.dS + i * FR__KEYS;
+        const fr_int seen = fr__seen(reach, i, width);
+        if (seen) {
+          kernels->exp_sum(s, s, t->lse[(t->row + i) * t->H + head], seen);
+          kernels->mul(ds, 1.0f, s, ds, seen);
+          kernels->axpy(ds, -space.m[g * FR__QUERIES + i], s, seen);
+        }
+        memset(s + seen, 0, (size_t)(width - seen) * sizeof(float));
+        memset(ds + seen, 0, (size_t)(width - seen) * sizeof(float));
       }
-      fr__gemm(kernels, pack, dv_tile, D, S, 1, FR__KEYS, dout, t->o_stride, 1, width, D, t->count);
-      fr__gemm(kernels, pack, dk_tile, D, dS, 1, FR__KEYS, q, t->q_stride, 1, width, D, t->count);
-      fr__gemm(kernels, pack, dq + t->row * t->q_stride + head * D, t->q_stride, dS, FR__KEYS, 1, k, D, 1, t->count, D,
-               width);
+      fr__weigh_back(kernels, space.dv, space.S, space.d_o, t->count, width, reach, D);
+      fr__weigh_back(kernels, space.dk, space.dS, space.q, t->count, width, reach, D);
+      fr__weigh(kernels, dq + t->row * t->q_stride + head * D, t->q_stride, space.dS, space.k, t->count, width, reach, D, 1);
     }
     for (fr_int j = 0; j < width; j++) {
       const fr_int at = t->key_rows[first + j] * t->kv_stride + kv * D;
-      kernels->axpy(dk + at, 1.0f, dk_tile + j * D, D);
-      kernels->axpy(dv + at, 1.0f, dv_tile + j * D, D);
+      kernels->axpy(dk + at, 1.0f, space.dk + j * W, D);
+      kernels->axpy(dv + at, 1.0f, space.dv + j * W, D);
     }
   }
 }
@@ -2433,7 +2958,7 @@ static void fr__work_layout(fr__arena *arena, const fr_config *c, const fr_limit
   b->dhidden = (float *)fr__take(arena, b->chunk, c->dim * F4);
   b->hidden_root = (float *)fr__take(arena, b->chunk, F4);
   b->scratch_floats = fr__round_up(fr__max(fr__pack_floats(widest, deepest) + fr__max(c->dim, c->vocab),
-                                           fr__attention_floats(c->head_dim, limits->depth, c->heads / c->kv_heads)),
+                                           fr__attention_layout(c->head_dim, limits->depth, c->heads / c->kv_heads, NULL, NULL)),
                                    FR__ALIGN);
   b->scratch = (float *)fr__take(arena, tasks, b->scratch_floats * F4);
   b->path_rows = (fr_int *)fr__take(arena, tasks, limits->depth * I);
@@ -2588,6 +3113,7 @@ typedef struct fr__pass {
   int gradient;
   const fr_int *cache_row;  // decoding: the cache row that each new row is stored in; NULL: keys are read from qkv
   fr_int layer;
+  const float *gain;  // decoding: of the norm at hand
   fr__layer a;
   fr__shared r;
   fr_int head_first, head_count;  // the chunk of head rows
@@ -2597,7 +3123,7 @@ typedef struct fr__pass {
 
 // Work on rows that need nothing of each other. Each task takes its share a block at a time, so that what one operation
 // writes is still in the second-level cache when the next one reads it.
-enum { FR__ROW_BLOCK = 256 };
+enum { FR__ROW_BLOCK = 240 };  // whole tiles of any row of kernels
 
 static void fr__task_rows(void *arg, fr_int index)
 {
@@ -2652,15 +3178,12 @@ static void fr__task_embed(void *arg, fr_int index)
             end - begin, s->c->dim);
 }
 
-// h = rmsnorm(x),  q, k, v = h W' + b,  q and k normed a head if the config says so, then turned by their position
-static void fr__rows_qkv(const fr__pass *s, fr_int index, fr_int begin, fr_int end)
+// q, k, v + b,  q and k normed a head if the config says so, then turned by their position;  k and v into the cache
+static void fr__rows_turn(const fr__pass *s, fr_int begin, fr_int end)
 {
   const fr_config *c = s->c;
   const fr__kernels *kernels = s->work->kernels;
-  const fr_int C = c->dim, D = c->head_dim, H = c->heads, K = c->kv_heads, W = fr__qkv(c), half = D / 2;
-  fr__rmsnorm(kernels, s->r.h + begin * C, s->gradient ? s->a.root_att + begin : NULL, s->a.x + begin * C,
-              s->p.norm_att + s->layer * C, c->norm_eps, end - begin, C);
-  fr__linear(s, index, s->a.qkv, s->r.h, C, s->p.w_qkv + s->layer * W * C, C, W, begin, end, 0);
+  const fr_int D = c->head_dim, H = c->heads, K = c->kv_heads, W = fr__qkv(c), half = D / 2;
   for (fr_int n = begin; n < end; n++) {
     float *q = s->a.qkv + n * W, *k = q + H * D;
     const float *cosine = s->work->body->cosine + s->position[n] * half,
@@ -2672,12 +3195,24 @@ static void fr__rows_qkv(const fr__pass *s, fr_int index, fr_int begin, fr_int e
       fr__rmsnorm(kernels, q, root, q, s->p.norm_q + s->layer * D, c->norm_eps, H, D);
       fr__rmsnorm(kernels, k, root ? root + H : NULL, k, s->p.norm_k + s->layer * D, c->norm_eps, K, D);
     }
-    fr__rope(q, cosine, sine, 1.0f / sqrtf((float)D), H, D);
-    fr__rope(k, cosine, sine, 1.0f, K, D);
+    fr__rope(kernels, q, cosine, sine, 1.0f / sqrtf((float)D), H, D);
+    fr__rope(kernels, k, cosine, sine, 1.0f, K, D);
     if (s->cache_row)
       memcpy(s->work->body->cache + (s->layer * s->work->limits.cache_rows + s->cache_row[n]) * 2 * K * D, k,
              (size_t)(2 * K * D) * sizeof(float));
   }
+}
+
+// h = rmsnorm(x),  q, k, v = h W', turned
+static void fr__rows_qkv(const fr__pass *s, fr_int index, fr_int begin, fr_int end)
+{
+  const fr_config *c = s->c;
+  const fr__kernels *kernels = s->work->kernels;
+  const fr_int C = c->dim, W = fr__qkv(c);
+  fr__rmsnorm(kernels, s->r.h + begin * C, s->gradient ? s->a.root_att + begin : NULL, s->a.x + begin * C,
+              s->p.norm_att + s->layer * C, c->norm_eps, end - begin, C);
+  fr__linear(s, index, s->a.qkv, s->r.h, C, s->p.w_qkv + s->layer * W * C, C, W, begin, end, 0);
+  fr__rows_turn(s, begin, end);
 }
 
 // The attention of one block: keys and values lie in qkv, or in the cache.
@@ -2742,6 +3277,85 @@ static void fr__rows_mlp(const fr__pass *s, fr_int index, fr_int begin, fr_int e
     kernels->swiglu(act + n * act_stride, s->a.gate_up + n * 2 * F, s->a.gate_up + n * 2 * F + F, F);
   if (s->gradient) memcpy(s->a.x_next + begin * C, s->a.x_mid + begin * C, bytes);
   fr__linear(s, index, s->a.x_next, act, act_stride, s->p.w_down + s->layer * C * F, F, C, begin, end, 1);
+}
+
+// Decoding has few rows and all the weights to read, so tasks share out the rows of each W, and every product streams its
+// weights once for all rows: always, whatever the number of leaves, so that a leaf's bits do not depend on the others.
+static void fr__linear_stream(const fr__pass *s, fr_int index, float *y, fr_int ldy, const float *x, fr_int ldx,
+                              const float *w, fr_int in, fr_int out, int add)
+{
+  fr_int begin, end;
+  fr__share_lanes(out, s->work->limits.tasks, index, &begin, &end);
+  s->work->kernels->stream(y + begin, ldy, x, ldx, w + begin * in, in, s->N, end - begin, in, add);
+}
+static void fr__task_decode_norm(void *arg, fr_int index)  // h = rmsnorm(x), before attention or before the MLP
+{
+  const fr__pass *s = (const fr__pass *)arg;
+  const fr_int C = s->c->dim;
+  fr_int begin, end;
+  fr__share(s->N, s->work->limits.tasks, index, &begin, &end);
+  fr__rmsnorm(s->work->kernels, s->r.h + begin * C, NULL, s->a.x + begin * C, s->gain, s->c->norm_eps, end - begin, C);
+}
+static void fr__task_decode_qkv(void *arg, fr_int index)
+{
+  const fr__pass *s = (const fr__pass *)arg;
+  const fr_int C = s->c->dim, W = fr__qkv(s->c);
+  fr__linear_stream(s, index, s->a.qkv, W, s->r.h, C, s->p.w_qkv + s->layer * W * C, C, W, 0);
+}
+static void fr__task_decode_attend(void *arg, fr_int index)  // a block is one row
+{
+  const fr__pass *s = (const fr__pass *)arg;
+  for (fr_int i = index; i < s->N; i += s->work->limits.tasks) {
+    fr__attention t;
+    fr__rows_turn(s, i, i + 1);
+    t = fr__attention_of(s, index, &s->blocks[i]);
+    for (fr_int kv = 0; kv < s->c->kv_heads; kv++) fr__attend(&t, kv);
+  }
+}
+static void fr__task_decode_out(void *arg, fr_int index)
+{
+  const fr__pass *s = (const fr__pass *)arg;
+  const fr_int C = s->c->dim, HD = s->c->heads * s->c->head_dim;
+  fr__linear_stream(s, index, s->a.x, C, s->a.att, HD, s->p.w_out + s->layer * C * HD, HD, C, 1);
+}
+static void fr__task_decode_gate_up(void *arg, fr_int index)
+{
+  const fr__pass *s = (const fr__pass *)arg;
+  const fr_int C = s->c->dim, F = s->c->ffn;
+  const float *w = s->p.w_gate_up + s->layer * 2 * F * C;
+  fr_int begin, end;
+  fr__linear_stream(s, index, s->a.gate_up, 2 * F, s->r.h, C, w, C, F, 0);
+  fr__linear_stream(s, index, s->a.gate_up + F, 2 * F, s->r.h, C, w + F * C, C, F, 0);
+  fr__share_lanes(F, s->work->limits.tasks, index, &begin, &end);
+  for (fr_int n = 0; n < s->N; n++) {
+    float *gate = s->a.gate_up + n * 2 * F;
+    s->work->kernels->swiglu(gate + begin, gate + begin, gate + F + begin, end - begin);
+  }
+}
+static void fr__task_decode_down(void *arg, fr_int index)
+{
+  const fr__pass *s = (const fr__pass *)arg;
+  const fr_int C = s->c->dim, F = s->c->ffn;
+  fr__linear_stream(s, index, s->a.x, C, s->a.gate_up, 2 * F, s->p.w_down + s->layer * C * F, F, C, 1);
+}
+
+static void fr__layers_decode(fr__pass *s)
+{
+  s->r = fr__shared_of(s->c, s->work->body, s->N, 0);
+  for (s->layer = 0; s->layer < s->c->layers; s->layer++) {
+    s->a = fr__layer_of(s->c, s->work->body, s->N, s->layer, 0);
+    if (s->layer == 0) fr__parallel(s->work, fr__task_embed, s);
+    s->gain = s->p.norm_att + s->layer * s->c->dim;
+    fr__parallel(s->work, fr__task_decode_norm, s);
+    fr__parallel(s->work, fr__task_decode_qkv, s);
+    fr__parallel(s->work, fr__task_decode_attend, s);
+    fr__parallel(s->work, fr__task_decode_out, s);
+    s->gain = s->p.norm_mlp + s->layer * s->c->dim;
+    fr__parallel(s->work, fr__task_decode_norm, s);
+    fr__parallel(s->work, fr__task_decode_gate_up, s);
+    fr__parallel(s->work, fr__task_decode_down, s);
+  }
+  s->work->body->final_x = s->a.x_next;
 }
 
 static void fr__layers_forward(fr__pass *s)
@@ -2818,8 +3432,8 @@ static void fr__rows_qkv_back(const fr__pass *s, fr_int index, fr_int begin, fr_
     float *dq = s->r.dqkv + n * W, *dk = dq + H * D;
     const float *cosine = s->work->body->cosine + s->position[n] * half,
                 *sine = s->work->body->sine + s->position[n] * half;
-    fr__rope_back(dq, cosine, sine, 1.0f / sqrtf((float)D), H, D);
-    fr__rope_back(dk, cosine, sine, 1.0f, K, D);
+    fr__rope_back(kernels, dq, cosine, sine, 1.0f / sqrtf((float)D), H, D);
+    fr__rope_back(kernels, dk, cosine, sine, 1.0f, K, D);
     kernels->mul(s->r.h + n * C, s->a.root_att[n], s->a.x + n * C, s->p.norm_att + s->layer * C, C);
   }
   if (!c->qk_norm) fr__linear_back(s, index, s->r.dh, s->r.dqkv, s->p.w_qkv + s->layer * W * C, C, W, begin, end);
@@ -2924,8 +3538,8 @@ static void fr__task_head(void *arg, fr_int index)
   for (fr_int i = begin; i < end; i++)
     fr__rmsnorm(s->work->kernels, b->hidden + i * C, b->hidden_root + i, b->final_x + fr__head_row_at(s, i) * C,
                 s->p.norm_final, c->norm_eps, 1, C);
+  if (s->head_list) return;  // fr__task_logits comes next
   fr__linear(s, index, b->logits, b->hidden, C, w, C, V, begin, end, 0);
-  if (s->head_list) return;
   for (fr_int i = begin; i < end; i++) {
     const fr__head_row *row = &b->head_rows[s->head_first + i];
     fr__cross_entropy(s->work->kernels, b->logits + i * V, V, b->goals + row->first, row->count, fr__scratch(s, index),
@@ -2950,6 +3564,18 @@ static void fr__task_head_back_weights(void *arg, fr_int index)
   for (fr_int i = 0; i < s->head_count; i++)
     s->work->kernels->mul_add(s->d.norm_final + begin, b->hidden_root[i], b->dhidden + i * C + begin,
                               b->final_x + fr__head_row_at(s, i) * C + begin, end - begin);
+}
+
+// Logits of rows without a loss: of few rows when decoding, so that tasks share out the vocabulary.
+static void fr__task_logits(void *arg, fr_int index)
+{
+  const fr__pass *s = (const fr__pass *)arg;
+  struct fr__body *b = s->work->body;
+  const fr_int C = s->c->dim, V = s->c->vocab;
+  fr_int begin, end;
+  fr__share_lanes(V, s->work->limits.tasks, index, &begin, &end);
+  s->work->kernels->stream(b->logits + begin, V, b->hidden, C, (s->c->tied ? s->p.tok_emb : s->p.head) + begin * C, C,
+                           s->head_count, end - begin, C, 0);
 }
 
 static void fr__head(fr__pass *s)
@@ -3046,6 +3672,7 @@ static void fr__logits_chunk(fr__pass *s, const fr_int *list, fr_int first, fr_i
   s->head_first = first;
   s->head_count = count;
   fr__parallel(s->work, fr__task_head, s);
+  fr__parallel(s->work, fr__task_logits, s);
 }
 
 FR_DEF fr_status fr_logits(const fr_model *model, fr_work *work, const fr_int *rows, fr_int row_count, float *logits)
@@ -3123,11 +3750,17 @@ static void fr__task_norm(void *arg, fr_int index)
   fr__update *u = (fr__update *)arg;
   for (fr_int i = index; i < FR__NORM_PARTS; i += u->work->limits.tasks) {
     const float *g = u->adamw->grads;
-    double sum[4] = { 0.0, 0.0, 0.0, 0.0 };  // four chains, since one would wait for each addition
-    fr_int begin, end;
-    fr__share(u->adamw->count, FR__NORM_PARTS, i, &begin, &end);
-    for (; begin < end; begin++) sum[begin & 3] += (double)g[begin] * (double)g[begin];
-    u->part[i] = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    double s0 = 0.0, s1 = 0.0, s2 = 0.0, s3 = 0.0;  // four chains, since one would wait for each addition
+    fr_int at, end;
+    fr__share(u->adamw->count, FR__NORM_PARTS, i, &at, &end);
+    for (; at + 4 <= end; at += 4) {
+      s0 += (double)g[at] * (double)g[at];
+      s1 += (double)g[at + 1] * (double)g[at + 1];
+      s2 += (double)g[at + 2] * (double)g[at + 2];
+      s3 += (double)g[at + 3] * (double)g[at + 3];
+    }
+    for (; at < end; at++) s0 += (double)g[at] * (double)g[at];
+    u->part[i] = (s0 + s1) + (s2 + s3);
   }
 }
 
@@ -3227,7 +3860,7 @@ FR_DEF float fr_schedule_stable(int64_t step, int64_t warmup, int64_t stable, in
 typedef struct fr__assign_space {
   double *u, *v, *shortest;
   fr_int *before, *row_of_col, *col_of_row;
-  char *row_seen, *col_seen;
+  fr_int *open, *closed;  // columns that the search has not reached, ascending, and those it has, in its order
 } fr__assign_space;
 
 static void fr__assign_layout(fr__arena *arena, fr_int rows, fr_int cols, fr__assign_space *s)
@@ -3239,8 +3872,8 @@ static void fr__assign_layout(fr__arena *arena, fr_int rows, fr_int cols, fr__as
   s->before = (fr_int *)fr__take(arena, cols, I);
   s->row_of_col = (fr_int *)fr__take(arena, cols, I);
   s->col_of_row = (fr_int *)fr__take(arena, rows, I);
-  s->row_seen = (char *)fr__take(arena, rows, 1);
-  s->col_seen = (char *)fr__take(arena, cols, 1);
+  s->open = (fr_int *)fr__take(arena, cols, I);
+  s->closed = (fr_int *)fr__take(arena, cols, I);
 }
 
 FR_DEF fr_status fr_assign_size(fr_int rows, fr_int cols, fr_int *bytes)
@@ -3274,36 +3907,38 @@ FR_DEF fr_status fr_assign(const double *cost, fr_int row_stride, fr_int col_str
   for (fr_int r = 0; r < n; r++) { s.u[r] = 0.0; s.col_of_row[r] = -1; }
   for (fr_int c = 0; c < m; c++) { s.v[c] = 0.0; s.row_of_col[c] = -1; }
   for (fr_int enter = 0; enter < n; enter++) {
-    fr_int row = enter, sink = -1;
+    fr_int row = enter, sink = -1, open = m;
     double reach = 0.0;
-    memset(s.row_seen, 0, (size_t)n);
-    memset(s.col_seen, 0, (size_t)m);
-    for (fr_int c = 0; c < m; c++) s.shortest[c] = HUGE_VAL;
+    for (fr_int c = 0; c < m; c++) { s.shortest[c] = HUGE_VAL; s.open[c] = c; }
     while (sink < 0) {
-      double lowest = HUGE_VAL;
-      fr_int best = -1;
-      s.row_seen[row] = 1;
-      for (fr_int c = 0; c < m; c++) {
-        double length;
-        if (s.col_seen[c]) continue;
-        length = reach + cost[row * rs + c * cs] - s.u[row] - s.v[c];
-        if (length < s.shortest[c]) { s.shortest[c] = length; s.before[c] = row; }
-        if (best < 0 || s.shortest[c] < lowest ||
-            (s.shortest[c] == lowest && s.row_of_col[c] < 0 && s.row_of_col[best] >= 0)) {
-          lowest = s.shortest[c];
-          best = c;
+      const double *costs = cost + row * rs, *v = s.v, base = reach - s.u[row];
+      double *shortest = s.shortest, lowest = HUGE_VAL;
+      const fr_int *columns = s.open, *row_of_col = s.row_of_col;
+      fr_int best = 0, column;
+      for (fr_int i = 0; i < open; i++) {
+        const fr_int c = columns[i];
+        const double length = base + costs[c * cs] - v[c];
+        double known = shortest[c];
+        if (length < known) { shortest[c] = known = length; s.before[c] = row; }
+        if (known > lowest) continue;
+        if (known < lowest || (row_of_col[c] < 0 && row_of_col[columns[best]] >= 0)) {
+          lowest = known;
+          best = i;
         }
       }
+      column = s.open[best];
       reach = lowest;
-      s.col_seen[best] = 1;
-      if (s.row_of_col[best] < 0) sink = best;
-      else row = s.row_of_col[best];
+      memmove(s.open + best, s.open + best + 1, (size_t)(--open - best) * sizeof(fr_int));  // keeps their order
+      s.closed[m - open - 1] = column;
+      if (s.row_of_col[column] < 0) sink = column;
+      else row = s.row_of_col[column];
     }
     s.u[enter] += reach;
-    for (fr_int r = 0; r < n; r++)
-      if (s.row_seen[r] && r != enter) s.u[r] += reach - s.shortest[s.col_of_row[r]];
-    for (fr_int c = 0; c < m; c++)
-      if (s.col_seen[c]) s.v[c] -= reach - s.shortest[c];
+    for (fr_int i = 0; i < m - open; i++) {
+      const fr_int c = s.closed[i];
+      s.v[c] -= reach - s.shortest[c];
+      if (c != sink) s.u[s.row_of_col[c]] += reach - s.shortest[c];
+    }
     for (;;) {  // flip the path
       const fr_int r = s.before[sink], next = s.col_of_row[r];
       s.row_of_col[sink] = r;
@@ -3948,7 +4583,7 @@ FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree
     d.pass.blocks = b->blocks;
     d.pass.cache_row = b->row_fill;
     d.pass.head_list = NULL;
-    fr__layers_forward(&d.pass);
+    fr__layers_decode(&d.pass);
     active = fr__decode_token(&d, active);
   }
   b->ready = 0;
@@ -7873,6 +8508,7 @@ FR_DEF void fr_work_free(fr_work *work)
 #endif  // FR_NO_MALLOC
 
 // Nothing private outlives the file but functions and types of its own.
+#undef FR__AHEAD
 #undef FR__EXP_HIGH
 #undef FR__EXP_LOW
 #undef FR__EXP_P0
@@ -7882,10 +8518,13 @@ FR_DEF void fr_work_free(fr_work *work)
 #undef FR__EXP_P4
 #undef FR__EXP_P5
 #undef FR__INT_MAX
+#undef FR__INLINE
 #undef FR__LANES
+#undef FR__LANES8
 #undef FR__LN2_HIGH
 #undef FR__LN2_LOW
 #undef FR__LOG2E
+#undef FR__NEON
 #undef FR__NONE
 #undef FR__PARAMS
 #undef FR__PRAGMA

@@ -1,104 +1,339 @@
-// step.c - how long one training step takes, and what share of the processor's multiply-add peak that is.
+// step.c - one training step: its time, its share of the processor's peak, where the time goes, PyTorch beside it.
 //
-//     cc -O2 -I. bench/step.c -o step -lm && ./step            (or: make bench)
+//     cc -O2 -pthread -I. bench/step.c -o step -lm && ./step            (or: make bench ONLY=step)
 //
-// Two models, every kernel row that this processor has, one thread, best of several steps. A step counts 6 operations a
-// token and weight of the products, and 12 a token, channel and layer for each key that attention sees on average.
+// Two models in float32, best of several steps, every kernel row that this processor has. A step counts 6 operations a
+// token and weight of the products (2 forward, 4 backward; the head only where there is a target), and 12 a token, channel
+// and layer for each key that causal attention sees on average. With BENCH_TORCH set to a python that has torch,
+// peer_torch.py does the same step on the same tokens.
 #define _POSIX_C_SOURCE 200809L
 #define FORKREASON_IMPLEMENTATION
 #include "forkreason.h"
+#include "bench.h"
+#include "../examples/pool.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
+typedef struct shape {
+  const char *name;
+  fr_config config;  // untied
+  fr_int sequences, length;
+  double peer_target, peak_target;
+} shape;
 
-static double now(void)
-{
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+static const shape shapes[] = {
+  { "dim 384", { 6, 384, 6, 0, 0, 1024, 4096, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }, 4, 256, 1.2, 0.75 },
+  { "dim 128", { 4, 128, 4, 0, 0, 384, 512, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }, 16, 128, 1.3, 0.60 }
+};
+enum { SHAPES = sizeof shapes / sizeof shapes[0] };
 
-// The register tile on operands that stay in the first-level cache: the most that products can reach with this row.
-static double tile_peak(const fr__kernels *kernels)
-{
-  static float a[FR__MR_MAX * 64], b[FR__NR_MAX * 64], c[FR__MR_MAX * FR__NR_MAX];
-  double best = 1e9;
-  for (int repeat = 0; repeat < 30; repeat++) {
-    const double began = now();
-    for (int i = 0; i < 2000; i++) kernels->tile(c, kernels->nr, a, kernels->mr, b, kernels->nr, 64);
-    if (now() - began < best) best = now() - began;
-  }
-  return 2000.0 * 64.0 * 2.0 * (double)(kernels->mr * kernels->nr) / best;
-}
+// ---- a training step
 
-static int measure(const char *row, const fr_config *shape, fr_int sequences, fr_int length, int steps)
-{
-  const fr_int rows = sequences * length;
-  const fr_limits limits = { 0, rows, sequences, rows, sequences, length, 1, 0 };
-  fr_token *ids = (fr_token *)malloc((size_t)rows * sizeof *ids);
-  fr_span *spans = (fr_span *)malloc((size_t)sequences * sizeof *spans);
-  fr_target *targets = (fr_target *)malloc((size_t)rows * sizeof *targets);
-  fr_tree tree = { spans, sequences, targets, 0 };
-  fr_random random = fr_random_stream(1, 0, 0);
+typedef struct training {
+  const shape *of;
   fr_model model;
   fr_adamw adamw;
   fr_work work;
-  fr_sum sum;
-  double best = 1e9;
-  if (!ids || !spans || !targets || fr_model_new(&model, shape) || fr_adamw_new(&adamw, &model) ||
-      fr_work_new(&work, shape, &limits))
-    return fprintf(stderr, "out of memory\n"), 1;
-  if (fr_work_select(&work, row)) goto done;  // this processor does not have it
-  fr_model_init(&model, 1);
-  for (fr_int i = 0; i < rows; i++) ids[i] = (fr_token)fr_random_below(&random, shape->vocab);
-  for (fr_int s = 0; s < sequences; s++) {
-    spans[s].parent = -1;
-    spans[s].tokens.ids = ids + s * length;
-    spans[s].tokens.count = length;
-    for (fr_int t = 0; t + 1 < length; t++) {
-      fr_target *target = &targets[tree.target_count++];
-      target->row = s * length + t;
-      target->token = ids[target->row + 1];
-      target->weight = 1.0f / (float)rows;
-      target->group = 0;
+  fr_token *ids;
+  fr_span *spans;
+  fr_target *targets;
+  fr_tree tree;
+} training;
+
+static void training_new(training *t, const shape *of, fr_int tasks)
+{
+  const fr_int rows = of->sequences * of->length;
+  const fr_limits limits = { 0, rows, of->sequences, rows, of->sequences, of->length, tasks, 0 };
+  memset(t, 0, sizeof *t);
+  t->of = of;
+  t->ids = (fr_token *)bench_memory(rows, sizeof *t->ids);
+  t->spans = (fr_span *)bench_memory(of->sequences, sizeof *t->spans);
+  t->targets = (fr_target *)bench_memory(rows, sizeof *t->targets);
+  t->tree.spans = t->spans;
+  t->tree.span_count = of->sequences;
+  t->tree.targets = t->targets;
+  bench_require(fr_model_new(&t->model, &of->config), NULL);
+  bench_require(fr_adamw_new(&t->adamw, &t->model), NULL);
+  bench_require(fr_work_new(&t->work, &of->config, &limits), &t->work);
+  fr_model_init(&t->model, 1);
+  for (fr_int i = 0; i < rows; i++) t->ids[i] = (fr_token)(bench_hash((uint64_t)i) % (uint64_t)of->config.vocab);
+  for (fr_int s = 0; s < of->sequences; s++) {
+    t->spans[s].parent = -1;
+    t->spans[s].tokens.ids = t->ids + s * of->length;
+    t->spans[s].tokens.count = of->length;
+    for (fr_int i = 0; i + 1 < of->length; i++) {
+      fr_target *target = &t->targets[t->tree.target_count++];
+      target->row = s * of->length + i;
+      target->token = t->ids[target->row + 1];
+      target->weight = 1.0f / (float)(of->sequences * (of->length - 1));
     }
   }
-  for (int step = 0; step < steps; step++) {
-    const double began = now();
-    if (fr_backward(&model, &work, &tree, adamw.grads, &sum, 1) ||
-        fr_adamw_step(&adamw, &model, &work, sum.weighted, 1e-3f, NULL))
-      return fprintf(stderr, "%s\n", work.reason.text), 1;
-    if (now() - began < best) best = now() - began;
+}
+
+static void training_free(training *t)
+{
+  fr_work_free(&t->work);
+  fr_adamw_free(&t->adamw);
+  fr_model_free(&t->model);
+  free(t->targets);
+  free(t->spans);
+  free(t->ids);
+}
+
+// A bench_work; arg is a training.
+static void training_step(void *arg)
+{
+  training *t = (training *)arg;
+  fr_sum sum;
+  bench_require(fr_backward(&t->model, &t->work, &t->tree, t->adamw.grads, &sum, 1), &t->work);
+  bench_require(fr_adamw_step(&t->adamw, &t->model, &t->work, sum.weighted, 1e-3f, NULL), &t->work);
+}
+
+// Multiply-adds, two operations each, of one row in one layer, and of one target in the head.
+typedef struct counts { double rows, targets, layers, qkv, out, up, down, attend, head; } counts;
+
+static counts count(const shape *of)
+{
+  const double C = (double)of->config.dim, F = (double)of->config.ffn;
+  counts n;
+  n.rows = (double)(of->sequences * of->length);
+  n.targets = (double)(of->sequences * (of->length - 1));
+  n.layers = (double)of->config.layers;
+  n.qkv = 2.0 * 3.0 * C * C;
+  n.out = 2.0 * C * C;
+  n.up = 2.0 * 2.0 * F * C;
+  n.down = 2.0 * F * C;
+  n.attend = 4.0 * C * 0.5 * (double)(of->length + 1);  // scores and sum of values, over all heads
+  n.head = 2.0 * C * (double)of->config.vocab;
+  return n;
+}
+
+static double step_flops(const shape *of)
+{
+  const counts n = count(of);
+  return 3.0 * (n.rows * n.layers * (n.qkv + n.out + n.up + n.down + n.attend) + n.targets * n.head);
+}
+
+// ---- where the time goes: the thread hook sees every operation
+
+typedef struct operation {
+  const char *name;
+  void (*task)(void *arg, fr_int index);
+  void (*rows)(const fr__pass *pass, fr_int index, fr_int begin, fr_int end);  // if the task is fr__task_rows
+} operation;
+
+static const operation operations[] = {
+  { "embedding", fr__task_embed, NULL },
+  { "norm, q k v, rope", fr__task_rows, fr__rows_qkv },
+  { "attention", fr__task_attend, NULL },
+  { "out, norm, MLP", fr__task_rows, fr__rows_mlp },
+  { "head, loss and their gradient", fr__task_head, NULL },
+  { "head: weights' gradient", fr__task_head_back_weights, NULL },
+  { "MLP gradient", fr__task_rows, fr__rows_mlp_back },
+  { "MLP: weights' gradient", fr__task_mlp_back_weights, NULL },
+  { "norm and out gradient", fr__task_rows, fr__rows_out_back },
+  { "attention gradient", fr__task_attend_back, NULL },
+  { "rope and q k v gradient", fr__task_rows, fr__rows_qkv_back },
+  { "q k v, out: weights' gradient", fr__task_att_back_weights, NULL },
+  { "norm gradient", fr__task_rows, fr__rows_att_norm_back },
+  { "embedding gradient", fr__task_embed_back, NULL },
+  { "norm of all gradients", fr__task_norm, NULL },
+  { "AdamW", fr__task_adamw, NULL }
+};
+enum { OPERATIONS = sizeof operations / sizeof operations[0] };
+
+static double operation_flops(int which, const counts *n)
+{
+  const double rows = n->rows * n->layers;
+  switch (which) {
+  case 1: case 10: return rows * n->qkv;
+  case 2: return rows * n->attend;
+  case 3: return rows * (n->out + n->up + n->down);
+  case 4: return 2.0 * n->targets * n->head;
+  case 5: return n->targets * n->head;
+  case 6: case 7: return rows * (n->up + n->down);
+  case 8: return rows * n->out;
+  case 9: return 2.0 * rows * n->attend;
+  case 11: return rows * (n->qkv + n->out);
+  default: return 0.0;
   }
-  {
-    const double weights = (double)(model.count - (model.config.tied ? 0 : shape->vocab * shape->dim));
-    const double keys = 0.5 * (double)(length + 1);
-    const double work_done = (double)rows * (6.0 * weights + 12.0 * (double)(shape->layers * shape->dim) * keys);
-    const double peak = tile_peak(work.kernels);
-    printf("%-8s %2d layers, dim %3d, %2d x %3d tokens   %8.1f ms   %7.0f tokens/s   %6.1f GFLOP/s   %3.0f %% of %.0f\n",
-           row, (int)shape->layers, (int)shape->dim, (int)sequences, (int)length, 1e3 * best, (double)rows / best,
-           1e-9 * work_done / best, 100.0 * work_done / best / peak, 1e-9 * peak);
+}
+
+typedef struct shares { double seconds[OPERATIONS + 1]; } shares;  // the last: tasks that the list does not name
+
+// An fr_run that runs the tasks one after the other and books their time.
+static void run_and_book(void *user, fr_int tasks, void (*task)(void *arg, fr_int index), void *arg)
+{
+  shares *s = (shares *)user;
+  const double began = bench_now();
+  int which = 0;
+  for (fr_int i = 0; i < tasks; i++) task(arg, i);
+  while (which < OPERATIONS && !(operations[which].task == task &&
+                                 (!operations[which].rows || operations[which].rows == ((const fr__pass *)arg)->rows)))
+    which++;
+  s->seconds[which] += bench_now() - began;
+}
+
+static void time_shares(const shape *of, double peak)
+{
+  training t;
+  shares s, best;
+  const counts n = count(of);
+  double total = 1e30, booked = 0.0;
+  memset(&best, 0, sizeof best);
+  training_new(&t, of, 2);  // with one task the hook is not called
+  t.work.run = run_and_book;
+  t.work.pool = &s;
+  training_step(&t);
+  for (int i = 0; i < 8; i++) {
+    double took;
+    memset(&s, 0, sizeof s);
+    took = bench_once(training_step, &t, 1);
+    if (took >= total) continue;
+    total = took;
+    best = s;
   }
-done:
-  fr_work_free(&work);
-  fr_adamw_free(&adamw);
-  fr_model_free(&model);
-  free(targets);
-  free(spans);
-  free(ids);
-  return 0;
+  printf("\n-- time of one step by operation, %s, %s; the step in two tasks, run one after the other\n", of->name,
+         fr_work_kernel(&t.work));
+  printf("%-34s %8s %8s %9s %10s\n", "", "ms", "share", "GFLOP/s", "of peak");
+  for (int i = 0; i <= OPERATIONS + 1; i++) {
+    char row[120];
+    const double seconds = i <= OPERATIONS ? best.seconds[i] : total - booked, flops = operation_flops(i, &n);
+    const char *name = i < OPERATIONS    ? operations[i].name
+                       : i == OPERATIONS ? "tasks without a name here"
+                                         : "outside of tasks";
+    booked += seconds;
+    if (i == OPERATIONS && seconds == 0.0) continue;
+    printf("%-34s %8.2f %6.1f %%", name, 1e3 * seconds, 100.0 * seconds / total);
+    snprintf(row, sizeof row, "step %s, part: %s", of->name, name);
+    bench_record(row, "ms", BENCH_SHARE, 1e3 * seconds, 1e3 * total, "the whole step", 0.0);
+    if (flops > 0.0) printf(" %9.1f %8.0f %%", 1e-9 * flops / seconds, 100.0 * flops / seconds / peak);
+    printf("\n");
+  }
+  printf("%-34s %8.2f %6.1f %% %9.1f %8.0f %%\n", "all", 1e3 * total, 100.0, 1e-9 * step_flops(of) / total,
+         100.0 * step_flops(of) / total / peak);
+  training_free(&t);
+}
+
+// ---- the tables
+
+typedef struct threaded { training of; pool threads; } threaded;
+
+static void add_row(const shape *of, const char *what, const char *unit, bench_kind kind, double ours, double peer,
+                    const char *peer_name, double target)
+{
+  char name[120];
+  snprintf(name, sizeof name, "step %s, %s", of->name, what);
+  bench_row(name, unit, kind, ours, peer, peer_name, target);
+}
+
+static void rows_of_kernels(const shape *of, double *peak)
+{
+  const bench_isa *isa = bench_best_isa();
+  bench_isa peer = *isa;
+  const double flops = step_flops(of), tokens = (double)(of->sequences * of->length);
+  char title[160];
+  snprintf(title, sizeof title, "training step, %d layers, %s, ffn %d, vocabulary %d, %d x %d tokens, one thread",
+           (int)of->config.layers, of->name, (int)of->config.ffn, (int)of->config.vocab, (int)of->sequences,
+           (int)of->length);
+  bench_section(title);
+  for (int i = 0; i < FR__ROW_COUNT; i++) {
+    training t;
+    bench_pair time;
+    char name[80];
+    const char *row = fr__rows[i].name;
+    if (!fr__rows[i].available()) continue;
+    training_new(&t, of, 1);
+    bench_require(fr_work_select(&t.work, row), &t.work);
+    time = bench_compare(training_step, &t, bench_fma, &peer, 2.0);
+    if (&fr__rows[i] == bench_best_row()) *peak = bench_fma_flops(isa) / time.peer;
+    snprintf(name, sizeof name, "%s", row);
+    add_row(of, name, "ms", BENCH_TIME, 1e3 * time.ours, 0.0, "", 0.0);
+    add_row(of, name, "tokens/s", BENCH_RATE, tokens / time.ours, 0.0, "", 0.0);
+    add_row(of, name, "GFLOP/s", BENCH_RATE, 1e-9 * flops / time.ours, 1e-9 * bench_fma_flops(isa) / time.peer,
+            "measured peak", &fr__rows[i] == bench_best_row() ? of->peak_target : 0.0);
+    training_free(&t);
+  }
+}
+
+static void spin(void *isa, fr_int index)
+{
+  (void)index;
+  bench_fma(isa);
+}
+typedef struct spinning { bench_isa isa; pool *threads; } spinning;
+static void spin_both(void *arg)
+{
+  spinning *s = (spinning *)arg;
+  for (int i = 0; i < 16; i++) pool_run(s->threads, 2, spin, &s->isa);
+}
+static void spin_alone(void *arg)
+{
+  spinning *s = (spinning *)arg;
+  for (int i = 0; i < 32; i++) spin(&s->isa, 0);
+}
+
+// How much two threads can do at all: other programs may hold the second core, and then nobody scales.
+static void row_of_two_cores(void)
+{
+  static pool threads;
+  spinning s;
+  bench_pair time;
+  s.isa = *bench_best_isa();
+  s.threads = &threads;
+  if (pool_start(&threads, 2) < 2) printf("there is no second thread to be had\n");
+  time = bench_compare(spin_both, &s, spin_alone, &s, 1.0);
+  bench_section("multiply-adds in the registers of two threads: the most that two threads could give here");
+  bench_row("multiply-add peak, 2 threads against 1", "ms", BENCH_TIME, 1e3 * time.ours, 1e3 * time.peer, "1 thread",
+            0.0);
+  pool_stop(&threads);
+}
+
+// PyTorch runs between two measurements of ours, with 1 and with 2 threads; then two threads against one, taking turns.
+static void rows_of_peer(const shape *of)
+{
+  static threaded two;
+  training one;
+  bench_pair time;
+  training_new(&one, of, 1);
+  training_new(&two.of, of, 2);
+  two.of.work.run = pool_run;
+  two.of.work.pool = &two.threads;
+  for (int threads = 1; threads <= 2; threads++) {
+    training *ours = threads == 1 ? &one : &two.of;
+    bench_peer torch;
+    char flags[160], name[80], peer_name[80] = "skipped: no torch";
+    double best;
+    snprintf(flags, sizeof flags, "peer_torch.py step %d %d %d %d %d %d %d %d", (int)of->config.layers,
+             (int)of->config.dim, (int)of->config.heads, (int)of->config.ffn, (int)of->config.vocab,
+             (int)of->sequences, (int)of->length, threads);
+    if (threads == 2 && pool_start(&two.threads, 2) < 2) printf("there is no second thread to be had\n");
+    best = bench_best(training_step, ours, 1.5);
+    bench_peer_run(&torch, "BENCH_TORCH", flags);
+    best = fmin(best, bench_best(training_step, ours, 1.5));
+    if (torch.version[0]) {
+      if (threads == 1) printf("peer: %s\n", torch.version);
+      snprintf(peer_name, sizeof peer_name, "PyTorch");
+    }
+    snprintf(name, sizeof name, "%d thread%s", threads, threads == 1 ? "" : "s");
+    add_row(of, name, "ms", BENCH_TIME, 1e3 * best, 1e3 * bench_peer_value(&torch, "seconds"), peer_name,
+            threads == 1 ? of->peer_target : 0.0);
+  }
+  time = bench_compare(training_step, &two.of, training_step, &one, 3.0);
+  add_row(of, "2 threads against 1", "ms", BENCH_TIME, 1e3 * time.ours, 1e3 * time.peer, "1 thread", 1.8);
+  pool_stop(&two.threads);
+  training_free(&two.of);
+  training_free(&one);
 }
 
 int main(void)
 {
-  static const char *const rows[] = { "avx512", "avx2", "scalar" };
-  const fr_config four_ways = { 3, 96, 4, 0, 0, 256, 32, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0 };
-  const fr_config larger = { 6, 384, 6, 0, 0, 1024, 4096, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 };
-#ifdef __VERSION__
-  printf("forkreason %s, compiler %s\n", fr_version(), __VERSION__);
-#endif
-  for (int i = 0; i < 3; i++)
-    if (measure(rows[i], &four_ways, 58, 60, i < 2 ? 12 : 4) || measure(rows[i], &larger, 4, 256, i < 2 ? 4 : 1)) return 1;
+  bench_title("step: one training step, float32");
+  printf("2 threads: two threads of examples/pool.h; this machine has %d processors online\n", pool_default_threads());
+  row_of_two_cores();
+  for (int i = 0; i < SHAPES; i++) {
+    double peak = 0.0;
+    rows_of_kernels(&shapes[i], &peak);
+    rows_of_peer(&shapes[i]);
+    time_shares(&shapes[i], peak);
+  }
   return 0;
 }

@@ -7,8 +7,8 @@
 
 #include "test.h"
 
-static const char *const fixture_kernels[] = { "scalar", "avx2", "avx512" };
-#define FIXTURE_KERNELS 3
+static const char *const fixture_kernels[] = { "scalar", "avx2", "avx512", "neon" };
+#define FIXTURE_KERNELS 4
 
 static inline void fixture_die(const char *what, fr_status status, const char *reason)
 {

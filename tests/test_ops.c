@@ -120,7 +120,6 @@ static void run_rope(const fr__kernels *k, const char *name)
   const store_entry *in = store_get(&refs, name, "in/x"), *position = store_get(&refs, name, "positions");
   const fr_int N = in->dim[0], D = in->dim[1];
   fr_config config;
-  (void)k;
   memset(&config, 0, sizeof config);
   config.head_dim = D;
   config.rope_theta = (float)store_scalar(&refs, name, "theta");
@@ -133,7 +132,7 @@ static void run_rope(const fr__kernels *k, const char *name)
           cosine[j] = (float)cos(angle);
           sine[j] = (float)sin(angle);
         }
-        (back ? fr__rope_back : fr__rope)(x + n * D, cosine, sine, scaled ? 0.25f : 1.0f, 1, D);
+        (back ? fr__rope_back : fr__rope)(k, x + n * D, cosine, sine, scaled ? 0.25f : 1.0f, 1, D);
         for (fr_int j = 0; scaled && j < D; j++) x[n * D + j] *= 4.0f;
       }
       compare(back ? "dx" : "y", name, x, store_get(&refs, name, back ? "grad/x" : "y"), 2e-7, 0.0);
@@ -162,7 +161,7 @@ static void attention(const fr__kernels *k, float *y, float *dq, float *dk, floa
                       const float *key, const float *value, const float *dy, fr_int T, fr_int H, fr_int K,
                       fr_int D, fr_int cut)
 {
-  const fr_int qs = H * D + 3, kvs = 2 * K * D + 5, os = H * D + 1, floats = fr__attention_floats(D, T, H / K);
+  const fr_int qs = H * D + 3, kvs = 2 * K * D + 5, os = H * D + 1, floats = fr__attention_layout(D, T, H / K, NULL, NULL);
   float *Q = fixture_zeros(T * qs), *KV = fixture_zeros(T * kvs), *O = fixture_zeros(T * os),
         *dO = fixture_zeros(T * os);
   float *DQ = fixture_zeros(T * qs), *DKV = fixture_zeros(T * kvs), *lse = fixture_zeros(T * H),
@@ -342,6 +341,7 @@ static void primitives(void)
         a[i] = (float)test_normal();
         b[i] = (float)test_normal();
         c[i] = (float)test_normal();
+        m[i] = (float)test_normal();
         if (i < n) {
           dot += (double)a[i] * (double)b[i];
           size += fabs((double)a[i] * (double)b[i]);
@@ -372,6 +372,18 @@ static void primitives(void)
         CHECK_BELOW(fabs((double)y[i] - (double)c[i] - sa), 2e-7 * (fabs(sa) + fabs((double)c[i])));
         CHECK_BELOW(fabs((double)z[i] - sab), 2e-7 * fabs(sab));
         CHECK_BELOW(fabs((double)w[i] - (double)c[i] - sab), 3e-7 * (fabs(sab) + fabs((double)c[i])));
+      }
+      memcpy(y, a, sizeof y);
+      memcpy(z, b, sizeof z);
+      memcpy(w, a, sizeof w);
+      k->rotate(y, z, s, c, m, -1.0f, n);
+      k->scale(w, s, n);
+      for (fr_int i = 0; i <= MOST; i++) {
+        const double x1 = (double)s * (double)a[i], x2 = (double)s * (double)b[i], c1 = (double)c[i], c2 = -(double)m[i];
+        if (i >= n) { CHECK(y[i] == a[i] && z[i] == b[i] && w[i] == a[i]); continue; }
+        CHECK_BELOW(fabs((double)y[i] - (x1 * c1 - x2 * c2)), 3e-7 * (fabs(x1 * c1) + fabs(x2 * c2)));
+        CHECK_BELOW(fabs((double)z[i] - (x1 * c2 + x2 * c1)), 3e-7 * (fabs(x1 * c2) + fabs(x2 * c1)));
+        CHECK_BELOW(fabs((double)w[i] - x1), 1e-7 * fabs(x1));
       }
       memcpy(y, c, sizeof y);
       k->swiglu(y, a, b, n);
@@ -420,15 +432,15 @@ static void primitives(void)
 
 // ---- the matrix product
 // A is (M,K), B (K,N): each plain or transposed, tight or with gaps. Gaps hold NaN, so reading one would show.
-// Bit 5 of `how`: C is set, not added to.
+// Bit 5 of `how`: C is set, not added to. Bit 6: rows of A and B lie a multiple of 4 KB apart.
 static void product(const fr__kernels *k, fr_int M, fr_int N, fr_int K, int how)
 {
   const int sets = (how & 32) != 0;
   void (*run)(const fr__kernels *, float *, float *, fr_int, const float *, fr_int, fr_int, const float *,
               fr_int, fr_int, fr_int, fr_int, fr_int) = sets ? fr__gemm_set : fr__gemm;
-  const fr_int a_gap = how & 4 ? 3 : 0, b_gap = how & 8 ? 5 : 0, ldc = N + (how & 16 ? 2 : 0);
-  const fr_int ar = how & 1 ? 1 : K + a_gap, ac = how & 1 ? M + a_gap : 1, br = how & 2 ? 1 : N + b_gap,
-               bc = how & 2 ? K + b_gap : 1;
+  const fr_int a_gap = how & 4 ? 3 : 0, b_gap = how & 8 ? 5 : 0, ldc = N + (how & 16 ? 2 : 0), far = how & 64 ? 1024 : 1;
+  const fr_int a_row = fr__round_up((how & 1 ? M : K) + a_gap, far), b_row = fr__round_up((how & 2 ? K : N) + b_gap, far);
+  const fr_int ar = how & 1 ? 1 : a_row, ac = how & 1 ? a_row : 1, br = how & 2 ? 1 : b_row, bc = how & 2 ? b_row : 1;
   const fr_int a_floats = (how & 1 ? K : M) * (how & 1 ? ac : ar),
                b_floats = (how & 2 ? N : K) * (how & 2 ? bc : br);
   const fr_int pack_floats = fr__pack_floats(N, K);
@@ -492,9 +504,58 @@ static void products(void)
     for (fr_int m = 1; m <= 2 * k->mr + 1; m++)
       for (fr_int n = 1; n <= 2 * k->nr + 1; n += 1 + (n > 4 && n < k->nr - 2 ? 3 : 0))
         product(k, m, n, 3, 32 * (int)(m & 1));
+    for (int how = 64; how < 68; how++) product(k, 2 * k->mr + 5, 2 * k->nr + 3, 37, how);
     product(k, 0, 5, 5, 0);
     product(k, 5, 0, 5, 32);
     product(k, 5, 5, 0, 0);  // adds nothing
+  }
+}
+
+// Y (+)= X W' for few rows. Gaps hold NaN. A row computed by itself, or a column, has the same bits.
+static void streams(void)
+{
+  enum { ROWS = 15, COLS = 11, MOST = 70 };
+  EACH_KERNEL(k)
+    for (fr_int m = 0; m <= ROWS; m++)
+      for (fr_int length = 1; length <= MOST; length += length < 20 ? 1 : 7) {
+        const fr_int n = 1 + test_below_int(COLS), ldx = length + 3, ldw = length + 2, ldy = n + 1;
+        const int add = (int)(length & 1);
+        float x[ROWS * (MOST + 3)], w[COLS * (MOST + 2)], y[ROWS * (COLS + 1)], start[ROWS * (COLS + 1)], one[COLS];
+        for (fr_int i = 0; i < ROWS * ldx; i++) x[i] = i % ldx < length ? (float)test_normal() : NAN;
+        for (fr_int i = 0; i < COLS * ldw; i++) w[i] = i % ldw < length ? (float)test_normal() : NAN;
+        for (fr_int i = 0; i < ROWS * ldy; i++) start[i] = y[i] = add || i % ldy == n ? (float)test_normal() : NAN;
+        k->stream(y, ldy, x, ldx, w, ldw, m, n, length, add);
+        for (fr_int i = 0; i < ROWS; i++)
+          for (fr_int j = 0; j < ldy; j++) {
+            double sum = add ? (double)start[i * ldy + j] : 0.0, size = fabs(sum);
+            if (i >= m || j == n) { CHECK(!memcmp(&y[i * ldy + j], &start[i * ldy + j], sizeof(float))); continue; }
+            for (fr_int p = 0; p < length; p++) {
+              sum += (double)x[i * ldx + p] * (double)w[j * ldw + p];
+              size += fabs((double)x[i * ldx + p] * (double)w[j * ldw + p]);
+            }
+            CHECK_BELOW(fabs((double)y[i * ldy + j] - sum), 1e-6 * size);
+          }
+        for (fr_int i = 0; i < m; i++) {
+          const fr_int j = test_below_int(n);
+          memcpy(one, start + i * ldy, sizeof one);
+          k->stream(one, n, x + i * ldx, ldx, w, ldw, 1, n, length, add);
+          CHECK(same_bits(one, y + i * ldy, n, 4));
+          one[0] = start[i * ldy + j];
+          k->stream(one, 1, x + i * ldx, ldx, w + j * ldw, ldw, 1, 1, length, add);
+          CHECK(one[0] == y[i * ldy + j]);
+        }
+      }
+}
+
+static void transposes(void)
+{
+  float from[8 * 11], to[8 * 13];
+  EACH_KERNEL(k) {
+    for (int i = 0; i < 8 * 11; i++) from[i] = (float)i;
+    for (int i = 0; i < 8 * 13; i++) to[i] = -1.0f;
+    k->transpose(to, 13, from, 11);
+    for (int p = 0; p < 8; p++)
+      for (int i = 0; i < 13; i++) CHECK(to[p * 13 + i] == (i < 8 ? (float)(i * 11 + p) : -1.0f));
   }
 }
 
@@ -532,6 +593,8 @@ int main(void)
   exponential();
   primitives();
   products();
+  streams();
+  transposes();
   embedding();
   store_close(&refs);
   return test_done("ops");
