@@ -1201,7 +1201,8 @@ static void fr__tile_avx2(float *c, fr_int ldc, const float *a, fr_int ai, fr_in
 // R rows of X against J rows of W: R*J accumulators. One or two rows of X run down W a row at a time; more take four rows of
 // W together, so that they read X less often. An element is one chain of sums in each lane either way, and the lanes are
 // added as (0+2)+(1+3) of four, then the fours: for J = 4 two rounds of shuffles and adds do that for four rows of W at once.
-// FR__AHEAD: floats from what is read to what is asked of memory, into the second-level cache since X needs the first.
+// A processor foresees one stream of reads by itself; of four, FR__AHEAD floats ahead are asked of memory, into the
+// second-level cache since X needs the first.
 #define FR__AHEAD 6144
 FR__TARGET("avx2,fma")
 FR__INLINE void fr__stream_block_avx2(const int R, const int J, float *y, fr_int ldy, const float *x, fr_int ldx,
@@ -1215,7 +1216,7 @@ FR__INLINE void fr__stream_block_avx2(const int R, const int J, float *y, fr_int
     __m256 wj[4];
     FR__UNROLL(4) for (int j = 0; j < J; j++) {
       wj[j] = _mm256_maskload_ps(w + j * ldw + p, on);
-      if (p % 16 == 0) _mm_prefetch((const char *)(w + j * ldw + p + FR__AHEAD), _MM_HINT_T1);
+      if (J > 1 && p % 16 == 0) _mm_prefetch((const char *)(w + j * ldw + p + FR__AHEAD), _MM_HINT_T1);
     }
     FR__UNROLL(2) for (int i = 0; i < R; i++) {
       const __m256 xi = _mm256_maskload_ps(x + i * ldx + p, on);
@@ -1495,7 +1496,7 @@ FR__INLINE void fr__stream_block_avx512(const int R, const int J, float *y, fr_i
     __m512 wj[4];
     FR__UNROLL(4) for (int j = 0; j < J; j++) {
       wj[j] = _mm512_maskz_loadu_ps(on, w + j * ldw + p);
-      _mm_prefetch((const char *)(w + j * ldw + p + FR__AHEAD), _MM_HINT_T1);
+      if (J > 1) _mm_prefetch((const char *)(w + j * ldw + p + FR__AHEAD), _MM_HINT_T1);
     }
     FR__UNROLL(6) for (int i = 0; i < R; i++) {
       const __m512 xi = _mm512_maskz_loadu_ps(on, x + i * ldx + p);
@@ -1955,25 +1956,35 @@ static fr_int fr__pack_floats(fr_int N, fr_int K)
 }
 
 // Panels of `width` rows (of A) or columns (of B): panel[p*width + i] = x[i*step + p*along], zero where i >= count. One
-// of the two strides is 1: along the panel's rows it is a copy, across them a transpose. All panels are filled 8 rows at
-// a time: a whole panel at once would read one cache line from each of many rows, which at a stride of 4 KB all fall
-// into one set of the first-level cache.
+// of the two strides is 1, and x is read along it, so that each line of the cache is read once, also where lines lie 4 KB
+// apart and share a set of it. Along the panels' rows it is a copy, a row of all panels at a time; across them eight rows of x
+// at a time are read from end to end and transposed, the last eight overlapping those before.
 static void fr__pack(const fr__kernels *kernels, float *panel, const float *x, fr_int step, fr_int along, fr_int count,
                      fr_int depth, fr_int width)
 {
-  for (fr_int p0 = 0; p0 < depth; p0 += 8)
+  for (fr_int p = 0; step == 1 && p < depth; p++)
     for (fr_int i0 = 0; i0 < count; i0 += width) {
-      const fr_int n = fr__min(count - i0, width), d = fr__min(depth - p0, 8), n8 = along == 1 && d == 8 ? n / 8 * 8 : 0;
-      const float *in = x + i0 * step + p0 * along;
-      float *out = panel + i0 * depth + p0 * width;
-      for (fr_int i = 0; i < n8; i += 8) kernels->transpose(out + i, width, in + i * step, step);
-      if (n8 == width) continue;
-      for (fr_int p = 0; p < d; p++) {
-        if (step == 1) memcpy(out + p * width, in + p * along, (size_t)n * sizeof(float));
-        else for (fr_int i = n8; i < n; i++) out[p * width + i] = in[i * step + p * along];
-        for (fr_int i = n; i < width; i++) out[p * width + i] = 0.0f;
-      }
+      const fr_int n = fr__min(count - i0, width);
+      float *out = panel + i0 * depth + p * width;
+      const float *in = x + i0 + p * along;
+      fr_int i = 0;
+      for (; i + 4 <= n; i += 4) memcpy(out + i, in + i, 4 * sizeof(float));  // a constant size needs no call
+      for (; i < n; i++) out[i] = in[i];
+      for (; i < width; i++) out[i] = 0.0f;
     }
+  for (fr_int i0 = 0; step != 1 && i0 < count; i0 += width) {
+    const fr_int n = fr__min(count - i0, width), turned = along == 1 && n >= 8 ? depth / 8 * 8 : 0;
+    const float *in = x + i0 * step;
+    float *out = panel + i0 * depth;
+    for (fr_int i = 0; turned && i < n; i += 8) {
+      const fr_int first = fr__min(i, n - 8);
+      for (fr_int p = 0; p < turned; p += 8) kernels->transpose(out + p * width + first, width, in + first * step + p, step);
+    }
+    for (fr_int p = n == width ? turned : 0; p < depth; p++) {
+      for (fr_int i = 0; p >= turned && i < n; i++) out[p * width + i] = in[i * step + p * along];
+      for (fr_int i = n; i < width; i++) out[p * width + i] = 0.0f;
+    }
+  }
 }
 
 //   pack    scratch of fr__pack_floats        ldc     row stride of C
