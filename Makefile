@@ -34,6 +34,10 @@ demo: $(BUILD)/four_ways
 bench:
 	@BUILD='$(BUILD)' COMPILE='$(COMPILE)' LDLIBS='$(LDLIBS)' ONLY='$(ONLY)' PYTHON='$(PYTHON)' sh bench/run.sh
 
+$(BUILD)/bpe: bench/bpe.c forkreason.h
+	@mkdir -p $(BUILD)
+	$(COMPILE) -o $@ bench/bpe.c $(LDLIBS)
+
 # JOBS programs are built and run at a time; SKIP="test_a test_b" leaves some out, ONLY="test_a" all others, and says so.
 test: examples
 	@BUILD='$(BUILD)' JOBS='$(JOBS)' COMPILE='$(COMPILE)' LDLIBS='$(LDLIBS)' SKIP='$(SKIP)' ONLY='$(ONLY)' sh tests/run.sh

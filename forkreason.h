@@ -28,7 +28,7 @@
 //   >>tree >>model >>optim                                               one network over a forest of spans
 //   >>assign >>ssft                                                      matching, the set loss, baselines
 //   >>generate >>vote                                                    decoding and majority
-//   >>json >>dataset >>io                                                files
+//   >>json >>dataset >>bpe >>io                                           files and tokens
 //   >>new                                                                the malloc pairs
 //   >>license
 #ifndef FORKREASON_H
@@ -533,6 +533,168 @@ FR_DEF fr_status fr_dataset_split(const fr_dataset *dataset, double held_out, ui
 // returns how many; 0 if problem is out of range, or forks is below 1 or most below 0.
 FR_DEF fr_int fr_dataset_draw(const fr_dataset *dataset, fr_int problem, fr_int forks, fr_int most, uint64_t seed,
                               uint64_t draw, fr_int *picked);
+
+// ---- tokenizer: byte-level BPE, text to ids and back
+//
+// Ids equal those of Hugging Face tokenizers and of tiktoken, and every input comes back unchanged: invalid UTF-8 and NUL
+// are bytes like any other. Text is cut at special tokens (if asked), then into pre-tokens by the rules of GPT-2, Llama 3
+// (= cl100k) or Qwen, classes of characters from Unicode 16.0; each pre-token is merged by rank. The time is O(n log n) at
+// worst, whatever the text.
+typedef enum fr_split {
+  FR_SPLIT_UNKNOWN,  // as the file says
+  FR_SPLIT_NONE,     // the whole text is one pre-token
+  FR_SPLIT_GPT2,
+  FR_SPLIT_LLAMA3,
+  FR_SPLIT_QWEN
+} fr_split;
+
+typedef struct fr_special {
+  fr_text  text;  // valid UTF-8, not empty
+  fr_token id;    // -1: the id that the file has for it, else the first one after all others
+} fr_special;
+
+// What a tokenizer is made from. `file` may be (its content tells which)
+//   tokenizer.json   model BPE with ByteLevel and one of the splits; anything that would change ids is refused by name. The
+//                    post-processor is ignored: no token is added at begin or end. Normaliser NFC is accepted and not
+//                    done: the text must be in NFC already (ASCII always is), tokenizer->nfc says so.
+//   *.tiktoken       lines of base64 and rank; needs `split`, and `specials`, which are not in the file
+//   vocab.json       with `merges`, the text of GPT-2's merges.txt or vocab.bpe (split [FR_SPLIT_GPT2])
+//   nothing          with `merges` alone: GPT-2's numbering, byte ids 0 .. 255 in its order, merge k is id 256 + k
+//   tokenizer.bin    of llama2.c: SentencePiece scores, byte fallback, one blank put before the text
+//   our own form     see fr_tokenizer_write
+// There must be a token for each byte. Ids may have holes, but lie below the larger of 65,536 and the file's bytes. The
+// memory is less than 80 times the bytes of the files plus 2 MB; real ones: tokenizer.json 1 to 2 times, *.tiktoken 13 times.
+typedef struct fr_tokenizer_source {
+  fr_text           file;
+  fr_text           merges;
+  fr_split          split;
+  const fr_special *specials;  // added to those of the file
+  fr_int            special_count;
+  fr_int            forks;     // adds the specials <think1> .. <thinkN>
+} fr_tokenizer_source;
+
+struct fr__bpe;
+typedef struct fr_tokenizer {
+  fr_int   vocab;          // all ids are below; there may be holes
+  fr_int   merge_count;
+  fr_int   special_count;
+  fr_int   longest;        // bytes of the longest token
+  fr_split split;
+  int      ignore_merges;  // a pre-token that is a token is not merged (Llama 3, tiktoken)
+  int      nfc;            // the text has to be in normal form C
+  int      sentencepiece;  // llama2.c
+  struct fr__bpe *body;
+  void    *owned;
+} fr_tokenizer;
+
+// Errors: FR_SYNTAX, FR_FORMAT (not such a file), FR_UNSUPPORTED, FR_LIMIT and FR_CHECKSUM, each with the place in the
+// reason. The tokenizer keeps its own copy of everything; the source may go.
+FR_DEF fr_status fr_tokenizer_size(const fr_tokenizer_source *source, fr_int *bytes, fr_reason *reason);
+FR_DEF fr_status fr_tokenizer_place(fr_tokenizer *tokenizer, const fr_tokenizer_source *source, void *memory,
+                                    fr_int bytes, fr_reason *reason);
+FR_DEF fr_text  fr_tokenizer_token(const fr_tokenizer *tokenizer, fr_token id);  // its bytes; NULL and 0 for a hole
+FR_DEF fr_token fr_tokenizer_find(const fr_tokenizer *tokenizer, fr_text text);  // the special or else the token, or -1
+FR_DEF int      fr_tokenizer_is_special(const fr_tokenizer *tokenizer, fr_token id);
+
+// Scratch for encoding, one for each thread. A pre-token of more than `longest` bytes is refused (FR_LIMIT); the longest
+// text is always enough; 48 bytes and some each. The last `cache` pre-tokens are remembered [16384; 32 bytes each]; ids
+// do not depend on it.
+struct fr__encoder;
+typedef struct fr_encoder {
+  const fr_tokenizer *tokenizer;
+  fr_int    longest;
+  fr_reason reason;  // why the last call failed
+  struct fr__encoder *body;
+  void     *owned;
+} fr_encoder;
+
+FR_DEF fr_status fr_encoder_size(const fr_tokenizer *tokenizer, fr_int longest, fr_int cache, fr_int *bytes);
+FR_DEF fr_status fr_encoder_place(fr_encoder *encoder, const fr_tokenizer *tokenizer, fr_int longest, fr_int cache,
+                                  void *memory, fr_int bytes);
+
+typedef enum fr_specials {
+  FR_SPECIALS_TEXT,    // the text of a special token is ordinary text, so that no user can forge a fork
+  FR_SPECIALS_MATCH,   // recognised anywhere, the leftmost first, then the longest
+  FR_SPECIALS_REFUSE   // FR_FORMAT if there is one
+} fr_specials;
+
+// Sets *count; ids may be NULL, then it only counts. capacity = bytes + 1 is always enough. FR_LIMIT tells how many are
+// needed; what ids holds after a failure is not defined.
+FR_DEF fr_status fr_tokenizer_encode(fr_encoder *encoder, const char *text, fr_int bytes, fr_specials specials,
+                                     fr_token *ids, fr_int capacity, fr_int *count);
+// The boundary of a prompt and a fork (or of a fork and a trace) at byte `at` of text: FR_OK if the ids of both parts are
+// together the ids of the whole, else FR_FORMAT with the place where they part. Trained with other ids than it is run
+// with, a fork means nothing. *count (may be NULL): ids of the first part. Scratch: ids[capacity], 2 * (bytes + 1).
+FR_DEF fr_status fr_tokenizer_boundary(fr_encoder *encoder, const char *text, fr_int bytes, fr_int at,
+                                       fr_specials specials, fr_token *ids, fr_int capacity, fr_int *count);
+
+// Sets *bytes; text may be NULL, then it only counts. An id without token: FR_RANGE.
+FR_DEF fr_status fr_tokenizer_decode(const fr_tokenizer *tokenizer, const fr_token *ids, fr_int count, char *text,
+                                     fr_int capacity, fr_int *bytes, fr_reason *reason);
+// The same, one id at a time, in whole UTF-8 characters: bytes that may still become a character are held back (at most
+// 3) until the next id; those that cannot are handed out as they are. Begin with a zeroed fr_decoder. id -1 ends the text
+// and hands out what is left. Room for tokenizer->longest + 3 bytes is always enough.
+typedef struct fr_decoder {
+  char   held[4];
+  fr_int held_count;
+  int    begun;
+} fr_decoder;
+FR_DEF fr_status fr_tokenizer_stream(const fr_tokenizer *tokenizer, fr_decoder *decoder, fr_token id, char *text,
+                                     fr_int capacity, fr_int *bytes);
+
+// Two forms to keep a tokenizer in. FR_TOKENIZER_JSON is a tokenizer.json that Hugging Face's library reads with equal ids
+// (not for SentencePiece: FR_UNSUPPORTED). FR_TOKENIZER_OWN is small and needs no parser:
+//   0    8 bytes  89 46 52 54 0D 0A 1A 0A         40   u64    bytes of all tokens
+//   8    u32 x 2  version, 1; split               48   u64    0
+//   16   u32      1 ignore_merges + 2 nfc         56   u32[]  of each id: length + 2^30 * kind, kind 0 hidden, 1 ordinary,
+//                 + 4 sentencepiece                           2 special, 3 both; 0 for a hole
+//   20   u32      vocab                                u32[]  of each merge: left + 2^31 if it has the rank of the one
+//   24   u64      bytes of the whole file                     before it; right
+//   32   u64      merges                               bytes of all tokens; u64 checksum
+// Sets *bytes; memory may be NULL, then it only measures.
+typedef enum fr_tokenizer_form { FR_TOKENIZER_OWN, FR_TOKENIZER_JSON } fr_tokenizer_form;
+#define FR_TOKENIZER_VERSION 1
+FR_DEF fr_status fr_tokenizer_write(const fr_tokenizer *tokenizer, fr_tokenizer_form form, void *memory,
+                                    fr_int capacity, fr_int *bytes, fr_reason *reason);
+#ifndef FR_NO_STDIO
+// By way of PATH.tmp, as fr_checkpoint_save.
+FR_DEF fr_status fr_tokenizer_save(const char *path, const fr_tokenizer *tokenizer, fr_tokenizer_form form,
+                                   fr_reason *reason);
+#endif
+
+// Training (Sennrich et al. 2016, over bytes): again and again the most frequent pair of neighbours becomes a token. Pairs
+// are counted within pre-tokens, overlaps included ("aaa" holds two "aa"); of equally frequent pairs the one with the
+// smaller left id wins, then the smaller right id. A pair whose bytes are a token already gets that token's id. The
+// result does not depend on the order of the texts.
+typedef struct fr_training {
+  fr_int            vocab;       // ids in all: 256 bytes, merges, specials, forks
+  fr_split          split;       // [FR_SPLIT_GPT2]
+  fr_int            min_count;   // a rarer pair is not merged [1]
+  int               gpt2_bytes;  // 0: the id of a byte is its value; 1: GPT-2's order, which Hugging Face's trainer has too
+  const fr_special *specials;    // their ids are given in order, after the merges
+  fr_int            special_count;
+  fr_int            forks;
+} fr_training;
+
+// Works in `memory` and leaves there the trained tokenizer in our own form, *trained, which goes into a source as file. It
+// needs about 150 bytes for each byte of distinct pre-tokens, which are not known before: FR_MEMORY sets *needed to what to
+// try next. A call that could count them asks for exactly what it needs, one that could not for at least twice as much.
+FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *texts, fr_int text_count, void *memory,
+                                    fr_int bytes, fr_text *trained, fr_int *needed, fr_reason *reason);
+#ifndef FR_NO_MALLOC
+// On failure the object is zeroed; free is safe on it.
+FR_DEF fr_status fr_tokenizer_new(fr_tokenizer *tokenizer, const fr_tokenizer_source *source, fr_reason *reason);
+FR_DEF fr_status fr_tokenizer_train_new(fr_tokenizer *tokenizer, const fr_training *training, const fr_text *texts,
+                                        fr_int text_count, fr_reason *reason);
+FR_DEF fr_status fr_encoder_new(fr_encoder *encoder, const fr_tokenizer *tokenizer, fr_int longest, fr_int cache);
+#ifndef FR_NO_STDIO
+// `path` and `merges_path` (either may be NULL) stand for file and merges of `source`, which gives the rest (NULL: nothing).
+FR_DEF fr_status fr_tokenizer_load(fr_tokenizer *tokenizer, const char *path, const char *merges_path,
+                                   const fr_tokenizer_source *source, fr_reason *reason);
+#endif
+FR_DEF void fr_tokenizer_free(fr_tokenizer *tokenizer);
+FR_DEF void fr_encoder_free(fr_encoder *encoder);
+#endif
 
 // ---- checkpoint: config, parameters, optimiser and a few bytes of yours in one file
 //
@@ -5348,6 +5510,2435 @@ FR_DEF fr_int fr_dataset_draw(const fr_dataset *dataset, fr_int problem, fr_int 
   return taken;
 }
 
+// ---- >>bpe --------------------------------------------------------------------------------------------
+// Four parts: cutting text into pre-tokens, merging a pre-token, reading and writing files, training.
+#define FR__NONE 0xFFFFFFFFu
+enum { FR__ORDINARY = 1, FR__SPECIAL = 2 };  // kinds of tokens: found by its bytes; matched in raw text. SentencePiece has hidden ones
+
+typedef struct fr__piece { uint32_t start, count; } fr__piece;            // bytes of a token; count 0: a hole
+typedef struct fr__merge { uint32_t left, right, rank, id; } fr__merge;   // rank FR__NONE: an empty slot
+
+typedef struct fr__bpe {
+  fr__piece     *pieces;    // [vocab]
+  unsigned char *kinds;     // [vocab]
+  uint32_t      *names;     // [name_slots] ordinary tokens by their bytes: id + 1, or 0
+  fr__merge     *merges;    // [merge_slots] by (left, right)
+  uint32_t      *order;     // [merges] slots by rank
+  uint32_t      *specials;  // [specials] ids, sorted by their bytes
+  char          *bytes;
+  fr_int   name_slots, merge_slots;
+  uint64_t seed;            // of both tables; depends on the whole file, so that no choice of names makes them slow
+  uint32_t rank_count;
+  uint32_t byte_ids[256];
+  unsigned char first[256]; // 1 if a special begins with this byte
+} fr__bpe;
+
+static uint64_t fr__mix(uint64_t x)
+{
+  x *= 0x9E3779B97F4A7C15u;
+  x ^= x >> 32;
+  x *= 0xD6E8FEB86659FD93u;
+  return x ^ x >> 32;
+}
+
+// Slot 0 .. slots-1 for a hash, without a division; the tables are open addressing with linear probing, half full at most.
+static fr_int fr__slot(uint64_t hash, fr_int slots) { return (fr_int)((uint64_t)(uint32_t)hash * (uint64_t)slots >> 32); }
+
+static uint64_t fr__name_hash(uint64_t seed, const char *bytes, fr_int count)
+{
+  uint64_t hash = seed + (uint64_t)count, word;
+  for (; count > 8; count -= 8, bytes += 8) {
+    memcpy(&word, bytes, 8);
+    hash = fr__mix(hash ^ word);
+  }
+  word = 0;
+  if (count > 0) memcpy(&word, bytes, (size_t)count);
+  return fr__mix(hash ^ word);
+}
+
+// Where the ordinary token with these bytes is, or would go.
+static uint32_t *fr__name_at(const fr__bpe *b, const char *bytes, fr_int count)
+{
+  fr_int slot = fr__slot(fr__name_hash(b->seed, bytes, count), b->name_slots);
+  for (;; slot = slot + 1 == b->name_slots ? 0 : slot + 1) {
+    const uint32_t id = b->names[slot];
+    if (id == 0) break;
+    if ((fr_int)b->pieces[id - 1].count == count &&
+        memcmp(b->bytes + b->pieces[id - 1].start, bytes, (size_t)count) == 0)
+      break;
+  }
+  return b->names + slot;
+}
+
+static uint32_t fr__name_id(const fr__bpe *b, const char *bytes, fr_int count)
+{
+  return *fr__name_at(b, bytes, count) - 1;  // FR__NONE if there is none
+}
+
+// The merge of two neighbours, or the empty slot where it would go.
+static fr__merge *fr__merge_at(const fr__bpe *b, uint32_t left, uint32_t right)
+{
+  fr_int slot = fr__slot(fr__mix(((uint64_t)left << 32 | right) ^ b->seed), b->merge_slots);
+  for (;; slot = slot + 1 == b->merge_slots ? 0 : slot + 1) {
+    fr__merge *m = b->merges + slot;
+    if (m->rank == FR__NONE || (m->left == left && m->right == right)) return m;
+  }
+}
+
+// -- pre-tokens. Classes of characters (Unicode 16.0, made by tests/unicode_table.py): 0 other, 1 letter (L), 2 number (N),
+// 3 white space (\s). Each entry of fr__classes is 4 * code point + class and holds up to the next one.
+enum { FR__OTHER, FR__LETTER, FR__NUMBER, FR__BLANK };
+static const unsigned char fr__ascii[128] = {
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 3, 3, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 0, 0, 0, 0, 0, 0,
+  0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0,
+  0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0
+};
+static const uint32_t fr__classes[1600] = {
+  512, 535, 536, 643, 644, 681, 684, 714, 720, 725, 728, 742, 745, 748, 754, 764, 769, 860, 865, 988, 993, 2824, 2841,
+  2888, 2945, 2964, 2993, 2996, 3001, 3004, 3521, 3540, 3545, 3552, 3561, 3576, 3581, 3584, 3609, 3612, 3617, 3628,
+  3633, 3636, 3641, 3720, 3725, 4056, 4061, 4616, 4649, 5312, 5317, 5468, 5477, 5480, 5505, 5668, 5953, 6060, 6077,
+  6092, 6273, 6444, 6530, 6568, 6585, 6592, 6597, 6992, 6997, 7000, 7061, 7068, 7097, 7106, 7145, 7156, 7165, 7168,
+  7233, 7236, 7241, 7360, 7477, 7832, 7877, 7880, 7938, 7977, 8108, 8145, 8152, 8169, 8172, 8193, 8280, 8297, 8300,
+  8337, 8340, 8353, 8356, 8449, 8548, 8577, 8620, 8641, 8736, 8741, 8764, 8833, 9000, 9233, 9448, 9461, 9464, 9537,
+  9540, 9569, 9608, 9626, 9664, 9669, 9732, 9749, 9780, 9789, 9796, 9805, 9892, 9897, 9924, 9929, 9932, 9945, 9960,
+  9973, 9976, 10041, 10044, 10097, 10104, 10109, 10120, 10138, 10177, 10184, 10194, 10216, 10225, 10228, 10261, 10284,
+  10301, 10308, 10317, 10404, 10409, 10436, 10441, 10448, 10453, 10460, 10465, 10472, 10597, 10612, 10617, 10620,
+  10650, 10688, 10697, 10708, 10773, 10808, 10813, 10824, 10829, 10916, 10921, 10948, 10953, 10960, 10965, 10984,
+  10997, 11000, 11073, 11076, 11137, 11144, 11162, 11200, 11237, 11240, 11285, 11316, 11325, 11332, 11341, 11428,
+  11433, 11460, 11465, 11472, 11477, 11496, 11509, 11512, 11633, 11640, 11645, 11656, 11674, 11712, 11717, 11722,
+  11744, 11789, 11792, 11797, 11820, 11833, 11844, 11849, 11864, 11877, 11884, 11889, 11892, 11897, 11904, 11917,
+  11924, 11937, 11948, 11961, 12008, 12097, 12100, 12186, 12236, 12309, 12340, 12345, 12356, 12361, 12452, 12457,
+  12520, 12533, 12536, 12641, 12652, 12661, 12664, 12673, 12680, 12698, 12736, 12770, 12796, 12801, 12804, 12821,
+  12852, 12857, 12868, 12873, 12964, 12969, 13008, 13013, 13032, 13045, 13048, 13173, 13180, 13185, 13192, 13210,
+  13248, 13253, 13260, 13329, 13364, 13369, 13380, 13385, 13548, 13557, 13560, 13625, 13628, 13649, 13660, 13666,
+  13693, 13704, 13722, 13796, 13801, 13824, 13845, 13916, 13929, 14024, 14029, 14064, 14069, 14072, 14081, 14108,
+  14234, 14272, 14341, 14532, 14537, 14544, 14593, 14620, 14658, 14696, 14853, 14860, 14865, 14868, 14873, 14892,
+  14897, 14992, 14997, 15000, 15005, 15044, 15049, 15056, 15093, 15096, 15105, 15124, 15129, 15132, 15170, 15208,
+  15217, 15232, 15361, 15364, 15490, 15568, 15617, 15648, 15653, 15796, 15905, 15924, 16385, 16556, 16637, 16642,
+  16680, 16705, 16728, 16745, 16760, 16773, 16776, 16789, 16796, 16825, 16836, 16853, 16904, 16953, 16956, 16962,
+  17000, 17025, 17176, 17181, 17184, 17205, 17208, 17217, 17388, 17393, 18724, 18729, 18744, 18753, 18780, 18785,
+  18788, 18793, 18808, 18817, 18980, 18985, 19000, 19009, 19140, 19145, 19160, 19169, 19196, 19201, 19204, 19209,
+  19224, 19233, 19292, 19297, 19524, 19529, 19544, 19553, 19820, 19878, 19956, 19969, 20032, 20097, 20440, 20449,
+  20472, 20485, 22964, 22973, 23043, 23045, 23148, 23169, 23468, 23482, 23493, 23524, 23553, 23624, 23677, 23752,
+  23809, 23880, 23937, 23988, 23993, 24004, 24065, 24272, 24413, 24416, 24433, 24436, 24450, 24488, 24514, 24552,
+  24642, 24680, 24705, 25060, 25089, 25108, 25117, 25252, 25257, 25260, 25281, 25560, 25601, 25724, 25882, 25921,
+  26040, 26049, 26068, 26113, 26288, 26305, 26408, 26434, 26476, 26625, 26716, 26753, 26964, 27138, 27176, 27202,
+  27240, 27293, 27296, 27669, 27856, 27925, 27956, 27970, 28008, 28173, 28292, 28345, 28354, 28393, 28568, 28673,
+  28816, 28930, 28968, 28981, 28994, 29033, 29176, 29185, 29228, 29249, 29420, 29429, 29440, 29605, 29620, 29625,
+  29648, 29653, 29660, 29673, 29676, 29697, 30464, 30721, 31832, 31841, 31864, 31873, 32024, 32033, 32056, 32065,
+  32096, 32101, 32104, 32109, 32112, 32117, 32120, 32125, 32248, 32257, 32468, 32473, 32500, 32505, 32508, 32521,
+  32532, 32537, 32564, 32577, 32592, 32601, 32624, 32641, 32692, 32713, 32724, 32729, 32756, 32771, 32812, 32931,
+  32936, 32959, 32960, 33151, 33152, 33218, 33221, 33224, 33234, 33256, 33277, 33282, 33320, 33345, 33396, 33801,
+  33804, 33821, 33824, 33833, 33872, 33877, 33880, 33893, 33912, 33937, 33940, 33945, 33948, 33953, 33956, 33961,
+  33976, 33981, 34024, 34033, 34048, 34069, 34088, 34105, 34108, 34114, 34317, 34326, 34344, 37250, 37488, 37802,
+  37888, 40410, 40528, 45057, 45972, 45997, 46012, 46025, 46032, 46070, 46072, 46081, 46232, 46237, 46240, 46261,
+  46264, 46273, 46496, 46525, 46528, 46593, 46684, 46721, 46748, 46753, 46780, 46785, 46812, 46817, 46844, 46849,
+  46876, 46881, 46908, 46913, 46940, 46945, 46972, 47293, 47296, 49155, 49156, 49173, 49182, 49184, 49286, 49320,
+  49349, 49368, 49378, 49389, 49396, 49413, 49756, 49781, 49792, 49797, 50156, 50161, 50176, 50197, 50368, 50373,
+  50748, 50762, 50776, 50817, 50944, 51137, 51200, 51330, 51368, 51490, 51520, 51526, 51584, 51714, 51752, 51910,
+  51968, 53249, 79616, 79873, 168500, 168769, 168952, 168961, 170036, 170049, 170114, 170153, 170160, 170241, 170428,
+  170493, 170616, 170625, 170906, 170944, 171101, 171136, 171145, 171556, 171565, 171832, 171841, 171848, 171853,
+  171856, 171861, 171892, 171977, 172040, 172045, 172056, 172061, 172076, 172081, 172172, 172226, 172248, 172289,
+  172496, 172553, 172752, 172866, 172904, 173001, 173024, 173037, 173040, 173045, 173052, 173058, 173097, 173208,
+  173249, 173340, 173441, 173556, 173585, 173772, 173885, 173890, 173928, 173953, 173972, 173977, 174018, 174057,
+  174076, 174081, 174244, 174337, 174348, 174353, 174384, 174402, 174440, 174465, 174556, 174569, 174572, 174585,
+  174784, 174789, 174792, 174805, 174812, 174821, 174840, 174849, 174852, 174857, 174860, 174957, 174968, 174977,
+  175020, 175049, 175060, 175109, 175132, 175141, 175164, 175173, 175196, 175233, 175260, 175265, 175292, 175297,
+  175468, 175473, 175528, 175553, 176012, 176066, 176104, 176129, 220816, 220865, 220956, 220973, 221168, 254977,
+  256440, 256449, 256872, 257025, 257052, 257101, 257120, 257141, 257144, 257149, 257188, 257193, 257244, 257249,
+  257268, 257273, 257276, 257281, 257288, 257293, 257300, 257305, 257736, 257869, 259320, 259393, 259648, 259657,
+  259872, 260033, 260080, 260545, 260564, 260569, 261108, 261186, 261224, 261253, 261356, 261381, 261484, 261529,
+  261884, 261897, 261920, 261929, 261952, 261961, 261984, 261993, 262004, 262145, 262192, 262197, 262300, 262305,
+  262380, 262385, 262392, 262397, 262456, 262465, 262520, 262657, 263148, 263198, 263376, 263426, 263652, 263722,
+  263728, 264705, 264820, 264833, 265028, 265094, 265200, 265217, 265346, 265360, 265397, 265478, 265481, 265514,
+  265516, 265537, 265688, 265729, 265848, 265857, 266000, 266017, 266048, 266054, 266072, 266241, 266872, 266882,
+  266920, 266945, 267088, 267105, 267248, 267265, 267424, 267457, 267664, 267713, 267756, 267761, 267820, 267825,
+  267852, 267857, 267864, 267869, 267912, 267917, 267976, 267981, 268008, 268013, 268020, 268033, 268240, 268289,
+  269532, 269569, 269656, 269697, 269728, 269825, 269848, 269853, 270020, 270025, 270060, 270337, 270360, 270369,
+  270372, 270377, 270552, 270557, 270564, 270577, 270580, 270589, 270680, 270690, 270721, 270812, 270822, 270849,
+  270972, 271006, 271040, 271233, 271308, 271313, 271320, 271342, 271361, 271450, 271472, 271489, 271592, 271873,
+  272096, 272114, 272121, 272130, 272192, 272202, 272385, 272388, 272449, 272464, 272469, 272480, 272485, 272600,
+  272642, 272676, 272769, 272886, 272892, 272897, 273014, 273024, 273153, 273184, 273189, 273300, 273326, 273344,
+  273409, 273624, 273665, 273752, 273762, 273793, 273868, 273890, 273921, 273992, 274086, 274112, 274433, 274724,
+  274945, 275148, 275201, 275404, 275434, 275457, 275600, 275650, 275688, 275714, 275753, 275864, 275901, 275992,
+  276866, 276988, 276993, 277160, 277185, 277192, 277257, 277268, 277505, 277622, 277661, 277664, 277697, 277784,
+  277830, 277844, 277953, 278024, 278209, 278294, 278320, 278401, 278492, 278541, 278752, 278858, 278976, 278981,
+  278988, 278997, 279000, 279053, 279232, 279361, 279460, 279490, 279528, 279565, 279708, 279770, 279808, 279825,
+  279828, 279837, 279840, 279873, 280012, 280025, 280028, 280077, 280268, 280325, 280340, 280386, 280425, 280428,
+  280433, 280436, 280454, 280532, 280577, 280648, 280653, 280752, 280829, 280836, 281089, 281116, 281121, 281124,
+  281129, 281144, 281149, 281208, 281213, 281252, 281281, 281468, 281538, 281576, 281621, 281652, 281661, 281668,
+  281677, 281764, 281769, 281796, 281801, 281808, 281813, 281832, 281845, 281848, 281921, 281924, 281973, 281992,
+  282113, 282152, 282157, 282160, 282169, 282172, 282177, 282328, 282333, 282336, 282437, 282440, 282445, 282448,
+  282625, 282836, 282909, 282924, 282946, 282984, 283005, 283016, 283137, 283328, 283409, 283416, 283421, 283424,
+  283458, 283496, 284161, 284348, 284513, 284528, 284673, 284864, 284945, 284948, 284994, 285032, 285185, 285356,
+  285409, 285412, 285442, 285480, 285506, 285584, 285697, 285804, 285890, 285936, 285953, 285980, 286721, 286896,
+  287361, 287618, 287692, 287741, 287772, 287781, 287784, 287793, 287824, 287829, 287836, 287841, 287936, 287997,
+  288000, 288005, 288008, 288066, 288104, 288385, 288416, 288425, 288580, 288645, 288648, 288653, 288656, 288769,
+  288772, 288813, 288972, 289001, 289004, 289089, 289092, 289137, 289320, 289397, 289400, 289473, 289764, 290561,
+  290692, 290754, 290792, 290817, 290852, 290857, 291004, 291073, 291076, 291138, 291252, 291273, 291392, 291841,
+  291868, 291873, 291880, 291885, 292036, 292121, 292124, 292162, 292200, 292225, 292248, 292253, 292260, 292265,
+  292392, 292449, 292452, 292482, 292520, 293761, 293836, 293897, 293900, 293905, 293956, 293961, 294096, 294210,
+  294248, 294593, 294596, 294658, 294740, 294913, 298600, 299010, 299452, 299521, 300304, 310849, 311236, 311297,
+  315584, 315653, 315676, 315777, 331756, 331777, 334108, 361473, 361592, 361666, 361704, 368641, 370916, 370945,
+  371068, 371074, 371112, 371137, 371452, 371458, 371496, 371521, 371640, 371713, 371904, 371969, 371984, 372034,
+  372072, 372078, 372104, 372109, 372192, 372213, 372288, 374017, 374196, 374210, 374248, 375041, 375298, 375388,
+  375809, 376108, 376129, 376132, 376397, 376448, 376705, 376712, 376717, 376720, 376833, 401376, 401409, 406360,
+  406525, 406564, 442305, 442320, 442325, 442352, 442357, 442364, 442369, 443532, 443593, 443596, 443713, 443724,
+  443733, 443736, 443793, 443808, 443841, 445424, 454657, 455084, 455105, 455156, 455169, 455204, 455233, 455272,
+  472002, 472040, 477954, 478032, 478082, 478160, 478594, 478692, 479233, 479572, 479577, 479860, 479865, 479872,
+  479881, 479884, 479893, 479900, 479909, 479924, 479929, 479976, 479981, 479984, 479989, 480016, 480021, 480280,
+  480285, 480300, 480309, 480340, 480345, 480372, 480377, 480488, 480493, 480508, 480513, 480532, 480537, 480540,
+  480553, 480580, 480585, 481944, 481953, 482052, 482057, 482156, 482161, 482284, 482289, 482388, 482393, 482516,
+  482521, 482620, 482625, 482748, 482753, 482852, 482857, 482980, 482985, 483084, 483089, 483120, 483130, 483328,
+  490497, 490620, 490645, 490668, 491713, 491960, 492545, 492724, 492765, 492792, 492802, 492840, 492857, 492860,
+  494145, 494264, 494337, 494512, 494530, 494568, 496449, 496560, 496578, 496616, 497473, 497592, 497601, 497606,
+  497644, 499585, 499612, 499617, 499632, 499637, 499644, 499649, 499708, 499713, 500500, 500510, 500544, 500737,
+  501008, 501037, 501040, 501058, 501096, 504262, 504496, 504502, 504512, 504518, 504532, 504838, 505016, 505022,
+  505080, 505857, 505872, 505877, 505984, 505989, 505996, 506001, 506004, 506013, 506016, 506021, 506060, 506065,
+  506080, 506085, 506088, 506093, 506096, 506121, 506124, 506141, 506144, 506149, 506152, 506157, 506160, 506165,
+  506176, 506181, 506188, 506193, 506196, 506205, 506208, 506213, 506216, 506221, 506224, 506229, 506232, 506237,
+  506240, 506245, 506252, 506257, 506260, 506269, 506284, 506289, 506316, 506321, 506336, 506341, 506356, 506361,
+  506364, 506369, 506408, 506413, 506480, 506501, 506512, 506517, 506536, 506541, 506608, 508930, 508980, 520130,
+  520168, 524289, 695168, 695297, 711912, 711937, 712824, 712833, 735880, 735937, 765828, 765889, 768376, 778241,
+  780408, 786433, 806188, 806209, 822976
+};
+
+// Class of the character at `at` and its bytes. A byte that is not part of valid UTF-8 is a character of class other.
+static int fr__class(const char *text, fr_int at, fr_int end, fr_int *size)
+{
+  const unsigned char c = (unsigned char)text[at];
+  uint32_t key;
+  int low = 0, high = (int)(sizeof fr__classes / sizeof *fr__classes);
+  *size = 1;
+  if (c < 128) return fr__ascii[c];
+  *size = fr__utf8(text + at, end - at);
+  if (*size == 0) { *size = 1; return FR__OTHER; }
+  key = c < 0xE0 ? c & 0x1Fu : c < 0xF0 ? c & 0x0Fu : c & 0x07u;
+  for (fr_int i = 1; i < *size; i++) key = key << 6 | ((unsigned char)text[at + i] & 0x3Fu);
+  key = key << 2 | 3;
+  while (high - low > 1) {  // the last entry that is not above
+    const int middle = (low + high) / 2;
+    if (fr__classes[middle] <= key) low = middle;
+    else high = middle;
+  }
+  return (int)(fr__classes[low] & 3);
+}
+
+// End of the run of characters of a class that goes on at `at`.
+static fr_int fr__run_end(const char *text, fr_int at, fr_int end, int kind)
+{
+  fr_int size = 1;
+  while (at < end) {
+    const unsigned char c = (unsigned char)text[at];
+    if (c < 128 ? fr__ascii[c] != kind : fr__class(text, at, end, &size) != kind) break;
+    at += c < 128 ? 1 : size;
+  }
+  return at;
+}
+
+static int fr__is_break(char c) { return c == '\r' || c == '\n'; }
+
+// Bytes of 's 't 're 've 'm 'll 'd after an apostrophe at p, or 0. any_case also takes U+017F, which folds to s.
+static fr_int fr__contraction(const char *p, fr_int left, int any_case)
+{
+  const char fold = any_case ? 0x20 : 0;
+  const char a = left > 1 ? (char)(p[1] | fold) : 0, b = left > 2 ? (char)(p[2] | fold) : 0;
+  if (a == 's' || a == 't' || a == 'm' || a == 'd') return 2;
+  if ((a == 'r' && b == 'e') || (a == 'v' && b == 'e') || (a == 'l' && b == 'l')) return 3;
+  return any_case && left > 2 && memcmp(p + 1, "\xC5\xBF", 2) == 0 ? 3 : 0;
+}
+
+// End of the pre-token that begins at `at` < end. The three regular expressions, alternatives in this order:
+//   GPT-2    's|'t|'re|'ve|'m|'ll|'d | ?L+ | ?N+ | ?[^\sLN]+ |                 \s+(?!\S)|\s+
+//   Llama 3  the same in any case    | [^\r\nLN]?L+ | N{1,3} | ?[^\sLN]+[\r\n]* | \s*[\r\n]+ | \s+(?!\S)|\s+
+//   Qwen     as Llama 3, but one N
+static fr_int fr__split_end(fr_split split, const char *text, fr_int at, fr_int end)
+{
+  const int gpt2 = split == FR_SPLIT_GPT2;
+  const char c = text[at];
+  fr_int size, next, last = at, broken = -1;
+  int kind, after = FR__BLANK;
+  if (split == FR_SPLIT_NONE) return end;
+  if (c == '\'' && (size = fr__contraction(text + at, end - at, !gpt2)) > 0) return at + size;
+  kind = fr__class(text, at, end, &size);
+  next = at + size;
+  if (next < end && (c == ' ' || !gpt2)) after = fr__class(text, next, end, &size);
+  if (gpt2) {
+    if (c == ' ' && after != FR__BLANK) return fr__run_end(text, next, end, after);
+    if (kind != FR__BLANK) return fr__run_end(text, next, end, kind);
+  } else {
+    if (kind == FR__LETTER || (after == FR__LETTER && kind != FR__NUMBER && !fr__is_break(c)))
+      return fr__run_end(text, next, end, FR__LETTER);
+    if (kind == FR__NUMBER) {
+      for (int i = 1; split == FR_SPLIT_LLAMA3 && i < 3 && next < end; i++, next += size)
+        if (fr__class(text, next, end, &size) != FR__NUMBER) break;
+      return next;
+    }
+    if (kind == FR__OTHER || (c == ' ' && after == FR__OTHER)) {
+      for (at = fr__run_end(text, next, end, FR__OTHER); at < end && fr__is_break(text[at]);) at++;
+      return at;
+    }
+  }
+  for (next = at; next < end && fr__class(text, next, end, &size) == FR__BLANK; next += size) {
+    last = next;
+    if (fr__is_break(text[next])) broken = next + 1;
+  }
+  if (!gpt2 && broken >= 0) return broken;
+  return next == end || last == at ? next : last;  // the last blank goes to the word that follows
+}
+
+// The longest special that begins at `at`, or FR__NONE: a walk down the sorted list, one byte a step.
+static uint32_t fr__special_at(const fr_tokenizer *t, const char *text, fr_int at, fr_int end)
+{
+  const fr__bpe *b = t->body;
+  fr_int low = 0, high = t->special_count;
+  uint32_t found = FR__NONE;
+  for (fr_int depth = 0; low < high; depth++) {
+    if ((fr_int)b->pieces[b->specials[low]].count == depth) found = b->specials[low++];  // a prefix sorts first
+    if (at + depth == end) break;
+    for (int side = 0; side < 2; side++) {  // low: the first that is not below the byte; high: the first above it
+      const int byte = (unsigned char)text[at + depth] + side;
+      fr_int from = low, to = high;
+      while (from < to) {
+        const fr_int middle = (from + to) / 2;
+        if ((unsigned char)b->bytes[b->pieces[b->specials[middle]].start + (uint32_t)depth] < byte) from = middle + 1;
+        else to = middle;
+      }
+      if (side) high = from;
+      else low = from;
+    }
+  }
+  return found;
+}
+
+// -- merging. Short pre-tokens: look for the lowest rank again and again. Long ones: the merges wait in queues, one or more
+// for a rank, each in ascending order of place; a heap holds the first of each queue. Nearly always a new merge goes to
+// the end of the newest queue of its rank; where its place is too low it begins another one. So the order is exactly
+// (rank, place), every step costs O(log n) at most, and a long run of one letter never has more than a few queues.
+enum { FR__SHORT = 64, FR__KEY = 15 };
+
+typedef struct fr__kept {    // a remembered pre-token of up to 15 bytes
+  unsigned char key[16];     // its bytes, zeros, and in the last place how many
+  uint32_t      ids[4];      // ended by FR__NONE where there are fewer
+} fr__kept;
+
+typedef struct fr__symbol { uint32_t id, before, after, rank; } fr__symbol;  // neighbours; the rank of it with the next one
+typedef struct fr__waiting { uint32_t at, next; } fr__waiting;
+
+typedef struct fr__encoder {
+  fr__kept    *kept;         // [kept_count], a power of two, or none
+  fr_int       kept_count;
+  fr__symbol  *symbols;      // [longest + 1]
+  fr__waiting *waiting;      // [2 * longest + 3]; 0 is not used
+  uint64_t    *heap;         // [2 * longest + 3] rank << 32 | place
+  uint32_t    *heap_waiting; // the same: what waits there
+  uint32_t    *tails;        // [rank_count] last of the newest queue, 0 if it is empty
+  uint32_t     waiting_count, free_waiting;
+  fr_int       heap_count;
+} fr__encoder;
+
+typedef struct fr__output {
+  fr_token *ids;
+  fr_int    capacity, count;
+} fr__output;
+
+static void fr__emit(fr__output *out, uint32_t id)
+{
+  if (out->ids && out->count < out->capacity) out->ids[out->count] = (fr_token)id;
+  out->count++;
+}
+
+static void fr__merge_short(const fr__bpe *b, uint32_t *ids, fr_int count, fr__output *out)
+{
+  uint32_t rank[FR__SHORT], merged[FR__SHORT];
+  for (fr_int i = 0; i + 1 < count; i++) {
+    const fr__merge *m = fr__merge_at(b, ids[i], ids[i + 1]);
+    rank[i] = m->rank;
+    merged[i] = m->id;
+  }
+  while (count > 1) {
+    fr_int at = 0;
+    for (fr_int i = 1; i + 1 < count; i++) if (rank[i] < rank[at]) at = i;
+    if (rank[at] == FR__NONE) break;
+    ids[at] = merged[at];
+    count--;
+    for (fr_int i = at + 1; i < count; i++) {
+      ids[i] = ids[i + 1];
+      rank[i] = rank[i + 1];
+      merged[i] = merged[i + 1];
+    }
+    for (fr_int i = at > 0 ? at - 1 : 0; i <= at && i + 1 < count; i++) {
+      const fr__merge *m = fr__merge_at(b, ids[i], ids[i + 1]);
+      rank[i] = m->rank;
+      merged[i] = m->id;
+    }
+  }
+  for (fr_int i = 0; i < count; i++) fr__emit(out, ids[i]);
+}
+
+static void fr__heap_up(fr__encoder *e, fr_int i, uint64_t key, uint32_t waiting)
+{
+  for (; i > 0 && e->heap[(i - 1) / 2] > key; i = (i - 1) / 2) {
+    e->heap[i] = e->heap[(i - 1) / 2];
+    e->heap_waiting[i] = e->heap_waiting[(i - 1) / 2];
+  }
+  e->heap[i] = key;
+  e->heap_waiting[i] = waiting;
+}
+
+// Puts a key in place of the first.
+static void fr__heap_down(fr__encoder *e, uint64_t key, uint32_t waiting)
+{
+  fr_int i = 0;
+  for (;;) {
+    fr_int child = 2 * i + 1;
+    if (child >= e->heap_count) break;
+    if (child + 1 < e->heap_count && e->heap[child + 1] < e->heap[child]) child++;
+    if (e->heap[child] >= key) break;
+    e->heap[i] = e->heap[child];
+    e->heap_waiting[i] = e->heap_waiting[child];
+    i = child;
+  }
+  e->heap[i] = key;
+  e->heap_waiting[i] = waiting;
+}
+
+// The symbol at `at` and the next one may have become mergeable.
+static void fr__wait(const fr__bpe *b, fr__encoder *e, uint32_t at)
+{
+  fr__symbol *s = e->symbols + at;
+  const uint32_t rank = s->after == FR__NONE ? FR__NONE : fr__merge_at(b, s->id, e->symbols[s->after].id)->rank;
+  uint32_t entry, tail;
+  s->rank = rank;
+  if (rank == FR__NONE) return;
+  entry = e->free_waiting;
+  if (entry) e->free_waiting = e->waiting[entry].next;
+  else entry = ++e->waiting_count;
+  e->waiting[entry].at = at;
+  e->waiting[entry].next = 0;
+  tail = e->tails[rank];
+  e->tails[rank] = entry;
+  if (tail && e->waiting[tail].at < at) e->waiting[tail].next = entry;
+  else fr__heap_up(e, e->heap_count++, (uint64_t)rank << 32 | at, entry);
+}
+
+static void fr__merge_long(const fr__bpe *b, fr__encoder *e, fr_int count, fr__output *out)
+{
+  e->waiting_count = e->free_waiting = 0;
+  e->heap_count = 0;
+  for (fr_int i = 0; i < count; i++) {
+    e->symbols[i].before = i > 0 ? (uint32_t)(i - 1) : FR__NONE;
+    e->symbols[i].after = i + 1 < count ? (uint32_t)(i + 1) : FR__NONE;
+  }
+  for (fr_int i = 0; i < count; i++) fr__wait(b, e, (uint32_t)i);
+  while (e->heap_count > 0) {
+    const uint32_t rank = (uint32_t)(e->heap[0] >> 32), at = (uint32_t)e->heap[0], entry = e->heap_waiting[0];
+    const uint32_t follower = e->waiting[entry].next;
+    if (follower) {
+      fr__heap_down(e, (uint64_t)rank << 32 | e->waiting[follower].at, follower);
+    } else {
+      if (e->tails[rank] == entry) e->tails[rank] = 0;  // so that all are 0 at the end
+      e->heap_count--;
+      if (e->heap_count > 0) fr__heap_down(e, e->heap[e->heap_count], e->heap_waiting[e->heap_count]);
+    }
+    e->waiting[entry].next = e->free_waiting;
+    e->free_waiting = entry;
+    if (e->symbols[at].rank == rank) {  // else one of the two has been merged elsewhere since
+      fr__symbol *s = e->symbols + at, *gone = e->symbols + s->after;
+      s->id = fr__merge_at(b, s->id, gone->id)->id;
+      s->after = gone->after;
+      gone->rank = FR__NONE;
+      if (s->after != FR__NONE) e->symbols[s->after].before = at;
+      if (s->before != FR__NONE) fr__wait(b, e, s->before);
+      fr__wait(b, e, at);
+    }
+  }
+  for (uint32_t i = 0; i != FR__NONE; i = e->symbols[i].after) fr__emit(out, e->symbols[i].id);
+}
+
+// llama2.c: a character is what follows a byte that is no continuation, up to 4 bytes; if it is not a token, its bytes are.
+static fr_int fr__characters(const fr__bpe *b, const char *text, fr_int bytes, int blank_first, uint32_t *ids, fr_int stride)
+{
+  fr_int count = 0;
+  if (blank_first) ids[stride * count++] = fr__name_id(b, " ", 1);
+  for (fr_int at = 0, size; at < bytes; at += size) {
+    uint32_t id;
+    for (size = 1; size < 4 && at + size < bytes && ((unsigned char)text[at + size] & 0xC0) == 0x80;) size++;
+    id = fr__name_id(b, text + at, size);
+    if (id != FR__NONE) ids[stride * count++] = id;
+    else for (fr_int i = 0; i < size; i++) ids[stride * count++] = b->byte_ids[(unsigned char)text[at + i]];
+  }
+  return count;
+}
+
+static fr_status fr__encode_piece(fr_encoder *encoder, const char *text, fr_int bytes, const char *end, int blank_first,
+                                  fr__output *out)
+{
+  static const unsigned char mask[32] = { 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255 };
+  const fr_tokenizer *t = encoder->tokenizer;
+  const fr__bpe *b = t->body;
+  fr__encoder *e = encoder->body;
+  const fr_int first = out->count;
+  fr__kept *kept = NULL;
+  uint64_t key[2];
+  uint32_t few[FR__SHORT], *ids = few;
+  fr_int count, stride = 1;
+  if (bytes == 1 && !t->sentencepiece) { fr__emit(out, b->byte_ids[(unsigned char)*text]); return FR_OK; }
+  if (bytes <= FR__KEY && e->kept_count && !t->sentencepiece) {
+    uint64_t take[2], hash;
+    if (end - text >= 16) {
+      memcpy(key, text, 16);
+      memcpy(take, mask + 16 - bytes, 16);
+      key[0] &= take[0];
+      key[1] &= take[1];
+    } else {
+      key[0] = key[1] = 0;
+      memcpy(key, text, (size_t)bytes);
+    }
+    ((unsigned char *)key)[FR__KEY] = (unsigned char)bytes;
+    hash = (key[0] ^ key[1] * 0xD6E8FEB86659FD93u) * 0x9E3779B97F4A7C15u;
+    kept = e->kept + (fr_int)((hash ^ hash >> 32) >> 8 & (uint64_t)(e->kept_count - 1));
+    if (memcmp(kept->key, key, 16) == 0) {
+      for (int i = 0; i < 4 && kept->ids[i] != FR__NONE; i++) fr__emit(out, kept->ids[i]);
+      return FR_OK;
+    }
+  }
+  if (t->ignore_merges) {
+    few[0] = fr__name_id(b, text, bytes);
+    if (few[0] != FR__NONE && !(b->kinds[few[0]] & FR__SPECIAL)) {
+      fr__emit(out, few[0]);
+      count = 1;
+      goto keep;
+    }
+  }
+  if (bytes + blank_first > FR__SHORT) {
+    if (bytes > encoder->longest)
+      return fr__fail(&encoder->reason, FR_LIMIT, "a pre-token has %d bytes; the encoder was made for %d", bytes,
+                      encoder->longest);
+    ids = (uint32_t *)(void *)e->symbols;  // each symbol begins with its id
+    stride = (fr_int)(sizeof(fr__symbol) / sizeof *ids);
+  }
+  if (t->sentencepiece) {
+    count = fr__characters(b, text, bytes, blank_first, ids, stride);
+  } else {
+    for (count = 0; count < bytes; count++) ids[stride * count] = b->byte_ids[(unsigned char)text[count]];
+  }
+  if (stride > 1) { fr__merge_long(b, e, count, out); return FR_OK; }
+  {
+    fr__output to = { (fr_token *)0, 0, 0 };
+    fr_token found[FR__SHORT];
+    to.ids = found;
+    to.capacity = FR__SHORT;
+    fr__merge_short(b, ids, count, &to);
+    count = to.count;
+    for (fr_int i = 0; i < count; i++) {
+      if (i < 4) few[i] = (uint32_t)found[i];
+      fr__emit(out, (uint32_t)found[i]);
+    }
+  }
+keep:
+  if (kept && out->count - first <= 4) {
+    memcpy(kept->key, key, 16);
+    for (fr_int i = 0; i < 4; i++) kept->ids[i] = i < count ? few[i] : FR__NONE;
+  }
+  return FR_OK;
+}
+
+// Where the next special begins, or end.
+static fr_int fr__next_special(const fr_tokenizer *t, const char *text, fr_int at, fr_int end, uint32_t *id)
+{
+  for (; at < end; at++)
+    if (t->body->first[(unsigned char)text[at]] && (*id = fr__special_at(t, text, at, end)) != FR__NONE) return at;
+  *id = FR__NONE;
+  return end;
+}
+
+FR_DEF fr_status fr_tokenizer_encode(fr_encoder *encoder, const char *text, fr_int bytes, fr_specials specials,
+                                     fr_token *ids, fr_int capacity, fr_int *count)
+{
+  const fr_tokenizer *t;
+  fr__output out;
+  fr_status status = FR_OK;
+  if (!encoder || !encoder->body) return FR_INVALID;
+  t = encoder->tokenizer;
+  if (!count || bytes < 0 || (bytes && !text) || (ids && capacity < 0) || (unsigned)specials > FR_SPECIALS_REFUSE)
+    return fr__fail(&encoder->reason, FR_INVALID, "text, ids, specials or count is not usable");
+  if ((uint64_t)bytes > 0x7FFFFFF0u)
+    return fr__fail(&encoder->reason, FR_LIMIT, "a text has %d bytes, 2^31 - 16 is the most", bytes);
+  out.ids = ids;
+  out.capacity = capacity;
+  out.count = 0;
+  for (fr_int at = 0; at < bytes;) {
+    uint32_t id = FR__NONE;
+    const fr_int stop = specials == FR_SPECIALS_TEXT ? bytes : fr__next_special(t, text, at, bytes, &id);
+    if (id != FR__NONE && specials == FR_SPECIALS_REFUSE)
+      return fr__fail(&encoder->reason, FR_FORMAT, "the text has the special token %d at byte %d", (fr_int)id, stop);
+    while (at < stop) {
+      const fr_int next = t->sentencepiece ? stop : fr__split_end(t->split, text, at, stop);
+      status = fr__encode_piece(encoder, text + at, next - at, text + bytes, t->sentencepiece && at == 0, &out);
+      if (status) return status;
+      at = next;
+    }
+    if (id != FR__NONE) {
+      fr__emit(&out, id);
+      at = stop + (fr_int)t->body->pieces[id].count;
+    }
+  }
+  if (ids && out.count > capacity)
+    return fr__fail(&encoder->reason, FR_LIMIT, "the text has %d tokens, there is room for %d", out.count, capacity);
+  *count = out.count;
+  return fr__fine(&encoder->reason);
+}
+
+FR_DEF fr_status fr_tokenizer_boundary(fr_encoder *encoder, const char *text, fr_int bytes, fr_int at,
+                                       fr_specials specials, fr_token *ids, fr_int capacity, fr_int *count)
+{
+  fr_int whole, first, second, same = 0;
+  fr_status status;
+  if (!encoder || !encoder->body) return FR_INVALID;
+  if (!ids || !text || at < 0 || at > bytes)
+    return fr__fail(&encoder->reason, FR_INVALID, "ids or text is NULL, or the boundary is outside of the text");
+  status = fr_tokenizer_encode(encoder, text, bytes, specials, ids, capacity, &whole);
+  if (status) return status;
+  status = fr_tokenizer_encode(encoder, text, at, specials, ids + whole, capacity - whole, &first);
+  if (status) return status;
+  status = fr_tokenizer_encode(encoder, text + at, bytes - at, specials, ids + whole + first, capacity - whole - first,
+                               &second);
+  if (status) return status;
+  while (same < fr__min(whole, first + second) && ids[same] == ids[whole + same]) same++;
+  if (same < whole || same < first + second)
+    return fr__fail(&encoder->reason, FR_FORMAT,
+                    "apart the texts before and after byte %d have %d and %d tokens, together %d, and differ from token %d on",
+                    at, first, second, whole, same);
+  if (count) *count = first;
+  return FR_OK;
+}
+
+static void fr__encoder_layout(fr__arena *arena, fr__encoder *e, const fr_tokenizer *t, fr_int longest, fr_int cache)
+{
+  fr_int n = 0, queue = 0;
+  if (longest > FR__SHORT - 2) {
+    n = longest + 1;
+    if (!fr__mul(2, n, &queue) || !fr__add(queue, 1, &queue)) arena->overflow = 1;
+  }
+  for (e->kept_count = cache > 0; cache > 1 && e->kept_count <= cache / 2; e->kept_count *= 2) {}
+  e->kept = (fr__kept *)fr__take(arena, e->kept_count, (fr_int)sizeof(fr__kept));
+  e->tails = (uint32_t *)fr__take(arena, n ? (fr_int)t->body->rank_count : 0, 4);
+  e->symbols = (fr__symbol *)fr__take(arena, n, (fr_int)sizeof(fr__symbol));
+  e->waiting = (fr__waiting *)fr__take(arena, queue, (fr_int)sizeof(fr__waiting));
+  e->heap = (uint64_t *)fr__take(arena, queue, 8);
+  e->heap_waiting = (uint32_t *)fr__take(arena, queue, 4);
+}
+
+static fr_status fr__encoder_measure(const fr_tokenizer *t, fr_int longest, fr_int cache, fr_int *bytes)
+{
+  fr__arena arena = { NULL, 0, 0 };
+  fr__encoder e;
+  if (!t || !t->body || longest < 0 || (uint64_t)longest > 0x7FFFFFF0u || cache < 0) return FR_INVALID;
+  memset(&e, 0, sizeof e);
+  fr__take(&arena, 1, (fr_int)sizeof e);
+  fr__encoder_layout(&arena, &e, t, longest, cache);
+  return fr__arena_size(&arena, bytes);
+}
+
+FR_DEF fr_status fr_encoder_size(const fr_tokenizer *tokenizer, fr_int longest, fr_int cache, fr_int *bytes)
+{
+  fr_int size;
+  fr_status status = bytes ? fr__encoder_measure(tokenizer, longest, cache, &size) : FR_INVALID;
+  if (!status) *bytes = size;
+  return status;
+}
+
+FR_DEF fr_status fr_encoder_place(fr_encoder *encoder, const fr_tokenizer *tokenizer, fr_int longest, fr_int cache,
+                                  void *memory, fr_int bytes)
+{
+  fr__arena arena = { NULL, 0, 0 };
+  fr_int needed;
+  fr_status status = encoder && memory ? fr__encoder_measure(tokenizer, longest, cache, &needed) : FR_INVALID;
+  if (status) return status;
+  if (bytes < needed) return FR_MEMORY;
+  memset(encoder, 0, sizeof *encoder);
+  arena.base = (char *)fr__align(memory);
+  encoder->tokenizer = tokenizer;
+  encoder->longest = longest;
+  encoder->body = (struct fr__encoder *)fr__take(&arena, 1, (fr_int)sizeof(fr__encoder));
+  memset(encoder->body, 0, sizeof *encoder->body);
+  fr__encoder_layout(&arena, encoder->body, tokenizer, longest, cache);
+  if (encoder->body->kept_count)  // no pre-token has 0 bytes, so an empty entry is never found
+    memset(encoder->body->kept, 0, (size_t)encoder->body->kept_count * sizeof(fr__kept));
+  if (encoder->longest > FR__SHORT - 2 && tokenizer->body->rank_count)
+    memset(encoder->body->tails, 0, (size_t)tokenizer->body->rank_count * 4);
+  return FR_OK;
+}
+
+// -- ids to text
+FR_DEF fr_text fr_tokenizer_token(const fr_tokenizer *tokenizer, fr_token id)
+{
+  fr_text text = { NULL, 0 };
+  if (tokenizer && tokenizer->body && id >= 0 && id < tokenizer->vocab && tokenizer->body->pieces[id].count) {
+    text.bytes = tokenizer->body->bytes + tokenizer->body->pieces[id].start;
+    text.count = (fr_int)tokenizer->body->pieces[id].count;
+  }
+  return text;
+}
+
+FR_DEF int fr_tokenizer_is_special(const fr_tokenizer *tokenizer, fr_token id)
+{
+  return tokenizer && tokenizer->body && id >= 0 && id < tokenizer->vocab && (tokenizer->body->kinds[id] & FR__SPECIAL) != 0;
+}
+
+FR_DEF fr_token fr_tokenizer_find(const fr_tokenizer *tokenizer, fr_text text)
+{
+  uint32_t id;
+  if (!tokenizer || !tokenizer->body || !text.bytes || text.count < 1) return -1;
+  id = fr__special_at(tokenizer, text.bytes, 0, text.count);
+  if (id == FR__NONE || (fr_int)tokenizer->body->pieces[id].count != text.count)
+    id = fr__name_id(tokenizer->body, text.bytes, text.count);
+  return id == FR__NONE ? -1 : (fr_token)id;
+}
+
+// What a token adds to the text. SentencePiece's blank before the text is taken away again.
+static fr_text fr__token_text(const fr_tokenizer *t, fr_token id, int begun)
+{
+  fr_text text = fr_tokenizer_token(t, id);
+  if (t->sentencepiece && !begun && text.count > 0 && text.bytes[0] == ' ') { text.bytes++; text.count--; }
+  return text;
+}
+
+FR_DEF fr_status fr_tokenizer_decode(const fr_tokenizer *tokenizer, const fr_token *ids, fr_int count, char *text,
+                                     fr_int capacity, fr_int *bytes, fr_reason *reason)
+{
+  fr_int total = 0;
+  if (!tokenizer || !tokenizer->body || !bytes || count < 0 || (count && !ids) || (text && capacity < 0))
+    return fr__fail(reason, FR_INVALID, "tokenizer, ids, text or bytes is not usable");
+  for (fr_int i = 0; i < count; i++) {
+    if (!fr_tokenizer_token(tokenizer, ids[i]).bytes)
+      return fr__fail(reason, FR_RANGE, "id %d at place %d is not a token", (fr_int)ids[i], i);
+    if (!fr__add(total, fr__token_text(tokenizer, ids[i], i > 0).count, &total))
+      return fr__fail(reason, FR_OVERFLOW, "the text does not fit the address space");
+  }
+  if (text && total > capacity)
+    return fr__fail(reason, FR_LIMIT, "the text has %d bytes, there is room for %d", total, capacity);
+  *bytes = total;
+  for (fr_int i = 0; text && i < count; i++) {
+    const fr_text token = fr__token_text(tokenizer, ids[i], i > 0);
+    if (token.count) memcpy(text, token.bytes, (size_t)token.count);
+    text += token.count;
+  }
+  return fr__fine(reason);
+}
+
+// How many of `left` bytes at p can be handed out: all but an end that may still become a character.
+static fr_int fr__whole(const char *p, fr_int left)
+{
+  for (fr_int tail = 1; tail <= fr__min(3, left); tail++) {
+    const unsigned char c = (unsigned char)p[left - tail];
+    char tried[4] = { 0, 0, 0, 0 };
+    if (c < 0x80) break;
+    if (c < 0xC0) continue;
+    // The character begins here. It is open if some bytes would complete it; of its second byte, 0x80 or 0xBF is always good.
+    for (int fill = 0; fill < 2; fill++) {
+      const fr_int size = c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
+      memcpy(tried, p + left - tail, (size_t)tail);
+      for (fr_int i = tail; i < 4; i++) tried[i] = fill ? (char)0xBF : (char)0x80;
+      if (size > tail && fr__utf8(tried, 4) == size) return left - tail;
+    }
+    break;
+  }
+  return left;
+}
+
+FR_DEF fr_status fr_tokenizer_stream(const fr_tokenizer *tokenizer, fr_decoder *decoder, fr_token id, char *text,
+                                     fr_int capacity, fr_int *bytes)
+{
+  fr_text token = { NULL, 0 };
+  fr_int held, total, whole;
+  if (!tokenizer || !tokenizer->body || !decoder || !bytes || !text || decoder->held_count < 0 || decoder->held_count > 3)
+    return FR_INVALID;
+  held = decoder->held_count;
+  if (id >= 0 && !fr_tokenizer_token(tokenizer, id).bytes) return FR_RANGE;
+  if (id >= 0) token = fr__token_text(tokenizer, id, decoder->begun);
+  total = held + token.count;
+  if (total > capacity) return FR_LIMIT;
+  if (held) memcpy(text, decoder->held, (size_t)held);
+  if (token.count) memcpy(text + held, token.bytes, (size_t)token.count);
+  whole = id < 0 ? total : fr__whole(text, total);
+  decoder->begun = id >= 0;
+  decoder->held_count = total - whole;
+  if (total > whole) memcpy(decoder->held, text + whole, (size_t)(total - whole));
+  *bytes = whole;
+  return FR_OK;
+}
+
+// -- reading. Each loader goes over its file twice, first to measure and check, then to fill the tables; both times tokens
+// and merges go through the same two functions.
+enum { FR__SPLIT_TOKEN = 512 };  // bytes of a token, where every way to split it has to be tried
+enum { FR__FORM_HEAD = 56 };
+static const unsigned char fr__form_magic[8] = { 0x89, 'F', 'R', 'T', '\r', '\n', 0x1A, '\n' };
+static const char fr__regex_gpt2[] =
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+static const char fr__regex_llama3[] =
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|"
+    "\\s+(?!\\S)|\\s+";
+static const char fr__regex_qwen[] =
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|"
+    "\\s+(?!\\S)|\\s+";
+
+enum { FR__TYPE, FR__DROPOUT, FR__PREFIX, FR__SUFFIX, FR__FALLBACK, FR__IGNORE, FR__MODEL_FIELDS };
+
+typedef struct fr__load {
+  const fr_tokenizer_source *source;
+  fr_reason   *reason;
+  fr_tokenizer tokenizer;  // its body is NULL while measuring
+  fr__bpe     *b;
+  fr_int vocab, bytes, names, merges, specials;  // counted while measuring, then what has been filled in
+  fr_int room_bytes, link_count, score_count;    // scratch: bytes of the longest text, list of ids, scores of tokens
+  char   *room;
+  fr_int *links;
+  float  *scores;
+  fr__json_token added, normalizer, pre, decoder, model, dictionary, list, field[FR__MODEL_FIELDS];  // tokenizer.json
+} fr__load;
+
+// The byte for a character of GPT-2's printable alphabet, or -1; and back. 68 bytes that are not printable stand in their
+// order at U+0100 .. U+0143, the others for themselves.
+static int fr__char_byte(int32_t code)
+{
+  if ((code >= 0x21 && code <= 0x7E) || (code >= 0xA1 && code <= 0xFF && code != 0xAD)) return (int)code;
+  code -= 0x100;
+  if (code < 0 || code > 67) return -1;
+  return (int)(code <= 32 ? code : code == 33 ? 0x7F : code == 67 ? 0xAD : 0x80 + code - 34);
+}
+
+static uint32_t fr__byte_char(int byte)
+{
+  if ((byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte != 0xAD)) return (uint32_t)byte;
+  return 0x100u + (uint32_t)(byte <= 32 ? byte : byte == 0x7F ? 33 : byte == 0xAD ? 67 : byte - 0x80 + 34);
+}
+
+// The id that GPT-2 gives to a byte: those that stand for themselves first.
+static uint32_t fr__gpt2_id(int byte)
+{
+  const uint32_t c = fr__byte_char(byte);
+  if (c >= 0x100) return 188 + c - 0x100;
+  return c - 0x21 - (c >= 0xA1 ? 0xA1 - 0x7F : 0) - (c > 0xAD);
+}
+
+// Turns characters up to a blank, or to `end`, into bytes; -1 if one does not stand for a byte. `plain`: no JSON escapes.
+static fr_int fr__unmap(const char *text, fr_int *at, fr_int end, int plain, char *out)
+{
+  fr_int count = 0;
+  while (*at < end && text[*at] != ' ') {
+    int byte;
+    if (plain && (text[*at] == '"' || text[*at] == '\\')) byte = text[(*at)++];
+    else if (plain && fr__utf8(text + *at, end - *at) == 0) return -1;
+    else byte = fr__char_byte(fr__json_code(text, at, end));
+    if (byte < 0) return -1;
+    out[count++] = (char)byte;
+  }
+  return count;
+}
+
+// Bytes already in place, at b->bytes + load->bytes, need not be copied. Returns what is wrong, or NULL.
+static const char *fr__put_token(fr__load *load, fr_int id, const char *bytes, fr_int count, int kind)
+{
+  fr__bpe *b = load->b;
+  if (count < 1) return "a token is empty";
+  if (id < 0 || id >= fr__max(65536, fr__max(load->source->file.count, load->source->merges.count))) return "an id is larger than the file could need";
+  if (!b) {
+    load->vocab = fr__max(load->vocab, id + 1);
+    load->names += (kind & FR__ORDINARY) != 0;
+    load->specials += (kind & FR__SPECIAL) != 0;
+    load->bytes += count;
+    return NULL;
+  }
+  if (b->pieces[id].count) return "two tokens have the same id";
+  if (bytes != b->bytes + load->bytes) memcpy(b->bytes + load->bytes, bytes, (size_t)count);
+  if (kind & FR__ORDINARY) {
+    uint32_t *name = fr__name_at(b, b->bytes + load->bytes, count);
+    if (*name) return "a token is there twice";
+    *name = (uint32_t)id + 1;
+  }
+  if (kind & FR__SPECIAL) b->specials[load->specials++] = (uint32_t)id;
+  b->pieces[id].start = (uint32_t)load->bytes;
+  b->pieces[id].count = (uint32_t)count;
+  b->kinds[id] = (unsigned char)kind;
+  load->bytes += count;
+  load->tokenizer.vocab = fr__max(load->tokenizer.vocab, id + 1);
+  load->tokenizer.longest = fr__max(load->tokenizer.longest, count);
+  return NULL;
+}
+
+static const char *fr__put_merge(fr__load *load, uint32_t left, uint32_t right, uint32_t id, uint32_t rank)
+{
+  fr__merge *m;
+  if (left == FR__NONE || right == FR__NONE || id == FR__NONE) return "a merge is of tokens that are not there";
+  m = fr__merge_at(load->b, left, right);
+  if (m->rank != FR__NONE) return "a merge is there twice";
+  m->left = left;
+  m->right = right;
+  m->rank = rank;
+  m->id = id;
+  load->b->order[load->merges++] = (uint32_t)(m - load->b->merges);
+  load->b->rank_count = rank + 1;
+  return NULL;
+}
+
+// Left and right stand one after the other at p; the merged token is found by both together.
+static const char *fr__put_merge_of(fr__load *load, const char *p, fr_int left, fr_int right, uint32_t rank)
+{
+  const fr__bpe *b = load->b;
+  return fr__put_merge(load, fr__name_id(b, p, left), fr__name_id(b, p + left, right), fr__name_id(b, p, left + right), rank);
+}
+
+// Where a file has ranks of tokens in place of merges: every way to split the token into two others is a merge of its
+// rank. They are listed by (left, right), as Hugging Face's converter does.
+static void fr__put_splits(fr__load *load, uint32_t id)
+{
+  fr__bpe *b = load->b;
+  const char *p = b->bytes + b->pieces[id].start;
+  const fr_int count = (fr_int)b->pieces[id].count, first = load->merges;
+  const uint32_t rank = b->rank_count;
+  for (fr_int i = 1; i < count; i++) {
+    const uint32_t left = fr__name_id(b, p, i), right = fr__name_id(b, p + i, count - i);
+    if (left == FR__NONE || right == FR__NONE) continue;
+    fr__put_merge(load, left, right, id, rank);  // all splits differ
+    for (fr_int k = load->merges - 1; k > first; k--) {
+      const fr__merge *m = b->merges + b->order[k], *l = b->merges + b->order[k - 1];
+      const uint32_t swap = b->order[k];
+      if (l->left < m->left || (l->left == m->left && l->right < m->right)) break;
+      b->order[k] = b->order[k - 1];
+      b->order[k - 1] = swap;
+    }
+  }
+}
+
+// -- tokenizer.json
+static fr_status fr__load_json_fail(fr__load *load, fr__json *json, fr_status status, fr_int at, const char *wrong)
+{
+  fr__json_wrong(json, status, at, wrong);
+  return fr__json_fail(json, load->reason);
+}
+
+// Refuses what a token says, and shows the beginning of it.
+static fr_status fr__load_refuse(fr__load *load, fr__json_token token, const char *wrong)
+{
+  const fr_text file = load->source->file;
+  char shown[48];
+  fr_int count = 0;
+  fr__json json;
+  fr__json_start(&json, file.bytes, 0, file.count, 1, NULL, 0);
+  fr__load_json_fail(load, &json, FR_UNSUPPORTED, token.start, wrong);
+  if (token.kind == 't' || token.kind == 'f' || token.kind == 'n') token.count = token.kind == 'f' ? 5 : 4;
+  while (count < 47 && count < token.count && file.bytes[token.start + count] >= 32 && file.bytes[token.start + count] < 127) {
+    shown[count] = file.bytes[token.start + count];
+    count++;
+  }
+  shown[count] = 0;
+  if (load->reason && count) {
+    fr_reason place = *load->reason;
+    fr__fail(load->reason, FR_UNSUPPORTED, "%s: %s", place.text, shown);
+  }
+  return FR_UNSUPPORTED;
+}
+
+// The value of a name in a small object that has been checked; kind 0 if it is not there.
+static fr__json_token fr__json_member(fr_text file, fr__json_token object, const char *name)
+{
+  fr_int names[2 * FR_DATASET_NAMES];
+  fr__json_token none = { 0, 0, 0 };
+  fr__json json;
+  if (object.kind != '{') return none;
+  fr__json_start(&json, file.bytes, object.start, file.count, 1, names, FR_DATASET_NAMES);
+  fr__json_next(&json);
+  while (fr__json_next(&json) == 'k') {
+    const int here = fr__json_is(&json, json.token, name);
+    const char kind = fr__json_next(&json);
+    none = json.token;
+    if (here && kind != '!') return none;
+    if (!fr__json_skip(&json)) break;
+  }
+  none.kind = 0;
+  return none;
+}
+
+static int fr__json_word(fr_text file, fr__json_token token, const char *word)
+{
+  fr__json json;
+  json.text = file.bytes;
+  return token.kind == '"' && fr__json_is(&json, token, word);
+}
+
+// A whole number that is not negative, or -1; what is too large becomes the largest.
+static fr_int fr__json_id(const char *text, fr__json_token token)
+{
+  fr_int value = 0;
+  if (token.kind != '0') return -1;
+  for (fr_int i = 0; i < token.count; i++) {
+    const char c = text[token.start + i];
+    if (c < '0' || c > '9') return -1;
+    value = value > (FR__INT_MAX - 9) / 10 ? FR__INT_MAX : value * 10 + (c - '0');
+  }
+  return value;
+}
+
+// {"id": 1, "content": "...", "special": true ...}: every added token is matched in raw text, whatever `special` says.
+static fr_status fr__json_added(fr__load *load, fr__json *json)
+{
+  const fr_text file = load->source->file;
+  while (fr__json_next(json) != ']') {
+    fr__json_token id = { 0, 0, 0 }, content = { 0, 0, 0 };
+    const fr_int start = json->token.start;
+    fr_int count;
+    const char *wrong;
+    if (json->token.kind == '!') return fr__json_fail(json, load->reason);
+    if (json->token.kind != '{') return fr__load_json_fail(load, json, FR_FORMAT, start, "an added token must be an object");
+    while (fr__json_next(json) == 'k') {
+      const fr__json_token name = json->token;
+      fr__json_next(json);
+      if (fr__json_is(json, name, "id")) id = json->token;
+      else if (fr__json_is(json, name, "content")) content = json->token;
+      else if (json->token.kind == 't' && (fr__json_is(json, name, "lstrip") || fr__json_is(json, name, "rstrip") ||
+                                           fr__json_is(json, name, "single_word")))
+        return fr__load_refuse(load, name, "an added token has a property that is not supported");
+      if (!fr__json_skip(json)) break;
+    }
+    if (json->token.kind == '!') return fr__json_fail(json, load->reason);
+    if (fr__json_id(file.bytes, id) < 0)
+      return fr__load_json_fail(load, json, FR_FORMAT, start, "an added token needs an id, a whole number");
+    if (content.kind != '"') return fr__load_json_fail(load, json, FR_FORMAT, start, "an added token needs a content");
+    count = fr__json_copy(file.bytes, content, load->b ? load->b->bytes + load->bytes : NULL);
+    wrong = fr__put_token(load, fr__json_id(file.bytes, id), load->b ? load->b->bytes + load->bytes : NULL, count,
+                          FR__SPECIAL);
+    if (wrong) return fr__load_json_fail(load, json, FR_FORMAT, start, wrong);
+  }
+  return FR_OK;
+}
+
+// {"token": id, ...} in characters that stand for bytes. Repeated names are found by the table of tokens, not by the reader.
+static fr_status fr__json_vocab(fr__load *load, fr__json *json)
+{
+  const char *text = json->text;
+  fr__bpe *b = load->b;
+  while (fr__json_next(json) == 'k') {
+    const fr__json_token name = json->token;
+    const char *wrong = NULL;
+    fr_int id, at = name.start, count;
+    json->name_count--;
+    fr__json_next(json);
+    if (json->token.kind == '!') break;
+    id = fr__json_id(text, json->token);
+    if (id < 0) return fr__load_json_fail(load, json, FR_FORMAT, json->token.start, "an id must be a whole number, 0 or more");
+    if (!b) {
+      load->room_bytes = fr__max(load->room_bytes, name.count);
+      wrong = fr__put_token(load, id, NULL, name.count, FR__ORDINARY);
+    } else if (b->pieces[id].count && b->kinds[id] == FR__SPECIAL) {  // also an added token; it is stored as it is written
+      const fr__piece piece = b->pieces[id];
+      const char *raw = b->bytes + piece.start;
+      if (fr__json_copy(text, name, load->room) != (fr_int)piece.count ||
+          memcmp(load->room, raw, (size_t)piece.count) != 0) {
+        wrong = "an added token has the id of another token";
+      } else if (fr__unmap(text, &at, name.start + name.count, 0, load->room) == (fr_int)piece.count &&
+                 memcmp(load->room, raw, (size_t)piece.count) == 0) {
+        uint32_t *where = fr__name_at(b, raw, (fr_int)piece.count);
+        if (*where) wrong = "a token is there twice";
+        *where = (uint32_t)id + 1;
+        b->kinds[id] |= FR__ORDINARY;
+      }
+    } else {
+      char *out = b->bytes + load->bytes;
+      count = fr__unmap(text, &at, name.start + name.count, 0, out);
+      if (count < 0 || at < name.start + name.count)
+        return fr__load_refuse(load, name, "a token is not written in the characters of ByteLevel");
+      wrong = fr__put_token(load, id, out, count, FR__ORDINARY);
+    }
+    if (wrong) return fr__load_json_fail(load, json, FR_FORMAT, name.start - 1, wrong);
+  }
+  if (json->token.kind == '!') return fr__json_fail(json, load->reason);
+  return FR_OK;
+}
+
+// ["a b", ...] or [["a", "b"], ...], by rank.
+static fr_status fr__json_merges(fr__load *load, fr__json *json)
+{
+  const char *text = json->text;
+  for (fr_int rank = 0; fr__json_next(json) != ']'; rank++) {
+    const char *wrong = NULL;
+    const char kind = json->token.kind;
+    fr__json_token part[2];
+    part[0] = part[1] = json->token;
+    if (kind == '[') {
+      for (int i = 0; i < 2; i++) {
+        if (fr__json_next(json) == '!') break;
+        part[i] = json->token;
+        if (part[i].kind != '"') return fr__load_json_fail(load, json, FR_FORMAT, part[i].start, "a merge needs two strings");
+      }
+      if (json->token.kind != '!' && fr__json_next(json) != ']' && json->token.kind != '!')
+        return fr__load_json_fail(load, json, FR_FORMAT, json->token.start, "a merge needs two strings");
+    }
+    if (json->token.kind == '!') return fr__json_fail(json, load->reason);
+    if (kind != '[' && kind != '"')
+      return fr__load_json_fail(load, json, FR_FORMAT, part[0].start, "a merge must be a string or a pair of strings");
+    if (!load->b) {
+      load->merges++;
+      load->room_bytes = fr__max(load->room_bytes, part[0].count + part[1].count);
+    } else {
+      fr_int at = part[0].start, end = at + part[0].count, left, right;
+      left = fr__unmap(text, &at, end, 0, load->room);
+      if (kind == '[') {
+        if (at < end) left = -1;
+        at = part[1].start;
+        end = at + part[1].count;
+      } else if (at < end) {
+        at++;
+      }
+      right = left < 1 ? 0 : fr__unmap(text, &at, end, 0, load->room + left);
+      if (left < 1 || right < 1 || at < end) wrong = "a merge must be of two tokens";
+      else wrong = fr__put_merge_of(load, load->room, left, right, (uint32_t)rank);
+    }
+    if (wrong) return fr__load_json_fail(load, json, FR_FORMAT, part[0].start, wrong);
+  }
+  return FR_OK;
+}
+
+// {"type": "ByteLevel", ...}
+static fr_status fr__json_byte_level(fr__load *load, fr__json_token object, fr_split *split)
+{
+  const fr_text file = load->source->file;
+  const fr__json_token type = fr__json_member(file, object, "type");
+  const fr__json_token space = fr__json_member(file, object, "add_prefix_space");
+  const fr__json_token regex = fr__json_member(file, object, "use_regex");
+  if (!fr__json_word(file, type, "ByteLevel"))
+    return fr__load_refuse(load, type.kind ? type : object, "this pre-tokenizer is not supported");
+  if (space.kind != 'f') return fr__load_refuse(load, space.kind ? space : object, "add_prefix_space must be false");
+  *split = regex.kind == 'f' ? FR_SPLIT_NONE : FR_SPLIT_GPT2;
+  return FR_OK;
+}
+
+// What stands beside vocabulary and merges and changes ids.
+static fr_status fr__json_settings(fr__load *load)
+{
+  const fr_text file = load->source->file;
+  fr__json_token type = load->field[FR__TYPE], list, part[3], pattern;
+  fr_status status;
+  fr_split split;
+  fr_int names[2 * FR_DATASET_NAMES], parts = 0;
+  fr__json json;
+  if (type.kind && !fr__json_word(file, type, "BPE")) return fr__load_refuse(load, type, "this type of model is not supported");
+  for (int i = FR__DROPOUT; i <= FR__FALLBACK; i++) {
+    const fr__json_token f = load->field[i];
+    if (!f.kind || f.kind == 'n' || f.kind == 'f' || (f.kind == '"' && f.count == 0)) continue;
+    if (f.kind == '0' && (fr__json_id(file.bytes, f) == 0 || (f.count == 3 && !memcmp(file.bytes + f.start, "0.0", 3)))) continue;
+    return fr__load_refuse(load, f, i == FR__DROPOUT ? "dropout is not supported"
+                                    : i == FR__FALLBACK ? "byte_fallback is not supported"
+                                    : i == FR__PREFIX ? "continuing_subword_prefix is not supported"
+                                                      : "end_of_word_suffix is not supported");
+  }
+  load->tokenizer.ignore_merges = load->field[FR__IGNORE].kind == 't';
+
+  type = fr__json_member(file, load->normalizer, "type");
+  if (load->normalizer.kind && load->normalizer.kind != 'n' && !fr__json_word(file, type, "NFC"))
+    return fr__load_refuse(load, type.kind ? type : load->normalizer, "this normaliser is not supported");
+  load->tokenizer.nfc = fr__json_word(file, type, "NFC");
+  type = fr__json_member(file, load->decoder, "type");
+  if (load->decoder.kind && load->decoder.kind != 'n' && !fr__json_word(file, type, "ByteLevel"))
+    return fr__load_refuse(load, type.kind ? type : load->decoder, "this decoder is not supported");
+
+  type = fr__json_member(file, load->pre, "type");
+  if (!fr__json_word(file, type, "Sequence")) return fr__json_byte_level(load, load->pre, &load->tokenizer.split);
+  list = fr__json_member(file, load->pre, "pretokenizers");
+  if (list.kind != '[') return fr__load_refuse(load, load->pre, "this pre-tokenizer is not supported");
+  fr__json_start(&json, file.bytes, list.start, file.count, 1, names, FR_DATASET_NAMES);
+  for (fr__json_next(&json); parts < 3 && fr__json_next(&json) != ']' && json.token.kind != '!'; parts++) {
+    part[parts] = json.token;
+    fr__json_skip(&json);
+  }
+  if (parts == 1) return fr__json_byte_level(load, part[0], &load->tokenizer.split);
+  if (parts != 2) return fr__load_refuse(load, list, "only Split and ByteLevel are supported in a sequence");
+  type = fr__json_member(file, part[0], "type");
+  if (!fr__json_word(file, type, "Split"))
+    return fr__load_refuse(load, type.kind ? type : part[0], "this pre-tokenizer is not supported");
+  status = fr__json_byte_level(load, part[1], &split);
+  if (status) return status;
+  if (split != FR_SPLIT_NONE) return fr__load_refuse(load, part[1], "ByteLevel after Split must have use_regex false");
+  type = fr__json_member(file, part[0], "behavior");
+  if (!fr__json_word(file, type, "Isolated"))
+    return fr__load_refuse(load, type.kind ? type : part[0], "the behaviour of Split must be Isolated");
+  if (fr__json_member(file, part[0], "invert").kind == 't')
+    return fr__load_refuse(load, part[0], "invert is not supported");
+  pattern = fr__json_member(file, part[0], "pattern");
+  type = fr__json_member(file, pattern, "Regex");
+  if (fr__json_word(file, type, fr__regex_llama3)) load->tokenizer.split = FR_SPLIT_LLAMA3;
+  else if (fr__json_word(file, type, fr__regex_qwen)) load->tokenizer.split = FR_SPLIT_QWEN;
+  else if (fr__json_word(file, type, fr__regex_gpt2)) load->tokenizer.split = FR_SPLIT_GPT2;
+  else return fr__load_refuse(load, type.kind ? type : part[0], "this regular expression is not supported");
+  return FR_OK;
+}
+
+// Goes over the model; the big dictionary and list are counted on the way.
+static fr_status fr__json_model(fr__load *load, fr__json *json)
+{
+  static const char *const fields[FR__MODEL_FIELDS] = { "type", "dropout", "continuing_subword_prefix",
+                                                        "end_of_word_suffix", "byte_fallback", "ignore_merges" };
+  while (fr__json_next(json) == 'k') {
+    const fr__json_token name = json->token;
+    fr_status status = FR_OK;
+    fr__json_next(json);
+    if (fr__json_is(json, name, "vocab")) {
+      load->dictionary = json->token;
+      if (json->token.kind == '{') status = fr__json_vocab(load, json);
+    } else if (fr__json_is(json, name, "merges")) {
+      load->list = json->token;
+      if (json->token.kind == '[') status = fr__json_merges(load, json);
+    } else {
+      for (int i = 0; i < FR__MODEL_FIELDS; i++)
+        if (fr__json_is(json, name, fields[i])) load->field[i] = json->token;
+      if (!fr__json_skip(json)) break;
+    }
+    if (status) return status;
+  }
+  return json->token.kind == '!' ? fr__json_fail(json, load->reason) : FR_OK;
+}
+
+static fr_status fr__json_measure(fr__load *load, int only_vocab)
+{
+  fr_int names[2 * FR_DATASET_NAMES];
+  fr__json json;
+  fr_status status = FR_OK;
+  fr__json_start(&json, load->source->file.bytes, 0, load->source->file.count, 1, names, FR_DATASET_NAMES);
+  if (fr__json_next(&json) == '!') return fr__json_fail(&json, load->reason);
+  if (json.token.kind != '{')
+    return fr__load_json_fail(load, &json, FR_FORMAT, json.token.start, "the file must hold one object");
+  if (only_vocab) {
+    load->dictionary = json.token;
+    status = fr__json_vocab(load, &json);
+  } else {
+    while (fr__json_next(&json) == 'k') {
+      const fr__json_token name = json.token;
+      fr__json_next(&json);
+      if (fr__json_is(&json, name, "added_tokens")) load->added = json.token;
+      else if (fr__json_is(&json, name, "normalizer")) load->normalizer = json.token;
+      else if (fr__json_is(&json, name, "pre_tokenizer")) load->pre = json.token;
+      else if (fr__json_is(&json, name, "decoder")) load->decoder = json.token;
+      else if (fr__json_is(&json, name, "model")) load->model = json.token;
+      if (fr__json_is(&json, name, "added_tokens") && json.token.kind == '[') status = fr__json_added(load, &json);
+      else if (fr__json_is(&json, name, "model") && json.token.kind == '{') status = fr__json_model(load, &json);
+      else if (!fr__json_skip(&json)) break;
+      if (status) return status;
+    }
+  }
+  if (status) return status;
+  if (json.token.kind == '!' || fr__json_next(&json) == '!') return fr__json_fail(&json, load->reason);
+  if (only_vocab) return FR_OK;
+  if (load->model.kind != '{') return fr__fail(load->reason, FR_FORMAT, "the file has no model");
+  if (load->added.kind && load->added.kind != '[' && load->added.kind != 'n')
+    return fr__load_json_fail(load, &json, FR_FORMAT, load->added.start, "added_tokens must be a list");
+  status = fr__json_settings(load);
+  if (status) return status;
+  if (load->dictionary.kind != '{') return fr__fail(load->reason, FR_FORMAT, "the model has no vocab");
+  if (load->list.kind != '[') return fr__fail(load->reason, FR_FORMAT, "the model has no merges");
+  return FR_OK;
+}
+
+static fr_status fr__json_fill(fr__load *load)
+{
+  const fr__json_token parts[3] = { load->added, load->dictionary, load->list };  // in this order, whatever the file's
+  fr_status status = FR_OK;
+  for (int i = 0; i < 3 && !status; i++) {
+    fr_int names[2 * FR_DATASET_NAMES];
+    fr__json json;
+    if (parts[i].kind != '[' && parts[i].kind != '{') continue;
+    fr__json_start(&json, load->source->file.bytes, parts[i].start, load->source->file.count, 1, names, FR_DATASET_NAMES);
+    fr__json_next(&json);
+    status = i == 0 ? fr__json_added(load, &json) : i == 1 ? fr__json_vocab(load, &json) : fr__json_merges(load, &json);
+  }
+  return status;
+}
+
+// -- lines of text: merges.txt and *.tiktoken. The next line that is not empty, without its end; 0 after the last.
+static int fr__next_line(fr_text text, fr_int *at, fr_int *line, fr_int *start, fr_int *end)
+{
+  while (*at < text.count) {
+    const char *found = (const char *)memchr(text.bytes + *at, '\n', (size_t)(text.count - *at));
+    *start = *at;
+    *end = found ? found - text.bytes : text.count;
+    *at = *end + 1;
+    ++*line;
+    if (*end > *start && text.bytes[*end - 1] == '\r') --*end;
+    if (*end > *start) return 1;
+  }
+  return 0;
+}
+
+// merges.txt: a line "#version ...", then "left right" by rank. Alone, merge k makes the token 256 + k.
+static fr_status fr__load_merges(fr__load *load)
+{
+  const fr_text text = load->source->merges;
+  const int alone = !load->source->file.bytes;
+  fr_int at = 0, line = 0, start, end, rank = 0;
+  for (int byte = 0; alone && byte < 256; byte++) {
+    const char c = (char)byte;
+    fr__put_token(load, (fr_int)fr__gpt2_id(byte), &c, 1, FR__ORDINARY);
+  }
+  for (; fr__next_line(text, &at, &line, &start, &end); rank++) {
+    const char *wrong = NULL;
+    if (line == 1 && end - start >= 8 && memcmp(text.bytes + start, "#version", 8) == 0) { rank--; continue; }
+    if (!load->b) {
+      load->merges++;
+      load->room_bytes = fr__max(load->room_bytes, end - start);
+      if (alone && fr__put_token(load, 256 + rank, NULL, end - start, FR__ORDINARY)) wrong = "too many merges";
+    } else {
+      fr_int left = fr__unmap(text.bytes, &start, end, 1, load->room), right;
+      start++;
+      right = left < 1 || start >= end ? 0 : fr__unmap(text.bytes, &start, end, 1, load->room + left);
+      if (left < 1 || right < 1 || start < end) wrong = "two tokens with a blank between them were expected";
+      else if (alone) wrong = fr__put_token(load, 256 + rank, load->room, left + right, FR__ORDINARY);
+      if (!wrong) wrong = fr__put_merge_of(load, load->room, left, right, (uint32_t)rank);
+    }
+    if (wrong) return fr__fail(load->reason, FR_FORMAT, "line %d of the merges: %s", line, wrong);
+  }
+  return FR_OK;
+}
+
+// Strict base64; out may be NULL. Bytes, or -1.
+static fr_int fr__base64(const char *p, fr_int count, char *out)
+{
+  static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  const fr_int padding = count > 1 && p[count - 1] == '=' ? p[count - 2] == '=' ? 2 : 1 : 0;
+  fr_int done = 0;
+  uint32_t bits = 0;
+  if (count < 4 || count % 4) return -1;
+  for (fr_int i = 0; i < count; i++) {
+    const char *digit = i < count - padding ? strchr(digits, p[i]) : digits;
+    if (!digit || !*digit) return -1;
+    bits = bits << 6 | (uint32_t)(digit - digits);
+    for (fr_int k = 0; i % 4 == 3 && k < 3 && done < count / 4 * 3 - padding; k++, done++)
+      if (out) out[done] = (char)(bits >> (16 - 8 * k));
+  }
+  return done;
+}
+
+static fr_status fr__load_tiktoken(fr__load *load)
+{
+  const fr_text text = load->source->file;
+  fr_int at = 0, line = 0, start, end;
+  while (fr__next_line(text, &at, &line, &start, &end)) {
+    const char *blank = (const char *)memchr(text.bytes + start, ' ', (size_t)(end - start)), *wrong = NULL;
+    fr__json_token rank = { '0', 0, 0 };
+    const fr_int stop = blank ? blank - text.bytes : end;
+    fr_int count = fr__base64(text.bytes + start, stop - start, load->b ? load->b->bytes + load->bytes : NULL);
+    rank.start = stop + 1;
+    rank.count = fr__max(0, end - stop - 1);
+    if (count < 0) wrong = "base64 was expected";
+    else if (rank.count < 1 || fr__json_id(text.bytes, rank) < 0) wrong = "a blank and a rank were expected";
+    else if (count > FR__SPLIT_TOKEN) wrong = "a token has more than 512 bytes";
+    if (!wrong)
+      wrong = fr__put_token(load, fr__json_id(text.bytes, rank), load->b ? load->b->bytes + load->bytes : NULL, count,
+                            FR__ORDINARY);
+    if (wrong) return fr__fail(load->reason, FR_FORMAT, "line %d: %s", line, wrong);
+    if (!load->b) load->merges += count - 1;
+  }
+  for (fr_int id = 0; load->b && id < load->vocab; id++)
+    if (load->b->pieces[id].count) fr__put_splits(load, (uint32_t)id);
+  load->tokenizer.ignore_merges = 1;
+  load->tokenizer.split = load->source->split;
+  return FR_OK;
+}
+
+// -- tokenizer.bin of llama2.c: u32 longest, then for each id f32 score, u32 length, bytes. Ids 0, 1, 2 are control tokens and
+// never come from text, 3 .. 258 stand for bytes. Of all pairs whose bytes are a token, the one of the highest score merges.
+static uint32_t fr__get_u32(const char *p)
+{
+  const unsigned char *s = (const unsigned char *)p;
+  return s[0] | (uint32_t)s[1] << 8 | (uint32_t)s[2] << 16 | (uint32_t)s[3] << 24;
+}
+
+static int fr__score_order(const void *context, fr_int a, fr_int b)
+{
+  const float *s = (const float *)context;
+  return (s[a] < s[b]) - (s[a] > s[b]);
+}
+
+static fr_status fr__load_llama2(fr__load *load)
+{
+  const fr_text file = load->source->file;
+  fr_int at = 4, id = 0;
+  fr__bpe *b = load->b;
+  for (; at < file.count; id++) {
+    const char *wrong = NULL, *p = file.bytes + at;
+    fr_int count = 0;
+    char byte;
+    if (file.count - at >= 8) count = (fr_int)(fr__get_u32(p + 4) & 0x7FFFFFFFu);
+    if (file.count - at < 8 || count > file.count - at - 8 || fr__get_u32(p + 4) >> 31) {
+      wrong = "the file ends too early";
+    } else if (id >= 3 && id < 259) {
+      char name[7] = "<0x00>";
+      name[3] = "0123456789ABCDEF"[(id - 3) / 16];
+      name[4] = "0123456789ABCDEF"[(id - 3) % 16];
+      byte = (char)(id - 3);
+      if (count != 6 || memcmp(p + 8, name, 6) != 0) wrong = "ids 3 to 258 must be <0x00> to <0xFF>";
+      else wrong = fr__put_token(load, id, &byte, 1, 0);
+    } else if (count > FR__SPLIT_TOKEN) {
+      wrong = "a token has more than 512 bytes";
+    } else {
+      wrong = fr__put_token(load, id, p + 8, count, id < 3 ? 0 : FR__ORDINARY);
+      if (!b) load->merges += count - 1;
+    }
+    if (!wrong && b) {
+      const uint32_t bits = fr__get_u32(p);
+      memcpy(load->scores + id, &bits, 4);
+      if (!(load->scores[id] - load->scores[id] == 0.0f)) wrong = "a score is not a number";
+    }
+    if (wrong) return fr__fail(load->reason, FR_FORMAT, "token %d of tokenizer.bin: %s", id, wrong);
+    at += 8 + count;
+  }
+  if (id < 259) return fr__fail(load->reason, FR_FORMAT, "tokenizer.bin has %d tokens, fewer than 259", id);
+  load->link_count = load->score_count = id;
+  load->tokenizer.sentencepiece = 1;
+  load->tokenizer.split = FR_SPLIT_NONE;
+  if (!b) return FR_OK;
+  if (fr__name_id(b, " ", 1) == FR__NONE) return fr__fail(load->reason, FR_FORMAT, "tokenizer.bin has no token for a blank");
+  for (fr_int i = fr__sort_all(id, load->links, fr__score_order, load->scores), last = -1; i >= 0; i = load->links[i]) {
+    const fr_int first = load->merges;
+    if (!(b->kinds[i] & FR__ORDINARY) || load->scores[i] <= -1e10f) continue;  // run.c takes none below
+    fr__put_splits(load, (uint32_t)i);
+    if (load->merges == first) continue;
+    if (last >= 0 && fr__score_order(load->scores, last, i) == 0) {  // equal scores are one rank
+      for (fr_int k = first; k < load->merges; k++) b->merges[b->order[k]].rank--;
+      b->rank_count--;
+    }
+    last = i;
+  }
+  return FR_OK;
+}
+
+// -- our own form, see fr_tokenizer_write in the public part
+static fr_status fr__load_form(fr__load *load)
+{
+  const fr_text file = load->source->file;
+  const unsigned char *p = (const unsigned char *)file.bytes;
+  uint64_t wide[4];
+  uint32_t small[4];
+  fr_int vocab, merges, bytes, total, need, body;
+  for (int i = 0; i < 4; i++) small[i] = file.count < FR__FORM_HEAD ? 0 : fr__get_u32(file.bytes + 8 + 4 * i);
+  if (file.count < FR__FORM_HEAD + 8) return fr__fail(load->reason, FR_FORMAT, "the file is shorter than the head of a tokenizer");
+  if (small[0] != FR_TOKENIZER_VERSION)
+    return fr__fail(load->reason, FR_UNSUPPORTED, "the tokenizer has version %d; this library reads version %d",
+                    (fr_int)(small[0] & 0x7FFFFFFFu), (fr_int)FR_TOKENIZER_VERSION);
+  for (int i = 0; i < 4; i++)
+    wide[i] = fr__get_u32(file.bytes + 24 + 8 * i) | (uint64_t)fr__get_u32(file.bytes + 28 + 8 * i) << 32;
+  if (small[1] < FR_SPLIT_NONE || small[1] > FR_SPLIT_QWEN || small[2] > 7 || small[3] > 0x7FFFFFF0u || wide[3])
+    return fr__fail(load->reason, FR_FORMAT, "a field of the tokenizer's head is out of range");
+  if (wide[0] != (uint64_t)file.count || wide[1] > (uint64_t)file.count || wide[2] > (uint64_t)file.count ||
+      small[3] > (uint64_t)file.count)
+    return fr__fail(load->reason, FR_FORMAT, "the head does not tell %d bytes, the length of the file", file.count);
+  vocab = (fr_int)small[3];
+  merges = (fr_int)wide[1];
+  bytes = (fr_int)wide[2];
+  if (!fr__mul(merges, 8, &need) || !fr__add(need, bytes, &need) || !fr__mul(vocab, 4, &total) ||
+      !fr__add(need, total, &need) || !fr__add(need, FR__FORM_HEAD + 8, &need) || need != file.count)
+    return fr__fail(load->reason, FR_FORMAT, "the head implies another length of the file than %d bytes", file.count);
+  body = file.count - 8;
+  wide[0] = fr__get_u32(file.bytes + body) | (uint64_t)fr__get_u32(file.bytes + body + 4) << 32;
+  if (fr__hash(0, p, body) != wide[0]) return fr__fail(load->reason, FR_CHECKSUM, "%s", fr_status_text(FR_CHECKSUM));
+  load->tokenizer.split = (fr_split)small[1];
+  load->tokenizer.ignore_merges = (int)(small[2] & 1);
+  load->tokenizer.nfc = (int)(small[2] >> 1 & 1);
+  load->tokenizer.sentencepiece = (int)(small[2] >> 2);
+  need = body - bytes;  // the tokens begin here
+  for (fr_int id = 0; id < vocab; id++) {
+    const uint32_t word = fr__get_u32(file.bytes + FR__FORM_HEAD + 4 * id);
+    const fr_int count = (fr_int)(word & 0x3FFFFFFFu);
+    const char *wrong = NULL;
+    if (word == 0) continue;
+    if (count > body - need) wrong = "its bytes are not in the file";
+    else wrong = fr__put_token(load, id, file.bytes + need, count, (int)(word >> 30));
+    if (wrong) return fr__fail(load->reason, FR_FORMAT, "token %d: %s", id, wrong);
+    need += count;
+    load->room_bytes = fr__max(load->room_bytes, 2 * count);
+  }
+  if (!load->b) { load->merges = merges; return FR_OK; }
+  for (fr_int i = 0; i < merges; i++) {
+    const char *at = file.bytes + FR__FORM_HEAD + 4 * vocab + 8 * i, *wrong = "it is of ids that are not there";
+    const uint32_t word = fr__get_u32(at), left = word & 0x7FFFFFFFu, right = fr__get_u32(at + 4);
+    const fr__bpe *b = load->b;
+    if ((fr_int)left < vocab && right < (uint32_t)vocab && b->pieces[left].count && b->pieces[right].count) {
+      const fr__piece l = b->pieces[left], r = b->pieces[right];
+      memcpy(load->room, b->bytes + l.start, l.count);
+      memcpy(load->room + l.count, b->bytes + r.start, r.count);
+      wrong = fr__put_merge(load, left, right, fr__name_id(b, load->room, (fr_int)(l.count + r.count)),
+                            b->rank_count - (i > 0 && word >> 31));
+    }
+    if (wrong) return fr__fail(load->reason, FR_FORMAT, "merge %d: %s", i, wrong);
+  }
+  return FR_OK;
+}
+
+// -- all forms
+static int fr__special_order(const void *context, fr_int a, fr_int b)
+{
+  const fr__bpe *bpe = (const fr__bpe *)context;
+  const fr__piece x = bpe->pieces[bpe->specials[a]], y = bpe->pieces[bpe->specials[b]];
+  const uint32_t shorter = x.count < y.count ? x.count : y.count;
+  const int order = memcmp(bpe->bytes + x.start, bpe->bytes + y.start, shorter);
+  return order ? order : (x.count > y.count) - (x.count < y.count);
+}
+
+// Sorts the specials, which must differ.
+static fr_status fr__load_sort(fr__load *load)
+{
+  fr__bpe *b = load->b;
+  fr_int *sorted = load->links + load->specials, count = 0, last = -1;
+  for (fr_int i = fr__sort_all(load->specials, load->links, fr__special_order, b); i >= 0; last = i, i = load->links[i]) {
+    if (last >= 0 && fr__special_order(b, last, i) == 0)
+      return fr__fail(load->reason, FR_FORMAT, "the special tokens %d and %d are the same text", (fr_int)b->specials[last],
+                      (fr_int)b->specials[i]);
+    sorted[count++] = (fr_int)b->specials[i];
+  }
+  for (fr_int i = 0; i < count; i++) b->specials[i] = (uint32_t)sorted[i];
+  load->tokenizer.special_count = count;
+  return FR_OK;
+}
+
+static fr_int fr__fork_name(fr_int number, char name[32])
+{
+  char digits[24];
+  fr_int count = 6, n = 0;
+  memcpy(name, "<think", 6);
+  for (; number > 0; number /= 10) digits[n++] = (char)('0' + number % 10);
+  while (n > 0) name[count++] = digits[--n];
+  name[count++] = '>';
+  return count;
+}
+
+// The specials and forks of the caller. One whose text is in the file already keeps its id.
+static fr_status fr__load_extras(fr__load *load)
+{
+  const fr_tokenizer_source *s = load->source;
+  fr__bpe *b = load->b;
+  fr_status status = b ? fr__load_sort(load) : FR_OK;
+  for (fr_int i = 0; i < s->special_count + s->forks && !status; i++) {
+    char name[32];
+    fr_special special;
+    const char *wrong = NULL;
+    fr_token found;
+    fr_int at = 0, size = 1;
+    special.id = -1;
+    special.text.bytes = name;
+    if (i < s->special_count) special = s->specials[i];
+    else special.text.count = fr__fork_name(i - s->special_count + 1, name);
+    for (; special.text.bytes && at < special.text.count && size > 0; at += size)
+      size = fr__utf8(special.text.bytes + at, special.text.count - at);
+    if (at < 1 || size < 1) return fr__fail(load->reason, FR_INVALID, "special %d is not text in UTF-8", i);
+    found = b ? fr_tokenizer_find(&load->tokenizer, special.text) : -1;
+    if (found >= 0) {
+      if (special.id >= 0 && special.id != found) wrong = "the file has another id for it";
+      else if (!(b->kinds[found] & FR__SPECIAL)) {
+        b->kinds[found] |= FR__SPECIAL;
+        b->specials[load->specials++] = (uint32_t)found;
+      }
+    } else {
+      const fr_int next = b ? load->tokenizer.vocab : load->vocab;
+      wrong = fr__put_token(load, special.id >= 0 ? special.id : next, special.text.bytes, special.text.count, FR__SPECIAL);
+    }
+    if (wrong) return fr__fail(load->reason, FR_INVALID, "special %d: %s", i, wrong);
+  }
+  return status || !b ? status : fr__load_sort(load);
+}
+
+static fr_status fr__load_read(fr__load *load)
+{
+  const fr_tokenizer_source *s = load->source;
+  const fr_text file = s->file;
+  fr_status status;
+  fr_int at = 0;
+  if (!load->b) load->tokenizer.split = s->split == FR_SPLIT_UNKNOWN ? FR_SPLIT_GPT2 : s->split;
+  while (at < file.count && strchr(" \t\r\n", file.bytes[at]) && file.bytes[at]) at++;
+  if (s->merges.bytes) {
+    status = !file.bytes ? FR_OK : load->b ? fr__json_fill(load) : fr__json_measure(load, 1);
+    if (!status) status = fr__load_merges(load);
+  } else if (file.count < 4) {
+    status = fr__fail(load->reason, FR_FORMAT, "the file is empty or nearly so");
+  } else if (memcmp(file.bytes, fr__form_magic, 4) == 0) {
+    status = file.count < 8 || memcmp(file.bytes, fr__form_magic, 8) != 0
+                 ? fr__fail(load->reason, FR_FORMAT, "the file's first bytes are damaged")
+                 : fr__load_form(load);
+  } else if (memchr(file.bytes, 0, 4)) {
+    status = fr__load_llama2(load);
+  } else if (file.bytes[at] == '{') {
+    status = load->b ? fr__json_fill(load) : fr__json_measure(load, 0);
+  } else if (s->split == FR_SPLIT_UNKNOWN) {
+    status = fr__fail(load->reason, FR_INVALID, "this is none of the files that tell how text is split; set split for tiktoken");
+  } else {
+    status = fr__load_tiktoken(load);
+  }
+  return status ? status : fr__load_extras(load);
+}
+
+static fr_status fr__load_layout(fr__arena *arena, fr__load *load, fr_int *bytes)
+{
+  fr__bpe *b = (fr__bpe *)fr__take(arena, 1, (fr_int)sizeof(fr__bpe)), measured;
+  fr_int total = 0;
+  fr_status status;
+  if (!b) b = &measured;
+  if (!fr__mul(2, load->names + 1, &b->name_slots) || !fr__mul(2, load->merges + 1, &b->merge_slots) ||
+      !fr__add(load->bytes, load->room_bytes, &total))
+    arena->overflow = 1;
+  b->pieces = (fr__piece *)fr__take(arena, load->vocab, (fr_int)sizeof(fr__piece));
+  b->kinds = (unsigned char *)fr__take(arena, load->vocab, 1);
+  b->names = (uint32_t *)fr__take(arena, b->name_slots, 4);
+  b->specials = (uint32_t *)fr__take(arena, load->specials, 4);
+  b->bytes = (char *)fr__take(arena, total, 1);
+  load->links = (fr_int *)fr__take(arena, fr__max(load->link_count, 2 * load->specials), (fr_int)sizeof(fr_int));
+  load->scores = (float *)fr__take(arena, load->score_count, 4);
+  b->order = (uint32_t *)fr__take(arena, load->merges, 4);
+  b->merges = (fr__merge *)fr__take(arena, b->merge_slots, (fr_int)sizeof(fr__merge));
+  status = fr__arena_size(arena, bytes);
+  if (status) return fr__fail(load->reason, status, "the tokenizer does not fit the address space");
+  if (arena->base) {
+    memset(b->pieces, 0, (size_t)load->vocab * sizeof *b->pieces);
+    memset(b->kinds, 0, (size_t)load->vocab);
+    memset(b->names, 0, (size_t)b->name_slots * 4);
+    load->room = b->bytes + load->bytes;
+    load->b = b;
+  }
+  return FR_OK;
+}
+
+// merges.txt may also be given as the file.
+static fr_status fr__load_measure(fr__load *load, const fr_tokenizer_source *source, fr_tokenizer_source *copy,
+                                  fr_reason *reason)
+{
+  memset(load, 0, sizeof *load);
+  load->reason = reason;
+  load->source = copy;
+  if (!source || source->file.count < 0 || source->merges.count < 0 || (source->file.count && !source->file.bytes) ||
+      (source->merges.count && !source->merges.bytes) || source->special_count < 0 || source->forks < 0 ||
+      source->forks > 65536 || source->special_count > 1 << 24 || (source->special_count && !source->specials) ||
+      (unsigned)source->split > FR_SPLIT_QWEN)
+    return fr__fail(reason, FR_INVALID, "source is NULL or a field of it is out of range");
+  *copy = *source;
+  if ((uint64_t)copy->file.count > 0x7FFFFF00u || (uint64_t)copy->merges.count > 0x7FFFFF00u)
+    return fr__fail(reason, FR_LIMIT, "a file has more than 2^31 - 256 bytes");
+  if (!copy->merges.bytes && copy->file.count >= 8 && memcmp(copy->file.bytes, "#version", 8) == 0) {
+    copy->merges = copy->file;
+    copy->file.bytes = NULL;
+    copy->file.count = 0;
+  }
+  return fr__load_read(load);
+}
+
+FR_DEF fr_status fr_tokenizer_size(const fr_tokenizer_source *source, fr_int *bytes, fr_reason *reason)
+{
+  fr_tokenizer_source copy;
+  fr__arena arena = { NULL, 0, 0 };
+  fr__load load;
+  fr_int size;
+  fr_status status;
+  if (!bytes) return fr__fail(reason, FR_INVALID, "bytes is NULL");
+  status = fr__load_measure(&load, source, &copy, reason);
+  if (!status) status = fr__load_layout(&arena, &load, &size);
+  if (status) return status;
+  *bytes = size;
+  return fr__fine(reason);
+}
+
+FR_DEF fr_status fr_tokenizer_place(fr_tokenizer *tokenizer, const fr_tokenizer_source *source, void *memory,
+                                    fr_int bytes, fr_reason *reason)
+{
+  fr_tokenizer_source copy;
+  fr__arena arena = { NULL, 0, 0 };
+  fr__load load;
+  fr__bpe *b;
+  fr_int needed;
+  fr_status status;
+  if (!tokenizer || !memory) return fr__fail(reason, FR_INVALID, "tokenizer or memory is NULL");
+  status = fr__load_measure(&load, source, &copy, reason);
+  if (!status) status = fr__load_layout(&arena, &load, &needed);
+  if (status) return status;
+  if (bytes < needed) return fr__fail(reason, FR_MEMORY, "the tokenizer needs %d bytes, %d were given", needed, bytes);
+  arena.base = (char *)fr__align(memory);
+  arena.used = 0;
+  status = fr__load_layout(&arena, &load, &needed);
+  if (status) return status;
+  b = load.b;
+  load.tokenizer.body = b;
+  b->seed = fr__hash(fr__hash((uint64_t)copy.file.count, copy.file.bytes, copy.file.count), copy.merges.bytes,
+                     copy.merges.count);
+  b->rank_count = 0;
+  memset(b->first, 0, sizeof b->first);
+  memset(b->merges, 0xFF, (size_t)b->merge_slots * sizeof *b->merges);  // FR__NONE everywhere
+  load.bytes = load.specials = load.merges = 0;
+  status = fr__load_read(&load);
+  if (status) return status;
+  load.tokenizer.merge_count = load.merges;
+  for (int byte = 0; byte < 256; byte++) {
+    const char c = (char)byte;
+    b->byte_ids[byte] = load.tokenizer.sentencepiece ? 3 + (uint32_t)byte : fr__name_id(b, &c, 1);
+    if (b->byte_ids[byte] >= (uint32_t)load.tokenizer.vocab || !b->pieces[b->byte_ids[byte]].count)
+      return fr__fail(reason, FR_UNSUPPORTED, "there is no token for byte %d, so some text could not be told", (fr_int)byte);
+  }
+  if (load.tokenizer.sentencepiece && fr__name_id(b, " ", 1) == FR__NONE)
+    return fr__fail(reason, FR_FORMAT, "there is no token for a blank");
+  for (fr_int i = 0; i < load.tokenizer.special_count; i++)
+    b->first[(unsigned char)b->bytes[b->pieces[b->specials[i]].start]] = 1;
+  *tokenizer = load.tokenizer;
+  return fr__fine(reason);
+}
+
+// -- writing. A sink is a file, a block of memory, or neither: then it only counts.
+typedef struct fr__sink {
+  void    *file;
+  char    *memory;
+  fr_int   count;
+  int      failed;
+  uint64_t hash, word;  // as fr__hash would
+} fr__sink;
+
+static void fr__sink_put(fr__sink *s, const char *bytes, fr_int count)
+{
+  for (fr_int i = 0; i < count; i++) {
+    s->word |= (uint64_t)(unsigned char)bytes[i] << (8 * ((s->count + i) & 7));
+    if (((s->count + i) & 7) != 7) continue;
+    s->hash = (s->hash ^ s->word) * 0x9E3779B97F4A7C15u;
+    s->hash ^= s->hash >> 32;
+    s->word = 0;
+  }
+#ifndef FR_NO_STDIO
+  if (s->file && count && fwrite(bytes, 1, (size_t)count, (FILE *)s->file) != (size_t)count) s->failed = 1;
+#endif
+  if (s->memory && count) memcpy(s->memory + s->count, bytes, (size_t)count);
+  if (!fr__add(s->count, count, &s->count)) s->failed = 1;
+}
+
+static void fr__sink_int(fr__sink *s, uint64_t value, int bytes)
+{
+  char out[8];
+  for (int i = 0; i < bytes; i++) out[i] = (char)(value >> (8 * i));
+  fr__sink_put(s, out, bytes);
+}
+
+static void fr__put_form(fr__sink *s, const fr_tokenizer *t)
+{
+  const fr__bpe *b = t->body;
+  fr_int bytes = 0;
+  for (fr_int id = 0; id < t->vocab; id++) bytes += (fr_int)b->pieces[id].count;
+  fr__sink_put(s, (const char *)fr__form_magic, 8);
+  fr__sink_int(s, FR_TOKENIZER_VERSION, 4);
+  fr__sink_int(s, (uint64_t)t->split, 4);
+  fr__sink_int(s, (uint64_t)(t->ignore_merges + 2 * t->nfc + 4 * t->sentencepiece), 4);
+  fr__sink_int(s, (uint64_t)t->vocab, 4);
+  fr__sink_int(s, (uint64_t)FR__FORM_HEAD + 4 * (uint64_t)t->vocab + 8 * (uint64_t)t->merge_count + (uint64_t)bytes + 8, 8);
+  fr__sink_int(s, (uint64_t)t->merge_count, 8);
+  fr__sink_int(s, (uint64_t)bytes, 8);
+  fr__sink_int(s, 0, 8);
+  for (fr_int id = 0; id < t->vocab; id++) fr__sink_int(s, b->pieces[id].count | (uint32_t)b->kinds[id] << 30, 4);
+  for (fr_int i = 0; i < t->merge_count; i++) {
+    const fr__merge *m = b->merges + b->order[i];
+    const int same = i > 0 && m->rank == b->merges[b->order[i - 1]].rank;
+    fr__sink_int(s, m->left | (same ? 0x80000000u : 0), 4);
+    fr__sink_int(s, m->right, 4);
+  }
+  for (fr_int id = 0; id < t->vocab; id++) fr__sink_put(s, b->bytes + b->pieces[id].start, (fr_int)b->pieces[id].count);
+  if (s->count & 7) {
+    s->hash = (s->hash ^ s->word) * 0x9E3779B97F4A7C15u;
+    s->hash ^= s->hash >> 32;
+  }
+  fr__sink_int(s, s->hash, 8);
+}
+
+static void fr__sink_text(fr__sink *s, const char *text) { fr__sink_put(s, text, (fr_int)strlen(text)); }
+
+static void fr__sink_number(fr__sink *s, fr_int value)
+{
+  char digits[24];
+  int at = 24;
+  do { digits[--at] = (char)('0' + value % 10); value /= 10; } while (value);
+  fr__sink_put(s, digits + at, 24 - at);
+}
+
+// A token inside of quotes: its text (raw), or the characters for its bytes.
+static void fr__sink_string(fr__sink *s, const fr__bpe *b, uint32_t id, int raw)
+{
+  const char *p = b->bytes + b->pieces[id].start;
+  for (uint32_t i = 0; i < b->pieces[id].count; i++) {
+    char out[6];
+    fr_int count = 1;
+    if (raw) out[0] = p[i];
+    else count = fr__utf8_put(fr__byte_char((unsigned char)p[i]), out);
+    if (out[0] == '"' || out[0] == '\\') fr__sink_put(s, "\\", 1);
+    if (raw && (unsigned char)out[0] < 0x20) {
+      memcpy(out, "\\u00", 4);
+      out[4] = "0123456789abcdef"[(unsigned char)p[i] >> 4];
+      out[5] = "0123456789abcdef"[p[i] & 15];
+      count = 6;
+    }
+    fr__sink_put(s, out, count);
+  }
+}
+
+static void fr__sink_regex(fr__sink *s, const char *regex)
+{
+  fr__sink_text(s, "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"");
+  for (; *regex; regex++) {
+    if (*regex == '\\') fr__sink_put(s, regex, 1);
+    fr__sink_put(s, regex, 1);
+  }
+  fr__sink_text(s, "\"},\"behavior\":\"Isolated\",\"invert\":false},");
+}
+
+// A special token stands in vocab too, unless the ids of all specials follow those of the vocabulary: the reader gives
+// an added token the id that vocab has for its text, or the next free one.
+static void fr__put_json(fr__sink *s, const fr_tokenizer *t, int specials_follow)
+{
+  const fr__bpe *b = t->body;
+  int any = 0;
+  fr__sink_text(s, "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\n\"added_tokens\":[");
+  for (fr_int id = 0; id < t->vocab; id++) {
+    if (!(b->kinds[id] & FR__SPECIAL)) continue;
+    fr__sink_text(s, any++ ? ",\n{\"id\":" : "\n{\"id\":");
+    fr__sink_number(s, id);
+    fr__sink_text(s, ",\"content\":\"");
+    fr__sink_string(s, b, (uint32_t)id, 1);
+    fr__sink_text(s, "\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":true}");
+  }
+  fr__sink_text(s, t->nfc ? "],\n\"normalizer\":{\"type\":\"NFC\"},\n\"pre_tokenizer\":"
+                          : "],\n\"normalizer\":null,\n\"pre_tokenizer\":");
+  if (t->split == FR_SPLIT_LLAMA3) fr__sink_regex(s, fr__regex_llama3);
+  if (t->split == FR_SPLIT_QWEN) fr__sink_regex(s, fr__regex_qwen);
+  fr__sink_text(s, "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":");
+  fr__sink_text(s, t->split == FR_SPLIT_GPT2 ? "true}" : "false}");
+  fr__sink_text(s, t->split == FR_SPLIT_LLAMA3 || t->split == FR_SPLIT_QWEN ? "]},\n" : ",\n");
+  fr__sink_text(s, "\"post_processor\":null,\n\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,"
+                   "\"trim_offsets\":true,\"use_regex\":true},\n\"model\":{\"type\":\"BPE\",\"dropout\":null,"
+                   "\"unk_token\":null,\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,\"fuse_unk\":false,"
+                   "\"byte_fallback\":false,\"ignore_merges\":");
+  fr__sink_text(s, t->ignore_merges ? "true,\n\"vocab\":{" : "false,\n\"vocab\":{");
+  any = 0;
+  for (fr_int id = 0; id < t->vocab; id++) {
+    const int ordinary = (b->kinds[id] & FR__ORDINARY) != 0;
+    if (!b->kinds[id] || (!ordinary && specials_follow)) continue;
+    fr__sink_text(s, any++ ? ",\n\"" : "\n\"");
+    fr__sink_string(s, b, (uint32_t)id, !ordinary);
+    fr__sink_text(s, "\":");
+    fr__sink_number(s, id);
+  }
+  fr__sink_text(s, "},\n\"merges\":[");
+  for (fr_int i = 0; i < t->merge_count; i++) {
+    const fr__merge *m = b->merges + b->order[i];
+    fr__sink_text(s, i ? ",\n\"" : "\n\"");
+    fr__sink_string(s, b, m->left, 0);
+    fr__sink_text(s, " ");
+    fr__sink_string(s, b, m->right, 0);
+    fr__sink_text(s, "\"");
+  }
+  fr__sink_text(s, "]}}\n");
+}
+
+// Whether a tokenizer can be told in tokenizer.json.
+static fr_status fr__json_can(const fr_tokenizer *t, int *specials_follow, fr_reason *reason)
+{
+  const fr__bpe *b = t->body;
+  fr_int last = 0;
+  if (t->sentencepiece) return fr__fail(reason, FR_UNSUPPORTED, "a tokenizer of llama2.c cannot be written as tokenizer.json");
+  *specials_follow = 1;
+  for (fr_int id = 0; id < t->vocab; id++) {
+    const char *p = b->bytes + b->pieces[id].start;
+    const fr_int count = (fr_int)b->pieces[id].count;
+    char out[FR__SPLIT_TOKEN];
+    fr_int at = 0, size = 1, bytes;
+    if (count == 0 || (b->kinds[id] == FR__ORDINARY && last)) *specials_follow = 0;
+    if (b->kinds[id] != FR__SPECIAL) continue;
+    last = 1;
+    for (; at < count && size > 0; at += size) size = fr__utf8(p + at, count - at);
+    if (size == 0 || count > FR__SPLIT_TOKEN)
+      return fr__fail(reason, FR_UNSUPPORTED, "special %d is not text or has more than 512 bytes", id);
+    at = 0;
+    bytes = fr__unmap(p, &at, count, 1, out);
+    if (bytes > 0 && at == count && fr__name_id(b, out, bytes) != FR__NONE)
+      return fr__fail(reason, FR_UNSUPPORTED, "special %d is written as another token is", id);
+  }
+  return FR_OK;
+}
+
+static fr_status fr__tokenizer_put(fr__sink *s, const fr_tokenizer *t, fr_tokenizer_form form, fr_reason *reason)
+{
+  int specials_follow = 1;
+  if (form == FR_TOKENIZER_JSON) {
+    const fr_status status = fr__json_can(t, &specials_follow, reason);
+    if (status) return status;
+    fr__put_json(s, t, specials_follow);
+  } else {
+    fr__put_form(s, t);
+  }
+  return s->failed ? fr__fail(reason, FR_IO, "the tokenizer cannot be written") : FR_OK;
+}
+
+FR_DEF fr_status fr_tokenizer_write(const fr_tokenizer *tokenizer, fr_tokenizer_form form, void *memory,
+                                    fr_int capacity, fr_int *bytes, fr_reason *reason)
+{
+  fr__sink s;
+  fr_status status;
+  fr_int needed;
+  if (!tokenizer || !tokenizer->body || !bytes || (unsigned)form > FR_TOKENIZER_JSON)
+    return fr__fail(reason, FR_INVALID, "tokenizer, form or bytes is not usable");
+  memset(&s, 0, sizeof s);
+  status = fr__tokenizer_put(&s, tokenizer, form, reason);
+  if (status) return status;
+  needed = s.count;
+  if (memory && capacity < needed)
+    return fr__fail(reason, FR_MEMORY, "the tokenizer needs %d bytes, %d were given", needed, capacity);
+  memset(&s, 0, sizeof s);
+  s.memory = (char *)memory;
+  if (memory) status = fr__tokenizer_put(&s, tokenizer, form, reason);
+  if (status) return status;
+  *bytes = needed;
+  return fr__fine(reason);
+}
+
+#ifndef FR_NO_STDIO
+FR_DEF fr_status fr_tokenizer_save(const char *path, const fr_tokenizer *tokenizer, fr_tokenizer_form form,
+                                   fr_reason *reason)
+{
+  enum { PATH = 1000 };
+  char temporary[PATH + 5];
+  size_t length;
+  fr__sink s;
+  fr_int bytes;
+  fr_status status;
+  if (!path || !*path) return fr__fail(reason, FR_INVALID, "path is NULL or empty");
+  length = strlen(path);
+  if (length >= PATH) return fr__fail(reason, FR_LIMIT, "the path is longer than %d bytes", (fr_int)(PATH - 1));
+  status = fr_tokenizer_write(tokenizer, form, NULL, 0, &bytes, reason);
+  if (status) return status;
+  memcpy(temporary, path, length);
+  memcpy(temporary + length, ".tmp", 5);
+  memset(&s, 0, sizeof s);
+  s.file = fopen(temporary, "wb");
+  if (!s.file) return fr__fail(reason, FR_IO, "%s cannot be opened for writing", temporary);
+  status = fr__tokenizer_put(&s, tokenizer, form, reason);
+  if (fclose((FILE *)s.file) != 0 || status) {
+    remove(temporary);
+    return fr__fail(reason, FR_IO, "%s cannot be written", temporary);
+  }
+#ifdef _WIN32
+  remove(path);  // rename does not replace a file there
+#endif
+  if (rename(temporary, path) != 0) {
+    remove(temporary);
+    return fr__fail(reason, FR_IO, "%s cannot be renamed to its place", temporary);
+  }
+  return fr__fine(reason);
+}
+#endif  // FR_NO_STDIO
+
+// -- training. First the distinct pre-tokens are counted: words grow from the low end of the block, their table is rebuilt at
+// the high end whenever it is half full. Then all distinct words stand in one list of symbols, and each place where a symbol
+// has a follower is on the list of its pair. Merging a pair goes over its list in ascending order and touches only the
+// pairs around each place. Counts of known pairs only fall, so the heap may keep the old ones until a pair comes to the
+// top; what is new or has grown is put into the heap after the merge.
+typedef struct fr__word {
+  const char *bytes;
+  fr_int      count;
+  uint64_t    weight;  // how often it occurs
+} fr__word;
+
+typedef struct fr__couple {
+  uint32_t left, right;
+  uint64_t count, known;   // now, and when it was last put into the heap
+  uint32_t first, last;    // places, ascending
+  uint32_t where;          // in the heap, from 1; 0: not there
+} fr__couple;
+
+typedef struct fr__train {
+  const fr_training *options;
+  fr_reason *reason;
+  fr__arena  arena;
+  fr_int     bytes;        // of the arena
+  fr_split   split;
+  fr__word  *words;
+  fr_int     word_count, symbol_count;
+  uint32_t  *id, *before, *after;       // [symbols] of each symbol: its id, its neighbours
+  uint32_t  *pair, *next, *previous;    // the pair that begins here, and its neighbours on that pair's list
+  uint32_t  *word;                      // the word it belongs to
+  fr__couple  *pairs;
+  uint32_t  *slots, *heap;
+  fr_int     pair_count, slot_count, heap_count, fresh;  // heap[heap_count ..] are `fresh` pairs that are still to be put in
+  fr_tokenizer made;
+  fr__bpe    b;            // tokens and merges so far; the bytes of a token are those of its first place
+} fr__train;
+
+// The word table: word + 1, or 0.
+static uint32_t *fr__word_at(fr__train *t, uint32_t *slots, fr_int count, const char *bytes, fr_int length)
+{
+  fr_int slot = fr__slot(fr__name_hash(t->b.seed, bytes, length), count);
+  for (;; slot = slot + 1 == count ? 0 : slot + 1) {
+    const fr__word *w = slots[slot] ? t->words + slots[slot] - 1 : NULL;
+    if (!w || (w->count == length && memcmp(w->bytes, bytes, (size_t)length) == 0)) return slots + slot;
+  }
+}
+
+// Returns 0 if the block is too small.
+static int fr__train_words(fr__train *t, const fr_text *texts, fr_int text_count)
+{
+  const fr_int room = t->bytes / (fr_int)sizeof(fr__word);
+  uint32_t *slots = NULL;
+  fr_int slot_count = 0;
+  t->words = (fr__word *)t->arena.base;
+  for (fr_int i = 0; i < text_count; i++) {
+    for (fr_int at = 0, end; at < texts[i].count; at = end) {
+      uint32_t *found;
+      end = fr__split_end(t->split, texts[i].bytes, at, texts[i].count);
+      if (2 * t->word_count >= slot_count) {  // twice as large, at the end of the block
+        slot_count = slot_count ? 2 * slot_count : 512;
+        if (slot_count > t->bytes / 8 || t->word_count + 1 >= room) return 0;
+        slots = (uint32_t *)(void *)(t->arena.base + t->bytes / 8 * 8) - slot_count;
+        if ((char *)slots < (char *)(t->words + t->word_count)) return 0;
+        memset(slots, 0, (size_t)slot_count * 4);
+        for (fr_int w = 0; w < t->word_count; w++)
+          *fr__word_at(t, slots, slot_count, t->words[w].bytes, t->words[w].count) = (uint32_t)w + 1;
+      }
+      found = fr__word_at(t, slots, slot_count, texts[i].bytes + at, end - at);
+      if (!*found) {
+        fr__word *w = t->words + t->word_count;
+        if ((char *)(w + 1) > (char *)slots) return 0;
+        w->bytes = texts[i].bytes + at;
+        w->count = end - at;
+        w->weight = 0;
+        *found = (uint32_t)++t->word_count;
+        t->symbol_count += end - at;
+      }
+      t->words[*found - 1].weight++;
+    }
+  }
+  return 1;
+}
+
+static void fr__train_layout(fr__train *t, fr_int vocab, fr_int longest_extras)
+{
+  fr__arena *a = &t->arena;
+  const fr_int n = t->symbol_count;
+  fr_int two = 0;
+  fr__take(a, t->word_count, (fr_int)sizeof(fr__word));  // stays where it is
+  t->b.name_slots = 2 * vocab;
+  t->b.bytes = (char *)fr__take(a, n + 256 + longest_extras, 1);
+  t->b.pieces = (fr__piece *)fr__take(a, vocab, (fr_int)sizeof(fr__piece));
+  t->b.kinds = (unsigned char *)fr__take(a, vocab, 1);
+  t->b.names = (uint32_t *)fr__take(a, t->b.name_slots, 4);
+  if (!fr__mul(2, n, &two)) a->overflow = 1;
+  // Each merge makes a token or reuses one, and a pair merges once; there are no more merges than symbols.
+  t->b.merges = (fr__merge *)fr__take(a, n, (fr_int)sizeof(fr__merge));
+  t->b.order = (uint32_t *)fr__take(a, n, 4);
+  t->id = (uint32_t *)fr__take(a, n, 4);
+  t->before = (uint32_t *)fr__take(a, n, 4);
+  t->after = (uint32_t *)fr__take(a, n, 4);
+  t->pair = (uint32_t *)fr__take(a, n, 4);
+  t->next = (uint32_t *)fr__take(a, n, 4);
+  t->previous = (uint32_t *)fr__take(a, n, 4);
+  t->word = (uint32_t *)fr__take(a, n, 4);
+  t->pair_count = fr__min(n, 65536);
+  if (!fr__add(two, t->pair_count, &two)) a->overflow = 1;
+  t->pairs = (fr__couple *)fr__take(a, two, (fr_int)sizeof(fr__couple));
+  t->heap = (uint32_t *)fr__take(a, two, 4);
+  t->slot_count = two;
+  if (!fr__mul(2, two + 1, &t->slot_count)) a->overflow = 1;
+  t->slots = (uint32_t *)fr__take(a, t->slot_count, 4);
+  t->pair_count = 0;
+}
+
+// Whether pair a comes before pair b: more frequent, else the smaller left id, else the smaller right id.
+static int fr__couple_before(const fr__couple *a, const fr__couple *b)
+{
+  if (a->known != b->known) return a->known > b->known;
+  return a->left != b->left ? a->left < b->left : a->right < b->right;
+}
+
+static void fr__couple_place(fr__train *t, fr_int i, uint32_t pair)
+{
+  t->heap[i] = pair;
+  t->pairs[pair].where = (uint32_t)i + 1;
+}
+
+static void fr__couple_up(fr__train *t, uint32_t pair)
+{
+  fr_int i = (fr_int)t->pairs[pair].where - 1;
+  t->pairs[pair].known = t->pairs[pair].count;
+  for (; i > 0 && fr__couple_before(t->pairs + pair, t->pairs + t->heap[(i - 1) / 2]); i = (i - 1) / 2)
+    fr__couple_place(t, i, t->heap[(i - 1) / 2]);
+  fr__couple_place(t, i, pair);
+}
+
+static void fr__couple_down(fr__train *t, uint32_t pair)
+{
+  fr_int i = 0;
+  for (;;) {
+    fr_int child = 2 * i + 1;
+    if (child >= t->heap_count) break;
+    if (child + 1 < t->heap_count && fr__couple_before(t->pairs + t->heap[child + 1], t->pairs + t->heap[child])) child++;
+    if (!fr__couple_before(t->pairs + t->heap[child], t->pairs + pair)) break;
+    fr__couple_place(t, i, t->heap[child]);
+    i = child;
+  }
+  fr__couple_place(t, i, pair);
+}
+
+// Takes the most frequent pair out of the heap; FR__NONE if there is none.
+static uint32_t fr__couple_top(fr__train *t)
+{
+  while (t->heap_count > 0) {
+    const uint32_t top = t->heap[0];
+    fr__couple *p = t->pairs + top;
+    if (p->count > 0 && p->count < p->known) {
+      p->known = p->count;
+      fr__couple_down(t, top);
+      continue;
+    }
+    t->heap_count--;
+    if (t->heap_count > 0) fr__couple_down(t, t->heap[t->heap_count]);
+    p->where = 0;
+    if (p->count > 0) return top;
+  }
+  return FR__NONE;
+}
+
+// The symbol at `at` and its follower, if it has one, join the list of their pair.
+static void fr__couple_join(fr__train *t, uint32_t at)
+{
+  const uint32_t left = t->id[at], right = t->after[at] == FR__NONE ? FR__NONE : t->id[t->after[at]];
+  fr_int slot = fr__slot(fr__mix(((uint64_t)left << 32 | right) ^ t->b.seed), t->slot_count);
+  fr__couple *p;
+  t->pair[at] = FR__NONE;
+  if (right == FR__NONE) return;
+  for (; t->slots[slot]; slot = slot + 1 == t->slot_count ? 0 : slot + 1) {
+    p = t->pairs + t->slots[slot] - 1;
+    if (p->left == left && p->right == right) break;
+  }
+  if (!t->slots[slot]) {
+    p = t->pairs + t->pair_count;
+    p->left = left;
+    p->right = right;
+    p->count = p->known = 0;
+    p->first = p->last = FR__NONE;
+    p->where = 0;
+    t->slots[slot] = (uint32_t)++t->pair_count;
+  }
+  t->pair[at] = t->slots[slot] - 1;
+  p = t->pairs + t->pair[at];
+  // All places of a pair come up in one pass from left to right: that which made the later one of its two symbols.
+  t->previous[at] = p->last;
+  t->next[at] = FR__NONE;
+  if (p->last == FR__NONE) p->first = at;
+  else t->next[p->last] = at;
+  p->last = at;
+  p->count += t->words[t->word[at]].weight;
+  if (p->where == 0) {
+    p->where = (uint32_t)(t->heap_count + t->fresh) + 1;
+    t->heap[t->heap_count + t->fresh++] = t->pair[at];
+  } else if ((fr_int)p->where <= t->heap_count && p->count > p->known) {
+    fr__couple_up(t, t->pair[at]);
+  }
+}
+
+static void fr__couple_leave(fr__train *t, uint32_t at)
+{
+  fr__couple *p;
+  if (t->pair[at] == FR__NONE) return;
+  p = t->pairs + t->pair[at];
+  if (t->previous[at] == FR__NONE) p->first = t->next[at];
+  else t->next[t->previous[at]] = t->next[at];
+  if (t->next[at] == FR__NONE) p->last = t->previous[at];
+  else t->previous[t->next[at]] = t->previous[at];
+  p->count -= t->words[t->word[at]].weight;
+  t->pair[at] = FR__NONE;
+}
+
+static void fr__couple_settle(fr__train *t)
+{
+  for (; t->fresh > 0; t->fresh--) {
+    const uint32_t pair = t->heap[t->heap_count];
+    if (t->pairs[pair].count > 0) {
+      t->heap_count++;
+      fr__couple_up(t, pair);
+    } else {  // it came and went: the last fresh one takes its place
+      const uint32_t last = t->heap[t->heap_count + t->fresh - 1];
+      t->pairs[pair].where = 0;
+      if (last != pair) fr__couple_place(t, t->heap_count, last);
+    }
+  }
+}
+
+static void fr__train_token(fr__train *t, fr_int id, uint32_t start, uint32_t count, int kind)
+{
+  t->b.pieces[id].start = start;
+  t->b.pieces[id].count = count;
+  t->b.kinds[id] = (unsigned char)kind;
+  if (kind == FR__ORDINARY) *fr__name_at(&t->b, t->b.bytes + start, (fr_int)count) = (uint32_t)id + 1;
+}
+
+static void fr__train_merges(fr__train *t, fr_int most)
+{
+  const uint64_t least = (uint64_t)fr__max(1, t->options->min_count);
+  fr__bpe *b = &t->b;
+  for (uint32_t place = 0, w = 0; w < (uint32_t)t->word_count; w++)
+    for (fr_int i = 0; i < t->words[w].count; i++, place++) {
+      t->id[place] = b->byte_ids[(unsigned char)b->bytes[place]];
+      t->before[place] = i > 0 ? place - 1 : FR__NONE;
+      t->after[place] = i + 1 < t->words[w].count ? place + 1 : FR__NONE;
+      t->word[place] = w;
+    }
+  for (uint32_t place = 0; place < (uint32_t)t->symbol_count; place++) fr__couple_join(t, place);
+  fr__couple_settle(t);
+  while (t->made.vocab < most) {
+    const uint32_t top = fr__couple_top(t);
+    const fr__couple *p = t->pairs + top;
+    fr__merge *m;
+    fr__piece whole;
+    uint32_t id;
+    if (top == FR__NONE || p->count < least) break;
+    whole.start = p->first;
+    whole.count = b->pieces[p->left].count + b->pieces[p->right].count;
+    id = fr__name_id(b, b->bytes + whole.start, (fr_int)whole.count);
+    if (id == FR__NONE) {
+      id = (uint32_t)t->made.vocab++;
+      fr__train_token(t, (fr_int)id, whole.start, whole.count, FR__ORDINARY);
+    }
+    b->order[t->made.merge_count] = (uint32_t)t->made.merge_count;
+    m = b->merges + t->made.merge_count;
+    m->left = p->left;
+    m->right = p->right;
+    m->id = id;
+    m->rank = (uint32_t)t->made.merge_count++;
+    while (p->first != FR__NONE) {
+      const uint32_t at = p->first, gone = t->after[at], before = t->before[at], next = t->after[gone];
+      fr__couple_leave(t, at);
+      fr__couple_leave(t, gone);
+      if (before != FR__NONE) fr__couple_leave(t, before);
+      t->id[at] = id;
+      t->after[at] = next;
+      if (next != FR__NONE) t->before[next] = at;
+      if (before != FR__NONE) fr__couple_join(t, before);
+      fr__couple_join(t, at);
+    }
+    fr__couple_settle(t);
+  }
+}
+
+FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *texts, fr_int text_count, void *memory,
+                                    fr_int bytes, fr_text *trained, fr_int *needed, fr_reason *reason)
+{
+  fr__train train, *t = &train;
+  fr__sink s;
+  fr_int total = 0, extras, extra_bytes = 0, want, at, before_work;
+  if (!training || text_count < 0 || (text_count && !texts) || bytes < 0 || (bytes && !memory) || !trained || !needed)
+    return fr__fail(reason, FR_INVALID, "training, texts, memory, trained or needed is not usable");
+  if (training->special_count < 0 || training->forks < 0 || training->forks > 65536 || training->special_count > 1 << 24 ||
+      (training->special_count && !training->specials) || (unsigned)training->split > FR_SPLIT_QWEN)
+    return fr__fail(reason, FR_INVALID, "a field of the training options is out of range");
+  extras = training->special_count + training->forks;
+  if (training->vocab < 256 + extras || training->vocab > 1 << 28)
+    return fr__fail(reason, FR_INVALID, "a vocabulary of %d is too small for 256 bytes and %d specials, or above 2^28",
+                    training->vocab, extras);
+  memset(t, 0, sizeof *t);
+  t->options = training;
+  t->reason = reason;
+  t->split = training->split == FR_SPLIT_UNKNOWN ? FR_SPLIT_GPT2 : training->split;
+  for (fr_int i = 0; i < text_count; i++) {
+    if (texts[i].count < 0 || (texts[i].count && !texts[i].bytes))
+      return fr__fail(reason, FR_INVALID, "text %d is not usable", i);
+    if (!fr__add(total, texts[i].count, &total)) return fr__fail(reason, FR_OVERFLOW, "the texts do not fit");
+    t->b.seed = fr__hash(t->b.seed, texts[i].bytes, texts[i].count);
+  }
+  for (fr_int i = 0; i < training->special_count; i++) {
+    fr_int size = 1;
+    const fr_text text = training->specials[i].text;
+    for (at = 0; text.bytes && at < text.count && size > 0; at += size) size = fr__utf8(text.bytes + at, text.count - at);
+    if (at < 1 || size < 1) return fr__fail(reason, FR_INVALID, "special %d is not text in UTF-8", i);
+    if (!fr__add(extra_bytes, text.count, &extra_bytes)) return fr__fail(reason, FR_OVERFLOW, "the specials do not fit");
+  }
+  if (!fr__add(extra_bytes, 32 * training->forks, &extra_bytes)) return FR_OVERFLOW;
+
+  t->arena.base = (char *)fr__align(memory);
+  t->bytes = fr__max(0, bytes - (FR__ALIGN - 1));
+  if (!fr__train_words(t, texts, text_count)) {
+    want = fr__max(total / 2 + (1 << 20), 2 * fr__min(bytes, FR__INT_MAX / 2));
+    if (want <= bytes) return fr__fail(reason, FR_OVERFLOW, "training does not fit the address space");
+    *needed = want;
+    return fr__fail(reason, FR_MEMORY, "counting the pre-tokens needs more than %d bytes; try %d", bytes, want);
+  }
+  if ((uint64_t)t->symbol_count > 0x7FFFFF00u / 2)
+    return fr__fail(reason, FR_LIMIT, "the distinct pre-tokens have %d bytes, 2^30 are the most", t->symbol_count);
+  fr__train_layout(t, training->vocab, extra_bytes);
+  if (t->arena.overflow || !fr__add(t->arena.used, FR__ALIGN - 1, &want))
+    return fr__fail(reason, FR_OVERFLOW, "training does not fit the address space");
+  if (want > bytes) {
+    *needed = want;
+    return fr__fail(reason, FR_MEMORY, "training needs %d bytes, %d were given", want, bytes);
+  }
+  before_work = (fr_int)((char *)t->id - t->arena.base);
+  memset(t->slots, 0, (size_t)t->slot_count * 4);
+  memset(t->b.names, 0, (size_t)t->b.name_slots * 4);
+  memset(t->b.kinds, 0, (size_t)training->vocab);
+  memset(t->b.pieces, 0, (size_t)training->vocab * sizeof *t->b.pieces);
+
+  // Bytes: the words, then the 256 bytes, then the specials.
+  at = 0;
+  for (fr_int w = 0; w < t->word_count; w++) {
+    memcpy(t->b.bytes + at, t->words[w].bytes, (size_t)t->words[w].count);
+    at += t->words[w].count;
+  }
+  for (int byte = 0; byte < 256; byte++) {
+    t->b.bytes[at] = (char)byte;
+    t->b.byte_ids[byte] = training->gpt2_bytes ? fr__gpt2_id(byte) : (uint32_t)byte;
+    fr__train_token(t, (fr_int)t->b.byte_ids[byte], (uint32_t)at++, 1, FR__ORDINARY);
+  }
+  t->made.vocab = 256;
+  t->made.split = t->split;
+  t->made.body = &t->b;
+  fr__train_merges(t, training->vocab - extras);
+  for (fr_int i = 0; i < extras; i++) {
+    char name[32];
+    fr_text text;
+    text.bytes = name;
+    if (i < training->special_count) text = training->specials[i].text;
+    else text.count = fr__fork_name(i - training->special_count + 1, name);
+    memcpy(t->b.bytes + at, text.bytes, (size_t)text.count);
+    fr__train_token(t, t->made.vocab++, (uint32_t)at, (uint32_t)text.count, FR__SPECIAL);
+    at += text.count;
+  }
+
+  // The lists are no longer needed; the result takes their place.
+  memset(&s, 0, sizeof s);
+  fr__put_form(&s, &t->made);
+  total = s.count;
+  if (!fr__add(before_work + FR__ALIGN - 1, total, &want)) return fr__fail(reason, FR_OVERFLOW, "the tokenizer does not fit");
+  if (want > bytes) {
+    *needed = want;
+    return fr__fail(reason, FR_MEMORY, "the trained tokenizer needs %d bytes, %d were given", want, bytes);
+  }
+  memset(&s, 0, sizeof s);
+  s.memory = t->arena.base + before_work;
+  fr__put_form(&s, &t->made);
+  trained->bytes = s.memory;
+  trained->count = total;
+  return fr__fine(reason);
+}
+
+#ifndef FR_NO_MALLOC
+FR_DEF fr_status fr_tokenizer_new(fr_tokenizer *tokenizer, const fr_tokenizer_source *source, fr_reason *reason)
+{
+  fr_int bytes;
+  void *memory;
+  fr_status status;
+  if (!tokenizer) return fr__fail(reason, FR_INVALID, "tokenizer is NULL");
+  memset(tokenizer, 0, sizeof *tokenizer);
+  status = fr_tokenizer_size(source, &bytes, reason);
+  if (status) return status;
+  memory = FR_MALLOC((size_t)bytes);
+  if (!memory) return fr__fail(reason, FR_MEMORY, "no memory for a tokenizer of %d bytes", bytes);
+  status = fr_tokenizer_place(tokenizer, source, memory, bytes, reason);
+  if (status) FR_FREE(memory);
+  else tokenizer->owned = memory;
+  return status;
+}
+
+FR_DEF fr_status fr_tokenizer_train_new(fr_tokenizer *tokenizer, const fr_training *training, const fr_text *texts,
+                                        fr_int text_count, fr_reason *reason)
+{
+  fr_tokenizer_source source;
+  fr_int bytes = 1 << 20, needed = 0;
+  fr_status status;
+  if (!tokenizer) return fr__fail(reason, FR_INVALID, "tokenizer is NULL");
+  memset(tokenizer, 0, sizeof *tokenizer);
+  memset(&source, 0, sizeof source);
+  for (fr_int i = 0; texts && i < text_count && bytes < FR__INT_MAX / 4; i++) bytes += fr__max(0, texts[i].count) / 2;
+  for (;; bytes = needed) {
+    void *memory = FR_MALLOC((size_t)bytes);
+    if (!memory) return fr__fail(reason, FR_MEMORY, "no memory for training, %d bytes", bytes);
+    needed = 0;
+    status = fr_tokenizer_train(training, texts, text_count, memory, bytes, &source.file, &needed, reason);
+    if (!status) status = fr_tokenizer_new(tokenizer, &source, reason);
+    FR_FREE(memory);
+    if (status != FR_MEMORY || needed == 0) return status;
+  }
+}
+
+FR_DEF fr_status fr_encoder_new(fr_encoder *encoder, const fr_tokenizer *tokenizer, fr_int longest, fr_int cache)
+{
+  fr_int bytes;
+  void *memory;
+  fr_status status;
+  if (!encoder) return FR_INVALID;
+  memset(encoder, 0, sizeof *encoder);
+  status = fr_encoder_size(tokenizer, longest, cache, &bytes);
+  if (status) return status;
+  memory = FR_MALLOC((size_t)bytes);
+  if (!memory) return FR_MEMORY;
+  status = fr_encoder_place(encoder, tokenizer, longest, cache, memory, bytes);
+  encoder->owned = memory;
+  return status;
+}
+
+#ifndef FR_NO_STDIO
+// A whole file in memory of FR_MALLOC. An empty one has one byte of it, so that bytes is not NULL.
+static fr_status fr__read_file(const char *path, fr_text *text, fr_reason *reason)
+{
+  FILE *file = fopen(path, "rb");
+  char *bytes = NULL;
+  long end;
+  fr_status status = FR_OK;
+  if (!file) return fr__fail(reason, FR_IO, "%s cannot be opened", path);
+  if ((getc(file) == EOF && ferror(file)) || fseek(file, 0, SEEK_END) != 0 || (end = ftell(file)) < 0 ||
+      fseek(file, 0, SEEK_SET) != 0) {
+    fclose(file);
+    return fr__fail(reason, FR_IO, "%s cannot be read", path);
+  }
+  bytes = (char *)FR_MALLOC((size_t)end + 1);
+  if (!bytes) status = fr__fail(reason, FR_MEMORY, "no memory to read %s, %d bytes", path, (fr_int)end);
+  else if (fread(bytes, 1, (size_t)end, file) != (size_t)end) status = fr__fail(reason, FR_IO, "%s cannot be read", path);
+  fclose(file);
+  if (status && bytes) FR_FREE(bytes);
+  if (status) return status;
+  text->bytes = bytes;
+  text->count = (fr_int)end;
+  return FR_OK;
+}
+
+FR_DEF fr_status fr_tokenizer_load(fr_tokenizer *tokenizer, const char *path, const char *merges_path,
+                                   const fr_tokenizer_source *source, fr_reason *reason)
+{
+  fr_tokenizer_source made;
+  fr_text file = { NULL, 0 }, merges = { NULL, 0 };
+  fr_status status = FR_OK;
+  if (!tokenizer || (!path && !merges_path)) return fr__fail(reason, FR_INVALID, "tokenizer or path is NULL");
+  memset(tokenizer, 0, sizeof *tokenizer);
+  memset(&made, 0, sizeof made);
+  if (source) made = *source;
+  if (path) status = fr__read_file(path, &file, reason);
+  if (!status && merges_path) status = fr__read_file(merges_path, &merges, reason);
+  made.file = file;
+  made.merges = merges;
+  if (!status) status = fr_tokenizer_new(tokenizer, &made, reason);
+  if (file.bytes) FR_FREE((void *)(uintptr_t)file.bytes);
+  if (merges.bytes) FR_FREE((void *)(uintptr_t)merges.bytes);
+  return status;
+}
+#endif  // FR_NO_STDIO
+
+FR_DEF void fr_tokenizer_free(fr_tokenizer *tokenizer)
+{
+  if (!tokenizer) return;
+  if (tokenizer->owned) FR_FREE(tokenizer->owned);
+  memset(tokenizer, 0, sizeof *tokenizer);
+}
+
+FR_DEF void fr_encoder_free(fr_encoder *encoder)
+{
+  if (!encoder) return;
+  if (encoder->owned) FR_FREE(encoder->owned);
+  memset(encoder, 0, sizeof *encoder);
+}
+#endif  // FR_NO_MALLOC
+
 // ---- >>io ---------------------------------------------------------------------------------------------
 // A stream is a file or a block of memory; bytes go through a small buffer and into the checksum on their way.
 enum { FR__CHECKPOINT_HEAD = 192 };
@@ -5945,6 +8536,7 @@ FR_DEF void fr_work_free(fr_work *work)
 #undef FR__LN2_LOW
 #undef FR__LOG2E
 #undef FR__NEON
+#undef FR__NONE
 #undef FR__PARAMS
 #undef FR__PRAGMA
 #undef FR__ROW
