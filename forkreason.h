@@ -1159,9 +1159,6 @@ static void fr__adamw_scalar(float *p, const float *g, float *m, float *v, fr_in
 // -- AVX2: eight lanes; what is left over goes through the scalar twin.
 static int fr__available_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
-static const int32_t fr__lanes[16] = { -1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0 };
-#define FR__LANES8(n) _mm256_loadu_si256((const __m256i *)(fr__lanes + 8 - ((n) < 8 ? (n) : 8)))  // n >= 0
-
 // 12 accumulators + 2 of b + 1 of a = 15 of 16 registers. Two pointers and one stride reach the six rows of A.
 FR__TARGET("avx2,fma")
 static void fr__tile_avx2(float *c, fr_int ldc, const float *a, fr_int ai, fr_int ap, const float *b, fr_int bp, fr_int k,
@@ -1185,17 +1182,20 @@ static void fr__tile_avx2(float *c, fr_int ldc, const float *a, fr_int ai, fr_in
         _mm256_storeu_ps(c + 8, add ? _mm256_add_ps(_mm256_loadu_ps(c + 8), t[i][1]) : t[i][1]);
       }
   } else {
-    const __m256i on0 = FR__LANES8(n), on1 = FR__LANES8(fr__max(n - 8, 0));
     FR__UNROLL(6) for (int i = 0; i < 6; i++, c += ldc)
       if (i < m) {
-        if (add) t[i][0] = _mm256_add_ps(_mm256_maskload_ps(c, on0), t[i][0]);
-        _mm256_maskstore_ps(c, on0, t[i][0]);
-        if (n > 8) {
-          if (add) t[i][1] = _mm256_add_ps(_mm256_maskload_ps(c + 8, on1), t[i][1]);
-          _mm256_maskstore_ps(c + 8, on1, t[i][1]);
-        }
+        float edge[16];
+        _mm256_storeu_ps(edge, t[i][0]);
+        _mm256_storeu_ps(edge + 8, t[i][1]);
+        for (fr_int j = 0; j < n; j++) c[j] = add ? c[j] + edge[j] : edge[j];
       }
   }
+}
+
+// The last values of a row, zeros behind them.
+static void fr__last(float last[8], const float *x, fr_int left)
+{
+  for (fr_int i = 0; i < 8; i++) last[i] = i < left ? x[i] : 0.0f;
 }
 
 // R rows of X against J rows of W: R*J accumulators. One or two rows of X run down W a row at a time; more take four rows of
@@ -1208,19 +1208,29 @@ FR__TARGET("avx2,fma")
 FR__INLINE void fr__stream_block_avx2(const int R, const int J, float *y, fr_int ldy, const float *x, fr_int ldx,
                                       const float *w, fr_int ldw, fr_int k, int add)
 {
-  __m256 t[2][4];
+  __m256 t[2][4], wj[4];
+  float last[8];
+  fr_int p = 0;
   FR__UNROLL(2) for (int i = 0; i < R; i++)
     FR__UNROLL(4) for (int j = 0; j < J; j++) t[i][j] = _mm256_setzero_ps();
-  for (fr_int p = 0; p < k; p += 8) {
-    const __m256i on = FR__LANES8(k - p);
-    __m256 wj[4];
+  for (; p + 8 <= k; p += 8) {
     FR__UNROLL(4) for (int j = 0; j < J; j++) {
-      wj[j] = _mm256_maskload_ps(w + j * ldw + p, on);
+      wj[j] = _mm256_loadu_ps(w + j * ldw + p);
       if (J > 1 && p % 16 == 0) _mm_prefetch((const char *)(w + j * ldw + p + FR__AHEAD), _MM_HINT_T1);
     }
     FR__UNROLL(2) for (int i = 0; i < R; i++) {
-      const __m256 xi = _mm256_maskload_ps(x + i * ldx + p, on);
+      const __m256 xi = _mm256_loadu_ps(x + i * ldx + p);
       FR__UNROLL(4) for (int j = 0; j < J; j++) t[i][j] = _mm256_fmadd_ps(xi, wj[j], t[i][j]);
+    }
+  }
+  if (p < k) {  // the same step once more
+    FR__UNROLL(4) for (int j = 0; j < J; j++) {
+      fr__last(last, w + j * ldw + p, k - p);
+      wj[j] = _mm256_loadu_ps(last);
+    }
+    FR__UNROLL(2) for (int i = 0; i < R; i++) {
+      fr__last(last, x + i * ldx + p, k - p);
+      FR__UNROLL(4) for (int j = 0; j < J; j++) t[i][j] = _mm256_fmadd_ps(_mm256_loadu_ps(last), wj[j], t[i][j]);
     }
   }
   FR__UNROLL(2) for (int i = 0; i < R; i++) {
@@ -8531,7 +8541,6 @@ FR_DEF void fr_work_free(fr_work *work)
 #undef FR__INT_MAX
 #undef FR__INLINE
 #undef FR__LANES
-#undef FR__LANES8
 #undef FR__LN2_HIGH
 #undef FR__LN2_LOW
 #undef FR__LOG2E

@@ -27,6 +27,7 @@ static void keep(record *r, const char *what, const void *data, size_t bytes)
 static void compare(const record *a, const record *b, const char *kernel, const char *variant)
 {
   size_t from = 0;
+  if (!a->count && !b->count) return;  // a row of kernels that this processor does not have
   if (CHECK(a->count == b->count && a->part_count == b->part_count && !memcmp(a->bytes, b->bytes, a->count)))
     return;
   for (int i = 0; i < a->part_count && i < b->part_count; from = a->parts[i++].end)
