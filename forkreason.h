@@ -430,6 +430,7 @@ FR_DEF fr_token fr_sample(const float *logits, fr_int vocab, const fr_sampling *
                           fr_int *index);
 // Runs the tree (its targets are ignored) once, then grows all leaves together. Limits: rows >= tree rows and leaves,
 // cache_rows >= tree rows + leaves * max_tokens, depth >= the longest path + max_tokens, spans >= tree spans + leaves.
+// A model whose numbers went bad still gives tokens, with FR_OK: then logp is not finite.
 FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree *tree, const fr_sampling *sampling,
                              fr_leaf *leaves, fr_int leaf_count);
 FR_DEF fr_status fr_generate_limits(const fr_tree *tree, const fr_sampling *sampling, fr_int leaf_count,
@@ -596,8 +597,8 @@ FR_DEF fr_text  fr_tokenizer_token(const fr_tokenizer *tokenizer, fr_token id); 
 FR_DEF fr_token fr_tokenizer_find(const fr_tokenizer *tokenizer, fr_text text);  // the special or else the token, or -1
 FR_DEF int      fr_tokenizer_is_special(const fr_tokenizer *tokenizer, fr_token id);
 
-// Scratch for encoding, one for each thread. A pre-token of more than `longest` bytes is refused (FR_LIMIT); the longest
-// text is always enough; 48 bytes and some each. The last `cache` pre-tokens are remembered [16384; 32 bytes each]; ids
+// Scratch for encoding, one for each thread; it points to the tokenizer, which has to outlive it. A pre-token of more than
+// `longest` bytes, and more than 64, is refused (FR_LIMIT); the longest text is always enough; 48 bytes and some each. The last `cache` pre-tokens are remembered [16384; 32 bytes each]; ids
 // do not depend on it.
 struct fr__encoder;
 typedef struct fr_encoder {
@@ -730,7 +731,8 @@ FR_DEF fr_status fr_checkpoint_read(const void *memory, fr_int bytes, fr_model *
                                     fr_int user_bytes, fr_reason *reason);
 #ifndef FR_NO_STDIO
 // Writes PATH.tmp, then renames it over PATH: a reader finds the old file or the new one, never half of one. On failure
-// the temporary file is removed and PATH is as it was. A PATH of 1,000 bytes or more: FR_LIMIT. No second copy of the
+// the temporary file is removed and PATH is as it was. Whatever stood at PATH is replaced, a symbolic link itself and not
+// the file that it points to. A PATH of 1,000 bytes or more: FR_LIMIT. No second copy of the
 // model is made; load goes over the file twice, and only a file that changes in between can leave half a model (FR_IO).
 FR_DEF fr_status fr_checkpoint_save(const char *path, const fr_model *model, const fr_adamw *adamw, const void *user,
                                     fr_int user_bytes, fr_reason *reason);
@@ -2452,7 +2454,7 @@ FR_DEF fr_int fr_tree_row(const fr_tree *tree, fr_int span)
 FR_DEF fr_int fr_tree_row_before(const fr_tree *tree, fr_int span)
 {
   if (span < 0 || span >= tree->span_count) return -1;
-  for (span = tree->spans[span].parent; span >= 0; span = tree->spans[span].parent)
+  for (fr_int child = span; (span = tree->spans[child].parent) >= 0 && span < child; child = span)
     if (tree->spans[span].tokens.count) return fr_tree_row(tree, span) + tree->spans[span].tokens.count - 1;
   return -1;
 }
@@ -2763,6 +2765,7 @@ FR_DEF fr_status fr_model_tensor(const fr_model *model, fr_int index, fr_tensor 
 {
   fr__tensor_row rows[FR__TENSORS];
   fr_int offset = 0;
+  if (!model || !tensor) return FR_INVALID;
   if (index < 0 || index >= FR__TENSORS) return FR_RANGE;
   fr__tensor_rows(rows, &model->config);
   for (fr_int i = 0; i < index; i++) offset += rows[i].copies * rows[i].rows * rows[i].cols;
@@ -2804,8 +2807,11 @@ static double fr__row_mean(const float *table, fr_int V, fr_int C, fr_int c, fr_
 FR_DEF fr_status fr_model_set_rows(fr_model *model, fr_int first, fr_int count, int around_mean, float std,
                                    uint64_t seed)
 {
-  const fr_config *c = &model->config;
-  const fr__params p = fr__bind(c, model->params);
+  const fr_config *c;
+  fr__params p;
+  if (!model || !model->params) return FR_INVALID;
+  c = &model->config;
+  p = fr__bind(c, model->params);
   if (first < 0 || count < 0 || first > c->vocab || count > c->vocab - first) return FR_RANGE;
   if (!(std >= 0.0f) || !fr__finite((double)std)) return FR_INVALID;
   for (int which = 0; which < (c->tied ? 1 : 2); which++) {
@@ -3078,6 +3084,7 @@ FR_DEF const char *fr_work_kernel(const fr_work *work) { return work->kernels->n
 
 FR_DEF fr_status fr_work_select(fr_work *work, const char *kernel)
 {
+  if (!work) return FR_INVALID;
   for (fr_int i = 0; i < FR__ROW_COUNT; i++)
     if (kernel && strcmp(fr__rows[i].name, kernel) == 0 && fr__rows[i].available()) {
       work->kernels = &fr__rows[i];
@@ -7078,7 +7085,7 @@ static fr_status fr__load_read(fr__load *load)
   } else if (file.bytes[at] == '{') {
     status = load->b ? fr__json_fill(load) : fr__json_measure(load, 0);
   } else if (s->split == FR_SPLIT_UNKNOWN) {
-    status = fr__fail(load->reason, FR_INVALID, "this is none of the files that tell how text is split; set split for tiktoken");
+    status = fr__fail(load->reason, FR_FORMAT, "this is none of the files that tell how text is split; set split for tiktoken");
   } else {
     status = fr__load_tiktoken(load);
   }

@@ -12,7 +12,6 @@
 #include "multiply.h"
 #include "pool.h"
 #include "progress.h"
-
 #include <math.h>
 
 enum {
@@ -35,10 +34,7 @@ typedef struct settings {
   fr_config config;
 } settings;
 
-// The study behind the task had rotary base 10,000 and no norm on q and k. Copying digits over a few dozen tokens is learned
-// in half the steps with waves that are short enough to tell neighbours apart (base 100) and with normed q and k (as in
-// Qwen3), and then forks seldom come to share two ways by a code on the operands. The matching looks at whole traces for
-// the same reason: at 16 or 28 tokens of 39 such codes were common.
+// Rotary base 100 and normed q and k (as in Qwen3): copying digits over a few dozen tokens is learned in half the steps.
 //                               seed  steps        largest  test  valid    base steps, learning rates, batch, prefix
 static const settings full_run = { 1, 400, 0, 0, 0, 0, NULL, 99, 300, 150,    1200,
   3e-3f, 6e-3f, 2.5e-3f, 12, 0, { 3, 96, 4, 4, 24, 256, VOCAB, 0, 100, 0, 1, 0, 1, 0, 0, 0, 0 } };
@@ -134,7 +130,7 @@ static void train_base(run *r)
   }
   fr_adamw_free(&r->adamw);
 
-  // Six random directions that no way owns, short enough for forks to begin nearly alike.
+  // Six directions that no way owns, short enough for forks to begin nearly alike.
   fr_random forks = stream(set->seed, FOR_FORKS, 0, 0);
   require(r, fr_model_set_rows(&r->base, FORK, FORKS, 0, .02f, fr_random_bits(&forks)));
 }
@@ -148,8 +144,8 @@ typedef struct arm {
 
 static double arm_work(const run *r, const arm *a)
 {
-  const fr_int seen = r->set.prefix ? r->set.prefix : r->data.longest;
-  const double rows = (double)(QUESTION + WAYS * (1 + r->data.longest)), scored = (double)(FORKS * WAYS * seen);
+  const double rows = (double)(QUESTION + WAYS * (1 + r->data.longest));
+  const double scored = (double)(FORKS * WAYS * (r->set.prefix ? r->set.prefix : r->data.longest));
   return (double)(r->set.steps * (a->twice + 1) * r->set.batch) * (3.0 * rows + (a->method == FR_SSFT ? scored : 0.0));
 }
 
@@ -316,7 +312,6 @@ static score score_arm(run *r, const arm *a)
   const double each = 1.0 / (double)test;
   score s;
   memset(&s, 0, sizeof s);
-
   progress_phase(&r->bar, "  answering", score_work(r, a));
   answer(r, r->data.validation, validation, forks, forks, 0.0f, FOR_GREEDY, replies);
   for (fr_int i = 0; i < validation * forks; i++) {
@@ -546,7 +541,8 @@ int main(int argc, char **argv)
   score scores[ARMS];
   const int flags = read_flags(&r.set, argc, argv);
   if (flags) return flags - 1;
-
+  FILE *json = r.set.json ? fopen(r.set.json, "a") : NULL;  // a path that cannot be written is told before the run
+  if (r.set.json && (!json || fclose(json))) return fprintf(stderr, "four_ways: cannot write %s\n", r.set.json), 1;
   progress_start(&r.bar, 1.0);
   r.set.threads = pool_start(&r.threads, r.set.threads);
   if (!data_new(&r.data, r.set.largest, r.set.test, r.set.validation, stream(r.set.seed, FOR_SPLIT, 0, 0))) {
