@@ -46,7 +46,7 @@
 //   FR_MALLOC, FR_FREE    malloc, free     both or neither; used by the fr_*_new / fr_*_free pairs only
 //   FR_NO_MALLOC          off              leaves the fr_*_new / fr_*_free pairs out
 //   FR_NO_STDIO           off              leaves the functions that open files out
-//   FR_NO_SIMD            off              scalar kernels only; 5 to 9 times slower where AVX-512 exists (make bench)
+//   FR_NO_SIMD            off              scalar kernels only; about 6 times slower where AVX2 or AVX-512 exists (make bench)
 //   FR_OPENMP             off              fills the thread hook with OpenMP (compile with -fopenmp)
 //   FR_ASSERT(x)          off              checks our own logic, never your input
 
