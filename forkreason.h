@@ -3800,7 +3800,7 @@ static void fr__task_adamw(void *arg, fr_int index)
   for (fr_int i = 0; i < FR__TENSORS; i++) {
     fr__adamw_factors factors = u->factors;
     fr_int at, end;
-    fr_model_tensor(u->model, i, &tensor);
+    if (fr_model_tensor(u->model, i, &tensor) != FR_OK) return;
     fr__share_lanes(tensor.copies * tensor.rows * tensor.cols, u->work->limits.tasks, index, &at, &end);
     end -= at;
     at += tensor.offset;
