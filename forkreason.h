@@ -1029,6 +1029,8 @@ typedef struct fr__kernels {
   float (*max)(const float *x, fr_int n);                                            // n >= 1; a NaN may be passed over
   double (*exp_sum)(float *y, const float *x, float shift, fr_int n);                // y = exp(x - shift); sum y
   void (*axpy)(float *y, float a, const float *x, fr_int n);                         // y += a x
+  void (*combine)(float *y, const float *a, const float *x, fr_int ldx, fr_int m, fr_int n);
+                                                    // y += sum_j a_j x_j, j < m: so many axpy, bit for bit, y in registers
   void (*scale)(float *y, float s, fr_int n);                                        // y *= s
   void (*rotate)(float *a, float *b, float s, const float *cosine, const float *sine, float turn, fr_int n);
                                                     // (a, b) = s (a cosine - b sine turn, a sine turn + b cosine)
@@ -1104,6 +1106,11 @@ static double fr__exp_sum_scalar(float *y, const float *x, float shift, fr_int n
 static void fr__axpy_scalar(float *y, float a, const float *x, fr_int n)
 {
   for (fr_int i = 0; i < n; i++) y[i] += a * x[i];
+}
+
+static void fr__combine_scalar(float *y, const float *a, const float *x, fr_int ldx, fr_int m, fr_int n)
+{
+  for (fr_int j = 0; j < m; j++) fr__axpy_scalar(y, a[j], x + j * ldx, n);
 }
 
 static void fr__scale_scalar(float *y, float s, fr_int n)
@@ -1200,12 +1207,13 @@ static void fr__last(float last[8], const float *x, fr_int left)
   for (fr_int i = 0; i < 8; i++) last[i] = i < left ? x[i] : 0.0f;
 }
 
-// R rows of X against J rows of W: R*J accumulators. One or two rows of X run down W a row at a time; more take four rows of
-// W together, so that they read X less often. An element is one chain of sums in each lane either way, and the lanes are
+// R rows of X against J rows of W: R*J accumulators. One or two rows of X run down W a row at a time, unless the rows are
+// so short that adding up the lanes is most of the work; more take four rows of W together, so that they read X less often. An element is one chain of sums in each lane either way, and the lanes are
 // added as (0+2)+(1+3) of four, then the fours: for J = 4 two rounds of shuffles and adds do that for four rows of W at once.
 // A processor foresees one stream of reads by itself; of four, FR__AHEAD floats ahead are asked of memory, into the
 // second-level cache since X needs the first.
 #define FR__AHEAD 6144
+#define FR__SHORT_ROW 256
 FR__TARGET("avx2,fma")
 FR__INLINE void fr__stream_block_avx2(const int R, const int J, float *y, fr_int ldy, const float *x, fr_int ldx,
                                       const float *w, fr_int ldw, fr_int k, int add)
@@ -1258,7 +1266,7 @@ static void fr__stream_avx2(float *y, fr_int ldy, const float *x, fr_int ldx, co
 {
   for (fr_int j = 0, cols; j < n; j += cols, y += cols, w += cols * ldw) {
     fr_int i = 0;
-    cols = m > 2 && n - j >= 4 ? 4 : 1;
+    cols = (m > 2 || k <= FR__SHORT_ROW) && n - j >= 4 ? 4 : 1;
     for (; cols == 4 && m - i >= 2; i += 2)
       fr__stream_block_avx2(2, 4, y + i * ldy, ldy, x + i * ldx, ldx, w, ldw, k, add);
     for (; i < m; i++)
@@ -1359,6 +1367,21 @@ static void fr__axpy_avx2(float *y, float a, const float *x, fr_int n)
   for (; i + 8 <= n; i += 8)
     _mm256_storeu_ps(y + i, _mm256_fmadd_ps(_mm256_set1_ps(a), _mm256_loadu_ps(x + i), _mm256_loadu_ps(y + i)));
   fr__axpy_scalar(y + i, a, x + i, n - i);
+}
+
+FR__TARGET("avx2,fma")
+static void fr__combine_avx2(float *y, const float *a, const float *x, fr_int ldx, fr_int m, fr_int n)
+{
+  fr_int i = 0;
+  for (; i + 32 <= n; i += 32) {
+    __m256 t[4];
+    FR__UNROLL(4) for (int r = 0; r < 4; r++) t[r] = _mm256_loadu_ps(y + i + 8 * r);
+    for (fr_int j = 0; j < m; j++)
+      FR__UNROLL(4) for (int r = 0; r < 4; r++)
+        t[r] = _mm256_fmadd_ps(_mm256_set1_ps(a[j]), _mm256_loadu_ps(x + j * ldx + i + 8 * r), t[r]);
+    FR__UNROLL(4) for (int r = 0; r < 4; r++) _mm256_storeu_ps(y + i + 8 * r, t[r]);
+  }
+  for (fr_int j = 0; i < n && j < m; j++) fr__axpy_avx2(y + i, a[j], x + j * ldx + i, n - i);
 }
 
 FR__TARGET("avx2,fma")
@@ -1540,7 +1563,7 @@ static void fr__stream_avx512(float *y, fr_int ldy, const float *x, fr_int ldx, 
 {
   for (fr_int j = 0, cols; j < n; j += cols, y += cols, w += cols * ldw) {
     fr_int i = 0;
-    cols = m > 2 && n - j >= 4 ? 4 : 1;
+    cols = (m > 2 || k <= FR__SHORT_ROW) && n - j >= 4 ? 4 : 1;
     for (; cols == 4 && m - i >= 6; i += 6)
       fr__stream_block_avx512(6, 4, y + i * ldy, ldy, x + i * ldx, ldx, w, ldw, k, add);
     for (; cols == 4 && m - i >= 2; i += m - i >= 4 ? 4 : 2)
@@ -1612,6 +1635,21 @@ static void fr__axpy_avx512(float *y, float a, const float *x, fr_int n)
     _mm512_mask_storeu_ps(y + i, on, _mm512_fmadd_ps(_mm512_set1_ps(a), _mm512_maskz_loadu_ps(on, x + i),
                                                      _mm512_maskz_loadu_ps(on, y + i)));
   }
+}
+
+FR__TARGET("avx512f")
+static void fr__combine_avx512(float *y, const float *a, const float *x, fr_int ldx, fr_int m, fr_int n)
+{
+  fr_int i = 0;
+  for (; i + 64 <= n; i += 64) {
+    __m512 t[4];
+    FR__UNROLL(4) for (int r = 0; r < 4; r++) t[r] = _mm512_loadu_ps(y + i + 16 * r);
+    for (fr_int j = 0; j < m; j++)
+      FR__UNROLL(4) for (int r = 0; r < 4; r++)
+        t[r] = _mm512_fmadd_ps(_mm512_set1_ps(a[j]), _mm512_loadu_ps(x + j * ldx + i + 16 * r), t[r]);
+    FR__UNROLL(4) for (int r = 0; r < 4; r++) _mm512_storeu_ps(y + i + 16 * r, t[r]);
+  }
+  for (fr_int j = 0; i < n && j < m; j++) fr__axpy_avx512(y + i, a[j], x + j * ldx + i, n - i);
 }
 
 FR__TARGET("avx512f")
@@ -1850,6 +1888,19 @@ static void fr__axpy_neon(float *y, float a, const float *x, fr_int n)
   fr__axpy_scalar(y + i, a, x + i, n - i);
 }
 
+static void fr__combine_neon(float *y, const float *a, const float *x, fr_int ldx, fr_int m, fr_int n)
+{
+  fr_int i = 0;
+  for (; i + 16 <= n; i += 16) {
+    float32x4_t t[4];
+    FR__UNROLL(4) for (int r = 0; r < 4; r++) t[r] = vld1q_f32(y + i + 4 * r);
+    for (fr_int j = 0; j < m; j++)
+      FR__UNROLL(4) for (int r = 0; r < 4; r++) t[r] = vfmaq_n_f32(t[r], vld1q_f32(x + j * ldx + i + 4 * r), a[j]);
+    FR__UNROLL(4) for (int r = 0; r < 4; r++) vst1q_f32(y + i + 4 * r, t[r]);
+  }
+  for (fr_int j = 0; i < n && j < m; j++) fr__axpy_neon(y + i, a[j], x + j * ldx + i, n - i);
+}
+
 static void fr__scale_neon(float *y, float s, fr_int n)
 {
   fr_int i = 0;
@@ -1929,7 +1980,7 @@ static void fr__adamw_neon(float *p, const float *g, float *m, float *v, fr_int 
 
 // Best first. fr_work_place takes the first row that this processor has.
 #define FR__ROW(isa, mr, nr, narrow) { #isa, mr, nr, fr__available_##isa, fr__tile_##isa, fr__stream_##isa, fr__transpose_##narrow, fr__dot_##isa, fr__max_##isa, \
-    fr__exp_sum_##isa, fr__axpy_##isa, fr__scale_##isa, fr__rotate_##isa, fr__mul_##isa, fr__mul_add_##isa, fr__swiglu_##isa, fr__swiglu_back_##isa, \
+    fr__exp_sum_##isa, fr__axpy_##isa, fr__combine_##isa, fr__scale_##isa, fr__rotate_##isa, fr__mul_##isa, fr__mul_add_##isa, fr__swiglu_##isa, fr__swiglu_back_##isa, \
     fr__adamw_##isa }
 static const fr__kernels fr__rows[] = {
 #ifdef FR__X86
@@ -2139,6 +2190,7 @@ typedef struct fr__attention {
   float *o, *lse;            // (rows,H,D) output; (rows,H), may be NULL
   const float *q, *k, *v;    // first element of head 0
   fr_int q_stride, kv_stride, o_stride;  // floats from row to row
+  fr_int kv_head;            // floats from one key/value head to the next; D where a gradient is wanted
   fr_int group, D, H;        // query heads that share one key/value head; head size; query heads
   const fr_int *key_rows;    // row in k, v of every position on the path
   fr_int row, count, before; // queries: rows row .. row+count-1; the first one sees before+1 keys, the next one more
@@ -2236,20 +2288,40 @@ static void fr__weigh_back(const fr__kernels *kernels, float *y, const float *S,
   }
 }
 
+// How many of `most` rows lie one behind the other.
+static fr_int fr__run(const fr_int *rows, fr_int most)
+{
+  fr_int run = 1;
+  while (run < most && rows[run] == rows[0] + run) run++;
+  return run;
+}
+
+// score_j = q k_j
+static void fr__row_scores(const fr__attention *t, fr_int head, fr_int i, float *score)
+{
+  const float *q = t->q + (t->row + i) * t->q_stride + head * t->D, *k = t->k + head / t->group * t->kv_head;
+  for (fr_int j = 0, run, keys = t->before + i + 1; j < keys; j += run) {
+    run = fr__run(t->key_rows + j, keys - j);
+    t->kernels->stream(score + j, 0, q, 0, k + t->key_rows[j] * t->kv_stride, t->kv_stride, 1, run, t->D, 0);
+  }
+}
+
 // One query against all its keys: the plain form, and the one that decoding uses.
 static void fr__attention_row(const fr__attention *t, fr_int head, fr_int i, float *score)
 {
-  const fr_int kv = head / t->group, keys = t->before + i + 1;
-  const float *q = t->q + (t->row + i) * t->q_stride + head * t->D;
+  const fr_int keys = t->before + i + 1;
+  const float *v = t->v + head / t->group * t->kv_head;
   float *o = t->o + (t->row + i) * t->o_stride + head * t->D, max;
   double sum;
-  for (fr_int j = 0; j < keys; j++)
-    score[j] = t->kernels->dot(q, t->k + t->key_rows[j] * t->kv_stride + kv * t->D, t->D);
+  fr__row_scores(t, head, i, score);
   max = t->kernels->max(score, keys);
   sum = t->kernels->exp_sum(score, score, max, keys);
   memset(o, 0, (size_t)t->D * sizeof(float));
-  for (fr_int j = 0; j < keys; j++)
-    t->kernels->axpy(o, (float)(score[j] / sum), t->v + t->key_rows[j] * t->kv_stride + kv * t->D, t->D);
+  for (fr_int j = 0, run; j < keys; j += run) {
+    run = fr__run(t->key_rows + j, keys - j);
+    t->kernels->combine(o, score + j, v + t->key_rows[j] * t->kv_stride, t->kv_stride, run, t->D);
+  }
+  t->kernels->scale(o, (float)(1.0 / sum), t->D);
   if (t->lse) t->lse[(t->row + i) * t->H + head] = max + (float)log(sum);
 }
 
@@ -2267,8 +2339,8 @@ static void fr__attend(const fr__attention *t, fr_int kv)
   }
   for (fr_int first = 0; first < keys; first += FR__KEYS) {
     const fr_int width = fr__min(keys - first, FR__KEYS), reach = t->before - first;
-    fr__gather(space.k, t->k + kv * D, t->kv_stride, t->key_rows + first, width, FR__KEYS, D);
-    fr__gather(space.v, t->v + kv * D, t->kv_stride, t->key_rows + first, width, FR__KEYS, D);
+    fr__gather(space.k, t->k + kv * t->kv_head, t->kv_stride, t->key_rows + first, width, FR__KEYS, D);
+    fr__gather(space.v, t->v + kv * t->kv_head, t->kv_stride, t->key_rows + first, width, FR__KEYS, D);
     fr__turn(kernels, space.k_across, space.k, D);
     for (fr_int g = 0; g < t->group; g++) {
       const fr_int head = kv * t->group + g;
@@ -2326,7 +2398,7 @@ static void fr__attend_back(const fr__attention *t, fr_int kv, float *dq, float 
       for (fr_int i = 0; i < t->count; i++) {
         const fr_int head = kv * t->group + g, row = t->row + i, seen = t->before + i + 1;
         const float *q = t->q + row * t->q_stride + head * D, *dout = d_o + row * t->o_stride + head * D;
-        for (fr_int j = 0; j < seen; j++) p[j] = kernels->dot(q, t->k + t->key_rows[j] * t->kv_stride + kv * D, D);
+        fr__row_scores(t, head, i, p);
         kernels->exp_sum(p, p, t->lse[row * t->H + head], seen);
         for (fr_int j = 0; j < seen; j++) {
           const fr_int at = t->key_rows[j] * t->kv_stride + kv * D;
@@ -2430,7 +2502,7 @@ struct fr__body {
   fr_int *path_rows;        // (tasks, depth)
   fr_int *order;            // (tasks, V) for sampling
   // decoding and the set loss
-  float *cache;             // (L, cache_rows, 2 K D): keys, then values
+  float *cache;             // (L, 2 K, cache_rows, D): heads of keys, then of values, so that one head is read from end to end
   fr_int *leaf_active, *leaf_row;
   fr_random *leaf_random;
   fr_span *spans;           // the tree that the set loss builds
@@ -3225,9 +3297,9 @@ static void fr__rows_turn(const fr__pass *s, fr_int begin, fr_int end)
     }
     fr__rope(kernels, q, cosine, sine, 1.0f / sqrtf((float)D), H, D);
     fr__rope(kernels, k, cosine, sine, 1.0f, K, D);
-    if (s->cache_row)
-      memcpy(s->work->body->cache + (s->layer * s->work->limits.cache_rows + s->cache_row[n]) * 2 * K * D, k,
-             (size_t)(2 * K * D) * sizeof(float));
+    for (fr_int h = 0; s->cache_row && h < 2 * K; h++)
+      memcpy(s->work->body->cache + ((s->layer * 2 * K + h) * s->work->limits.cache_rows + s->cache_row[n]) * D, k + h * D,
+             (size_t)D * sizeof(float));
   }
 }
 
@@ -3258,13 +3330,15 @@ static fr__attention fr__attention_of(const fr__pass *s, fr_int index, const fr_
   t.q = s->a.qkv;
   t.q_stride = W;
   if (s->cache_row) {
-    t.k = b->cache + s->layer * s->work->limits.cache_rows * 2 * c->kv_heads * D;
-    t.kv_stride = 2 * c->kv_heads * D;
+    t.kv_stride = D;
+    t.kv_head = s->work->limits.cache_rows * D;
+    t.k = b->cache + s->layer * 2 * c->kv_heads * t.kv_head;
   } else {
-    t.k = s->a.qkv + c->heads * D;
     t.kv_stride = W;
+    t.kv_head = D;
+    t.k = s->a.qkv + c->heads * D;
   }
-  t.v = t.k + c->kv_heads * D;
+  t.v = t.k + c->kv_heads * t.kv_head;
   t.o_stride = c->heads * D;
   t.group = c->heads / c->kv_heads;
   t.D = D;

@@ -182,7 +182,7 @@ static void attention(const fr__kernels *k, float *y, float *dq, float *dk, floa
   }
   memset(&t, 0, sizeof t);
   t.kernels = k; t.o = O; t.lse = lse; t.q = Q; t.k = KV; t.v = KV + K * D;
-  t.q_stride = qs; t.kv_stride = kvs; t.o_stride = os; t.group = H / K; t.D = D; t.H = H;
+  t.q_stride = qs; t.kv_stride = kvs; t.kv_head = D; t.o_stride = os; t.group = H / K; t.D = D; t.H = H;
   t.key_rows = rows; t.scratch = scratch;
   for (int back = 0; back < 2; back++)
     for (t.row = 0; t.row < T; t.row += cut) {
@@ -330,9 +330,10 @@ static void exponential(void)
 // ---- the other primitives, every length and tail; what lies behind the end must not be touched
 static void primitives(void)
 {
-  enum { MOST = 75 };
+  enum { MOST = 75, ROW = MOST + 2 };
   float a[MOST + 1], b[MOST + 1], c[MOST + 1], y[MOST + 1], z[MOST + 1], w[MOST + 1], p[MOST + 1],
-      m[MOST + 1], v[MOST + 1];
+      m[MOST + 1], v[MOST + 1], many[5 * ROW];
+  for (fr_int i = 0; i < 5 * ROW; i++) many[i] = (float)test_normal();
   EACH_KERNEL(k)
     for (fr_int n = 0; n <= MOST; n++) {
       double dot = 0.0, size = 0.0, max = -HUGE_VAL;
@@ -373,6 +374,14 @@ static void primitives(void)
         CHECK_BELOW(fabs((double)z[i] - sab), 2e-7 * fabs(sab));
         CHECK_BELOW(fabs((double)w[i] - (double)c[i] - sab), 3e-7 * (fabs(sab) + fabs((double)c[i])));
       }
+      memcpy(y, c, sizeof y);
+      memcpy(z, c, sizeof z);
+      k->combine(y, a, many, ROW, 5, n);
+      memcpy(w, c, sizeof w);
+      k->combine(w, a, many, ROW, 0, n);  // nothing to add
+      CHECK(memcmp(w, c, sizeof w) == 0);
+      for (fr_int j = 0; j < 5; j++) k->axpy(z, a[j], many + j * ROW, n);
+      CHECK(memcmp(y, z, sizeof y) == 0);  // the same bits
       memcpy(y, a, sizeof y);
       memcpy(z, b, sizeof z);
       memcpy(w, a, sizeof w);
