@@ -2494,7 +2494,7 @@ struct fr__body {
   // tables and activations, see >>model
   float *cosine, *sine;     // (depth, D/2)
   float *activations;
-  float *logits, *hidden, *dhidden, *hidden_root;  // one chunk of head rows: (chunk,V), (chunk,C) twice, (chunk)
+  float *logits, *hidden, *dhidden, *hidden_root;  // one chunk of head rows: (chunk,fr__apart(V)), (chunk,C) twice, (chunk)
   fr_int chunk;
   // a piece for each task
   float *scratch;
@@ -2940,30 +2940,35 @@ typedef struct fr__layer {
   float *raw, *raw_root;       // (N,(H+K)D), (N,H+K) q and k before their norm, with qk_norm and gradient only
   float *att;                  // (N,H D) output of attention
   float *lse;                  // (N,H)
-  float *gate_up;              // (N,2F)
+  float *gate_up;              // (N,2F), rows 2 fr__apart(F) apart
   float *root_att, *root_mlp;  // (N) of the two norms
 } fr__layer;
 
 typedef struct fr__shared {  // what the layers share
   float *h;                    // (N,C) normalised input
-  float *act;                  // (N,F)
+  float *act;                  // (N,F), rows fr__apart(F) apart
   float *dx, *dh;              // (N,C)
   float *dqkv, *datt, *dgate_up, *dact;
 } fr__shared;
+
+// Floats from row to row of an activation with n columns: rows a multiple of 4 KB apart (or their pairs, for gate and up)
+// would fight for a few sets of the cache, so that every product would have to pack them.
+static fr_int fr__apart(fr_int n) { return n % 512 == 0 ? n + 16 : n; }
 
 // Both layouts below are sums over the same terms; floats(N) of either is what fr__work_layout reserves.
 static fr_int fr__layer_floats(const fr_config *c)  // a row of one layer, with gradient
 {
   const fr_int HD = c->heads * c->head_dim, raw = c->qk_norm ? (c->heads + c->kv_heads) * (c->head_dim + 1) : 0;
-  return 2 * c->dim + fr__qkv(c) + raw + HD + c->heads + 2 * c->ffn + 2;
+  return 2 * c->dim + fr__qkv(c) + raw + HD + c->heads + 2 * fr__apart(c->ffn) + 2;
 }
 static fr_int fr__grad_floats(const fr_config *c)  // a row, all layers and the shared part
 {
-  return c->layers * fr__layer_floats(c) + 4 * c->dim + fr__qkv(c) + c->heads * c->head_dim + 4 * c->ffn;
+  return c->layers * fr__layer_floats(c) + 4 * c->dim + fr__qkv(c) + c->heads * c->head_dim +
+         4 * fr__apart(c->ffn);
 }
 static fr_int fr__plain_floats(const fr_config *c)  // a row without gradient
 {
-  return 2 * c->dim + fr__qkv(c) + c->heads * c->head_dim + 2 * c->ffn;
+  return 2 * c->dim + fr__qkv(c) + c->heads * c->head_dim + 2 * fr__apart(c->ffn);
 }
 
 static float *fr__cut(float **at, fr_int count) { float *piece = *at; *at += count; return piece; }
@@ -2985,7 +2990,7 @@ static fr__layer fr__layer_of(const fr_config *c, const struct fr__body *b, fr_i
     }
     a.att = fr__cut(&at, N * HD);
     a.lse = fr__cut(&at, N * c->heads);
-    a.gate_up = fr__cut(&at, N * 2 * c->ffn);
+    a.gate_up = fr__cut(&at, N * 2 * fr__apart(c->ffn));
     a.root_att = fr__cut(&at, N);
     a.root_mlp = fr__cut(&at, N);
     a.x_next = at;  // x of the next layer, or the final rows
@@ -2994,7 +2999,7 @@ static fr__layer fr__layer_of(const fr_config *c, const struct fr__body *b, fr_i
     at += N * c->dim;  // h
     a.qkv = fr__cut(&at, N * fr__qkv(c));
     a.att = fr__cut(&at, N * HD);
-    a.gate_up = fr__cut(&at, N * 2 * c->ffn);
+    a.gate_up = fr__cut(&at, N * 2 * fr__apart(c->ffn));
   }
   return a;
 }
@@ -3011,9 +3016,9 @@ static fr__shared fr__shared_of(const fr_config *c, const struct fr__body *b, fr
     r.dh = fr__cut(&at, N * c->dim);
     r.dqkv = fr__cut(&at, N * fr__qkv(c));
     r.datt = fr__cut(&at, N * c->heads * c->head_dim);
-    r.act = fr__cut(&at, N * c->ffn);
-    r.dact = fr__cut(&at, N * c->ffn);
-    r.dgate_up = fr__cut(&at, N * 2 * c->ffn);
+    r.act = fr__cut(&at, N * fr__apart(c->ffn));
+    r.dact = fr__cut(&at, N * fr__apart(c->ffn));
+    r.dgate_up = fr__cut(&at, N * 2 * fr__apart(c->ffn));
   } else {
     r.h = at + N * c->dim;
   }
@@ -3052,7 +3057,7 @@ static void fr__work_layout(fr__arena *arena, const fr_config *c, const fr_limit
     arena->overflow = 1;
   b->activations = (float *)fr__take(arena, fr__max(plain, grad), F4);
   b->chunk = fr__min(fr__chunk_rows(c->vocab), fr__max(1, fr__max(limits->targets, limits->leaves)));
-  b->logits = (float *)fr__take(arena, b->chunk, c->vocab * F4);
+  b->logits = (float *)fr__take(arena, b->chunk, fr__apart(c->vocab) * F4);
   b->hidden = (float *)fr__take(arena, b->chunk, c->dim * F4);
   b->dhidden = (float *)fr__take(arena, b->chunk, c->dim * F4);
   b->hidden_root = (float *)fr__take(arena, b->chunk, F4);
@@ -3244,28 +3249,28 @@ static float *fr__scratch(const fr__pass *s, fr_int index)
   return s->work->body->scratch + index * s->work->body->scratch_floats;
 }
 
-// Y (rows, out) = X W' for rows begin .. end-1;  `add`: Y += X W'
-static void fr__linear(const fr__pass *s, fr_int index, float *y, const float *x, fr_int x_stride, const float *w,
+// Y (rows, out) = X W' for rows begin .. end-1;  `add`: Y += X W'.  ldy, ldx: floats from row to row
+static void fr__linear(const fr__pass *s, fr_int index, float *y, fr_int ldy, const float *x, fr_int ldx, const float *w,
                        fr_int in, fr_int out, fr_int begin, fr_int end, int add)
 {
-  fr__product(s->work->kernels, fr__scratch(s, index), y + begin * out, out, x + begin * x_stride, x_stride, 1, w, 1, in,
+  fr__product(s->work->kernels, fr__scratch(s, index), y + begin * ldy, ldy, x + begin * ldx, ldx, 1, w, 1, in,
               end - begin, out, in, add);
 }
 // dX (rows, in) = dY W for rows begin .. end-1 (sets)
-static void fr__linear_back(const fr__pass *s, fr_int index, float *dx, const float *dy, const float *w, fr_int in,
-                            fr_int out, fr_int begin, fr_int end)
+static void fr__linear_back(const fr__pass *s, fr_int index, float *dx, fr_int ldx, const float *dy, fr_int ldy,
+                            const float *w, fr_int in, fr_int out, fr_int begin, fr_int end)
 {
-  fr__gemm_set(s->work->kernels, fr__scratch(s, index), dx + begin * in, in, dy + begin * out, out, 1, w, in, 1,
+  fr__gemm_set(s->work->kernels, fr__scratch(s, index), dx + begin * ldx, ldx, dy + begin * ldy, ldy, 1, w, in, 1,
                end - begin, in, out);
 }
 // dW (out, in) += dY' X, this task's share of the longer side of W: the other side is packed by every task
-static void fr__linear_back_weight(const fr__pass *s, fr_int index, float *dw, const float *dy, const float *x,
-                                   fr_int in, fr_int out, fr_int N)
+static void fr__linear_back_weight(const fr__pass *s, fr_int index, float *dw, const float *dy, fr_int ldy, const float *x,
+                                   fr_int ldx, fr_int in, fr_int out, fr_int N)
 {
   fr_int row = 0, col = 0, rows = out, cols = in;
   if (out >= in) fr__share(out, s->work->limits.tasks, index, &row, &rows);
   else fr__share(in, s->work->limits.tasks, index, &col, &cols);
-  fr__gemm(s->work->kernels, fr__scratch(s, index), dw + row * in + col, in, dy + row, 1, out, x + col, in, 1,
+  fr__gemm(s->work->kernels, fr__scratch(s, index), dw + row * in + col, in, dy + row, 1, ldy, x + col, ldx, 1,
            rows - row, cols - col, N);
 }
 
@@ -3311,7 +3316,7 @@ static void fr__rows_qkv(const fr__pass *s, fr_int index, fr_int begin, fr_int e
   const fr_int C = c->dim, W = fr__qkv(c);
   fr__rmsnorm(kernels, s->r.h + begin * C, s->gradient ? s->a.root_att + begin : NULL, s->a.x + begin * C,
               s->p.norm_att + s->layer * C, c->norm_eps, end - begin, C);
-  fr__linear(s, index, s->a.qkv, s->r.h, C, s->p.w_qkv + s->layer * W * C, C, W, begin, end, 0);
+  fr__linear(s, index, s->a.qkv, W, s->r.h, C, s->p.w_qkv + s->layer * W * C, C, W, begin, end, 0);
   fr__rows_turn(s, begin, end);
 }
 
@@ -3365,20 +3370,19 @@ static void fr__rows_mlp(const fr__pass *s, fr_int index, fr_int begin, fr_int e
 {
   const fr_config *c = s->c;
   const fr__kernels *kernels = s->work->kernels;
-  const fr_int C = c->dim, F = c->ffn, HD = c->heads * c->head_dim;
+  const fr_int C = c->dim, F = c->ffn, HD = c->heads * c->head_dim, pair = 2 * fr__apart(F);
   float *act = s->gradient ? s->r.act : s->a.gate_up;  // without gradient it may take the place of gate
-  const fr_int act_stride = s->gradient ? F : 2 * F;
-  size_t bytes;
-  bytes = (size_t)((end - begin) * C) * sizeof(float);
+  const fr_int act_stride = s->gradient ? pair / 2 : pair;
+  const size_t bytes = (size_t)((end - begin) * C) * sizeof(float);
   if (s->gradient) memcpy(s->a.x_mid + begin * C, s->a.x + begin * C, bytes);
-  fr__linear(s, index, s->a.x_mid, s->a.att, HD, s->p.w_out + s->layer * C * HD, HD, C, begin, end, 1);
+  fr__linear(s, index, s->a.x_mid, C, s->a.att, HD, s->p.w_out + s->layer * C * HD, HD, C, begin, end, 1);
   fr__rmsnorm(kernels, s->r.h + begin * C, s->gradient ? s->a.root_mlp + begin : NULL, s->a.x_mid + begin * C,
               s->p.norm_mlp + s->layer * C, c->norm_eps, end - begin, C);
-  fr__linear(s, index, s->a.gate_up, s->r.h, C, s->p.w_gate_up + s->layer * 2 * F * C, C, 2 * F, begin, end, 0);
+  fr__linear(s, index, s->a.gate_up, pair, s->r.h, C, s->p.w_gate_up + s->layer * 2 * F * C, C, 2 * F, begin, end, 0);
   for (fr_int n = begin; n < end; n++)
-    kernels->swiglu(act + n * act_stride, s->a.gate_up + n * 2 * F, s->a.gate_up + n * 2 * F + F, F);
+    kernels->swiglu(act + n * act_stride, s->a.gate_up + n * pair, s->a.gate_up + n * pair + F, F);
   if (s->gradient) memcpy(s->a.x_next + begin * C, s->a.x_mid + begin * C, bytes);
-  fr__linear(s, index, s->a.x_next, act, act_stride, s->p.w_down + s->layer * C * F, F, C, begin, end, 1);
+  fr__linear(s, index, s->a.x_next, C, act, act_stride, s->p.w_down + s->layer * C * F, F, C, begin, end, 1);
 }
 
 // Decoding has few rows and all the weights to read, so tasks share out the rows of each W, and every product streams its
@@ -3423,14 +3427,14 @@ static void fr__task_decode_out(void *arg, fr_int index)
 static void fr__task_decode_gate_up(void *arg, fr_int index)
 {
   const fr__pass *s = (const fr__pass *)arg;
-  const fr_int C = s->c->dim, F = s->c->ffn;
+  const fr_int C = s->c->dim, F = s->c->ffn, pair = 2 * fr__apart(F);
   const float *w = s->p.w_gate_up + s->layer * 2 * F * C;
   fr_int begin, end;
-  fr__linear_stream(s, index, s->a.gate_up, 2 * F, s->r.h, C, w, C, F, 0);
-  fr__linear_stream(s, index, s->a.gate_up + F, 2 * F, s->r.h, C, w + F * C, C, F, 0);
+  fr__linear_stream(s, index, s->a.gate_up, pair, s->r.h, C, w, C, F, 0);
+  fr__linear_stream(s, index, s->a.gate_up + F, pair, s->r.h, C, w + F * C, C, F, 0);
   fr__share_lanes(F, s->work->limits.tasks, index, &begin, &end);
   for (fr_int n = 0; n < s->N; n++) {
-    float *gate = s->a.gate_up + n * 2 * F;
+    float *gate = s->a.gate_up + n * pair;
     s->work->kernels->swiglu(gate + begin, gate + begin, gate + F + begin, end - begin);
   }
 }
@@ -3438,7 +3442,7 @@ static void fr__task_decode_down(void *arg, fr_int index)
 {
   const fr__pass *s = (const fr__pass *)arg;
   const fr_int C = s->c->dim, F = s->c->ffn;
-  fr__linear_stream(s, index, s->a.x, C, s->a.gate_up, 2 * F, s->p.w_down + s->layer * C * F, F, C, 1);
+  fr__linear_stream(s, index, s->a.x, C, s->a.gate_up, 2 * fr__apart(F), s->p.w_down + s->layer * C * F, F, C, 1);
 }
 
 static void fr__layers_decode(fr__pass *s)
@@ -3480,24 +3484,26 @@ static void fr__rows_mlp_back(const fr__pass *s, fr_int index, fr_int begin, fr_
 {
   const fr_config *c = s->c;
   const fr__kernels *kernels = s->work->kernels;
-  const fr_int C = c->dim, F = c->ffn;
-  fr__linear_back(s, index, s->r.dact, s->r.dx, s->p.w_down + s->layer * C * F, F, C, begin, end);
+  const fr_int C = c->dim, F = c->ffn, apart = fr__apart(F);
+  fr__linear_back(s, index, s->r.dact, apart, s->r.dx, C, s->p.w_down + s->layer * C * F, F, C, begin, end);
   for (fr_int n = begin; n < end; n++) {
-    float *d = s->r.dgate_up + n * 2 * F;
-    const float *gate = s->a.gate_up + n * 2 * F;
-    kernels->swiglu_back(d, d + F, s->r.act + n * F, s->r.dact + n * F, gate, gate + F, F);
+    float *d = s->r.dgate_up + n * 2 * apart;
+    const float *gate = s->a.gate_up + n * 2 * apart;
+    kernels->swiglu_back(d, d + F, s->r.act + n * apart, s->r.dact + n * apart, gate, gate + F, F);
     kernels->mul(s->r.h + n * C, s->a.root_mlp[n], s->a.x_mid + n * C, s->p.norm_mlp + s->layer * C, C);
   }
-  fr__linear_back(s, index, s->r.dh, s->r.dgate_up, s->p.w_gate_up + s->layer * 2 * F * C, C, 2 * F, begin, end);
+  fr__linear_back(s, index, s->r.dh, C, s->r.dgate_up, 2 * apart, s->p.w_gate_up + s->layer * 2 * F * C, C, 2 * F, begin,
+                  end);
 }
 // the weights' gradients need dx as it was, so dx is updated only after them
 static void fr__task_mlp_back_weights(void *arg, fr_int index)
 {
   const fr__pass *s = (const fr__pass *)arg;
-  const fr_int C = s->c->dim, F = s->c->ffn;
+  const fr_int C = s->c->dim, F = s->c->ffn, apart = fr__apart(F);
   fr_int begin, end;
-  fr__linear_back_weight(s, index, s->d.w_down + s->layer * C * F, s->r.dx, s->r.act, F, C, s->N);
-  fr__linear_back_weight(s, index, s->d.w_gate_up + s->layer * 2 * F * C, s->r.dgate_up, s->r.h, C, 2 * F, s->N);
+  fr__linear_back_weight(s, index, s->d.w_down + s->layer * C * F, s->r.dx, C, s->r.act, apart, F, C, s->N);
+  fr__linear_back_weight(s, index, s->d.w_gate_up + s->layer * 2 * F * C, s->r.dgate_up, 2 * apart, s->r.h, C, C, 2 * F,
+                         s->N);
   fr__share_lanes(C, s->work->limits.tasks, index, &begin, &end);
   fr__rmsnorm_back_gain(s->work->kernels, s->d.norm_mlp + s->layer * C, s->r.dh, s->a.x_mid, s->a.root_mlp, s->N, C,
                         begin, end);
@@ -3509,7 +3515,7 @@ static void fr__rows_out_back(const fr__pass *s, fr_int index, fr_int begin, fr_
   const fr_int C = c->dim, HD = c->heads * c->head_dim;
   fr__rmsnorm_back(s->work->kernels, s->r.dx + begin * C, s->r.dh + begin * C, s->a.x_mid + begin * C,
                    s->p.norm_mlp + s->layer * C, s->a.root_mlp + begin, end - begin, C, fr__scratch(s, index));
-  fr__linear_back(s, index, s->r.datt, s->r.dx, s->p.w_out + s->layer * C * HD, HD, C, begin, end);
+  fr__linear_back(s, index, s->r.datt, HD, s->r.dx, C, s->p.w_out + s->layer * C * HD, HD, C, begin, end);
   memset(s->r.dqkv + begin * fr__qkv(c), 0, (size_t)((end - begin) * fr__qkv(c)) * sizeof(float));
 }
 // A task is a root and a key/value head: ancestors collect the gradients of their descendants in one order.
@@ -3538,7 +3544,7 @@ static void fr__rows_qkv_back(const fr__pass *s, fr_int index, fr_int begin, fr_
     fr__rope_back(kernels, dk, cosine, sine, 1.0f, K, D);
     kernels->mul(s->r.h + n * C, s->a.root_att[n], s->a.x + n * C, s->p.norm_att + s->layer * C, C);
   }
-  if (!c->qk_norm) fr__linear_back(s, index, s->r.dh, s->r.dqkv, s->p.w_qkv + s->layer * W * C, C, W, begin, end);
+  if (!c->qk_norm) fr__linear_back(s, index, s->r.dh, C, s->r.dqkv, W, s->p.w_qkv + s->layer * W * C, C, W, begin, end);
 }
 // The gains of q and k are summed over all rows and heads, so threads share out the channels; this needs dqkv as it was
 // before the norm.
@@ -3569,7 +3575,7 @@ static void fr__rows_qk_norm_back(const fr__pass *s, fr_int index, fr_int begin,
                        (h < H ? s->p.norm_q : s->p.norm_k) + s->layer * D, s->a.raw_root + n * (H + K) + h, 1, D, t);
       memcpy(d, out, (size_t)D * sizeof(float));
     }
-  fr__linear_back(s, index, s->r.dh, s->r.dqkv, s->p.w_qkv + s->layer * W * C, C, W, begin, end);
+  fr__linear_back(s, index, s->r.dh, C, s->r.dqkv, W, s->p.w_qkv + s->layer * W * C, C, W, begin, end);
 }
 static void fr__task_att_back_weights(void *arg, fr_int index)
 {
@@ -3577,8 +3583,8 @@ static void fr__task_att_back_weights(void *arg, fr_int index)
   const fr_config *c = s->c;
   const fr_int C = c->dim, HD = c->heads * c->head_dim, W = fr__qkv(c);
   fr_int begin, end;
-  fr__linear_back_weight(s, index, s->d.w_out + s->layer * C * HD, s->r.dx, s->a.att, HD, C, s->N);
-  fr__linear_back_weight(s, index, s->d.w_qkv + s->layer * W * C, s->r.dqkv, s->r.h, C, W, s->N);
+  fr__linear_back_weight(s, index, s->d.w_out + s->layer * C * HD, s->r.dx, C, s->a.att, HD, HD, C, s->N);
+  fr__linear_back_weight(s, index, s->d.w_qkv + s->layer * W * C, s->r.dqkv, W, s->r.h, C, C, W, s->N);
   fr__share_lanes(C, s->work->limits.tasks, index, &begin, &end);
   fr__rmsnorm_back_gain(s->work->kernels, s->d.norm_att + s->layer * C, s->r.dh, s->a.x, s->a.root_att, s->N, C, begin,
                         end);
@@ -3634,21 +3640,21 @@ static void fr__task_head(void *arg, fr_int index)
   const fr_config *c = s->c;
   struct fr__body *b = s->work->body;
   const float *w = c->tied ? s->p.tok_emb : s->p.head;
-  const fr_int C = c->dim, V = c->vocab;
+  const fr_int C = c->dim, V = c->vocab, apart = fr__apart(V);
   fr_int begin, end;
   fr__share(s->head_count, s->work->limits.tasks, index, &begin, &end);
   for (fr_int i = begin; i < end; i++)
     fr__rmsnorm(s->work->kernels, b->hidden + i * C, b->hidden_root + i, b->final_x + fr__head_row_at(s, i) * C,
                 s->p.norm_final, c->norm_eps, 1, C);
   if (s->head_list) return;  // fr__task_logits comes next
-  fr__linear(s, index, b->logits, b->hidden, C, w, C, V, begin, end, 0);
+  fr__linear(s, index, b->logits, apart, b->hidden, C, w, C, V, begin, end, 0);
   for (fr_int i = begin; i < end; i++) {
     const fr__head_row *row = &b->head_rows[s->head_first + i];
-    fr__cross_entropy(s->work->kernels, b->logits + i * V, V, b->goals + row->first, row->count, fr__scratch(s, index),
+    fr__cross_entropy(s->work->kernels, b->logits + i * apart, V, b->goals + row->first, row->count, fr__scratch(s, index),
                       s->gradient);
   }
   if (!s->gradient) return;
-  fr__linear_back(s, index, b->dhidden, b->logits, w, C, V, begin, end);
+  fr__linear_back(s, index, b->dhidden, C, b->logits, apart, w, C, V, begin, end);
   for (fr_int i = begin; i < end; i++) {
     const fr_int row = fr__head_row_at(s, i);
     fr__rmsnorm_back(s->work->kernels, s->r.dx + row * C, b->dhidden + i * C, b->final_x + row * C, s->p.norm_final,
@@ -3661,7 +3667,8 @@ static void fr__task_head_back_weights(void *arg, fr_int index)
   struct fr__body *b = s->work->body;
   const fr_int C = s->c->dim, V = s->c->vocab;
   fr_int begin, end;
-  fr__linear_back_weight(s, index, s->c->tied ? s->d.tok_emb : s->d.head, b->logits, b->hidden, C, V, s->head_count);
+  fr__linear_back_weight(s, index, s->c->tied ? s->d.tok_emb : s->d.head, b->logits, fr__apart(V), b->hidden, C, C, V,
+                         s->head_count);
   fr__share_lanes(C, s->work->limits.tasks, index, &begin, &end);
   for (fr_int i = 0; i < s->head_count; i++)
     s->work->kernels->mul_add(s->d.norm_final + begin, b->hidden_root[i], b->dhidden + i * C + begin,
@@ -3676,8 +3683,8 @@ static void fr__task_logits(void *arg, fr_int index)
   const fr_int C = s->c->dim, V = s->c->vocab;
   fr_int begin, end;
   fr__share_lanes(V, s->work->limits.tasks, index, &begin, &end);
-  s->work->kernels->stream(b->logits + begin, V, b->hidden, C, (s->c->tied ? s->p.tok_emb : s->p.head) + begin * C, C,
-                           s->head_count, end - begin, C, 0);
+  s->work->kernels->stream(b->logits + begin, fr__apart(V), b->hidden, C,
+                           (s->c->tied ? s->p.tok_emb : s->p.head) + begin * C, C, s->head_count, end - begin, C, 0);
 }
 
 static void fr__head(fr__pass *s)
@@ -3794,7 +3801,8 @@ FR_DEF fr_status fr_logits(const fr_model *model, fr_work *work, const fr_int *r
   for (fr_int first = 0; first < row_count; first += b->chunk) {
     const fr_int count = fr__min(b->chunk, row_count - first);
     fr__logits_chunk(&s, rows, first, count);
-    memcpy(logits + first * s.c->vocab, b->logits, (size_t)(count * s.c->vocab) * sizeof(float));
+    for (fr_int i = 0; i < count; i++)
+      memcpy(logits + (first + i) * s.c->vocab, b->logits + i * fr__apart(s.c->vocab), (size_t)s.c->vocab * sizeof(float));
   }
   return fr__fine(&work->reason);
 }
@@ -4576,7 +4584,7 @@ static void fr__task_sample(void *arg, fr_int index)
   fr__share(d->count, work->limits.tasks, index, &begin, &end);
   for (fr_int i = begin; i < end; i++) {
     const fr_int number = b->leaf_active[d->first + i];
-    const float *logits = b->logits + i * V, max = work->kernels->max(logits, V);
+    const float *logits = b->logits + i * fr__apart(V), max = work->kernels->max(logits, V);
     fr_leaf *leaf = &d->leaves[number];
     const fr_token token = fr_sample(logits, V, d->sampling, &b->leaf_random[number], b->order + index * V);
     leaf->logp +=
