@@ -358,7 +358,7 @@ typedef struct fr_ssft_report {
   double nll;            // sum of -log p over trace tokens
   double fork_nll;       // sum over questions of the fork term before its weight
   fr_int tokens, traces, questions;
-  fr_int rows;           // rows run with gradient
+  fr_int rows;           // rows run with gradient; for FR_SSFT with those of spare forks, see fr_ssft_step
   double norm;           // gradient norm before clipping (fr_ssft_step only)
   int    skipped;        // 1 if the update was left out (fr_ssft_step only)
 } fr_ssft_report;
@@ -385,7 +385,8 @@ FR_DEF fr_status fr_ssft_backward(const fr_model *model, fr_work *work, const fr
 // The loss alone, without gradient (limits as for the cost pass); for validation.
 FR_DEF fr_status fr_ssft_loss(const fr_model *model, fr_work *work, const fr_ssft_options *options,
                               const fr_question *questions, fr_int count, fr_ssft_total total, fr_ssft_report *report);
-// Match, backward and update in one call. A step that is skipped because its numbers are not finite returns FR_OK, with
+// Match, backward and update in one call, with the same bits; for FR_SSFT the rows of prompts and forks are run once instead of
+// twice. A step that is skipped because its numbers are not finite returns FR_OK, with
 // report->skipped 1 and why in work->reason.
 FR_DEF fr_status fr_ssft_step(fr_model *model, fr_work *work, fr_adamw *adamw, const fr_ssft_options *options,
                               fr_question *questions, fr_int count, float lr, fr_ssft_report *report);
@@ -2493,7 +2494,8 @@ struct fr__body {
   fr_int *row_fill;         // [row+1] for the counting sort
   // tables and activations, see >>model
   float *cosine, *sine;     // (depth, D/2)
-  float *activations;
+  float *activations;       // with gradient; in the place of what backward needs, or from the start, `plain`: without
+  float *plain;
   float *logits, *hidden, *dhidden, *hidden_root;  // one chunk of head rows: (chunk,fr__apart(V)), (chunk,C) twice, (chunk)
   fr_int chunk;
   // a piece for each task
@@ -2961,10 +2963,10 @@ static fr_int fr__layer_floats(const fr_config *c)  // a row of one layer, with 
   const fr_int HD = c->heads * c->head_dim, raw = c->qk_norm ? (c->heads + c->kv_heads) * (c->head_dim + 1) : 0;
   return 2 * c->dim + fr__qkv(c) + raw + HD + c->heads + 2 * fr__apart(c->ffn) + 2;
 }
-static fr_int fr__grad_floats(const fr_config *c)  // a row, all layers and the shared part
+static fr_int fr__kept_floats(const fr_config *c) { return c->layers * fr__layer_floats(c) + c->dim; }  // and the final rows
+static fr_int fr__back_floats(const fr_config *c)  // a row of what the layers share
 {
-  return c->layers * fr__layer_floats(c) + 4 * c->dim + fr__qkv(c) + c->heads * c->head_dim +
-         4 * fr__apart(c->ffn);
+  return 3 * c->dim + fr__qkv(c) + c->heads * c->head_dim + 4 * fr__apart(c->ffn);
 }
 static fr_int fr__plain_floats(const fr_config *c)  // a row without gradient
 {
@@ -2976,7 +2978,7 @@ static float *fr__cut(float **at, fr_int count) { float *piece = *at; *at += cou
 static fr__layer fr__layer_of(const fr_config *c, const struct fr__body *b, fr_int N, fr_int layer, int gradient)
 {
   const fr_int HD = c->heads * c->head_dim;
-  float *at = b->activations;
+  float *at = gradient ? b->activations : b->plain;
   fr__layer a;
   memset(&a, 0, sizeof a);
   if (gradient) {
@@ -3006,11 +3008,11 @@ static fr__layer fr__layer_of(const fr_config *c, const struct fr__body *b, fr_i
 
 static fr__shared fr__shared_of(const fr_config *c, const struct fr__body *b, fr_int N, int gradient)
 {
-  float *at = b->activations;
+  float *at = b->plain;
   fr__shared r;
   memset(&r, 0, sizeof r);
   if (gradient) {
-    at += c->layers * N * fr__layer_floats(c) + N * c->dim;  // the final rows stand first
+    at = b->activations + N * fr__kept_floats(c);
     r.h = fr__cut(&at, N * c->dim);
     r.dx = fr__cut(&at, N * c->dim);
     r.dh = fr__cut(&at, N * c->dim);
@@ -3036,7 +3038,7 @@ static void fr__work_layout(fr__arena *arena, const fr_config *c, const fr_limit
   const fr_int blocks = fr__block_limit(rows, spans), HD = c->heads * c->head_dim;
   const fr_int widest = fr__max(fr__max(fr__qkv(c), 2 * c->ffn), fr__max(c->dim, fr__max(HD, c->vocab)));
   const fr_int deepest = fr__max(widest, rows);
-  fr_int plain = 0, grad = 0;
+  fr_int plain = 0, back = 0, kept = 0, floats = 0;
   b->span_row = (fr_int *)fr__take(arena, spans, I);
   b->span_count = (fr_int *)fr__take(arena, spans, I);
   b->span_parent = (fr_int *)fr__take(arena, spans, I);
@@ -3053,9 +3055,10 @@ static void fr__work_layout(fr__arena *arena, const fr_config *c, const fr_limit
   b->row_fill = (fr_int *)fr__take(arena, rows + 1, I);
   b->cosine = (float *)fr__take(arena, limits->depth, half * F4);
   b->sine = (float *)fr__take(arena, limits->depth, half * F4);
-  if (!fr__mul(limits->rows, fr__plain_floats(c), &plain) || !fr__mul(limits->grad_rows, fr__grad_floats(c), &grad))
+  if (!fr__mul(limits->rows, fr__plain_floats(c), &plain) || !fr__mul(limits->grad_rows, fr__back_floats(c), &back) ||
+      !fr__mul(limits->grad_rows, fr__kept_floats(c), &kept) || !fr__add(kept, fr__max(plain, back), &floats))
     arena->overflow = 1;
-  b->activations = (float *)fr__take(arena, fr__max(plain, grad), F4);
+  b->activations = b->plain = (float *)fr__take(arena, floats, F4);
   b->chunk = fr__min(fr__chunk_rows(c->vocab), fr__max(1, fr__max(limits->targets, limits->leaves)));
   b->logits = (float *)fr__take(arena, b->chunk, fr__apart(c->vocab) * F4);
   b->hidden = (float *)fr__take(arena, b->chunk, c->dim * F4);
@@ -3067,12 +3070,9 @@ static void fr__work_layout(fr__arena *arena, const fr_config *c, const fr_limit
   b->scratch = (float *)fr__take(arena, tasks, b->scratch_floats * F4);
   b->path_rows = (fr_int *)fr__take(arena, tasks, limits->depth * I);
   b->order = (fr_int *)fr__take(arena, limits->leaves ? tasks : 0, c->vocab * I);
-  {
-    fr_int floats = 0;
-    if (!fr__mul(limits->cache_rows, 2 * c->kv_heads * c->head_dim, &floats)) arena->overflow = 1;
-    b->cache =
-        (float *)fr__take(arena, c->layers, arena->overflow || floats > FR__INT_MAX / F4 ? FR__INT_MAX : floats * F4);
-  }
+  if (!fr__mul(limits->cache_rows, 2 * c->kv_heads * c->head_dim, &floats)) arena->overflow = 1;
+  b->cache =
+      (float *)fr__take(arena, c->layers, arena->overflow || floats > FR__INT_MAX / F4 ? FR__INT_MAX : floats * F4);
   b->leaf_active = (fr_int *)fr__take(arena, limits->leaves, I);
   b->leaf_row = (fr_int *)fr__take(arena, limits->leaves, I);
   b->leaf_random = (fr_random *)fr__take(arena, limits->leaves, (fr_int)sizeof(fr_random));
@@ -3211,6 +3211,9 @@ typedef struct fr__pass {
   const fr_config *c;
   fr__params p, d;   // parameters, gradients
   fr_int N;          // rows
+  fr_int first;      // the rows before this one are there already
+  fr_int room;       // rows that the layout is for: N, or more that will follow
+  fr_int kept_room;  // without gradient: that of the rows before
   const fr_token *token;
   const fr_int *position;
   const fr__block *blocks;
@@ -3234,8 +3237,9 @@ static void fr__task_rows(void *arg, fr_int index)
 {
   const fr__pass *s = (const fr__pass *)arg;
   fr_int begin, end;
-  fr__share(s->N, s->work->limits.tasks, index, &begin, &end);
-  for (; begin < end; begin += FR__ROW_BLOCK) s->rows(s, index, begin, fr__min(begin + FR__ROW_BLOCK, end));
+  fr__share(s->N - s->first, s->work->limits.tasks, index, &begin, &end);
+  for (begin += s->first, end += s->first; begin < end; begin += FR__ROW_BLOCK)
+    s->rows(s, index, begin, fr__min(begin + FR__ROW_BLOCK, end));
 }
 
 static void fr__parallel_rows(fr__pass *s, void (*rows)(const fr__pass *, fr_int, fr_int, fr_int))
@@ -3278,7 +3282,9 @@ static void fr__task_embed(void *arg, fr_int index)
 {
   const fr__pass *s = (const fr__pass *)arg;
   fr_int begin, end;
-  fr__share(s->N, s->work->limits.tasks, index, &begin, &end);
+  fr__share(s->N - s->first, s->work->limits.tasks, index, &begin, &end);
+  begin += s->first;
+  end += s->first;
   fr__embed(s->work->kernels, s->a.x + begin * s->c->dim, s->p.tok_emb, s->token + begin, s->c->embed_scale,
             end - begin, s->c->dim);
 }
@@ -3360,7 +3366,9 @@ static void fr__task_attend(void *arg, fr_int index)
 {
   const fr__pass *s = (const fr__pass *)arg;
   for (fr_int i = index; i < s->block_count; i += s->work->limits.tasks) {
-    const fr__attention t = fr__attention_of(s, index, &s->blocks[i]);
+    fr__attention t;
+    if (s->blocks[i].row < s->first || s->blocks[i].row >= s->N) continue;
+    t = fr__attention_of(s, index, &s->blocks[i]);
     for (fr_int kv = 0; kv < s->c->kv_heads; kv++) fr__attend(&t, kv);
   }
 }
@@ -3466,16 +3474,23 @@ static void fr__layers_decode(fr__pass *s)
 
 static void fr__layers_forward(fr__pass *s)
 {
-  s->r = fr__shared_of(s->c, s->work->body, s->N, s->gradient);
+  struct fr__body *b = s->work->body;
+  s->r = fr__shared_of(s->c, b, s->room, s->gradient);
   for (s->layer = 0; s->layer < s->c->layers; s->layer++) {
-    s->a = fr__layer_of(s->c, s->work->body, s->N, s->layer, s->gradient);
+    s->a = fr__layer_of(s->c, b, s->room, s->layer, s->gradient);
     if (s->layer == 0) fr__parallel(s->work, fr__task_embed, s);
+    if (s->first && !s->gradient)  // the rows before are kept with all layers: their keys and values are copied
+      memcpy(s->a.qkv, fr__layer_of(s->c, b, s->kept_room, s->layer, 1).qkv,
+             (size_t)(s->first * fr__qkv(s->c)) * sizeof(float));
     fr__parallel_rows(s, fr__rows_qkv);
     fr__parallel(s->work, fr__task_attend, s);
     fr__parallel_rows(s, fr__rows_mlp);
   }
-  s->work->body->final_x = s->a.x_next;
-  s->work->body->ready = 1;
+  if (s->first && !s->gradient)
+    memcpy(s->a.x_next, fr__layer_of(s->c, b, s->kept_room, s->layer - 1, 1).x_next,
+           (size_t)(s->first * s->c->dim) * sizeof(float));
+  b->final_x = s->a.x_next;
+  b->ready = 1;
 }
 
 // Backward of fr__task_mlp, first half:
@@ -3733,44 +3748,62 @@ static fr_status fr__pair(const fr_model *model, fr_work *work)
   return FR_OK;
 }
 
+// Two trees that begin with the same `rows` rows, run one after the other: the first one without gradient, the second one,
+// of `room` rows, with it. Those rows are run once.
+typedef struct fr__begun { fr_int rows, room; } fr__begun;
+
 static fr_status fr__run_tree(const fr_model *model, fr_work *work, const fr_tree *tree, float *grads, fr_sum *sums,
-                              fr_int group_count, int cached)
+                              fr_int group_count, int cached, const fr__begun *kept)
 {
   fr__pass s;
+  struct fr__body *b;
   fr_status status = fr__pair(model, work);
   if (status) return status;
   if (group_count < 0 || (group_count && !sums))
     return fr__fail(&work->reason, FR_INVALID, "%d groups, and sums is NULL", group_count);
   status = fr__tree_compile(work, tree, grads != NULL, group_count);
   if (status) return status;
+  b = work->body;
   s = fr__pass_of(model, work, grads);
-  s.N = work->body->row_count;
-  s.token = work->body->token;
-  s.position = work->body->position;
-  s.blocks = work->body->blocks;
-  s.block_count = work->body->block_count;
+  s.N = s.room = b->row_count;
+  s.token = b->token;
+  s.position = b->position;
+  s.blocks = b->blocks;
+  s.block_count = b->block_count;
+  b->plain = b->activations;
   if (cached) {  // decoding begins here: row n of the tree is row n of the cache
-    for (fr_int n = 0; n < s.N; n++) work->body->row_fill[n] = n;
-    s.cache_row = work->body->row_fill;
+    for (fr_int n = 0; n < s.N; n++) b->row_fill[n] = n;
+    s.cache_row = b->row_fill;
   }
+  if (kept && !grads) {
+    s.gradient = 1;
+    s.N = kept->rows;
+    s.room = s.kept_room = kept->room;
+    fr__layers_forward(&s);
+    s.gradient = 0;
+    s.N = s.room = b->row_count;
+    b->plain += kept->room * fr__kept_floats(s.c);
+  }
+  if (kept) s.first = kept->rows;
   fr__layers_forward(&s);
+  s.first = 0;
   if (grads) memset(s.r.dx, 0, (size_t)(s.N * s.c->dim) * sizeof(float));
   fr__head(&s);
-  fr__sums(work->body, tree, sums, group_count);
+  fr__sums(b, tree, sums, group_count);
   if (grads) fr__layers_backward(&s);
   return fr__fine(&work->reason);
 }
 
 FR_DEF fr_status fr_forward(const fr_model *model, fr_work *work, const fr_tree *tree, fr_sum *sums, fr_int group_count)
 {
-  return fr__run_tree(model, work, tree, NULL, sums, group_count, 0);
+  return fr__run_tree(model, work, tree, NULL, sums, group_count, 0, NULL);
 }
 
 FR_DEF fr_status fr_backward(const fr_model *model, fr_work *work, const fr_tree *tree, float *grads, fr_sum *sums,
                              fr_int group_count)
 {
   if (!grads && work) return fr__fail(&work->reason, FR_INVALID, "grads is NULL");
-  return fr__run_tree(model, work, tree, grads, sums, group_count, 0);
+  return fr__run_tree(model, work, tree, grads, sums, group_count, 0, NULL);
 }
 
 // Logits of rows list[first ..] into the chunk buffer; at most body->chunk rows.
@@ -4069,7 +4102,9 @@ FR_DEF fr_status fr_assign(const double *cost, fr_int row_stride, fr_int col_str
 // Both passes of the method are trees. Each question adds one root to a forest; a pass holds as many questions as the
 // limits allow.
 //   cost pass:  prompt - every fork - every trace, cut to its first L_j tokens; group  base + i*M + j
-//   loss pass:  prompt - matched forks - their traces;                           group  base + j, and base + M for the fork
+//   loss pass:  prompt - forks - the traces matched to them;                     group  base + j, and base + M for the fork
+// All prompts stand first, then all forks, then the traces. After a matching by cost the loss pass has the spare forks too,
+// so that both passes begin with the same rows and fr_ssft_step runs these once.
 // The last token of a trace is a target and never an input, so a span of a trace has one token less.
 typedef struct fr__forest { fr_work *work; fr_int spans, targets, groups, rows, depth; } fr__forest;
 
@@ -4079,6 +4114,7 @@ static fr_int fr__forest_span(fr__forest *f, fr_int parent, const fr_token *ids,
   span->parent = parent;
   span->tokens.ids = ids;
   span->tokens.count = count;
+  f->work->body->span_row[f->spans] = f->rows;
   f->rows += count;
   return f->spans++;
 }
@@ -4105,44 +4141,92 @@ static fr_int fr__prefix(const fr_ssft_options *o, fr_int trace)
   return o->prefix > 0 ? fr__min(o->prefix, trace) : trace;
 }
 
-static void fr__forest_costs(fr__forest *f, const fr_ssft_options *o, const fr_question *q)
+static int fr__costed(const fr_ssft_options *o, const fr_question *q) { return o->method == FR_SSFT || q->cost; }
+
+static int fr__fork_used(const fr_question *q, fr_int fork)
 {
-  const fr_int prompt = fr__forest_span(f, -1, q->prompt.ids, q->prompt.count);
-  for (fr_int i = 0; i < o->fork_count; i++) {
-    const fr_int fork = fr__forest_span(f, prompt, o->forks[i].ids, o->forks[i].count), last = f->rows - 1;
-    for (fr_int j = 0; j < q->trace_count; j++)
-      fr__forest_trace(f, fork, last, q->traces[j].ids, fr__prefix(o, q->traces[j].count), 1.0f, f->groups++);
+  int used = 0;
+  for (fr_int j = 0; j < q->trace_count; j++) used |= q->fork[j] == fork;
+  return used;
+}
+
+// How many forks have the fork term's target.
+static fr_int fr__forks_targeted(const fr_ssft_options *o, const fr_question *q)
+{
+  if (o->fork_weight == 0.0f) return 0;
+  if (o->fork_target == FR_FORK_UNIFORM) return o->fork_count;
+  return o->method == FR_SFT_MIXED ? 1 : q->trace_count;
+}
+
+// Tokens of the span of fork i; -1: it needs none. An unused fork is there for its targets alone, but for FR_SSFT.
+static fr_int fr__fork_span(const fr_ssft_options *o, const fr_question *q, fr_int i, int costs)
+{
+  const fr_int tokens = o->forks[i].count;
+  if (costs || o->method == FR_SSFT || fr__fork_used(q, i)) return tokens;
+  return tokens > 1 && fr__forks_targeted(o, q) == o->fork_count ? tokens - 1 : -1;
+}
+
+// Prompts and forks; the forks' spans follow each other in the order in which the passes ask for them.
+static fr_int fr__forest_begin(fr__forest *f, fr_work *work, const fr_ssft_options *o, const fr_question *questions,
+                               fr_int count, int costs)
+{
+  fr_int prompt = 0, first_fork;
+  memset(f, 0, sizeof *f);
+  f->work = work;
+  for (fr_int n = 0; n < count; n++)
+    if (!costs || fr__costed(o, &questions[n]))
+      fr__forest_span(f, -1, questions[n].prompt.ids, questions[n].prompt.count);
+  first_fork = f->spans;
+  for (fr_int n = 0; n < count; n++) {
+    if (costs && !fr__costed(o, &questions[n])) continue;
+    for (fr_int i = 0; i < o->fork_count; i++) {
+      const fr_int tokens = fr__fork_span(o, &questions[n], i, costs);
+      if (tokens >= 0) fr__forest_span(f, prompt, o->forks[i].ids, tokens);
+    }
+    prompt++;
+  }
+  return first_fork;
+}
+
+static void fr__forest_costs(fr__forest *f, const fr_ssft_options *o, const fr_question *questions, fr_int count,
+                             fr_int fork)
+{
+  const struct fr__body *b = f->work->body;
+  for (fr_int n = 0; n < count; n++) {
+    const fr_question *q = &questions[n];
+    if (!fr__costed(o, q)) continue;
+    for (fr_int i = 0; i < o->fork_count; i++, fork++)
+      for (fr_int j = 0; j < q->trace_count; j++)
+        fr__forest_trace(f, fork, b->span_row[fork] + o->forks[i].count - 1, q->traces[j].ids,
+                         fr__prefix(o, q->traces[j].count), 1.0f, f->groups++);
   }
 }
 
 // The fork term of one question: -log p(fork | prompt), a sum over the fork's tokens, for the matched forks or for all.
-static void fr__forest_loss(fr__forest *f, const fr_ssft_options *o, const fr_question *q, fr_ssft_total total)
+// Returns the span of the next question's first fork.
+static fr_int fr__forest_loss(fr__forest *f, const fr_ssft_options *o, const fr_question *q, fr_int prompt, fr_int fork,
+                              fr_ssft_total total)
 {
-  const fr_int M = q->trace_count, group = f->groups, mixed = o->method == FR_SFT_MIXED;
-  const fr_int prompt = fr__forest_span(f, -1, q->prompt.ids, q->prompt.count), prompt_last = f->rows - 1;
-  const fr_int targeted = o->fork_weight == 0.0f              ? 0
-                          : o->fork_target == FR_FORK_UNIFORM ? o->fork_count
-                          : mixed                             ? 1
-                                                              : M;
+  const struct fr__body *b = f->work->body;
+  const fr_int M = q->trace_count, group = f->groups, prompt_last = b->span_row[prompt] + q->prompt.count - 1;
+  const fr_int targeted = fr__forks_targeted(o, q);
   const float fork_weight = targeted ? (float)((double)o->fork_weight / ((double)targeted * total.questions)) : 0.0f;
   for (fr_int i = 0; i < o->fork_count; i++) {
     const fr_tokens *ids = &o->forks[i];
-    fr_int used = 0, first, fork;
-    for (fr_int j = 0; j < M; j++) used += q->fork[j] == i;
-    if (!used && (!targeted || o->fork_target != FR_FORK_UNIFORM)) continue;
-    first = f->rows;
-    fork = used || ids->count > 1 ? fr__forest_span(f, prompt, ids->ids, used ? ids->count : ids->count - 1) : -1;
-    if (targeted)
-      for (fr_int t = 0; t < ids->count; t++)
-        fr__forest_target(f, t ? first + t - 1 : prompt_last, ids->ids[t], fork_weight, group + M);
-    for (fr_int j = 0, last = f->rows - 1; used && j < M; j++)
+    const int used = fr__fork_used(q, i), spanned = fr__fork_span(o, q, i, 0) >= 0;
+    const fr_int first = spanned ? b->span_row[fork] : 0;
+    for (fr_int t = 0; targeted && (used || targeted == o->fork_count) && t < ids->count; t++)
+      fr__forest_target(f, t ? first + t - 1 : prompt_last, ids->ids[t], fork_weight, group + M);
+    for (fr_int j = 0; used && j < M; j++)
       if (q->fork[j] == i) {
         const double weight =
             o->reduction == FR_MEAN_TOKENS ? 1.0 / total.traces : 1.0 / ((double)q->traces[j].count * total.traces);
-        fr__forest_trace(f, fork, last, q->traces[j].ids, q->traces[j].count, (float)weight, group + j);
+        fr__forest_trace(f, fork, first + ids->count - 1, q->traces[j].ids, q->traces[j].count, (float)weight, group + j);
       }
+    fork += spanned;
   }
   f->groups += M + 1;
+  return fork;
 }
 
 // What one question adds to either pass.
@@ -4184,6 +4268,28 @@ static const char *fr__forest_fits(const fr__forest *have, const fr__forest *nee
   return NULL;
 }
 
+// How many of the questions fit one pass. *rows (may be NULL): what they need of it
+static fr_int fr__forest_most(fr_work *work, const fr_ssft_options *o, const fr_question *questions, fr_int count, int pass,
+                              fr_int *rows)
+{
+  fr__forest have;
+  fr_int n = 0;
+  memset(&have, 0, sizeof have);
+  for (; n < count; n++) {
+    fr__forest need;
+    fr_int needed, limit;
+    if (pass == 0 && !fr__costed(o, &questions[n])) continue;
+    need = fr__forest_need(o, &questions[n], pass == 0);
+    if (fr__forest_fits(&have, &need, &work->limits, pass == 2, &needed, &limit)) break;
+    have.rows += need.rows;
+    have.spans += need.spans;
+    have.targets += need.targets;
+    have.groups += need.groups;
+  }
+  if (rows) *rows = have.rows;
+  return n;
+}
+
 // Each question alone must fit the limits. pass: 0 costs, 1 loss, 2 loss with gradient.
 static fr_status fr__ssft_fits(fr_work *work, const fr_ssft_options *o, const fr_question *questions, fr_int count,
                                int pass)
@@ -4194,7 +4300,7 @@ static fr_status fr__ssft_fits(fr_work *work, const fr_ssft_options *o, const fr
     fr__forest need;
     fr_int needed, limit;
     const char *name;
-    if (pass == 0 && o->method != FR_SSFT && !questions[n].cost) continue;  // no cost pass
+    if (pass == 0 && !fr__costed(o, &questions[n])) continue;  // no cost pass
     need = fr__forest_need(o, &questions[n], pass == 0);
     name = fr__forest_fits(&empty, &need, &work->limits, pass == 2, &needed, &limit);
     if (name)
@@ -4324,42 +4430,51 @@ static fr_status fr__match_one(fr_work *work, const fr_ssft_options *o, fr_quest
   return FR_OK;
 }
 
+// The trees of one pass, in the workspace's own arrays
+static fr_tree fr__forest_tree(const fr__forest *f)
+{
+  fr_tree tree;
+  tree.spans = f->work->body->spans;
+  tree.span_count = f->spans;
+  tree.targets = f->work->body->targets;
+  tree.target_count = f->targets;
+  return tree;
+}
+
+// Costs and matching of questions that fit one pass; `number` is that of the first one, for the reason. If the loss of the
+// same questions comes next, kept->room is its number of rows, and kept->rows is set.
+static fr_status fr__match_pass(const fr_model *model, fr_work *work, const fr_ssft_options *o, fr_question *questions,
+                                fr_int count, fr_int number, fr__begun *kept)
+{
+  struct fr__body *b = work->body;
+  fr__forest f;
+  fr_int group = 0;
+  fr_status status = FR_OK;
+  const fr_int first_fork = fr__forest_begin(&f, work, o, questions, count, 1);
+  if (kept) kept->rows = f.rows;
+  fr__forest_costs(&f, o, questions, count, first_fork);
+  if (f.groups) {
+    const fr_tree tree = fr__forest_tree(&f);
+    status = fr__run_tree(model, work, &tree, NULL, b->sums, f.groups, 0, kept);
+  }
+  for (fr_int n = 0; !status && n < count; n++) {
+    fr_question *q = &questions[n];
+    const fr_int cells = o->fork_count * q->trace_count;
+    for (fr_int i = 0; fr__costed(o, q) && i < cells; i++, group++)
+      b->cost[i] = b->sums[group].nll / (double)b->sums[group].count;
+    status = fr__match_one(work, o, q, b->cost, number + n);
+    if (!status && q->cost) memcpy(q->cost, b->cost, (size_t)cells * sizeof(double));
+  }
+  return status;
+}
+
 FR_DEF fr_status fr_ssft_match(const fr_model *model, fr_work *work, const fr_ssft_options *options,
                                fr_question *questions, fr_int count)
 {
   fr_status status = fr__ssft_check(model, work, options, questions, count, 0);
-  fr_int n = 0;
-  while (!status && n < count) {
-    struct fr__body *b = work->body;
-    fr__forest f;
-    fr_int first = n, group = 0;
-    memset(&f, 0, sizeof f);
-    f.work = work;
-    for (; n < count; n++) {
-      fr__forest need;
-      fr_int needed, limit;
-      if (options->method != FR_SSFT && !questions[n].cost) continue;
-      need = fr__forest_need(options, &questions[n], 1);
-      if (fr__forest_fits(&f, &need, &work->limits, 0, &needed, &limit)) break;
-      fr__forest_costs(&f, options, &questions[n]);
-    }
-    if (f.groups) {
-      fr_tree tree;
-      tree.spans = b->spans;
-      tree.span_count = f.spans;
-      tree.targets = b->targets;
-      tree.target_count = f.targets;
-      status = fr_forward(model, work, &tree, b->sums, f.groups);
-    }
-    for (; !status && first < n; first++) {
-      fr_question *q = &questions[first];
-      const int costed = options->method == FR_SSFT || q->cost;
-      const fr_int cells = options->fork_count * q->trace_count;
-      for (fr_int i = 0; costed && i < cells; i++, group++)
-        b->cost[i] = b->sums[group].nll / (double)b->sums[group].count;
-      status = fr__match_one(work, options, q, b->cost, first);
-      if (!status && q->cost) memcpy(q->cost, b->cost, (size_t)cells * sizeof(double));
-    }
+  for (fr_int n = 0, most; !status && n < count; n += most) {
+    most = fr__forest_most(work, options, questions + n, count - n, 0, NULL);
+    status = fr__match_pass(model, work, options, questions + n, most, n, NULL);
   }
   return status ? status : fr__fine(&work->reason);
 }
@@ -4379,53 +4494,50 @@ FR_DEF fr_status fr_ssft_count(const fr_ssft_options *options, const fr_question
   return FR_OK;
 }
 
+// The loss of questions that fit one pass, added to `sum`; with kept the prompts and forks are there from the cost pass.
+static fr_status fr__loss_pass(const fr_model *model, fr_work *work, const fr_ssft_options *o, const fr_question *questions,
+                               fr_int count, fr_ssft_total total, float *grads, const fr__begun *kept, fr_ssft_report *sum)
+{
+  const fr_sum *sums = work->body->sums;
+  fr__forest f;
+  fr_tree tree;
+  fr_int fork = fr__forest_begin(&f, work, o, questions, count, 0);
+  fr_status status;
+  for (fr_int n = 0; n < count; n++) fork = fr__forest_loss(&f, o, &questions[n], n, fork, total);
+  tree = fr__forest_tree(&f);
+  status = fr__run_tree(model, work, &tree, grads, work->body->sums, f.groups, 0, kept);
+  if (status) return status;
+  sum->rows += f.rows;
+  for (fr_int n = 0; n < count; n++) {
+    const fr_question *q = &questions[n];
+    for (fr_int j = 0; j < q->trace_count; j++, sums++) {
+      sum->loss += sums->weighted;
+      sum->nll += sums->nll;
+      sum->tokens += sums->count;
+      if (q->nll) q->nll[j] = sums->nll;
+    }
+    sum->loss += sums->weighted;
+    if (sums->weight > 0.0) sum->fork_nll += sums->weighted * total.questions / (double)o->fork_weight;
+    sums++;
+    sum->traces += q->trace_count;
+    sum->questions++;
+  }
+  return FR_OK;
+}
+
 static fr_status fr__ssft_loss(const fr_model *model, fr_work *work, const fr_ssft_options *options,
                                const fr_question *questions, fr_int count, fr_ssft_total total, float *grads,
                                fr_ssft_report *report)
 {
   fr_status status = fr__ssft_check(model, work, options, questions, count, grads ? 2 : 1);
   fr_ssft_report sum;
-  fr_int n = 0;
   memset(&sum, 0, sizeof sum);
   if (status) return status;
   if (!(total.traces > 0.0) || !(total.questions > 0.0) || !fr__finite(total.traces) || !fr__finite(total.questions))
     return fr__fail(&work->reason, FR_INVALID, "the total is not positive and finite; fr_ssft_count gives it");
-  while (!status && n < count) {
-    struct fr__body *b = work->body;
-    fr__forest f;
-    fr_tree tree;
-    fr_int first = n, group = 0;
-    memset(&f, 0, sizeof f);
-    f.work = work;
-    for (; n < count; n++) {
-      const fr__forest need = fr__forest_need(options, &questions[n], 0);
-      fr_int needed, limit;
-      if (fr__forest_fits(&f, &need, &work->limits, grads != NULL, &needed, &limit)) break;
-      fr__forest_loss(&f, options, &questions[n], total);
-    }
-    tree.spans = b->spans;
-    tree.span_count = f.spans;
-    tree.targets = b->targets;
-    tree.target_count = f.targets;
-    status = grads ? fr_backward(model, work, &tree, grads, b->sums, f.groups)
-                   : fr_forward(model, work, &tree, b->sums, f.groups);
-    if (status) break;
-    sum.rows += f.rows;
-    for (; first < n; first++) {
-      const fr_question *q = &questions[first];
-      for (fr_int j = 0; j < q->trace_count; j++, group++) {
-        sum.loss += b->sums[group].weighted;
-        sum.nll += b->sums[group].nll;
-        sum.tokens += b->sums[group].count;
-        if (q->nll) q->nll[j] = b->sums[group].nll;
-      }
-      sum.loss += b->sums[group].weighted;
-      if (b->sums[group].weight > 0.0)
-        sum.fork_nll += b->sums[group].weighted * total.questions / (double)options->fork_weight;
-      group++;
-      sum.traces += q->trace_count;
-      sum.questions++;
-    }
+  for (fr_int n = 0, most; !status && n < count; n += most) {
+    most = fr__forest_most(work, options, questions + n, count - n, grads ? 2 : 1, NULL);
+    status = fr__loss_pass(model, work, options, questions + n, most, total, grads, NULL, &sum);
   }
   if (status) return status;
   if (report) *report = sum;
@@ -4446,6 +4558,23 @@ FR_DEF fr_status fr_ssft_loss(const fr_model *model, fr_work *work, const fr_ssf
   return fr__ssft_loss(model, work, options, questions, count, total, NULL, report);
 }
 
+// A matching by cost and the loss after it, as many questions at a time as fit both passes: prompts and forks run once.
+static fr_status fr__match_and_backward(const fr_model *model, fr_work *work, const fr_ssft_options *o,
+                                        fr_question *questions, fr_int count, fr_ssft_total total, float *grads,
+                                        fr_ssft_report *sum)
+{
+  fr_status status = FR_OK;
+  memset(sum, 0, sizeof *sum);
+  for (fr_int n = 0, most; !status && n < count; n += most) {
+    fr__begun kept;
+    most = fr__forest_most(work, o, questions + n, count - n, 0, NULL);
+    most = fr__forest_most(work, o, questions + n, most, 2, &kept.room);
+    status = fr__match_pass(model, work, o, questions + n, most, n, &kept);
+    if (!status) status = fr__loss_pass(model, work, o, questions + n, most, total, grads, &kept, sum);
+  }
+  return status;
+}
+
 FR_DEF fr_status fr_ssft_step(fr_model *model, fr_work *work, fr_adamw *adamw, const fr_ssft_options *options,
                               fr_question *questions, fr_int count, float lr, fr_ssft_report *report)
 {
@@ -4455,8 +4584,14 @@ FR_DEF fr_status fr_ssft_step(fr_model *model, fr_work *work, fr_adamw *adamw, c
   if (!status) status = fr__adamw_check(adamw, model, work, lr);
   if (!status) status = fr__ssft_check(model, work, options, questions, count, 0);
   if (!status) status = fr__ssft_fits(work, options, questions, count, 2);
+  if (!status) status = fr_ssft_count(options, questions, count, &total);
   if (status) return status;
-  status = fr_ssft_match(model, work, options, questions, count);
+  if (options->method == FR_SSFT && count) {
+    status = fr__match_and_backward(model, work, options, questions, count, total, adamw->grads, &r);
+  } else {
+    status = fr_ssft_match(model, work, options, questions, count);
+    if (!status) status = fr_ssft_backward(model, work, options, questions, count, total, adamw->grads, &r);
+  }
   if (status == FR_NONFINITE) {  // the model itself has gone bad: skipped like any other such step
     memset(&r, 0, sizeof r);
     r.loss = r.nll = r.norm = HUGE_VAL - HUGE_VAL;
@@ -4466,10 +4601,6 @@ FR_DEF fr_status fr_ssft_step(fr_model *model, fr_work *work, fr_adamw *adamw, c
     if (report) *report = r;
     return FR_OK;
   }
-  if (status) return status;
-  status = fr_ssft_count(options, questions, count, &total);
-  if (status) return status;
-  status = fr_ssft_backward(model, work, options, questions, count, total, adamw->grads, &r);
   if (status) return status;
   status = fr_adamw_step(adamw, model, work, r.loss, lr, &r.norm);
   r.skipped = status == FR_NONFINITE;
@@ -4650,7 +4781,7 @@ FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree
     while (span >= 0 && tree->spans[span].tokens.count == 0) span = tree->spans[span].parent;
     if (span < 0) return fr__fail(&work->reason, FR_INVALID, "leaf %d has no token before it to continue", i);
   }
-  status = fr__run_tree(model, work, &prefix, NULL, NULL, 0, 1);
+  status = fr__run_tree(model, work, &prefix, NULL, NULL, 0, 1, NULL);
   if (status) return status;
   b = work->body;
   spans = b->span_count_used;

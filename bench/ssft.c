@@ -26,12 +26,12 @@ typedef struct job {
 
 static const job equal[] = {
   { "dim 384, question 128, traces 256, L 64", DIM_384, 128, 256, 256, 64, 2, 2.1, 0.35 },
-  { "dim 128, question 24, traces 64, L 16", DIM_128, 24, 64, 64, 16, 8, 2.0, 0.35 },
-  { "dim 128, question 24, traces 64, L 64", DIM_128, 24, 64, 64, 64, 8, 1.6, 0.0 }
+  { "dim 128, question 24, traces 64, L 16", DIM_128, 24, 64, 64, 16, 2, 2.0, 0.35 },
+  { "dim 128, question 24, traces 64, L 64", DIM_128, 24, 64, 64, 64, 2, 1.6, 0.0 }
 };
 static const job mixed[] = {
   { "dim 384, question 128, traces 64..256, L 64", DIM_384, 128, 64, 256, 64, 2, 0.0, 0.0 },
-  { "dim 128, question 24, traces 16..64, L 16", DIM_128, 24, 16, 64, 16, 8, 0.0, 0.0 }
+  { "dim 128, question 24, traces 16..64, L 16", DIM_128, 24, 16, 64, 16, 2, 0.0, 0.0 }
 };
 
 typedef struct tuning {

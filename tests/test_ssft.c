@@ -2,6 +2,7 @@
 #define FORKREASON_IMPLEMENTATION
 #include "../forkreason.h"
 #include "hf.h"
+#include "tiny.h"
 
 #define MOST 8  // traces or forks of a question
 
@@ -140,8 +141,8 @@ static void reference_model(const char *name, const char *kernel)
         CHECK_BELOW(fabs(report.loss - loss), 1e-6 * loss);
         CHECK_BELOW(fabs(report.nll - store_scalar(&s, prefix, "loss_sum_of_sums")), 1e-6 * report.nll);
         CHECK(report.tokens == (fr_int)tokens && report.traces == q.M && report.questions == 1);
-        CHECK(report.rows == q.question.prompt.count + (fr_int)tokens &&
-              report.fork_nll == 0.0);  // M forks, and M last tokens are no inputs
+        CHECK(report.rows == q.question.prompt.count + q.N - q.M + (fr_int)tokens &&
+              report.fork_nll == 0.0);  // N forks, and M last tokens are no inputs
         for (fr_int j = 0; j < q.M; j++)
           CHECK_BELOW(fabs(q.nll[j] - store_at(&s, nll, q.fork[j] * q.M + j)), 2e-5);
         CHECK_BELOW(hf_gradient_error(&model, &s, tensors, grads, share, &count), bound);
@@ -738,6 +739,54 @@ static void limits_suffice(void)
   free(memory); free(grads);
 }
 
+// ---- a step is its three parts, bit for bit: the rows that matching and loss share are run once in a step and twice in the parts
+static void step_is_its_parts(void)
+{
+  for (int layers = 1; layers <= 3; layers += 2)
+    for (int long_fork = 0; long_fork < 2; long_fork++)
+      for (int tasks = 1; tasks <= 3; tasks += 2) {
+        const fr_token long_ids[3] = { TINY_FORK, TINY_FORK + 1, TINY_FORK + 1 };
+        fr_config config = tiny_config(layers, 32);
+        fr_model one, two;
+        fr_adamw adamw_one, adamw_two;
+        fr_work work;
+        fr_limits limits;
+        tiny a, b;
+        void *own[3];
+        config.qk_norm = layers > 1;
+        tiny_fill(&a, 1);
+        tiny_fill(&b, 1);
+        if (long_fork) a.forks[2].ids = b.forks[2].ids = long_ids;
+        if (long_fork) a.forks[2].count = b.forks[2].count = 3;
+        a.options.prefix = b.options.prefix = long_fork ? 0 : 3;
+        CHECK(fr_ssft_limits(&a.options, TINY_PROMPT, TINY_TRACE, TINY_TRACES, 4, &limits) == FR_OK);  // 6 need two passes
+        limits.tasks = tasks;
+        work = fixture_work(&config, &limits, &own[0]);
+        one = fixture_model(&config, &own[1]);
+        two = fixture_model(&config, &own[2]);
+        fr_model_init(&one, 3);
+        fr_model_init(&two, 3);
+        CHECK(fr_adamw_new(&adamw_one, &one) == FR_OK && fr_adamw_new(&adamw_two, &two) == FR_OK);
+        for (int step = 0; step < 3; step++) {
+          fr_ssft_report r, parts;
+          fr_ssft_total total;
+          CHECK(fr_ssft_step(&one, &work, &adamw_one, &a.options, a.questions, TINY_QUESTIONS, 1e-2f, &r) == FR_OK);
+          CHECK(fr_ssft_match(&two, &work, &b.options, b.questions, TINY_QUESTIONS) == FR_OK);
+          CHECK(fr_ssft_count(&b.options, b.questions, TINY_QUESTIONS, &total) == FR_OK);
+          CHECK(fr_ssft_backward(&two, &work, &b.options, b.questions, TINY_QUESTIONS, total, adamw_two.grads, &parts) == FR_OK);
+          CHECK(fr_adamw_step(&adamw_two, &two, &work, parts.loss, 1e-2f, &parts.norm) == FR_OK);
+          CHECK(memcmp(a.cost, b.cost, sizeof a.cost) == 0 && memcmp(a.fork, b.fork, sizeof a.fork) == 0 &&
+                memcmp(a.nll, b.nll, sizeof a.nll) == 0);
+          CHECK(r.loss == parts.loss && r.norm == parts.norm && r.fork_nll == parts.fork_nll && r.rows == parts.rows &&
+                r.tokens == parts.tokens);
+          CHECK(memcmp(one.params, two.params, (size_t)one.count * sizeof(float)) == 0);
+        }
+        fr_adamw_free(&adamw_one);
+        fr_adamw_free(&adamw_two);
+        for (int i = 0; i < 3; i++) free(own[i]);
+      }
+}
+
 int main(void)
 {
   for (int k = 0; k < FIXTURE_KERNELS; k++) {
@@ -748,6 +797,7 @@ int main(void)
   passes();
   random_matching();
   steps();
+  step_is_its_parts();
   errors();
   limits_suffice();
   return test_done("ssft");
