@@ -4028,6 +4028,12 @@ FR_DEF fr_status fr_assign_size(fr_int rows, fr_int cols, fr_int *bytes)
   return fr__arena_size(&arena, bytes);
 }
 
+// Of two columns at the same distance: a free one comes first, then the lower one.
+static int fr__sooner(const fr_int *row_of_col, fr_int a, fr_int b)
+{
+  return (row_of_col[a] < 0) != (row_of_col[b] < 0) ? row_of_col[a] < 0 : a < b;
+}
+
 FR_DEF fr_status fr_assign(const double *cost, fr_int row_stride, fr_int col_stride, fr_int rows, fr_int cols,
                            fr_int *col_of_row, double *total, void *memory, fr_int bytes)
 {
@@ -4064,14 +4070,14 @@ FR_DEF fr_status fr_assign(const double *cost, fr_int row_stride, fr_int col_str
         double known = shortest[c];
         if (length < known) { shortest[c] = known = length; before[c] = row; }
         if (known > lowest) continue;
-        if (known < lowest || (row_of_col[c] < 0 && row_of_col[columns[best]] >= 0)) {
+        if (known < lowest || fr__sooner(row_of_col, c, columns[best])) {
           lowest = known;
           best = i;
         }
       }
       column = s.open[best];
       reach = lowest;
-      memmove(s.open + best, s.open + best + 1, (size_t)(--open - best) * sizeof(fr_int));  // keeps their order
+      s.open[best] = s.open[--open];
       s.closed[m - open - 1] = column;
       if (s.row_of_col[column] < 0) sink = column;
       else row = s.row_of_col[column];
