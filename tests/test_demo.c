@@ -87,16 +87,22 @@ static void split(uint64_t seed, int largest, fr_int held_out)
 // A page is made of single steps that hold true, and never shows a question with its fork or an answer mark.
 static void pages(void)
 {
-  static run r;
+  static learner r;
   fr_token page[ROOM];
+  float weights[PAGE];
   char text[ROOM + 1];
   fr_int steps = 0, wrong = 0, kinds[3] = { 0 };
+  r.job = &multiplication;
   CHECK(data_new(&r.data, 99, 300, 150, stream(1, FOR_SPLIT, 0, 0)));
   for (fr_int i = 0; i < 200; i++) {
     fr_random random = stream(1, FOR_PAGES, 0, i);
-    fill_page(&r, page, &random);
+    fill_page(&r, page, weights, &random);
     decode(text, page, PAGE);
     wrong += strspn(text, "0123456789*+-=;") != PAGE;
+    for (fr_int j = 0, result = 0; j < PAGE; j++) {  // in full count results, with what ends them
+      wrong += weights[j] != (result ? 1.0f : 0.1f);
+      result = alphabet[page[j]] == '=' || (result && alphabet[page[j]] != ';');
+    }
     char *last = strrchr(text, ';');
     if (last) last[1] = '\0';  // the page's end cuts a step short
     for (const char *c = text; *c && !wrong; steps++) {
