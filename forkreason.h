@@ -27,7 +27,7 @@
 //   >>simd >>gemm >>ops                                                  arithmetic, forward then backward
 //   >>tree >>model >>optim                                               one network over a forest of spans
 //   >>assign >>ssft                                                      matching, the set loss, baselines
-//   >>generate >>vote                                                    decoding and majority
+//   >>generate >>vote >>choose                                           decoding, majority, which fork to take
 //   >>json >>dataset >>bpe >>io                                           files and tokens
 //   >>new                                                                the malloc pairs
 //   >>license
@@ -274,6 +274,8 @@ FR_DEF fr_status fr_backward(const fr_model *model, fr_work *work, const fr_tree
                              fr_int group_count);
 // After fr_forward or fr_backward: logits (row_count, V) of any rows of that tree. The model must not have changed.
 FR_DEF fr_status fr_logits(const fr_model *model, fr_work *work, const fr_int *rows, fr_int row_count, float *logits);
+// The same for the final normed activations (row_count, C), which the vocabulary is multiplied with.
+FR_DEF fr_status fr_hidden(const fr_model *model, fr_work *work, const fr_int *rows, fr_int row_count, float *hidden);
 
 // ---- optimiser: AdamW (Loshchilov and Hutter, 2019), decay decoupled, with global-norm clipping
 typedef struct fr_adamw {
@@ -450,6 +452,173 @@ FR_DEF fr_status fr_vote(fr_int count, int (*same)(void *user, fr_int a, fr_int 
 // The unbiased estimator 1 - C(n-c, k) / C(n, k) (Chen et al. 2021) from c correct among n samples. NaN unless 0 <= c <= n
 // and 1 <= k <= n.
 FR_DEF double fr_pass_at_k(fr_int n, fr_int c, fr_int k);
+
+// ---- choosing: which fork for which question (GFPO in the paper), and GRPO on all tokens as its baseline
+//
+// The policy pi(i | question) is a distribution over the N forks at the question's last position. A step draws G forks a
+// question from it, lets the writer finish each one, has your reward judge the texts, and moves the policy towards the forks
+// that did better than their group. The gradient enters at the fork alone, so it costs the questions' rows and not the rollouts'.
+//
+//     fr_model_append_rows(&tuned, &writer);                             // of equal vocab: a copy
+//     fr_policy policy = { &tuned, NULL, &adamw, NULL };
+//     fr_rollouts_new(&rollouts, &options, questions_per_step);          // options: zeroed, then forks, group, sampling, reward
+//     for (options.draw = 0; options.draw < steps; options.draw++)
+//       fr_gfpo_step(&policy, &writer, &work, &options, questions, count, &rollouts, 1e-3f, &report);
+//     fr_policy_logp(&policy, &work, &options, questions, count, logp);  // then: which fork to take
+//     fork = fr_policy_pick(logp, N, NULL);
+//
+// The start policy is what SSFT left at the fork: train it with fork_weight .1 towards FR_FORK_UNIFORM, so that every fork is
+// tried from the first step on; with fork_weight 0 the forks compete with the whole vocabulary and start anywhere.
+//
+// Policies. (a) A copy of the writer, the writer frozen: safe. (b) A linear chooser on the writer's activations: small, safe.
+// (c) The writer itself (policy.model == &writer): its weights are shared with all that follows the fork, so the writer
+// changes, and can be lost, although the gradient enters at the fork only. Measure every fork before and after: fr_gfpo_rollout.
+typedef enum fr_credit {
+  FR_GFPO,  // at the fork's tokens only
+  FR_GRPO   // at all tokens of the rollout, the stop included, and at the fork's if there are several forks
+} fr_credit;
+
+typedef enum fr_fork_softmax {
+  FR_OVER_FORKS,      // log pi(i) = s_i - log sum_k exp(s_k), where s_i = log P(fork i | question), a sum over its tokens
+  FR_OVER_VOCABULARY  // log pi(i) = s_i; forks are still drawn in proportion
+} fr_fork_softmax;
+
+typedef enum fr_deviation {
+  FR_STD_POPULATION,  // divides by G
+  FR_STD_SAMPLE,      // divides by G - 1
+  FR_STD_NONE         // advantage = reward - mean
+} fr_deviation;
+
+// One rollout's worth, any finite number; 1 for right and 0 for wrong will do. `question` is the index in the call, and
+// leaf->stop is -1 if max_tokens cut the text off. Called in order of questions, then rollouts, on the calling thread.
+typedef double (*fr_reward)(void *user, fr_int question, fr_int fork, const fr_leaf *leaf);
+
+typedef struct fr_gfpo_options {  // a field left 0 takes the default in brackets
+  const fr_tokens *forks;         // N forks, as in fr_ssft_options
+  fr_int          fork_count;     // N
+  fr_int          group;          // G rollouts a question, at least 2. Price: G * max_tokens decoded tokens a question
+  fr_sampling     sampling;       // of the rollouts; its seed also names the draws of forks
+  uint64_t        draw;           // such as the step: other forks and other texts for the same question
+  fr_reward       reward;
+  void           *user;
+  fr_credit       credit;         // [FR_GFPO]  price of FR_GRPO: a forward and a training pass over all rollouts
+  fr_fork_softmax softmax;        // [FR_OVER_FORKS]
+  fr_deviation    deviation;      // [FR_STD_POPULATION]
+  fr_reduction    reduction;      // FR_GRPO: a group's loss is [the mean over all its tokens], or FR_MEAN_TRACES, the mean
+                                  //          over rollouts of each one's mean (the original GRPO: short ones weigh more)
+  float           eps;            // [1e-6]  advantage = (reward - mean) / (std + eps)
+  float           clip_low;       // [.2]    the ratio pi / pi_old is clipped to 1 - clip_low .. 1 + clip_high, which
+  float           clip_high;      // [.2]    matters from the second update on the same rollouts on
+  float           entropy;        // weight of the policy's entropy over forks, a bonus [0]
+  float           kl;             // weight of KL(pi || start) [0]; price: a pass of the start policy over the questions
+  fr_int          updates;        // of fr_gfpo_step on the same rollouts [1]
+} fr_gfpo_options;
+
+// (b): logit_i = b_i + 1/T sum_t W[slot(t)]_i . h_t over the T tokens of the question, where h_t is fr_hidden of the model and
+// slot(t) = min(T-1 - t, positions-1): with 1 position all tokens share one W, with more the last ones have their own.
+typedef struct fr_chooser {
+  fr_int  forks, positions, dim;  // N, P, C
+  float  *params;                 // W (P,N,C), then b (N); zeros at first, a uniform policy
+  float  *features;               // scratch (P,C)
+  fr_adamw adamw;                 // its gradient and state; beta2 and the others may be set
+  void   *owned;
+} fr_chooser;
+
+FR_DEF fr_status fr_chooser_size(const fr_model *model, fr_int forks, fr_int positions, fr_int *bytes);
+FR_DEF fr_status fr_chooser_place(fr_chooser *chooser, const fr_model *model, fr_int forks, fr_int positions, void *memory,
+                               fr_int bytes);
+
+typedef struct fr_policy {
+  fr_model       *model;    // scores the forks; with a chooser it is only read
+  fr_chooser     *chooser;  // NULL: the model's own log-probabilities are the scores
+  fr_adamw       *adamw;    // of the model; not used with a chooser
+  const fr_model *start;    // the start policy: this model's log-probabilities. Needed if kl > 0 (often the writer)
+} fr_policy;
+
+// The rollouts of a step, rollout g of question q at q*G + g. Memory is yours; what follows is to be read between calls.
+typedef struct fr_rollouts {
+  fr_int   questions, group, forks, max_tokens;  // the room: Q, G, N
+  fr_int   count;        // questions of the last fr_gfpo_rollout; 0: none, or it failed
+  fr_int   passes;       // fr_gfpo_backward calls since
+  fr_leaf *leaves;       // [Q*G]
+  fr_int  *fork;         // [Q*G]
+  double  *reward;       // [Q*G]
+  double  *advantage;    // [Q*G]
+  double  *logp;         // [Q*N] log pi(fork | question) when the forks were drawn; of the forks in turn: -log N
+  double  *logp_old;     // [Q*G] that of the fork that was drawn
+  double  *logp_start;   // [Q*N] of the start policy, if kl > 0
+  double  *token_logp;   // [Q*G*(max_tokens+1)] FR_GRPO: old log p of each token and of the stop, set by the first backward
+  fr_int  *fork_count;   // [N] rollouts of each fork
+  double  *fork_reward;  // [N] and their mean reward; 0 if there are none
+  double  *nll;          // scratch
+  fr_token *tokens;      // [Q*G*max_tokens] the texts of the leaves
+  void    *owned;
+} fr_rollouts;
+
+// Room for `questions` questions a call. Reads fork_count, forks, group, credit and max_tokens of the options.
+FR_DEF fr_status fr_rollouts_size(const fr_gfpo_options *options, fr_int questions, fr_int *bytes);
+FR_DEF fr_status fr_rollouts_place(fr_rollouts *rollouts, const fr_gfpo_options *options, fr_int questions, void *memory,
+                                   fr_int bytes);
+
+typedef struct fr_gfpo_report {
+  double reward;         // mean over rollouts
+  double frac_zero_std;  // share of questions whose rewards are all equal: their advantage is 0
+  double loss;           // what the last update minimised
+  double entropy;        // of the policy over the forks, mean over questions, in nats; this and the next two: at the last update
+  double kl;             // KL(pi || start), mean over questions; 0 if the weight is
+  double clip_fraction;  // of the terms (rollouts, or tokens) with an advantage: those that clipping left without gradient
+  double norm;           // gradient norm before clipping (fr_gfpo_step only)
+  fr_int questions, rollouts;
+  fr_int tokens;         // generated, stops included
+  fr_int unfinished;     // rollouts that max_tokens cut off
+  fr_int rows;           // rows run with gradient, all updates
+  int    skipped;        // 1 if an update was left out because its gradient was not finite (fr_gfpo_step only)
+} fr_gfpo_report;
+
+// Limits for `questions` questions of up to `prompt` tokens decoded in one batch; a longer call runs several, whole questions at
+// a time. FR_GRPO runs one question with its group with gradient at a time; grad_rows, rows and targets may be raised.
+FR_DEF fr_status fr_gfpo_limits(const fr_gfpo_options *options, fr_int prompt, fr_int questions, fr_limits *limits);
+// Advantages of one group. Equal rewards give 0 exactly, so does a group of one. *std (may be NULL): the deviation used, 0
+// for FR_STD_NONE. A reward that is not finite: FR_NONFINITE.
+FR_DEF fr_status fr_advantages(const double *reward, fr_int count, fr_deviation deviation, double eps, double *advantage,
+                               double *std);
+// logp[count*N]: log pi of every fork, of each question's prompt; the options' forks and softmax are read.
+FR_DEF fr_status fr_policy_logp(const fr_policy *policy, fr_work *work, const fr_gfpo_options *options,
+                                const fr_question *questions, fr_int count, double *logp);
+// A fork drawn in proportion to exp(logp), by one draw; random NULL: the likeliest, ties to the lowest. -1 if count < 1.
+FR_DEF fr_int fr_policy_pick(const double *logp, fr_int count, fr_random *random);
+
+// The three parts of a step, usable alone. Of a question prompt and key are read.
+//
+// Draws, decodes in one batch, and judges. Random streams: (seed, key, draw*(G+1)) gives the forks of a question, and
+// (seed, key, draw*(G+1) + 1 + g) the text of rollout g, so nothing depends on the other questions or on the tasks.
+// policy NULL: rollout g takes fork g mod N; with G = k*N every fork is tried k times and fork_reward is its accuracy, to
+// be compared before and after training. FR_NONFINITE, naming question and rollout: a reward, or the writer's
+// log-probability, is not finite. report (may be NULL): what is known so far.
+FR_DEF fr_status fr_gfpo_rollout(const fr_policy *policy, const fr_model *writer, fr_work *work,
+                                 const fr_gfpo_options *options, const fr_question *questions, fr_int count,
+                                 fr_rollouts *rollouts, fr_gfpo_report *report);
+// ADDS to policy->adamw->grads (or chooser->adamw.grads) the gradient of the mean over these questions of
+//   FR_GFPO:  -1/G sum_g min(ratio_g A_g, clip(ratio_g) A_g)  -  entropy H(pi)  +  kl KL(pi || start)
+// with ratio_g = pi(fork_g) / pi_old(fork_g); H and KL are exact, sums over the N forks, and count for every question,
+// whatever its rewards. FR_GRPO has such a ratio for the fork and for each token of rollout g, reduced as the option says;
+// their KL, per token, is estimated by exp(d) - d - 1, d = log p_start - log p (Schulman's k3). The first call after
+// fr_gfpo_rollout takes the policy as it is for the old one of the tokens.
+FR_DEF fr_status fr_gfpo_backward(const fr_policy *policy, fr_work *work, const fr_gfpo_options *options,
+                                  const fr_question *questions, fr_rollouts *rollouts, fr_gfpo_report *report);
+// AdamW on the chooser's params; as fr_adamw_step.
+FR_DEF fr_status fr_chooser_step(fr_chooser *chooser, fr_work *work, double loss, float lr, double *norm);
+// Rollout, then `updates` times backward and update. A step without any advantage, entropy or kl weight updates nothing, the
+// optimiser's moments included. On failure policy and optimiser are as they were, unless a later update of several failed.
+FR_DEF fr_status fr_gfpo_step(const fr_policy *policy, const fr_model *writer, fr_work *work,
+                              const fr_gfpo_options *options, const fr_question *questions, fr_int count,
+                              fr_rollouts *rollouts, float lr, fr_gfpo_report *report);
+#ifndef FR_NO_MALLOC
+FR_DEF fr_status fr_chooser_new(fr_chooser *chooser, const fr_model *model, fr_int forks, fr_int positions);
+FR_DEF fr_status fr_rollouts_new(fr_rollouts *rollouts, const fr_gfpo_options *options, fr_int questions);
+FR_DEF void fr_chooser_free(fr_chooser *chooser);
+FR_DEF void fr_rollouts_free(fr_rollouts *rollouts);
+#endif
 
 // ---- data: questions with several traces each, from JSON lines
 //
