@@ -18,6 +18,7 @@ enum {
   MOST_BATCH = 12, CHUNK = 15,       // questions in a training step, in a call of fr_generate
   MOST_EVERY = 16,                   // training steps whose questions are matched at once
   PAGES = 29, PAGE = 60,             // pages in a pretraining step, tokens of a page
+  WINDOWS = 50,                      // of a fine-tuning, for its history
   MOST_TRAIN = 6480, MOST_TEST = 300
 };
 
@@ -50,6 +51,12 @@ typedef struct course {
   fr_int every;         // matched every so many steps, for all of their questions, with the model as it is then
 } course;
 
+// What happened in each window of the steps of a fine-tuning.
+typedef struct history {
+  double nll[WINDOWS], tokens[WINDOWS];        // sum of -log p over trace tokens, and their number
+  double taken[WINDOWS][MOST_FORKS][WAYS];     // traces of each way that each fork was given
+} history;
+
 typedef struct learner {
   const char *program;  // for messages
   const task *job;
@@ -65,11 +72,12 @@ typedef struct learner {
   fr_int    fork_count; // N
   fr_token  fork_ids[MOST_FORKS];
   fr_tokens forks[MOST_FORKS];
+  history   past;       // of the last fine-tuning
 } learner;
 
 // Everything random has a stream of its own: named by what it is for, so that no draw moves another.
 enum { FOR_SPLIT = 1, FOR_PAGES, FOR_ORDER, FOR_TRACES, FOR_WEIGHTS, FOR_FORKS, FOR_MATCHING, FOR_GREEDY, FOR_SAMPLES,
-       FOR_CHOICE, FOR_ROLLOUTS, FOR_BATCHES };
+       FOR_CHOICE, FOR_ROLLOUTS, FOR_BATCHES, FOR_BEST };
 
 static inline fr_random stream(uint64_t seed, int purpose, fr_int question, fr_int draw)
 {
@@ -194,13 +202,14 @@ static inline void fine_tune(learner *l, const course *c, float rate)
   const fr_int steps = set->steps * c->times, count = l->data.train_count, ahead = set->batch * c->every;
   static fr_token prompt[MOST_EVERY * MOST_BATCH][QUESTION], trace[MOST_EVERY * MOST_BATCH][WAYS][ROOM];
   static fr_tokens traces[MOST_EVERY * MOST_BATCH][WAYS];
-  static fr_int order[MOST_TRAIN], forks[MOST_EVERY * MOST_BATCH][WAYS];
+  static fr_int order[MOST_TRAIN], forks[MOST_EVERY * MOST_BATCH][WAYS], ways[MOST_EVERY * MOST_BATCH][WAYS];
   static fr_question questions[MOST_EVERY * MOST_BATCH];
   fr_ssft_options options;
   fr_ssft_report report;
   fr_ssft_total total;
 
   memset(questions, 0, sizeof questions);
+  memset(&l->past, 0, sizeof l->past);
   course_options(l, c, &options);
   memcpy(l->model.params, l->base.params, (size_t)l->base.count * sizeof(float));
   require(l, fr_adamw_new(&l->adamw, &l->model));
@@ -216,12 +225,12 @@ static inline void fine_tune(learner *l, const course *c, float rate)
       const fr_int which = order[number % count];
       const pair q = l->data.train[which];
       // An index must not give a way away - except to the arm that is told the ways by their index.
-      fr_int ways[WAYS] = { 0, 1, 2, 3 };
       fr_random random = stream(l->seed, FOR_TRACES, which, epoch);
-      if (c->method != FR_FIXED_LABELS) shuffle(ways, WAYS, &random);
+      for (fr_int j = 0; j < WAYS; j++) ways[i][j] = j;
+      if (c->method != FR_FIXED_LABELS) shuffle(ways[i], WAYS, &random);
       for (fr_int j = 0; j < c->traces; j++) {
         char text[ROOM];
-        l->job->write_trace(text, q, (int)ways[j]);
+        l->job->write_trace(text, q, (int)ways[i][j]);
         traces[i][j].ids = trace[i][j];
         traces[i][j].count = encode_letters(trace[i][j], text, l->job->letters);
         trace[i][j][traces[i][j].count++] = END;
@@ -241,6 +250,11 @@ static inline void fine_tune(learner *l, const course *c, float rate)
     const fr_status status = fr_adamw_step(&l->adamw, &l->model, &l->work, report.loss,
                                            rate * fr_schedule_stable(step, 20, steps * 6 / 10, steps, .02f), NULL);
     if (status != FR_NONFINITE) require(l, status);  // a step that went bad is left out
+    const fr_int window = step * WINDOWS / steps, begin = step % c->every * set->batch;
+    l->past.nll[window] += report.nll;
+    l->past.tokens[window] += (double)report.tokens;
+    for (fr_int i = begin; i < begin + set->batch; i++)
+      for (fr_int j = 0; j < c->traces; j++) l->past.taken[window][forks[i][j]][ways[i][j]] += 1.0;
     progress_add(&l->bar, course_work(l, c) / (double)steps, (double)report.rows, report.nll / (double)report.tokens);
   }
   fr_adamw_free(&l->adamw);
