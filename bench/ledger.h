@@ -1,11 +1,11 @@
-// record.h - small results kept in files: numbers by name, one a line, written whole or not at all.
+// ledger.h - small results kept in files: numbers by name, one a line, written whole or not at all.
 //
-//     record r;  record_clear(&r);
-//     record_put(&r, 0.5, "fork %d", 3);
-//     record_save(&r, path);                          // by way of PATH.tmp and a rename
-//     if (record_load(&r, path)) x = record_get(&r, "fork %d", 3);
-#ifndef RECORD_H
-#define RECORD_H
+//     ledger r;  ledger_clear(&r);
+//     ledger_put(&r, 0.5, "fork %d", 3);
+//     ledger_save(&r, path);                          // by way of PATH.tmp and a rename
+//     if (ledger_load(&r, path)) x = ledger_get(&r, "fork %d", 3);
+#ifndef LEDGER_H
+#define LEDGER_H
 
 #include <math.h>
 #include <stdarg.h>
@@ -13,29 +13,29 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RECORD_MOST = 500, RECORD_NAME = 48 };
+enum { LEDGER_MOST = 500, LEDGER_NAME = 48 };
 
-typedef struct record {
+typedef struct ledger {
   int count;
-  char name[RECORD_MOST][RECORD_NAME];
-  double value[RECORD_MOST];
-} record;
+  char name[LEDGER_MOST][LEDGER_NAME];
+  double value[LEDGER_MOST];
+} ledger;
 
-static inline void record_clear(record *r) { r->count = 0; }
+static inline void ledger_clear(ledger *r) { r->count = 0; }
 
-static inline void record_put(record *r, double value, const char *format, ...)
+static inline void ledger_put(ledger *r, double value, const char *format, ...)
 {
   va_list list;
-  if (r->count == RECORD_MOST) return;
+  if (r->count == LEDGER_MOST) return;
   va_start(list, format);
-  vsnprintf(r->name[r->count], RECORD_NAME, format, list);
+  vsnprintf(r->name[r->count], LEDGER_NAME, format, list);
   va_end(list);
   r->value[r->count++] = value;
 }
 
-static inline double record_get(const record *r, const char *format, ...)  // NaN if there is no such name
+static inline double ledger_get(const ledger *r, const char *format, ...)  // NaN if there is no such name
 {
-  char name[RECORD_NAME];
+  char name[LEDGER_NAME];
   va_list list;
   va_start(list, format);
   vsnprintf(name, sizeof name, format, list);
@@ -46,7 +46,7 @@ static inline double record_get(const record *r, const char *format, ...)  // Na
 }
 
 // The last line counts the others, so that a file cut short by a crash of the machine is not taken for a whole one.
-static inline int record_save(const record *r, const char *path)
+static inline int ledger_save(const ledger *r, const char *path)
 {
   char other[1024];
   snprintf(other, sizeof other, "%s.tmp", path);
@@ -60,21 +60,21 @@ static inline int record_save(const record *r, const char *path)
   return 0;
 }
 
-static inline int record_load(record *r, const char *path)
+static inline int ledger_load(ledger *r, const char *path)
 {
-  char line[RECORD_NAME + 40];
+  char line[LEDGER_NAME + 40];
   int whole = 0;
   FILE *file = fopen(path, "r");
   r->count = 0;
   if (!file) return 0;
-  while (!whole && r->count < RECORD_MOST && fgets(line, sizeof line, file)) {
+  while (!whole && r->count < LEDGER_MOST && fgets(line, sizeof line, file)) {
     char *name, *end = strchr(line, '\n');
     const double value = strtod(line, &name);
     if (!end || *name++ != ' ') break;
     *end = '\0';
     if (!strcmp(name, "end")) whole = r->count == (int)value;
     else {
-      snprintf(r->name[r->count], RECORD_NAME, "%.*s", RECORD_NAME - 1, name);
+      snprintf(r->name[r->count], LEDGER_NAME, "%.*s", LEDGER_NAME - 1, name);
       r->value[r->count++] = value;
     }
   }
