@@ -16,8 +16,11 @@
 #ifndef REPORT_H
 #define REPORT_H
 
+#include <errno.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct report {
@@ -119,17 +122,935 @@ typedef struct report_table {
   const double *values;            // [rows][columns]
 } report_table;
 
-static inline void report_open(report *r, const char *path, const char *title, const char *lede, const char *source);
-static inline void report_section(report *r, const char *title, const char *text);  // a heading, a paragraph; either may be NULL
-static inline void report_facts(report *r, const char *const *pairs, int count);    // [count][2] name, value: a list of settings
-static inline void report_add_lines(report *r, const report_lines *f);
-static inline void report_add_matching(report *r, const report_matching *f);
-static inline void report_add_matrix(report *r, const report_matrix *f);
-static inline void report_add_bars(report *r, const report_bars *f);
-static inline void report_add_lengths(report *r, const report_lengths *f);
-static inline void report_add_question(report *r, const report_question *f);
-static inline void report_add_table(report *r, const report_table *f);
-static inline int  report_close(report *r);                                         // 1: the page is there
-static inline void report_drop(report *r);                                          // no page after all
+// ---- writing -------------------------------------------------------------------------------------------
+
+// Copies the next character of *text, NULL at its end: itself in *bytes of *text, or a replacement for what HTML forbids
+// (broken UTF-8, control characters) or would read as markup. Moves *text on.
+static inline const char *report__character(const char **text, int *bytes)
+{
+  static const char unknown[] = "\xEF\xBF\xBD";
+  const unsigned char *s = (const unsigned char *)*text;
+  const int more = s[0] < 0xC2 ? 0 : s[0] < 0xE0 ? 1 : s[0] < 0xF0 ? 2 : s[0] < 0xF5 ? 3 : 0;
+  int i = 1;
+  if (!s[0]) return NULL;
+  while (i <= more && (s[i] & 0xC0) == 0x80) i++;
+  *text += i;
+  *bytes = i;
+  if (s[0] < 0x80) {
+    const char *const entity = s[0] == '&' ? "&amp;" : s[0] == '<' ? "&lt;" : s[0] == '>' ? "&gt;" :
+                               s[0] == '"' ? "&quot;" : s[0] == '\'' ? "&#39;" : NULL;
+    if (entity) return *bytes = (int)strlen(entity), entity;
+    if ((s[0] >= ' ' && s[0] < 127) || s[0] == '\n' || s[0] == '\t') return (const char *)s;
+  } else if (more && i == more + 1 && !(s[0] == 0xC2 && s[1] < 0xA0) && !(s[0] == 0xE0 && s[1] < 0xA0) &&
+             !(s[0] == 0xED && s[1] >= 0xA0) && !(s[0] == 0xF0 && s[1] < 0x90) && !(s[0] == 0xF4 && s[1] >= 0x90) &&
+             !(s[0] == 0xEF && s[1] == 0xBF && s[2] >= 0xBE))
+    return (const char *)s;
+  return *bytes = 3, unknown;
+}
+
+// The places that a text takes on a line, in widths of a digit.
+static inline int report__width(const char *text)
+{
+  int width = 0, bytes;
+  for (const char *s = text; *s;) {
+    width += (unsigned char)*s >= 0xE1 ? 2 : 1;
+    report__character(&s, &bytes);
+  }
+  return width;
+}
+
+static inline void report__value(char out[40], double value, int digits)
+{
+  if (!isfinite(value)) strcpy(out, "\xE2\x80\x93");
+  else if (value != 0.0 && digits > 0 && (fabs(value) >= 1e7 || fabs(value) < 0.5 * pow(10.0, -digits))) snprintf(out, 40, "%.3g", value);
+  else snprintf(out, 40, fabs(value) < 1e15 ? "%.*f" : "%.*g", digits, value);
+  for (char *c = out; *c; c++)
+    if (*c == ',') *c = '.';  // whatever the locale
+}
+
+// %s markup, %t text, %c at most so many columns of a text (int, text), %d int, %n a coordinate, %v a number and its digits
+static inline void report__put(report *r, const char *format, ...)
+{
+  va_list list;
+  char number[40];
+  if (!r->file) return;
+  va_start(list, format);
+  for (; *format; format++) {
+    if (*format != '%') { putc(*format, r->file); continue; }
+    const char what = *++format;
+    if (what == '%') putc('%', r->file);
+    else if (what == 's') fputs(va_arg(list, const char *), r->file);
+    else if (what == 'd') fprintf(r->file, "%d", va_arg(list, int));
+    else if (what == 'v' || what == 'n') {
+      const double value = va_arg(list, double);
+      report__value(number, value, what == 'v' ? va_arg(list, int) : 2);
+      char *end = number + strlen(number);
+      if (what == 'n' && strchr(number, '.')) {
+        while (end[-1] == '0') *--end = '\0';
+        if (end[-1] == '.') *--end = '\0';
+      }
+      fputs(number, r->file);
+    } else {
+      int room = what == 'c' ? va_arg(list, int) : -1, bytes;
+      const char *text = va_arg(list, const char *), *c;
+      if (!text) text = "";
+      if (room >= 0 && report__width(text) <= room) room = -1;
+      while ((c = report__character(&text, &bytes)) != NULL) {
+        if (room >= 0 && (room -= (unsigned char)*c >= 0xE1 ? 2 : 1) < 1) { fputs("\xE2\x80\xA6", r->file); break; }
+        fwrite(c, 1, (size_t)bytes, r->file);
+      }
+    }
+  }
+  va_end(list);
+}
+
+// ---- the page ------------------------------------------------------------------------------------------
+
+// Plots are as wide as their column and of fixed height: x in percent, y and type in pixels, so that nothing shrinks on a
+// phone. --g is the gutter for labels on the left, --e on the right, --n the columns of panels, --m their least width.
+static const char *const report__style[] = {
+  ":root{color-scheme:light dark;--paper:#fff;--ink:#1c1c1e;--soft:#5c6066;--rule:#dcdee1;--zero:#f1f2f4;--back:#c3c7cd;",
+  "--grey:#a3a9b1;--main:#0b62a4;--raw:#9cc3e0;--bad:#b23c00}\n",
+  "@media (prefers-color-scheme:dark){:root{--paper:#131517;--ink:#e7e8ea;--soft:#a2a8af;--rule:#30353a;--zero:#1e2226;",
+  "--back:#4b525a;--grey:#737b85;--main:#6bb5f2;--raw:#33597a;--bad:#f2935c}}\n",
+  "@media print{:root{color-scheme:light}}\n",
+  "*{box-sizing:border-box}\n",
+  "html{-webkit-text-size-adjust:100%;text-size-adjust:100%}\n",
+  "body{margin:0 auto;max-width:68rem;padding:3rem 1.25rem 5rem;background:var(--paper);color:var(--ink);",
+  "font:1rem/1.55 system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif;",
+  "font-variant-numeric:tabular-nums;overflow-wrap:anywhere}\n",
+  "h1{font-size:1.9rem;line-height:1.2;letter-spacing:-.015em;margin:0 0 .6rem;font-weight:650}\n",
+  "h2{font-size:1.3rem;line-height:1.3;margin:4.5rem 0 .5rem;padding-top:1rem;border-top:1px solid var(--rule);",
+  "font-weight:650}\n",
+  "p{margin:0 0 1rem}.lede,.text,figcaption{max-width:42rem}.lede{font-size:1.1rem}\n",
+  "dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(9.5rem,1fr));gap:.7rem 1.5rem;margin:1.5rem 0;",
+  "font-size:.875rem;line-height:1.4}dt{color:var(--soft)}dd{margin:0}\n",
+  "figure{margin:3.25rem 0 0}\n",
+  ".title{font-weight:600;font-size:1.05rem;margin:0 0 .9rem}.title span{color:var(--soft);font-weight:400;margin-right:.4em}\n",
+  "figcaption{font-size:.875rem;line-height:1.5;color:var(--soft);margin-top:.9rem}\n",
+  ".y{font-size:.75rem;color:var(--soft);margin:0 0 .5rem}\n",
+  ".grid{display:grid;gap:1.5rem 1.4rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,max(var(--m),",
+  "(100% - (var(--n) - 1)*1.4rem)/var(--n))),1fr))}.one{max-width:40rem}\n",
+  ".name{font-size:.8125rem;line-height:1.35;font-weight:600;margin:0 0 .45rem;display:flex;justify-content:space-between;",
+  "gap:.6em;align-items:flex-end}.name span{font-weight:400;color:var(--soft);white-space:nowrap}\n",
+  ".panel{display:flex;flex-direction:column;justify-content:flex-end;min-width:0}\n",
+  ".plot{display:block;overflow:visible;width:calc(100% - var(--g) - var(--e));margin-left:var(--g)}\n",
+  "svg text{font-size:12px;fill:var(--soft);font-variant-numeric:tabular-nums}svg .l{fill:var(--ink)}\n",
+  ".m{text-anchor:middle}.e{text-anchor:end}\n",
+  ".rule{stroke:var(--rule);stroke-width:1;shape-rendering:crispEdges}.base{stroke:var(--grey)}\n",
+  ".back,.raw,.line{fill:none;stroke-linejoin:round;stroke-linecap:round}.v{vector-effect:non-scaling-stroke}\n",
+  ".back{stroke:var(--back);stroke-width:1}.raw{stroke:var(--raw);stroke-width:1}.line{stroke:var(--main);stroke-width:2}\n",
+  ".f{fill:var(--main)}.g{fill:var(--grey)}.z{fill:var(--zero)}.b{fill:var(--bad)}.cell{shape-rendering:crispEdges}\n",
+  ".err{stroke:var(--ink);stroke-width:1.25}.dot{fill:var(--paper);stroke:var(--ink);stroke-width:1}\n",
+  ".limit{stroke:var(--bad);stroke-width:1.25;stroke-dasharray:4 3}\n",
+  "svg .hi,svg .mid{fill:var(--paper)}svg .lo{fill:var(--ink)}\n",
+  "@media (prefers-color-scheme:light){svg .mid{fill:var(--ink)}}@media print{svg .mid{fill:var(--ink)}}\n",
+  ".ask{font-size:1.25rem;margin:0 0 1rem}.ask span{color:var(--soft);font-size:.875rem;margin-left:.6em}\n",
+  ".reply{border-top:2px solid var(--rule);padding-top:.6rem;font-size:.875rem;line-height:1.45;min-width:0}\n",
+  ".reply .name{margin:0 0 .3rem}.way{color:var(--soft);margin:0 0 .5rem;font-size:.8125rem}\n",
+  ".trace{font:.8125rem/1.6 ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace;margin:0 0 .5rem;",
+  "white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:isolate}\n",
+  ".right{color:var(--main)}.wrong{color:var(--bad)}.answer{font-weight:600;margin:0}\n",
+  ".p{display:block;width:100%;margin:.1rem 0 .6rem}.vote{margin-top:1.6rem;font-size:.875rem}\n",
+  ".vote td,.vote th{border:0;padding:.1rem 1.2rem .1rem 0;text-align:left;vertical-align:middle}.vote svg{display:block}\n",
+  ".source{display:inline-block}.key{vertical-align:-2px}\n",
+  "details{margin:.6rem 0 0;font-size:.8125rem;color:var(--soft)}summary{cursor:pointer;width:max-content}\n",
+  ".scroll{overflow-x:auto;margin-top:.6rem}table{border-collapse:collapse;color:var(--ink);font-size:.8125rem;",
+  "line-height:1.4;overflow-wrap:normal}\n",
+  "th,td{text-align:right;padding:.22rem .9rem .22rem 0;border-bottom:1px solid var(--rule);font-weight:400;",
+  "vertical-align:bottom;white-space:nowrap}thead th{color:var(--soft)}th:first-child{text-align:left}\n",
+  ".seed th,.seed td{color:var(--soft);border-bottom:0;padding-top:0}.seed th{padding-left:1em}\n",
+  "@media print{body{padding:0;max-width:none;font-size:10.5pt}figure,.panel,tr{break-inside:avoid}h2{break-after:avoid}",
+  "summary{display:none}details::details-content{content-visibility:visible;block-size:auto}}\n",
+};
+
+static inline void report_open(report *r, const char *path, const char *title, const char *lede, const char *source)
+{
+  memset(r, 0, sizeof *r);
+  if (!path || !*path || strlen(path) + 5 > sizeof r->path) {
+    snprintf(r->error, sizeof r->error, "the report's path is %s", path && *path ? "too long" : "empty");
+    return;
+  }
+  char temporary[sizeof r->path];
+  snprintf(r->path, sizeof r->path, "%s", path);
+  snprintf(temporary, sizeof temporary, "%s.tmp", path);
+  snprintf(r->source, sizeof r->source, "%s", source ? source : "");
+  r->file = fopen(temporary, "w");
+  if (!r->file) {
+    snprintf(r->error, sizeof r->error, "cannot write %s: %s", temporary, strerror(errno));
+    return;
+  }
+  report__put(r, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+              "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>%t</title>\n<style>\n",
+              title && *title ? title : "Report");
+  for (size_t i = 0; i < sizeof report__style / sizeof report__style[0]; i++) fputs(report__style[i], r->file);
+  report__put(r, "</style>\n</head>\n<body>\n<main>\n<h1>%t</h1>\n", title && *title ? title : "Report");
+  if (lede && *lede) report__put(r, "<p class=\"lede\">%t</p>\n", lede);
+}
+
+static inline void report_drop(report *r)
+{
+  char temporary[sizeof r->path + 4];
+  if (!r->file) return;
+  fclose(r->file);
+  r->file = NULL;
+  snprintf(temporary, sizeof temporary, "%s.tmp", r->path);
+  remove(temporary);
+}
+
+// 1: the page is there.
+static inline int report_close(report *r)
+{
+  char temporary[sizeof r->path + 4];
+  if (!r->file) return 0;
+  report__put(r, "</main>\n</body>\n</html>\n");
+  snprintf(temporary, sizeof temporary, "%s.tmp", r->path);
+  errno = 0;
+  const int written = fflush(r->file) == 0 && !ferror(r->file), closed = fclose(r->file) == 0;
+  r->file = NULL;
+  if (written && closed && rename(temporary, r->path) == 0) return 1;
+  snprintf(r->error, sizeof r->error, "cannot write %s: %s", r->path, errno ? strerror(errno) : "output error");
+  remove(temporary);
+  return 0;
+}
+
+// A heading and a paragraph; either may be NULL.
+static inline void report_section(report *r, const char *title, const char *text)
+{
+  if (title && *title) report__put(r, "<h2>%t</h2>\n", title);
+  if (text && *text) report__put(r, "<p class=\"text\">%t</p>\n", text);
+}
+
+// [count][2] name and value: the settings of a run.
+static inline void report_facts(report *r, const char *const *pairs, int count)
+{
+  if (!pairs || count < 1) return;
+  report__put(r, "<dl>\n");
+  for (int i = 0; i < count; i++) report__put(r, "<div><dt>%t</dt><dd>%t</dd></div>\n", pairs[2 * i], pairs[2 * i + 1]);
+  report__put(r, "</dl>\n");
+}
+
+static inline int report__begin(report *r, const char *title, int any)
+{
+  report__put(r, "<figure id=\"figure%d\">\n<p class=\"title\"><span>Figure %d</span> %t</p>\n", r->figures + 1, r->figures + 1,
+              title);
+  r->figures++;
+  if (!any) report__put(r, "<p class=\"y\">Nothing was measured here.</p>\n");
+  return any;
+}
+
+static inline void report__end(report *r, const char *caption, const char *reading)
+{
+  report__put(r, "<figcaption>%t%s%s", caption, caption && *caption && reading ? " " : "", reading ? reading : "");
+  if (r->source[0]) report__put(r, " Source: <span class=\"source\">%t</span>.", r->source);
+  report__put(r, "</figcaption>\n</figure>\n");
+}
+
+static inline void report__numbers(report *r, const char *corner)
+{
+  report__put(r, "<details><summary>The numbers of figure %d</summary>\n<div class=\"scroll\">\n<table>\n"
+              "<thead><tr><th scope=\"col\">%t</th>", r->figures, corner);
+}
+
+static inline void report__numbers_end(report *r) { report__put(r, "</tbody>\n</table>\n</div>\n</details>\n"); }
+
+static inline const char *report__name(char room[40], const char *const *names, int i, const char *otherwise)
+{
+  if (names && names[i]) return names[i];
+  snprintf(room, 40, "%s %d", otherwise, i + 1);
+  return room;
+}
+
+static inline int report__any(const double *values, double count)
+{
+  for (double i = 0; values && i < count; i++)
+    if (isfinite(values[(size_t)i])) return 1;
+  return 0;
+}
+
+// Panels: n side by side where the page is wide enough, none narrower than `least` pixels.
+static inline void report__grid(report *r, int panels, int most, int least, int gutter, int edge)
+{
+  const int rows = (panels + most - 1) / most, n = (panels + rows - 1) / rows;
+  report__put(r, "<div class=\"grid%s\" style=\"--n:%d;--m:%dpx;--g:%dpx;--e:%dpx\">\n", panels == 1 ? " one" : "", n, least,
+              gutter, edge);
+}
+
+// A panel's name, with a number on its right, and its plot, which says in words what it shows.
+static inline void report__panel(report *r, const char *name, const char *aside, int height, const char *shows)
+{
+  report__put(r, "<div class=\"panel\"><p class=\"name\">%t", name);
+  if (aside) report__put(r, "<span>%t</span>", aside);
+  report__put(r, "</p>\n<svg class=\"plot\" role=\"img\" height=\"%d\"><title>%t</title><desc>%t</desc>\n", height, name, shows);
+}
+
+static const char report__panel_end[] = "</svg></div>\n";
+
+// ---- axes ----------------------------------------------------------------------------------------------
+
+typedef struct report__axis { double low, high, step; int digits, logarithmic; } report__axis;
+
+// The least of 1, 2, 5 times a power of ten of which `most` cover the range.
+static inline double report__step(double range, int most)
+{
+  const double least = range / most * (1.0 - 1e-9), ten = pow(10.0, floor(log10(least)));
+  return least <= ten ? ten : least <= 2.0 * ten ? 2.0 * ten : least <= 5.0 * ten ? 5.0 * ten : 10.0 * ten;
+}
+
+// An axis from low to high; `ends` widens it to round numbers.
+static inline report__axis report__axis_new(double low, double high, int most, int ends)
+{
+  report__axis a;
+  memset(&a, 0, sizeof a);
+  if (!(high > low)) {
+    const double half = low != 0.0 ? fabs(low) * 0.5 : 0.5;
+    if (ends) low -= half;
+    high = low + 2.0 * half;
+  }
+  a.step = report__step(high - low, most);
+  a.low = ends ? floor(low / a.step + 1e-9) * a.step : low;
+  a.high = ends ? ceil(high / a.step - 1e-9) * a.step : high;
+  while (a.digits < 6 && fabs(a.step * pow(10.0, a.digits) - floor(a.step * pow(10.0, a.digits) + 0.5)) > 1e-6) a.digits++;
+  return a;
+}
+
+// On a log scale: low, high > 0.
+static inline report__axis report__axis_log(double low, double high, int most)
+{
+  report__axis a = report__axis_new(low, high, most, 0);
+  if (!(high > low)) a.high = 2.0 * (a.low = 0.5 * low) * 2.0;
+  a.logarithmic = a.high / a.low >= 5.0 ? 2 : 1;  // 1: ticks of even step, 2: 1, 2, 5, 10 ... or powers of ten only
+  return a;
+}
+
+static inline double report__at(const report__axis *a, double value)  // 0 at the low end, 1 at the high one
+{
+  return a->logarithmic ? value > 0.0 ? log(value / a->low) / log(a->high / a->low) : (double)NAN
+                        : (value - a->low) / (a->high - a->low);
+}
+
+// The i-th round number on the axis; 0 behind the last.
+static inline int report__tick(const report__axis *a, int i, double *value)
+{
+  if (a->logarithmic < 2) *value = (ceil(a->low / a->step - 1e-9) + i) * a->step;
+  else {
+    const double decades = log10(a->high / a->low), from = ceil(log10(a->low) - 1e-9);
+    static const double mantissa[3] = { 1.0, 2.0, 5.0 };
+    const double skip = ceil(decades / 4.0);
+    if (decades > 2.0) *value = pow(10.0, from + i * skip);
+    else {
+      int k = 0;  // ticks of 1, 2, 5 below `low` are passed over
+      while (mantissa[k % 3] * pow(10.0, from - 1.0 + k / 3) < a->low * (1.0 - 1e-9)) k++;
+      *value = mantissa[(k + i) % 3] * pow(10.0, from - 1.0 + (k + i) / 3);
+    }
+  }
+  if (fabs(*value) < a->step * 1e-9) *value = 0.0;
+  return i < 100 && *value <= a->high + (a->logarithmic ? a->high : a->step) * 1e-9;
+}
+
+static inline void report__tick_text(report *r, const report__axis *a, double value)
+{
+  if (a->logarithmic == 2 && (value < 1e-3 || value >= 1e6)) {
+    report__put(r, "10<tspan dy=\"-4\" font-size=\"9\">%d</tspan>", (int)floor(log10(value) + 0.5));
+  } else report__put(r, "%v", value, a->logarithmic == 2 ? value < 0.0095 ? 3 : value < 0.095 ? 2 : value < 0.95 ? 1 : 0 : a->digits);
+}
+
+// Lines and labels of both axes of a plot `height` pixels high; y may be NULL.
+static inline void report__axes(report *r, const report__axis *x, const report__axis *y, int height, const char *x_name)
+{
+  double value;
+  if (y)
+    for (int i = 0; report__tick(y, i, &value); i++) {
+      const double at = height * (1.0 - report__at(y, value));
+      report__put(r, "<line class=\"rule\" x2=\"100%%\" y1=\"%n\" y2=\"%n\"/><text class=\"e\" x=\"-6\" y=\"%n\">", at, at, at + 4.0);
+      report__tick_text(r, y, value);
+      report__put(r, "</text>\n");
+    }
+  report__put(r, "<line class=\"rule base\" x2=\"100%%\" y1=\"%d\" y2=\"%d\"/>\n", height, height);
+  for (int i = 0; report__tick(x, i, &value); i++) {
+    const double at = report__at(x, value);
+    report__put(r, "<line class=\"rule base\" x1=\"%n%%\" x2=\"%n%%\" y1=\"%d\" y2=\"%d\"/>"
+                "<text class=\"%s\" x=\"%n%%\" y=\"%d\">", 100.0 * at, 100.0 * at, height, height + 4,
+                at > 0.95 ? "e" : at < 0.05 ? "s" : "m", 100.0 * at, height + 17);
+    report__tick_text(r, x, value);
+    report__put(r, "</text>\n");
+  }
+  if (x_name) report__put(r, "<text class=\"e\" x=\"100%%\" y=\"%d\">%t \xE2\x86\x92</text>\n", height + 32, x_name);
+}
+
+// ---- lines ---------------------------------------------------------------------------------------------
+
+static inline double report__x(const report_line *line, double i)
+{
+  return line->first + i * (line->every != 0.0 ? line->every : 1.0);
+}
+
+// The mean of the 1/20 of the line around i; less towards its beginning, where a loss falls fast.
+static inline double report__smooth(const report_line *line, int i)
+{
+  const int half = line->count / 40, before = half < i ? half : i;
+  double sum = 0.0;
+  int count = 0;
+  for (int j = i - before; j <= i + before && j < line->count; j++)
+    if (isfinite(line->values[j])) sum += line->values[j], count++;
+  return count && isfinite(line->values[i]) ? sum / count : (double)NAN;
+}
+
+enum { REPORT__POINTS = 160, REPORT__BUCKETS = 300, REPORT__ROWS = 21 };
+
+// i-th of n points spread evenly over a line
+static inline int report__pick(const report_line *line, int i, int n)
+{
+  return n < 2 ? 0 : (int)((double)i * (line->count - 1) / (n - 1) + 0.5);
+}
+
+static inline void report__point(report *r, const report__axis *x, const report__axis *y, double at, double value, int *pen)
+{
+  const double up = isfinite(value) ? report__at(y, value) : (double)NAN;
+  if (!isfinite(up)) { *pen = 0; return; }
+  report__put(r, "%s%n %n", *pen ? "L" : "M", 1000.0 * report__at(x, at), 1000.0 * (1.0 - (up > 9.0 ? 9.0 : up < -9.0 ? -9.0 : up)));
+  *pen = 1;
+}
+
+static inline void report_add_lines(report *r, const report_lines *f)
+{
+  enum { HEIGHT = 132 };
+  const char *const x_name = f->x ? f->x : "step";
+  double low = HUGE_VAL, high = -HUGE_VAL, first = HUGE_VAL, last = -HUGE_VAL, value;
+  int count = 0, outside = 0, thinned = 0, pen;
+  char name[40], aside[120], shows[300], from[40], to[40];
+  for (int k = 0; f->lines && k < f->count; k++) {
+    const report_line *line = &f->lines[k];
+    const int points = line->count < REPORT__POINTS ? line->count : REPORT__POINTS;
+    if (!line->values || line->count < 1) continue;
+    for (int i = 0; i < points; i++) {
+      value = report__smooth(line, report__pick(line, i, points));
+      if (!isfinite(value) || (f->logarithmic && value <= 0.0)) continue;
+      low = value < low ? value : low;
+      high = value > high ? value : high;
+      count = 1;
+    }
+    first = report__x(line, 0) < first ? report__x(line, 0) : first;
+    last = report__x(line, line->count - 1) > last ? report__x(line, line->count - 1) : last;
+  }
+  if (!report__begin(r, f->title, count)) { report__end(r, f->caption, NULL); return; }
+  if (f->low < f->high) low = f->low, high = f->high;
+  else if (!f->logarithmic) {
+    if (low > 0.0 && low < 0.5 * high) low = 0.0;
+    high += 0.04 * (high - low);
+    if (low != 0.0) low -= 0.04 * (high - low);
+  }
+  const report__axis x = report__axis_new(first, last, f->count > 1 ? 3 : 5, 0);
+  const report__axis y = f->logarithmic && low > 0.0 ? report__axis_log(low, high, 4)
+                                                     : report__axis_new(low, high, 4, 0);
+
+  // Each line's paths are written once, in its own panel or before; the other panels refer to it.
+  report__put(r, "<svg width=\"0\" height=\"0\" style=\"position:absolute\" aria-hidden=\"true\"><defs>\n");
+  for (int k = 0; k < f->count; k++) {
+    const report_line *line = &f->lines[k];
+    const int points = line->count < REPORT__POINTS ? line->count : REPORT__POINTS;
+    if (!line->values || line->count < 1) continue;
+    report__put(r, "<path class=\"v\" id=\"f%dl%d\" d=\"M0 0", r->figures, k);
+    for (int i = pen = 0; i < points; i++) {
+      const int j = report__pick(line, i, points);
+      report__point(r, &x, &y, report__x(line, j), report__smooth(line, j), &pen);
+    }
+    report__put(r, "\"/>\n");
+  }
+  report__put(r, "</defs></svg>\n");
+  if (f->y) report__put(r, "<p class=\"y\">\xE2\x86\x91 %t%s</p>\n", f->y, y.logarithmic ? ", log scale" : "");
+  report__grid(r, f->count, 5, 150, 38, 0);
+  for (int k = 0; k < f->count; k++) {
+    const report_line *line = &f->lines[k];
+    const char *const title = line->name ? line->name : report__name(name, NULL, k, "line");
+    const int any = report__any(line->values, line->count);
+    if (any) {
+      report__value(from, report__smooth(line, 0), 3);
+      report__value(to, report__smooth(line, line->count - 1), 3);
+      snprintf(aside, sizeof aside, "%s", to);
+      snprintf(shows, sizeof shows, "A line from %s to %s over %.80s %.6g to %.6g.", from, to, x_name, report__x(line, 0),
+               report__x(line, line->count - 1));
+    } else {
+      snprintf(aside, sizeof aside, "no numbers");
+      snprintf(shows, sizeof shows, "No numbers.");
+    }
+    report__panel(r, title, aside, HEIGHT + 36, shows);
+    report__axes(r, &x, &y, HEIGHT, x_name);
+    report__put(r, "<svg width=\"100%%\" height=\"%d\" viewBox=\"0 0 1000 1000\" preserveAspectRatio=\"none\">\n", HEIGHT);
+    for (int j = 0; j < f->count; j++)
+      if (j != k && f->lines[j].values && f->lines[j].count > 0)
+        report__put(r, "<use class=\"back\" href=\"#f%dl%d\"/>", r->figures, j);
+    if (any) {
+      // Raw values: every one, or the extremes of each of 300 stretches.
+      const int buckets = line->count < REPORT__BUCKETS ? line->count : REPORT__BUCKETS;
+      report__put(r, "\n<path class=\"raw v\" d=\"M0 0");
+      for (int b = pen = 0; b < buckets; b++) {
+        const int begin = (int)((double)b * line->count / buckets), end = (int)((b + 1.0) * line->count / buckets);
+        double least = (double)NAN, most = (double)NAN;
+        for (int i = begin; i < end; i++) {
+          value = line->values[i];
+          if (!isfinite(value)) continue;
+          if (!(value >= least)) least = value;
+          if (!(value <= most)) most = value;
+          outside |= value < y.low || value > y.high;
+        }
+        report__point(r, &x, &y, report__x(line, begin), b % 2 ? most : least, &pen);
+        if (end - begin > 1) thinned = 1, report__point(r, &x, &y, report__x(line, begin), b % 2 ? least : most, &pen);
+      }
+      report__put(r, "\"/>\n<use class=\"line\" href=\"#f%dl%d\"/>", r->figures, k);
+    }
+    report__put(r, "</svg>\n%s", report__panel_end);
+  }
+  report__put(r, "</div>\n");
+  snprintf(shows, sizeof shows, "Bold: mean over a twentieth of the run; light: every value%s%s%s. The number is where the bold line ends.",
+           thinned ? " (by the extremes of short stretches)" : "", outside ? ", cut off at the axis" : "",
+           f->count > 1 ? "; grey: the other panels\xE2\x80\x99 means" : "");
+  report__end(r, f->caption, shows);
+
+  report__numbers(r, x_name);
+  for (int k = 0; k < f->count; k++)
+    report__put(r, "<th scope=\"col\">%t</th>", f->lines[k].name ? f->lines[k].name : report__name(name, NULL, k, "line"));
+  report__put(r, "</tr></thead>\n<tbody>\n");
+  for (int i = 0; i < REPORT__ROWS; i++) {
+    const double at = first + (last - first) * i / (REPORT__ROWS - 1);
+    if (i && !(last > first)) break;
+    report__put(r, "<tr><th scope=\"row\">%n</th>", floor(at * 100.0 + 0.5) / 100.0);
+    for (int k = 0; k < f->count; k++) {
+      const report_line *line = &f->lines[k];
+      const double place = floor((at - line->first) / (line->every != 0.0 ? line->every : 1.0) + 0.5);
+      const int there = line->values && place >= 0.0 && place < line->count;
+      report__put(r, "<td>%v</td>", there ? report__smooth(line, (int)place) : (double)NAN, 4);
+    }
+    report__put(r, "</tr>\n");
+  }
+  report__numbers_end(r);
+}
+
+// ---- matching and matrix -------------------------------------------------------------------------------
+
+static inline int report__widest(const char *const *names, int count, const char *otherwise)
+{
+  char room[40];
+  int most = 0;
+  for (int i = 0; i < count; i++) {
+    const int width = report__width(report__name(room, names, i, otherwise));
+    most = width > most ? width : most;
+  }
+  return most;
+}
+
+static inline int report__pixels(int columns) { return 8 + columns * 67 / 10; }  // of 12 px type, generously
+
+static inline double report__clamp(double share) { return share < 0.0 ? 0.0 : share > 1.0 ? 1.0 : share; }
+
+// Where a way's name over a column is broken in two: at the blank nearest to its middle; 0 for a short one, or without blank.
+static inline int report__break(const char *name)
+{
+  const int length = (int)strlen(name);
+  int best = 0;
+  for (int i = 1; report__width(name) > 8 && i + 1 < length; i++)
+    if (name[i] == ' ' && (!best || abs(2 * i - length) < abs(2 * best - length))) best = i;
+  return best;
+}
+
+static const char report__scale[] =
+  "<svg class=\"key\" width=\"60\" height=\"12\" aria-hidden=\"true\"><rect class=\"z\" width=\"60\" height=\"12\"/>"
+  "<rect class=\"f\" x=\"12\" width=\"12\" height=\"12\" fill-opacity=\".25\"/>"
+  "<rect class=\"f\" x=\"24\" width=\"12\" height=\"12\" fill-opacity=\".5\"/>"
+  "<rect class=\"f\" x=\"36\" width=\"12\" height=\"12\" fill-opacity=\".75\"/>"
+  "<rect class=\"f\" x=\"48\" width=\"12\" height=\"12\"/></svg>";
+
+static inline void report_add_matching(report *r, const report_matching *f)
+{
+  enum { ROW = 17, MOST = 60 };
+  const int forks = f->forks, ways = f->ways, windows = f->windows;
+  const double cells = windows > 0 && forks > 0 && ways > 0 ? (double)windows * forks * ways : 0.0, every = f->every != 0.0 ? f->every : 1.0;
+  char name[40], other[40], shows[400];
+  if (!report__begin(r, f->title, report__any(f->share, cells))) { report__end(r, f->caption, NULL); return; }
+  const int each = (windows + MOST - 1) / MOST, columns = (windows + each - 1) / each;  // windows to a column
+  int labels = report__widest(f->way_names, ways, "way");
+  if (labels > 15) labels = 15;
+  const report__axis x = report__axis_new(f->first, f->first + windows * every, 3, 0);
+  report__put(r, "<p class=\"y\">\xE2\x86\x93 way taken; share of the questions: 0 %s 1</p>\n", report__scale);
+  report__grid(r, forks, forks % 4 == 0 || forks > 9 ? 4 : 3, 150 + report__pixels(labels), report__pixels(labels), 0);
+  for (int k = 0; k < forks; k++) {
+    int first = 0, last = 0;
+    for (int w = 1; w < ways; w++) {
+      if (f->share[(size_t)k * (size_t)ways + (size_t)w] > f->share[(size_t)k * (size_t)ways + (size_t)first]) first = w;
+      if (f->share[((size_t)(windows - 1) * (size_t)forks + (size_t)k) * (size_t)ways + (size_t)w] >
+          f->share[((size_t)(windows - 1) * (size_t)forks + (size_t)k) * (size_t)ways + (size_t)last]) last = w;
+    }
+    snprintf(shows, sizeof shows, "Most often %.100s at first and %.100s at last.", report__name(name, f->way_names, first, "way"),
+             report__name(other, f->way_names, last, "way"));
+    report__panel(r, report__name(name, f->fork_names, k, "fork"), NULL, ways * ROW + 36, shows);
+    for (int w = 0; w < ways; w++) {
+      const char *const way = report__name(name, f->way_names, w, "way");
+      report__put(r, "<text class=\"e l\" x=\"-6\" y=\"%d\">%c</text>\n", w * ROW + 13, labels, way);
+      for (int c = 0; c < columns; c++) {
+        double sum = 0.0;
+        int count = 0;
+        for (int i = c * each; i < (c + 1) * each && i < windows; i++) {
+          const double share = f->share[((size_t)i * (size_t)forks + (size_t)k) * (size_t)ways + (size_t)w];
+          if (isfinite(share)) sum += share, count++;
+        }
+        const double left = 100.0 * c * each / windows, right = 100.0 * (c + 1) * each / windows;
+        if (!count) continue;
+        report__put(r, "<rect class=\"cell z\" x=\"%n%%\" y=\"%d\" width=\"%n%%\" height=\"%d\"/>", left, w * ROW,
+                    (right < 100.0 ? right : 100.0) - left, ROW - 1);
+        if (sum / count >= 0.005)
+          report__put(r, "<rect class=\"cell f\" x=\"%n%%\" y=\"%d\" width=\"%n%%\" height=\"%d\" fill-opacity=\"%n\"/>", left, w * ROW,
+                      (right < 100.0 ? right : 100.0) - left, ROW - 1, report__clamp(sum / count));
+      }
+      report__put(r, "\n");
+    }
+    report__axes(r, &x, NULL, ways * ROW, "step");
+    report__put(r, "%s", report__panel_end);
+  }
+  report__put(r, "</div>\n");
+  report__end(r, f->caption, "A panel is a fork, a row a way, a column a stretch of steps; the stronger the colour, the larger the share of the "
+              "questions whose trace of that way was matched to the fork.");
+
+  report__numbers(r, "from step");
+  report__put(r, "<th scope=\"col\">fork</th>");
+  for (int w = 0; w < ways; w++) report__put(r, "<th scope=\"col\">%t</th>", report__name(name, f->way_names, w, "way"));
+  report__put(r, "</tr></thead>\n<tbody>\n");
+  for (int i = 0; i < windows; i++)
+    for (int k = 0; k < forks; k++) {
+      report__put(r, "<tr><th scope=\"row\">%n</th><td>%t</td>", f->first + i * every, report__name(name, f->fork_names, k, "fork"));
+      for (int w = 0; w < ways; w++)
+        report__put(r, "<td>%v</td>", f->share[((size_t)i * (size_t)forks + (size_t)k) * (size_t)ways + (size_t)w], 3);
+      report__put(r, "</tr>\n");
+    }
+  report__numbers_end(r);
+}
+
+static inline void report_add_matrix(report *r, const report_matrix *f)
+{
+  enum { ROW = 25 };
+  const int arms = f->arms, forks = f->forks, ways = f->ways;
+  const double cells = arms > 0 && forks > 0 && ways > 0 ? (double)arms * forks * ways : 0.0;
+  char name[40], part[200];
+  if (!report__begin(r, f->title, report__any(f->share, cells))) { report__end(r, f->caption, NULL); return; }
+  int gutter = report__widest(f->fork_names, forks, "fork"), word = 3, lines = 1;
+  if (gutter > 15) gutter = 15;
+  for (int w = 0; w < ways; w++) {  // names over the columns: one line, two, or upright
+    const char *const way = report__name(name, f->way_names, w, "way");
+    const int at = report__break(way);
+    snprintf(part, sizeof part, "%.*s", at, way);
+    if (at) lines = 2;
+    if (report__width(part) > word) word = report__width(part);
+    if (report__width(way + at) - (at > 0) > word) word = report__width(way + at) - (at > 0);
+  }
+  const int upright = ways * report__pixels(word) > 270, least = upright ? 30 : report__pixels(word);
+  int longest = report__widest(f->way_names, ways, "way");
+  if (longest > 18) longest = 18;
+  const int top = upright ? report__pixels(longest) : 15 * lines + 5;
+  report__grid(r, arms, 4, report__pixels(gutter) + (ways * least < 290 ? ways * least : 290), report__pixels(gutter), 0);
+  for (int a = 0; a < arms; a++) {
+    const double *const share = f->share + (size_t)a * (size_t)forks * (size_t)ways;
+    report__panel(r, report__name(name, f->arm_names, a, "arm"), NULL, top + forks * ROW, "Shares of the ways, in percent, a row for each fork.");
+    for (int w = 0; w < ways; w++) {
+      const char *const way = report__name(name, f->way_names, w, "way");
+      const double middle = 100.0 * (w + 0.5) / ways;
+      const int at = report__break(way);
+      snprintf(part, sizeof part, "%.*s", at, way);
+      if (upright) {
+        report__put(r, "<svg x=\"%n%%\" y=\"%d\" overflow=\"visible\"><text transform=\"rotate(-90)\" x=\"0\" y=\"4\">%c</text></svg>\n",
+                    middle, top - 6, longest, way);
+        continue;
+      }
+      if (at) report__put(r, "<text class=\"m\" x=\"%n%%\" y=\"%d\">%t</text>", middle, top - 22, part);
+      report__put(r, "<text class=\"m\" x=\"%n%%\" y=\"%d\">%t</text>\n", middle, top - 7, way + at + (at > 0));
+    }
+    for (int k = 0; k < forks; k++) {
+      const double *const row = share + (size_t)k * (size_t)ways;
+      if (!report__any(row, ways)) continue;
+      report__put(r, "<text class=\"e l\" x=\"-6\" y=\"%d\">%c</text>\n", top + k * ROW + 16, gutter, report__name(name, f->fork_names, k, "fork"));
+      for (int w = 0; w < ways; w++) {
+        const double left = 100.0 * w / ways, v = report__clamp(row[w]);
+        if (!isfinite(row[w])) continue;
+        report__put(r, "<rect class=\"cell z\" x=\"%n%%\" y=\"%d\" width=\"%n%%\" height=\"%d\"/>"
+                    "<rect class=\"cell f\" x=\"%n%%\" y=\"%d\" width=\"%n%%\" height=\"%d\" fill-opacity=\"%n\"/>", left, top + k * ROW, 100.0 / ways,
+                    ROW - 1, left, top + k * ROW, 100.0 / ways, ROW - 1, v);
+        if (row[w] != 0.0)
+          report__put(r, "<text class=\"m %s\" x=\"%n%%\" y=\"%d\">%v</text>", v > 0.78 ? "hi" : v > 0.55 ? "mid" : "lo", 100.0 * (w + 0.5) / ways,
+                      top + k * ROW + 16, 100.0 * row[w], 0);
+      }
+      report__put(r, "\n");
+    }
+    report__put(r, "%s", report__panel_end);
+  }
+  report__put(r, "</div>\n");
+  report__end(r, f->caption, "A row is a fork, a column a way; the number is the share of the questions in percent, blank for none.");
+
+  report__numbers(r, "arm");
+  report__put(r, "<th scope=\"col\">fork</th>");
+  for (int w = 0; w < ways; w++) report__put(r, "<th scope=\"col\">%t</th>", report__name(name, f->way_names, w, "way"));
+  report__put(r, "</tr></thead>\n<tbody>\n");
+  for (int a = 0; a < arms; a++)
+    for (int k = 0; k < forks; k++) {
+      const double *const row = f->share + ((size_t)a * (size_t)forks + (size_t)k) * (size_t)ways;
+      if (!report__any(row, ways)) continue;
+      report__put(r, "<tr><th scope=\"row\">%t</th>", report__name(name, f->arm_names, a, "arm"));
+      report__put(r, "<td>%t</td>", report__name(name, f->fork_names, k, "fork"));
+      for (int w = 0; w < ways; w++) report__put(r, "<td>%v</td>", row[w], 4);
+      report__put(r, "</tr>\n");
+    }
+  report__numbers_end(r);
+}
+
+// ---- bars ----------------------------------------------------------------------------------------------
+
+typedef struct report__spread { double mean, error; int count; } report__spread;  // error NaN: unknown
+
+static inline report__spread report__spread_of(const report_bars *f, int arm, int measure)
+{
+  const int seeds = f->seeds > 0 ? f->seeds : 1;
+  const size_t cell = (size_t)arm * (size_t)f->measures + (size_t)measure;
+  const double *const values = f->values + cell * (size_t)seeds;
+  report__spread s = { 0.0, 0.0, 0 };
+  for (int i = 0; i < seeds; i++)
+    if (isfinite(values[i])) s.mean += values[i], s.count++;
+  s.mean = s.count ? s.mean / s.count : (double)NAN;
+  for (int i = 0; i < seeds; i++)
+    if (isfinite(values[i])) s.error += (values[i] - s.mean) * (values[i] - s.mean);
+  s.error = f->errors ? f->errors[cell] : s.count > 1 ? sqrt(s.error / (s.count - 1) / s.count) : (double)NAN;
+  return s;
+}
+
+static inline void report_add_bars(report *r, const report_bars *f)
+{
+  enum { ROW = 24 };
+  const int arms = f->arms, measures = f->measures, seeds = f->seeds > 0 ? f->seeds : 1;
+  const double cells = arms > 0 && measures > 0 ? (double)arms * measures * seeds : 0.0;
+  char name[40], value[40];
+  if (!report__begin(r, f->title, report__any(f->values, cells))) { report__end(r, f->caption, NULL); return; }
+  int labels = report__widest(f->arm_names, arms, "arm");
+  if (labels > 23) labels = 23;
+  const report__axis x = report__axis_new(0.0, f->high > 0.0 ? f->high : 1.0, 2, 0);
+  int whiskers = 0;
+  report__grid(r, measures, 3, 120 + report__pixels(labels), report__pixels(labels), 44);
+  for (int m = 0; m < measures; m++) {
+    report__panel(r, report__name(name, f->measure_names, m, "measure"), NULL, arms * ROW + 20, "A bar for each arm; the numbers stand at their ends and in the table below.");
+    double tick;
+    for (int i = 0; report__tick(&x, i, &tick); i++) {
+      const double at = 100.0 * report__at(&x, tick);
+      report__put(r, "<line class=\"rule%s\" x1=\"%n%%\" x2=\"%n%%\" y2=\"%d\"/><text class=\"m\" x=\"%n%%\" y=\"%d\">", i ? "" : " base", at, at,
+                  arms * ROW, at, arms * ROW + 16);
+      report__tick_text(r, &x, tick);
+      report__put(r, "</text>\n");
+    }
+    for (int a = 0; a < arms; a++) {
+      const report__spread s = report__spread_of(f, a, m);
+      const char *const arm = report__name(name, f->arm_names, a, "arm");
+      const int strong = !f->strong || f->strong[a], y = a * ROW;
+      report__put(r, "<text class=\"e%s\" x=\"-6\" y=\"%d\">%c</text>", strong ? " l" : "", y + 16, labels, arm);
+      report__put(r, "<text x=\"100%%\" dx=\"8\" y=\"%d\"%s>%v</text>", y + 16, strong ? " class=\"l\"" : "", s.mean, 3);
+      if (isfinite(s.mean))
+        report__put(r, "<rect class=\"%s\" y=\"%d\" width=\"%n%%\" height=\"12\"/>", strong ? "f" : "g", y + 6, 100.0 * report__clamp(report__at(&x, s.mean)));
+      if (isfinite(s.error) && isfinite(s.mean)) {
+        whiskers = 1;
+        report__put(r, "<line class=\"err\" x1=\"%n%%\" x2=\"%n%%\" y1=\"%d\" y2=\"%d\"/>", 100.0 * report__clamp(report__at(&x, s.mean - s.error)),
+                    100.0 * report__clamp(report__at(&x, s.mean + s.error)), y + 12, y + 12);
+      }
+      for (int i = 0; s.count > 1 && i < seeds; i++) {
+        const double v = f->values[((size_t)a * (size_t)measures + (size_t)m) * (size_t)seeds + (size_t)i];
+        if (isfinite(v)) report__put(r, "<circle class=\"dot\" cx=\"%n%%\" cy=\"%d\" r=\"2\"/>", 100.0 * report__clamp(report__at(&x, v)), y + 12);
+      }
+      report__put(r, "\n");
+    }
+    report__put(r, "%s", report__panel_end);
+  }
+  report__put(r, "</div>\n");
+  snprintf(value, sizeof value, "%d", seeds);
+  char reading[200];
+  snprintf(reading, sizeof reading, "%s%s%s%s", seeds > 1 ? "Bar and number: mean over " : "", seeds > 1 ? value : "",
+           seeds > 1 ? " seeds, each of them a dot. " : "", whiskers ? "Line: one standard error to either side." : "");
+  report__end(r, f->caption, reading);
+
+  report__numbers(r, "arm");
+  for (int m = 0; m < measures; m++) report__put(r, "<th scope=\"col\">%t</th>", report__name(name, f->measure_names, m, "measure"));
+  report__put(r, "</tr></thead>\n<tbody>\n");
+  for (int a = 0; a < arms; a++) {
+    report__put(r, "<tr><th scope=\"row\">%t</th>", report__name(name, f->arm_names, a, "arm"));
+    for (int m = 0; m < measures; m++) {
+      const report__spread s = report__spread_of(f, a, m);
+      report__put(r, "<td>%v", s.mean, 4);
+      if (isfinite(s.error)) report__put(r, " \xC2\xB1 %v", s.error, 4);
+      report__put(r, "</td>");
+    }
+    report__put(r, "</tr>\n");
+    for (int i = 0; seeds > 1 && i < seeds; i++) {
+      report__put(r, "<tr class=\"seed\"><th scope=\"row\">seed %d</th>", i + 1);
+      for (int m = 0; m < measures; m++)
+        report__put(r, "<td>%v</td>", f->values[((size_t)a * (size_t)measures + (size_t)m) * (size_t)seeds + (size_t)i], 4);
+      report__put(r, "</tr>\n");
+    }
+  }
+  report__numbers_end(r);
+}
+
+// ---- lengths -------------------------------------------------------------------------------------------
+
+static inline int report__at_most(const report_sample *s, double bound)
+{
+  int count = 0;
+  for (int i = 0; s->values && i < s->count; i++) count += s->values[i] <= bound;
+  return count;
+}
+
+static inline int report__median(const report_sample *s, int low, int high)  // the lower one of an even count
+{
+  while (low < high) {
+    const int middle = (int)floor(((double)low + high) / 2.0);
+    if (2.0 * report__at_most(s, middle) >= s->count) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+static inline void report_add_lengths(report *r, const report_lengths *f)
+{
+  enum { HEIGHT = 92, BINS = 24 };
+  const char *const x_name = f->x ? f->x : "tokens";
+  char name[40], aside[120], shows[200];
+  int low = 0, high = 0, any = 0;
+  double all = 0.0, most = 0.0, together[BINS] = { 0.0 };
+  for (int k = 0; f->samples && k < f->count; k++)
+    for (int i = 0; f->samples[k].values && i < f->samples[k].count; i++) {
+      const int v = f->samples[k].values[i];
+      low = !any || v < low ? v : low;
+      high = !any || v > high ? v : high;
+      any = 1;
+      all++;
+    }
+  if (!report__begin(r, f->title, any)) { report__end(r, f->caption, NULL); return; }
+  if (f->limit > high) high = f->limit;
+  double width = 1.0;
+  if ((double)high - low >= BINS) width = report__step((double)high - low + 1.0, BINS - 1);
+  const double start = floor(low / width) * width;
+  const int bins = (int)floor((high - start) / width) + 1;
+  for (int b = 0; b < bins; b++) {
+    const double from = start + b * width;
+    for (int k = 0; k < f->count; k++) {
+      const report_sample *s = &f->samples[k];
+      const int here = report__at_most(s, from + width - 1.0) - report__at_most(s, from - 1.0);
+      together[b] += here / all;
+      if (s->values && s->count > 0 && (double)here / s->count > most) most = (double)here / s->count;
+    }
+  }
+  const report__axis x = report__axis_new(start, start + bins * width, 3, 0), y = report__axis_new(0.0, 100.0 * most, 3, 1);
+  report__put(r, "<p class=\"y\">\xE2\x86\x91 %% of the traces</p>\n");
+  report__grid(r, f->count, f->count % 4 == 0 || f->count > 9 ? 4 : 3, 150, 34, 0);
+  for (int k = 0; k < f->count; k++) {
+    const report_sample *s = &f->samples[k];
+    const int there = s->values && s->count > 0;
+    if (there) snprintf(aside, sizeof aside, "median %d", report__median(s, low, high));
+    else snprintf(aside, sizeof aside, "no traces");
+    snprintf(shows, sizeof shows, "Histogram of %d lengths; %s.", there ? s->count : 0, aside);
+    report__panel(r, s->name ? s->name : report__name(name, NULL, k, "fork"), aside, HEIGHT + 36, shows);
+    report__axes(r, &x, &y, HEIGHT, x_name);
+    for (int b = 0; b < bins; b++) {
+      const double from = start + b * width, up = HEIGHT * 100.0 / y.high;
+      const double share = there ? (double)(report__at_most(s, from + width - 1.0) - report__at_most(s, from - 1.0)) / s->count : 0.0;
+      if (share > 0.0)
+        report__put(r, "<rect class=\"f\" x=\"%n%%\" y=\"%n\" width=\"%n%%\" height=\"%n\"/>", 100.0 * (b + 0.08) / bins, HEIGHT - up * share,
+                    84.0 / bins, up * share);
+      if (f->count > 1)
+        report__put(r, "<line class=\"rule base\" x1=\"%n%%\" x2=\"%n%%\" y1=\"%n\" y2=\"%n\"/>", 100.0 * b / bins, 100.0 * (b + 1) / bins,
+                    HEIGHT - up * together[b], HEIGHT - up * together[b]);
+    }
+    if (f->limit > 0)
+      report__put(r, "<line class=\"limit\" x1=\"%n%%\" x2=\"%n%%\" y2=\"%d\"/>", 100.0 * report__at(&x, f->limit + 0.5), 100.0 * report__at(&x, f->limit + 0.5), HEIGHT);
+    report__put(r, "\n%s", report__panel_end);
+  }
+  report__put(r, "</div>\n");
+  snprintf(shows, sizeof shows, "Bins of %.6g.%s", width, f->count > 1 ? " Grey: all panels together." : "");
+  if (f->limit > 0) snprintf(shows + strlen(shows), sizeof shows - strlen(shows), " Dashed: the limit, %d.", f->limit);
+  report__end(r, f->caption, shows);
+
+  report__numbers(r, x_name);
+  for (int k = 0; k < f->count; k++)
+    report__put(r, "<th scope=\"col\">%t</th>", f->samples[k].name ? f->samples[k].name : report__name(name, NULL, k, "fork"));
+  report__put(r, "</tr></thead>\n<tbody>\n");
+  for (int b = 0; b < bins; b++) {
+    const double from = start + b * width;
+    if (width > 1.0) report__put(r, "<tr><th scope=\"row\">%v \xE2\x80\x93 %v</th>", from, 0, from + width - 1.0, 0);
+    else report__put(r, "<tr><th scope=\"row\">%v</th>", from, 0);
+    for (int k = 0; k < f->count; k++)
+      report__put(r, "<td>%d</td>", report__at_most(&f->samples[k], from + width - 1.0) - report__at_most(&f->samples[k], from - 1.0));
+    report__put(r, "</tr>\n");
+  }
+  report__numbers_end(r);
+}
+
+// ---- one question --------------------------------------------------------------------------------------
+
+static inline const char *report__verdict(int right)
+{
+  return right > 0 ? "<span class=\"right\">\xE2\x9C\x93 right</span>" : right == 0 ? "<span class=\"wrong\">\xE2\x9C\x97 wrong</span>" : "";
+}
+
+static inline const char *report__answer(const report_reply *reply) { return reply->answer ? reply->answer : ""; }
+
+static inline void report_add_question(report *r, const report_question *f)
+{
+  char name[40];
+  const int count = f->replies && f->count > 0 ? f->count : 0;
+  if (!report__begin(r, f->title, count)) { report__end(r, f->caption, NULL); return; }
+  report__put(r, "<p class=\"ask\">%t", f->question);
+  if (f->truth) report__put(r, "<span>the answer is %t</span>", f->truth);
+  report__put(r, "</p>\n");
+  report__grid(r, count, count % 4 == 0 || count > 9 ? 4 : 3, 210, 0, 0);
+  for (int k = 0; k < count; k++) {
+    const report_reply *const reply = &f->replies[k];
+    report__put(r, "<div class=\"reply\"><p class=\"name\">%t", reply->name ? reply->name : report__name(name, NULL, k, "fork"));
+    if (f->policy) report__put(r, "<span>p = %v</span>", f->policy[k], 2);
+    report__put(r, "</p>\n");
+    if (f->policy && isfinite(f->policy[k]))
+      report__put(r, "<svg class=\"p\" height=\"5\" aria-hidden=\"true\"><rect class=\"z\" width=\"100%%\" height=\"5\"/>"
+                  "<rect class=\"f\" width=\"%n%%\" height=\"5\"/></svg>\n", 100.0 * report__clamp(f->policy[k]));
+    if (reply->way) report__put(r, "<p class=\"way\">%t</p>\n", reply->way);
+    report__put(r, "<p class=\"trace\">%t</p>\n", reply->text);
+    report__put(r, "<p class=\"answer\">%t %s</p></div>\n", *report__answer(reply) ? report__answer(reply) : "no answer", report__verdict(reply->right));
+  }
+  report__put(r, "</div>\n");
+  if (f->vote) {
+    report__put(r, "<table class=\"vote\"><tbody>\n");
+    for (int k = 0; k < count; k++) {  // each different answer where it first appears
+      int votes = 0, seen = 0;
+      for (int j = 0; j < count; j++)
+        if (!strcmp(report__answer(&f->replies[j]), report__answer(&f->replies[k]))) votes++, seen |= j < k;
+      if (seen || !*report__answer(&f->replies[k])) continue;
+      const int won = !strcmp(report__answer(&f->replies[k]), f->vote);
+      report__put(r, "<tr><th scope=\"row\">%t</th><td><svg width=\"%d\" height=\"11\" aria-hidden=\"true\">", report__answer(&f->replies[k]), votes * 14);
+      for (int i = 0; i < votes; i++) report__put(r, "<rect class=\"%s\" x=\"%d\" width=\"11\" height=\"11\"/>", won ? "f" : "g", i * 14);
+      report__put(r, "</svg></td><td>%d of %d%s</td><td>%s</td></tr>\n", votes, count, won ? ", the vote" : "", won ? report__verdict(f->vote_right) : "");
+    }
+    if (!*f->vote) report__put(r, "<tr><th scope=\"row\">no answer won</th></tr>\n");
+    report__put(r, "</tbody></table>\n");
+  }
+  report__end(r, f->caption, f->policy ? "Bar and p: the probability that the policy gives the fork." : NULL);
+}
+
+// ---- a table -------------------------------------------------------------------------------------------
+
+static inline void report_add_table(report *r, const report_table *f)
+{
+  char name[40];
+  const int any = f->rows > 0 && f->columns > 0 && f->values;
+  if (!report__begin(r, f->title, any)) { report__end(r, f->caption, NULL); return; }
+  report__put(r, "<div class=\"scroll\">\n<table>\n<thead><tr><th scope=\"col\">%t</th>", f->corner);
+  for (int c = 0; c < f->columns; c++) report__put(r, "<th scope=\"col\">%t</th>", report__name(name, f->column_names, c, "column"));
+  report__put(r, "</tr></thead>\n<tbody>\n");
+  for (int i = 0; i < f->rows; i++) {
+    report__put(r, "<tr><th scope=\"row\">%t</th>", report__name(name, f->row_names, i, "row"));
+    for (int c = 0; c < f->columns; c++)
+      report__put(r, "<td>%v</td>", f->values[(size_t)i * (size_t)f->columns + (size_t)c], f->digits > 0 ? f->digits : 0);
+    report__put(r, "</tr>\n");
+  }
+  report__put(r, "</tbody>\n</table>\n</div>\n");
+  report__end(r, f->caption, NULL);
+}
 
 #endif
