@@ -12,6 +12,7 @@
 #include "multiply.h"
 #include "pool.h"
 #include "progress.h"
+#include "record.h"
 #include <math.h>
 
 enum {
@@ -25,7 +26,7 @@ enum {
 typedef struct settings {
   uint64_t seed;
   int steps, threads, quick, tune, verbose;
-  const char *json;
+  const char *json, *html;
   int largest;                                // operands are 11 .. largest, none ends in 0
   fr_int test, validation;                    // questions held out
   fr_int base_steps;                          // of pretraining
@@ -35,10 +36,10 @@ typedef struct settings {
 } settings;
 
 // Rotary base 100 and normed q and k (as in Qwen3): copying digits over a few dozen tokens is learned in half the steps.
-//                               seed  steps        largest  test  valid    base steps, learning rates, batch, prefix
-static const settings full_run = { 1, 400, 0, 0, 0, 0, NULL, 99, 300, 150,    1200,
+//                               seed  steps              largest  test  valid    base steps, learning rates, batch, prefix
+static const settings full_run = { 1, 400, 0, 0, 0, 0, NULL, NULL, 99, 300, 150,    1200,
   3e-3f, 6e-3f, 2.5e-3f, 12, 0, { 3, 96, 4, 4, 24, 256, VOCAB, 0, 100, 0, 1, 0, 1, 0, 0, 0, 0 } };
-static const settings quick_run = { 1, 250, 0, 1, 0, 0, NULL, 29, 40, 20,     300,
+static const settings quick_run = { 1, 250, 0, 1, 0, 0, NULL, NULL, 29, 40, 20,     300,
   4e-3f, 5e-3f, 5e-3f, 6, 0, { 2, 64, 4, 4, 16, 128, VOCAB, 0, 100, 0, 1, 0, 1, 0, 0, 0, 0 } };
 
 // Everything random has a stream of its own: named by what it is for, so that no draw moves another.
@@ -59,6 +60,7 @@ typedef struct run {
   fr_work   work;
   pool      threads;
   progress  bar;
+  record   *kept;  // of the arm in work; NULL: nothing is kept
   fr_token  fork_ids[FORKS];
   fr_tokens forks[FORKS];
 } run;
@@ -157,7 +159,7 @@ static void train_arm(run *r, const arm *a, float rate)
   static fr_token prompt[MOST_BATCH][ROOM], trace[MOST_BATCH][WAYS][ROOM];
   fr_tokens traces[MOST_BATCH][WAYS];
   static fr_int order[MOST_TRAIN];
-  fr_int forks[MOST_BATCH][WAYS];
+  fr_int forks[MOST_BATCH][WAYS], ways[MOST_BATCH][WAYS];
   fr_question questions[MOST_BATCH];
   fr_ssft_options options;
   fr_ssft_report report;
@@ -176,6 +178,7 @@ static void train_arm(run *r, const arm *a, float rate)
   memcpy(r->model.params, r->base.params, (size_t)r->base.count * sizeof(float));
   require(r, fr_adamw_new(&r->adamw, &r->model));
   progress_phase(&r->bar, a->name, arm_work(r, a));
+  record_start(r->kept, a->name, (int)a->forks, (int)steps);
   for (fr_int step = 0; step < steps; step++) {
     for (fr_int i = 0; i < set->batch; i++) {
       const fr_int number = step * set->batch + i, epoch = number / count;
@@ -187,12 +190,12 @@ static void train_arm(run *r, const arm *a, float rate)
       const fr_int which = order[number % count];
       const pair q = r->data.train[which];
       // An index must not give a way away - except to the arm that is told the ways by their index.
-      fr_int ways[WAYS] = { 0, 1, 2, 3 };
+      for (fr_int j = 0; j < WAYS; j++) ways[i][j] = j;
       fr_random random = stream(set->seed, FOR_TRACES, which, epoch);
-      if (a->method != FR_FIXED_LABELS) shuffle(ways, WAYS, &random);
+      if (a->method != FR_FIXED_LABELS) shuffle(ways[i], WAYS, &random);
       for (fr_int j = 0; j < WAYS; j++) {
         char text[ROOM];
-        write_trace(text, q, (int)ways[j]);
+        write_trace(text, q, (int)ways[i][j]);
         traces[i][j].ids = trace[i][j];
         traces[i][j].count = encode(trace[i][j], text);
         trace[i][j][traces[i][j].count++] = END;
@@ -208,6 +211,8 @@ static void train_arm(run *r, const arm *a, float rate)
     require(r, fr_ssft_step(&r->model, &r->work, &r->adamw, &options, questions, set->batch,
                             rate * fr_schedule_stable(step, 20, steps * 6 / 10, steps, .02f), &report));
     progress_add(&r->bar, arm_work(r, a) / (double)steps, (double)report.rows, report.nll / (double)report.tokens);
+    record_loss(r->kept, step, report.nll / (double)report.tokens);
+    for (fr_int i = 0; i < set->batch; i++) record_match(r->kept, step, forks[i], ways[i]);
   }
   fr_adamw_free(&r->adamw);
 }
@@ -282,7 +287,6 @@ static int vote_is_right(reply *replies, fr_int count, pair q)
 typedef struct score {
   double pass1_best, pass1_mean, cons6_greedy, cons6, cons32, pass6, ways, information;
   fr_int best, matrix[FORKS][WAYS + 1];
-  reply first[FORKS];  // greedy, to the first test question
 } score;
 
 // Mutual information of fork and way over log 4: forks uniform, every cell a count, plug-in estimate.
@@ -330,10 +334,10 @@ static score score_arm(run *r, const arm *a)
       s.pass1_mean += good * each / (double)forks;
       if (f == s.best) s.pass1_best += good * each;
       s.matrix[f][one->way]++;
+      record_reply(r->kept, f, one->text, one->way, one->answer);
     }
     s.cons6_greedy += vote_is_right(&replies[i * forks], forks, q) * each;
   }
-  memcpy(s.first, replies, (size_t)forks * sizeof *replies);
 
   answer(r, r->data.test, test, forks, SAMPLES, .7f, FOR_SAMPLES, replies);
   for (fr_int i = 0; i < test; i++) {
@@ -375,38 +379,27 @@ static void print_table(const score *scores)
   }
 }
 
-static void print_matrix(const char *title, const score *s, fr_int questions)
+static int write_page(const run *r, record *records, const score *scores)
 {
-  printf("\n%s: the way each fork goes (share of questions, greedy)\n          ", title);
-  for (int w = 0; w <= WAYS; w++) printf("%-14s", way_names[w]);
-  for (int f = 0; f < FORKS; f++) {
-    printf("\n  fork %d  ", f + 1);
-    for (int w = 0; w <= WAYS; w++) {
-      const double share = (double)s->matrix[f][w] / (double)questions;
-      for (int i = 0; i < 8; i++) putchar(share * 8.0 >= i + 0.5 ? '#' : '.');
-      printf(" %3.0f%% ", 100.0 * share);
-    }
+  static report_page page;
+  char text[7][40];
+  const char *const facts[] = { "seed", text[0], "kernels", fr_work_kernel(&r->work), "parameters", text[1], "pretraining steps", text[2],
+    "fine-tuning steps", text[3], "questions to train on", text[4], "to choose the best fork", text[5], "to test", text[6] };
+  const int values[6] = { (int)r->model.count, (int)r->set.base_steps, r->set.steps, (int)r->data.train_count,
+                          (int)r->set.validation, (int)r->set.test };
+  snprintf(text[0], sizeof text[0], "%llu", (unsigned long long)r->set.seed);
+  for (int i = 0; i < 6; i++) snprintf(text[i + 1], sizeof text[0], "%d", values[i]);
+  for (int i = 0; i < ARMS; i++) {
+    const score *s = &scores[i];
+    const double measures[RECORD_MEASURES] = { s->pass1_best, s->pass1_mean, s->cons6_greedy, s->cons6, s->cons32, s->pass6, s->ways,
+                                               s->information };
+    memcpy(records[i].measures, measures, sizeof measures);
   }
-  printf("\n");
-}
-
-static void print_question(const score *s, pair q)
-{
-  reply replies[FORKS];
-  fr_vote_result vote;
-  memcpy(replies, s->first, sizeof replies);
-  printf("\nA held-out question, %d * %d, under all six forks of SSFT (greedy, numbers in reading order):\n", q.a, q.b);
-  for (int f = 0; f < FORKS; f++) {
-    printf("  fork %d  %-11s ", f + 1, way_names[replies[f].way]);
-    for (const char *c = replies[f].text; *c; c++) {
-      if (*c == ';' || *c == '#') printf("%s", *c == ';' ? "  " : "  -> ");
-      else putchar(*c);
-    }
-    printf("  %s\n", replies[f].answer == q.a * q.b ? "right" : "wrong");
-  }
-  fr_vote(FORKS, same_answer, replies, &vote);
-  if (vote.winner < 0) printf("  vote    no answer; %d is right\n", q.a * q.b);
-  else printf("  vote    %d, by %d of %d; %d is right\n", replies[vote.winner].answer, (int)vote.votes, FORKS, q.a * q.b);
+  char source[120];
+  snprintf(source, sizeof source, "four_ways%s --seed %s --steps %d", r->set.quick ? " --quick" : "", text[0], r->set.steps);
+  if (!record_page(&page, r->set.html, source, records, ARMS, SSFT_ARM, r->data.test[0], facts, 8))
+    return fprintf(stderr, "four_ways: %s\n", page.error), 0;
+  return printf("%s shows all this as a page\n", r->set.html), 1;
 }
 
 static int write_json(const run *r, const score *scores, double seconds)
@@ -438,6 +431,7 @@ static const char usage[] =
   "  --quick      small numbers and a small model: seconds instead of minutes\n"
   "  --threads N  threads to use                            [processors online]\n"
   "  --json FILE  write the table as JSON, too\n"
+  "  --html FILE  write a page of figures, too\n"
   "  --verbose    show where the time went\n"
   "  --tune       only compare three learning rates of SFT-mixed on the validation questions\n"
   "  --help       this text\n";
@@ -466,9 +460,9 @@ static int read_flags(settings *set, int argc, char **argv)
     if (!strcmp(flag, "--tune")) { set->tune = 1; continue; }
     if (!strcmp(flag, "--verbose")) { set->verbose = 1; continue; }
     while (which < 3 && strcmp(flag, numbers[which].flag)) which++;
-    if (which == 3 && strcmp(flag, "--json")) return 1 + wrong_flag(flag, "unknown option");
+    if (which == 3 && strcmp(flag, "--json") && strcmp(flag, "--html")) return 1 + wrong_flag(flag, "unknown option");
     if (++i >= argc) return 1 + wrong_flag(flag, "a value is missing");
-    if (which == 3) { set->json = value; continue; }
+    if (which == 3) { *(flag[2] == 'j' ? &set->json : &set->html) = value; continue; }
     const int digits = *value && strlen(value) <= 18 && strspn(value, "0123456789") == strlen(value);
     const long long number = digits ? atoll(value) : -1;
     if (number < numbers[which].low || number > numbers[which].high) {
@@ -538,6 +532,7 @@ static void tune(run *r)
 int main(int argc, char **argv)
 {
   static run r;
+  static record records[ARMS];
   score scores[ARMS];
   const int flags = read_flags(&r.set, argc, argv);
   if (flags) return flags - 1;
@@ -572,14 +567,15 @@ int main(int argc, char **argv)
   if (r.set.tune) tune(&r);
   else {
     for (int i = 0; i < ARMS; i++) {
+      r.kept = &records[i];
       train_arm(&r, &arms[i], arms[i].method == FR_SFT_MIXED ? r.set.mixed_rate : r.set.rate);
       scores[i] = score_arm(&r, &arms[i]);
     }
     progress_done(&r.bar);
     print_table(scores);
-    print_matrix("SSFT, random matching", &scores[RANDOM_ARM], r.data.test_count);
-    print_matrix("SSFT", &scores[SSFT_ARM], r.data.test_count);
-    print_question(&scores[SSFT_ARM], r.data.test[0]);
+    record_print_ways(&records[RANDOM_ARM]);
+    record_print_ways(&records[SSFT_ARM]);
+    record_print_question(&records[SSFT_ARM], r.data.test[0]);
   }
   progress_done(&r.bar);
   const double seconds = progress_now() - r.bar.began;
@@ -588,8 +584,9 @@ int main(int argc, char **argv)
     for (int i = 0; i < r.bar.count; i++) printf("%-26s %6.1f s\n", r.bar.phases[i].name, r.bar.phases[i].seconds);
   }
   printf("\n%.1f seconds\n", seconds);
-  const int written = !r.set.json || r.set.tune || write_json(&r, scores, seconds);
+  int written = !r.set.json || r.set.tune || write_json(&r, scores, seconds);
   if (!written) fprintf(stderr, "four_ways: cannot write %s\n", r.set.json);
+  if (r.set.html && !r.set.tune) written &= write_page(&r, records, scores);
   pool_stop(&r.threads);
   fr_work_free(&r.work);
   fr_model_free(&r.model);

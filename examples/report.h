@@ -1,7 +1,7 @@
 // report.h - results as one HTML page: figures in inline SVG with their numbers beside them, no script, light and dark,
 // readable on a phone and in print. Plain C99 with libc and libm.
 //
-//     report r;
+//     report_page r;
 //     report_open(&r, "build/run.html", "Four ways", "What is asked, in a sentence or two.", "make demo, seed 1");
 //     report_bars bars;
 //     memset(&bars, 0, sizeof bars);                 // every field is optional: 0 or NULL leaves it out
@@ -23,12 +23,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct report {
+typedef struct report_page {
   FILE *file;
   char path[1024], error[1200];
   char source[400];  // how to make these figures again; under each of them
   int  figures;      // numbered so far
-} report;
+} report_page;
 
 // Lines over steps: one panel for each, the others in grey behind it; smoothed, with the raw values in a lighter shade.
 typedef struct report_line {
@@ -169,7 +169,7 @@ static inline void report__value(char out[40], double value, int digits)
 }
 
 // %s markup, %t text, %c at most so many columns of a text (int, text), %d int, %n a coordinate, %v a number and its digits
-static inline void report__put(report *r, const char *format, ...)
+static inline void report__put(report_page *r, const char *format, ...)
 {
   va_list list;
   char number[40];
@@ -264,7 +264,7 @@ static const char *const report__style[] = {
   "summary{display:none}details::details-content{content-visibility:visible;block-size:auto}}\n",
 };
 
-static inline void report_open(report *r, const char *path, const char *title, const char *lede, const char *source)
+static inline void report_open(report_page *r, const char *path, const char *title, const char *lede, const char *source)
 {
   memset(r, 0, sizeof *r);
   if (!path || !*path || strlen(path) + 5 > sizeof r->path) {
@@ -288,7 +288,7 @@ static inline void report_open(report *r, const char *path, const char *title, c
   if (lede && *lede) report__put(r, "<p class=\"lede\">%t</p>\n", lede);
 }
 
-static inline void report_drop(report *r)
+static inline void report_drop(report_page *r)
 {
   char temporary[sizeof r->path + 4];
   if (!r->file) return;
@@ -299,7 +299,7 @@ static inline void report_drop(report *r)
 }
 
 // 1: the page is there.
-static inline int report_close(report *r)
+static inline int report_close(report_page *r)
 {
   char temporary[sizeof r->path + 4];
   if (!r->file) return 0;
@@ -315,14 +315,14 @@ static inline int report_close(report *r)
 }
 
 // A heading and a paragraph; either may be NULL.
-static inline void report_section(report *r, const char *title, const char *text)
+static inline void report_section(report_page *r, const char *title, const char *text)
 {
   if (title && *title) report__put(r, "<h2>%t</h2>\n", title);
   if (text && *text) report__put(r, "<p class=\"text\">%t</p>\n", text);
 }
 
 // [count][2] name and value: the settings of a run.
-static inline void report_facts(report *r, const char *const *pairs, int count)
+static inline void report_facts(report_page *r, const char *const *pairs, int count)
 {
   if (!pairs || count < 1) return;
   report__put(r, "<dl>\n");
@@ -330,7 +330,7 @@ static inline void report_facts(report *r, const char *const *pairs, int count)
   report__put(r, "</dl>\n");
 }
 
-static inline int report__begin(report *r, const char *title, int any)
+static inline int report__begin(report_page *r, const char *title, int any)
 {
   report__put(r, "<figure id=\"figure%d\">\n<p class=\"title\"><span>Figure %d</span> %t</p>\n", r->figures + 1, r->figures + 1,
               title);
@@ -339,20 +339,20 @@ static inline int report__begin(report *r, const char *title, int any)
   return any;
 }
 
-static inline void report__end(report *r, const char *caption, const char *reading)
+static inline void report__end(report_page *r, const char *caption, const char *reading)
 {
   report__put(r, "<figcaption>%t%s%s", caption, caption && *caption && reading ? " " : "", reading ? reading : "");
   if (r->source[0]) report__put(r, " Source: <span class=\"source\">%t</span>.", r->source);
   report__put(r, "</figcaption>\n</figure>\n");
 }
 
-static inline void report__numbers(report *r, const char *corner)
+static inline void report__numbers(report_page *r, const char *corner)
 {
   report__put(r, "<details><summary>The numbers of figure %d</summary>\n<div class=\"scroll\">\n<table>\n"
               "<thead><tr><th scope=\"col\">%t</th>", r->figures, corner);
 }
 
-static inline void report__numbers_end(report *r) { report__put(r, "</tbody>\n</table>\n</div>\n</details>\n"); }
+static inline void report__numbers_end(report_page *r) { report__put(r, "</tbody>\n</table>\n</div>\n</details>\n"); }
 
 static inline const char *report__name(char room[40], const char *const *names, int i, const char *otherwise)
 {
@@ -369,7 +369,7 @@ static inline int report__any(const double *values, double count)
 }
 
 // Panels: n side by side where the page is wide enough, none narrower than `least` pixels.
-static inline void report__grid(report *r, int panels, int most, int least, int gutter, int edge)
+static inline void report__grid(report_page *r, int panels, int most, int least, int gutter, int edge)
 {
   const int rows = (panels + most - 1) / most, n = (panels + rows - 1) / rows;
   report__put(r, "<div class=\"grid%s\" style=\"--n:%d;--m:%dpx;--g:%dpx;--e:%dpx\">\n", panels == 1 ? " one" : "", n, least,
@@ -377,7 +377,7 @@ static inline void report__grid(report *r, int panels, int most, int least, int 
 }
 
 // A panel's name, with a number on its right, and its plot, which says in words what it shows.
-static inline void report__panel(report *r, const char *name, const char *aside, int height, const char *shows)
+static inline void report__panel(report_page *r, const char *name, const char *aside, int height, const char *shows)
 {
   report__put(r, "<div class=\"panel\"><p class=\"name\">%t", name);
   if (aside) report__put(r, "<span>%t</span>", aside);
@@ -448,7 +448,7 @@ static inline int report__tick(const report__axis *a, int i, double *value)
   return i < 100 && *value <= a->high + (a->logarithmic ? a->high : a->step) * 1e-9;
 }
 
-static inline void report__tick_text(report *r, const report__axis *a, double value)
+static inline void report__tick_text(report_page *r, const report__axis *a, double value)
 {
   if (a->logarithmic == 2 && (value < 1e-3 || value >= 1e6)) {
     report__put(r, "10<tspan dy=\"-4\" font-size=\"9\">%d</tspan>", (int)floor(log10(value) + 0.5));
@@ -456,7 +456,7 @@ static inline void report__tick_text(report *r, const report__axis *a, double va
 }
 
 // Lines and labels of both axes of a plot `height` pixels high; y may be NULL.
-static inline void report__axes(report *r, const report__axis *x, const report__axis *y, int height, const char *x_name)
+static inline void report__axes(report_page *r, const report__axis *x, const report__axis *y, int height, const char *x_name)
 {
   double value;
   if (y)
@@ -504,7 +504,7 @@ static inline int report__pick(const report_line *line, int i, int n)
   return n < 2 ? 0 : (int)((double)i * (line->count - 1) / (n - 1) + 0.5);
 }
 
-static inline void report__point(report *r, const report__axis *x, const report__axis *y, double at, double value, int *pen)
+static inline void report__point(report_page *r, const report__axis *x, const report__axis *y, double at, double value, int *pen)
 {
   const double up = isfinite(value) ? report__at(y, value) : (double)NAN;
   if (!isfinite(up)) { *pen = 0; return; }
@@ -512,7 +512,7 @@ static inline void report__point(report *r, const report__axis *x, const report_
   *pen = 1;
 }
 
-static inline void report_add_lines(report *r, const report_lines *f)
+static inline void report_add_lines(report_page *r, const report_lines *f)
 {
   enum { HEIGHT = 132 };
   const char *const x_name = f->x ? f->x : "step";
@@ -660,7 +660,7 @@ static const char report__scale[] =
   "<rect class=\"f\" x=\"36\" width=\"12\" height=\"12\" fill-opacity=\".75\"/>"
   "<rect class=\"f\" x=\"48\" width=\"12\" height=\"12\"/></svg>";
 
-static inline void report_add_matching(report *r, const report_matching *f)
+static inline void report_add_matching(report_page *r, const report_matching *f)
 {
   enum { ROW = 17, MOST = 60 };
   const int forks = f->forks, ways = f->ways, windows = f->windows;
@@ -724,7 +724,7 @@ static inline void report_add_matching(report *r, const report_matching *f)
   report__numbers_end(r);
 }
 
-static inline void report_add_matrix(report *r, const report_matrix *f)
+static inline void report_add_matrix(report_page *r, const report_matrix *f)
 {
   enum { ROW = 25 };
   const int arms = f->arms, forks = f->forks, ways = f->ways;
@@ -818,7 +818,7 @@ static inline report__spread report__spread_of(const report_bars *f, int arm, in
   return s;
 }
 
-static inline void report_add_bars(report *r, const report_bars *f)
+static inline void report_add_bars(report_page *r, const report_bars *f)
 {
   enum { ROW = 24 };
   const int arms = f->arms, measures = f->measures, seeds = f->seeds > 0 ? f->seeds : 1;
@@ -909,7 +909,7 @@ static inline int report__median(const report_sample *s, int low, int high)  // 
   return low;
 }
 
-static inline void report_add_lengths(report *r, const report_lengths *f)
+static inline void report_add_lengths(report_page *r, const report_lengths *f)
 {
   enum { HEIGHT = 92, BINS = 24 };
   const char *const x_name = f->x ? f->x : "tokens";
@@ -993,7 +993,7 @@ static inline const char *report__verdict(int right)
 
 static inline const char *report__answer(const report_reply *reply) { return reply->answer ? reply->answer : ""; }
 
-static inline void report_add_question(report *r, const report_question *f)
+static inline void report_add_question(report_page *r, const report_question *f)
 {
   char name[40];
   const int count = f->replies && f->count > 0 ? f->count : 0;
@@ -1035,7 +1035,7 @@ static inline void report_add_question(report *r, const report_question *f)
 
 // ---- a table -------------------------------------------------------------------------------------------
 
-static inline void report_add_table(report *r, const report_table *f)
+static inline void report_add_table(report_page *r, const report_table *f)
 {
   char name[40];
   const int any = f->rows > 0 && f->columns > 0 && f->values;
