@@ -125,6 +125,7 @@ static inline void record_page_lines(report_page *page, const record *records, i
   f.caption = "Mean loss of the trace tokens of each step\xE2\x80\x99s questions. All start from the same base and see the same questions "
               "in the same order.";
   f.y = "nats per token";
+  f.logarithmic = 1;
   f.lines = lines;
   report_add_lines(page, &f);
 }
@@ -248,7 +249,7 @@ static inline void record_page_question(report_page *page, record *r, pair q)
     snprintf(names[k], sizeof names[k], "fork %d", k + 1);
     snprintf(answers[k], sizeof answers[k], "%d", r->first[k].answer);
     replies[k].name = names[k];
-    replies[k].way = way_names[r->first[k].way];
+    replies[k].way = r->first[k].way == NONE ? "no known way" : way_names[r->first[k].way];
     replies[k].text = texts[k];
     replies[k].answer = r->first[k].answer < 0 ? "" : answers[k];
     replies[k].right = r->first[k].answer == q.a * q.b;

@@ -125,7 +125,7 @@ typedef struct report_table {
 // ---- writing -------------------------------------------------------------------------------------------
 
 // Copies the next character of *text, NULL at its end: itself in *bytes of *text, or a replacement for what HTML forbids
-// (broken UTF-8, control characters) or would read as markup. Moves *text on.
+// (broken UTF-8, control characters), for what turns the direction of writing, or for what would read as markup.
 static inline const char *report__character(const char **text, int *bytes)
 {
   static const char unknown[] = "\xEF\xBF\xBD";
@@ -143,7 +143,9 @@ static inline const char *report__character(const char **text, int *bytes)
     if ((s[0] >= ' ' && s[0] < 127) || s[0] == '\n' || s[0] == '\t') return (const char *)s;
   } else if (more && i == more + 1 && !(s[0] == 0xC2 && s[1] < 0xA0) && !(s[0] == 0xE0 && s[1] < 0xA0) &&
              !(s[0] == 0xED && s[1] >= 0xA0) && !(s[0] == 0xF0 && s[1] < 0x90) && !(s[0] == 0xF4 && s[1] >= 0x90) &&
-             !(s[0] == 0xEF && s[1] == 0xBF && s[2] >= 0xBE))
+             !(s[0] == 0xEF && s[1] == 0xBF && s[2] >= 0xBE) &&
+             !(s[0] == 0xE2 && s[1] == 0x80 && s[2] >= 0xAA && s[2] <= 0xAE) &&
+             !(s[0] == 0xE2 && s[1] == 0x81 && s[2] >= 0xA6 && s[2] <= 0xA9))
     return (const char *)s;
   return *bytes = 3, unknown;
 }
@@ -162,7 +164,7 @@ static inline int report__width(const char *text)
 static inline void report__value(char out[40], double value, int digits)
 {
   if (!isfinite(value)) strcpy(out, "\xE2\x80\x93");
-  else if (value != 0.0 && digits > 0 && (fabs(value) >= 1e7 || fabs(value) < 0.5 * pow(10.0, -digits))) snprintf(out, 40, "%.3g", value);
+  else if (value != 0.0 && digits > 3 && (fabs(value) >= 1e7 || fabs(value) < 0.5 * pow(10.0, -digits))) snprintf(out, 40, "%.3g", value);
   else snprintf(out, 40, fabs(value) < 1e15 ? "%.*f" : "%.*g", digits, value);
   for (char *c = out; *c; c++)
     if (*c == ',') *c = '.';  // whatever the locale
@@ -258,10 +260,11 @@ static const char *const report__style[] = {
   ".scroll{overflow-x:auto;margin-top:.6rem}table{border-collapse:collapse;color:var(--ink);font-size:.8125rem;",
   "line-height:1.4;overflow-wrap:normal}\n",
   "th,td{text-align:right;padding:.22rem .9rem .22rem 0;border-bottom:1px solid var(--rule);font-weight:400;",
-  "vertical-align:bottom;white-space:nowrap}thead th{color:var(--soft)}th:first-child{text-align:left}\n",
+  "vertical-align:bottom}td{white-space:nowrap}th{max-width:16em;overflow-wrap:break-word}",
+  "thead th{color:var(--soft);max-width:9em}th:first-child{text-align:left;min-width:7em}.vote th{min-width:0}\n",
   ".seed th,.seed td{color:var(--soft);border-bottom:0;padding-top:0}.seed th{padding-left:1em}\n",
   "@media print{body{padding:0;max-width:none;font-size:10.5pt}figure,.panel,tr{break-inside:avoid}h2{break-after:avoid}",
-  "summary{display:none}details::details-content{content-visibility:visible;block-size:auto}}\n",
+  ".long,summary{display:none}.scroll{overflow:visible}table{font-size:7.5pt}details::details-content{content-visibility:visible;block-size:auto}}\n",
 };
 
 static inline void report_open(report_page *r, const char *path, const char *title, const char *lede, const char *source)
@@ -346,19 +349,34 @@ static inline void report__end(report_page *r, const char *caption, const char *
   report__put(r, "</figcaption>\n</figure>\n");
 }
 
-static inline void report__numbers(report_page *r, const char *corner)
-{
-  report__put(r, "<details><summary>The numbers of figure %d</summary>\n<div class=\"scroll\">\n<table>\n"
-              "<thead><tr><th scope=\"col\">%t</th>", r->figures, corner);
-}
-
-static inline void report__numbers_end(report_page *r) { report__put(r, "</tbody>\n</table>\n</div>\n</details>\n"); }
-
 static inline const char *report__name(char room[40], const char *const *names, int i, const char *otherwise)
 {
   if (names && names[i]) return names[i];
   snprintf(room, 40, "%s %d", otherwise, i + 1);
   return room;
+}
+
+// The table under a figure; a long one is not printed on paper.
+static inline void report__numbers(report_page *r, const char *corner, int long_one)
+{
+  report__put(r, "<details%s><summary>The numbers of figure %d</summary>\n<div class=\"scroll\">\n<table>\n"
+              "<thead><tr><th scope=\"col\">%t</th>", long_one ? " class=\"long\"" : "", r->figures, corner);
+}
+
+// The names over the columns of a table, and the end of its head.
+static inline void report__columns(report_page *r, const char *const *names, int count, const char *otherwise)
+{
+  char room[40];
+  for (int i = 0; i < count; i++) report__put(r, "<th scope=\"col\">%t</th>", report__name(room, names, i, otherwise));
+  report__put(r, "</tr></thead>\n<tbody>\n");
+}
+
+static inline void report__numbers_end(report_page *r) { report__put(r, "</tbody>\n</table>\n</div>\n</details>\n"); }
+
+// values[i][j][k] of [][nj][nk]
+static inline double report__cell(const double *values, int i, int nj, int j, int nk, int k)
+{
+  return values[((size_t)i * (size_t)nj + (size_t)j) * (size_t)nk + (size_t)k];
 }
 
 static inline int report__any(const double *values, double count)
@@ -450,9 +468,12 @@ static inline int report__tick(const report__axis *a, int i, double *value)
 
 static inline void report__tick_text(report_page *r, const report__axis *a, double value)
 {
-  if (a->logarithmic == 2 && (value < 1e-3 || value >= 1e6)) {
-    report__put(r, "10<tspan dy=\"-4\" font-size=\"9\">%d</tspan>", (int)floor(log10(value) + 0.5));
-  } else report__put(r, "%v", value, a->logarithmic == 2 ? value < 0.0095 ? 3 : value < 0.095 ? 2 : value < 0.95 ? 1 : 0 : a->digits);
+  char text[40];
+  if (a->logarithmic < 2 && a->high < 1e6 && a->digits < 6) report__put(r, "%v", value, a->digits);
+  else {
+    snprintf(text, sizeof text, "%.6g", value);
+    report__put(r, "%t", text);
+  }
 }
 
 // Lines and labels of both axes of a plot `height` pixels high; y may be NULL.
@@ -496,7 +517,7 @@ static inline double report__smooth(const report_line *line, int i)
   return count && isfinite(line->values[i]) ? sum / count : (double)NAN;
 }
 
-enum { REPORT__POINTS = 160, REPORT__BUCKETS = 300, REPORT__ROWS = 21 };
+enum { REPORT__POINTS = 160, REPORT__BUCKETS = 300, REPORT__ROWS = 20 };
 
 // i-th of n points spread evenly over a line
 static inline int report__pick(const report_line *line, int i, int n)
@@ -540,7 +561,7 @@ static inline void report_add_lines(report_page *r, const report_lines *f)
     high += 0.04 * (high - low);
     if (low != 0.0) low -= 0.04 * (high - low);
   }
-  const report__axis x = report__axis_new(first, last, f->count > 1 ? 3 : 5, 0);
+  const report__axis x = report__axis_new(first, last, f->count > 1 ? 3 : 4, 0);
   const report__axis y = f->logarithmic && low > 0.0 ? report__axis_log(low, high, 4)
                                                      : report__axis_new(low, high, 4, 0);
 
@@ -607,14 +628,14 @@ static inline void report_add_lines(report_page *r, const report_lines *f)
            f->count > 1 ? "; grey: the other panels\xE2\x80\x99 means" : "");
   report__end(r, f->caption, shows);
 
-  report__numbers(r, x_name);
+  report__numbers(r, x_name, 1);
   for (int k = 0; k < f->count; k++)
     report__put(r, "<th scope=\"col\">%t</th>", f->lines[k].name ? f->lines[k].name : report__name(name, NULL, k, "line"));
   report__put(r, "</tr></thead>\n<tbody>\n");
-  for (int i = 0; i < REPORT__ROWS; i++) {
-    const double at = first + (last - first) * i / (REPORT__ROWS - 1);
-    if (i && !(last > first)) break;
-    report__put(r, "<tr><th scope=\"row\">%n</th>", floor(at * 100.0 + 0.5) / 100.0);
+  const double step = last > first ? report__step(last - first, REPORT__ROWS) : 1.0;  // first, last and the round ones between
+  for (double at = first; at <= last; at = at < last && (floor(at / step + 1e-9) + 1.0) * step > last ? last
+                                                       : (floor(at / step + 1e-9) + 1.0) * step) {
+    report__put(r, "<tr><th scope=\"row\">%n</th>", at);
     for (int k = 0; k < f->count; k++) {
       const report_line *line = &f->lines[k];
       const double place = floor((at - line->first) / (line->every != 0.0 ? line->every : 1.0) + 0.5);
@@ -676,9 +697,8 @@ static inline void report_add_matching(report_page *r, const report_matching *f)
   for (int k = 0; k < forks; k++) {
     int first = 0, last = 0;
     for (int w = 1; w < ways; w++) {
-      if (f->share[(size_t)k * (size_t)ways + (size_t)w] > f->share[(size_t)k * (size_t)ways + (size_t)first]) first = w;
-      if (f->share[((size_t)(windows - 1) * (size_t)forks + (size_t)k) * (size_t)ways + (size_t)w] >
-          f->share[((size_t)(windows - 1) * (size_t)forks + (size_t)k) * (size_t)ways + (size_t)last]) last = w;
+      if (report__cell(f->share, 0, forks, k, ways, w) > report__cell(f->share, 0, forks, k, ways, first)) first = w;
+      if (report__cell(f->share, windows - 1, forks, k, ways, w) > report__cell(f->share, windows - 1, forks, k, ways, last)) last = w;
     }
     snprintf(shows, sizeof shows, "Most often %.100s at first and %.100s at last.", report__name(name, f->way_names, first, "way"),
              report__name(other, f->way_names, last, "way"));
@@ -690,7 +710,7 @@ static inline void report_add_matching(report_page *r, const report_matching *f)
         double sum = 0.0;
         int count = 0;
         for (int i = c * each; i < (c + 1) * each && i < windows; i++) {
-          const double share = f->share[((size_t)i * (size_t)forks + (size_t)k) * (size_t)ways + (size_t)w];
+          const double share = report__cell(f->share, i, forks, k, ways, w);
           if (isfinite(share)) sum += share, count++;
         }
         const double left = 100.0 * c * each / windows, right = 100.0 * (c + 1) * each / windows;
@@ -710,15 +730,14 @@ static inline void report_add_matching(report_page *r, const report_matching *f)
   report__end(r, f->caption, "A panel is a fork, a row a way, a column a stretch of steps; the stronger the colour, the larger the share of the "
               "questions whose trace of that way was matched to the fork.");
 
-  report__numbers(r, "from step");
+  report__numbers(r, "from step", 1);
   report__put(r, "<th scope=\"col\">fork</th>");
-  for (int w = 0; w < ways; w++) report__put(r, "<th scope=\"col\">%t</th>", report__name(name, f->way_names, w, "way"));
-  report__put(r, "</tr></thead>\n<tbody>\n");
+  report__columns(r, f->way_names, ways, "way");
   for (int i = 0; i < windows; i++)
     for (int k = 0; k < forks; k++) {
       report__put(r, "<tr><th scope=\"row\">%n</th><td>%t</td>", f->first + i * every, report__name(name, f->fork_names, k, "fork"));
       for (int w = 0; w < ways; w++)
-        report__put(r, "<td>%v</td>", f->share[((size_t)i * (size_t)forks + (size_t)k) * (size_t)ways + (size_t)w], 3);
+        report__put(r, "<td>%v</td>", report__cell(f->share, i, forks, k, ways, w), 3);
       report__put(r, "</tr>\n");
     }
   report__numbers_end(r);
@@ -783,10 +802,9 @@ static inline void report_add_matrix(report_page *r, const report_matrix *f)
   report__put(r, "</div>\n");
   report__end(r, f->caption, "A row is a fork, a column a way; the number is the share of the questions in percent, blank for none.");
 
-  report__numbers(r, "arm");
+  report__numbers(r, "arm", 0);
   report__put(r, "<th scope=\"col\">fork</th>");
-  for (int w = 0; w < ways; w++) report__put(r, "<th scope=\"col\">%t</th>", report__name(name, f->way_names, w, "way"));
-  report__put(r, "</tr></thead>\n<tbody>\n");
+  report__columns(r, f->way_names, ways, "way");
   for (int a = 0; a < arms; a++)
     for (int k = 0; k < forks; k++) {
       const double *const row = f->share + ((size_t)a * (size_t)forks + (size_t)k) * (size_t)ways;
@@ -854,7 +872,7 @@ static inline void report_add_bars(report_page *r, const report_bars *f)
                     100.0 * report__clamp(report__at(&x, s.mean + s.error)), y + 12, y + 12);
       }
       for (int i = 0; s.count > 1 && i < seeds; i++) {
-        const double v = f->values[((size_t)a * (size_t)measures + (size_t)m) * (size_t)seeds + (size_t)i];
+        const double v = report__cell(f->values, a, measures, m, seeds, i);
         if (isfinite(v)) report__put(r, "<circle class=\"dot\" cx=\"%n%%\" cy=\"%d\" r=\"2\"/>", 100.0 * report__clamp(report__at(&x, v)), y + 12);
       }
       report__put(r, "\n");
@@ -868,9 +886,8 @@ static inline void report_add_bars(report_page *r, const report_bars *f)
            seeds > 1 ? " seeds, each of them a dot. " : "", whiskers ? "Line: one standard error to either side." : "");
   report__end(r, f->caption, reading);
 
-  report__numbers(r, "arm");
-  for (int m = 0; m < measures; m++) report__put(r, "<th scope=\"col\">%t</th>", report__name(name, f->measure_names, m, "measure"));
-  report__put(r, "</tr></thead>\n<tbody>\n");
+  report__numbers(r, "arm", 0);
+  report__columns(r, f->measure_names, measures, "measure");
   for (int a = 0; a < arms; a++) {
     report__put(r, "<tr><th scope=\"row\">%t</th>", report__name(name, f->arm_names, a, "arm"));
     for (int m = 0; m < measures; m++) {
@@ -883,7 +900,7 @@ static inline void report_add_bars(report_page *r, const report_bars *f)
     for (int i = 0; seeds > 1 && i < seeds; i++) {
       report__put(r, "<tr class=\"seed\"><th scope=\"row\">seed %d</th>", i + 1);
       for (int m = 0; m < measures; m++)
-        report__put(r, "<td>%v</td>", f->values[((size_t)a * (size_t)measures + (size_t)m) * (size_t)seeds + (size_t)i], 4);
+        report__put(r, "<td>%v</td>", report__cell(f->values, a, measures, m, seeds, i), 4);
       report__put(r, "</tr>\n");
     }
   }
@@ -939,7 +956,7 @@ static inline void report_add_lengths(report_page *r, const report_lengths *f)
       if (s->values && s->count > 0 && (double)here / s->count > most) most = (double)here / s->count;
     }
   }
-  const report__axis x = report__axis_new(start, start + bins * width, 3, 0), y = report__axis_new(0.0, 100.0 * most, 3, 1);
+  const report__axis x = report__axis_new(start - 0.5, start + bins * width - 0.5, 3, 0), y = report__axis_new(0.0, 100.0 * most, 3, 1);
   report__put(r, "<p class=\"y\">\xE2\x86\x91 %% of the traces</p>\n");
   report__grid(r, f->count, f->count % 4 == 0 || f->count > 9 ? 4 : 3, 150, 34, 0);
   for (int k = 0; k < f->count; k++) {
@@ -965,11 +982,13 @@ static inline void report_add_lengths(report_page *r, const report_lengths *f)
     report__put(r, "\n%s", report__panel_end);
   }
   report__put(r, "</div>\n");
-  snprintf(shows, sizeof shows, "Bins of %.6g.%s", width, f->count > 1 ? " Grey: all panels together." : "");
-  if (f->limit > 0) snprintf(shows + strlen(shows), sizeof shows - strlen(shows), " Dashed: the limit, %d.", f->limit);
+  shows[0] = '\0';
+  if (width > 1.0) snprintf(shows, sizeof shows, "Bins of %.0f. ", width);
+  if (f->count > 1) strcat(shows, "Grey: all panels together. ");
+  if (f->limit > 0) snprintf(shows + strlen(shows), sizeof shows - strlen(shows), "Dashed: the limit, %d.", f->limit);
   report__end(r, f->caption, shows);
 
-  report__numbers(r, x_name);
+  report__numbers(r, x_name, 1);
   for (int k = 0; k < f->count; k++)
     report__put(r, "<th scope=\"col\">%t</th>", f->samples[k].name ? f->samples[k].name : report__name(name, NULL, k, "fork"));
   report__put(r, "</tr></thead>\n<tbody>\n");
@@ -1016,7 +1035,7 @@ static inline void report_add_question(report_page *r, const report_question *f)
   }
   report__put(r, "</div>\n");
   if (f->vote) {
-    report__put(r, "<table class=\"vote\"><tbody>\n");
+    report__put(r, "<div class=\"scroll\">\n<table class=\"vote\"><tbody>\n");
     for (int k = 0; k < count; k++) {  // each different answer where it first appears
       int votes = 0, seen = 0;
       for (int j = 0; j < count; j++)
@@ -1028,7 +1047,7 @@ static inline void report_add_question(report_page *r, const report_question *f)
       report__put(r, "</svg></td><td>%d of %d%s</td><td>%s</td></tr>\n", votes, count, won ? ", the vote" : "", won ? report__verdict(f->vote_right) : "");
     }
     if (!*f->vote) report__put(r, "<tr><th scope=\"row\">no answer won</th></tr>\n");
-    report__put(r, "</tbody></table>\n");
+    report__put(r, "</tbody></table>\n</div>\n");
   }
   report__end(r, f->caption, f->policy ? "Bar and p: the probability that the policy gives the fork." : NULL);
 }
@@ -1041,12 +1060,11 @@ static inline void report_add_table(report_page *r, const report_table *f)
   const int any = f->rows > 0 && f->columns > 0 && f->values;
   if (!report__begin(r, f->title, any)) { report__end(r, f->caption, NULL); return; }
   report__put(r, "<div class=\"scroll\">\n<table>\n<thead><tr><th scope=\"col\">%t</th>", f->corner);
-  for (int c = 0; c < f->columns; c++) report__put(r, "<th scope=\"col\">%t</th>", report__name(name, f->column_names, c, "column"));
-  report__put(r, "</tr></thead>\n<tbody>\n");
+  report__columns(r, f->column_names, f->columns, "column");
   for (int i = 0; i < f->rows; i++) {
     report__put(r, "<tr><th scope=\"row\">%t</th>", report__name(name, f->row_names, i, "row"));
     for (int c = 0; c < f->columns; c++)
-      report__put(r, "<td>%v</td>", f->values[(size_t)i * (size_t)f->columns + (size_t)c], f->digits > 0 ? f->digits : 0);
+      report__put(r, "<td>%v</td>", report__cell(f->values, 0, 1, i, f->columns, c), f->digits > 0 ? f->digits : 0);
     report__put(r, "</tr>\n");
   }
   report__put(r, "</tbody>\n</table>\n</div>\n");
