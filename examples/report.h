@@ -225,8 +225,8 @@ static const char *const report__style[] = {
   "h2{font-size:1.3rem;line-height:1.3;margin:4.5rem 0 .5rem;padding-top:1rem;border-top:1px solid var(--rule);",
   "font-weight:650}\n",
   "p{margin:0 0 1rem}.lede,.text,figcaption{max-width:42rem}.lede{font-size:1.1rem}\n",
-  "dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(9.5rem,1fr));gap:.7rem 1.5rem;margin:1.5rem 0;",
-  "font-size:.875rem;line-height:1.4}dt{color:var(--soft)}dd{margin:0}\n",
+  "ul{list-style:none;padding:0;display:grid;grid-template-columns:repeat(auto-fill,minmax(9.5rem,1fr));gap:.7rem 1.5rem;margin:1.5rem 0;",
+  "font-size:.875rem;line-height:1.4}li span{display:block;color:var(--soft)}\n",
   "figure{margin:3.25rem 0 0}\n",
   ".title{font-weight:600;font-size:1.05rem;margin:0 0 .9rem}.title span{color:var(--soft);font-weight:400;margin-right:.4em}\n",
   "figcaption{font-size:.875rem;line-height:1.5;color:var(--soft);margin-top:.9rem}\n",
@@ -240,7 +240,7 @@ static const char *const report__style[] = {
   "svg text{font-size:12px;fill:var(--soft);font-variant-numeric:tabular-nums}svg .l{fill:var(--ink)}\n",
   ".m{text-anchor:middle}.e{text-anchor:end}\n",
   ".rule{stroke:var(--rule);stroke-width:1;shape-rendering:crispEdges}.base{stroke:var(--grey)}\n",
-  ".back,.raw,.line{fill:none;stroke-linejoin:round;stroke-linecap:round}.v{vector-effect:non-scaling-stroke}\n",
+  ".back,.raw,.line{fill:none;stroke-linejoin:round;stroke-linecap:round}.v{vector-effect:non-scaling-stroke}.once{position:absolute}\n",
   ".back{stroke:var(--back);stroke-width:1}.raw{stroke:var(--raw);stroke-width:1}.line{stroke:var(--main);stroke-width:2}\n",
   ".f{fill:var(--main)}.g{fill:var(--grey)}.z{fill:var(--zero)}.b{fill:var(--bad)}.cell{shape-rendering:crispEdges}\n",
   ".err{stroke:var(--ink);stroke-width:1.25}.dot{fill:var(--paper);stroke:var(--ink);stroke-width:1}\n",
@@ -328,9 +328,9 @@ static inline void report_section(report_page *r, const char *title, const char 
 static inline void report_facts(report_page *r, const char *const *pairs, int count)
 {
   if (!pairs || count < 1) return;
-  report__put(r, "<dl>\n");
-  for (int i = 0; i < count; i++) report__put(r, "<div><dt>%t</dt><dd>%t</dd></div>\n", pairs[2 * i], pairs[2 * i + 1]);
-  report__put(r, "</dl>\n");
+  report__put(r, "<ul>\n");
+  for (int i = 0; i < count; i++) report__put(r, "<li><span>%t</span> %t</li>\n", pairs[2 * i], pairs[2 * i + 1]);
+  report__put(r, "</ul>\n");
 }
 
 static inline int report__begin(report_page *r, const char *title, int any)
@@ -344,9 +344,12 @@ static inline int report__begin(report_page *r, const char *title, int any)
 
 static inline void report__end(report_page *r, const char *caption, const char *reading)
 {
-  report__put(r, "<figcaption>%t%s%s", caption, caption && *caption && reading ? " " : "", reading ? reading : "");
-  if (r->source[0]) report__put(r, " Source: <span class=\"source\">%t</span>.", r->source);
-  report__put(r, "</figcaption>\n</figure>\n");
+  if ((caption && *caption) || (reading && *reading) || r->source[0]) {
+    report__put(r, "<figcaption>%t %s", caption, reading ? reading : "");
+    if (r->source[0]) report__put(r, " Source: <span class=\"source\">%t</span>.", r->source);
+    report__put(r, "</figcaption>\n");
+  }
+  report__put(r, "</figure>\n");
 }
 
 static inline const char *report__name(char room[40], const char *const *names, int i, const char *otherwise)
@@ -566,7 +569,7 @@ static inline void report_add_lines(report_page *r, const report_lines *f)
                                                      : report__axis_new(low, high, 4, 0);
 
   // Each line's paths are written once, in its own panel or before; the other panels refer to it.
-  report__put(r, "<svg width=\"0\" height=\"0\" style=\"position:absolute\" aria-hidden=\"true\"><defs>\n");
+  report__put(r, "<svg width=\"0\" height=\"0\" class=\"once\" aria-hidden=\"true\"><defs>\n");
   for (int k = 0; k < f->count; k++) {
     const report_line *line = &f->lines[k];
     const int points = line->count < REPORT__POINTS ? line->count : REPORT__POINTS;
