@@ -383,16 +383,17 @@ static int write_page(const run *r, record *records, const score *scores)
 {
   static report_page page;
   char text[7][40];
-  const char *const facts[] = { "seed", text[0], "kernels", fr_work_kernel(&r->work), "parameters", text[1], "pretraining steps", text[2],
-    "fine-tuning steps", text[3], "questions to train on", text[4], "to choose the best fork", text[5], "to test", text[6] };
+  const char *const facts[] = { "seed", text[0], "kernels", fr_work_kernel(&r->work), "parameters", text[1],
+    "pretraining steps", text[2], "fine-tuning steps", text[3], "questions to train on", text[4], "to choose on", text[5],
+    "to test", text[6] };
   const int values[6] = { (int)r->model.count, (int)r->set.base_steps, r->set.steps, (int)r->data.train_count,
                           (int)r->set.validation, (int)r->set.test };
   snprintf(text[0], sizeof text[0], "%llu", (unsigned long long)r->set.seed);
   for (int i = 0; i < 6; i++) snprintf(text[i + 1], sizeof text[0], "%d", values[i]);
   for (int i = 0; i < ARMS; i++) {
     const score *s = &scores[i];
-    const double measures[RECORD_MEASURES] = { s->pass1_best, s->pass1_mean, s->cons6_greedy, s->cons6, s->cons32, s->pass6, s->ways,
-                                               s->information };
+    const double measures[RECORD_MEASURES] = { s->pass1_best, s->pass1_mean, s->cons6_greedy, s->cons6, s->cons32,
+                                               s->pass6, s->ways, s->information };
     memcpy(records[i].measures, measures, sizeof measures);
   }
   char source[120];

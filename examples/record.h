@@ -11,7 +11,7 @@ typedef struct record {
   const char *name;
   int steps, points, windows;                                   // points of the loss, windows of the matching
   double loss[RECORD_POINTS];                                   // mean over the steps of a point
-  double share[RECORD_WINDOWS][RECORD_FORKS * WAYS];            // [forks][ways]: questions of the window that were matched so
+  double share[RECORD_WINDOWS][RECORD_FORKS * WAYS];            // [forks][ways]: the questions matched so
   double questions[RECORD_WINDOWS];
   int forks;                                                    // how many it answers with
   int tests[RECORD_FORKS], length[RECORD_FORKS][RECORD_TESTS];  // of the greedy answers: how many so far, their tokens
@@ -91,8 +91,8 @@ static inline void record_print_ways(const record *r)
 static inline void record_print_question(record *r, pair q)
 {
   fr_vote_result vote;
-  printf("\nA held-out question, %d * %d, under all %d forks of %s (greedy, numbers in reading order):\n", q.a, q.b, r->forks,
-         r->name);
+  printf("\nA held-out question, %d * %d, under all %d forks of %s (greedy, numbers in reading order):\n", q.a, q.b,
+         r->forks, r->name);
   for (int f = 0; f < r->forks; f++) {
     printf("  fork %d  %-11s ", f + 1, way_names[r->first[f].way]);
     for (const char *c = r->first[f].text; *c; c++) {
@@ -103,7 +103,8 @@ static inline void record_print_question(record *r, pair q)
   }
   fr_vote(r->forks, record_same, r, &vote);
   if (vote.winner < 0) printf("  vote    no answer; %d is right\n", q.a * q.b);
-  else printf("  vote    %d, by %d of %d; %d is right\n", r->first[vote.winner].answer, (int)vote.votes, r->forks, q.a * q.b);
+  else printf("  vote    %d, by %d of %d; %d is right\n", r->first[vote.winner].answer, (int)vote.votes, r->forks,
+              q.a * q.b);
 }
 
 // ---- as a page
@@ -122,8 +123,8 @@ static inline void record_page_lines(report_page *page, const record *records, i
     lines[f.count++].first = 1.0;
   }
   f.title = "Loss while fine-tuning";
-  f.caption = "Mean loss of the trace tokens of each step\xE2\x80\x99s questions. All start from the same base and see the same questions "
-              "in the same order.";
+  f.caption = "Mean loss of the trace tokens of each step\xE2\x80\x99s questions. All start from the same base and see "
+              "the same questions in the same order.";
   f.y = "nats per token";
   f.logarithmic = 1;
   f.lines = lines;
@@ -138,8 +139,8 @@ static inline void record_page_matching(report_page *page, const record *r)
   for (int i = 0; i < r->windows; i++)
     for (int k = 0; k < r->forks * WAYS; k++) share[i * r->forks * WAYS + k] = r->share[i][k] / r->questions[i];
   f.title = "The forks part";
-  f.caption = "How SSFT matched forks and traces while it learned. No trace came with the name of its way, and their order was "
-              "shuffled.";
+  f.caption = "How SSFT matched forks and traces while it learned. No trace came with the name of its way, and their order "
+              "was shuffled.";
   f.way_names = way_names;
   f.windows = r->windows;
   f.forks = r->forks;
@@ -165,7 +166,8 @@ static inline void record_page_matrix(report_page *page, const record *records, 
       for (int w = 0; w <= WAYS; w++) *next++ = records[i].ways[k][w] / records[i].tests[k];
   }
   f.title = "The way each fork goes";
-  f.caption = "Greedy answers to the test questions; \xE2\x80\x9Cnone\xE2\x80\x9D is a trace that follows no way to its end.";
+  f.caption = "Greedy answers to the test questions; \xE2\x80\x9Cnone\xE2\x80\x9D is a trace that follows no way to "
+              "its end.";
   f.arm_names = names;
   f.way_names = way_names;
   f.ways = WAYS + 1;
@@ -193,8 +195,8 @@ static inline void record_page_bars(report_page *page, const record *records, in
     others[i * OTHERS + 1] = records[i].measures[ACCURACIES + 1];
   }
   f.title = "Accuracy on held-out questions";
-  f.caption = "Share of the test questions answered right: by one fork, by a vote (Cons), by any of six (Pass@6). The best fork was chosen "
-              "on other questions. One training run: the spread between runs is not in the lines.";
+  f.caption = "Share of the test questions answered right: by one fork, by a vote (Cons), by any of six (Pass@6). "
+              "The best fork was chosen on other questions. One training run: the spread between runs is not in the lines.";
   f.arm_names = names;
   f.measure_names = record_measures;
   f.measures = ACCURACIES;
@@ -204,8 +206,8 @@ static inline void record_page_bars(report_page *page, const record *records, in
   report_add_bars(page, &f);
   static const char *const other_names[OTHERS] = { "share of the four ways among six answers", "I(fork; way) / log 4" };
   f.title = "Do the answers differ?";
-  f.caption = "Left: six answers at T = 0.7, one under each fork where there are several. Right: what the fork says about the way of its greedy "
-              "answer, 0 nothing and 1 all.";
+  f.caption = "Left: six answers at T = 0.7, one under each fork where there are several. Right: what the fork says about "
+              "the way of its greedy answer, 0 nothing and 1 all.";
   f.measure_names = other_names;
   f.measures = OTHERS;
   f.values = others;
@@ -258,7 +260,8 @@ static inline void record_page_question(report_page *page, record *r, pair q)
   snprintf(truth, sizeof truth, "%d", q.a * q.b);
   fr_vote(r->forks, record_same, r, &vote);
   f.title = "One question under every fork";
-  f.caption = "The first test question, greedy, SSFT. The model reads and writes its numbers units first; they are turned round here.";
+  f.caption = "The first test question, greedy, SSFT. The model reads and writes its numbers units first; they are "
+              "turned round here.";
   f.question = question;
   f.truth = truth;
   f.replies = replies;
@@ -270,12 +273,13 @@ static inline void record_page_question(report_page *page, record *r, pair q)
 }
 
 // The page of a run whose arm number `shown` is SSFT. facts[count][2]. Returns 0 with the reason in page->error.
-static inline int record_page(report_page *page, const char *path, const char *source, record *records, int count, int shown, pair q,
-                              const char *const *facts, int fact_count)
+static inline int record_page(report_page *page, const char *path, const char *source, record *records, int count,
+                              int shown, pair q, const char *const *facts, int fact_count)
 {
   report_open(page, path, "Six forks, four ways to multiply",
-              "Every training question comes with four correct traces in shuffled order and without a name, each another way to "
-              "multiply two numbers in one\xE2\x80\x99s head. Does each way find a fork of its own, and what does a vote over the forks gain?",
+              "Every training question comes with four correct traces in shuffled order and without a name, each another "
+              "way to multiply two numbers in one\xE2\x80\x99s head. Does each way find a fork of its own, and what does a vote "
+              "over the forks gain?",
               source);
   report_facts(page, facts, fact_count);
   record_page_bars(page, records, count);

@@ -58,7 +58,8 @@ static void well_formed(const char *what)
     bad += (c < 32 && c != '\n' && c != '\t') || c == 127;
     if (c >= 0x80) {
       const int more = c >= 0xF0 ? 3 : c >= 0xE0 ? 2 : 1;
-      bad += c < 0xC2 || c > 0xF4;
+      const unsigned char next = (unsigned char)html[i + 1];  // no surrogates, no long forms, no C1 controls
+      bad += c < 0xC2 || c > 0xF4 || (c == 0xED && next >= 0xA0) || (c == 0xE0 && next < 0xA0) || (c == 0xC2 && next < 0xA0);
       for (int j = 1; j <= more; j++) bad += (html[++i] & 0xC0) != 0x80;
     }
   }
@@ -66,8 +67,9 @@ static void well_formed(const char *what)
   const char *s = strstr(html, "</style>");
   CHECK(s && !memcmp(html, "<!DOCTYPE html>\n", 16));
   for (s = html; *s && !bad; s++) {
-    if (*s == '&') bad += strncmp(s, "&amp;", 5) && strncmp(s, "&lt;", 4) && strncmp(s, "&gt;", 4) && strncmp(s, "&quot;", 6) &&
-                          strncmp(s, "&#39;", 5);
+    if (*s == '&')
+      bad += strncmp(s, "&amp;", 5) && strncmp(s, "&lt;", 4) && strncmp(s, "&gt;", 4) && strncmp(s, "&quot;", 6) &&
+             strncmp(s, "&#39;", 5);
     if (*s == '>') bad = 1;  // outside of a tag it is written &gt;
     if (*s != '<') continue;
     const int closes = s[1] == '/';
@@ -84,7 +86,8 @@ static void well_formed(const char *what)
     const int single = *s == '/';
     if (single) s++;
     bad |= *s != '>';
-    if (closes) bad |= depth == 0 || strlen(stack[depth - 1]) != length || memcmp(stack[depth - 1], tag, length) || depth-- < 1;
+    if (closes)
+      bad |= depth == 0 || strlen(stack[depth - 1]) != length || memcmp(stack[depth - 1], tag, length) || depth-- < 1;
     else if (!single && !is_void(tag, length)) {
       if (depth == 64) { bad = 1; break; }
       snprintf(stack[depth++], sizeof stack[0], "%.*s", (int)length, tag);
@@ -120,19 +123,24 @@ static void well_formed(const char *what)
 }
 
 static const char *const arm_names[8] = {
-  "SFT-mixed", "SFT-mixed + GRPO", "SSFT-random", "SSFT-random + GFPO", "fixed labels", "SSFT", "SSFT + GRPO",
+  "SFT-mixed", "<SFT> & GRPO", "SSFT-random", "SSFT-random + GFPO", "fixed labels", "SSFT", "SSFT + GRPO",
   "an arm with a very long name, longer than any label has room for: SSFT + GFPO at T = 0.7"
 };
 static const char *const way_names[8] = {
-  "split b", "split a", "round b up", "\xE6\x97\xA5\xE6\x9C\xAC\xE8\xAA\x9E", "f<b>&", "a way whose name is long", "g", "none"
+  "split b", "split a", "round b up", "\xE6\x97\xA5\xE6\x9C\xAC\xE8\xAA\x9E", "f<b>&", "a way whose name is long",
+  "g", "none"
 };
-static const char hostile[] = "<script>alert('1')</script> & \"x\" \xFF\xC0\xAF \xED\xA0\x80 \x01\x7F \xC2\x85 \xE2\x80\xAE \xF0\x9F\x98\x80 \xE2\x82";
+static const char hostile[] =
+  "<script>alert('1')</script> & \"x\" \xFF\xC0\xAF \xED\xA0\x80 \x01\x7F \xC2\x85 \xE2\x80\xAE \xF0\x9F\x98\x80 \xE2\x82";
 
 enum { POINTS = 10000, WINDOWS = 100, FORKS = 12, WAYS = 8, ARMS = 8, MEASURES = 6, SEEDS = 3, LENGTHS = 300 };
 static double curves[ARMS][POINTS], matched[WINDOWS][FORKS][WAYS], gone[ARMS][FORKS][WAYS], accuracy[ARMS][MEASURES][SEEDS];
 static int lengths[FORKS][LENGTHS];
 
-static double now_and_then_none(double value) { return test_below_int(12) ? value : test_below_int(2) ? (double)NAN : (double)INFINITY; }
+static double now_and_then_none(double value)
+{
+  return test_below_int(12) ? value : test_below_int(2) ? (double)NAN : (double)INFINITY;
+}
 
 static void fill(void)
 {
@@ -254,8 +262,8 @@ static void empty(void)
   report_lengths n;
   report_question q;
   report_table t;
-  memset(&l, 0, sizeof l), memset(&m, 0, sizeof m), memset(&x, 0, sizeof x), memset(&b, 0, sizeof b), memset(&n, 0, sizeof n);
-  memset(&q, 0, sizeof q), memset(&t, 0, sizeof t);
+  memset(&l, 0, sizeof l), memset(&m, 0, sizeof m), memset(&x, 0, sizeof x), memset(&b, 0, sizeof b);
+  memset(&n, 0, sizeof n), memset(&q, 0, sizeof q), memset(&t, 0, sizeof t);
   report_open(&r, path, NULL, NULL, NULL);
   report_facts(&r, NULL, 3);
   report_section(&r, NULL, NULL);
@@ -301,9 +309,11 @@ static void numbers(void)
   report_open(&r, path, "Numbers", NULL, "make demo");
   report_add_bars(&r, &b);
   CHECK(report_close(&r) && load(path));
-  CHECK(has("<rect class=\"g\" y=\"6\" width=\"30%\"") && has("<rect class=\"f\" y=\"30\" width=\"50%\""));
-  CHECK(has("cx=\"25%\"") && has("cx=\"35%\"") && has("x1=\"27.11%\" x2=\"32.89%\"") && count_of("<circle") == 3 && count_of("\"err\"") == 1);
-  CHECK(has("<td>0.3000 \xC2\xB1 0.0289</td>") && has("<td>0.5000</td>") && has("<td>0.3500</td>") && has("<td>\xE2\x80\x93</td>"));
+  CHECK(has("<rect class=\"g\" x=\"0%\" y=\"6\" width=\"30%\"") && has("<rect class=\"f\" x=\"0%\" y=\"30\" width=\"50%\""));
+  CHECK(has("cx=\"25%\"") && has("cx=\"35%\""));
+  CHECK(has("x1=\"27.11%\" x2=\"32.89%\"") && count_of("<circle") == 3 && count_of("\"err\"") == 1);
+  CHECK(has("<td>0.3000 \xC2\xB1 0.0289</td>") && has("<td>0.5000</td>"));
+  CHECK(has("<td>0.3500</td>") && has("<td>\xE2\x80\x93</td>"));
   CHECK(has("Source: <span class=\"source\">make demo</span>.") && has("mean over 3 seeds"));
 
   // A line of 100 points at 2 with a hole in the middle: two strokes at the same height, from 0 to 1000.
@@ -332,8 +342,10 @@ static void numbers(void)
   report_add_lengths(&r, &n);
   CHECK(report_close(&r) && load(path));
   CHECK(has(">median 1</span>") && has(">median 3</span>") && count_of("<rect class=\"f\"") == 3);
-  CHECK(has("<tr><th scope=\"row\">1</th><td>2</td><td>0</td></tr>") && has("<tr><th scope=\"row\">3</th><td>0</td><td>4</td></tr>"));
+  CHECK(has("<tr><th scope=\"row\">1</th><td>2</td><td>0</td></tr>"));
+  CHECK(has("<tr><th scope=\"row\">3</th><td>0</td><td>4</td></tr>"));
   CHECK(has("y=\"30.67\" width=\"28%\" height=\"61.33\"") && has("y=\"0\" width=\"28%\" height=\"92\""));
+  CHECK(count_of("x1=\"0%\" x2=\"33.33%\" y1=\"65.71\" y2=\"65.71\"") == 2);  // two of all seven are ones
 
   // Two forks and ways; the second fork of the second arm is not there.
   const double share[2][2][2] = { { { 1.0, 0.0 }, { 0.125, 0.875 } }, { { 0.5, 0.5 }, { NAN, NAN } } };
@@ -345,7 +357,8 @@ static void numbers(void)
   report_open(&r, path, "Matrix", NULL, NULL);
   report_add_matrix(&r, &x);
   CHECK(report_close(&r) && load(path));
-  CHECK(count_of("class=\"cell f\"") == 6 && count_of("fill-opacity=\"0.5\"") == 2 && has(">88</text>") && count_of(">fork 2</text>") == 1);
+  CHECK(count_of("class=\"cell f\"") == 5 && count_of("class=\"cell z\"") == 6);
+  CHECK(count_of("fill-opacity=\"0.5\"") == 2 && has(">88</text>") && count_of(">fork 2</text>") == 1);
   CHECK(has("<td>0.8750</td>") && count_of("<td>fork 2</td>") == 1);
 
   // Windows: 120 of them share 60 columns, and all are listed.
@@ -359,7 +372,7 @@ static void numbers(void)
   report_open(&r, path, "Matching", NULL, NULL);
   report_add_matching(&r, &m);
   CHECK(report_close(&r) && load(path));
-  CHECK(count_of("class=\"cell f\"") == 60 && count_of("fill-opacity=\"0.75\"") == 60 && count_of("<tr>") == 121);
+  CHECK(count_of("class=\"cell f\"") == 60 + 4 && count_of("fill-opacity=\"0.75\"") == 60 + 1 && count_of("<tr>") == 121);
 
   // The vote counts answers, and names the winner alone.
   report_reply replies[4];
@@ -376,13 +389,15 @@ static void numbers(void)
   report_open(&r, path, "Vote", NULL, NULL);
   report_add_question(&r, &q);
   CHECK(report_close(&r) && load(path));
-  CHECK(has("<td>2 of 4, the vote</td>") && has("<td>1 of 4</td>") && count_of("no answer") == 1 && count_of("wrong</span>") == 2);
+  CHECK(has("<td>2 of 4, the vote</td>") && has("<td>1 of 4</td>") && strstr(html, "2 of 4") < strstr(html, "1 of 4"));
+  CHECK(count_of("no answer") == 1 && count_of("<tr>") == 2 && count_of("wrong</span>") == 2);
 }
 
 static void axes(void)
 {
   for (int trial = 0; trial < 20000; trial++) {
-    const double size = pow(10.0, test_uniform(-6.0, 6.0)), low = test_uniform(-1.0, 1.0) * size, high = low + test_uniform(0.0, 1.0) * size;
+    const double size = pow(10.0, test_uniform(-6.0, 6.0)), low = test_uniform(-1.0, 1.0) * size;
+    const double high = low + test_uniform(0.0, 1.0) * size;
     const int most = 2 + (int)test_below_int(4), ends = (int)test_below_int(2);
     const report__axis a = report__axis_new(low, high, most, ends);
     const double lead = a.step / pow(10.0, floor(log10(a.step) + 1e-9));
@@ -393,7 +408,8 @@ static void axes(void)
       bad += report__at(&a, value) < -1e-6 || report__at(&a, value) > 1.0 + 1e-6;
       last = value;
     }
-    CHECK(!bad && count <= most + 1 + 2 * ends && (count >= 1 || !ends) && a.low <= low + 1e-9 * size && a.high >= high - 1e-9 * size);
+    CHECK(!bad && count <= most + 1 + 2 * ends && (count >= 1 || !ends));
+    CHECK(a.low <= low + 1e-9 * size && a.high >= high - 1e-9 * size);
     CHECK(fabs(lead - 1.0) < 1e-6 || fabs(lead - 2.0) < 1e-6 || fabs(lead - 5.0) < 1e-6);
     const report__axis g = report__axis_log(size, size * pow(10.0, test_uniform(0.0, 9.0)), 4);
     for (count = bad = 0; report__tick(&g, count, &value); count++)
@@ -443,7 +459,7 @@ static void writing(const char *build)
   memset(text, 'x', sizeof text - 1);
   text[sizeof text - 1] = '\0';
   report_open(&r, text, "x", NULL, NULL);
-  CHECK(!report_close(&r) && strstr(r.error, "too long"));
+  CHECK(!report_close(&r) && strstr(r.error, "path is too long"));
   snprintf(other, sizeof other, "%.80s/report_folder", build);  // a folder cannot be replaced by a page
   mkdir(other, 0777);
   report_open(&r, other, "x", NULL, NULL);
