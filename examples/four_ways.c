@@ -379,9 +379,8 @@ static void print_table(const score *scores)
   }
 }
 
-static int write_page(const run *r, record *records, const score *scores)
+static int write_page(const run *r, report_page *page, record *records, const score *scores)
 {
-  static report_page page;
   char text[7][40];
   const char *const facts[] = { "seed", text[0], "kernels", fr_work_kernel(&r->work), "parameters", text[1],
     "pretraining steps", text[2], "fine-tuning steps", text[3], "questions to train on", text[4], "to choose on", text[5],
@@ -398,8 +397,8 @@ static int write_page(const run *r, record *records, const score *scores)
   }
   char source[120];
   snprintf(source, sizeof source, "four_ways%s --seed %s --steps %d", r->set.quick ? " --quick" : "", text[0], r->set.steps);
-  if (!record_page(&page, r->set.html, source, records, ARMS, SSFT_ARM, r->data.test[0], facts, 8))
-    return fprintf(stderr, "four_ways: %s\n", page.error), 0;
+  if (!record_page(page, r->set.html, source, records, ARMS, SSFT_ARM, r->data.test[0], facts, 8))
+    return fprintf(stderr, "four_ways: %s\n", page->error), 0;
   return printf("%s shows all this as a page\n", r->set.html), 1;
 }
 
@@ -534,11 +533,13 @@ int main(int argc, char **argv)
 {
   static run r;
   static record records[ARMS];
+  static report_page page;
   score scores[ARMS];
   const int flags = read_flags(&r.set, argc, argv);
   if (flags) return flags - 1;
   FILE *json = r.set.json ? fopen(r.set.json, "a") : NULL;  // a path that cannot be written is told before the run
   if (r.set.json && (!json || fclose(json))) return fprintf(stderr, "four_ways: cannot write %s\n", r.set.json), 1;
+  if (r.set.html && !report_check(&page, r.set.html)) return fprintf(stderr, "four_ways: %s\n", page.error), 1;
   progress_start(&r.bar, 1.0);
   r.set.threads = pool_start(&r.threads, r.set.threads);
   if (!data_new(&r.data, r.set.largest, r.set.test, r.set.validation, stream(r.set.seed, FOR_SPLIT, 0, 0))) {
@@ -587,7 +588,7 @@ int main(int argc, char **argv)
   printf("\n%.1f seconds\n", seconds);
   int written = !r.set.json || r.set.tune || write_json(&r, scores, seconds);
   if (!written) fprintf(stderr, "four_ways: cannot write %s\n", r.set.json);
-  if (r.set.html && !r.set.tune) written &= write_page(&r, records, scores);
+  if (r.set.html && !r.set.tune) written &= write_page(&r, &page, records, scores);
   pool_stop(&r.threads);
   fr_work_free(&r.work);
   fr_model_free(&r.model);

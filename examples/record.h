@@ -191,7 +191,7 @@ static inline void record_page_bars(report_page *page, const record *records, in
       const double p = values[i * ACCURACIES + m] = records[i].measures[m];
       errors[i * ACCURACIES + m] = m == 1 && records[i].forks > 1 ? (double)NAN : sqrt(p * (1.0 - p) / records[i].tests[0]);
     }
-    others[i * OTHERS] = records[i].measures[ACCURACIES] / WAYS;
+    others[i * OTHERS] = records[i].measures[ACCURACIES] / (double)WAYS;
     others[i * OTHERS + 1] = records[i].measures[ACCURACIES + 1];
   }
   f.title = "Accuracy on held-out questions";
@@ -278,8 +278,8 @@ static inline int record_page(report_page *page, const char *path, const char *s
 {
   report_open(page, path, "Six forks, four ways to multiply",
               "Every training question comes with four correct traces in shuffled order and without a name, each another "
-              "way to multiply two numbers in one\xE2\x80\x99s head. Does each way find a fork of its own, and what does a vote "
-              "over the forks gain?",
+              "way to multiply two numbers in one\xE2\x80\x99s head. Does each way find a fork of its own, and what does "
+              "a vote over the forks gain?",
               source);
   report_facts(page, facts, fact_count);
   record_page_bars(page, records, count);

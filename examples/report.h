@@ -308,6 +308,15 @@ static inline void report_drop(report_page *r)
   remove(temporary);
 }
 
+// Before a long run: can a page be written to this path? If not, 0 and r->error says why.
+static inline int report_check(report_page *r, const char *path)
+{
+  report_open(r, path, NULL, NULL, NULL);
+  const int possible = r->file != NULL;
+  report_drop(r);
+  return possible;
+}
+
 // 1: the page is there.
 static inline int report_close(report_page *r)
 {
@@ -1007,7 +1016,7 @@ static inline void report_add_lengths(report_page *r, const report_lengths *f)
     }
   if (!report__begin(r, f->title, all > 0.0)) { report__end(r, f->caption, NULL); return; }
   if (f->limit > high) high = f->limit;
-  const double range = (double)high - low, width = range < BINS ? 1.0 : report__step(range + 1.0, BINS - 1);
+  const double range = (double)high - low, width = range < (double)BINS ? 1.0 : report__step(range + 1.0, BINS - 1);
   const double start = floor(low / width) * width;
   const int bins = (int)floor((high - start) / width) + 1;
   for (int b = 0; b < bins; b++)
@@ -1019,7 +1028,7 @@ static inline void report_add_lengths(report_page *r, const report_lengths *f)
     }
   const report__axis x = report__axis_new(start - 0.5, start + bins * width - 0.5, 3, 0);
   const report__axis y = report__axis_new(0.0, 100.0 * most, 3, 1);
-  const double up = HEIGHT * 100.0 / y.high;
+  const double height = (double)HEIGHT, up = height * 100.0 / y.high;
   report__put(r, "<p class=\"y\">\xE2\x86\x91 %% of the traces</p>\n");
   report__grid(r, f->count, f->count % 4 == 0 || f->count > 9 ? 4 : 3, 150, 34, 0);
   for (int k = 0; k < f->count; k++) {
@@ -1032,8 +1041,8 @@ static inline void report_add_lengths(report_page *r, const report_lengths *f)
     report__axes(r, &x, &y, HEIGHT, x_name);
     for (int b = 0; b < bins; b++) {
       const double here = report__between(s, start + b * width, start + (b + 1) * width - 1.0);
-      const double tall = count ? up * here / count : 0.0, at = HEIGHT - up * together[b];
-      if (here > 0.0) report__rect(r, "f", 100.0 * (b + 0.08) / bins, HEIGHT - tall, 84.0 / bins, tall);
+      const double tall = count ? up * here / count : 0.0, at = height - up * together[b];
+      if (here > 0.0) report__rect(r, "f", 100.0 * (b + 0.08) / bins, height - tall, 84.0 / bins, tall);
       if (f->count > 1) report__line(r, "rule base", 100.0 * b / bins, 100.0 * (b + 1) / bins, at, at);
     }
     const double limit = 100.0 * report__at(&x, f->limit + 0.5);

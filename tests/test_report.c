@@ -454,6 +454,7 @@ static void writing(const char *build)
   report_open(&r, other, "x", NULL, NULL);
   report_section(&r, "x", "x");
   CHECK(!report_close(&r) && strstr(r.error, other) && strstr(r.error, "cannot write"));
+  CHECK(!report_check(&r, other) && strstr(r.error, other) && report_check(&r, path) && !there(temporary));
   report_open(&r, NULL, "x", NULL, NULL);
   CHECK(!report_close(&r) && strstr(r.error, "empty"));
   memset(text, 'x', sizeof text - 1);
