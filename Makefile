@@ -1,5 +1,5 @@
 # forkreason.h - needs only cc, make, a POSIX sh, libc and libm. Everything made goes to build/.
-#   make demo      trains six forks to multiply in four ways, and shows the table
+#   make demo      trains six forks to multiply in four ways, shows the table and writes build/four_ways.html
 #   make test      every tests/test_*.c, one program each; ends with "N passed, N failed"
 #   make examples  the programs in examples/
 #   make bench     how fast products, training, decoding and matching are, against the machine and peers; build/bench.json
@@ -10,7 +10,7 @@ LDLIBS = -lm
 BUILD  = build
 JOBS   = 2
 COMPILE = $(CC) -std=c99 $(CFLAGS) -I. -pthread
-SHARED  = forkreason.h examples/pool.h examples/progress.h examples/multiply.h examples/number_line.h examples/recipe.h
+SHARED  = forkreason.h $(addprefix examples/, pool.h progress.h multiply.h number_line.h recipe.h record.h report.h)
 
 all: examples
 
@@ -29,7 +29,7 @@ $(BUILD)/train_traces: examples/train_traces.c $(SHARED)
 	$(COMPILE) -o $@ examples/train_traces.c $(LDLIBS)
 
 demo: $(BUILD)/four_ways
-	$(BUILD)/four_ways
+	$(BUILD)/four_ways --html $(BUILD)/four_ways.html
 
 # Peers (OpenBLAS, PyTorch, scipy) are looked for at run time; ONLY="gemm step" runs a part, PYTHON= names a python to try.
 bench:

@@ -72,7 +72,7 @@ static void tune_training(run *r, const study *p, int c, const float *rates, int
     training_name(r, &t, name);
     snprintf(unit, sizeof unit, "val_%s", name);
     if (due(r, unit, "txt", (double)((t.c.forks + 6) * r->l.data.validation_count * answer_room(&r->l)))) {
-      load_model(r, name, &r->l.model, &r->l.past);
+      load_model(r, name, &r->l.model, &r->past);
       validate_training(r, &t, &out);
       save_ledger(r, unit, &out);
     }

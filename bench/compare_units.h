@@ -75,6 +75,7 @@ typedef struct run {
   char     planned[MOST_UNITS][UNIT_NAME + 4], planned_ending[MOST_UNITS];
   int      planned_count;
   fr_model tuned, kept;
+  record   past;      // of the fine-tuning that l.model comes from
 } run;
 
 // A fine-tuning of the base, and a tuning on rewards of what came out.
@@ -127,7 +128,7 @@ static int due(run *r, const char *name, const char *ending, double work)
   return !r->planning;
 }
 
-static void save_model(run *r, const char *name, const fr_model *model, const history *past)
+static void save_model(run *r, const char *name, const fr_model *model, const record *past)
 {
   char path[500];
   fr_reason reason;
@@ -135,7 +136,7 @@ static void save_model(run *r, const char *name, const fr_model *model, const hi
     stop(r, path, reason.text);
 }
 
-static void load_model(run *r, const char *name, fr_model *model, history *past)
+static void load_model(run *r, const char *name, fr_model *model, record *past)
 {
   char path[500];
   fr_reason reason;
@@ -494,8 +495,10 @@ static void train_unit(run *r, const training *t)
   apply(r, t);
   if (!due(r, name, "model", course_work(&r->l, &t->c))) return;
   load_model(r, base, &r->l.base, NULL);
+  r->l.kept = &r->past;
   fine_tune(&r->l, &t->c, t->rate);
-  save_model(r, name, &r->l.model, &r->l.past);
+  r->past.name = NULL;  // a pointer means nothing in a file
+  save_model(r, name, &r->l.model, &r->past);
 }
 
 static void choose_unit(run *r, const choice *a)
@@ -506,7 +509,7 @@ static void choose_unit(run *r, const choice *a)
   training_name(r, &a->of, before);
   choice_name(r, a, name);
   if (a->with == ALONE || !due(r, name, "model", choosing_work(r, a))) return;
-  load_model(r, before, &r->l.model, &r->l.past);
+  load_model(r, before, &r->l.model, &r->past);
   tune_on_rewards(r, a, &log);
   snprintf(notes, sizeof notes, "log_%s", name);
   save_ledger(r, notes, &log);
@@ -520,7 +523,7 @@ static void load_choice(run *r, const choice *a)
   apply(r, &a->of);
   training_name(r, &a->of, before);
   choice_name(r, a, name);
-  load_model(r, before, &r->l.model, &r->l.past);
+  load_model(r, before, &r->l.model, &r->past);
   if (a->with != ALONE) load_model(r, name, &r->tuned, NULL);
 }
 

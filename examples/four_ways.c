@@ -16,21 +16,20 @@ enum { FORKS = 6, VOCAB = FORK + FORKS };
 typedef struct settings {
   uint64_t seed;
   int threads, quick, tune, verbose;
-  const char *json;
+  const char *json, *html;
   recipe learn;
 } settings;
 
 // Rotary base 100 and normed q and k (as in Qwen3): copying digits over a few dozen tokens is learned in half the steps.
 //                                                     largest  test  valid  base steps, steps, learning rates, batch, prefix
-static const settings full_run = { 1, 0, 0, 0, 0, NULL, { 99, 300, 150, 1200, 400,
+static const settings full_run = { 1, 0, 0, 0, 0, NULL, NULL, { 99, 300, 150, 1200, 400,
   3e-3f, 6e-3f, 2.5e-3f, 12, 0, { 3, 96, 4, 4, 24, 256, VOCAB, 0, 100, 0, 1, 0, 1, 0, 0, 0, 0 } } };
-static const settings quick_run = { 1, 0, 1, 0, 0, NULL, { 29, 40, 20, 300, 250,
+static const settings quick_run = { 1, 0, 1, 0, 0, NULL, NULL, { 29, 40, 20, 300, 250,
   4e-3f, 5e-3f, 5e-3f, 6, 0, { 2, 64, 4, 4, 16, 128, VOCAB, 0, 100, 0, 1, 0, 1, 0, 0, 0, 0 } } };
 
 typedef struct score {
   double pass1_best, pass1_mean, cons6_greedy, cons6, cons32, pass6, ways, information;
   fr_int best, matrix[FORKS][WAYS + 1];
-  reply first[FORKS];  // greedy, to the first test question
 } score;
 
 static double score_work(const learner *r, const course *a)
@@ -63,10 +62,10 @@ static score score_arm(learner *r, const course *a)
       s.pass1_mean += good * each / (double)forks;
       if (f == s.best) s.pass1_best += good * each;
       s.matrix[f][one->way]++;
+      record_reply(r->kept, f, one->text, one->way, one->answer);
     }
     s.cons6_greedy += vote_is_right(&replies[i * forks], forks, q) * each;
   }
-  memcpy(s.first, replies, (size_t)forks * sizeof *replies);
 
   answer(r, &r->model, r->data.test, test, forks, SAMPLES, NULL, .7f, FOR_SAMPLES, replies);
   for (fr_int i = 0; i < test; i++) {
@@ -108,38 +107,28 @@ static void print_table(const score *scores)
   }
 }
 
-static void print_matrix(const char *title, const score *s, fr_int questions)
+static int write_page(const settings *given, const learner *r, report_page *page, record *records, const score *scores)
 {
-  printf("\n%s: the way each fork goes (share of questions, greedy)\n          ", title);
-  for (int w = 0; w <= WAYS; w++) printf("%-14s", way_names[w]);
-  for (int f = 0; f < FORKS; f++) {
-    printf("\n  fork %d  ", f + 1);
-    for (int w = 0; w <= WAYS; w++) {
-      const double share = (double)s->matrix[f][w] / (double)questions;
-      for (int i = 0; i < 8; i++) putchar(share * 8.0 >= i + 0.5 ? '#' : '.');
-      printf(" %3.0f%% ", 100.0 * share);
-    }
+  char text[7][40];
+  const char *const facts[] = { "seed", text[0], "kernels", fr_work_kernel(&r->work), "parameters", text[1],
+    "pretraining steps", text[2], "fine-tuning steps", text[3], "questions to train on", text[4], "to choose on", text[5],
+    "to test", text[6] };
+  const int values[6] = { (int)r->model.count, (int)r->set.base_steps, (int)r->set.steps, (int)r->data.train_count,
+                          (int)r->set.validation, (int)r->set.test };
+  snprintf(text[0], sizeof text[0], "%llu", (unsigned long long)r->seed);
+  for (int i = 0; i < 6; i++) snprintf(text[i + 1], sizeof text[0], "%d", values[i]);
+  for (int i = 0; i < ARMS; i++) {
+    const score *s = &scores[i];
+    const double measures[RECORD_MEASURES] = { s->pass1_best, s->pass1_mean, s->cons6_greedy, s->cons6, s->cons32,
+                                               s->pass6, s->ways, s->information };
+    memcpy(records[i].measures, measures, sizeof measures);
   }
-  printf("\n");
-}
-
-static void print_question(const score *s, pair q)
-{
-  reply replies[FORKS];
-  fr_vote_result vote;
-  memcpy(replies, s->first, sizeof replies);
-  printf("\nA held-out question, %d * %d, under all six forks of SSFT (greedy, numbers in reading order):\n", q.a, q.b);
-  for (int f = 0; f < FORKS; f++) {
-    printf("  fork %d  %-11s ", f + 1, way_names[replies[f].way]);
-    for (const char *c = replies[f].text; *c; c++) {
-      if (*c == ';' || *c == '#') printf("%s", *c == ';' ? "  " : "  -> ");
-      else putchar(*c);
-    }
-    printf("  %s\n", replies[f].answer == q.a * q.b ? "right" : "wrong");
-  }
-  fr_vote(FORKS, same_answer, replies, &vote);
-  if (vote.winner < 0) printf("  vote    no answer; %d is right\n", q.a * q.b);
-  else printf("  vote    %d, by %d of %d; %d is right\n", replies[vote.winner].answer, (int)vote.votes, FORKS, q.a * q.b);
+  char source[120];
+  snprintf(source, sizeof source, "four_ways%s --seed %s --steps %d", given->quick ? " --quick" : "", text[0],
+           (int)r->set.steps);
+  if (!record_page(page, given->html, source, records, ARMS, SSFT_ARM, r->data.test[0], facts, 8))
+    return fprintf(stderr, "four_ways: %s\n", page->error), 0;
+  return printf("%s shows all this as a page\n", given->html), 1;
 }
 
 static int write_json(const settings *given, const learner *r, const score *scores, double seconds)
@@ -171,6 +160,7 @@ static const char usage[] =
   "  --quick      small numbers and a small model: seconds instead of minutes\n"
   "  --threads N  threads to use                            [processors online]\n"
   "  --json FILE  write the table as JSON, too\n"
+  "  --html FILE  write a page of figures, too\n"
   "  --verbose    show where the time went\n"
   "  --tune       only compare three learning rates of SFT-mixed on the validation questions\n"
   "  --help       this text\n";
@@ -199,9 +189,9 @@ static int read_flags(settings *set, int argc, char **argv)
     if (!strcmp(flag, "--tune")) { set->tune = 1; continue; }
     if (!strcmp(flag, "--verbose")) { set->verbose = 1; continue; }
     while (which < 3 && strcmp(flag, numbers[which].flag)) which++;
-    if (which == 3 && strcmp(flag, "--json")) return 1 + wrong_flag(flag, "unknown option");
+    if (which == 3 && strcmp(flag, "--json") && strcmp(flag, "--html")) return 1 + wrong_flag(flag, "unknown option");
     if (++i >= argc) return 1 + wrong_flag(flag, "a value is missing");
-    if (which == 3) { set->json = value; continue; }
+    if (which == 3) { *(flag[2] == 'j' ? &set->json : &set->html) = value; continue; }
     const int digits = *value && strlen(value) <= 18 && strspn(value, "0123456789") == strlen(value);
     const long long number = digits ? atoll(value) : -1;
     if (number < numbers[which].low || number > numbers[which].high) {
@@ -241,12 +231,15 @@ static void tune(learner *r)
 int main(int argc, char **argv)
 {
   static learner r;
+  static record records[ARMS];
+  static report_page page;
   settings set;
   score scores[ARMS];
   const int flags = read_flags(&set, argc, argv);
   if (flags) return flags - 1;
   FILE *json = set.json ? fopen(set.json, "a") : NULL;  // a path that cannot be written is told before the run
   if (set.json && (!json || fclose(json))) return fprintf(stderr, "four_ways: cannot write %s\n", set.json), 1;
+  if (set.html && !report_check(&page, set.html)) return fprintf(stderr, "four_ways: %s\n", page.error), 1;
   progress_start(&r.bar, 1.0);
   pool_start(&r.threads, set.threads);
   if (!learner_start(&r, "four_ways", &multiplication, &set.learn, set.seed)) {
@@ -268,14 +261,15 @@ int main(int argc, char **argv)
   if (set.tune) tune(&r);
   else {
     for (int i = 0; i < ARMS; i++) {
+      r.kept = &records[i];
       fine_tune(&r, &arms[i], arms[i].method == FR_SFT_MIXED ? r.set.mixed_rate : r.set.rate);
       scores[i] = score_arm(&r, &arms[i]);
     }
     progress_done(&r.bar);
     print_table(scores);
-    print_matrix("SSFT, random matching", &scores[RANDOM_ARM], r.data.test_count);
-    print_matrix("SSFT", &scores[SSFT_ARM], r.data.test_count);
-    print_question(&scores[SSFT_ARM], r.data.test[0]);
+    record_print_ways(&records[RANDOM_ARM]);
+    record_print_ways(&records[SSFT_ARM]);
+    record_print_question(&records[SSFT_ARM], r.data.test[0]);
   }
   progress_done(&r.bar);
   const double seconds = progress_now() - r.bar.began;
@@ -284,8 +278,9 @@ int main(int argc, char **argv)
     for (int i = 0; i < r.bar.count; i++) printf("%-26s %6.1f s\n", r.bar.phases[i].name, r.bar.phases[i].seconds);
   }
   printf("\n%.1f seconds\n", seconds);
-  const int written = !set.json || set.tune || write_json(&set, &r, scores, seconds);
+  int written = !set.json || set.tune || write_json(&set, &r, scores, seconds);
   if (!written) fprintf(stderr, "four_ways: cannot write %s\n", set.json);
+  if (set.html && !set.tune) written &= write_page(&set, &r, &page, records, scores);
   pool_stop(&r.threads);
   learner_end(&r);
   return !written;

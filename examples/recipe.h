@@ -10,6 +10,7 @@
 #include "multiply.h"
 #include "pool.h"
 #include "progress.h"
+#include "record.h"
 
 #include <math.h>
 
@@ -18,7 +19,6 @@ enum {
   MOST_BATCH = 12, CHUNK = 15,       // questions in a training step, in a call of fr_generate
   MOST_EVERY = 16,                   // training steps whose questions are matched at once
   PAGES = 29, PAGE = 60,             // pages in a pretraining step, tokens of a page
-  WINDOWS = 50,                      // of a fine-tuning, for its history
   MOST_TRAIN = 6480, MOST_TEST = 300
 };
 
@@ -51,12 +51,6 @@ typedef struct course {
   fr_int every;         // matched every so many steps, for all of their questions, with the model as it is then
 } course;
 
-// What happened in each window of the steps of a fine-tuning.
-typedef struct history {
-  double nll[WINDOWS], tokens[WINDOWS];        // sum of -log p over trace tokens, and their number
-  double taken[WINDOWS][MOST_FORKS][WAYS];     // traces of each way that each fork was given
-} history;
-
 typedef struct learner {
   const char *program;  // for messages
   const task *job;
@@ -72,7 +66,7 @@ typedef struct learner {
   fr_int    fork_count; // N
   fr_token  fork_ids[MOST_FORKS];
   fr_tokens forks[MOST_FORKS];
-  history   past;       // of the last fine-tuning
+  record   *kept;       // what happens in a fine-tuning goes here; NULL: nothing is kept
 } learner;
 
 // Everything random has a stream of its own: named by what it is for, so that no draw moves another.
@@ -209,11 +203,11 @@ static inline void fine_tune(learner *l, const course *c, float rate)
   fr_ssft_total total;
 
   memset(questions, 0, sizeof questions);
-  memset(&l->past, 0, sizeof l->past);
   course_options(l, c, &options);
   memcpy(l->model.params, l->base.params, (size_t)l->base.count * sizeof(float));
   require(l, fr_adamw_new(&l->adamw, &l->model));
   progress_phase(&l->bar, c->name, course_work(l, c));
+  record_start(l->kept, c->name, (int)c->forks, (int)steps);
   for (fr_int step = 0; step < steps; step++) {
     for (fr_int i = 0; step % c->every == 0 && i < ahead; i++) {
       const fr_int number = step * set->batch + i, epoch = number / count;
@@ -250,11 +244,9 @@ static inline void fine_tune(learner *l, const course *c, float rate)
     const fr_status status = fr_adamw_step(&l->adamw, &l->model, &l->work, report.loss,
                                            rate * fr_schedule_stable(step, 20, steps * 6 / 10, steps, .02f), NULL);
     if (status != FR_NONFINITE) require(l, status);  // a step that went bad is left out
-    const fr_int window = step * WINDOWS / steps, begin = step % c->every * set->batch;
-    l->past.nll[window] += report.nll;
-    l->past.tokens[window] += (double)report.tokens;
-    for (fr_int i = begin; i < begin + set->batch; i++)
-      for (fr_int j = 0; j < c->traces; j++) l->past.taken[window][forks[i][j]][ways[i][j]] += 1.0;
+    record_loss(l->kept, step, report.nll / (double)report.tokens);
+    for (fr_int i = step % c->every * set->batch, j = 0; j < set->batch; i++, j++)
+      record_match(l->kept, step, forks[i], ways[i], c->traces);
     progress_add(&l->bar, course_work(l, c) / (double)steps, (double)report.rows, report.nll / (double)report.tokens);
   }
   fr_adamw_free(&l->adamw);
