@@ -39,7 +39,7 @@ $(BUILD)/bpe: bench/bpe.c forkreason.h
 	@mkdir -p $(BUILD)
 	$(COMPILE) -o $@ bench/bpe.c $(LDLIBS)
 
-$(BUILD)/bench/compare: bench/compare.c bench/compare_units.h bench/compare_table.h bench/ledger.h $(SHARED)
+$(BUILD)/bench/compare: bench/compare.c $(addprefix bench/, compare_units.h compare_table.h compare_page.h ledger.h) $(SHARED)
 	@mkdir -p $(BUILD)/bench
 	$(COMPILE) -o $@ bench/compare.c $(LDLIBS)
 

@@ -25,7 +25,7 @@
 #define FORKREASON_IMPLEMENTATION
 #include "../forkreason.h"
 #include "compare_units.h"
-#include "compare_table.h"
+#include "compare_page.h"
 
 static const study studies[TASKS] = {
   { &multiplication, { 99, 300, 150, 1200, 400, 3e-3f, 6e-3f, 2.5e-3f, 12, 16,
@@ -258,7 +258,10 @@ int main(int argc, char **argv)
     if (!json) stop(&r, other, strerror(errno));
     print_all(&r, tasks, &all, json);
     if (fclose(json) || rename(other, path)) stop(&r, path, strerror(errno));
-    printf("\nwritten: %s\n", path);
+    printf("\nwritten: %s", path);
+    snprintf(path, sizeof path, "%s/compare.html", r.build);
+    write_page(&r, tasks, &all, path, r.quick ? "build/bench/compare --quick" : "make compare");
+    printf(" and %s\n", path);
   }
   pool_stop(&r.l.threads);
   return 0;

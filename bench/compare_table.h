@@ -28,7 +28,8 @@ static double over_seeds(const results *all, int seeds, int t, int a, const char
   return mean;
 }
 
-static void json_row(FILE *json, int *rows, const char *name, const char *unit, double mean, double error, const double *values, int seeds)
+static void json_row(FILE *json, int *rows, const char *name, const char *unit, double mean, double error,
+                     const double *values, int seeds)
 {
   fprintf(json, "%s\n{\"name\": \"%s\", \"unit\": \"%s\", \"ours\": %.6g, \"peer\": null, \"peer_name\": "
           "null, \"ratio\": null, \"target\": null, \"met\": null, \"error\": %.6g, \"seeds\": [", (*rows)++ ? "," : "[",
@@ -146,8 +147,7 @@ static void collect(run *r, const study *tasks, results *all)
         char name[UNIT_NAME];
         const choice c = choice_of(&tasks[t], &arms[i]);
         if (r->only >= 0 && r->only != t) continue;
-        r->set = tasks[t];
-        snprintf(r->folder, sizeof r->folder, "%s/compare/%s-%d", r->build, tasks[t].job->key, s + 1);
+        at(r, &tasks[t], s + 1);
         choice_name(r, &c, name);
         load_ledger(r, name, &all->of[t][s][i]);
       }

@@ -455,7 +455,7 @@ static uint64_t training_name(const run *r, const training *t, char name[UNIT_NA
 {
   char text[300];
   const recipe *a = &r->set.learn;
-  snprintf(text, sizeof text, "%d %d %d %g %d %d %d %d %d %d", (int)r->set.job->deadline, (int)(a->steps * t->c.times), (int)a->batch, (double)t->rate,
+  snprintf(text, sizeof text, "%d %d %d %d %g %d %d %d %d %d %d", (int)sizeof(record), (int)r->set.job->deadline, (int)(a->steps * t->c.times), (int)a->batch, (double)t->rate,
            (int)t->forks, (int)t->prefix, (int)t->c.method, (int)t->c.forks, (int)t->c.traces, (int)t->c.every);
   const uint64_t h = hash(base_name(r, name), text);
   snprintf(name, UNIT_NAME, "%s-%08x", t->c.key, (unsigned)h);
@@ -559,18 +559,24 @@ static choice choice_of(const study *p, const arm *a)
   return c;
 }
 
-static void begin(run *r, const study *p, uint64_t seed)
+// The settings and the folder of a task and seed.
+static void at(run *r, const study *p, int seed)
+{
+  r->set = *p;
+  snprintf(r->folder, sizeof r->folder, "%s/compare/%s-%d", r->build, p->job->key, seed);
+}
+
+static void begin(run *r, const study *p, int seed)
 {
   fr_limits more, one;
   fr_gfpo_options options;
   learner *l = &r->l;
-  r->set = *p;
   r->planned_count = 0;
-  if (!learner_start(l, "compare", p->job, &p->learn, seed)) stop(r, p->job->name, "out of memory");
+  if (!learner_start(l, "compare", p->job, &p->learn, (uint64_t)seed)) stop(r, p->job->name, "out of memory");
   snprintf(r->folder, sizeof r->folder, "%s/compare", r->build);
   make_folder(r, r->build);
   make_folder(r, r->folder);
-  snprintf(r->folder, sizeof r->folder, "%s/compare/%s-%d", r->build, p->job->key, (int)seed);
+  at(r, p, seed);
   make_folder(r, r->folder);
   if (r->planning) return;
   choosing_options(l, l->fork_count, WITH_GRPO, NULL, NULL, &options);
@@ -599,11 +605,12 @@ static void for_all(run *r, const study *tasks, int seeds, void (*visit)(run *r,
     for (int t = 0; t < TASKS; t++)
       for (int s = 1; s <= seeds; s++) {
         if (r->only >= 0 && r->only != t) continue;
-        begin(r, &tasks[t], (uint64_t)s);
+        begin(r, &tasks[t], s);
         visit(r, &tasks[t]);
         end(r);
       }
   }
+  r->planning = 0;
   progress_done(&r->l.bar);
 }
 

@@ -18,6 +18,9 @@ typedef struct record {
   double ways[RECORD_FORKS][WAYS + 1];                          // ... and how many went which way
   struct { int way, answer; char text[ROOM]; } first[RECORD_FORKS];
   double measures[RECORD_MEASURES];                             // as record_measures has them
+  const char *const *way_names;                                 // NULL: those of multiply.h
+  double policy[RECORD_FORKS];                                  // of the first test question; all 0: there is none
+  int limit;                                                    // tokens that an answer may take; 0: any number
 } record;
 
 static const char *const record_measures[RECORD_MEASURES] = {
@@ -70,6 +73,8 @@ static inline int record_same(void *user, fr_int a, fr_int b)
   const record *r = (const record *)user;
   return r->first[a].answer >= 0 && r->first[a].answer == r->first[b].answer;
 }
+
+static inline const char *const *record_way_names(const record *r) { return r->way_names ? r->way_names : way_names; }
 
 // ---- as text
 
@@ -141,7 +146,7 @@ static inline void record_page_matching(report_page *page, const record *r)
   f.title = "The forks part";
   f.caption = "How SSFT matched forks and traces while it learned. No trace came with the name of its way, and their order "
               "was shuffled.";
-  f.way_names = way_names;
+  f.way_names = record_way_names(r);
   f.windows = r->windows;
   f.forks = r->forks;
   f.ways = WAYS;
@@ -169,7 +174,7 @@ static inline void record_page_matrix(report_page *page, const record *records, 
   f.caption = "Greedy answers to the test questions; \xE2\x80\x9Cnone\xE2\x80\x9D is a trace that follows no way to "
               "its end.";
   f.arm_names = names;
-  f.way_names = way_names;
+  f.way_names = record_way_names(records);
   f.ways = WAYS + 1;
   f.share = share;
   report_add_matrix(page, &f);
@@ -231,6 +236,7 @@ static inline void record_page_lengths(report_page *page, const record *r)
   f.caption = "Greedy answers of SSFT to the test questions.";
   f.samples = samples;
   f.count = r->forks;
+  f.limit = r->limit;
   report_add_lengths(page, &f);
 }
 
@@ -251,7 +257,7 @@ static inline void record_page_question(report_page *page, record *r, pair q)
     snprintf(names[k], sizeof names[k], "fork %d", k + 1);
     snprintf(answers[k], sizeof answers[k], "%d", r->first[k].answer);
     replies[k].name = names[k];
-    replies[k].way = r->first[k].way == NONE ? "no known way" : way_names[r->first[k].way];
+    replies[k].way = r->first[k].way == NONE ? "no known way" : record_way_names(r)[r->first[k].way];
     replies[k].text = texts[k];
     replies[k].answer = r->first[k].answer < 0 ? "" : answers[k];
     replies[k].right = r->first[k].answer == q.a * q.b;
@@ -266,6 +272,7 @@ static inline void record_page_question(report_page *page, record *r, pair q)
   f.truth = truth;
   f.replies = replies;
   f.count = r->forks;
+  if (r->policy[0] > 0.0) f.policy = r->policy;
   f.vote = vote.winner < 0 ? "" : answers[vote.winner];
   f.votes = (int)vote.votes;
   f.vote_right = vote.winner >= 0 && r->first[vote.winner].answer == q.a * q.b;
