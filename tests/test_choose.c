@@ -188,6 +188,7 @@ typedef struct scene {
   fr_token prompt[Q][PROMPT], fork_ids[N][3], stop;
   fr_tokens forks[N];
   fr_question questions[Q];
+  double start_policy[Q][N], start_token[Q * G][MAX];  // of the plain decoder
   void *memory[4];
 } scene;
 
@@ -286,18 +287,32 @@ static double plain_min(double ratio, double advantage, double low, double high)
   return fmin(ratio * advantage, clipped * advantage);
 }
 
+// The tokens of rollout `at` after its question and fork
+static void plain_tokens(const scene *c, const reference *r, int at, double *logp)
+{
+  const int q = at / G;
+  const fr_leaf *leaf = &c->rollouts.leaves[at];
+  const fr_tokens *fork = &c->forks[c->rollouts.fork[at]];
+  const fr_int asked = c->questions[q].prompt.count, given = asked + fork->count;
+  fr_token ids[PROMPT + 3 + MAX];
+  memcpy(ids, c->prompt[q], (size_t)asked * sizeof(fr_token));
+  memcpy(ids + asked, fork->ids, (size_t)fork->count * sizeof(fr_token));
+  memcpy(ids + given, leaf->tokens, (size_t)leaf->count * sizeof(fr_token));
+  if (leaf->stop >= 0) ids[given + leaf->count] = leaf->stop;
+  plain_logp(r, ids, given + leaf->count + (leaf->stop >= 0), given, logp);
+}
+
 // The loss as the documentation states it, from logp_old and token_logp as they are.
-static double plain_loss(const scene *c, const reference *r, const reference *start)
+static double plain_loss(const scene *c, const reference *r)
 {
   const fr_gfpo_options *o = &c->o;
   double loss = 0.0;
   for (int q = 0; q < Q; q++) {
-    double logp[N], first[N], entropy = 0.0, kl = 0.0, all = 0.0, terms = 0.0;
+    double logp[N], entropy = 0.0, kl = 0.0, all = 0.0, terms = 0.0;
     plain_policy(c, r, q, logp);
-    plain_policy(c, start, q, first);
     for (int i = 0; i < N; i++) {
       entropy -= exp(logp[i]) * logp[i];
-      kl += exp(logp[i]) * (logp[i] - first[i]);
+      kl += exp(logp[i]) * (logp[i] - c->start_policy[q][i]);
     }
     for (int g = 0; g < G; g++) {
       const fr_leaf *leaf = &c->rollouts.leaves[q * G + g];
@@ -306,28 +321,20 @@ static double plain_loss(const scene *c, const reference *r, const reference *st
     for (int g = 0; g < G; g++) {
       const int at = q * G + g;
       const fr_leaf *leaf = &c->rollouts.leaves[at];
-      const fr_int i = c->rollouts.fork[at], given = c->questions[q].prompt.count + c->forks[i].count,
-                   scored = leaf->count + (leaf->stop >= 0);
+      const fr_int i = c->rollouts.fork[at], scored = leaf->count + (leaf->stop >= 0);
       const double A = c->rollouts.advantage[at],
                    weight = o->credit == FR_GFPO              ? 1.0 / G
                             : o->reduction == FR_MEAN_TOKENS ? 1.0 / terms
                                                              : 1.0 / (G * (1.0 + (double)scored));
+      double now[MAX];
       all += weight;
       loss -= weight * plain_min(exp(logp[i] - c->rollouts.logp_old[at]), A, (double)o->clip_low, (double)o->clip_high);
-      if (o->credit == FR_GRPO) {
-        fr_token ids[PROMPT + 3 + MAX];
-        double now[MAX], then[MAX];
-        memcpy(ids, c->prompt[q], (size_t)c->questions[q].prompt.count * sizeof(fr_token));
-        memcpy(ids + c->questions[q].prompt.count, c->forks[i].ids, (size_t)c->forks[i].count * sizeof(fr_token));
-        memcpy(ids + given, leaf->tokens, (size_t)leaf->count * sizeof(fr_token));
-        if (leaf->stop >= 0) ids[given + leaf->count] = leaf->stop;
-        plain_logp(r, ids, given + scored, given, now);
-        plain_logp(start, ids, given + scored, given, then);
-        for (fr_int t = 0; t < scored; t++) {
-          const double d = then[t] - now[t], ratio = exp(now[t] - c->rollouts.token_logp[at * MAX + t]);
-          loss -= weight * plain_min(ratio, A, (double)o->clip_low, (double)o->clip_high);
-          loss += weight * (double)o->kl * (exp(d) - d - 1.0);
-        }
+      if (o->credit == FR_GFPO) continue;
+      plain_tokens(c, r, at, now);
+      for (fr_int t = 0; t < scored; t++) {
+        const double d = c->start_token[at][t] - now[t], ratio = exp(now[t] - c->rollouts.token_logp[at * MAX + t]);
+        loss -= weight * plain_min(ratio, A, (double)o->clip_low, (double)o->clip_high);
+        loss += weight * (double)o->kl * (exp(d) - d - 1.0);
       }
     }
     loss += all * ((double)o->kl * kl - (double)o->entropy * entropy);
@@ -353,8 +360,10 @@ static void against_plain(fr_credit credit, fr_fork_softmax softmax, fr_reductio
   CHECK(report.unfinished > 0 && report.unfinished < Q * G && report.frac_zero_std < 0.5);
   CHECK(fr_gfpo_backward(&c.policy, &c.work, &c.o, c.questions, &c.rollouts, &report) == FR_OK);
   reference tuned = reference_new(&c.tuned), start = reference_new(&c.start);
+  for (int q = 0; q < Q; q++) plain_policy(&c, &start, q, c.start_policy[q]);
+  for (int at = 0; at < Q * G; at++) plain_tokens(&c, &start, at, c.start_token[at]);
   CHECK_BELOW(report.clip_fraction, 0.0);  // on-policy: every ratio is 1
-  CHECK_BELOW(fabs(report.loss - plain_loss(&c, &tuned, &start)), 1e-5);
+  CHECK_BELOW(fabs(report.loss - plain_loss(&c, &tuned)), 1e-5);
   for (int i = 0; i < Q * G; i++) {  // now as if the policy had moved since
     c.rollouts.logp_old[i] += test_uniform(-0.5, 0.5);
     for (int t = 0; t < MAX && credit == FR_GRPO; t++) c.rollouts.token_logp[i * MAX + t] += test_uniform(-0.5, 0.5);
@@ -362,7 +371,7 @@ static void against_plain(fr_credit credit, fr_fork_softmax softmax, fr_reductio
   memset(c.adamw.grads, 0, (size_t)c.adamw.count * sizeof(float));
   CHECK(fr_gfpo_backward(&c.policy, &c.work, &c.o, c.questions, &c.rollouts, &second) == FR_OK);
   CHECK(second.clip_fraction > 0.05 && second.clip_fraction < 0.95);
-  CHECK_BELOW(fabs(second.loss - plain_loss(&c, &tuned, &start)), 1e-5);
+  CHECK_BELOW(fabs(second.loss - plain_loss(&c, &tuned)), 1e-5);
   CHECK(second.kl > 0.0 && second.entropy > 0.0);
   for (fr_int i = 0; fr_model_tensor(&c.tuned, i, &tensor) == FR_OK; i++) {
     const fr_int count = tensor.copies * tensor.rows * tensor.cols;
@@ -377,7 +386,7 @@ static void against_plain(fr_credit credit, fr_fork_softmax softmax, fr_reductio
       for (fr_int j = 0; j < count; j++)
         tuned.params[tensor.offset + j] =
             (double)c.tuned.params[tensor.offset + j] + (side ? -step : step) * direction[j];
-      rise += (side ? -0.5 : 0.5) * plain_loss(&c, &tuned, &start) / step;
+      rise += (side ? -0.5 : 0.5) * plain_loss(&c, &tuned) / step;
     }
     for (fr_int j = 0; j < count; j++) tuned.params[tensor.offset + j] = (double)c.tuned.params[tensor.offset + j];
     if (count)
