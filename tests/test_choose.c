@@ -369,7 +369,10 @@ static void against_plain(fr_credit credit, fr_fork_softmax softmax, fr_reductio
     for (int t = 0; t < MAX && credit == FR_GRPO; t++) c.rollouts.token_logp[i * MAX + t] += test_uniform(-0.5, 0.5);
   }
   memset(c.adamw.grads, 0, (size_t)c.adamw.count * sizeof(float));
+  double moved[Q * G * MAX];
+  if (credit == FR_GRPO) memcpy(moved, c.rollouts.token_logp, sizeof moved);
   CHECK(fr_gfpo_backward(&c.policy, &c.work, &c.o, c.questions, &c.rollouts, &second) == FR_OK);
+  if (credit == FR_GRPO) CHECK(memcmp(moved, c.rollouts.token_logp, sizeof moved) == 0);  // the old policy stays the old one
   CHECK(second.clip_fraction > 0.05 && second.clip_fraction < 0.95);
   CHECK_BELOW(fabs(second.loss - plain_loss(&c, &tuned)), 1e-5);
   CHECK(second.kl > 0.0 && second.entropy > 0.0);
