@@ -501,7 +501,7 @@ typedef struct fr_gfpo_options {  // a field left 0 takes the default in bracket
   uint64_t        draw;           // such as the step: other forks and other texts for the same question
   fr_reward       reward;
   void           *user;
-  fr_credit       credit;         // [FR_GFPO]  price of FR_GRPO: a forward and a training pass over all rollouts
+  fr_credit       credit;         // [FR_GFPO]  price of FR_GRPO: a forward and a training pass over rollouts with advantage
   fr_fork_softmax softmax;        // [FR_OVER_FORKS]
   fr_deviation    deviation;      // [FR_STD_POPULATION]
   fr_reduction    reduction;      // FR_GRPO: a group's loss is [the mean over all its tokens], or FR_MEAN_TRACES, the mean
@@ -526,7 +526,7 @@ typedef struct fr_chooser {
 
 FR_DEF fr_status fr_chooser_size(const fr_model *model, fr_int forks, fr_int positions, fr_int *bytes);
 FR_DEF fr_status fr_chooser_place(fr_chooser *chooser, const fr_model *model, fr_int forks, fr_int positions, void *memory,
-                               fr_int bytes);
+                                  fr_int bytes);
 
 typedef struct fr_policy {
   fr_model       *model;    // scores the forks; with a chooser it is only read
@@ -566,7 +566,7 @@ typedef struct fr_gfpo_report {
   double frac_zero_std;  // share of questions whose rewards are all equal: their advantage is 0
   double loss;           // what the last update minimised
   double entropy;        // of the policy over the forks, mean over questions, in nats; this and the next two: at the last update
-  double kl;             // KL(pi || start), mean over questions; 0 if the weight is
+  double kl;             // what the weight kl multiplies: KL(pi || start), mean over questions; 0 if the weight is
   double clip_fraction;  // of the terms (rollouts, or tokens) with an advantage: those that clipping left without gradient
   double norm;           // gradient norm before clipping (fr_gfpo_step only)
   fr_int questions, rollouts;
@@ -605,6 +605,8 @@ FR_DEF fr_status fr_gfpo_rollout(const fr_policy *policy, const fr_model *writer
 // whatever its rewards. FR_GRPO has such a ratio for the fork and for each token of rollout g, reduced as the option says;
 // their KL, per token, is estimated by exp(d) - d - 1, d = log p_start - log p (Schulman's k3), and the fork's H and KL weigh
 // as much as its ratio does. The first call after fr_gfpo_rollout takes the policy as it is for the old one of the tokens.
+// `questions` are those of the rollouts. Of report (may be NULL) loss, entropy, kl, clip_fraction and rows are set. After
+// FR_NONFINITE, a log-probability of the policy that is not finite, the gradient may hold a part; clear it.
 FR_DEF fr_status fr_gfpo_backward(const fr_policy *policy, fr_work *work, const fr_gfpo_options *options,
                                   const fr_question *questions, fr_rollouts *rollouts, fr_gfpo_report *report);
 // AdamW on the chooser's params; as fr_adamw_step.
@@ -5424,7 +5426,7 @@ FR_DEF fr_status fr_gfpo_rollout(const fr_policy *policy, const fr_model *writer
   fr_gfpo_options o;
   fr_gfpo_report sum;
   fr_rollouts *r = rollouts;
-  fr_int N, G;
+  fr_int N, G, equal = 0;
   fr_status status = fr__pair(writer, work);
   if (!status) status = fr__gfpo_check(work, options, questions, count);
   if (!status && policy) status = fr__policy_check(policy, work, options);
@@ -5472,11 +5474,12 @@ FR_DEF fr_status fr_gfpo_rollout(const fr_policy *policy, const fr_model *writer
     if (fr_advantages(r->reward + n * G, G, o.deviation, (double)o.eps, r->advantage + n * G, NULL))
       return fr__fail(&work->reason, FR_NONFINITE, "question %d: the rewards are too far apart to be normalised", n);
     sum.entropy += fr__entropy(r->logp + n * N, N) / (double)count;
-    sum.frac_zero_std += (double)!fr__has_advantage(r, n) / (double)count;
+    equal += !fr__has_advantage(r, n);
   }
   for (fr_int i = 0; i < N; i++) if (r->fork_count[i]) r->fork_reward[i] /= (double)r->fork_count[i];
   r->count = sum.questions = count;
   sum.rollouts = count * G;
+  sum.frac_zero_std = (double)equal / (double)count;
   if (report) *report = sum;
   return fr__fine(&work->reason);
 }
@@ -5488,10 +5491,12 @@ typedef struct fr__tally { double loss, entropy, kl; fr_int terms, clipped; } fr
 static double fr__clipped(const fr_gfpo_options *o, double now, double old, double advantage, fr__tally *tally, double *slope)
 {
   const double ratio = exp(now - old), bound = advantage > 0.0 ? 1.0 + (double)o->clip_high : 1.0 - (double)o->clip_low;
-  const int cut = advantage > 0.0 ? ratio > bound : advantage < 0.0 && ratio < bound;
-  tally->terms += advantage != 0.0;
+  const int cut = advantage > 0.0 ? ratio > bound : ratio < bound;
+  *slope = 0.0;
+  if (advantage == 0.0) return 0.0;  // whatever the ratio, an infinite one included
+  tally->terms++;
   tally->clipped += cut;
-  *slope = cut ? 0.0 : -ratio * advantage;
+  if (!cut) *slope = -ratio * advantage;
   return -advantage * (cut ? bound : ratio);
 }
 
