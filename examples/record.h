@@ -267,7 +267,6 @@ static inline void record_page_question(report_page *page, record *r, pair q)
   f.replies = replies;
   f.count = r->forks;
   f.vote = vote.winner < 0 ? "" : answers[vote.winner];
-  f.votes = (int)vote.votes;
   f.vote_right = vote.winner >= 0 && r->first[vote.winner].answer == q.a * q.b;
   report_add_question(page, &f);
 }
