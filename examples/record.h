@@ -274,7 +274,6 @@ static inline void record_page_question(report_page *page, record *r, pair q)
   f.count = r->forks;
   if (r->policy[0] > 0.0) f.policy = r->policy;
   f.vote = vote.winner < 0 ? "" : answers[vote.winner];
-  f.votes = (int)vote.votes;
   f.vote_right = vote.winner >= 0 && r->first[vote.winner].answer == q.a * q.b;
   report_add_question(page, &f);
 }

@@ -68,7 +68,7 @@ typedef struct report_matrix {
 } report_matrix;
 
 // Accuracies: a panel for each measure, a bar for each arm. Several seeds: the bar is their mean, each is a dot, the
-// whisker is one standard error of the mean to either side; the list of numbers has the extremes as well.
+// whisker is one standard error of the mean to either side; the list of numbers has every seed.
 typedef struct report_bars {
   const char *title, *caption;
   const char *const *arm_names;      // [arms]
@@ -109,7 +109,7 @@ typedef struct report_question {
   int count;
   const double *policy;      // [count] the policy's probability of each fork, 0 .. 1
   const char *vote;          // the answer that won [no vote shown]; "" for a vote without winner
-  int votes, vote_right;     // how many gave it; 1 right, 0 wrong, -1 not judged
+  int vote_right;            // 1 right, 0 wrong, -1 not judged
 } report_question;
 
 // A table alone, for what needs no picture.
@@ -161,14 +161,25 @@ static inline int report__width(const char *text)
   return width;
 }
 
+static inline void report__point_of(char *number)  // whatever the locale
+{
+  for (; *number; number++)
+    if (*number == ',') *number = '.';
+}
+
+static inline void report__short(char out[40], double value)
+{
+  snprintf(out, 40, "%.6g", value);
+  report__point_of(out);
+}
+
 static inline void report__value(char out[40], double value, int digits)
 {
   if (!isfinite(value)) strcpy(out, "\xE2\x80\x93");
   else if (value != 0.0 && digits > 3 && (fabs(value) >= 1e7 || fabs(value) < 0.5 * pow(10.0, -digits)))
     snprintf(out, 40, "%.3g", value);
   else snprintf(out, 40, fabs(value) < 1e15 ? "%.*f" : "%.*g", digits, value);
-  for (char *c = out; *c; c++)
-    if (*c == ',') *c = '.';  // whatever the locale
+  report__point_of(out);
 }
 
 // %s markup, %t text, %c so many columns of a text at most (int, text), %d int, %n a coordinate, %v a number and its digits
@@ -491,8 +502,8 @@ static inline void report__tick_text(report_page *r, const report__axis *a, doub
   char text[40];
   if (a->logarithmic < 2 && a->high < 1e6 && a->digits < 6) report__put(r, "%v", value, a->digits);
   else {
-    snprintf(text, sizeof text, "%.6g", value);
-    report__put(r, "%t", text);
+    report__short(text, value);
+    report__put(r, "%s", text);
   }
 }
 
@@ -646,7 +657,7 @@ static inline void report_add_lines(report_page *r, const report_lines *f)
   const char *const x_name = f->x ? f->x : "step";
   double low = HUGE_VAL, high = -HUGE_VAL, first = HUGE_VAL, last = -HUGE_VAL;
   int any = 0, drawn = 0, pen;
-  char name[40], from[40], to[40], says[300];
+  char name[40], from[40], to[40], begin[40], end[40], says[400];
   for (int k = 0; f->lines && k < f->count; k++) {
     const report_line *line = &f->lines[k];
     const int length = report__length(line);
@@ -693,8 +704,9 @@ static inline void report_add_lines(report_page *r, const report_lines *f)
     if (there) {
       report__value(from, report__smooth(line, 0), 3);
       report__value(to, report__smooth(line, line->count - 1), 3);
-      snprintf(says, sizeof says, "A line from %s to %s over %.80s %.6g to %.6g.", from, to, x_name, report__x(line, 0),
-               report__x(line, line->count - 1));
+      report__short(begin, report__x(line, 0));
+      report__short(end, report__x(line, line->count - 1));
+      snprintf(says, sizeof says, "A line from %s to %s over %.80s %s to %s.", from, to, x_name, begin, end);
     }
     report__panel(r, report__line_name(name, f, k), to, HEIGHT + 36, says);
     report__axes(r, &x, &y, HEIGHT, x_name);

@@ -223,7 +223,6 @@ static void whole_page(int arms, int forks, int ways, int seeds, int points, int
   q.count = forks;
   q.policy = policy;
   q.vote = "1938";
-  q.votes = (forks + 2) / 3;
   q.vote_right = 1;
   report_add_question(&r, &q);
   t.columns = MEASURES;
