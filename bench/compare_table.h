@@ -64,7 +64,7 @@ static void print_block(const results *all, int seeds, int t, const char *title,
 // Every fork's greedy accuracy on the test questions before and after tuning: a writer that tuning changes may be lost.
 static void print_drift(const results *all, int seeds, int t, FILE *json, int *rows)
 {
-  printf("\nEvery fork, greedy, before -> after tuning on rewards (with GFPO another model chooses: the writer stays as it was)\n");
+  printf("\nEvery fork, greedy, before -> after tuning on rewards (with GFPO another model chooses, and the writer stays)\n");
   for (int a = 0; a < ARMS; a++) {
     if (arms[a].with == ALONE) continue;
     int before = 0;
@@ -72,7 +72,8 @@ static void print_drift(const results *all, int seeds, int t, FILE *json, int *r
     for (int s = 0; s < seeds; s++) {
       printf("%-20s seed %d ", s ? "" : arms[a].name, s + 1);
       for (int f = 0; f < courses[arms[a].course].forks; f++) {
-        const double from = ledger_get(&all->of[t][s][before], "fork %d", f), to = ledger_get(&all->of[t][s][a], "fork %d", f);
+        const double from = ledger_get(&all->of[t][s][before], "fork %d", f);
+        const double to = ledger_get(&all->of[t][s][a], "fork %d", f);
         char row[160];
         printf("  %.3f -> %.3f", from, to);
         snprintf(row, sizeof row, "%s, %s, seed %d, fork %d after tuning", jobs[t]->key, arms[a].key, s + 1, f + 1);

@@ -23,7 +23,7 @@ static void line_piece(char text[ROOM], pair q, int way, fr_random *random)  // 
   write_entries(text, &w, (int)fr_random_below(random, w.count - count + 1), count, ';');
 }
 
-static const task number_line = { "line", "the number line, against the clock", line_letters, line_way_names, 56,
+static const task number_line = { "line", "The number line, against the clock", line_letters, line_way_names, 56,
                                   write_walk, walk_way_of, line_piece };
 
 static const task *const jobs[TASKS] = { &multiplication, &number_line };
@@ -455,8 +455,9 @@ static uint64_t training_name(const run *r, const training *t, char name[UNIT_NA
 {
   char text[300];
   const recipe *a = &r->set.learn;
-  snprintf(text, sizeof text, "%d %d %d %d %g %d %d %d %d %d %d", (int)sizeof(record), (int)r->set.job->deadline, (int)(a->steps * t->c.times), (int)a->batch, (double)t->rate,
-           (int)t->forks, (int)t->prefix, (int)t->c.method, (int)t->c.forks, (int)t->c.traces, (int)t->c.every);
+  snprintf(text, sizeof text, "%d %d %d %d %g %d %d %d %d %d %d", (int)sizeof(record),
+           (int)r->set.job->deadline, (int)(a->steps * t->c.times), (int)a->batch, (double)t->rate, (int)t->forks,
+           (int)t->prefix, (int)t->c.method, (int)t->c.forks, (int)t->c.traces, (int)t->c.every);
   const uint64_t h = hash(base_name(r, name), text);
   snprintf(name, UNIT_NAME, "%s-%08x", t->c.key, (unsigned)h);
   return h;

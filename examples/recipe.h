@@ -98,7 +98,7 @@ static inline void multiply_piece(char text[ROOM], pair q, int way, fr_random *r
   strcpy(text, step);
 }
 
-static const task multiplication = { "multiply", "mental multiplication, four ways", alphabet, way_names, 0,
+static const task multiplication = { "multiply", "Mental multiplication, four ways", alphabet, way_names, 0,
                                      write_trace, way_of, multiply_piece };
 
 // ---- pretraining ---------------------------------------------------------------------------------------

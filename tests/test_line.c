@@ -57,8 +57,8 @@ static void ways(void)
   CHECK(walk_way_of("10:430;20:860;30:1290;40:1720;39:1677;37:1591;", q) == NONE);
   CHECK(walk_way_of("10#430", q) == NONE && walk_way_of("10:", q) == NONE && walk_way_of("10", q) == NONE);
   CHECK(walk_way_of("", q) == NONE && walk_way_of("#", q) == NONE && walk_way_of(";1:43", q) == NONE);
-  CHECK(walk_way_of("1:43;2:86;3:129;4:172;5:215;6:258;7:301;8:344;9:1;10:1;11:1;12:1;13:1;14:1;15:1;16:1;17:1;18:1;19:1;20:1;21:1",
-                    q) == NONE);
+  CHECK(walk_way_of("1:43;2:86;3:129;4:172;5:215;6:258;7:301;8:344;9:1;10:1;11:1;12:1;13:1;14:1;15:1;16:1;17:1;"
+                    "18:1;19:1;20:1;21:1", q) == NONE);
 }
 
 // What a model without mistakes would get: the share of questions that each way, and any way, brings in within `deadline`
@@ -86,8 +86,8 @@ static void limits(int largest, size_t deadline, const double expected[WAYS + 1]
     }
   CHECK(longest < ROOM - 1);
   for (int way = 0; way <= WAYS; way++) CHECK_BELOW(fabs(met[way] / all - expected[way]), .0006);
-  printf("operands up to %d, %d tokens: the ways meet the deadline on %.3f %.3f %.3f %.3f of the questions, any of them on %.3f\n",
-         largest, (int)deadline, met[0] / all, met[1] / all, met[2] / all, met[3] / all, met[WAYS] / all);
+  printf("operands up to %d, %d tokens: the ways meet the deadline on %.3f %.3f %.3f %.3f of the questions, any on "
+         "%.3f\n", largest, (int)deadline, met[0] / all, met[1] / all, met[2] / all, met[3] / all, met[WAYS] / all);
 }
 
 int main(void)
