@@ -1,15 +1,16 @@
 # forkreason.h - needs only cc, make, a POSIX sh, libc and libm. Everything made goes to build/.
-#   make demo      trains six forks to multiply in four ways, and shows the table
+#   make demo      trains six forks to multiply in four ways, shows the table and writes build/four_ways.html
 #   make test      every tests/test_*.c, one program each; ends with "N passed, N failed"
 #   make examples  the programs in examples/
 #   make bench     how fast products, training, decoding and matching are, against the machine and peers; build/bench.json
+#   make compare   eight arms on two tasks, three seeds: 40 minutes at most, resumes; make ablate: one thing at a time
 #   make check     the wider checks of .ci/run with the tools that are installed: compilers, sanitizers, options
 CFLAGS = -O2
 LDLIBS = -lm
 BUILD  = build
 JOBS   = 2
 COMPILE = $(CC) -std=c99 $(CFLAGS) -I. -pthread
-SHARED  = forkreason.h examples/pool.h examples/progress.h examples/multiply.h
+SHARED  = forkreason.h $(addprefix examples/, pool.h progress.h multiply.h number_line.h recipe.h record.h report.h)
 
 all: examples
 
@@ -28,7 +29,7 @@ $(BUILD)/train_traces: examples/train_traces.c $(SHARED)
 	$(COMPILE) -o $@ examples/train_traces.c $(LDLIBS)
 
 demo: $(BUILD)/four_ways
-	$(BUILD)/four_ways
+	$(BUILD)/four_ways --html $(BUILD)/four_ways.html
 
 # Peers (OpenBLAS, PyTorch, scipy) are looked for at run time; ONLY="gemm step" runs a part, PYTHON= names a python to try.
 bench:
@@ -38,8 +39,18 @@ $(BUILD)/bpe: bench/bpe.c forkreason.h
 	@mkdir -p $(BUILD)
 	$(COMPILE) -o $@ bench/bpe.c $(LDLIBS)
 
+$(BUILD)/bench/compare: bench/compare.c $(addprefix bench/, compare_units.h compare_table.h compare_page.h ledger.h) $(SHARED)
+	@mkdir -p $(BUILD)/bench
+	$(COMPILE) -o $@ bench/compare.c $(LDLIBS)
+
+compare: $(BUILD)/bench/compare
+	$(BUILD)/bench/compare --build $(BUILD)
+
+ablate: $(BUILD)/bench/compare
+	$(BUILD)/bench/compare --build $(BUILD) --ablate
+
 # JOBS programs are built and run at a time; SKIP="test_a test_b" leaves some out, ONLY="test_a" all others, and says so.
-test: examples
+test: examples $(BUILD)/bench/compare
 	@BUILD='$(BUILD)' JOBS='$(JOBS)' COMPILE='$(COMPILE)' LDLIBS='$(LDLIBS)' SKIP='$(SKIP)' ONLY='$(ONLY)' sh tests/run.sh
 
 check:
@@ -48,4 +59,4 @@ check:
 clean:
 	rm -rf build
 
-.PHONY: all examples demo bench test check clean
+.PHONY: all examples demo bench compare ablate test check clean

@@ -27,7 +27,7 @@
 //   >>simd >>gemm >>ops                                                  arithmetic, forward then backward
 //   >>tree >>model >>optim                                               one network over a forest of spans
 //   >>assign >>ssft                                                      matching, the set loss, baselines
-//   >>generate >>vote                                                    decoding and majority
+//   >>generate >>vote >>choose                                           decoding, majority, which fork to take
 //   >>json >>dataset >>bpe >>io                                           files and tokens
 //   >>new                                                                the malloc pairs
 //   >>license
@@ -274,6 +274,8 @@ FR_DEF fr_status fr_backward(const fr_model *model, fr_work *work, const fr_tree
                              fr_int group_count);
 // After fr_forward or fr_backward: logits (row_count, V) of any rows of that tree. The model must not have changed.
 FR_DEF fr_status fr_logits(const fr_model *model, fr_work *work, const fr_int *rows, fr_int row_count, float *logits);
+// The same for the final normed activations (row_count, C), which the vocabulary is multiplied with.
+FR_DEF fr_status fr_hidden(const fr_model *model, fr_work *work, const fr_int *rows, fr_int row_count, float *hidden);
 
 // ---- optimiser: AdamW (Loshchilov and Hutter, 2019), decay decoupled, with global-norm clipping
 typedef struct fr_adamw {
@@ -451,6 +453,176 @@ FR_DEF fr_status fr_vote(fr_int count, int (*same)(void *user, fr_int a, fr_int 
 // The unbiased estimator 1 - C(n-c, k) / C(n, k) (Chen et al. 2021) from c correct among n samples. NaN unless 0 <= c <= n
 // and 1 <= k <= n.
 FR_DEF double fr_pass_at_k(fr_int n, fr_int c, fr_int k);
+
+// ---- choosing: which fork for which question (GFPO in the paper), and GRPO on all tokens as its baseline
+//
+// The policy pi(i | question) is a distribution over the N forks at the question's last position. A step draws G forks a
+// question from it, lets the writer finish each one, has your reward judge the texts, and moves the policy towards the forks
+// that did better than their group. The gradient enters at the fork alone, so it costs the questions' rows and not the rollouts'.
+//
+//     fr_model_append_rows(&tuned, &writer);                             // of equal vocab: a copy
+//     fr_policy policy = { &tuned, NULL, &adamw, NULL };
+//     fr_rollouts_new(&rollouts, &options, questions_per_step);          // options: zeroed, then forks, group, sampling, reward
+//     for (options.draw = 0; options.draw < steps; options.draw++)
+//       fr_gfpo_step(&policy, &writer, &work, &options, questions, count, &rollouts, 1e-3f, &report);
+//     fr_policy_logp(&policy, &work, &options, questions, count, logp);  // then: which fork to take
+//     fork = fr_policy_pick(logp, N, NULL);
+//
+// The start policy is what SSFT left at the fork: train it with fork_weight .1 towards FR_FORK_UNIFORM, so that every fork is
+// tried from the first step on; with fork_weight 0 the forks compete with the whole vocabulary and start anywhere.
+//
+// Policies. (a) A copy of the writer, the writer frozen: safe. (b) A linear chooser on the writer's activations: small, safe.
+// (c) The writer itself (policy.model == &writer): its weights are shared with all that follows the fork, so the writer
+// changes, and can be lost, although the gradient enters at the fork only. Measure every fork before and after: fr_gfpo_rollout.
+typedef enum fr_credit {
+  FR_GFPO,  // at the fork's tokens only
+  FR_GRPO   // at all tokens of the rollout, the stop included, and at the fork's if there are several forks
+} fr_credit;
+
+typedef enum fr_fork_softmax {
+  FR_OVER_FORKS,      // log pi(i) = s_i - log sum_k exp(s_k), where s_i = log P(fork i | question), a sum over its tokens
+  FR_OVER_VOCABULARY  // log pi(i) = s_i; forks are still drawn in proportion
+} fr_fork_softmax;
+
+typedef enum fr_deviation {
+  FR_STD_POPULATION,  // divides by G
+  FR_STD_SAMPLE,      // divides by G - 1
+  FR_STD_NONE         // advantage = reward - mean
+} fr_deviation;
+
+// One rollout's worth, any finite number; 1 for right and 0 for wrong will do. `question` is the index in the call, and
+// leaf->stop is -1 if max_tokens cut the text off. Called in order of questions, then rollouts, on the calling thread.
+typedef double (*fr_reward)(void *user, fr_int question, fr_int fork, const fr_leaf *leaf);
+
+typedef struct fr_gfpo_options {  // a field left 0 takes the default in brackets
+  const fr_tokens *forks;         // N forks, as in fr_ssft_options
+  fr_int          fork_count;     // N
+  fr_int          group;          // G rollouts a question, at least 2. Price: G * max_tokens decoded tokens a question
+  fr_sampling     sampling;       // of the rollouts; its seed also names the draws of forks
+  uint64_t        draw;           // such as the step: other forks and other texts for the same question
+  fr_reward       reward;
+  void           *user;
+  fr_credit       credit;         // [FR_GFPO]  price of FR_GRPO: a forward and a training pass over rollouts with advantage
+  fr_fork_softmax softmax;        // [FR_OVER_FORKS]
+  fr_deviation    deviation;      // [FR_STD_POPULATION]
+  fr_reduction    reduction;      // FR_GRPO: a group's loss is [the mean over all its tokens], or FR_MEAN_TRACES, the mean
+                                  //          over rollouts of each one's mean (the original GRPO: short ones weigh more)
+  float           eps;            // [1e-6]  advantage = (reward - mean) / (std + eps)
+  float           clip_low;       // [.2]    the ratio pi / pi_old is clipped to 1 - clip_low .. 1 + clip_high, which
+  float           clip_high;      // [.2]    matters from the second update on the same rollouts on
+  float           entropy;        // weight of the policy's entropy over forks, a bonus [0]
+  float           kl;             // weight of KL(pi || start) [0]; price: a pass of the start policy over the questions
+  fr_int          updates;        // of fr_gfpo_step on the same rollouts [1]
+} fr_gfpo_options;
+
+// (b): logit_i = b_i + 1/T sum_t W[slot(t)]_i . h_t over the T tokens of the question, where h_t is fr_hidden of the model and
+// slot(t) = min(T-1 - t, positions-1): with 1 position all tokens share one W, with more the last ones have their own.
+typedef struct fr_chooser {
+  fr_int  forks, positions, dim;  // N, P, C
+  float  *params;                 // W (P,N,C), then b (N); zeros at first, a uniform policy
+  float  *features;               // scratch (P,C)
+  fr_adamw adamw;                 // its gradient and state; beta2 and the others may be set
+  void   *owned;
+} fr_chooser;
+
+FR_DEF fr_status fr_chooser_size(const fr_model *model, fr_int forks, fr_int positions, fr_int *bytes);
+FR_DEF fr_status fr_chooser_place(fr_chooser *chooser, const fr_model *model, fr_int forks, fr_int positions, void *memory,
+                                  fr_int bytes);
+
+typedef struct fr_policy {
+  fr_model       *model;    // scores the forks; with a chooser it is only read
+  fr_chooser     *chooser;  // NULL: the model's own log-probabilities are the scores
+  fr_adamw       *adamw;    // of the model; not used with a chooser
+  const fr_model *start;    // the start policy: this model's log-probabilities. Needed if kl > 0 (often the writer)
+} fr_policy;
+
+// The rollouts of a step, rollout g of question q at q*G + g. Memory is yours; what follows is to be read between calls.
+typedef struct fr_rollouts {
+  fr_int   questions, group, forks, max_tokens;  // the room: Q, G, N
+  fr_int   count;        // questions of the last fr_gfpo_rollout; 0: none, or it failed
+  fr_int   passes;       // fr_gfpo_backward calls since
+  fr_leaf *leaves;       // [Q*G]
+  fr_int  *fork;         // [Q*G]
+  double  *reward;       // [Q*G]
+  double  *advantage;    // [Q*G]
+  double  *logp;         // [Q*N] log pi(fork | question) when the forks were drawn; of the forks in turn: -log N
+  double  *logp_old;     // [Q*G] that of the fork that was drawn
+  double  *logp_start;   // [Q*N] of the start policy; set by backward if kl > 0
+  double  *token_logp;   // [Q*G*max_tokens] FR_GRPO: old log p of each token and of the stop, set by the first backward
+  fr_int  *fork_count;   // [N] rollouts of each fork
+  double  *fork_reward;  // [N] and their mean reward; 0 if there are none
+  fr_token *tokens;      // [Q*G*max_tokens] the texts of the leaves
+  fr_int   fork_tokens;  // what follows is scratch of backward
+  double  *weight, *slope, *token_now, *token_start;
+  void    *owned;
+} fr_rollouts;
+
+// Room for `questions` questions a call, with these forks, group, credit and max_tokens; these may not change afterwards.
+FR_DEF fr_status fr_rollouts_size(const fr_gfpo_options *options, fr_int questions, fr_int *bytes);
+FR_DEF fr_status fr_rollouts_place(fr_rollouts *rollouts, const fr_gfpo_options *options, fr_int questions, void *memory,
+                                   fr_int bytes);
+
+typedef struct fr_gfpo_report {
+  double reward;         // mean over rollouts
+  double frac_zero_std;  // share of questions whose rewards are all equal: their advantage is 0
+  double loss;           // what the last update minimised
+  double entropy;        // of the policy over the forks, mean over questions, in nats; this and the next two: at the last update
+  double kl;             // what the weight kl multiplies: KL(pi || start), mean over questions; 0 if the weight is
+  double clip_fraction;  // of the terms (rollouts, or tokens) with an advantage: those that clipping left without gradient
+  double norm;           // gradient norm before clipping (fr_gfpo_step only)
+  fr_int questions, rollouts;
+  fr_int tokens;         // generated, stops included
+  fr_int unfinished;     // rollouts that max_tokens cut off
+  fr_int rows;           // rows run with gradient, all updates
+  int    skipped;        // 1 if an update was left out because its gradient was not finite (fr_gfpo_step only)
+} fr_gfpo_report;
+
+// Limits for `questions` questions of up to `prompt` tokens decoded in one batch; a longer call runs several, whole questions at
+// a time. FR_GRPO runs one question with its group with gradient at a time; grad_rows, rows and targets may be raised.
+FR_DEF fr_status fr_gfpo_limits(const fr_gfpo_options *options, fr_int prompt, fr_int questions, fr_limits *limits);
+// Advantages of one group. Equal rewards give 0 exactly, so does a group of one. *std (may be NULL): the deviation used, 0
+// for FR_STD_NONE. A reward that is not finite: FR_NONFINITE.
+FR_DEF fr_status fr_advantages(const double *reward, fr_int count, fr_deviation deviation, double eps, double *advantage,
+                               double *std);
+// logp[count*N]: log pi of every fork, of each question's prompt; the options' forks and softmax are read.
+FR_DEF fr_status fr_policy_logp(const fr_policy *policy, fr_work *work, const fr_gfpo_options *options,
+                                const fr_question *questions, fr_int count, double *logp);
+// A fork drawn in proportion to exp(logp), by one draw; random NULL: the likeliest, ties to the lowest. -1 if count < 1.
+FR_DEF fr_int fr_policy_pick(const double *logp, fr_int count, fr_random *random);
+
+// The three parts of a step, usable alone. Of a question prompt and key are read.
+//
+// Draws, decodes in one batch, and judges. Random streams: (seed, key, draw*(G+1)) gives the forks of a question, and
+// (seed, key, draw*(G+1) + 1 + g) the text of rollout g, so nothing depends on the other questions or on the tasks.
+// policy NULL: rollout g takes fork g mod N; with G = k*N every fork is tried k times and fork_reward is its accuracy, to
+// be compared before and after training. FR_NONFINITE, naming question and rollout: a reward, or the writer's
+// log-probability, is not finite. report (may be NULL): what is known so far.
+FR_DEF fr_status fr_gfpo_rollout(const fr_policy *policy, const fr_model *writer, fr_work *work,
+                                 const fr_gfpo_options *options, const fr_question *questions, fr_int count,
+                                 fr_rollouts *rollouts, fr_gfpo_report *report);
+// ADDS to policy->adamw->grads (or chooser->adamw.grads) the gradient of the mean over these questions of
+//   FR_GFPO:  -1/G sum_g min(ratio_g A_g, clip(ratio_g) A_g)  -  entropy H(pi)  +  kl KL(pi || start)
+// with ratio_g = pi(fork_g) / pi_old(fork_g); H and KL are exact, sums over the N forks, and count for every question,
+// whatever its rewards. FR_GRPO has such a ratio for the fork and for each token of rollout g, reduced as the option says;
+// their KL, per token, is estimated by exp(d) - d - 1, d = log p_start - log p (Schulman's k3), and the fork's H and KL weigh
+// as much as its ratio does. The first call after fr_gfpo_rollout takes the policy as it is for the old one of the tokens.
+// `questions` are those of the rollouts. Of report (may be NULL) loss, entropy, kl, clip_fraction and rows are set. After
+// FR_NONFINITE, a log-probability of the policy that is not finite, the gradient may hold a part; clear it.
+FR_DEF fr_status fr_gfpo_backward(const fr_policy *policy, fr_work *work, const fr_gfpo_options *options,
+                                  const fr_question *questions, fr_rollouts *rollouts, fr_gfpo_report *report);
+// AdamW on the chooser's params; as fr_adamw_step.
+FR_DEF fr_status fr_chooser_step(fr_chooser *chooser, fr_work *work, double loss, float lr, double *norm);
+// Rollout, then `updates` times backward and update. A step without any advantage, entropy or kl weight updates nothing, the
+// optimiser's moments included. On failure policy and optimiser are as they were, unless a later update of several failed.
+FR_DEF fr_status fr_gfpo_step(const fr_policy *policy, const fr_model *writer, fr_work *work,
+                              const fr_gfpo_options *options, const fr_question *questions, fr_int count,
+                              fr_rollouts *rollouts, float lr, fr_gfpo_report *report);
+#ifndef FR_NO_MALLOC
+FR_DEF fr_status fr_chooser_new(fr_chooser *chooser, const fr_model *model, fr_int forks, fr_int positions);
+FR_DEF fr_status fr_rollouts_new(fr_rollouts *rollouts, const fr_gfpo_options *options, fr_int questions);
+FR_DEF void fr_chooser_free(fr_chooser *chooser);
+FR_DEF void fr_rollouts_free(fr_rollouts *rollouts);
+#endif
 
 // ---- data: questions with several traces each, from JSON lines
 //
@@ -3806,18 +3978,24 @@ FR_DEF fr_status fr_backward(const fr_model *model, fr_work *work, const fr_tree
   return fr__run_tree(model, work, tree, grads, sums, group_count, 0, NULL);
 }
 
-// Logits of rows list[first ..] into the chunk buffer; at most body->chunk rows.
-static void fr__logits_chunk(fr__pass *s, const fr_int *list, fr_int first, fr_int count)
+// Normed activations, or logits, of rows list[first ..] into the chunk buffers; at most body->chunk rows.
+static void fr__hidden_chunk(fr__pass *s, const fr_int *list, fr_int first, fr_int count)
 {
   s->gradient = 0;
   s->head_list = list;
   s->head_first = first;
   s->head_count = count;
   fr__parallel(s->work, fr__task_head, s);
+}
+static void fr__logits_chunk(fr__pass *s, const fr_int *list, fr_int first, fr_int count)
+{
+  fr__hidden_chunk(s, list, first, count);
   fr__parallel(s->work, fr__task_logits, s);
 }
 
-FR_DEF fr_status fr_logits(const fr_model *model, fr_work *work, const fr_int *rows, fr_int row_count, float *logits)
+// Rows of the last run: logits if `vocabulary`, else what the vocabulary is multiplied with.
+static fr_status fr__read_rows(const fr_model *model, fr_work *work, const fr_int *rows, fr_int row_count, float *out,
+                               int vocabulary)
 {
   struct fr__body *b;
   fr__pass s;
@@ -3825,19 +4003,31 @@ FR_DEF fr_status fr_logits(const fr_model *model, fr_work *work, const fr_int *r
   if (status) return status;
   b = work->body;
   if (!b->ready) return fr__fail(&work->reason, FR_INVALID, "no tree was run on this workspace");
-  if (row_count < 0 || (row_count && (!rows || !logits)))
+  if (row_count < 0 || (row_count && (!rows || !out)))
     return fr__fail(&work->reason, FR_INVALID, "%d rows at no address", row_count);
   for (fr_int i = 0; i < row_count; i++)
     if (rows[i] < 0 || rows[i] >= b->row_count)
       return fr__fail(&work->reason, FR_RANGE, "entry %d: row %d of %d", i, rows[i], b->row_count);
   s = fr__pass_of(model, work, NULL);
   for (fr_int first = 0; first < row_count; first += b->chunk) {
-    const fr_int count = fr__min(b->chunk, row_count - first);
-    fr__logits_chunk(&s, rows, first, count);
+    const fr_int count = fr__min(b->chunk, row_count - first), width = vocabulary ? s.c->vocab : s.c->dim;
+    const fr_int apart = vocabulary ? fr__apart(width) : width;
+    if (vocabulary) fr__logits_chunk(&s, rows, first, count);
+    else fr__hidden_chunk(&s, rows, first, count);
     for (fr_int i = 0; i < count; i++)
-      memcpy(logits + (first + i) * s.c->vocab, b->logits + i * fr__apart(s.c->vocab), (size_t)s.c->vocab * sizeof(float));
+      memcpy(out + (first + i) * width, (vocabulary ? b->logits : b->hidden) + i * apart, (size_t)width * sizeof(float));
   }
   return fr__fine(&work->reason);
+}
+
+FR_DEF fr_status fr_logits(const fr_model *model, fr_work *work, const fr_int *rows, fr_int row_count, float *logits)
+{
+  return fr__read_rows(model, work, rows, row_count, logits, 1);
+}
+
+FR_DEF fr_status fr_hidden(const fr_model *model, fr_work *work, const fr_int *rows, fr_int row_count, float *hidden)
+{
+  return fr__read_rows(model, work, rows, row_count, hidden, 0);
 }
 
 // ---- >>optim ------------------------------------------------------------------------------------------
@@ -3938,40 +4128,46 @@ static fr_status fr__adamw_check(const fr_adamw *a, const fr_model *model, fr_wo
   return FR_OK;
 }
 
+// The norm, then whether the step is taken at all, then its factors.
+static fr_status fr__adamw_begin(fr__update *u, double loss, float lr, double *norm)
+{
+  fr_adamw *a = u->adamw;
+  double sum = 0.0, t, c1, c2, scale;
+  fr__parallel(u->work, fr__task_norm, u);
+  for (int i = 0; i < FR__NORM_PARTS; i++) sum += u->part[i];
+  sum = sqrt(sum);
+  if (norm) *norm = sum;
+  if (!fr__finite(loss) || !fr__finite(sum)) {
+    a->skipped++;
+    return fr__fail(&u->work->reason, FR_NONFINITE, "step %d was skipped: the %s is not finite", (fr_int)a->step + 1,
+                    fr__finite(loss) ? "gradient" : "loss");
+  }
+  t = (double)++a->step;
+  c1 = 1.0 - pow((double)a->beta1, t);
+  c2 = 1.0 - pow((double)a->beta2, t);
+  scale = a->clip > 0.0f ? (double)a->clip / (sum + 1e-6) : 1.0;
+  u->factors.scale = scale < 1.0 ? (float)scale : 1.0f;
+  u->factors.keep = 1.0f;
+  u->factors.rate = (float)((double)lr / c1);
+  u->factors.beta1 = a->beta1;
+  u->factors.beta2 = a->beta2;
+  u->factors.root2 = (float)(1.0 / sqrt(c2));
+  u->factors.eps = a->eps;
+  u->keep_decayed = 1.0f - lr * a->decay;
+  return fr__fine(&u->work->reason);
+}
+
 FR_DEF fr_status fr_adamw_step(fr_adamw *adamw, fr_model *model, fr_work *work, double loss, float lr, double *norm)
 {
   fr__update u;
-  double sum = 0.0;
   fr_status status = fr__pair(model, work);
-  if (status) return status;
-  status = fr__adamw_check(adamw, model, work, lr);
+  if (!status) status = fr__adamw_check(adamw, model, work, lr);
   if (status) return status;
   u.work = work;
   u.adamw = adamw;
   u.model = model;
-  fr__parallel(work, fr__task_norm, &u);
-  for (int i = 0; i < FR__NORM_PARTS; i++) sum += u.part[i];
-  sum = sqrt(sum);
-  if (norm) *norm = sum;
-  if (!fr__finite(loss) || !fr__finite(sum)) {
-    adamw->skipped++;
-    status = fr__fail(&work->reason, FR_NONFINITE, "step %d was skipped: the %s is not finite", (fr_int)adamw->step + 1,
-                      fr__finite(loss) ? "gradient" : "loss");
-  } else {
-    const double t = (double)++adamw->step, c1 = 1.0 - pow((double)adamw->beta1, t),
-                 c2 = 1.0 - pow((double)adamw->beta2, t);
-    const double scale = adamw->clip > 0.0f ? (double)adamw->clip / (sum + 1e-6) : 1.0;
-    u.factors.scale = scale < 1.0 ? (float)scale : 1.0f;
-    u.factors.keep = 1.0f;
-    u.factors.rate = (float)((double)lr / c1);
-    u.factors.beta1 = adamw->beta1;
-    u.factors.beta2 = adamw->beta2;
-    u.factors.root2 = (float)(1.0 / sqrt(c2));
-    u.factors.eps = adamw->eps;
-    u.keep_decayed = 1.0f - lr * adamw->decay;
-    fr__parallel(work, fr__task_adamw, &u);
-    status = fr__fine(&work->reason);
-  }
+  status = fr__adamw_begin(&u, loss, lr, norm);
+  if (!status) fr__parallel(work, fr__task_adamw, &u);
   memset(adamw->grads, 0, (size_t)adamw->count * sizeof(float));
   return status;
 }
@@ -4327,13 +4523,27 @@ static fr_status fr__tokens_check(fr_work *work, const fr_tokens *tokens, const 
   return FR_OK;
 }
 
+static fr_status fr__forks_check(fr_work *work, const fr_tokens *forks, fr_int count)
+{
+  if (!forks || count < 1) return fr__fail(&work->reason, FR_INVALID, "the options name no fork");
+  for (fr_int i = 0; i < count; i++) {
+    const fr_status status = fr__tokens_check(work, &forks[i], "options", 0, "fork", i);
+    if (status) return status;
+    for (fr_int k = 0; k < i; k++)
+      if (forks[i].count == forks[k].count &&
+          memcmp(forks[i].ids, forks[k].ids, (size_t)forks[i].count * sizeof(fr_token)) == 0)
+        return fr__fail(&work->reason, FR_INVALID, "forks %d and %d are the same tokens", k, i);
+  }
+  return FR_OK;
+}
+
 // Everything that can be wrong is found here, before anything is run.
 static fr_status fr__ssft_check(const fr_model *model, fr_work *work, const fr_ssft_options *o,
                                 const fr_question *questions, fr_int count, int pass)
 {
   fr_status status = fr__pair(model, work);
   if (status) return status;
-  if (!o || !o->forks || o->fork_count < 1) return fr__fail(&work->reason, FR_INVALID, "the options name no fork");
+  if (!o) return fr__fail(&work->reason, FR_INVALID, "the options are NULL");
   if (count < 0 || (count && !questions))
     return fr__fail(&work->reason, FR_INVALID, "%d questions at no address", count);
   if (o->method < FR_SSFT || o->method > FR_SFT_MIXED)
@@ -4345,14 +4555,8 @@ static fr_status fr__ssft_check(const fr_model *model, fr_work *work, const fr_s
   if (!(o->fork_weight >= 0.0f) || !fr__finite((double)o->fork_weight))
     return fr__fail(&work->reason, FR_INVALID, "fork_weight is negative or not finite");
   if (o->prefix < 0) return fr__fail(&work->reason, FR_INVALID, "prefix %d is negative", o->prefix);
-  for (fr_int i = 0; i < o->fork_count; i++) {
-    status = fr__tokens_check(work, &o->forks[i], "options", 0, "fork", i);
-    if (status) return status;
-    for (fr_int k = 0; k < i; k++)
-      if (o->forks[i].count == o->forks[k].count &&
-          memcmp(o->forks[i].ids, o->forks[k].ids, (size_t)o->forks[i].count * sizeof(fr_token)) == 0)
-        return fr__fail(&work->reason, FR_INVALID, "forks %d and %d are the same tokens", k, i);
-  }
+  status = fr__forks_check(work, o->forks, o->fork_count);
+  if (status) return status;
   for (fr_int n = 0; n < count; n++) {
     const fr_question *q = &questions[n];
     status = fr__tokens_check(work, &q->prompt, "question", n, "prompt", 0);
@@ -4864,6 +5068,837 @@ FR_DEF double fr_pass_at_k(fr_int n, fr_int c, fr_int k)
   if (n - c < k) return 1.0;
   for (fr_int i = n - c + 1; i <= n; i++) none *= 1.0 - (double)k / (double)i;
   return 1.0 - none;
+}
+
+// ---- >>choose -----------------------------------------------------------------------------------------
+// The policy's pass is a forest like that of the set loss:
+//   FR_GFPO:  prompt - forks without their last tokens;                       group  base + i: -s_i
+//   FR_GRPO:  the same, and under the forks their rollouts, likewise cut;     targets of rollouts are in no group
+// A fork of one token has no row of its own, so that the question's last row predicts all of them. Each question is first
+// run forward for its scores; they give every target its weight, and the weighted targets are the gradient.
+//
+// FR_OVER_FORKS: log pi_i = s_i - lse(s), hence dL/ds_i = d_i - pi_i sum_k d_k with d_i = dL/dlog pi_i: these sum to 0 over the
+// forks, so the vocabulary's own softmax drops out of dlogits = (sum w) p - sum w onehot, w = -dL/ds, at the row they share.
+
+// The options with defaults filled in.
+static fr_gfpo_options fr__gfpo_resolved(const fr_gfpo_options *options)
+{
+  fr_gfpo_options o = *options;
+  if (o.eps == 0.0f) o.eps = 1e-6f;
+  if (o.clip_low == 0.0f) o.clip_low = 0.2f;
+  if (o.clip_high == 0.0f) o.clip_high = 0.2f;
+  if (o.updates == 0) o.updates = 1;
+  return o;
+}
+
+// Targets of a rollout: its tokens, and the stop that ended it.
+static fr_int fr__scored(const fr_leaf *leaf) { return leaf->count + (leaf->stop >= 0); }
+
+// Is rollout `at` run with gradient? r is NULL where only the forks are scored.
+static int fr__takes_part(const fr_gfpo_options *o, const fr_rollouts *r, fr_int at)
+{
+  return o->credit == FR_GRPO && r && fr__scored(&r->leaves[at]) && (r->advantage[at] != 0.0 || o->kl > 0.0f);
+}
+
+static void fr__forest_choice(fr__forest *f, const fr_gfpo_options *o, const fr_question *q, const fr_rollouts *r, fr_int n)
+{
+  const fr_int prompt = fr__forest_span(f, -1, q->prompt.ids, q->prompt.count), prompt_last = f->rows - 1, G = o->group;
+  for (fr_int i = 0; i < o->fork_count; i++, f->groups++) {
+    const fr_tokens *ids = &o->forks[i];
+    const fr_int first = f->rows;
+    fr_int used = 0, fork = -1, last;
+    for (fr_int at = n * G; at < (n + 1) * G; at++) used += fr__takes_part(o, r, at) && r->fork[at] == i;
+    if (used || ids->count > 1) fork = fr__forest_span(f, prompt, ids->ids, ids->count - !used);
+    last = f->rows - 1;
+    for (fr_int t = 0; t < ids->count; t++)
+      fr__forest_target(f, t ? first + t - 1 : prompt_last, ids->ids[t], 0.0f, f->groups);
+    for (fr_int at = n * G; used && at < (n + 1) * G; at++)
+      if (fr__takes_part(o, r, at) && r->fork[at] == i) {
+        const fr_leaf *leaf = &r->leaves[at];
+        const fr_int count = fr__scored(leaf), row = f->rows;
+        fr__forest_span(f, fork, leaf->tokens, count - 1);
+        for (fr_int t = 0; t < count; t++)
+          fr__forest_target(f, t ? row + t - 1 : last, t < leaf->count ? leaf->tokens[t] : leaf->stop, 0.0f, -1);
+      }
+  }
+}
+
+static fr__forest fr__choice_need(const fr_gfpo_options *o, const fr_question *q, const fr_rollouts *r, fr_int n)
+{
+  fr__forest need;
+  fr_int longest_fork = 0, longest = 0;
+  memset(&need, 0, sizeof need);
+  need.spans = 1 + o->fork_count;
+  need.groups = o->fork_count;
+  for (fr_int i = 0; i < o->fork_count; i++) {
+    need.targets += o->forks[i].count;
+    longest_fork = fr__max(longest_fork, o->forks[i].count);
+  }
+  need.rows = q->prompt.count + need.targets;
+  for (fr_int at = n * o->group; at < (n + 1) * o->group; at++)
+    if (fr__takes_part(o, r, at)) {
+      const fr_int count = fr__scored(&r->leaves[at]);
+      need.spans++;
+      need.rows += count - 1;
+      need.targets += count;
+      longest = fr__max(longest, count - 1);
+    }
+  need.depth = q->prompt.count + longest_fork + longest;
+  return need;
+}
+
+// Does question n fit beside what is there? `gradient`: the pass is run forward, then with gradient.
+static fr_status fr__choice_fits(const fr__forest *f, fr_work *work, const fr__forest *need, fr_int n, int gradient)
+{
+  fr_int needed, limit;
+  const char *name = fr__forest_fits(f, need, &work->limits, 0, &needed, &limit);
+  if (!name && gradient) name = fr__forest_fits(f, need, &work->limits, 1, &needed, &limit);
+  if (!name) return FR_OK;
+  return fr__fail(&work->reason, FR_LIMIT, "question %d: limit '%s' is %d, it needs %d", n, name, limit, needed);
+}
+
+// Each question alone must fit. `longest`: rollouts yet to come are taken to be that long.
+static fr_status fr__choices_fit(fr_work *work, const fr_gfpo_options *o, const fr_question *questions, fr_int count,
+                                 const fr_rollouts *r, fr_int longest, int gradient)
+{
+  fr__forest empty;
+  memset(&empty, 0, sizeof empty);
+  for (fr_int n = 0; n < count; n++) {
+    fr__forest need = fr__choice_need(o, &questions[n], r, n);
+    fr_status status;
+    if (longest) {
+      need.rows += o->group * (longest - 1);
+      need.spans += o->group;
+      need.targets += o->group * longest;
+      need.depth += longest - 1;
+    }
+    status = fr__choice_fits(&empty, work, &need, n, gradient);
+    if (status) return status;
+  }
+  return FR_OK;
+}
+
+// As many questions as fit, from `first` on; returns the next one.
+static fr_int fr__choice_forest(fr__forest *f, fr_work *work, const fr_gfpo_options *o, const fr_question *questions,
+                                fr_int first, fr_int count, const fr_rollouts *r, int gradient)
+{
+  fr_int n = first;
+  memset(f, 0, sizeof *f);
+  f->work = work;
+  for (; n < count; n++) {
+    const fr__forest need = fr__choice_need(o, &questions[n], r, n);
+    if (fr__choice_fits(f, work, &need, n, gradient)) break;
+    fr__forest_choice(f, o, &questions[n], r, n);
+  }
+  return n;
+}
+
+// -- the linear chooser
+// The optimiser takes its parameters for a model of one block.
+static fr_model fr__chooser_block(const fr_chooser *c)
+{
+  fr_model block;
+  memset(&block, 0, sizeof block);
+  block.params = c->params;
+  block.count = (c->positions * c->dim + 1) * c->forks;
+  return block;
+}
+
+// features (P,C) = 1/T sum of the normed activations of each slot, for the question of T rows from `row` on (sets)
+static void fr__chooser_features(const fr_chooser *c, const fr_model *model, fr_work *work, fr_int row, fr_int T)
+{
+  struct fr__body *b = work->body;
+  fr__pass s = fr__pass_of(model, work, NULL);
+  memset(c->features, 0, (size_t)(c->positions * c->dim) * sizeof(float));
+  for (fr_int t = 0; t < T; t++) b->row_fill[t] = row + t;
+  for (fr_int first = 0; first < T; first += b->chunk) {
+    const fr_int count = fr__min(b->chunk, T - first);
+    fr__hidden_chunk(&s, b->row_fill, first, count);
+    for (fr_int i = 0; i < count; i++)
+      work->kernels->axpy(c->features + fr__min(T - 1 - first - i, c->positions - 1) * c->dim, 1.0f / (float)T,
+                          b->hidden + i * c->dim, c->dim);
+  }
+}
+// s_i = b_i + sum_p W_pi . features_p
+static void fr__chooser_scores(const fr_chooser *c, double *s)
+{
+  const float *bias = c->params + c->positions * c->forks * c->dim;
+  for (fr_int i = 0; i < c->forks; i++) {
+    s[i] = (double)bias[i];
+    for (fr_int p = 0; p < c->positions; p++)
+      for (fr_int k = 0; k < c->dim; k++)
+        s[i] += (double)c->params[(p * c->forks + i) * c->dim + k] * (double)c->features[p * c->dim + k];
+  }
+}
+// dW_pi += ds_i features_p      db_i += ds_i
+static void fr__chooser_back(const fr_chooser *c, const fr_work *work, const double *ds)
+{
+  float *d = c->adamw.grads;
+  for (fr_int p = 0; p < c->positions; p++)
+    for (fr_int i = 0; i < c->forks; i++, d += c->dim)
+      work->kernels->axpy(d, (float)ds[i], c->features + p * c->dim, c->dim);
+  for (fr_int i = 0; i < c->forks; i++) d[i] += (float)ds[i];
+}
+
+static fr_status fr__chooser_layout(fr__arena *arena, fr_chooser *c)
+{
+  fr_model block;
+  float any = 0.0f;
+  fr_int width, count, bytes;
+  if (!fr__mul(c->positions, c->dim, &width) || !fr__add(width, 1, &count) || !fr__mul(count, c->forks, &count) ||
+      count > FR__INT_MAX / 64)
+    return FR_OVERFLOW;
+  c->params = (float *)fr__take(arena, count, (fr_int)sizeof(float));
+  c->features = (float *)fr__take(arena, width, (fr_int)sizeof(float));
+  block = fr__chooser_block(c);
+  if (!arena->base) block.params = &any;  // to measure, any address will do
+  if (fr_adamw_size(&block, &bytes)) return FR_OVERFLOW;
+  if (!arena->base) fr__take(arena, bytes, 1);
+  else fr_adamw_place(&c->adamw, &block, fr__take(arena, bytes, 1), bytes);
+  return FR_OK;
+}
+
+FR_DEF fr_status fr_chooser_size(const fr_model *model, fr_int forks, fr_int positions, fr_int *bytes)
+{
+  fr__arena arena = { NULL, 0, 0 };
+  fr_chooser c;
+  fr_status status;
+  if (!model || !model->params || forks < 1 || positions < 1 || !bytes) return FR_INVALID;
+  memset(&c, 0, sizeof c);
+  c.forks = forks;
+  c.positions = positions;
+  c.dim = model->config.dim;
+  status = fr__chooser_layout(&arena, &c);
+  return status ? status : fr__arena_size(&arena, bytes);
+}
+
+FR_DEF fr_status fr_chooser_place(fr_chooser *chooser, const fr_model *model, fr_int forks, fr_int positions, void *memory,
+                                  fr_int bytes)
+{
+  fr__arena arena = { NULL, 0, 0 };
+  fr_int needed;
+  const fr_status status = fr_chooser_size(model, forks, positions, &needed);
+  if (status) return status;
+  if (!chooser || !memory) return FR_INVALID;
+  if (bytes < needed) return FR_MEMORY;
+  memset(chooser, 0, sizeof *chooser);
+  chooser->forks = forks;
+  chooser->positions = positions;
+  chooser->dim = model->config.dim;
+  arena.base = (char *)fr__align(memory);
+  fr__chooser_layout(&arena, chooser);
+  memset(chooser->params, 0, (size_t)chooser->adamw.count * sizeof(float));
+  return FR_OK;
+}
+
+static fr_status fr__chooser_check(const fr_chooser *c, fr_work *work, float lr)
+{
+  fr_model block;
+  if (!c || !c->params || !c->features || c->forks < 1 || c->positions < 1)
+    return fr__fail(&work->reason, FR_INVALID, "the chooser is NULL or was not placed");
+  block = fr__chooser_block(c);
+  return fr__adamw_check(&c->adamw, &block, work, lr);
+}
+
+FR_DEF fr_status fr_chooser_step(fr_chooser *chooser, fr_work *work, double loss, float lr, double *norm)
+{
+  fr__update u;
+  fr_status status;
+  if (!work || !work->body) return FR_INVALID;
+  status = fr__chooser_check(chooser, work, lr);
+  if (status) return status;
+  u.work = work;
+  u.adamw = &chooser->adamw;
+  u.model = NULL;
+  status = fr__adamw_begin(&u, loss, lr, norm);
+  if (!status) {
+    fr_adamw *a = u.adamw;
+    const fr_int weights = a->count - chooser->forks;
+    fr__adamw_factors decayed = u.factors;
+    decayed.keep = u.keep_decayed;
+    work->kernels->adamw(chooser->params, a->grads, a->m, a->v, weights, &decayed);
+    work->kernels->adamw(chooser->params + weights, a->grads + weights, a->m + weights, a->v + weights, chooser->forks,
+                         &u.factors);
+  }
+  memset(chooser->adamw.grads, 0, (size_t)chooser->adamw.count * sizeof(float));
+  return status;
+}
+
+// -- checks
+static fr_status fr__gfpo_check(fr_work *work, const fr_gfpo_options *o, const fr_question *questions, fr_int count)
+{
+  fr_status status;
+  if (!o) return fr__fail(&work->reason, FR_INVALID, "the options are NULL");
+  status = fr__forks_check(work, o->forks, o->fork_count);
+  if (status) return status;
+  if (count < 1 || !questions) return fr__fail(&work->reason, FR_INVALID, "%d questions, or at no address", count);
+  if (o->credit < FR_GFPO || o->credit > FR_GRPO || o->softmax < FR_OVER_FORKS || o->softmax > FR_OVER_VOCABULARY ||
+      o->deviation < FR_STD_POPULATION || o->deviation > FR_STD_NONE || o->reduction < FR_MEAN_TOKENS ||
+      o->reduction > FR_MEAN_TRACES)
+    return fr__fail(&work->reason, FR_INVALID, "credit %d, softmax %d, deviation %d or reduction %d is not one of its enum",
+                    (fr_int)o->credit, (fr_int)o->softmax, (fr_int)o->deviation, (fr_int)o->reduction);
+  if (!(o->eps >= 0.0f) || !(o->clip_low >= 0.0f) || !(o->clip_high >= 0.0f) || !(o->entropy >= 0.0f) ||
+      !(o->kl >= 0.0f) || !fr__finite((double)o->eps) || !fr__finite((double)o->clip_low) ||
+      !fr__finite((double)o->clip_high) || !fr__finite((double)o->entropy) || !fr__finite((double)o->kl))
+    return fr__fail(&work->reason, FR_INVALID, "eps, clip_low, clip_high, entropy and kl must be finite and not negative");
+  if (o->updates < 0) return fr__fail(&work->reason, FR_INVALID, "updates %d is negative", o->updates);
+  for (fr_int n = 0; n < count; n++) {
+    status = fr__tokens_check(work, &questions[n].prompt, "question", n, "prompt", 0);
+    if (status) return status;
+  }
+  return FR_OK;
+}
+
+static fr_status fr__policy_check(const fr_policy *policy, fr_work *work, const fr_gfpo_options *o)
+{
+  fr_status status;
+  if (!policy) return fr__fail(&work->reason, FR_INVALID, "the policy is NULL");
+  status = fr__pair(policy->model, work);
+  if (status || !policy->chooser) return status;
+  status = fr__chooser_check(policy->chooser, work, 0.0f);
+  if (status) return status;
+  if (policy->chooser->forks != o->fork_count || policy->chooser->dim != work->config.dim)
+    return fr__fail(&work->reason, FR_INVALID, "the chooser is for %d forks and dim %d, not %d and %d",
+                    policy->chooser->forks, policy->chooser->dim, o->fork_count, work->config.dim);
+  if (o->credit == FR_GRPO)
+    return fr__fail(&work->reason, FR_INVALID, "a chooser has no tokens to train; FR_GRPO needs a model as the policy");
+  return FR_OK;
+}
+
+static fr_status fr__trainable(const fr_policy *policy, fr_work *work, const fr_gfpo_options *o, float lr)
+{
+  fr_status status = FR_OK;
+  if (!policy->chooser) status = fr__adamw_check(policy->adamw, policy->model, work, lr);
+  else status = fr__chooser_check(policy->chooser, work, lr);
+  if (status || !(o->kl > 0.0f)) return status;
+  if (!policy->start) return fr__fail(&work->reason, FR_INVALID, "kl is set, but the policy has no start");
+  return fr__pair(policy->start, work);
+}
+
+static fr_int fr__fork_tokens(const fr_gfpo_options *o)
+{
+  fr_int sum = 0;
+  for (fr_int i = 0; i < o->fork_count; i++)
+    if (!fr__add(sum, o->forks[i].count, &sum)) return -1;
+  return sum;
+}
+
+static fr_status fr__rollouts_check(const fr_rollouts *r, fr_work *work, const fr_gfpo_options *o, fr_int count)
+{
+  if (!r || !r->leaves || !r->tokens) return fr__fail(&work->reason, FR_INVALID, "the rollouts are NULL or not placed");
+  if (count > r->questions) return fr__fail(&work->reason, FR_LIMIT, "%d questions, and room for %d", count, r->questions);
+  if (o->group != r->group || o->fork_count != r->forks || o->sampling.max_tokens != r->max_tokens)
+    return fr__fail(&work->reason, FR_INVALID, "group %d, %d forks, max_tokens %d; the rollouts were placed for %d, %d, %d",
+                    o->group, o->fork_count, o->sampling.max_tokens, r->group, r->forks, r->max_tokens);
+  if (o->credit == FR_GRPO && (!r->token_logp || fr__fork_tokens(o) > r->fork_tokens))
+    return fr__fail(&work->reason, FR_INVALID, "the rollouts were not placed for FR_GRPO with these forks");
+  return FR_OK;
+}
+
+// -- rollouts
+static fr_status fr__rollouts_layout(fr__arena *arena, fr_rollouts *r, int tokens)
+{
+  const fr_int Q = r->questions, I = (fr_int)sizeof(fr_int), D = (fr_int)sizeof(double);
+  fr_int rollouts, cells, texts, targets;
+  if (!fr__mul(Q, r->group, &rollouts) || !fr__mul(Q, r->forks, &cells) || !fr__mul(rollouts, r->max_tokens, &texts) ||
+      !fr__mul(Q, r->fork_tokens, &targets) || !fr__add(targets, texts, &targets))
+    return FR_OVERFLOW;
+  r->leaves = (fr_leaf *)fr__take(arena, rollouts, (fr_int)sizeof(fr_leaf));
+  r->fork = (fr_int *)fr__take(arena, rollouts, I);
+  r->reward = (double *)fr__take(arena, rollouts, D);
+  r->advantage = (double *)fr__take(arena, rollouts, D);
+  r->logp = (double *)fr__take(arena, cells, D);
+  r->logp_old = (double *)fr__take(arena, rollouts, D);
+  r->logp_start = (double *)fr__take(arena, cells, D);
+  r->fork_count = (fr_int *)fr__take(arena, r->forks, I);
+  r->fork_reward = (double *)fr__take(arena, r->forks, D);
+  r->weight = (double *)fr__take(arena, rollouts, D);
+  r->slope = (double *)fr__take(arena, r->forks, D);
+  r->tokens = (fr_token *)fr__take(arena, texts, (fr_int)sizeof(fr_token));
+  r->token_logp = r->token_now = r->token_start = NULL;
+  if (!tokens) return FR_OK;
+  r->token_logp = (double *)fr__take(arena, texts, D);
+  r->token_now = (double *)fr__take(arena, targets, D);
+  r->token_start = (double *)fr__take(arena, targets, D);
+  return FR_OK;
+}
+
+static fr_status fr__rollouts_prepare(fr_rollouts *r, const fr_gfpo_options *o, fr_int questions)
+{
+  memset(r, 0, sizeof *r);
+  if (!o || !o->forks || o->fork_count < 1 || o->group < 1 || o->sampling.max_tokens < 1 || questions < 1)
+    return FR_INVALID;
+  for (fr_int i = 0; i < o->fork_count; i++) if (o->forks[i].count < 1) return FR_INVALID;
+  r->questions = questions;
+  r->group = o->group;
+  r->forks = o->fork_count;
+  r->max_tokens = o->sampling.max_tokens;
+  r->fork_tokens = fr__fork_tokens(o);
+  return r->fork_tokens < 0 ? FR_OVERFLOW : FR_OK;
+}
+
+FR_DEF fr_status fr_rollouts_size(const fr_gfpo_options *options, fr_int questions, fr_int *bytes)
+{
+  fr__arena arena = { NULL, 0, 0 };
+  fr_rollouts r;
+  fr_status status = fr__rollouts_prepare(&r, options, questions);
+  if (!status && !bytes) status = FR_INVALID;
+  if (!status) status = fr__rollouts_layout(&arena, &r, options->credit == FR_GRPO);
+  return status ? status : fr__arena_size(&arena, bytes);
+}
+
+FR_DEF fr_status fr_rollouts_place(fr_rollouts *rollouts, const fr_gfpo_options *options, fr_int questions, void *memory,
+                                   fr_int bytes)
+{
+  fr__arena arena = { NULL, 0, 0 };
+  fr_int needed;
+  const fr_status status = fr_rollouts_size(options, questions, &needed);
+  if (status) return status;
+  if (!rollouts || !memory) return FR_INVALID;
+  if (bytes < needed) return FR_MEMORY;
+  fr__rollouts_prepare(rollouts, options, questions);
+  arena.base = (char *)fr__align(memory);
+  memset(arena.base, 0, (size_t)(needed - (FR__ALIGN - 1)));
+  return fr__rollouts_layout(&arena, rollouts, options->credit == FR_GRPO);
+}
+
+FR_DEF fr_status fr_gfpo_limits(const fr_gfpo_options *options, fr_int prompt, fr_int questions, fr_limits *limits)
+{
+  fr_limits need;
+  fr_rollouts r;
+  fr_int one, texts, leaves, longest = 0;
+  const fr_status status = fr__rollouts_prepare(&r, options, questions);
+  if (status) return status;
+  if (prompt < 1 || !limits) return FR_INVALID;
+  memset(&need, 0, sizeof need);
+  for (fr_int i = 0; i < r.forks; i++) longest = fr__max(longest, options->forks[i].count);
+  if (!fr__add(prompt, r.fork_tokens, &one) || !fr__mul(one, questions, &need.rows) ||
+      !fr__mul(r.group, r.max_tokens, &texts) || !fr__mul(r.group, questions, &leaves) ||
+      !fr__mul(texts, questions, &need.cache_rows) || !fr__add(need.cache_rows, need.rows, &need.cache_rows) ||
+      !fr__add(r.forks, r.group, &need.spans) || !fr__add(need.spans, 1, &need.spans) ||
+      !fr__mul(need.spans, questions, &need.spans) || !fr__mul(r.fork_tokens, questions, &need.targets) ||
+      !fr__mul(fr__max(r.group, r.forks), questions, &need.leaves) || !fr__add(prompt, longest, &need.depth) ||
+      !fr__add(need.depth, r.max_tokens, &need.depth) || !fr__add(one, texts, &one) || !fr__add(texts, r.group, &texts) ||
+      !fr__add(texts, r.fork_tokens, &texts))
+    return FR_OVERFLOW;
+  need.grad_rows = need.rows;
+  if (options->credit == FR_GRPO) {  // one question with its whole group
+    need.rows = need.grad_rows = fr__max(need.rows, one);
+    need.targets = fr__max(need.targets, texts);
+  }
+  need.rows = fr__max(need.rows, leaves);
+  *limits = need;
+  return FR_OK;
+}
+
+FR_DEF fr_status fr_advantages(const double *reward, fr_int count, fr_deviation deviation, double eps, double *advantage,
+                               double *std)
+{
+  double mean = 0.0, sum = 0.0, scale = 1.0;
+  int equal = 1;
+  if (!reward || !advantage || count < 1 || deviation < FR_STD_POPULATION || deviation > FR_STD_NONE || !(eps >= 0.0))
+    return FR_INVALID;
+  for (fr_int g = 0; g < count; g++) {
+    mean += reward[g] / (double)count;
+    if (reward[g] != reward[0]) equal = 0;  // the mean of equal rewards may round to another number
+  }
+  for (fr_int g = 0; g < count; g++) sum += (reward[g] - mean) * (reward[g] - mean);
+  if (!fr__finite(sum)) return FR_NONFINITE;
+  sum = equal || deviation == FR_STD_NONE ? 0.0 : sqrt(sum / (double)(count - (deviation == FR_STD_SAMPLE)));
+  if (deviation != FR_STD_NONE) scale = 1.0 / (sum + eps);
+  for (fr_int g = 0; g < count; g++) advantage[g] = equal ? 0.0 : (reward[g] - mean) * scale;
+  if (std) *std = sum;
+  return FR_OK;
+}
+
+FR_DEF fr_int fr_policy_pick(const double *logp, fr_int count, fr_random *random)
+{
+  fr_int best = 0, last = 0;
+  double mass = 0.0, draw;
+  if (!logp || count < 1) return -1;
+  for (fr_int i = 1; i < count; i++) if (logp[i] > logp[best]) best = i;
+  if (!random) return best;
+  for (fr_int i = 0; i < count; i++) mass += exp(logp[i] - logp[best]);
+  draw = (double)fr_random_uniform(random) * mass;
+  for (fr_int i = 0; i < count; i++) {
+    const double odds = exp(logp[i] - logp[best]);
+    if (odds > 0.0) last = i;  // rounding must not lead past the last possible fork
+    if ((draw -= odds) < 0.0) return i;
+  }
+  return last;
+}
+
+// log pi of the questions first .. of a forest that was just run: by the chooser, or from the sums of the forks' targets.
+static fr_status fr__choice_logp(const fr_model *model, const fr_chooser *chooser, fr_work *work,
+                                 fr_int N, int over_forks, fr_int first, double *logp)
+{
+  struct fr__body *b = work->body;
+  fr_int group = 0;
+  for (fr_int span = 0, n = first; span < b->span_count_used; span++) {
+    double max = -HUGE_VAL, sum = 0.0;
+    if (b->span_parent[span] >= 0) continue;  // a question is a root
+    if (chooser) {
+      fr__chooser_features(chooser, model, work, b->span_row[span], b->span_count[span]);
+      fr__chooser_scores(chooser, logp);
+    } else {
+      for (fr_int i = 0; i < N; i++) logp[i] = -b->sums[group++].nll;
+    }
+    for (fr_int i = 0; i < N; i++) if (logp[i] > max) max = logp[i];
+    for (fr_int i = 0; i < N; i++) sum += exp(logp[i] - max);
+    for (fr_int i = 0; i < N; i++)
+      if (!fr__finite(logp[i]))
+        return fr__fail(&work->reason, FR_NONFINITE, "question %d: the log-probability of fork %d is not finite", n, i);
+    for (fr_int i = 0; over_forks && i < N; i++) logp[i] -= max + log(sum);
+    logp += N;
+    n++;
+  }
+  return FR_OK;
+}
+
+FR_DEF fr_status fr_policy_logp(const fr_policy *policy, fr_work *work, const fr_gfpo_options *options,
+                                const fr_question *questions, fr_int count, double *logp)
+{
+  fr_status status;
+  if (!work || !work->body) return FR_INVALID;
+  status = fr__gfpo_check(work, options, questions, count);
+  if (!status) status = fr__policy_check(policy, work, options);
+  if (!status && !logp) status = fr__fail(&work->reason, FR_INVALID, "logp is NULL");
+  if (!status) status = fr__choices_fit(work, options, questions, count, NULL, 0, 0);
+  for (fr_int n = 0; !status && n < count;) {
+    const fr_int first = n;
+    const int over_forks = policy->chooser || options->softmax == FR_OVER_FORKS;
+    fr__forest f;
+    fr_tree tree;
+    n = fr__choice_forest(&f, work, options, questions, n, count, NULL, 0);
+    tree = fr__forest_tree(&f);
+    status = fr_forward(policy->model, work, &tree, work->body->sums, f.groups);
+    if (!status)
+      status = fr__choice_logp(policy->model, policy->chooser, work, options->fork_count, over_forks, first,
+                               logp + first * options->fork_count);
+  }
+  return status ? status : fr__fine(&work->reason);
+}
+
+// Lets the writer finish the forks that were drawn, as many questions at a time as the limits allow.
+static fr_status fr__write(const fr_model *writer, fr_work *work, const fr_gfpo_options *o, const fr_question *questions,
+                           fr_int count, fr_rollouts *r)
+{
+  const fr_int N = o->fork_count, G = o->group, T = o->sampling.max_tokens;
+  const fr_limits *has = &work->limits;
+  fr_status status = FR_OK;
+  for (fr_int n = 0; !status && n < count;) {
+    const fr_int first = n;
+    fr__forest f;
+    fr_tree tree;
+    memset(&f, 0, sizeof f);
+    f.work = work;
+    for (; n < count; n++) {
+      const fr__forest need = fr__choice_need(o, &questions[n], NULL, n);
+      const fr_int leaves = (n + 1 - first) * G, rows = f.rows + need.rows;
+      const char *const names[] = { "rows", "spans", "leaves", "depth", "cache_rows" };
+      const fr_int needed[] = { fr__max(rows, leaves), f.spans + need.spans + leaves, leaves, need.depth + T,
+                                rows + leaves * T };
+      const fr_int limit[] = { has->rows, has->spans, has->leaves, has->depth, has->cache_rows };
+      int i = 0;
+      fr_int prompt;
+      while (i < 5 && needed[i] <= limit[i]) i++;
+      if (i < 5 && n == first)
+        return fr__fail(&work->reason, FR_LIMIT, "question %d with its group: limit '%s' is %d, it needs %d", n, names[i],
+                        limit[i], needed[i]);
+      if (i < 5) break;
+      prompt = fr__forest_span(&f, -1, questions[n].prompt.ids, questions[n].prompt.count);
+      for (fr_int k = 0; k < N; k++) fr__forest_span(&f, prompt, o->forks[k].ids, o->forks[k].count);
+      for (fr_int at = n * G; at < (n + 1) * G; at++) r->leaves[at].span = prompt + 1 + r->fork[at];
+    }
+    tree = fr__forest_tree(&f);
+    status = fr_generate(writer, work, &tree, &o->sampling, r->leaves + first * G, (n - first) * G);
+  }
+  return status;
+}
+
+static int fr__has_advantage(const fr_rollouts *r, fr_int question)
+{
+  for (fr_int g = 0; g < r->group; g++) if (r->advantage[question * r->group + g] != 0.0) return 1;
+  return 0;
+}
+
+static double fr__entropy(const double *logp, fr_int count)
+{
+  double sum = 0.0;
+  for (fr_int i = 0; i < count; i++) sum -= exp(logp[i]) * logp[i];
+  return sum;
+}
+
+FR_DEF fr_status fr_gfpo_rollout(const fr_policy *policy, const fr_model *writer, fr_work *work,
+                                 const fr_gfpo_options *options, const fr_question *questions, fr_int count,
+                                 fr_rollouts *rollouts, fr_gfpo_report *report)
+{
+  fr_gfpo_options o;
+  fr_gfpo_report sum;
+  fr_rollouts *r = rollouts;
+  fr_int N, G, equal = 0;
+  fr_status status = fr__pair(writer, work);
+  if (!status) status = fr__gfpo_check(work, options, questions, count);
+  if (!status && policy) status = fr__policy_check(policy, work, options);
+  if (!status) status = fr__rollouts_check(r, work, options, count);
+  if (!status && !options->reward) status = fr__fail(&work->reason, FR_INVALID, "the options have no reward");
+  if (status) return status;
+  o = fr__gfpo_resolved(options);
+  N = o.fork_count;
+  G = o.group;
+  r->count = r->passes = 0;
+  memset(&sum, 0, sizeof sum);
+  for (fr_int i = 0; i < count * N; i++) r->logp[i] = -log((double)N);
+  if (policy) status = fr_policy_logp(policy, work, &o, questions, count, r->logp);
+  for (fr_int n = 0; !status && n < count; n++) {
+    const uint64_t stream = o.draw * (uint64_t)(G + 1);
+    fr_random random = fr_random_stream(o.sampling.seed, questions[n].key, stream);
+    for (fr_int g = 0; g < G; g++) {
+      const fr_int at = n * G + g, fork = policy ? fr_policy_pick(r->logp + n * N, N, &random) : g % N;
+      r->fork[at] = fork;
+      r->logp_old[at] = r->logp[n * N + fork];
+      r->leaves[at].question = questions[n].key;
+      r->leaves[at].leaf = stream + 1 + (uint64_t)g;
+      r->leaves[at].tokens = r->tokens + at * r->max_tokens;
+    }
+  }
+  if (!status) status = fr__write(writer, work, &o, questions, count, r);
+  if (status) return status;
+  for (fr_int i = 0; i < N; i++) { r->fork_count[i] = 0; r->fork_reward[i] = 0.0; }
+  for (fr_int n = 0; n < count; n++) {
+    for (fr_int g = 0; g < G; g++) {
+      const fr_int at = n * G + g;
+      const fr_leaf *leaf = &r->leaves[at];
+      if (!fr__finite(leaf->logp))
+        return fr__fail(&work->reason, FR_NONFINITE, "question %d, rollout %d: the writer's log-probability is not finite", n,
+                        g);
+      r->reward[at] = o.reward(o.user, n, r->fork[at], leaf);
+      if (!fr__finite(r->reward[at]))
+        return fr__fail(&work->reason, FR_NONFINITE, "question %d, rollout %d: the reward is not finite", n, g);
+      r->fork_count[r->fork[at]]++;
+      r->fork_reward[r->fork[at]] += r->reward[at];
+      sum.reward += r->reward[at] / (double)(count * G);
+      sum.tokens += fr__scored(leaf);
+      sum.unfinished += leaf->stop < 0;
+    }
+    if (fr_advantages(r->reward + n * G, G, o.deviation, (double)o.eps, r->advantage + n * G, NULL))
+      return fr__fail(&work->reason, FR_NONFINITE, "question %d: the rewards are too far apart to be normalised", n);
+    sum.entropy += fr__entropy(r->logp + n * N, N) / (double)count;
+    equal += !fr__has_advantage(r, n);
+  }
+  for (fr_int i = 0; i < N; i++) if (r->fork_count[i]) r->fork_reward[i] /= (double)r->fork_count[i];
+  r->count = sum.questions = count;
+  sum.rollouts = count * G;
+  sum.frac_zero_std = (double)equal / (double)count;
+  if (report) *report = sum;
+  return fr__fine(&work->reason);
+}
+
+// -- the loss
+typedef struct fr__tally { double loss, entropy, kl; fr_int terms, clipped; } fr__tally;
+
+// -min(r A, clip(r) A), r = exp(now - old); *slope: its derivative by now, -r A, or 0 where the clipped one is the smaller
+static double fr__clipped(const fr_gfpo_options *o, double now, double old, double advantage, fr__tally *tally, double *slope)
+{
+  const double ratio = exp(now - old), bound = advantage > 0.0 ? 1.0 + (double)o->clip_high : 1.0 - (double)o->clip_low;
+  const int cut = advantage > 0.0 ? ratio > bound : ratio < bound;
+  *slope = 0.0;
+  if (advantage == 0.0) return 0.0;  // whatever the ratio, an infinite one included
+  tally->terms++;
+  tally->clipped += cut;
+  if (!cut) *slope = -ratio * advantage;
+  return -advantage * (cut ? bound : ratio);
+}
+
+// The fork's part of one question's loss, added to the tally, and ds[N] = dL/ds (sets), from logp[N] = log pi. c_g: weight[G]
+//   L  = sum_g c_g clipped_g + (sum_g c_g) (kl KL - entropy H)       over the G rollouts
+//   H  = -sum_i pi_i log pi_i                        dH/dlog pi_i  = -pi_i (log pi_i + 1)
+//   KL = sum_i pi_i (log pi_i - log start_i)         dKL/dlog pi_i = pi_i (log pi_i - log start_i + 1)
+static void fr__choice_loss(const fr_gfpo_options *o, int over_forks, const fr_int *fork, const double *old,
+                            const double *advantage, const double *weight, const double *start, const double *logp,
+                            double *ds, fr__tally *tally)
+{
+  const fr_int N = o->fork_count;
+  const double entropy = fr__entropy(logp, N);
+  double all = 0.0, sum = 0.0, kl = 0.0;
+  for (fr_int i = 0; i < N; i++) ds[i] = 0.0;
+  if (N < 2) return;  // nothing to choose
+  for (fr_int g = 0; g < o->group; g++) {
+    double slope;
+    all += weight[g];
+    tally->loss += weight[g] * fr__clipped(o, logp[fork[g]], old[g], advantage[g], tally, &slope);
+    ds[fork[g]] += weight[g] * slope;
+  }
+  for (fr_int i = 0; i < N; i++) {
+    const double pi = exp(logp[i]), above = start ? logp[i] - start[i] : 0.0;
+    kl += pi * above;
+    ds[i] += all * pi * (double)o->entropy * (logp[i] + 1.0);
+    if (start) ds[i] += all * pi * (double)o->kl * (above + 1.0);
+    sum += ds[i];
+  }
+  for (fr_int i = 0; over_forks && i < N; i++) ds[i] -= exp(logp[i]) * sum;
+  tally->loss += all * ((double)o->kl * kl - (double)o->entropy * entropy);
+  tally->entropy += entropy;
+  tally->kl += all * kl;
+}
+
+// What each of a rollout's terms weighs, so that all terms of all questions weigh 1 together.
+static void fr__term_weights(const fr_gfpo_options *o, fr_rollouts *r)
+{
+  const fr_int G = o->group;
+  for (fr_int n = 0; n < r->count; n++) {
+    fr_int terms = 0;
+    for (fr_int at = n * G; at < (n + 1) * G; at++) terms += fr__scored(&r->leaves[at]) + (o->fork_count > 1);
+    for (fr_int at = n * G; at < (n + 1) * G; at++) {
+      const fr_int own = fr__scored(&r->leaves[at]) + (o->fork_count > 1);
+      const double share = o->credit == FR_GFPO              ? (double)G
+                           : o->reduction == FR_MEAN_TOKENS ? (double)terms
+                                                            : (double)G * (double)own;
+      r->weight[at] = 1.0 / (share * (double)r->count);
+    }
+  }
+}
+
+// log p of every target of the forest that was just run, in the order in which they were listed
+static void fr__target_logp(const struct fr__body *b, fr_int count, double *logp)
+{
+  for (fr_int i = 0; i < count; i++) logp[b->goal_source[i]] = -b->goals[i].nll;
+}
+
+// The weights -dL/dlog p of one question's targets, from target `at` on, in the order of fr__forest_choice; returns the target
+// after them. A token's own part of the loss is c_g (clipped + kl (exp(d) - d - 1)), d = log p_start - log p.
+static fr_int fr__target_weights(fr_target *targets, const fr_gfpo_options *o, fr_rollouts *r, fr_int n, fr_int at,
+                                 fr__tally *tally)
+{
+  const fr_int G = o->group;
+  for (fr_int i = 0; i < o->fork_count; i++) {
+    for (fr_int t = 0; t < o->forks[i].count; t++) targets[at++].weight = (float)-r->slope[i];
+    for (fr_int k = n * G; k < (n + 1) * G; k++) {
+      double *old = r->token_logp + k * r->max_tokens, slope;
+      if (r->fork[k] != i || !fr__takes_part(o, r, k)) continue;
+      for (fr_int t = 0; t < fr__scored(&r->leaves[k]); t++, at++) {
+        const double now = r->token_now[at], weight = r->weight[k];
+        if (r->passes == 0) old[t] = now;
+        tally->loss += weight * fr__clipped(o, now, old[t], r->advantage[k], tally, &slope);
+        if (o->kl > 0.0f) {
+          const double d = r->token_start[at] - now, kl = exp(d) - d - 1.0;
+          tally->kl += weight * kl;
+          tally->loss += weight * (double)o->kl * kl;
+          slope += (double)o->kl * (1.0 - exp(d));
+        }
+        targets[at].weight = (float)(-weight * slope);
+      }
+    }
+  }
+  return at;
+}
+
+FR_DEF fr_status fr_gfpo_backward(const fr_policy *policy, fr_work *work, const fr_gfpo_options *options,
+                                  const fr_question *questions, fr_rollouts *rollouts, fr_gfpo_report *report)
+{
+  fr_gfpo_options o;
+  fr_rollouts *r = rollouts;
+  fr__tally tally;
+  fr_int N, G, rows = 0;
+  int over_forks;
+  fr_status status;
+  if (!work || !work->body) return FR_INVALID;
+  if (!r || r->count < 1) return fr__fail(&work->reason, FR_INVALID, "there are no rollouts to learn from");
+  status = fr__gfpo_check(work, options, questions, r->count);
+  if (!status) status = fr__policy_check(policy, work, options);
+  if (!status) status = fr__trainable(policy, work, options, 0.0f);
+  if (!status) status = fr__rollouts_check(r, work, options, r->count);
+  if (!status) status = fr__choices_fit(work, options, questions, r->count, r, 0, !policy->chooser);
+  if (status) return status;
+  o = fr__gfpo_resolved(options);
+  N = o.fork_count;
+  G = o.group;
+  over_forks = policy->chooser || o.softmax == FR_OVER_FORKS;
+  memset(&tally, 0, sizeof tally);
+  fr__term_weights(&o, r);
+  for (fr_int n = 0; !status && n < r->count;) {
+    fr__forest f;
+    fr_tree tree;
+    fr_int at = 0, root = 0, q = n;
+    n = fr__choice_forest(&f, work, &o, questions, n, r->count, r, !policy->chooser);
+    tree = fr__forest_tree(&f);
+    if (o.kl > 0.0f) {
+      status = fr_forward(policy->start, work, &tree, work->body->sums, f.groups);
+      if (!status) status = fr__choice_logp(policy->start, NULL, work, N, over_forks, q, r->logp_start + q * N);
+      if (!status && o.credit == FR_GRPO) fr__target_logp(work->body, f.targets, r->token_start);
+    }
+    if (!status) status = fr_forward(policy->model, work, &tree, work->body->sums, f.groups);
+    if (!status) status = fr__choice_logp(policy->model, policy->chooser, work, N, over_forks, q, work->body->cost);
+    if (status) break;
+    if (o.credit == FR_GRPO) fr__target_logp(work->body, f.targets, r->token_now);
+    for (const double *logp = work->body->cost; q < n; q++, logp += N) {
+      fr__choice_loss(&o, over_forks, r->fork + q * G, r->logp_old + q * G, r->advantage + q * G, r->weight + q * G,
+                      o.kl > 0.0f ? r->logp_start + q * N : NULL, logp, r->slope, &tally);
+      if (!policy->chooser) {
+        at = fr__target_weights(work->body->targets, &o, r, q, at, &tally);
+        continue;
+      }
+      while (work->body->span_parent[root] >= 0) root++;
+      fr__chooser_features(policy->chooser, policy->model, work, work->body->span_row[root], work->body->span_count[root]);
+      fr__chooser_back(policy->chooser, work, r->slope);
+      root++;
+    }
+    if (!policy->chooser) {
+      status = fr_backward(policy->model, work, &tree, policy->adamw->grads, work->body->sums, f.groups);
+      rows += f.rows;
+    }
+  }
+  if (status) return status;
+  r->passes++;
+  if (report) {
+    report->loss = tally.loss;
+    report->entropy = tally.entropy / (double)r->count;
+    report->kl = tally.kl;
+    report->clip_fraction = tally.terms ? (double)tally.clipped / (double)tally.terms : 0.0;
+    report->rows = rows;
+  }
+  return fr__fine(&work->reason);
+}
+
+FR_DEF fr_status fr_gfpo_step(const fr_policy *policy, const fr_model *writer, fr_work *work,
+                              const fr_gfpo_options *options, const fr_question *questions, fr_int count,
+                              fr_rollouts *rollouts, float lr, fr_gfpo_report *report)
+{
+  fr_gfpo_report sum;
+  fr_int rows = 0, updates;
+  int idle;
+  fr_status status = fr__pair(writer, work);
+  if (!status) status = fr__gfpo_check(work, options, questions, count);
+  if (!status) status = fr__policy_check(policy, work, options);
+  if (!status) status = fr__trainable(policy, work, options, lr);
+  if (status) return status;
+  if (options->group < 2)
+    return fr__fail(&work->reason, FR_INVALID, "a group of %d has no advantage to learn from", options->group);
+  if (options->credit == FR_GFPO && options->fork_count < 2)
+    return fr__fail(&work->reason, FR_INVALID, "one fork leaves FR_GFPO nothing to choose");
+  status = fr__choices_fit(work, options, questions, count, NULL,
+                           options->credit == FR_GRPO ? options->sampling.max_tokens : 0, !policy->chooser);
+  if (!status) status = fr_gfpo_rollout(policy, writer, work, options, questions, count, rollouts, &sum);
+  if (status) return status;
+  idle = !(options->kl > 0.0f) && !(options->entropy > 0.0f && options->fork_count > 1);
+  for (fr_int n = 0; n < count; n++) idle = idle && !fr__has_advantage(rollouts, n);
+  updates = idle ? 0 : fr__gfpo_resolved(options).updates;
+  for (fr_int u = 0; u < updates; u++) {
+    status = fr_gfpo_backward(policy, work, options, questions, rollouts, &sum);
+    if (status) {
+      fr_adamw *a = policy->chooser ? &policy->chooser->adamw : policy->adamw;
+      memset(a->grads, 0, (size_t)a->count * sizeof(float));
+      return status;
+    }
+    rows += sum.rows;
+    status = policy->chooser ? fr_chooser_step(policy->chooser, work, sum.loss, lr, &sum.norm)
+                             : fr_adamw_step(policy->adamw, policy->model, work, sum.loss, lr, &sum.norm);
+    if (status == FR_NONFINITE) { sum.skipped = 1; break; }
+    if (status) return status;
+  }
+  sum.rows = rows;
+  if (report) *report = sum;
+  return FR_OK;  // work->reason says why an update was skipped
 }
 
 // ---- >>json -------------------------------------------------------------------------------------------
@@ -8750,6 +9785,53 @@ FR_DEF void fr_work_free(fr_work *work)
   if (work) {
     if (work->owned) FR_FREE(work->owned);
     memset(work, 0, sizeof *work);
+  }
+}
+
+FR_DEF fr_status fr_chooser_new(fr_chooser *chooser, const fr_model *model, fr_int forks, fr_int positions)
+{
+  fr_int bytes;
+  void *memory;
+  fr_status status;
+  if (!chooser) return FR_INVALID;
+  memset(chooser, 0, sizeof *chooser);
+  status = fr_chooser_size(model, forks, positions, &bytes);
+  if (status) return status;
+  memory = FR_MALLOC((size_t)bytes);
+  if (!memory) return FR_MEMORY;
+  status = fr_chooser_place(chooser, model, forks, positions, memory, bytes);
+  chooser->owned = memory;
+  return status;
+}
+
+FR_DEF fr_status fr_rollouts_new(fr_rollouts *rollouts, const fr_gfpo_options *options, fr_int questions)
+{
+  fr_int bytes;
+  void *memory;
+  fr_status status;
+  if (!rollouts) return FR_INVALID;
+  memset(rollouts, 0, sizeof *rollouts);
+  status = fr_rollouts_size(options, questions, &bytes);
+  if (status) return status;
+  memory = FR_MALLOC((size_t)bytes);
+  if (!memory) return FR_MEMORY;
+  status = fr_rollouts_place(rollouts, options, questions, memory, bytes);
+  rollouts->owned = memory;
+  return status;
+}
+
+FR_DEF void fr_chooser_free(fr_chooser *chooser)
+{
+  if (chooser) {
+    if (chooser->owned) FR_FREE(chooser->owned);
+    memset(chooser, 0, sizeof *chooser);
+  }
+}
+FR_DEF void fr_rollouts_free(fr_rollouts *rollouts)
+{
+  if (rollouts) {
+    if (rollouts->owned) FR_FREE(rollouts->owned);
+    memset(rollouts, 0, sizeof *rollouts);
   }
 }
 #endif  // FR_NO_MALLOC

@@ -16,7 +16,7 @@
 #include <string.h>
 
 enum { WAYS = 4, NONE = WAYS };    // NONE: a trace of no known way
-enum { QUESTION = 6, ROOM = 64 };  // tokens of 75*43=, room for the longest trace and more
+enum { QUESTION = 6, ROOM = 160 };  // tokens of 75*43=, room for the longest trace of this task and of number_line.h
 static const char *const way_names[WAYS + 1] = { "split b", "split a", "round b up", "round a up", "none" };
 
 static const char alphabet[] = "0123456789*+-=;#";
@@ -99,29 +99,36 @@ static inline void turn_numbers(char *text)
   }
 }
 
-// Text in reading order to tokens, units first; returns their number.
-static inline fr_int encode(fr_token tokens[ROOM], const char *text)
+// Text in reading order to tokens, units first; returns their number. `letters` is the alphabet, or another of that length.
+static inline fr_int encode_letters(fr_token *tokens, const char *text, const char *letters)
 {
   char turned[ROOM];
   fr_int count = 0;
   snprintf(turned, sizeof turned, "%s", text);
   turn_numbers(turned);
-  for (const char *c = turned; *c; c++) tokens[count++] = (fr_token)(strchr(alphabet, *c) - alphabet);
+  for (const char *c = turned; *c; c++) tokens[count++] = (fr_token)(strchr(letters, *c) - letters);
   return count;
 }
 
-static inline fr_int encode_question(fr_token tokens[ROOM], pair q)
+static inline fr_int encode(fr_token *tokens, const char *text) { return encode_letters(tokens, text, alphabet); }
+
+static inline fr_int encode_question(fr_token *tokens, pair q)
 {
   char text[ROOM];
   snprintf(text, sizeof text, "%d*%d=", q.a, q.b);
   return encode(tokens, text);
 }
 
-static inline void decode(char text[ROOM], const fr_token *tokens, fr_int count)
+static inline void decode_letters(char text[ROOM], const fr_token *tokens, fr_int count, const char *letters)
 {
-  for (fr_int i = 0; i < count; i++) text[i] = tokens[i] < END ? alphabet[tokens[i]] : '?';
+  for (fr_int i = 0; i < count; i++) text[i] = tokens[i] < END ? letters[tokens[i]] : '?';
   text[count] = '\0';
   turn_numbers(text);
+}
+
+static inline void decode(char text[ROOM], const fr_token *tokens, fr_int count)
+{
+  decode_letters(text, tokens, count, alphabet);
 }
 
 // ---- the data: every ordered pair once, split by unordered pair, so that of a pair held out neither order is trained on

@@ -72,6 +72,12 @@ static const char rows[] =
   "{\"question\": \"1+1\", \"answer\": \"2\", \"traces\": [{\"text\": \"two\", \"answer\": \"2\", \"source\": \"A\"}, \"2\"]}\n"
   "{\"question\": \"1+2\", \"traces\": [\"three\"]}\n";
 
+static double reward(void *user, fr_int question, fr_int fork, const fr_leaf *leaf)
+{
+  (void)user; (void)leaf;
+  return (double)((question + fork) % 2);
+}
+
 // ---- a life that uses every allocating function, and goes on as far as it can
 static long life(void)
 {
@@ -81,12 +87,26 @@ static long life(void)
   fr_adamw adamw;
   fr_work work;
   fr_dataset written, loaded;
+  fr_chooser chooser;
+  fr_rollouts rollouts;
+  fr_policy policy;
+  fr_gfpo_options choice;
   fr_reason reason;
   tiny t;
   long refused = 0, steps = 0;
   bigger.vocab += 5;
   tiny_fill(&t, 0);
-  const fr_limits limits = tiny_limits(&t, 3, 4, 2);
+  fr_limits limits = tiny_limits(&t, 3, 4, 2), choosing;
+  memset(&choice, 0, sizeof choice);
+  choice.forks = t.forks;
+  choice.fork_count = TINY_FORKS;
+  choice.group = 4;
+  choice.sampling.max_tokens = 2;
+  choice.reward = reward;
+  CHECK(fr_gfpo_limits(&choice, TINY_PROMPT, 2, &choosing) == FR_OK);
+  limits = fr_limits_max(limits, choosing);
+  memset(&chooser, 0x66, sizeof chooser);
+  memset(&rollouts, 0x66, sizeof rollouts);
   memset(&model, 0x66, sizeof model);
   memset(&grown, 0x66, sizeof grown);
   memset(&adamw, 0x66, sizeof adamw);
@@ -107,6 +127,12 @@ static long life(void)
   } else {  // an optimiser for a model that is not there
     CHECK(fr_adamw_new(&adamw, &model) != FR_OK && zeroed(&adamw, sizeof adamw));
   }
+  int has_chooser = 0;
+  if (has_model) has_chooser = EXPECT(fr_chooser_new(&chooser, &model, TINY_FORKS, 2)) == FR_OK;
+  else CHECK(fr_chooser_new(&chooser, &model, TINY_FORKS, 2) != FR_OK);
+  if (!has_chooser) CHECK(zeroed(&chooser, sizeof chooser));
+  const int has_rollouts = EXPECT(fr_rollouts_new(&rollouts, &choice, 2)) == FR_OK;
+  if (!has_rollouts) CHECK(zeroed(&rollouts, sizeof rollouts));
   const int has_work = EXPECT(fr_work_new(&work, &config, &limits)) == FR_OK;
   if (!has_work) {
     CHECK(work.reason.text[0] && memchr(work.reason.text, 0, sizeof work.reason.text));
@@ -128,11 +154,19 @@ static long life(void)
     const long before = calls;
     const fr_status status = fr_ssft_step(&model, &work, &adamw, &t.options, t.questions, TINY_QUESTIONS, 1e-3f, &report);
     CHECK((status == FR_OK) == (has_model && has_adamw && has_work));
+    policy.model = &model;
+    policy.chooser = step ? &chooser : NULL;
+    policy.adamw = &adamw;
+    policy.start = NULL;
+    CHECK((fr_gfpo_step(&policy, &model, &work, &choice, t.questions, 2, &rollouts, 1e-3f, NULL) == FR_OK) ==
+          (has_model && has_work && has_rollouts && (step ? has_chooser : has_adamw)));
     CHECK(calls == before);  // nothing allocates while it works
     steps += status == FR_OK;
   }
 
   for (int twice = 0; twice < 2; twice++) {
+    fr_rollouts_free(&rollouts);
+    fr_chooser_free(&chooser);
     fr_dataset_free(&loaded);
     fr_dataset_free(&written);
     fr_work_free(&work);

@@ -87,16 +87,22 @@ static void split(uint64_t seed, int largest, fr_int held_out)
 // A page is made of single steps that hold true, and never shows a question with its fork or an answer mark.
 static void pages(void)
 {
-  static run r;
+  static learner r;
   fr_token page[ROOM];
+  float weights[PAGE];
   char text[ROOM + 1];
   fr_int steps = 0, wrong = 0, kinds[3] = { 0 };
+  r.job = &multiplication;
   CHECK(data_new(&r.data, 99, 300, 150, stream(1, FOR_SPLIT, 0, 0)));
   for (fr_int i = 0; i < 200; i++) {
     fr_random random = stream(1, FOR_PAGES, 0, i);
-    fill_page(&r, page, &random);
+    fill_page(&r, page, weights, &random);
     decode(text, page, PAGE);
     wrong += strspn(text, "0123456789*+-=;") != PAGE;
+    for (fr_int j = 0, result = 0; j < PAGE; j++) {  // in full count results, with what ends them
+      wrong += weights[j] != (result ? 1.0f : 0.1f);
+      result = alphabet[page[j]] == '=' || (result && alphabet[page[j]] != ';');
+    }
     char *last = strrchr(text, ';');
     if (last) last[1] = '\0';  // the page's end cuts a step short
     for (const char *c = text; *c && !wrong; steps++) {
@@ -157,6 +163,60 @@ static double value(const char *json, const char *method, const char *key)
   return strtod(at + strlen(quoted), NULL);
 }
 
+// The page shows the run: seven figures, the accuracies of the JSON in its table, six replies.
+static void page(const char *path, const char *json)
+{
+  static char html[1000000];
+  char cell[60];
+  FILE *file = fopen(path, "r");
+  if (!CHECK(file != NULL)) return;
+  html[fread(html, 1, sizeof html - 1, file)] = '\0';
+  fclose(file);
+  int figures = 0, replies = 0;
+  for (const char *s = html; (s = strstr(s, "<figure ")) != NULL; s++) figures++;
+  for (const char *s = html; (s = strstr(s, "class=\"reply\"")) != NULL; s++) replies++;
+  CHECK(figures == 7 && replies == FORKS && !strstr(html, "Nothing was measured") && strstr(html, "</html>\n"));
+  CHECK(strstr(html, "four_ways --quick --seed 1 --steps 250"));
+  for (int i = 0; i < ARMS; i++) {
+    const char *row = strstr(html, "<summary>The numbers of figure 1<");
+    snprintf(cell, sizeof cell, "<tr><th scope=\"row\">%s</th><td>%.4f", arms[i].name, value(json, arms[i].key, "pass1_best"));
+    CHECK(row && strstr(row, cell));
+  }
+}
+
+// What is kept of a run: means over the steps of a point, shares of the questions of a window.
+static void keeping(void)
+{
+  static record r;
+  const fr_int fork[WAYS] = { 5, 0, 1, 2 }, way[WAYS] = { 3, 2, 1, 0 };
+  record_start(NULL, "", 1, 1);
+  record_loss(NULL, 0, 1.0);
+  record_match(NULL, 0, fork, way, WAYS);
+  record_reply(NULL, 0, "", 0, 0);
+  record_start(&r, "x", FORKS, 2 * RECORD_POINTS + 100);
+  for (int step = 0; step < r.steps; step++) {
+    record_loss(&r, step, (double)step);
+    record_match(&r, step, fork, way, WAYS);
+  }
+  double sum = 0.0, questions = 0.0;
+  int wrong = 0;
+  for (int i = 0, step = 0; i < r.points; i++) {
+    double mean = 0.0, count = 0.0;
+    for (; step < r.steps && step * r.points / r.steps == i; step++) mean += step, count++;
+    wrong += !(count >= 2.0) || fabs(r.loss[i] - mean / count) > 1e-9;
+    sum += count;
+  }
+  CHECK(wrong == 0 && (int)sum == r.steps);
+  for (int i = 0; i < r.windows; i++) {
+    for (int j = 0; j < WAYS; j++) wrong += fabs(r.share[i][fork[j] * WAYS + way[j]] - r.questions[i]) > 0.0;
+    questions += r.questions[i];
+  }
+  CHECK(wrong == 0 && (int)questions == r.steps);
+  for (int i = 0; i < RECORD_TESTS + 5; i++) record_reply(&r, 3, i ? "123" : "12#7", i ? NONE : 2, i ? -1 : 7);
+  CHECK(r.tests[3] == RECORD_TESTS && r.length[3][0] == 4 && r.length[3][1] == 3 && r.first[3].answer == 7 && r.first[3].way == 2);
+  CHECK((int)r.ways[3][2] == 1 && (int)r.ways[3][NONE] == RECORD_TESTS - 1 && !strcmp(r.first[3].text, "12#7"));
+}
+
 static void quick(const char *build)
 {
   static const char *const keys[] = { "pass1_best", "pass1_mean", "cons6_greedy", "cons6", "cons32", "pass6", "ways",
@@ -165,8 +225,10 @@ static void quick(const char *build)
   char path[300];
   snprintf(path, sizeof path, "%s/quick.json", build);
   remove(path);
-  char rest[700];
-  snprintf(rest, sizeof rest, "--quick --json '%s' >'%s/quick.out' 2>&1", path, build);
+  char rest[1000], html[300];
+  snprintf(html, sizeof html, "%.200s/quick.html", build);
+  remove(html);
+  snprintf(rest, sizeof rest, "--quick --json '%s' --html '%s' >'%.200s/quick.out' 2>&1", path, html, build);
   CHECK(shell("'%s/four_ways' %s", build, rest) == 0);
   FILE *file = fopen(path, "r");
   if (!CHECK(file != NULL)) return;
@@ -179,6 +241,7 @@ static void quick(const char *build)
     }
   const double ssft = value(json, "ssft", "mi_over_log4"), random = value(json, "ssft_random", "mi_over_log4");
   CHECK(ssft >= random + 0.2);
+  page(html, json);
   CHECK(strstr(json, "\"settings\":{") && strstr(json, "\"seed\":1,"));
   const char *seconds = strstr(json, "\"seconds\":");
   CHECK(seconds != NULL);
@@ -198,11 +261,13 @@ int main(void)
   CHECK(!data_new(&none, 12, 1, 0, stream(1, FOR_SPLIT, 0, 0)));  // a single pair cannot be held out and trained on
   pages();
   scoring();
+  keeping();
   static const char *const wrong[] = { "--bogus", "--seed", "--seed x", "--seed -1", "--steps 0", "--threads 0",
-                                       "--steps 1e3", "--json", "extra" };
+                                       "--steps 1e3", "--json", "--html", "extra" };
   for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
     CHECK(shell("'%s/four_ways' %s >/dev/null 2>&1", build, wrong[i]) == 2);
   CHECK(shell("'%s/four_ways' %s >/dev/null 2>&1", build, "--help") == 0);
+  CHECK(shell("'%s/four_ways' %s >/dev/null 2>&1", build, "--html '/no such folder/x.html'") == 1);
   quick(build);
   return test_done("test_demo");
 }
