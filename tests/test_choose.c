@@ -692,6 +692,10 @@ static void statuses(void)
     CHECK(fr_gfpo_backward(&c.policy, &c.work, &c.o, c.questions, &c.rollouts, &report) == FR_OK);
     UNCHANGED();  // the gradient is 0 exactly
     CHECK(report.loss == 0.0);
+    for (int i = 0; i < Q * G; i++) c.rollouts.logp_old[i] = -1e5;  // a ratio beyond all numbers, times no advantage
+    CHECK(fr_gfpo_backward(&c.policy, &c.work, &c.o, c.questions, &c.rollouts, &report) == FR_OK);
+    CHECK(report.loss == 0.0);
+    UNCHANGED();
     c.o.sampling.stops = &c.stop;
     c.o.sampling.stop_count = 1;
     c.o.reward = hash_reward;
@@ -810,6 +814,24 @@ static void statuses(void)
   }
   free(before);
   free(zeros);
+  scene_end(&c);
+}
+
+// FR_GRPO: texts that might not fit the training pass are refused before any is written.
+static void early_limit(void)
+{
+  scene c;
+  fr_int cut = 0;
+  scene_begin(&c, FR_GRPO, 1, 1, NULL);
+  c.o.reward = equal_reward;
+  c.o.user = &cut;
+  c.o.sampling.stop_count = 0;
+  c.work.limits.grad_rows = PROMPT + 7 + G * (MAX - 1);  // the forks have 7 tokens
+  CHECK(fr_gfpo_step(&c.policy, &c.writer, &c.work, &c.o, c.questions, Q, &c.rollouts, 1e-2f, NULL) == FR_OK && cut > 0);
+  cut = 0;
+  c.work.limits.grad_rows--;
+  CHECK(fr_gfpo_step(&c.policy, &c.writer, &c.work, &c.o, c.questions, Q, &c.rollouts, 1e-2f, NULL) == FR_LIMIT && cut == 0);
+  CHECK(strstr(c.work.reason.text, "grad_rows") != NULL);
   scene_end(&c);
 }
 
@@ -998,6 +1020,7 @@ int main(void)
   chooser_gradient(4);
   for (int kind = 0; kind < 3; kind++) same_bits_for_tasks(kind == 1 ? FR_GRPO : FR_GFPO, kind == 2);
   statuses();
+  early_limit();
   for (int kind = 0; kind < 3; kind++) toy_learns(kind);
   toy_one_fork();
   return test_done("choose");
