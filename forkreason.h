@@ -27,7 +27,7 @@
 //   >>simd >>gemm >>ops                                                  arithmetic, forward then backward
 //   >>tree >>model >>optim                                               one network over a forest of spans
 //   >>assign >>ssft                                                      matching, the set loss, baselines
-//   >>generate >>vote                                                    decoding and majority
+//   >>generate >>vote >>answer >>diagnose                                decoding, majority, do the forks part?
 //   >>json >>dataset >>bpe >>io                                           files and tokens
 //   >>new                                                                the malloc pairs
 //   >>license
@@ -442,14 +442,160 @@ typedef struct fr_vote_result {
   fr_int votes;     // size of that class
   fr_int distinct;  // number of classes
   fr_int valid;     // answers that voted
+  double weight;    // sum of the weights of that class; votes, if answers have no weights
 } fr_vote_result;
 
 // Majority over answers 0 .. count-1. same(user, a, b) says whether two answers agree (an equivalence); an answer for which
 // same(user, a, a) is 0 is no answer and does not vote. Ties: the class whose first answer has the lowest index wins.
 FR_DEF fr_status fr_vote(fr_int count, int (*same)(void *user, fr_int a, fr_int b), void *user, fr_vote_result *result);
+// The same where answer a counts weight[a]: the largest sum wins, summed in the order of the index. An answer of weight 0 votes,
+// and wins only where all weights are 0. A weight or a sum that is not finite: FR_NONFINITE; a negative one: FR_INVALID.
+FR_DEF fr_status fr_vote_weighted(fr_int count, int (*same)(void *user, fr_int a, fr_int b), void *user,
+                                  const double *weight, fr_vote_result *result, fr_reason *reason);
+// The weight to take: exp(mean log p), the geometric mean probability of the leaf's tokens, stop included. It lies in 0 .. 1; its
+// power s > 1 trusts confidence more, s = 0 is the plain vote. A leaf without tokens: 0.
+FR_DEF double fr_leaf_confidence(const fr_leaf *leaf);
+
+// The same vote, answer by answer, which knows when to stop. Answers enter in the order of their index:
+//   fr_poll_start(&poll, classes, k);
+//   while (poll.count < k && !fr_poll_decided(&poll, k - poll.count, 1)) {
+//     ... decode answer number poll.count ...
+//     fr_poll_add(&poll, same_answer, answers, 1, NULL);
+//   }
+typedef struct fr_vote_class { fr_int first, votes; double weight; } fr_vote_class;  // first: index of its first answer
+typedef struct fr_poll {
+  fr_vote_class *classes;  // yours: the classes so far, in the order of their first answers
+  fr_int         room;     // classes there is room for; as many as answers is always enough
+  fr_int         count;    // answers added, whether they voted or not
+  fr_vote_result result;   // what fr_vote, or fr_vote_weighted, says of them
+} fr_poll;
+
+FR_DEF fr_status fr_poll_start(fr_poll *poll, fr_vote_class *classes, fr_int room);
+// Adds answer number poll->count. It is compared with the first answers of all classes, so `same` has to know these still.
+// No room for one more class: FR_LIMIT; weights as in fr_vote_weighted, 1 for the plain vote.
+FR_DEF fr_status fr_poll_add(fr_poll *poll, int (*same)(void *user, fr_int a, fr_int b), void *user, double weight,
+                             fr_reason *reason);
+// 1 if result.winner is the same whatever `to_come` more answers of weights 0 .. most say (1 for the plain vote, and for
+// fr_leaf_confidence), else 0: exactly, rounding included.
+FR_DEF int fr_poll_decided(const fr_poll *poll, fr_int to_come, double most);
+
 // The unbiased estimator 1 - C(n-c, k) / C(n, k) (Chen et al. 2021) from c correct among n samples. NaN unless 0 <= c <= n
 // and 1 <= k <= n.
 FR_DEF double fr_pass_at_k(fr_int n, fr_int c, fr_int k);
+
+// The budget of Cons@k: the fork of each of k leaves, spread evenly over N. Leaf j takes fork j mod N, so that the first k mod N
+// forks get one more; k < N draws k different forks, every subset equally likely, ascending. random is advanced only then, and
+// may be NULL otherwise.
+FR_DEF fr_status fr_fork_spread(fr_int k, fr_int fork_count, fr_random *random, fr_int *fork);
+// The paper's choice for Pass@1: the fork that was matched to the widest set of traces in training. coverage[i] counts the
+// traces of fork i (fr_diagnosis.coverage); the lowest index among equals, -1 if no fork has any. It is unreliable where all
+// ways cover alike: a validation split or the policy chooses better there.
+FR_DEF fr_int fr_fork_widest(const fr_int *coverage, fr_int fork_count);
+
+// ---- answers: found in a text, and compared
+typedef struct fr_text { const char *bytes; fr_int count; } fr_text;  // UTF-8, not terminated; may hold any character
+
+// Where the answer stands in a text: a part of it, without white space at its ends; bytes NULL if there is none or it is empty.
+// Any bytes are safe, and the time is linear.
+FR_DEF fr_text fr_answer_hash(fr_text text);    // behind the last '#', to the end
+FR_DEF fr_text fr_answer_gsm8k(fr_text text);   // behind the last "####", to the end of that line
+FR_DEF fr_text fr_answer_boxed(fr_text text);   // in the last \boxed{} or \fbox{} that is closed; braces nest, \{ and \} do not count
+FR_DEF fr_text fr_answer_number(fr_text text);  // the last number, with its sign, as below; "3-5" ends with 5, "= -5" with -5
+// Do two answers agree? What is no answer (bytes NULL) agrees with nothing. Numbers agree if they are equal as fractions,
+// exactly; all else agrees byte for byte. White space at the ends does not count, nor do dollar signs around it all. Equal are:
+//
+//   18  018  +18  18.  18.0  $18  \$18  18%  18\%  $18$     a dollar sign before and a percent sign behind are left aside,
+//   1234  1,234  1,234.00                                  and so 50% is not 1/2
+//   .5  0.50  1/2  2/4  \frac{1}{2}  \dfrac{2}{4}  \frac12  and \tfrac
+//   2.5  5/2  2 1/2  2\frac{1}{2}                          mixed numbers
+//   -.75  -3/4  \frac{-3}{4}  and with U+2212 for the minus sign; -$3, $-3; -0 and 0
+//
+// Not numbers but text: 1,23 and 12,34 (groups are of three), 1/0, 1e3, 2^3, \sqrt{4}, 3 cm (fr_answer_number takes the 3), and
+// what needs a numerator or denominator of more than FR_ANSWER_DIGITS digits.
+#define FR_ANSWER_DIGITS 512
+FR_DEF int fr_answer_same(fr_text a, fr_text b);
+// For fr_vote: user is an array of fr_text, one for each answer.
+FR_DEF int fr_answer_agree(void *user, fr_int a, fr_int b);
+
+// ---- diagnosis: do the forks part? Plain counts, fed question by question after fr_ssft_match or fr_ssft_step
+//
+// Where a source is said, any label of a trace will do: the model that wrote it, its strategy, or its index j where that has a
+// meaning. For values over time, read at the end of each window and clear:
+//   fr_diagnosis_add(&d, &question, source, &reason);
+//   if (d.questions == window) { fr_diagnosis_read(&d, &series[n++]); fr_diagnosis_clear(&d); }
+typedef struct fr_diagnosis_options {
+  fr_int forks;      // N
+  fr_int sources;    // S
+  fr_int maps;       // different matchings that are told apart [256]   N = 6, M = 4 has 360
+  fr_int bins;       // of trace lengths [32]
+  fr_int bin_width;  // tokens [64]   bin b counts lengths b*bin_width .. (b+1)*bin_width - 1, the last one all above, too
+} fr_diagnosis_options;
+
+// All counts since place or clear; yours to read.
+typedef struct fr_diagnosis {
+  fr_diagnosis_options options;  // resolved
+  fr_int  questions, traces;     // questions with a matching; traces with a fork
+  fr_int  largest;               // traces of the question that has most
+  fr_int *coverage;              // (N) traces of each fork
+  fr_int *matrix;                // (N,S) traces of fork i and source s
+  fr_int *length;                // (N,bins) traces of each length
+  double *tokens;                // (N) their tokens
+  // Matchings by frequency, descending. Row m of map is one: the source of the trace that fork i got, -1 if it got none.
+  fr_int  map_count;
+  fr_int *map;                   // (maps,N)
+  fr_int *map_questions;         // (maps) questions with this matching
+  fr_int  other_questions;       // with one that came when all rows were taken
+  // Margins, nats a token: the sum of costs of the second-best matching less that of the best.
+  fr_int  margins;               // questions with costs and more than one possible matching
+  double  margin_sum, margin_least;
+  // What fr_diagnosis_compare has seen.
+  fr_int  compared, agreeing;    // traces; among these, traces with the same fork
+  double  regret;                // sum of the costs lost
+  void   *scratch;
+  fr_int  scratch_bytes;
+} fr_diagnosis;
+
+FR_DEF fr_status fr_diagnosis_size(const fr_diagnosis_options *options, fr_int *bytes, fr_reason *reason);
+FR_DEF fr_status fr_diagnosis_place(fr_diagnosis *d, const fr_diagnosis_options *options, void *memory, fr_int bytes,
+                                    fr_reason *reason);
+FR_DEF void fr_diagnosis_clear(fr_diagnosis *d);
+// One matched question: its map, the margin if cost is not NULL, and all its traces. source[M]; NULL: source of trace j is j. Two
+// traces in one fork are no matching (FR_INVALID): note those of SFT-mixed, and decoded texts, one by one.
+FR_DEF fr_status fr_diagnosis_add(fr_diagnosis *d, const fr_question *question, const fr_int *source, fr_reason *reason);
+// One trace: coverage, matrix and length only.
+FR_DEF fr_status fr_diagnosis_note(fr_diagnosis *d, fr_int fork, fr_int source, fr_int tokens, fr_reason *reason);
+// The matching of a question by another cost, such as that of a prefix of L tokens: fork[M] against full->fork, and the regret
+// sum_j c[fork[j]][j] - c[full->fork[j]][j] if full->cost is not NULL. Forks that are alike disagree without regret.
+FR_DEF fr_status fr_diagnosis_compare(fr_diagnosis *d, const fr_question *full, const fr_int *fork, fr_reason *reason);
+
+// Mutual information of the row and the column of counts (rows,cols), in nats: I = sum p_ij log(p_ij / (p_i p_j)), as counted.
+typedef struct fr_information {
+  double value;    // I; 0 for an empty table
+  double maximum;  // the smaller entropy of row and column: I cannot be larger with these sums
+  double chance;   // what I would be on average if the same traces were dealt at random, all sums kept: exact
+} fr_information;
+FR_DEF fr_status fr_information_of(const fr_int *count, fr_int rows, fr_int cols, fr_information *information);
+
+// What the counts say, at a glance. A ratio of nothing is 0.
+typedef struct fr_diagnosis_reading {
+  fr_information source;  // I(fork; source)
+  double entropy;         // of the matchings, nats; a lower bound if other_questions > 0: these count as one
+  double entropy_most;    // log min(questions, N! / (N-M)!) with M = largest
+  double share;           // of the questions in the most frequent matching (fr_diagnosis_share for more)
+  double margin;          // mean
+  double agreement;       // agreeing / compared
+  fr_int dead;            // forks without a trace
+  fr_int starved;         // forks below a tenth of an equal share, dead ones included
+  fr_int widest;          // fr_fork_widest, -1 if there are no traces
+} fr_diagnosis_reading;
+FR_DEF fr_status fr_diagnosis_read(const fr_diagnosis *d, fr_diagnosis_reading *reading);
+FR_DEF double fr_diagnosis_share(const fr_diagnosis *d, fr_int most);  // of the questions in the `most` most frequent matchings
+
+// How far the best assignment (as in fr_assign) is from the second best: the least total of an assignment that differs in at
+// least one pair, less the least total. 0: a tie; HUGE_VAL if there is only one. O(min) calls of fr_assign.
+FR_DEF fr_status fr_assign_margin_size(fr_int rows, fr_int cols, fr_int *bytes);
+FR_DEF fr_status fr_assign_margin(const double *cost, fr_int row_stride, fr_int col_stride, fr_int rows, fr_int cols,
+                                  double *margin, void *memory, fr_int bytes);
 
 // ---- data: questions with several traces each, from JSON lines
 //
@@ -470,8 +616,6 @@ FR_DEF double fr_pass_at_k(fr_int n, fr_int c, fr_int k);
 // since repeated names, questions and traces are found by merge sort. The memory is less than 20 times the text's bytes
 // plus 1,000 on a 64-bit machine; on real data about once the text.
 #define FR_DATASET_NAMES 512
-
-typedef struct fr_text { const char *bytes; fr_int count; } fr_text;  // UTF-8, not terminated; may hold any character
 
 typedef struct fr_trace {
   fr_text text;
