@@ -5053,20 +5053,20 @@ static const char *fr__read_fraction(const char *at, const char *end, fr__number
 // W P/Q = (W Q + P) / Q
 static void fr__number_mix(const fr__digits *whole, fr__number *n)
 {
-  fr__digits sum;
+  unsigned char sum[FR_ANSWER_DIGITS + 2];  // room for leading zeros
   const fr_int digits = fr__max(whole->count + n->bottom.count, n->top.count) + 1;
   fr_int carry = 0;
-  if (whole->count > FR_ANSWER_DIGITS || n->top.count > FR_ANSWER_DIGITS || digits > FR_ANSWER_DIGITS) {
+  if (whole->count > FR_ANSWER_DIGITS || n->top.count > FR_ANSWER_DIGITS || digits > FR_ANSWER_DIGITS + 2) {
     n->top.count = FR_ANSWER_DIGITS + 1;
     return;
   }
   for (fr_int k = 0; k < digits; k++) {
     carry += fr__digit_product(whole, &n->bottom, k) + (k < n->top.count ? n->top.digit[n->top.count - 1 - k] : 0);
-    sum.digit[digits - 1 - k] = (unsigned char)(carry % 10);
+    sum[digits - 1 - k] = (unsigned char)(carry % 10);
     carry /= 10;
   }
   n->top.count = 0;
-  for (fr_int k = 0; k < digits; k++) fr__digit_push(&n->top, sum.digit[k]);
+  for (fr_int k = 0; k < digits; k++) fr__digit_push(&n->top, sum[k]);
 }
 
 // Sign and dollar in any order, then a fraction, a whole number with or without a fraction, or a decimal.
