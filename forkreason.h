@@ -581,7 +581,7 @@ FR_DEF fr_status fr_information_of(const fr_int *count, fr_int rows, fr_int cols
 typedef struct fr_diagnosis_reading {
   fr_information source;  // I(fork; source)
   double entropy;         // of the matchings, nats; a lower bound if other_questions > 0: these count as one
-  double entropy_most;    // log min(questions, N! / (N-M)!) with M = largest
+  double entropy_most;    // log min(questions, N! / (N-M)!), M = largest: all matchings of M different sources equally often
   double share;           // of the questions in the most frequent matching (fr_diagnosis_share for more)
   double margin;          // mean
   double agreement;       // agreeing / compared
