@@ -448,8 +448,9 @@ typedef struct fr_vote_result {
 // Majority over answers 0 .. count-1. same(user, a, b) says whether two answers agree (an equivalence); an answer for which
 // same(user, a, a) is 0 is no answer and does not vote. Ties: the class whose first answer has the lowest index wins.
 FR_DEF fr_status fr_vote(fr_int count, int (*same)(void *user, fr_int a, fr_int b), void *user, fr_vote_result *result);
-// The same where answer a counts weight[a] (1 if weight is NULL): the largest sum wins, summed in the order of the index. An answer of weight 0 votes,
-// and wins only where all weights are 0. A weight or a sum that is not finite: FR_NONFINITE; a negative one: FR_INVALID.
+// The same where answer a counts weight[a] (1 if weight is NULL): the largest sum wins, added up in the order of the index. An
+// answer of weight 0 votes, and wins only where all weights are 0. A weight or a sum that is not finite: FR_NONFINITE; a negative
+// weight: FR_INVALID.
 FR_DEF fr_status fr_vote_weighted(fr_int count, int (*same)(void *user, fr_int a, fr_int b), void *user,
                                   const double *weight, fr_vote_result *result, fr_reason *reason);
 // The weight to take: exp(mean log p), the geometric mean probability of the leaf's tokens, stop included. It lies in 0 .. 1; its
@@ -499,19 +500,22 @@ typedef struct fr_text { const char *bytes; fr_int count; } fr_text;  // UTF-8, 
 // Any bytes are safe, and the time is linear.
 FR_DEF fr_text fr_answer_hash(fr_text text);    // behind the last '#', to the end
 FR_DEF fr_text fr_answer_gsm8k(fr_text text);   // behind the last "####", to the end of that line
-FR_DEF fr_text fr_answer_boxed(fr_text text);   // in the last \boxed{} or \fbox{} that is closed; braces nest, \{ and \} do not count
+FR_DEF fr_text fr_answer_boxed(fr_text text);   // in the last \boxed{} or \fbox{} that is closed; braces nest, \{ and \} are text
 FR_DEF fr_text fr_answer_number(fr_text text);  // the last number, with its sign, as below; "3-5" ends with 5, "= -5" with -5
-// Do two answers agree? What is no answer (bytes NULL or only white space) agrees with nothing. Numbers agree if they are equal as fractions,
-// exactly; all else agrees byte for byte. White space at the ends does not count, nor do dollar signs around it all. Equal are:
+// Do two answers agree? What is no answer (bytes NULL or only white space) agrees with nothing. Numbers agree if they are equal
+// as fractions, exactly; all else agrees byte for byte. White space at the ends does not count, nor do dollar signs around it
+// all. Equal are, line by line:
 //
-//   18  018  +18  18.  18.0  $18  \$18  18%  18\%  $18$     a dollar sign before and a percent sign behind are left aside,
-//   1234  1,234  1,234.00                                  and so 50% is not 1/2
-//   .5  0.50  1/2  2/4  \frac{1}{2}  \dfrac{2}{4}  \frac12  and \tfrac
-//   2.5  5/2  2 1/2  2\frac{1}{2}                          mixed numbers
-//   -.75  -3/4  \frac{-3}{4}  and with U+2212 for the minus sign; -$3, $-3; -0 and 0
+//   18  018  +18  18.  18.0  $18  \$18  18%  18\%  $18$      $ before and % behind are left aside, so that 50% is not 1/2
+//   1234  1,234  1,234.00
+//   .5  0.50  1/2  2/4  \frac{1}{2}  \frac12  \dfrac{2}{4}   and \tfrac
+//   2.5  5/2  2 1/2  2\frac{1}{2}                            mixed numbers
+//   -.75  -3/4  \frac{-3}{4}                                 or with U+2212 for the minus sign
+//   -3  -$3  $-3
+//   0  -0
 //
-// Not numbers but text: 1,23 and 12,34 (groups are of three), 1/0, 1e3, 2^3, \sqrt{4}, 3 cm (fr_answer_number takes the 3), and
-// what needs a numerator or denominator of more than FR_ANSWER_DIGITS digits.
+// Not numbers but text: 1,23 and 12,34 (groups are of three), 1/0, 1.5/2, 1e3, 2^3, \sqrt{4}, 3 cm (fr_answer_number takes the
+// 3), and what needs a numerator or denominator of more than FR_ANSWER_DIGITS digits. About 3 KB of stack.
 #define FR_ANSWER_DIGITS 512
 FR_DEF int fr_answer_same(fr_text a, fr_text b);
 // For fr_vote: user is an array of fr_text, one for each answer.
@@ -4838,7 +4842,8 @@ FR_DEF fr_status fr_poll_add(fr_poll *poll, int (*same)(void *user, fr_int a, fr
   if (status) return status;
   if (!same(user, answer, answer)) { poll->count++; return fr__fine(reason); }
   while (at < r->distinct && !same(user, poll->classes[at].first, answer)) at++;
-  if (at == poll->room) return fr__fail(reason, FR_LIMIT, "answer %d begins one class more than the %d there is room for", answer, at);
+  if (at == poll->room)
+    return fr__fail(reason, FR_LIMIT, "answer %d begins one class more than the %d there is room for", answer, at);
   c = &poll->classes[at];
   sum = at < r->distinct ? c->weight + weight : weight;
   if (!fr__finite(sum)) return fr__fail(reason, FR_NONFINITE, "the weights up to answer %d add up to infinity", answer);
@@ -5368,7 +5373,8 @@ FR_DEF void fr_diagnosis_clear(fr_diagnosis *d)
 
 static fr_status fr__diagnosis_check(const fr_diagnosis *d, fr_int fork, fr_int source, fr_int tokens, fr_reason *reason)
 {
-  if (fork < 0 || fork >= d->options.forks) return fr__fail(reason, FR_RANGE, "there is no fork %d among %d", fork, d->options.forks);
+  if (fork < 0 || fork >= d->options.forks)
+    return fr__fail(reason, FR_RANGE, "there is no fork %d among %d", fork, d->options.forks);
   if (source < 0 || source >= d->options.sources)
     return fr__fail(reason, FR_RANGE, "there is no source %d among %d", source, d->options.sources);
   if (tokens < 0) return fr__fail(reason, FR_INVALID, "a trace of %d tokens", tokens);
@@ -5412,9 +5418,11 @@ FR_DEF fr_status fr_diagnosis_add(fr_diagnosis *d, const fr_question *question, 
   fr_int M;
   double margin = HUGE_VAL;
   if (!d || !d->coverage) return fr__fail(reason, FR_INVALID, "d is NULL or not placed");
-  if (!question || !question->fork || !question->traces) return fr__fail(reason, FR_INVALID, "question, its forks or traces are NULL");
+  if (!question || !question->fork || !question->traces)
+    return fr__fail(reason, FR_INVALID, "question, its forks or traces are NULL");
   M = question->trace_count;
-  if (M < 1 || M > d->options.forks) return fr__fail(reason, FR_INVALID, "%d traces cannot be matched to %d forks", M, d->options.forks);
+  if (M < 1 || M > d->options.forks)
+    return fr__fail(reason, FR_INVALID, "%d traces cannot be matched to %d forks", M, d->options.forks);
   for (fr_int i = 0; i < d->options.forks; i++) d->row[i] = -1;
   for (fr_int j = 0; j < M; j++) {
     const fr_int fork = question->fork[j], label = source ? source[j] : j;
