@@ -328,18 +328,12 @@ static inline int vote_is_right(reply *replies, fr_int count, pair q)
   return vote.winner >= 0 && is_right(&replies[vote.winner], q);
 }
 
-// Mutual information of fork and way over log 4: forks uniform, every cell a count, plug-in estimate.
+// Mutual information of fork and way over log 4
 static inline double information(fr_int matrix[][WAYS + 1], fr_int forks)
 {
-  double sum = 0.0, all = 0.0, of_way[WAYS + 1] = { 0.0 }, of_fork[MOST_FORKS] = { 0.0 };
-  for (int pass = 0; pass < 2; pass++)
-    for (fr_int f = 0; f < forks; f++)
-      for (int w = 0; w <= WAYS; w++) {
-        const double n = (double)matrix[f][w];
-        if (pass == 0) all += n, of_fork[f] += n, of_way[w] += n;
-        else if (n > 0.0) sum += n / all * log(n * all / (of_fork[f] * of_way[w]));
-      }
-  return sum / log((double)WAYS);
+  fr_information of = { 0.0, 0.0, 0.0 };
+  fr_information_of(matrix[0], forks, WAYS + 1, &of);
+  return of.value / log((double)WAYS);
 }
 
 // ---- begin and end -------------------------------------------------------------------------------------

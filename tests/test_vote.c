@@ -67,7 +67,214 @@ static void random_votes(void)
       if (answers[i] >= 0 && (winner < 0 || votes_of[answers[i]] >= votes_of[answers[winner]])) winner = i;
     CHECK(fr_vote(count, same_number, answers, &r) == FR_OK);
     CHECK(r.winner == winner && r.valid == valid && r.distinct == distinct &&
-          r.votes == (winner < 0 ? 0 : votes_of[answers[winner]]));
+          r.votes == (winner < 0 ? 0 : votes_of[answers[winner]]) && r.weight == (double)r.votes);
+  }
+}
+
+// ---- weights
+static int same_result(const fr_vote_result *a, const fr_vote_result *b)
+{
+  return a->winner == b->winner && a->votes == b->votes && a->distinct == b->distinct && a->valid == b->valid &&
+         a->weight == b->weight;
+}
+
+// By value: classes 0 .. 5, their weights summed in the order of the index; -1 is no answer.
+static fr_vote_result weighed(fr_int count, const int *answers, const double *weight)
+{
+  fr_vote_result r = { -1, 0, 0, 0, 0.0 };
+  double sum[6] = { 0.0 };
+  fr_int votes[6] = { 0 }, first[6] = { 0 };
+  for (fr_int i = 0; i < count; i++) {
+    const int c = answers[i];
+    if (c < 0) continue;
+    if (!votes[c]++) { first[c] = i; r.distinct++; }
+    sum[c] += weight[i];
+    r.valid++;
+  }
+  for (fr_int i = 0; i < count; i++) {  // classes in the order of their first answers
+    const int c = answers[i];
+    if (c < 0 || first[c] != i || (r.winner >= 0 && sum[c] <= r.weight)) continue;
+    r.winner = i;
+    r.votes = votes[c];
+    r.weight = sum[c];
+  }
+  return r;
+}
+
+static void weights(void)
+{
+  int answers[12];
+  double weight[12];
+  fr_vote_class classes[12];
+  fr_reason reason;
+  fr_vote_result r, kept;
+  {
+    static const int two[4] = { 0, 1, 0, 1 };
+    static const double sure[4] = { .2, .5, .2, .25 }, even[4] = { .5, .25, .25, .5 }, none[4] = { 0, 0, 0, 0 };
+    CHECK(fr_vote_weighted(4, same_number, (void *)(uintptr_t)two, sure, &r, NULL) == FR_OK);
+    CHECK(r.winner == 1 && r.votes == 2 && r.distinct == 2 && r.valid == 4 && r.weight == .75);
+    CHECK(fr_vote_weighted(4, same_number, (void *)(uintptr_t)two, even, &r, NULL) == FR_OK);
+    CHECK(r.winner == 0 && r.weight == .75);  // a tie: the earlier first answer
+    CHECK(fr_vote_weighted(4, same_number, (void *)(uintptr_t)two, none, &r, NULL) == FR_OK);
+    CHECK(r.winner == 0 && r.votes == 2 && r.weight == 0.0);
+  }
+  for (int trial = 0; trial < 3000; trial++) {
+    const fr_int count = test_below_int(13);
+    fr_poll poll;
+    CHECK(fr_poll_start(&poll, classes, 12) == FR_OK && poll.count == 0 && poll.result.winner == -1);
+    for (fr_int i = 0; i < count; i++) {
+      answers[i] = (int)test_below_int(5) - 1;
+      weight[i] = trial % 2 ? test_uniform(0.0, 1.0) : (double)test_below_int(4) / 4.0;  // many ties, or rounding
+    }
+    for (fr_int n = 0; n <= count; n++) {  // the poll at each moment is the vote over what it has seen
+      const fr_vote_result want = weighed(n, answers, weight);
+      CHECK(fr_vote_weighted(n, same_number, answers, weight, &r, &reason) == FR_OK && same_result(&r, &want));
+      CHECK(poll.count == n && same_result(&poll.result, &want));
+      if (n < count) CHECK(fr_poll_add(&poll, same_number, answers, weight[n], &reason) == FR_OK);
+    }
+  }
+  for (int i = 0; i < 12; i++) { answers[i] = i / 6; weight[i] = 1.0; }
+  memset(&r, 7, sizeof r);
+  kept = r;
+  weight[5] = NAN;
+  CHECK(fr_vote_weighted(12, same_number, answers, weight, &r, &reason) == FR_NONFINITE && strstr(reason.text, "answer 5"));
+  weight[5] = HUGE_VAL;
+  CHECK(fr_vote_weighted(12, same_number, answers, weight, &r, NULL) == FR_NONFINITE);
+  weight[5] = -1e-300;
+  CHECK(fr_vote_weighted(12, same_number, answers, weight, &r, &reason) == FR_INVALID && strstr(reason.text, "answer 5"));
+  weight[5] = weight[4] = 1.7e308;
+  CHECK(fr_vote_weighted(12, same_number, answers, weight, &r, &reason) == FR_NONFINITE && reason.text[0]);
+  CHECK(fr_vote_weighted(-1, same_number, answers, weight, &r, NULL) == FR_INVALID);
+  CHECK(fr_vote_weighted(2, NULL, answers, weight, &r, NULL) == FR_INVALID);
+  CHECK(fr_vote_weighted(2, same_number, answers, weight, NULL, NULL) == FR_INVALID);
+  CHECK(!memcmp(&r, &kept, sizeof r));
+}
+
+static void confidence(void)
+{
+  fr_leaf leaf;
+  memset(&leaf, 0, sizeof leaf);
+  leaf.count = 3;
+  leaf.stop = 7;
+  leaf.logp = log(.5 * .25 * .5 * 1.0);
+  CHECK(fabs(fr_leaf_confidence(&leaf) - .5) < 1e-15);  // the stop is a token, too
+  leaf.stop = -1;
+  leaf.logp = log(.5 * .25 * 1.0);
+  CHECK(fabs(fr_leaf_confidence(&leaf) - .5) < 1e-15);
+  leaf.logp = 1e-12;
+  CHECK(fr_leaf_confidence(&leaf) == 1.0);
+  leaf.logp = -HUGE_VAL;
+  CHECK(fr_leaf_confidence(&leaf) == 0.0);
+  leaf.logp = NAN;
+  CHECK(isnan(fr_leaf_confidence(&leaf)));  // a vote refuses it
+  leaf.count = 0;
+  CHECK(fr_leaf_confidence(&leaf) == 0.0 && fr_leaf_confidence(NULL) == 0.0);
+}
+
+// ---- when to stop: against all that the answers to come could say
+// Can the winner of answers[0..n) still become another one by answers of weights 0, most/2 and most?
+static int can_change(int *answers, double *weight, fr_int n, fr_int count, double most, fr_int winner)
+{
+  if (n == count) return weighed(count, answers, weight).winner != winner;
+  for (int c = -1; c < 5; c++)
+    for (int w = 0; w < 3; w++) {
+      if (c < 0 && w) continue;
+      answers[n] = c;
+      weight[n] = most * (double)w / 2.0;
+      if (can_change(answers, weight, n + 1, count, most, winner)) return 1;
+    }
+  return 0;
+}
+
+static void stopping(void)
+{
+  int answers[12], told = 0, early = 0;
+  double weight[12];
+  for (int trial = 0; trial < 3000; trial++) {
+    const int plain = trial % 2;
+    const fr_int n = test_below_int(9), count = n + test_below_int(4);
+    const double most = plain ? 1.0 : trial % 4 ? .3 : 1.0;
+    fr_vote_class classes[9];
+    fr_poll poll;
+    CHECK(fr_poll_start(&poll, classes, 9) == FR_OK);
+    for (fr_int i = 0; i < n; i++) {
+      answers[i] = (int)test_below_int(trial % 3 ? 3 : 5) - 1;
+      if (answers[i] < 0 && test_below_int(2)) answers[i] = 0;
+      weight[i] = plain ? 1.0 : most * (trial % 8 < 4 ? (double)test_below_int(4) / 3.0 : test_uniform(0.0, 1.0));
+      CHECK(fr_poll_add(&poll, same_number, answers, weight[i], NULL) == FR_OK);
+    }
+    told = fr_poll_decided(&poll, count - n, most);
+    early += told && count > n;
+    CHECK(told == !can_change(answers, weight, n, count, most, poll.result.winner));
+  }
+  CHECK(early > 300);  // of both kinds there were many
+  {
+    static const int lead[5] = { 0, 0, 1, 0, 1 };
+    fr_vote_class classes[2];
+    fr_poll poll, kept;
+    fr_reason reason;
+    CHECK(fr_poll_start(&poll, classes, 2) == FR_OK);
+    CHECK(!fr_poll_decided(&poll, 1, 1.0) && fr_poll_decided(&poll, 0, 1.0));
+    for (int i = 0; i < 4; i++) CHECK(fr_poll_add(&poll, same_number, (void *)(uintptr_t)lead, 1.0, NULL) == FR_OK);
+    // 3 to 1: two more cannot turn it, since the leader was first in a tie.
+    CHECK(fr_poll_decided(&poll, 2, 1.0) && !fr_poll_decided(&poll, 3, 1.0));
+    CHECK(!fr_poll_decided(&poll, 1, NAN) && !fr_poll_decided(&poll, 1, -1.0) && !fr_poll_decided(NULL, 0, 1.0));
+    // What does not vote counts as come: the caller says how many there still are.
+    {
+      static const int blank[5] = { 0, 0, 1, 0, -1 };
+      CHECK(fr_poll_add(&poll, same_number, (void *)(uintptr_t)blank, 1.0, NULL) == FR_OK);
+      CHECK(poll.count == 5 && poll.result.valid == 4);
+    }
+    {
+      static const int third[6] = { 0, 0, 1, 0, -1, 2 };
+      kept = poll;
+      CHECK(fr_poll_add(&poll, same_number, (void *)(uintptr_t)third, 1.0, &reason) == FR_LIMIT && strstr(reason.text, "answer 5"));
+      CHECK(fr_poll_add(&poll, same_number, (void *)(uintptr_t)lead, NAN, &reason) == FR_NONFINITE);
+      CHECK(fr_poll_add(&poll, same_number, (void *)(uintptr_t)third, -1.0, &reason) == FR_INVALID);
+      CHECK(fr_poll_add(&poll, NULL, NULL, 1.0, &reason) == FR_INVALID && fr_poll_add(NULL, same_number, NULL, 1.0, NULL) == FR_INVALID);
+      CHECK(!memcmp(&poll, &kept, sizeof poll) && classes[0].votes == 3 && classes[1].votes == 1);
+      CHECK(fr_poll_start(NULL, classes, 2) == FR_INVALID && fr_poll_start(&poll, NULL, 2) == FR_INVALID &&
+            fr_poll_start(&poll, classes, -1) == FR_INVALID);
+    }
+  }
+}
+
+// ---- the budget and the paper's choice
+static void budget(void)
+{
+  fr_int fork[40];
+  fr_random random = fr_random_stream(5, 6, 7), before = random;
+  for (fr_int N = 1; N <= 8; N++)
+    for (fr_int k = N; k <= 4 * N; k++) {
+      fr_int each[8] = { 0 };
+      CHECK(fr_fork_spread(k, N, NULL, fork) == FR_OK);
+      for (fr_int j = 0; j < k; j++) each[fork[j]]++;
+      for (fr_int f = 0; f < N; f++) CHECK(each[f] == k / N + (f < k % N));
+      for (fr_int j = 0; j < N; j++) CHECK(fork[j] == j);  // any prefix is spread as evenly
+    }
+  CHECK(fr_fork_spread(8, 8, &random, fork) == FR_OK && !memcmp(&random, &before, sizeof random));
+  CHECK(fr_fork_spread(0, 8, NULL, NULL) == FR_OK);
+  {  // 3 of 5: ten subsets, ascending, each as often as the others
+    fr_int seen[32] = { 0 }, subsets = 0;
+    for (int i = 0; i < 60000; i++) {
+      CHECK(fr_fork_spread(3, 5, &random, fork) == FR_OK);
+      if (CHECK(fork[0] >= 0 && fork[0] < fork[1] && fork[1] < fork[2] && fork[2] < 5))
+        seen[1 << fork[0] | 1 << fork[1] | 1 << fork[2]]++;
+    }
+    for (int s = 0; s < 32; s++)
+      if (seen[s]) { subsets++; CHECK(fabs((double)seen[s] - 6000.0) < 6.0 * sqrt(6000.0)); }
+    CHECK(subsets == 10);
+    random = before;
+    CHECK(fr_fork_spread(2, 5, &random, fork) == FR_OK && fr_fork_spread(2, 5, &before, fork + 2) == FR_OK);
+    CHECK(fork[0] == fork[2] && fork[1] == fork[3]);  // the stream alone says which
+  }
+  fork[0] = 77;
+  CHECK(fr_fork_spread(-1, 5, &random, fork) == FR_INVALID && fr_fork_spread(3, 0, &random, fork) == FR_INVALID);
+  CHECK(fr_fork_spread(3, 5, NULL, fork) == FR_INVALID && fr_fork_spread(3, 2, &random, NULL) == FR_INVALID && fork[0] == 77);
+  {
+    static const fr_int coverage[6] = { 3, 9, 4, 9, 0, 8 }, nothing[2] = { 0, 0 };
+    CHECK(fr_fork_widest(coverage, 6) == 1 && fr_fork_widest(coverage + 2, 4) == 1 && fr_fork_widest(coverage, 1) == 0);
+    CHECK(fr_fork_widest(nothing, 2) == -1 && fr_fork_widest(coverage, 0) == -1 && fr_fork_widest(NULL, 3) == -1);
   }
 }
 
@@ -207,6 +414,10 @@ int main(void)
 {
   votes();
   random_votes();
+  weights();
+  confidence();
+  stopping();
+  budget();
   pass_at_k();
   philox();
   streams();
