@@ -619,8 +619,8 @@ typedef enum fr_specials {
   FR_SPECIALS_REFUSE   // FR_FORMAT if there is one
 } fr_specials;
 
-// Sets *count; ids may be NULL, then it only counts. capacity = bytes + 1 is always enough. FR_LIMIT tells how many are
-// needed; what ids holds after a failure is not defined.
+// Sets *count; ids may be NULL, then it only counts. capacity = bytes + 1 is always enough. FR_LIMIT for lack of room sets
+// *count to what is needed; what ids holds after a failure is not defined.
 FR_DEF fr_status fr_tokenizer_encode(fr_encoder *encoder, const char *text, fr_int bytes, fr_specials specials,
                                      fr_token *ids, fr_int capacity, fr_int *count);
 // The boundary of a prompt and a fork (or of a fork and a trace) at byte `at` of text: FR_OK if the ids of both parts are
@@ -628,6 +628,30 @@ FR_DEF fr_status fr_tokenizer_encode(fr_encoder *encoder, const char *text, fr_i
 // with, a fork means nothing. *count (may be NULL): ids of the first part. Scratch: ids[capacity], 2 * (bytes + 1).
 FR_DEF fr_status fr_tokenizer_boundary(fr_encoder *encoder, const char *text, fr_int bytes, fr_int at,
                                        fr_specials specials, fr_token *ids, fr_int capacity, fr_int *count);
+
+// From texts to an fr_question. A sequence is before, question, after, fork, trace, end. Question and traces may come from
+// anyone: the text of a special token in them is ordinary text. before, after and the forks are yours: there it is the token.
+typedef struct fr_framing {
+  fr_text        before, after;  // around the question, such as a chat template [empty]
+  const fr_text *forks;          // N texts, each one special token, such as <think1>, or any text of one or more ids
+  fr_int         fork_count;
+  fr_token       end;            // the id that closes each trace
+} fr_framing;
+
+// The ids of the forks, for fr_ssft_options: sets forks[N], which point into ids, and *count, ids in all (also when FR_LIMIT
+// says that there is no room). ids may be NULL, then it only counts.
+FR_DEF fr_status fr_framing_forks(fr_encoder *encoder, const fr_framing *framing, fr_token *ids, fr_int capacity,
+                                  fr_tokens *forks, fr_int *count);
+// Lays a question out in memory of yours: prompt, traces, key (as fr_problem has it) and room for fork; cost and nll are NULL.
+// No traces: a prompt, to generate from. size tells what is always enough, from the lengths alone; of it the question keeps
+// the first *used bytes (NULL is allowed), and what follows is free for the next one.
+// Every fork is checked: the ids of question, fork and trace, encoded apart, have to be those of the whole text, or the model
+// would be trained with other ids than it is run with. If not: FR_FORMAT tells which boundary, its byte, and the first id that
+// differs. Price: each fork is encoded with the question, and with each trace unless it ends with a special token.
+FR_DEF fr_status fr_question_size(const fr_framing *framing, fr_text prompt, const fr_text *traces, fr_int trace_count,
+                                  fr_int *bytes);
+FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, const fr_framing *framing, fr_text prompt,
+                                   const fr_text *traces, fr_int trace_count, void *memory, fr_int bytes, fr_int *used);
 
 // Sets *bytes; text may be NULL, then it only counts. An id without token: FR_RANGE.
 FR_DEF fr_status fr_tokenizer_decode(const fr_tokenizer *tokenizer, const fr_token *ids, fr_int count, char *text,
@@ -5858,7 +5882,10 @@ typedef struct fr__encoder {
 typedef struct fr__output {
   fr_token *ids;
   fr_int    capacity, count;
+  fr_int    cut, cut_count;  // behind the last special token: place in the text, ids so far
 } fr__output;
+
+typedef struct fr__trusted { fr_int from[2], to[2]; } fr__trusted;  // where in a text special tokens are recognised, ascending
 
 static void fr__emit(fr__output *out, uint32_t id)
 {
@@ -6043,7 +6070,7 @@ static fr_status fr__encode_piece(fr_encoder *encoder, const char *text, fr_int 
   }
   if (stride > 1) { fr__merge_long(b, e, count, out); return FR_OK; }
   {
-    fr__output to = { (fr_token *)0, 0, 0 };
+    fr__output to = { NULL, 0, 0, 0, 0 };
     fr_token found[FR__SHORT];
     to.ids = found;
     to.capacity = FR__SHORT;
@@ -6063,73 +6090,282 @@ keep:
 }
 
 // Where the next special begins, or end.
-static fr_int fr__next_special(const fr_tokenizer *t, const char *text, fr_int at, fr_int end, uint32_t *id)
+static fr_int fr__next_special(const fr_tokenizer *t, const char *text, fr_int at, fr_int end, const fr__trusted *trusted,
+                               uint32_t *id)
 {
-  for (; at < end; at++)
-    if (t->body->first[(unsigned char)text[at]] && (*id = fr__special_at(t, text, at, end)) != FR__NONE) return at;
+  for (int i = 0; i < 2; i++)
+    for (fr_int from = fr__max(at, trusted->from[i]); from < trusted->to[i]; from++)
+      if (t->body->first[(unsigned char)text[from]] && (*id = fr__special_at(t, text, from, trusted->to[i])) != FR__NONE) return from;
   *id = FR__NONE;
   return end;
+}
+
+// Appends the ids of text to out. begins: SentencePiece's blank goes before it. refuse: special tokens are errors.
+static fr_status fr__encode(fr_encoder *encoder, const char *text, fr_int bytes, int begins, int refuse, fr__trusted trusted,
+                            fr__output *out)
+{
+  const fr_tokenizer *t = encoder->tokenizer;
+  if ((uint64_t)bytes > 0x7FFFFFF0u)
+    return fr__fail(&encoder->reason, FR_LIMIT, "a text has %d bytes, 2^31 - 16 is the most", bytes);
+  out->cut = 0;
+  out->cut_count = out->count;
+  for (fr_int at = 0; at < bytes;) {
+    uint32_t id;
+    const fr_int stop = fr__next_special(t, text, at, bytes, &trusted, &id);
+    if (id != FR__NONE && refuse)
+      return fr__fail(&encoder->reason, FR_FORMAT, "the text has the special token %d at byte %d", (fr_int)id, stop);
+    while (at < stop) {
+      const fr_int next = t->sentencepiece ? stop : fr__split_end(t->split, text, at, stop);
+      const fr_status status = fr__encode_piece(encoder, text + at, next - at, text + bytes,
+                                                t->sentencepiece && begins && at == 0, out);
+      if (status) return status;
+      at = next;
+    }
+    if (id == FR__NONE) continue;
+    fr__emit(out, id);
+    out->cut = at = stop + (fr_int)t->body->pieces[id].count;
+    out->cut_count = out->count;
+  }
+  return FR_OK;
 }
 
 FR_DEF fr_status fr_tokenizer_encode(fr_encoder *encoder, const char *text, fr_int bytes, fr_specials specials,
                                      fr_token *ids, fr_int capacity, fr_int *count)
 {
-  const fr_tokenizer *t;
-  fr__output out;
-  fr_status status = FR_OK;
+  fr__trusted trusted = { { 0, 0 }, { 0, 0 } };
+  fr__output out = { NULL, 0, 0, 0, 0 };
+  fr_status status;
   if (!encoder || !encoder->body) return FR_INVALID;
-  t = encoder->tokenizer;
   if (!count || bytes < 0 || (bytes && !text) || (ids && capacity < 0) || (unsigned)specials > FR_SPECIALS_REFUSE)
     return fr__fail(&encoder->reason, FR_INVALID, "text, ids, specials or count is not usable");
-  if ((uint64_t)bytes > 0x7FFFFFF0u)
-    return fr__fail(&encoder->reason, FR_LIMIT, "a text has %d bytes, 2^31 - 16 is the most", bytes);
   out.ids = ids;
   out.capacity = capacity;
-  out.count = 0;
-  for (fr_int at = 0; at < bytes;) {
-    uint32_t id = FR__NONE;
-    const fr_int stop = specials == FR_SPECIALS_TEXT ? bytes : fr__next_special(t, text, at, bytes, &id);
-    if (id != FR__NONE && specials == FR_SPECIALS_REFUSE)
-      return fr__fail(&encoder->reason, FR_FORMAT, "the text has the special token %d at byte %d", (fr_int)id, stop);
-    while (at < stop) {
-      const fr_int next = t->sentencepiece ? stop : fr__split_end(t->split, text, at, stop);
-      status = fr__encode_piece(encoder, text + at, next - at, text + bytes, t->sentencepiece && at == 0, &out);
-      if (status) return status;
-      at = next;
-    }
-    if (id != FR__NONE) {
-      fr__emit(&out, id);
-      at = stop + (fr_int)t->body->pieces[id].count;
-    }
-  }
+  if (specials != FR_SPECIALS_TEXT) trusted.to[0] = bytes;
+  status = fr__encode(encoder, text, bytes, 1, specials == FR_SPECIALS_REFUSE, trusted, &out);
+  if (status) return status;
+  *count = out.count;
   if (ids && out.count > capacity)
     return fr__fail(&encoder->reason, FR_LIMIT, "the text has %d tokens, there is room for %d", out.count, capacity);
-  *count = out.count;
   return fr__fine(&encoder->reason);
+}
+
+// The first place where the ids of a whole are not those of its parts, one after the other; -1 if there is none.
+static fr_int fr__parts_differ(fr_tokens whole, const fr_tokens *parts, int part_count)
+{
+  fr_int at = 0;
+  for (int i = 0; i < part_count; i++)
+    for (fr_int k = 0; k < parts[i].count; k++, at++)
+      if (at >= whole.count || whole.ids[at] != parts[i].ids[k]) return at;
+  return at < whole.count ? at : -1;
 }
 
 FR_DEF fr_status fr_tokenizer_boundary(fr_encoder *encoder, const char *text, fr_int bytes, fr_int at,
                                        fr_specials specials, fr_token *ids, fr_int capacity, fr_int *count)
 {
-  fr_int whole, first, second, same = 0;
-  fr_status status;
+  fr_tokens whole, parts[2];
+  fr_int used = 0, differ;
   if (!encoder || !encoder->body) return FR_INVALID;
   if (!ids || !text || at < 0 || at > bytes)
     return fr__fail(&encoder->reason, FR_INVALID, "ids or text is NULL, or the boundary is outside of the text");
-  status = fr_tokenizer_encode(encoder, text, bytes, specials, ids, capacity, &whole);
-  if (status) return status;
-  status = fr_tokenizer_encode(encoder, text, at, specials, ids + whole, capacity - whole, &first);
-  if (status) return status;
-  status = fr_tokenizer_encode(encoder, text + at, bytes - at, specials, ids + whole + first, capacity - whole - first,
-                               &second);
-  if (status) return status;
-  while (same < fr__min(whole, first + second) && ids[same] == ids[whole + same]) same++;
-  if (same < whole || same < first + second)
+  for (int i = 0; i < 3; i++) {
+    fr_tokens *tokens = i ? parts + i - 1 : &whole;
+    const fr_int from = i == 2 ? at : 0, to = i == 1 ? at : bytes;
+    const fr_status status = fr_tokenizer_encode(encoder, text + from, to - from, specials, ids + used, capacity - used, &tokens->count);
+    if (status) return status;
+    tokens->ids = ids + used;
+    used += tokens->count;
+  }
+  differ = fr__parts_differ(whole, parts, 2);
+  if (differ >= 0)
     return fr__fail(&encoder->reason, FR_FORMAT,
                     "apart the texts before and after byte %d have %d and %d tokens, together %d, and differ from token %d on",
-                    at, first, second, whole, same);
-  if (count) *count = first;
+                    at, parts[0].count, parts[1].count, whole.count, differ);
+  if (count) *count = parts[0].count;
   return FR_OK;
+}
+
+// -- questions: texts in, checked ids out
+static int fr__text_good(fr_text text) { return text.count >= 0 && (text.bytes || !text.count); }
+
+static fr_status fr__framing_check(const fr_framing *f)
+{
+  if (!f || f->fork_count < 0 || (f->fork_count && !f->forks) || !fr__text_good(f->before) || !fr__text_good(f->after))
+    return FR_INVALID;
+  for (fr_int i = 0; i < f->fork_count; i++)
+    if (f->forks[i].count < 1 || !f->forks[i].bytes) return FR_INVALID;
+  return FR_OK;
+}
+
+static fr_status fr__encode_fork(fr_encoder *encoder, fr_text fork, fr__output *out)
+{
+  fr__trusted trusted = { { 0, 0 }, { 0, 0 } };
+  trusted.to[0] = fork.count;
+  return fr__encode(encoder, fork.bytes, fork.count, 0, 0, trusted, out);
+}
+
+FR_DEF fr_status fr_framing_forks(fr_encoder *encoder, const fr_framing *framing, fr_token *ids, fr_int capacity,
+                                  fr_tokens *forks, fr_int *count)
+{
+  fr__output out = { NULL, 0, 0, 0, 0 };
+  if (!encoder || !encoder->body) return FR_INVALID;
+  if (fr__framing_check(framing) || !count || (ids && (capacity < 0 || (framing->fork_count && !forks))))
+    return fr__fail(&encoder->reason, FR_INVALID, "framing, ids, forks or count is not usable, or a fork is empty");
+  out.ids = ids;
+  out.capacity = capacity;
+  for (int pass = 0; pass < (ids ? 2 : 1); pass++) {  // nothing is set before all is well
+    out.count = 0;
+    for (fr_int i = 0; i < framing->fork_count; i++) {
+      const fr_int first = out.count;
+      const fr_status status = fr__encode_fork(encoder, framing->forks[i], &out);
+      if (status) return status;
+      if (pass == 0) continue;
+      forks[i].ids = ids + first;
+      forks[i].count = out.count - first;
+    }
+    *count = out.count;
+    if (ids && out.count > capacity)
+      return fr__fail(&encoder->reason, FR_LIMIT, "the forks have %d ids, there is room for %d", out.count, capacity);
+  }
+  return fr__fine(&encoder->reason);
+}
+
+typedef struct fr__framed {
+  fr_tokens *traces;         // [M]
+  fr_int    *fork;           // [M]
+  fr_token  *ids;            // prompt, then each trace with its end
+  char      *text;           // scratch: one whole sequence
+  fr_token  *whole, *part;   //          its ids, and those of the fork
+  fr_int     ids_most, text_most;
+} fr__framed;
+
+// A text of n bytes has at most n ids; SentencePiece may put one before it.
+static fr_status fr__question_layout(fr__arena *arena, fr__framed *q, const fr_framing *f, fr_text prompt, const fr_text *traces,
+                                     fr_int trace_count)
+{
+  fr_int head = 1, fork = 0, trace = 0, ids = 0;
+  if (fr__framing_check(f) || !fr__text_good(prompt) || trace_count < 0 || (trace_count && !traces)) return FR_INVALID;
+  if (!fr__add(head, f->before.count, &head) || !fr__add(head, prompt.count, &head) || !fr__add(head, f->after.count, &head))
+    return FR_OVERFLOW;
+  for (fr_int i = 0; i < f->fork_count; i++) fork = fr__max(fork, f->forks[i].count);
+  ids = head;
+  for (fr_int j = 0; j < trace_count; j++) {
+    if (!fr__text_good(traces[j])) return FR_INVALID;
+    trace = fr__max(trace, traces[j].count);
+    if (!fr__add(ids, traces[j].count, &ids) || !fr__add(ids, 1, &ids)) return FR_OVERFLOW;
+  }
+  if (!fr__add(head, fork, &q->text_most) || !fr__add(q->text_most, trace, &q->text_most)) return FR_OVERFLOW;
+  q->ids_most = ids;
+  q->traces = (fr_tokens *)fr__take(arena, trace_count, (fr_int)sizeof *q->traces);
+  q->fork = (fr_int *)fr__take(arena, trace_count, (fr_int)sizeof *q->fork);
+  q->ids = (fr_token *)fr__take(arena, ids, (fr_int)sizeof *q->ids);
+  q->text = (char *)fr__take(arena, q->text_most, 1);
+  q->whole = (fr_token *)fr__take(arena, q->text_most, (fr_int)sizeof *q->whole);
+  q->part = (fr_token *)fr__take(arena, fork, (fr_int)sizeof *q->part);
+  return FR_OK;
+}
+
+FR_DEF fr_status fr_question_size(const fr_framing *framing, fr_text prompt, const fr_text *traces, fr_int trace_count,
+                                  fr_int *bytes)
+{
+  fr__arena arena = { NULL, 0, 0 };
+  fr__framed q;
+  fr_int size;
+  fr_status status = bytes ? fr__question_layout(&arena, &q, framing, prompt, traces, trace_count) : FR_INVALID;
+  if (!status) status = fr__arena_size(&arena, &size);
+  if (!status) *bytes = size;
+  return status;
+}
+
+static fr_int fr__append(char *text, fr_int at, fr_text more)
+{
+  if (more.count) memcpy(text + at, more.bytes, (size_t)more.count);
+  return at + more.count;
+}
+
+FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, const fr_framing *framing, fr_text prompt,
+                                   const fr_text *traces, fr_int trace_count, void *memory, fr_int bytes, fr_int *used)
+{
+  const fr__trusted nowhere = { { 0, 0 }, { 0, 0 } };
+  fr__arena arena = { NULL, 0, 0 };
+  fr__output out = { NULL, 0, 0, 0, 0 };
+  fr__trusted trusted = nowhere;
+  fr__framed q;
+  fr_tokens parts[3], whole;
+  fr_int needed, head, differ;
+  fr_status status;
+  if (!encoder || !encoder->body) return FR_INVALID;
+  status = question && memory ? fr_question_size(framing, prompt, traces, trace_count, &needed) : FR_INVALID;
+  if (status) return fr__fail(&encoder->reason, status, "question, framing, texts or memory is not usable, a fork is empty, or all is too large");
+  if (bytes < needed) return fr__fail(&encoder->reason, FR_MEMORY, "the question needs %d bytes, %d were given", needed, bytes);
+  if (!fr_tokenizer_token(encoder->tokenizer, framing->end).bytes)
+    return fr__fail(&encoder->reason, FR_RANGE, "the end, %d, is not a token", (fr_int)framing->end);
+  arena.base = (char *)fr__align(memory);
+  fr__question_layout(&arena, &q, framing, prompt, traces, trace_count);
+
+  trusted.to[0] = fr__append(q.text, 0, framing->before);
+  trusted.from[1] = fr__append(q.text, trusted.to[0], prompt);
+  trusted.to[1] = head = fr__append(q.text, trusted.from[1], framing->after);
+  out.ids = q.ids;
+  out.capacity = q.ids_most;
+  status = fr__encode(encoder, q.text, head, 1, 0, trusted, &out);
+  if (status) return status;
+  if (out.count == 0) return fr__fail(&encoder->reason, FR_FORMAT, "the question has no token");
+  parts[0].ids = q.ids;
+  parts[0].count = out.count;
+  for (fr_int j = 0; j < trace_count; j++) {
+    const fr_int first = out.count;
+    status = fr__encode(encoder, traces[j].bytes, traces[j].count, 0, 0, nowhere, &out);
+    if (status) {
+      const fr_reason why = encoder->reason;
+      return fr__fail(&encoder->reason, status, "trace %d: %s", j, why.text);
+    }
+    fr__emit(&out, (uint32_t)framing->end);
+    q.traces[j].ids = q.ids + first;
+    q.traces[j].count = out.count - first;
+  }
+
+  for (fr_int i = 0; i < framing->fork_count; i++) {
+    const fr_int end = fr__append(q.text, head, framing->forks[i]);
+    fr__output fork = { NULL, 0, 0, 0, 0 }, all = { NULL, 0, 0, 0, 0 };
+    fr_int cut, cut_count;
+    parts[1].ids = fork.ids = q.part;
+    whole.ids = all.ids = q.whole;
+    fork.capacity = all.capacity = q.text_most;
+    trusted.to[1] = end;
+    status = fr__encode_fork(encoder, framing->forks[i], &fork);
+    if (!status) status = fr__encode(encoder, q.text, end, 1, 0, trusted, &all);
+    if (status) return status;
+    parts[1].count = fork.count;
+    whole.count = all.count;
+    differ = fr__parts_differ(whole, parts, 2);
+    if (differ >= 0)
+      return fr__fail(&encoder->reason, FR_FORMAT, "question and fork %d: apart they have other ids than together, from the id at "
+                      "place %d on; the boundary is at byte %d", i, differ, head);
+    cut = all.cut;
+    cut_count = all.cut_count;
+    for (fr_int j = 0; j < trace_count && cut < end; j++) {  // nothing joins across a special token
+      all.count = cut_count;
+      status = fr__encode(encoder, q.text + cut, fr__append(q.text, end, traces[j]) - cut, cut == 0, 0, nowhere, &all);
+      if (status) return status;
+      parts[2].ids = q.traces[j].ids;
+      parts[2].count = q.traces[j].count - 1;
+      whole.count = all.count;
+      differ = fr__parts_differ(whole, parts, 3);
+      if (differ >= 0)
+        return fr__fail(&encoder->reason, FR_FORMAT, "fork %d and trace %d: apart they have other ids than together, from the id at "
+                        "place %d on; the boundary is at byte %d", i, j, differ, end);
+    }
+  }
+
+  memset(question, 0, sizeof *question);
+  question->prompt = parts[0];
+  question->traces = q.traces;
+  question->trace_count = trace_count;
+  question->key = fr__hash((uint64_t)prompt.count, prompt.bytes, prompt.count);
+  question->fork = q.fork;
+  for (fr_int j = 0; j < trace_count; j++) q.fork[j] = 0;
+  if (used) *used = (fr_int)((char *)(q.ids + out.count) - (char *)memory);
+  return fr__fine(&encoder->reason);
 }
 
 static void fr__encoder_layout(fr__arena *arena, fr__encoder *e, const fr_tokenizer *t, fr_int longest, fr_int cache)
