@@ -9,7 +9,7 @@ LDLIBS = -lm
 BUILD  = build
 JOBS   = 2
 COMPILE = $(CC) -std=c99 $(CFLAGS) -I. -pthread
-SHARED  = forkreason.h examples/pool.h examples/progress.h examples/multiply.h
+SHARED  = forkreason.h examples/pool.h examples/progress.h examples/multiply.h examples/traces.h
 
 all: examples
 
