@@ -28,7 +28,7 @@
 //   >>tree >>model >>optim                                               one network over a forest of spans
 //   >>assign >>ssft                                                      matching, the set loss, baselines
 //   >>generate >>vote                                                    decoding and majority
-//   >>json >>dataset >>bpe >>io                                           files and tokens
+//   >>bytes >>json >>dataset >>bpe >>io                                   files and tokens
 //   >>new                                                                the malloc pairs
 //   >>license
 #ifndef FORKREASON_H
@@ -4671,6 +4671,163 @@ FR_DEF double fr_pass_at_k(fr_int n, fr_int c, fr_int k)
   return 1.0 - none;
 }
 
+// ---- >>bytes ------------------------------------------------------------------------------------------
+// What files are made of: a hash, little-endian numbers, and streams.
+
+// Not a secret and not used to find anything, only to order and to name: eight bytes a step, each step invertible, so that
+// two texts of one length that differ in one word never have the same hash.
+static uint64_t fr__hash(uint64_t hash, const void *bytes, fr_int count)
+{
+  const unsigned char *p = (const unsigned char *)bytes;
+  for (; count > 0; count -= 8, p += 8) {
+    uint64_t word = 0;
+    for (fr_int i = 0; i < fr__min(8, count); i++) word |= (uint64_t)p[i] << (8 * i);
+    hash = (hash ^ word) * 0x9E3779B97F4A7C15u;
+    hash ^= hash >> 32;
+  }
+  return hash;
+}
+
+// Where bytes go to or come from: a file, a block of memory, or neither; then they are only counted. They pass through a small
+// buffer and into the hash.
+enum { FR__STREAM_BUFFER = 4096 };  // a multiple of 8, so that the hash sees whole words until the last
+
+typedef struct fr__stream {
+  void          *file;    // FILE *, or NULL
+  unsigned char *memory;
+  fr_int         bytes;   // of the block of memory
+  fr_int         done;    // bytes moved between file or memory and the buffer
+  fr_int         filled, used;
+  int            failed;  // a write did, and all later ones with it
+  uint64_t       hash;
+  unsigned char  buffer[FR__STREAM_BUFFER];
+} fr__stream;
+
+static void fr__stream_memory(fr__stream *s, void *memory, fr_int bytes)
+{
+  memset(s, 0, sizeof *s);
+  s->memory = (unsigned char *)memory;
+  s->bytes = bytes;
+}
+
+static void fr__flush(fr__stream *s)
+{
+  const fr_int count = s->filled;
+  s->filled = 0;
+  s->hash = fr__hash(s->hash, s->buffer, count);
+#ifndef FR_NO_STDIO
+  if (s->file && !s->failed && fwrite(s->buffer, 1, (size_t)count, (FILE *)s->file) != (size_t)count) s->failed = 1;
+#endif
+  if (s->memory && s->bytes - s->done < count) s->failed = 1;
+  else if (s->memory) memcpy(s->memory + s->done, s->buffer, (size_t)count);
+  if (s->failed || !fr__add(s->done, count, &s->done)) s->failed = 1;
+}
+
+static void fr__put(fr__stream *s, const void *bytes, fr_int count)
+{
+  const unsigned char *p = (const unsigned char *)bytes;
+  while (count > 0) {
+    const fr_int part = fr__min(count, FR__STREAM_BUFFER - s->filled);
+    memcpy(s->buffer + s->filled, p, (size_t)part);
+    s->filled += part;
+    p += part;
+    count -= part;
+    if (s->filled == FR__STREAM_BUFFER) fr__flush(s);
+  }
+}
+
+static void fr__put_int(fr__stream *s, uint64_t value, int bytes)
+{
+  unsigned char out[8];
+  for (int i = 0; i < bytes; i++) out[i] = (unsigned char)(value >> (8 * i));
+  fr__put(s, out, bytes);
+}
+
+static void fr__put_floats(fr__stream *s, const float *x, fr_int count)
+{
+  for (fr_int i = 0; i < count && !s->failed; i++) {
+    uint32_t bits;
+    memcpy(&bits, x + i, 4);
+    fr__put_int(s, bits, 4);
+  }
+}
+
+// The last 8 bytes of a file are the hash of all before.
+static void fr__put_hash(fr__stream *s)
+{
+  fr__flush(s);
+  fr__put_int(s, s->hash, 8);
+  fr__flush(s);
+}
+
+static uint64_t fr__get_int(const unsigned char **p, int bytes)
+{
+  uint64_t value = 0;
+  for (int i = 0; i < bytes; i++) value |= (uint64_t)*(*p)++ << (8 * i);
+  return value;
+}
+
+static float fr__get_float(const unsigned char **p)
+{
+  const uint32_t bits = (uint32_t)fr__get_int(p, 4);
+  float value;
+  memcpy(&value, &bits, 4);
+  return value;
+}
+
+#ifndef FR_NO_STDIO
+// Writes PATH.tmp by way of `put`, and renames it to PATH when all is there.
+static fr_status fr__save(const char *path, void (*put)(fr__stream *s, const void *what), const void *what, fr_reason *reason)
+{
+  enum { PATH = 1000 };
+  char temporary[PATH + 5];
+  const char *wrong = NULL;
+  fr__stream s;
+  size_t length;
+  if (!path || !*path) return fr__fail(reason, FR_INVALID, "path is NULL or empty");
+  length = strlen(path);
+  if (length >= PATH) return fr__fail(reason, FR_LIMIT, "the path is longer than %d bytes", (fr_int)(PATH - 1));
+  memcpy(temporary, path, length);
+  memcpy(temporary + length, ".tmp", 5);
+  fr__stream_memory(&s, NULL, 0);
+  s.file = fopen(temporary, "wb");
+  if (!s.file) return fr__fail(reason, FR_IO, "%s cannot be opened for writing", temporary);
+  put(&s, what);
+  if (fclose((FILE *)s.file) != 0 || s.failed) wrong = "written";
+#ifdef _WIN32
+  if (!wrong) remove(path);  // rename does not replace a file there
+#endif
+  if (!wrong && rename(temporary, path) != 0) wrong = "renamed to its place";
+  if (!wrong) return fr__fine(reason);
+  remove(temporary);
+  return fr__fail(reason, FR_IO, "%s cannot be %s", temporary, wrong);
+}
+
+#ifndef FR_NO_MALLOC
+// A whole file in memory of FR_MALLOC. An empty one has one byte of it, so that bytes is not NULL.
+static fr_status fr__read_file(const char *path, fr_text *text, fr_reason *reason)
+{
+  FILE *file = fopen(path, "rb");
+  char *bytes = NULL;
+  long end = -1;
+  fr_status status = FR_OK;
+  if (!file) return fr__fail(reason, FR_IO, "%s cannot be opened", path);
+  // The first byte before the length: a directory can be opened and has a length on some systems, but cannot be read.
+  if ((getc(file) != EOF || !ferror(file)) && fseek(file, 0, SEEK_END) == 0) end = ftell(file);
+  if (end >= 0) bytes = (char *)FR_MALLOC((size_t)end + 1);
+  if (end >= 0 && !bytes) status = fr__fail(reason, FR_MEMORY, "no memory to read %s, %d bytes", path, (fr_int)end);
+  else if (end < 0 || fseek(file, 0, SEEK_SET) != 0 || fread(bytes, 1, (size_t)end, file) != (size_t)end)
+    status = fr__fail(reason, FR_IO, "%s cannot be read", path);
+  fclose(file);
+  if (status && bytes) FR_FREE(bytes);
+  if (status) return status;
+  text->bytes = bytes;
+  text->count = (fr_int)end;
+  return FR_OK;
+}
+#endif
+#endif  // FR_NO_STDIO
+
 // ---- >>json -------------------------------------------------------------------------------------------
 // A strict reader for JSON (RFC 8259) that hands out one event at a time: it allocates nothing, does not recurse, and works
 // on text in memory. Names and strings are places in the text; fr__json_copy decodes them.
@@ -5067,20 +5224,6 @@ static fr_int fr__json_copy(const char *text, fr__json_token token, char *out)
 // ---- >>dataset ----------------------------------------------------------------------------------------
 // One function goes over the text, first to measure and check, then to fill; after that nothing can fail. A row's values are
 // noted first, since its names may come in any order, and its traces are read in a second look.
-
-// Not a secret and not used to find anything, only to order and to name: eight bytes a step, each step invertible, so that
-// two texts of one length that differ in one word never have the same hash.
-static uint64_t fr__hash(uint64_t hash, const void *bytes, fr_int count)
-{
-  const unsigned char *p = (const unsigned char *)bytes;
-  for (; count > 0; count -= 8, p += 8) {
-    uint64_t word = 0;
-    for (fr_int i = 0; i < fr__min(8, count); i++) word |= (uint64_t)p[i] << (8 * i);
-    hash = (hash ^ word) * 0x9E3779B97F4A7C15u;
-    hash ^= hash >> 32;
-  }
-  return hash;
-}
 
 typedef struct fr__build {
   fr_problem *problems;  // the arrays are NULL while measuring
@@ -5627,7 +5770,8 @@ static fr__merge *fr__merge_at(const fr__bpe *b, uint32_t left, uint32_t right)
 }
 
 // -- pre-tokens. Classes of characters (Unicode 16.0, made by tests/unicode_table.py): 0 other, 1 letter (L), 2 number (N),
-// 3 white space (\s). Each entry of fr__classes is 4 * code point + class and holds up to the next one.
+// 3 white space (\s). From U+0080 on, a run of one class is 4 * length + class, in two digits of base 62; length 0 is all that
+// is left. Every 16th run has its first code point in fr__class_starts.
 enum { FR__OTHER, FR__LETTER, FR__NUMBER, FR__BLANK };
 static const unsigned char fr__ascii[128] = {
   0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 3, 3, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
@@ -5635,135 +5779,73 @@ static const unsigned char fr__ascii[128] = {
   0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0,
   0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0
 };
-static const uint32_t fr__classes[1600] = {
-  512, 535, 536, 643, 644, 681, 684, 714, 720, 725, 728, 742, 745, 748, 754, 764, 769, 860, 865, 988, 993, 2824, 2841,
-  2888, 2945, 2964, 2993, 2996, 3001, 3004, 3521, 3540, 3545, 3552, 3561, 3576, 3581, 3584, 3609, 3612, 3617, 3628,
-  3633, 3636, 3641, 3720, 3725, 4056, 4061, 4616, 4649, 5312, 5317, 5468, 5477, 5480, 5505, 5668, 5953, 6060, 6077,
-  6092, 6273, 6444, 6530, 6568, 6585, 6592, 6597, 6992, 6997, 7000, 7061, 7068, 7097, 7106, 7145, 7156, 7165, 7168,
-  7233, 7236, 7241, 7360, 7477, 7832, 7877, 7880, 7938, 7977, 8108, 8145, 8152, 8169, 8172, 8193, 8280, 8297, 8300,
-  8337, 8340, 8353, 8356, 8449, 8548, 8577, 8620, 8641, 8736, 8741, 8764, 8833, 9000, 9233, 9448, 9461, 9464, 9537,
-  9540, 9569, 9608, 9626, 9664, 9669, 9732, 9749, 9780, 9789, 9796, 9805, 9892, 9897, 9924, 9929, 9932, 9945, 9960,
-  9973, 9976, 10041, 10044, 10097, 10104, 10109, 10120, 10138, 10177, 10184, 10194, 10216, 10225, 10228, 10261, 10284,
-  10301, 10308, 10317, 10404, 10409, 10436, 10441, 10448, 10453, 10460, 10465, 10472, 10597, 10612, 10617, 10620,
-  10650, 10688, 10697, 10708, 10773, 10808, 10813, 10824, 10829, 10916, 10921, 10948, 10953, 10960, 10965, 10984,
-  10997, 11000, 11073, 11076, 11137, 11144, 11162, 11200, 11237, 11240, 11285, 11316, 11325, 11332, 11341, 11428,
-  11433, 11460, 11465, 11472, 11477, 11496, 11509, 11512, 11633, 11640, 11645, 11656, 11674, 11712, 11717, 11722,
-  11744, 11789, 11792, 11797, 11820, 11833, 11844, 11849, 11864, 11877, 11884, 11889, 11892, 11897, 11904, 11917,
-  11924, 11937, 11948, 11961, 12008, 12097, 12100, 12186, 12236, 12309, 12340, 12345, 12356, 12361, 12452, 12457,
-  12520, 12533, 12536, 12641, 12652, 12661, 12664, 12673, 12680, 12698, 12736, 12770, 12796, 12801, 12804, 12821,
-  12852, 12857, 12868, 12873, 12964, 12969, 13008, 13013, 13032, 13045, 13048, 13173, 13180, 13185, 13192, 13210,
-  13248, 13253, 13260, 13329, 13364, 13369, 13380, 13385, 13548, 13557, 13560, 13625, 13628, 13649, 13660, 13666,
-  13693, 13704, 13722, 13796, 13801, 13824, 13845, 13916, 13929, 14024, 14029, 14064, 14069, 14072, 14081, 14108,
-  14234, 14272, 14341, 14532, 14537, 14544, 14593, 14620, 14658, 14696, 14853, 14860, 14865, 14868, 14873, 14892,
-  14897, 14992, 14997, 15000, 15005, 15044, 15049, 15056, 15093, 15096, 15105, 15124, 15129, 15132, 15170, 15208,
-  15217, 15232, 15361, 15364, 15490, 15568, 15617, 15648, 15653, 15796, 15905, 15924, 16385, 16556, 16637, 16642,
-  16680, 16705, 16728, 16745, 16760, 16773, 16776, 16789, 16796, 16825, 16836, 16853, 16904, 16953, 16956, 16962,
-  17000, 17025, 17176, 17181, 17184, 17205, 17208, 17217, 17388, 17393, 18724, 18729, 18744, 18753, 18780, 18785,
-  18788, 18793, 18808, 18817, 18980, 18985, 19000, 19009, 19140, 19145, 19160, 19169, 19196, 19201, 19204, 19209,
-  19224, 19233, 19292, 19297, 19524, 19529, 19544, 19553, 19820, 19878, 19956, 19969, 20032, 20097, 20440, 20449,
-  20472, 20485, 22964, 22973, 23043, 23045, 23148, 23169, 23468, 23482, 23493, 23524, 23553, 23624, 23677, 23752,
-  23809, 23880, 23937, 23988, 23993, 24004, 24065, 24272, 24413, 24416, 24433, 24436, 24450, 24488, 24514, 24552,
-  24642, 24680, 24705, 25060, 25089, 25108, 25117, 25252, 25257, 25260, 25281, 25560, 25601, 25724, 25882, 25921,
-  26040, 26049, 26068, 26113, 26288, 26305, 26408, 26434, 26476, 26625, 26716, 26753, 26964, 27138, 27176, 27202,
-  27240, 27293, 27296, 27669, 27856, 27925, 27956, 27970, 28008, 28173, 28292, 28345, 28354, 28393, 28568, 28673,
-  28816, 28930, 28968, 28981, 28994, 29033, 29176, 29185, 29228, 29249, 29420, 29429, 29440, 29605, 29620, 29625,
-  29648, 29653, 29660, 29673, 29676, 29697, 30464, 30721, 31832, 31841, 31864, 31873, 32024, 32033, 32056, 32065,
-  32096, 32101, 32104, 32109, 32112, 32117, 32120, 32125, 32248, 32257, 32468, 32473, 32500, 32505, 32508, 32521,
-  32532, 32537, 32564, 32577, 32592, 32601, 32624, 32641, 32692, 32713, 32724, 32729, 32756, 32771, 32812, 32931,
-  32936, 32959, 32960, 33151, 33152, 33218, 33221, 33224, 33234, 33256, 33277, 33282, 33320, 33345, 33396, 33801,
-  33804, 33821, 33824, 33833, 33872, 33877, 33880, 33893, 33912, 33937, 33940, 33945, 33948, 33953, 33956, 33961,
-  33976, 33981, 34024, 34033, 34048, 34069, 34088, 34105, 34108, 34114, 34317, 34326, 34344, 37250, 37488, 37802,
-  37888, 40410, 40528, 45057, 45972, 45997, 46012, 46025, 46032, 46070, 46072, 46081, 46232, 46237, 46240, 46261,
-  46264, 46273, 46496, 46525, 46528, 46593, 46684, 46721, 46748, 46753, 46780, 46785, 46812, 46817, 46844, 46849,
-  46876, 46881, 46908, 46913, 46940, 46945, 46972, 47293, 47296, 49155, 49156, 49173, 49182, 49184, 49286, 49320,
-  49349, 49368, 49378, 49389, 49396, 49413, 49756, 49781, 49792, 49797, 50156, 50161, 50176, 50197, 50368, 50373,
-  50748, 50762, 50776, 50817, 50944, 51137, 51200, 51330, 51368, 51490, 51520, 51526, 51584, 51714, 51752, 51910,
-  51968, 53249, 79616, 79873, 168500, 168769, 168952, 168961, 170036, 170049, 170114, 170153, 170160, 170241, 170428,
-  170493, 170616, 170625, 170906, 170944, 171101, 171136, 171145, 171556, 171565, 171832, 171841, 171848, 171853,
-  171856, 171861, 171892, 171977, 172040, 172045, 172056, 172061, 172076, 172081, 172172, 172226, 172248, 172289,
-  172496, 172553, 172752, 172866, 172904, 173001, 173024, 173037, 173040, 173045, 173052, 173058, 173097, 173208,
-  173249, 173340, 173441, 173556, 173585, 173772, 173885, 173890, 173928, 173953, 173972, 173977, 174018, 174057,
-  174076, 174081, 174244, 174337, 174348, 174353, 174384, 174402, 174440, 174465, 174556, 174569, 174572, 174585,
-  174784, 174789, 174792, 174805, 174812, 174821, 174840, 174849, 174852, 174857, 174860, 174957, 174968, 174977,
-  175020, 175049, 175060, 175109, 175132, 175141, 175164, 175173, 175196, 175233, 175260, 175265, 175292, 175297,
-  175468, 175473, 175528, 175553, 176012, 176066, 176104, 176129, 220816, 220865, 220956, 220973, 221168, 254977,
-  256440, 256449, 256872, 257025, 257052, 257101, 257120, 257141, 257144, 257149, 257188, 257193, 257244, 257249,
-  257268, 257273, 257276, 257281, 257288, 257293, 257300, 257305, 257736, 257869, 259320, 259393, 259648, 259657,
-  259872, 260033, 260080, 260545, 260564, 260569, 261108, 261186, 261224, 261253, 261356, 261381, 261484, 261529,
-  261884, 261897, 261920, 261929, 261952, 261961, 261984, 261993, 262004, 262145, 262192, 262197, 262300, 262305,
-  262380, 262385, 262392, 262397, 262456, 262465, 262520, 262657, 263148, 263198, 263376, 263426, 263652, 263722,
-  263728, 264705, 264820, 264833, 265028, 265094, 265200, 265217, 265346, 265360, 265397, 265478, 265481, 265514,
-  265516, 265537, 265688, 265729, 265848, 265857, 266000, 266017, 266048, 266054, 266072, 266241, 266872, 266882,
-  266920, 266945, 267088, 267105, 267248, 267265, 267424, 267457, 267664, 267713, 267756, 267761, 267820, 267825,
-  267852, 267857, 267864, 267869, 267912, 267917, 267976, 267981, 268008, 268013, 268020, 268033, 268240, 268289,
-  269532, 269569, 269656, 269697, 269728, 269825, 269848, 269853, 270020, 270025, 270060, 270337, 270360, 270369,
-  270372, 270377, 270552, 270557, 270564, 270577, 270580, 270589, 270680, 270690, 270721, 270812, 270822, 270849,
-  270972, 271006, 271040, 271233, 271308, 271313, 271320, 271342, 271361, 271450, 271472, 271489, 271592, 271873,
-  272096, 272114, 272121, 272130, 272192, 272202, 272385, 272388, 272449, 272464, 272469, 272480, 272485, 272600,
-  272642, 272676, 272769, 272886, 272892, 272897, 273014, 273024, 273153, 273184, 273189, 273300, 273326, 273344,
-  273409, 273624, 273665, 273752, 273762, 273793, 273868, 273890, 273921, 273992, 274086, 274112, 274433, 274724,
-  274945, 275148, 275201, 275404, 275434, 275457, 275600, 275650, 275688, 275714, 275753, 275864, 275901, 275992,
-  276866, 276988, 276993, 277160, 277185, 277192, 277257, 277268, 277505, 277622, 277661, 277664, 277697, 277784,
-  277830, 277844, 277953, 278024, 278209, 278294, 278320, 278401, 278492, 278541, 278752, 278858, 278976, 278981,
-  278988, 278997, 279000, 279053, 279232, 279361, 279460, 279490, 279528, 279565, 279708, 279770, 279808, 279825,
-  279828, 279837, 279840, 279873, 280012, 280025, 280028, 280077, 280268, 280325, 280340, 280386, 280425, 280428,
-  280433, 280436, 280454, 280532, 280577, 280648, 280653, 280752, 280829, 280836, 281089, 281116, 281121, 281124,
-  281129, 281144, 281149, 281208, 281213, 281252, 281281, 281468, 281538, 281576, 281621, 281652, 281661, 281668,
-  281677, 281764, 281769, 281796, 281801, 281808, 281813, 281832, 281845, 281848, 281921, 281924, 281973, 281992,
-  282113, 282152, 282157, 282160, 282169, 282172, 282177, 282328, 282333, 282336, 282437, 282440, 282445, 282448,
-  282625, 282836, 282909, 282924, 282946, 282984, 283005, 283016, 283137, 283328, 283409, 283416, 283421, 283424,
-  283458, 283496, 284161, 284348, 284513, 284528, 284673, 284864, 284945, 284948, 284994, 285032, 285185, 285356,
-  285409, 285412, 285442, 285480, 285506, 285584, 285697, 285804, 285890, 285936, 285953, 285980, 286721, 286896,
-  287361, 287618, 287692, 287741, 287772, 287781, 287784, 287793, 287824, 287829, 287836, 287841, 287936, 287997,
-  288000, 288005, 288008, 288066, 288104, 288385, 288416, 288425, 288580, 288645, 288648, 288653, 288656, 288769,
-  288772, 288813, 288972, 289001, 289004, 289089, 289092, 289137, 289320, 289397, 289400, 289473, 289764, 290561,
-  290692, 290754, 290792, 290817, 290852, 290857, 291004, 291073, 291076, 291138, 291252, 291273, 291392, 291841,
-  291868, 291873, 291880, 291885, 292036, 292121, 292124, 292162, 292200, 292225, 292248, 292253, 292260, 292265,
-  292392, 292449, 292452, 292482, 292520, 293761, 293836, 293897, 293900, 293905, 293956, 293961, 294096, 294210,
-  294248, 294593, 294596, 294658, 294740, 294913, 298600, 299010, 299452, 299521, 300304, 310849, 311236, 311297,
-  315584, 315653, 315676, 315777, 331756, 331777, 334108, 361473, 361592, 361666, 361704, 368641, 370916, 370945,
-  371068, 371074, 371112, 371137, 371452, 371458, 371496, 371521, 371640, 371713, 371904, 371969, 371984, 372034,
-  372072, 372078, 372104, 372109, 372192, 372213, 372288, 374017, 374196, 374210, 374248, 375041, 375298, 375388,
-  375809, 376108, 376129, 376132, 376397, 376448, 376705, 376712, 376717, 376720, 376833, 401376, 401409, 406360,
-  406525, 406564, 442305, 442320, 442325, 442352, 442357, 442364, 442369, 443532, 443593, 443596, 443713, 443724,
-  443733, 443736, 443793, 443808, 443841, 445424, 454657, 455084, 455105, 455156, 455169, 455204, 455233, 455272,
-  472002, 472040, 477954, 478032, 478082, 478160, 478594, 478692, 479233, 479572, 479577, 479860, 479865, 479872,
-  479881, 479884, 479893, 479900, 479909, 479924, 479929, 479976, 479981, 479984, 479989, 480016, 480021, 480280,
-  480285, 480300, 480309, 480340, 480345, 480372, 480377, 480488, 480493, 480508, 480513, 480532, 480537, 480540,
-  480553, 480580, 480585, 481944, 481953, 482052, 482057, 482156, 482161, 482284, 482289, 482388, 482393, 482516,
-  482521, 482620, 482625, 482748, 482753, 482852, 482857, 482980, 482985, 483084, 483089, 483120, 483130, 483328,
-  490497, 490620, 490645, 490668, 491713, 491960, 492545, 492724, 492765, 492792, 492802, 492840, 492857, 492860,
-  494145, 494264, 494337, 494512, 494530, 494568, 496449, 496560, 496578, 496616, 497473, 497592, 497601, 497606,
-  497644, 499585, 499612, 499617, 499632, 499637, 499644, 499649, 499708, 499713, 500500, 500510, 500544, 500737,
-  501008, 501037, 501040, 501058, 501096, 504262, 504496, 504502, 504512, 504518, 504532, 504838, 505016, 505022,
-  505080, 505857, 505872, 505877, 505984, 505989, 505996, 506001, 506004, 506013, 506016, 506021, 506060, 506065,
-  506080, 506085, 506088, 506093, 506096, 506121, 506124, 506141, 506144, 506149, 506152, 506157, 506160, 506165,
-  506176, 506181, 506188, 506193, 506196, 506205, 506208, 506213, 506216, 506221, 506224, 506229, 506232, 506237,
-  506240, 506245, 506252, 506257, 506260, 506269, 506284, 506289, 506316, 506321, 506336, 506341, 506356, 506361,
-  506364, 506369, 506408, 506413, 506480, 506501, 506512, 506517, 506536, 506541, 506608, 508930, 508980, 520130,
-  520168, 524289, 695168, 695297, 711912, 711937, 712824, 712833, 735880, 735937, 765828, 765889, 768376, 778241,
-  780408, 786433, 806188, 806209, 822976
+static const uint32_t fr__class_starts[111] = {
+  128, 192, 886, 1015, 1632, 1808, 2070, 2250, 2449, 2530, 2610, 2703, 2790, 2877, 2961, 3025, 3166, 3252, 3345, 3461,
+  3648, 3762, 3904, 4194, 4302, 4750, 4886, 5787, 6016, 6279, 6602, 6989, 7294, 7616, 8030, 8156, 8305, 8470, 8522,
+  11499, 11648, 11736, 12353, 12784, 17152, 31488, 42509, 42891, 43056, 43302, 43520, 43701, 43785, 44032, 55292,
+  64280, 64434, 65339, 65575, 65932, 66422, 66812, 66994, 67505, 67680, 67898, 68160, 68416, 68858, 69314, 69623,
+  69927, 70106, 70282, 70442, 70542, 70751, 71236, 71488, 71984, 72193, 72698, 73009, 73459, 74863, 82784, 92160,
+  93008, 94027, 100344, 110580, 111356, 118010, 119973, 120086, 120514, 120746, 123198, 124398, 125184, 126464,
+  126523, 126551, 126572, 126635, 137792, 153152, 168512, 179168, 191472, 203472
 };
+static const char fr__class_runs[] =
+  "@T@GAk@G@e@E@]@J@D@E@L@F@E@D@N@DA`@DBA@D^d@P@r@y@U@]@E@D@EHT@U@D@I@H@Q@D@E@X@E@D@M@D@E@DAS@DEW@DH~@aJn@DB^@H@E@X"
+  "BjDeAp@P@QByBrAV@k@P@I@DFY@D@E@}@I@]@I@k@M@H@EAB@E@DA|AwEp@m@E@y@kBI@e@I@P@E@TA[@P@E@e@E@L@EA_Ah@]@n@TAd@D@YAFBn"
+  "CoC`@L@EAJ@E@]@j@P@k@DAC@P@b@H@I@HA[@D@^@D@E@L@Q@L@EAB@E@u@I@D@M@P@k@I@H@Z@H@E@a@Y@P@I@HA[@D@^@D@I@D@I@D@IB@@Q@D"
+  "@E@]@k@H@MAB@f@D@M@DA[@D@^@D@I@D@U@L@EAJ@E@}@I@P@k@e@E@m@b@H@I@HA[@D@^@D@I@D@U@L@EA{@I@D@M@P@k@D@E@Z@m@E@D@Y@L@M"
+  "@D@Q@L@I@D@E@D@I@L@I@L@M@L@rAZ@EAV@wAJ@b@D@M@DA`@DAC@L@EAk@M@H@E@H@I@P@k@a@_@D@E@P@b@D@M@DA`@D@j@D@U@L@EB@@I@D@I"
+  "@P@k@D@IAF@f@D@M@DBj@H@EAB@E@T@M@D@_@M@PAP@D@Y@TAK@LAd@D@f@D@E@H@^B@@kAFCG@D@I@q@^@e@kBa@I@D@E@D@U@DAd@D@E@D@j@D"
+  "@I@e@E@H@U@D@E@e@k@H@QBD@EB@AT@q@b@DBUAo@UGZBrAR@E@k@X@Y@P@Q@L@E@L@I@]@M@P@v@q@E@D@k@XB^@D@E@T@E@HBr@DU`@D@Q@H@^"
+  "@D@E@D@Q@HBj@D@Q@HBI@D@Q@H@^@D@E@D@Q@H@~@DCl@D@Q@HDU@yAT@LACABEd@H@Y@LiA@HAG@GAl@TDv@L@N@b@]AK@uAO@yAK@y@v@D@M@}"
+  "CWBP@E@P@E@L@k@X@kAZ@k@XEp@]@U@HBM@D@E@TDb@iBABa@kA|@H@U@mBv@PAl@X@oBXA`@eC[Bq@k@X@k@u@EF@CCAF@b@L@kBiA|@u@I@kBv"
+  "AkBUAs@k@L@M@kBU@H@n@TBr@H@MBi@Q@D@Y@D@I@L@E@TLYDHQ|@H@Y@HB^@H@Y@H@b@D@E@D@E@D@E@DBA@HC[@D@^@D@E@L@M@D@^@L@Q@H@Y"
+  "@P@v@T@M@D@^@L@pAw@K@T@GCB@GAB@F@E@H@Z@T@E@k@X@vFa@E@P@E@H@j@D@E@L@U@X@E@D@E@D@E@D@Q@D@n@H@Q@T@U@P@E@DCT@I@VouCy"
+  "EBA]iiA}~{KFNr@X@Q@L@I@e@F@HB^@D@E@T@E@HCh@]@EABA`@e@^@D@^@D@^@D@^@D@^@D@^@D@^@D@^EJ@E^{@G@P@I@FAg@g@]@U@H@N@I@P"
+  "Ed@X@M@DEt@D@Q@TBr@DFE@L@R@iBECFACBD@kA{@c@DA@BD@kBaA@Ti~|~|~|~|~|~|vlDH~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|"
+  "~|~|~|D~DTB~@HQW@LAC@k@IARCCABBA@HDb@kBa@f@HFj@HDU@H@I@D@E@D@bAVAC@D@M@D@Q@DA`@u@Z@iCW@yCOAs@kAc@Y@L@E@D@I@D@kAt"
+  "@iA`AgAx@]CCAs@E@k@X@U@D@j@k@U@DBjA_@M@D@b@P@k@XA`@L@E@LCO@D@E@L@I@H@U@H@E@D@EAc@M@H@n@]@M@q@Y@H@Y@H@Y@e@^@D@^@D"
+  "Br@D@z@XG[@u@k@X~|~|~|~|~|~|~|~|~|~|~|h`@qA`@PCK~{~{~{~{~{~{~{~{rsWh@HFvB]@^@q@U@T@E@D@j@D@v@D@U@D@E@D@I@D@I@DF~"
+  "BHW[AJDI@HC`Be@rG_@U@DHnAN@k@]Al@XAl@mEp@L@Y@H@Y@H@Y@H@MBP@r@DAl@DAO@D@I@D@~@H@zBLG|@qB{@qCmAF@JOoAx@LCKABAq@PBE"
+  "@R@eAS@F@b@F@TB^@iA|@HBU@P@b@D@VBmJM@H@k@XBU@PBU@PBf@aCW@q@n@D@~@D@^@D@I@D@n@D@~@D@^@D@I@LCW@qTE@eA[@i@bAc@Y@DBn"
+  "@D@fD]@Y@H@E@DBv@D@I@L@E@HA`@H@cA`@H@_BA@a@gCFAO@D@I@T@VA[@Z@PAlDaCh@P@J@IAD@HC@@E@}@Q@D@M@DAx@i@gA_Ax@J@DAx@NBD"
+  "@b@DAt@X@VABC`@iA[@H@cAO@T@cAKA_@_EJDnCcCS@uCS@]@ZBU@q@k@X@kAt@eA`NDBB@DBn@X@IAB@MCsAx@k@E@aA[@m@RAoAKB}AW@_ARA`"
+  "@qC[AkA}@D@I@H@E@uBzBDAh@]@k@eBU@}@k@P@E@H@E@aBQ@L@E@qCG@y@Q@m@k@E@D@E@PAT@mAK@DAhAN@IDD@^@D@E@D@Q@D@~@D@j@]CCAF"
+  "@k@m@b@H@I@HA[@D@^@D@I@D@U@L@EAJ@E@q@UA{@j@D@E@H@E@DB^@D@EAg@E@D@EBuC[AJ@Q@T@k@T@MA{CGAR@I@D@E@a@kJmCCBi@QBTCGAR"
+  "@E@m@kB]Br@u@E@]@k@XATAsApAV@s@P@^K{BvG_DIAP@q@b@H@E@H@b@D@I@DAd@}@E@D@E@y@kDa@b@HBbAB@E@D@EAs@E@iBf@]@EAV@E@mB~"
+  "AN@EAJDnLuBI@}@k@X@f@DBYAF@E@}Ay@TA|GN@^@D@I@DB^AV@E@e@k@X@Y@D@I@DBE@y@E@]@kT@AO@}@E@D@v@DBMAs@kEc@E@}AXBq|`FeGL"
+  "AFLj~{~{oLFQ@}~|GOAF@YAg~|~|~|~|JA@Tfh~{~{~{~{~{~{~{GsA|AJ@k~{r{en@]BA@D@k@XEG@D@k@XA|AJCGAB@Q@q@k@D@_@DAW@TAO[w"
+  "Bz@L@kLqDIAaFqDv@T@EDP@vDH@I@D@EAs~|~|~|~|~|~|XQ@a~|Q|Bi@j~{~{~{~{~{~{~{~{~{SB@Q@D@^@D@I@DRr@}@EAw@M@H@E@y@Q@aYd"
+  "~{~{YBFz@T@v@L@f@]@j~{~{~{~{VD@k~{bZAT@qATF}AiHmE`@DDf@D@I@H@E@H@I@H@Q@D@r@D@E@D@^@DDM@D@Q@H@b@D@^@DAt@D@Q@D@U@D"
+  "@E@L@^@DU|@HAh@DAh@DBA@DAh@DBA@DAh@DBA@DAh@DBA@DAh@D@b@HCP~{vkBA@X@YPuDAIZBz@i@^@H@k@P@ETmA|AJBv@P@k_TAt@P@kMsA|"
+  "@H@E@k`R@^@D@Q@D@I@D@~@DLn@H@gCFDY@]@E@P@ktBCu@D@N@D@RDyB{@DA@La@Q@DAp@D@I@D@E@H@E@D@j@D@Q@D@E@D@E@X@E@P@E@D@E@D"
+  "@E@D@M@D@I@D@E@H@E@D@E@D@E@D@E@D@E@D@I@D@E@H@Q@D@^@D@Q@D@Q@D@E@D@j@DAG@T@M@D@U@DAGfZ@w~{~{x{@k~{Da~|~|~|~|~|~|~|"
+  "~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|_~BD~|~|~|~|TQ@XNU@H~|~|~|~|~|~|@I@y~|"
+  "~|~|~|~|~|~|qf@}iI~{~{dNc~~{dN~|~|~|~|~|H~@T~|~|~|~|Vn@@";
 
 // Class of the character at `at` and its bytes. A byte that is not part of valid UTF-8 is a character of class other.
 static int fr__class(const char *text, fr_int at, fr_int end, fr_int *size)
 {
   const unsigned char c = (unsigned char)text[at];
-  uint32_t key;
-  int low = 0, high = (int)(sizeof fr__classes / sizeof *fr__classes);
+  const char *run;
+  uint32_t code;
+  int low = 0, high = (int)(sizeof fr__class_starts / sizeof *fr__class_starts);
   *size = 1;
   if (c < 128) return fr__ascii[c];
   *size = fr__utf8(text + at, end - at);
   if (*size == 0) { *size = 1; return FR__OTHER; }
-  key = c < 0xE0 ? c & 0x1Fu : c < 0xF0 ? c & 0x0Fu : c & 0x07u;
-  for (fr_int i = 1; i < *size; i++) key = key << 6 | ((unsigned char)text[at + i] & 0x3Fu);
-  key = key << 2 | 3;
-  while (high - low > 1) {  // the last entry that is not above
+  code = c < 0xE0 ? c & 0x1Fu : c < 0xF0 ? c & 0x0Fu : c & 0x07u;
+  for (fr_int i = 1; i < *size; i++) code = code << 6 | ((unsigned char)text[at + i] & 0x3Fu);
+  while (high - low > 1) {  // the last block that does not begin behind it
     const int middle = (low + high) / 2;
-    if (fr__classes[middle] <= key) low = middle;
+    if (fr__class_starts[middle] <= code) low = middle;
     else high = middle;
   }
-  return (int)(fr__classes[low] & 3);
+  code -= fr__class_starts[low];
+  for (run = fr__class_runs + 32 * low;; run += 2) {
+    const uint32_t number = 62u * (uint32_t)(run[0] - 64 - (run[0] > 92)) + (uint32_t)(run[1] - 64 - (run[1] > 92));
+    if (number < 4 || code < number >> 2) return (int)(number & 3);
+    code -= number >> 2;
+  }
 }
 
 // End of the run of characters of a class that goes on at `at`.
@@ -7439,79 +7521,44 @@ FR_DEF fr_status fr_tokenizer_place(fr_tokenizer *tokenizer, const fr_tokenizer_
   return fr__fine(reason);
 }
 
-// -- writing. A sink is a file, a block of memory, or neither: then it only counts.
-typedef struct fr__sink {
-  void    *file;
-  char    *memory;
-  fr_int   count;
-  int      failed;
-  uint64_t hash, word;  // as fr__hash would
-} fr__sink;
-
-static void fr__sink_put(fr__sink *s, const char *bytes, fr_int count)
-{
-  for (fr_int i = 0; i < count; i++) {
-    s->word |= (uint64_t)(unsigned char)bytes[i] << (8 * ((s->count + i) & 7));
-    if (((s->count + i) & 7) != 7) continue;
-    s->hash = (s->hash ^ s->word) * 0x9E3779B97F4A7C15u;
-    s->hash ^= s->hash >> 32;
-    s->word = 0;
-  }
-#ifndef FR_NO_STDIO
-  if (s->file && count && fwrite(bytes, 1, (size_t)count, (FILE *)s->file) != (size_t)count) s->failed = 1;
-#endif
-  if (s->memory && count) memcpy(s->memory + s->count, bytes, (size_t)count);
-  if (!fr__add(s->count, count, &s->count)) s->failed = 1;
-}
-
-static void fr__sink_int(fr__sink *s, uint64_t value, int bytes)
-{
-  char out[8];
-  for (int i = 0; i < bytes; i++) out[i] = (char)(value >> (8 * i));
-  fr__sink_put(s, out, bytes);
-}
-
-static void fr__put_form(fr__sink *s, const fr_tokenizer *t)
+// -- writing
+static void fr__put_form(fr__stream *s, const fr_tokenizer *t)
 {
   const fr__bpe *b = t->body;
   fr_int bytes = 0;
   for (fr_int id = 0; id < t->vocab; id++) bytes += (fr_int)b->pieces[id].count;
-  fr__sink_put(s, (const char *)fr__form_magic, 8);
-  fr__sink_int(s, FR_TOKENIZER_VERSION, 4);
-  fr__sink_int(s, (uint64_t)t->split, 4);
-  fr__sink_int(s, (uint64_t)(t->ignore_merges + 2 * t->nfc + 4 * t->sentencepiece), 4);
-  fr__sink_int(s, (uint64_t)t->vocab, 4);
-  fr__sink_int(s, (uint64_t)FR__FORM_HEAD + 4 * (uint64_t)t->vocab + 8 * (uint64_t)t->merge_count + (uint64_t)bytes + 8, 8);
-  fr__sink_int(s, (uint64_t)t->merge_count, 8);
-  fr__sink_int(s, (uint64_t)bytes, 8);
-  fr__sink_int(s, 0, 8);
-  for (fr_int id = 0; id < t->vocab; id++) fr__sink_int(s, b->pieces[id].count | (uint32_t)b->kinds[id] << 30, 4);
+  fr__put(s, fr__form_magic, 8);
+  fr__put_int(s, FR_TOKENIZER_VERSION, 4);
+  fr__put_int(s, (uint64_t)t->split, 4);
+  fr__put_int(s, (uint64_t)(t->ignore_merges + 2 * t->nfc + 4 * t->sentencepiece), 4);
+  fr__put_int(s, (uint64_t)t->vocab, 4);
+  fr__put_int(s, (uint64_t)FR__FORM_HEAD + 4 * (uint64_t)t->vocab + 8 * (uint64_t)t->merge_count + (uint64_t)bytes + 8, 8);
+  fr__put_int(s, (uint64_t)t->merge_count, 8);
+  fr__put_int(s, (uint64_t)bytes, 8);
+  fr__put_int(s, 0, 8);
+  for (fr_int id = 0; id < t->vocab; id++) fr__put_int(s, b->pieces[id].count | (uint32_t)b->kinds[id] << 30, 4);
   for (fr_int i = 0; i < t->merge_count; i++) {
     const fr__merge *m = b->merges + b->order[i];
     const int same = i > 0 && m->rank == b->merges[b->order[i - 1]].rank;
-    fr__sink_int(s, m->left | (same ? 0x80000000u : 0), 4);
-    fr__sink_int(s, m->right, 4);
+    fr__put_int(s, m->left | (same ? 0x80000000u : 0), 4);
+    fr__put_int(s, m->right, 4);
   }
-  for (fr_int id = 0; id < t->vocab; id++) fr__sink_put(s, b->bytes + b->pieces[id].start, (fr_int)b->pieces[id].count);
-  if (s->count & 7) {
-    s->hash = (s->hash ^ s->word) * 0x9E3779B97F4A7C15u;
-    s->hash ^= s->hash >> 32;
-  }
-  fr__sink_int(s, s->hash, 8);
+  for (fr_int id = 0; id < t->vocab; id++) fr__put(s, b->bytes + b->pieces[id].start, (fr_int)b->pieces[id].count);
+  fr__put_hash(s);
 }
 
-static void fr__sink_text(fr__sink *s, const char *text) { fr__sink_put(s, text, (fr_int)strlen(text)); }
+static void fr__put_text(fr__stream *s, const char *text) { fr__put(s, text, (fr_int)strlen(text)); }
 
-static void fr__sink_number(fr__sink *s, fr_int value)
+static void fr__put_number(fr__stream *s, fr_int value)
 {
   char digits[24];
   int at = 24;
   do { digits[--at] = (char)('0' + value % 10); value /= 10; } while (value);
-  fr__sink_put(s, digits + at, 24 - at);
+  fr__put(s, digits + at, 24 - at);
 }
 
 // A token inside of quotes: its text (raw), or the characters for its bytes.
-static void fr__sink_string(fr__sink *s, const fr__bpe *b, uint32_t id, int raw)
+static void fr__put_string(fr__stream *s, const fr__bpe *b, uint32_t id, int raw)
 {
   const char *p = b->bytes + b->pieces[id].start;
   for (uint32_t i = 0; i < b->pieces[id].count; i++) {
@@ -7519,73 +7566,73 @@ static void fr__sink_string(fr__sink *s, const fr__bpe *b, uint32_t id, int raw)
     fr_int count = 1;
     if (raw) out[0] = p[i];
     else count = fr__utf8_put(fr__byte_char((unsigned char)p[i]), out);
-    if (out[0] == '"' || out[0] == '\\') fr__sink_put(s, "\\", 1);
+    if (out[0] == '"' || out[0] == '\\') fr__put(s, "\\", 1);
     if (raw && (unsigned char)out[0] < 0x20) {
       memcpy(out, "\\u00", 4);
       out[4] = "0123456789abcdef"[(unsigned char)p[i] >> 4];
       out[5] = "0123456789abcdef"[p[i] & 15];
       count = 6;
     }
-    fr__sink_put(s, out, count);
+    fr__put(s, out, count);
   }
 }
 
-static void fr__sink_regex(fr__sink *s, const char *regex)
+static void fr__put_regex(fr__stream *s, const char *regex)
 {
-  fr__sink_text(s, "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"");
+  fr__put_text(s, "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"");
   for (; *regex; regex++) {
-    if (*regex == '\\') fr__sink_put(s, regex, 1);
-    fr__sink_put(s, regex, 1);
+    if (*regex == '\\') fr__put(s, regex, 1);
+    fr__put(s, regex, 1);
   }
-  fr__sink_text(s, "\"},\"behavior\":\"Isolated\",\"invert\":false},");
+  fr__put_text(s, "\"},\"behavior\":\"Isolated\",\"invert\":false},");
 }
 
 // A special token stands in vocab too, unless the ids of all specials follow those of the vocabulary: the reader gives
 // an added token the id that vocab has for its text, or the next free one.
-static void fr__put_json(fr__sink *s, const fr_tokenizer *t, int specials_follow)
+static void fr__put_json(fr__stream *s, const fr_tokenizer *t, int specials_follow)
 {
   const fr__bpe *b = t->body;
   int any = 0;
-  fr__sink_text(s, "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\n\"added_tokens\":[");
+  fr__put_text(s, "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\n\"added_tokens\":[");
   for (fr_int id = 0; id < t->vocab; id++) {
     if (!(b->kinds[id] & FR__SPECIAL)) continue;
-    fr__sink_text(s, any++ ? ",\n{\"id\":" : "\n{\"id\":");
-    fr__sink_number(s, id);
-    fr__sink_text(s, ",\"content\":\"");
-    fr__sink_string(s, b, (uint32_t)id, 1);
-    fr__sink_text(s, "\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":true}");
+    fr__put_text(s, any++ ? ",\n{\"id\":" : "\n{\"id\":");
+    fr__put_number(s, id);
+    fr__put_text(s, ",\"content\":\"");
+    fr__put_string(s, b, (uint32_t)id, 1);
+    fr__put_text(s, "\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":true}");
   }
-  fr__sink_text(s, t->nfc ? "],\n\"normalizer\":{\"type\":\"NFC\"},\n\"pre_tokenizer\":"
+  fr__put_text(s, t->nfc ? "],\n\"normalizer\":{\"type\":\"NFC\"},\n\"pre_tokenizer\":"
                           : "],\n\"normalizer\":null,\n\"pre_tokenizer\":");
-  if (t->split == FR_SPLIT_LLAMA3) fr__sink_regex(s, fr__regex_llama3);
-  if (t->split == FR_SPLIT_QWEN) fr__sink_regex(s, fr__regex_qwen);
-  fr__sink_text(s, "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":");
-  fr__sink_text(s, t->split == FR_SPLIT_GPT2 ? "true}" : "false}");
-  fr__sink_text(s, t->split == FR_SPLIT_LLAMA3 || t->split == FR_SPLIT_QWEN ? "]},\n" : ",\n");
-  fr__sink_text(s, "\"post_processor\":null,\n\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,"
+  if (t->split == FR_SPLIT_LLAMA3) fr__put_regex(s, fr__regex_llama3);
+  if (t->split == FR_SPLIT_QWEN) fr__put_regex(s, fr__regex_qwen);
+  fr__put_text(s, "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":");
+  fr__put_text(s, t->split == FR_SPLIT_GPT2 ? "true}" : "false}");
+  fr__put_text(s, t->split == FR_SPLIT_LLAMA3 || t->split == FR_SPLIT_QWEN ? "]},\n" : ",\n");
+  fr__put_text(s, "\"post_processor\":null,\n\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,"
                    "\"trim_offsets\":true,\"use_regex\":true},\n\"model\":{\"type\":\"BPE\",\"dropout\":null,"
                    "\"unk_token\":null,\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,\"fuse_unk\":false,"
                    "\"byte_fallback\":false,\"ignore_merges\":");
-  fr__sink_text(s, t->ignore_merges ? "true,\n\"vocab\":{" : "false,\n\"vocab\":{");
+  fr__put_text(s, t->ignore_merges ? "true,\n\"vocab\":{" : "false,\n\"vocab\":{");
   any = 0;
   for (fr_int id = 0; id < t->vocab; id++) {
     const int ordinary = (b->kinds[id] & FR__ORDINARY) != 0;
     if (!b->kinds[id] || (!ordinary && specials_follow)) continue;
-    fr__sink_text(s, any++ ? ",\n\"" : "\n\"");
-    fr__sink_string(s, b, (uint32_t)id, !ordinary);
-    fr__sink_text(s, "\":");
-    fr__sink_number(s, id);
+    fr__put_text(s, any++ ? ",\n\"" : "\n\"");
+    fr__put_string(s, b, (uint32_t)id, !ordinary);
+    fr__put_text(s, "\":");
+    fr__put_number(s, id);
   }
-  fr__sink_text(s, "},\n\"merges\":[");
+  fr__put_text(s, "},\n\"merges\":[");
   for (fr_int i = 0; i < t->merge_count; i++) {
     const fr__merge *m = b->merges + b->order[i];
-    fr__sink_text(s, i ? ",\n\"" : "\n\"");
-    fr__sink_string(s, b, m->left, 0);
-    fr__sink_text(s, " ");
-    fr__sink_string(s, b, m->right, 0);
-    fr__sink_text(s, "\"");
+    fr__put_text(s, i ? ",\n\"" : "\n\"");
+    fr__put_string(s, b, m->left, 0);
+    fr__put_text(s, " ");
+    fr__put_string(s, b, m->right, 0);
+    fr__put_text(s, "\"");
   }
-  fr__sink_text(s, "]}}\n");
+  fr__put_text(s, "]}}\n");
 }
 
 // Whether a tokenizer can be told in tokenizer.json.
@@ -7614,37 +7661,41 @@ static fr_status fr__json_can(const fr_tokenizer *t, int *specials_follow, fr_re
   return FR_OK;
 }
 
-static fr_status fr__tokenizer_put(fr__sink *s, const fr_tokenizer *t, fr_tokenizer_form form, fr_reason *reason)
+typedef struct fr__put_tokenizer { const fr_tokenizer *t; int json, specials_follow; } fr__put_tokenizer;
+static void fr__tokenizer_put(fr__stream *s, const void *what)
 {
-  int specials_follow = 1;
-  if (form == FR_TOKENIZER_JSON) {
-    const fr_status status = fr__json_can(t, &specials_follow, reason);
-    if (status) return status;
-    fr__put_json(s, t, specials_follow);
-  } else {
-    fr__put_form(s, t);
-  }
-  return s->failed ? fr__fail(reason, FR_IO, "the tokenizer cannot be written") : FR_OK;
+  const fr__put_tokenizer *p = (const fr__put_tokenizer *)what;
+  if (p->json) fr__put_json(s, p->t, p->specials_follow);
+  else fr__put_form(s, p->t);
+  fr__flush(s);
+}
+
+static fr_status fr__tokenizer_can(const fr_tokenizer *t, fr_tokenizer_form form, fr__put_tokenizer *what, fr_reason *reason)
+{
+  if (!t || !t->body || (unsigned)form > FR_TOKENIZER_JSON)
+    return fr__fail(reason, FR_INVALID, "tokenizer or form is not usable");
+  what->t = t;
+  what->json = form == FR_TOKENIZER_JSON;
+  return what->json ? fr__json_can(t, &what->specials_follow, reason) : FR_OK;
 }
 
 FR_DEF fr_status fr_tokenizer_write(const fr_tokenizer *tokenizer, fr_tokenizer_form form, void *memory,
                                     fr_int capacity, fr_int *bytes, fr_reason *reason)
 {
-  fr__sink s;
-  fr_status status;
+  fr__put_tokenizer what;
+  fr__stream s;
+  fr_status status = fr__tokenizer_can(tokenizer, form, &what, reason);
   fr_int needed;
-  if (!tokenizer || !tokenizer->body || !bytes || (unsigned)form > FR_TOKENIZER_JSON)
-    return fr__fail(reason, FR_INVALID, "tokenizer, form or bytes is not usable");
-  memset(&s, 0, sizeof s);
-  status = fr__tokenizer_put(&s, tokenizer, form, reason);
   if (status) return status;
-  needed = s.count;
+  if (!bytes) return fr__fail(reason, FR_INVALID, "bytes is NULL");
+  fr__stream_memory(&s, NULL, 0);
+  fr__tokenizer_put(&s, &what);
+  if (s.failed) return fr__fail(reason, FR_OVERFLOW, "the tokenizer does not fit the address space");
+  needed = s.done;
   if (memory && capacity < needed)
     return fr__fail(reason, FR_MEMORY, "the tokenizer needs %d bytes, %d were given", needed, capacity);
-  memset(&s, 0, sizeof s);
-  s.memory = (char *)memory;
-  if (memory) status = fr__tokenizer_put(&s, tokenizer, form, reason);
-  if (status) return status;
+  fr__stream_memory(&s, memory, needed);
+  if (memory) fr__tokenizer_put(&s, &what);
   *bytes = needed;
   return fr__fine(reason);
 }
@@ -7653,37 +7704,11 @@ FR_DEF fr_status fr_tokenizer_write(const fr_tokenizer *tokenizer, fr_tokenizer_
 FR_DEF fr_status fr_tokenizer_save(const char *path, const fr_tokenizer *tokenizer, fr_tokenizer_form form,
                                    fr_reason *reason)
 {
-  enum { PATH = 1000 };
-  char temporary[PATH + 5];
-  size_t length;
-  fr__sink s;
-  fr_int bytes;
-  fr_status status;
-  if (!path || !*path) return fr__fail(reason, FR_INVALID, "path is NULL or empty");
-  length = strlen(path);
-  if (length >= PATH) return fr__fail(reason, FR_LIMIT, "the path is longer than %d bytes", (fr_int)(PATH - 1));
-  status = fr_tokenizer_write(tokenizer, form, NULL, 0, &bytes, reason);
-  if (status) return status;
-  memcpy(temporary, path, length);
-  memcpy(temporary + length, ".tmp", 5);
-  memset(&s, 0, sizeof s);
-  s.file = fopen(temporary, "wb");
-  if (!s.file) return fr__fail(reason, FR_IO, "%s cannot be opened for writing", temporary);
-  status = fr__tokenizer_put(&s, tokenizer, form, reason);
-  if (fclose((FILE *)s.file) != 0 || status) {
-    remove(temporary);
-    return fr__fail(reason, FR_IO, "%s cannot be written", temporary);
-  }
-#ifdef _WIN32
-  remove(path);  // rename does not replace a file there
-#endif
-  if (rename(temporary, path) != 0) {
-    remove(temporary);
-    return fr__fail(reason, FR_IO, "%s cannot be renamed to its place", temporary);
-  }
-  return fr__fine(reason);
+  fr__put_tokenizer what;
+  const fr_status status = fr__tokenizer_can(tokenizer, form, &what, reason);
+  return status ? status : fr__save(path, fr__tokenizer_put, &what, reason);
 }
-#endif  // FR_NO_STDIO
+#endif
 
 // -- training. First the distinct pre-tokens are counted: words grow from the low end of the block, their table is rebuilt at
 // the high end whenever it is half full. Then all distinct words stand in one list of symbols, and each place where a symbol
@@ -7980,7 +8005,7 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
                                     fr_int bytes, fr_text *trained, fr_int *needed, fr_reason *reason)
 {
   fr__train train, *t = &train;
-  fr__sink s;
+  fr__stream s;
   fr_int total = 0, extras, extra_bytes = 0, want, at, before_work;
   if (!training || text_count < 0 || (text_count && !texts) || bytes < 0 || (bytes && !memory) || !trained || !needed)
     return fr__fail(reason, FR_INVALID, "training, texts, memory, trained or needed is not usable");
@@ -8060,18 +8085,17 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
   }
 
   // The lists are no longer needed; the result takes their place.
-  memset(&s, 0, sizeof s);
+  fr__stream_memory(&s, NULL, 0);
   fr__put_form(&s, &t->made);
-  total = s.count;
+  total = s.done;
   if (!fr__add(before_work + FR__ALIGN - 1, total, &want)) return fr__fail(reason, FR_OVERFLOW, "the tokenizer does not fit");
   if (want > bytes) {
     *needed = want;
     return fr__fail(reason, FR_MEMORY, "the trained tokenizer needs %d bytes, %d were given", want, bytes);
   }
-  memset(&s, 0, sizeof s);
-  s.memory = t->arena.base + before_work;
+  fr__stream_memory(&s, t->arena.base + before_work, total);
   fr__put_form(&s, &t->made);
-  trained->bytes = s.memory;
+  trained->bytes = t->arena.base + before_work;
   trained->count = total;
   return fr__fine(reason);
 }
@@ -8132,30 +8156,6 @@ FR_DEF fr_status fr_encoder_new(fr_encoder *encoder, const fr_tokenizer *tokeniz
 }
 
 #ifndef FR_NO_STDIO
-// A whole file in memory of FR_MALLOC. An empty one has one byte of it, so that bytes is not NULL.
-static fr_status fr__read_file(const char *path, fr_text *text, fr_reason *reason)
-{
-  FILE *file = fopen(path, "rb");
-  char *bytes = NULL;
-  long end;
-  fr_status status = FR_OK;
-  if (!file) return fr__fail(reason, FR_IO, "%s cannot be opened", path);
-  if ((getc(file) == EOF && ferror(file)) || fseek(file, 0, SEEK_END) != 0 || (end = ftell(file)) < 0 ||
-      fseek(file, 0, SEEK_SET) != 0) {
-    fclose(file);
-    return fr__fail(reason, FR_IO, "%s cannot be read", path);
-  }
-  bytes = (char *)FR_MALLOC((size_t)end + 1);
-  if (!bytes) status = fr__fail(reason, FR_MEMORY, "no memory to read %s, %d bytes", path, (fr_int)end);
-  else if (fread(bytes, 1, (size_t)end, file) != (size_t)end) status = fr__fail(reason, FR_IO, "%s cannot be read", path);
-  fclose(file);
-  if (status && bytes) FR_FREE(bytes);
-  if (status) return status;
-  text->bytes = bytes;
-  text->count = (fr_int)end;
-  return FR_OK;
-}
-
 FR_DEF fr_status fr_tokenizer_load(fr_tokenizer *tokenizer, const char *path, const char *merges_path,
                                    const fr_tokenizer_source *source, fr_reason *reason)
 {
@@ -8193,52 +8193,8 @@ FR_DEF void fr_encoder_free(fr_encoder *encoder)
 #endif  // FR_NO_MALLOC
 
 // ---- >>io ---------------------------------------------------------------------------------------------
-// A stream is a file or a block of memory; bytes go through a small buffer and into the checksum on their way.
 enum { FR__CHECKPOINT_HEAD = 192 };
-enum { FR__STREAM_BUFFER = 4096 };  // a multiple of 8, so that the checksum sees whole words until the last
-
-typedef struct fr__stream {
-  void          *file;    // FILE *, or NULL
-  unsigned char *memory;
-  fr_int         bytes;   // of the block of memory
-  fr_int         done;    // bytes moved between file or memory and the buffer
-  fr_int         filled, used;
-  uint64_t       hash;
-  unsigned char  buffer[FR__STREAM_BUFFER];
-} fr__stream;
-
 static const unsigned char fr__magic[8] = { 0x89, 'F', 'R', 'K', '\r', '\n', 0x1A, '\n' };
-
-static int fr__stream_flush(fr__stream *s)
-{
-  const fr_int count = s->filled;
-  s->filled = 0;
-  s->hash = fr__hash(s->hash, s->buffer, count);
-#ifndef FR_NO_STDIO
-  if (s->file) {
-    s->done += count;
-    return fwrite(s->buffer, 1, (size_t)count, (FILE *)s->file) == (size_t)count;
-  }
-#endif
-  if (s->bytes - s->done < count) return 0;
-  memcpy(s->memory + s->done, s->buffer, (size_t)count);
-  s->done += count;
-  return 1;
-}
-
-static int fr__stream_put(fr__stream *s, const void *bytes, fr_int count)
-{
-  const unsigned char *p = (const unsigned char *)bytes;
-  while (count > 0) {
-    const fr_int part = fr__min(count, FR__STREAM_BUFFER - s->filled);
-    memcpy(s->buffer + s->filled, p, (size_t)part);
-    s->filled += part;
-    p += part;
-    count -= part;
-    if (s->filled == FR__STREAM_BUFFER && !fr__stream_flush(s)) return 0;
-  }
-  return 1;
-}
 
 // Reads up to count bytes and returns how many there were.
 static fr_int fr__stream_raw(fr__stream *s, unsigned char *out, fr_int count)
@@ -8276,43 +8232,6 @@ static int fr__stream_get(fr__stream *s, void *out, fr_int count, fr_int limit)
   return 1;
 }
 
-static void fr__put_int(unsigned char **p, uint64_t value, int bytes)
-{
-  for (int i = 0; i < bytes; i++) *(*p)++ = (unsigned char)(value >> (8 * i));
-}
-
-static void fr__put_float(unsigned char **p, float value)
-{
-  uint32_t bits;
-  memcpy(&bits, &value, 4);
-  fr__put_int(p, bits, 4);
-}
-
-static uint64_t fr__get_int(const unsigned char **p, int bytes)
-{
-  uint64_t value = 0;
-  for (int i = 0; i < bytes; i++) value |= (uint64_t)*(*p)++ << (8 * i);
-  return value;
-}
-
-static float fr__get_float(const unsigned char **p)
-{
-  const uint32_t bits = (uint32_t)fr__get_int(p, 4);
-  float value;
-  memcpy(&value, &bits, 4);
-  return value;
-}
-
-static int fr__stream_put_floats(fr__stream *s, const float *x, fr_int count)
-{
-  for (fr_int i = 0; i < count; i++) {
-    unsigned char four[4], *p = four;
-    fr__put_float(&p, x[i]);
-    if (!fr__stream_put(s, four, 4)) return 0;
-  }
-  return 1;
-}
-
 static int fr__stream_get_floats(fr__stream *s, float *x, fr_int count, fr_int limit)
 {
   if (!x) return fr__stream_get(s, NULL, 4 * count, limit);
@@ -8346,49 +8265,44 @@ FR_DEF fr_status fr_checkpoint_size(const fr_model *model, const fr_adamw *adamw
   return FR_OK;
 }
 
-static void fr__checkpoint_head(unsigned char head[FR__CHECKPOINT_HEAD], const fr_model *model, const fr_adamw *adamw,
-                                fr_int user_bytes, fr_int bytes)
+typedef struct fr__put_checkpoint {
+  const fr_model *model;
+  const fr_adamw *adamw;
+  const void *user;
+  fr_int user_bytes, bytes;
+} fr__put_checkpoint;
+
+static void fr__checkpoint_put(fr__stream *s, const void *what)
 {
-  const fr_config *c = &model->config;
+  const fr__put_checkpoint *w = (const fr__put_checkpoint *)what;
+  const fr_adamw *a = w->adamw;
+  const fr_config *c = &w->model->config;
+  const fr_int count = w->model->count;
   const fr_int sizes[8] = { c->layers, c->dim, c->heads, c->kv_heads, c->head_dim, c->ffn, c->vocab,
                             c->rope_original };
-  const float floats[6] = { c->norm_eps, c->rope_theta, c->embed_scale, c->rope_factor, c->rope_low, c->rope_high };
-  unsigned char *p = head;
-  memcpy(p, fr__magic, 8); p += 8;
-  fr__put_int(&p, FR_CHECKPOINT_VERSION, 4);
-  fr__put_int(&p, adamw != NULL, 4);
-  fr__put_int(&p, (uint64_t)bytes, 8);
-  fr__put_int(&p, (uint64_t)model->count, 8);
-  fr__put_int(&p, (uint64_t)user_bytes, 8);
-  fr__put_int(&p, 0, 8);
-  for (int i = 0; i < 8; i++) fr__put_int(&p, (uint64_t)sizes[i], 8);
-  fr__put_int(&p, (uint64_t)c->tied, 4);
-  fr__put_int(&p, (uint64_t)c->qkv_bias, 4);
-  fr__put_int(&p, (uint64_t)c->qk_norm, 4);
-  for (int i = 0; i < 6; i++) fr__put_float(&p, floats[i]);
-  fr__put_float(&p, adamw ? adamw->beta1 : 0.0f);
-  fr__put_float(&p, adamw ? adamw->beta2 : 0.0f);
-  fr__put_float(&p, adamw ? adamw->eps : 0.0f);
-  fr__put_float(&p, adamw ? adamw->decay : 0.0f);
-  fr__put_float(&p, adamw ? adamw->clip : 0.0f);
-  fr__put_int(&p, adamw ? (uint64_t)adamw->step : 0, 8);
-  fr__put_int(&p, adamw ? (uint64_t)adamw->skipped : 0, 8);
-  fr__put_int(&p, 0, 8);
-}
-
-static int fr__checkpoint_put(fr__stream *s, const fr_model *model, const fr_adamw *adamw, const void *user,
-                              fr_int user_bytes, fr_int bytes)
-{
-  unsigned char head[FR__CHECKPOINT_HEAD], sum[8], *p = sum;
-  fr__checkpoint_head(head, model, adamw, user_bytes, bytes);
-  if (!fr__stream_put(s, head, FR__CHECKPOINT_HEAD) || !fr__stream_put_floats(s, model->params, model->count))
-    return 0;
-  if (adamw && (!fr__stream_put_floats(s, adamw->m, model->count) ||
-                !fr__stream_put_floats(s, adamw->v, model->count)))
-    return 0;
-  if (!fr__stream_put(s, user, user_bytes) || !fr__stream_flush(s)) return 0;
-  fr__put_int(&p, s->hash, 8);
-  return fr__stream_put(s, sum, 8) && fr__stream_flush(s);
+  const float floats[11] = { c->norm_eps, c->rope_theta, c->embed_scale, c->rope_factor, c->rope_low, c->rope_high,
+                             a ? a->beta1 : 0.0f, a ? a->beta2 : 0.0f, a ? a->eps : 0.0f, a ? a->decay : 0.0f,
+                             a ? a->clip : 0.0f };
+  fr__put(s, fr__magic, 8);
+  fr__put_int(s, FR_CHECKPOINT_VERSION, 4);
+  fr__put_int(s, a != NULL, 4);
+  fr__put_int(s, (uint64_t)w->bytes, 8);
+  fr__put_int(s, (uint64_t)count, 8);
+  fr__put_int(s, (uint64_t)w->user_bytes, 8);
+  fr__put_int(s, 0, 8);
+  for (int i = 0; i < 8; i++) fr__put_int(s, (uint64_t)sizes[i], 8);
+  fr__put_int(s, (uint64_t)c->tied, 4);
+  fr__put_int(s, (uint64_t)c->qkv_bias, 4);
+  fr__put_int(s, (uint64_t)c->qk_norm, 4);
+  fr__put_floats(s, floats, 11);
+  fr__put_int(s, a ? (uint64_t)a->step : 0, 8);
+  fr__put_int(s, a ? (uint64_t)a->skipped : 0, 8);
+  fr__put_int(s, 0, 8);
+  fr__put_floats(s, w->model->params, count);
+  if (a) fr__put_floats(s, a->m, count);
+  if (a) fr__put_floats(s, a->v, count);
+  fr__put(s, w->user, w->user_bytes);
+  fr__put_hash(s);
 }
 
 // Reads the head, then goes to the end and compares the checksum. Where model is given it has been checked before, and the
@@ -8498,29 +8412,31 @@ static fr_status fr__checkpoint_arguments(const fr_model *model, const fr_adamw 
   return FR_OK;
 }
 
-static void fr__stream_memory(fr__stream *s, void *memory, fr_int bytes)
+static fr_status fr__checkpoint_what(fr__put_checkpoint *what, const fr_model *model, const fr_adamw *adamw, const void *user,
+                                     fr_int user_bytes, fr_reason *reason)
 {
-  memset(s, 0, sizeof *s);
-  s->memory = (unsigned char *)memory;
-  s->bytes = bytes;
+  fr_status status = fr__checkpoint_arguments(model, adamw, reason);
+  if (status) return status;
+  what->model = model;
+  what->adamw = adamw;
+  what->user = user;
+  what->user_bytes = user ? user_bytes : 0;
+  status = fr_checkpoint_size(model, adamw, what->user_bytes, &what->bytes);
+  return status ? fr__fail(reason, status, "%s", fr_status_text(status)) : FR_OK;
 }
 
 FR_DEF fr_status fr_checkpoint_write(void *memory, fr_int bytes, const fr_model *model, const fr_adamw *adamw,
                                      const void *user, fr_int user_bytes, fr_reason *reason)
 {
+  fr__put_checkpoint what;
   fr__stream s;
-  fr_int needed;
-  fr_status status = fr__checkpoint_arguments(model, adamw, reason);
-  if (!user) user_bytes = 0;
+  const fr_status status = fr__checkpoint_what(&what, model, adamw, user, user_bytes, reason);
   if (status) return status;
-  status = fr_checkpoint_size(model, adamw, user_bytes, &needed);
-  if (status || !memory)
-    return fr__fail(reason, status ? status : FR_INVALID, "%s", fr_status_text(status ? status : FR_INVALID));
-  if (bytes < needed)
-    return fr__fail(reason, FR_MEMORY, "the checkpoint needs %d bytes, %d were given", needed, bytes);
-  fr__stream_memory(&s, memory, needed);
-  if (!fr__checkpoint_put(&s, model, adamw, user, user_bytes, needed))
-    return fr__fail(reason, FR_MEMORY, "the checkpoint does not fit");
+  if (!memory) return fr__fail(reason, FR_INVALID, "memory is NULL");
+  if (bytes < what.bytes)
+    return fr__fail(reason, FR_MEMORY, "the checkpoint needs %d bytes, %d were given", what.bytes, bytes);
+  fr__stream_memory(&s, memory, what.bytes);
+  fr__checkpoint_put(&s, &what);
   return fr__fine(reason);
 }
 
@@ -8552,56 +8468,23 @@ FR_DEF fr_status fr_checkpoint_read(const void *memory, fr_int bytes, fr_model *
 }
 
 #ifndef FR_NO_STDIO
-enum { FR__PATH = 1000 };
-
 FR_DEF fr_status fr_checkpoint_save(const char *path, const fr_model *model, const fr_adamw *adamw, const void *user,
                                     fr_int user_bytes, fr_reason *reason)
 {
-  static const char end[] = ".tmp";
-  char temporary[FR__PATH + sizeof end];
-  fr__stream s;
-  size_t length;
-  fr_int bytes;
-  int good;
-  fr_status status = fr__checkpoint_arguments(model, adamw, reason);
-  if (!user) user_bytes = 0;
-  if (status) return status;
-  status = fr_checkpoint_size(model, adamw, user_bytes, &bytes);
-  if (status || !path || !*path)
-    return fr__fail(reason, status ? status : FR_INVALID, "%s", fr_status_text(status ? status : FR_INVALID));
-  length = strlen(path);
-  if (length >= FR__PATH)
-    return fr__fail(reason, FR_LIMIT, "the path is longer than %d bytes", (fr_int)(FR__PATH - 1));
-  memcpy(temporary, path, length);
-  memcpy(temporary + length, end, sizeof end);
-  fr__stream_memory(&s, NULL, 0);
-  s.file = fopen(temporary, "wb");
-  if (!s.file) return fr__fail(reason, FR_IO, "%s cannot be opened for writing", temporary);
-  good = fr__checkpoint_put(&s, model, adamw, user, user_bytes, bytes);
-  good = fclose((FILE *)s.file) == 0 && good;
-  if (!good) {
-    remove(temporary);
-    return fr__fail(reason, FR_IO, "%s cannot be written", temporary);
-  }
-#ifdef _WIN32
-  remove(path);  // rename does not replace a file there
-#endif
-  if (rename(temporary, path) != 0) {
-    remove(temporary);
-    return fr__fail(reason, FR_IO, "%s cannot be renamed to its place", temporary);
-  }
-  return fr__fine(reason);
+  fr__put_checkpoint what;
+  const fr_status status = fr__checkpoint_what(&what, model, adamw, user, user_bytes, reason);
+  return status ? status : fr__save(path, fr__checkpoint_put, &what, reason);
 }
 
-static fr_status fr__checkpoint_file(FILE *file, fr_checkpoint *info, fr_model *model, fr_adamw *adamw, void *user,
-                                     fr_reason *reason)
+static fr_status fr__checkpoint_file(const char *path, FILE *file, fr_checkpoint *info, fr_model *model, fr_adamw *adamw,
+                                     void *user, fr_reason *reason)
 {
   fr__stream s;
   fr_status status;
   fr__stream_memory(&s, NULL, 0);
   s.file = file;
   status = fr__checkpoint_scan(&s, info, model, adamw, user, reason);
-  if (ferror(file)) return fr__fail(reason, FR_IO, "the checkpoint cannot be read");
+  if (ferror(file)) return fr__fail(reason, FR_IO, "%s cannot be read", path);
   return status;
 }
 
@@ -8612,7 +8495,7 @@ FR_DEF fr_status fr_checkpoint_config(const char *path, fr_checkpoint *info, fr_
   if (!path || !info) return fr__fail(reason, FR_INVALID, "path or info is NULL");
   file = fopen(path, "rb");
   if (!file) return fr__fail(reason, FR_IO, "%s cannot be opened", path);
-  status = fr__checkpoint_file(file, info, NULL, NULL, NULL, reason);
+  status = fr__checkpoint_file(path, file, info, NULL, NULL, NULL, reason);
   fclose(file);
   return status;
 }
@@ -8627,11 +8510,11 @@ FR_DEF fr_status fr_checkpoint_load(const char *path, fr_model *model, fr_adamw 
   if (!path) return fr__fail(reason, FR_INVALID, "path is NULL");
   file = fopen(path, "rb");
   if (!file) return fr__fail(reason, FR_IO, "%s cannot be opened", path);
-  status = fr__checkpoint_file(file, &info, NULL, NULL, NULL, reason);
+  status = fr__checkpoint_file(path, file, &info, NULL, NULL, NULL, reason);
   if (!status) status = fr__checkpoint_fits(&info, model, adamw, user, user_bytes, reason);
   if (!status) {
     if (fseek(file, 0, SEEK_SET) != 0) status = fr__fail(reason, FR_IO, "%s cannot be read twice", path);
-    else if (fr__checkpoint_file(file, &info, model, adamw, user, reason) != FR_OK)
+    else if (fr__checkpoint_file(path, file, &info, model, adamw, user, reason) != FR_OK)
       status = fr__fail(reason, FR_IO, "%s changed while it was read; the model is not usable", path);
   }
   fclose(file);
@@ -8661,27 +8544,14 @@ FR_DEF fr_status fr_dataset_new(fr_dataset *dataset, const char *text, fr_int te
 #ifndef FR_NO_STDIO
 FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reason *reason)
 {
-  FILE *file;
-  char *text = NULL;
-  long end;
+  fr_text text;
   fr_status status;
   if (!dataset || !path) return fr__fail(reason, FR_INVALID, "dataset or path is NULL");
   memset(dataset, 0, sizeof *dataset);
-  file = fopen(path, "rb");
-  if (!file) return fr__fail(reason, FR_IO, "%s cannot be opened", path);
-  // The first byte before the length: a directory can be opened and has a length on some systems, but cannot be read.
-  if ((getc(file) == EOF && ferror(file)) || fseek(file, 0, SEEK_END) != 0 || (end = ftell(file)) < 0 ||
-      fseek(file, 0, SEEK_SET) != 0) {
-    fclose(file);
-    return fr__fail(reason, FR_IO, "%s cannot be read", path);
-  }
-  text = (char *)FR_MALLOC((size_t)end + 1);
-  if (!text) status = fr__fail(reason, FR_MEMORY, "no memory to read %s, %d bytes", path, (fr_int)end);
-  else if (fread(text, 1, (size_t)end, file) != (size_t)end)
-    status = fr__fail(reason, FR_IO, "%s cannot be read", path);
-  else status = fr_dataset_new(dataset, text, (fr_int)end, reason);
-  fclose(file);
-  if (text) FR_FREE(text);
+  status = fr__read_file(path, &text, reason);
+  if (status) return status;
+  status = fr_dataset_new(dataset, text.bytes, text.count, reason);
+  FR_FREE((void *)(uintptr_t)text.bytes);
   return status;
 }
 #endif  // FR_NO_STDIO
