@@ -6450,9 +6450,11 @@ FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, c
   return fr__fine(&encoder->reason);
 }
 
-static void fr__encoder_layout(fr__arena *arena, fr__encoder *e, const fr_tokenizer *t, fr_int longest, fr_int cache)
+static fr_status fr__encoder_layout(fr__arena *arena, fr__encoder *e, const fr_tokenizer *t, fr_int longest, fr_int cache)
 {
   fr_int n = 0, queue = 0;
+  if (!t || !t->body || longest < 0 || (uint64_t)longest > 0x7FFFFFF0u || cache < 0) return FR_INVALID;
+  memset(e, 0, sizeof *e);
   if (longest > FR__SHORT - 2) {
     n = longest + 1;
     if (!fr__mul(2, n, &queue) || !fr__add(queue, 1, &queue)) arena->overflow = 1;
@@ -6464,23 +6466,18 @@ static void fr__encoder_layout(fr__arena *arena, fr__encoder *e, const fr_tokeni
   e->waiting = (fr__waiting *)fr__take(arena, queue, (fr_int)sizeof(fr__waiting));
   e->heap = (uint64_t *)fr__take(arena, queue, 8);
   e->heap_waiting = (uint32_t *)fr__take(arena, queue, 4);
-}
-
-static fr_status fr__encoder_measure(const fr_tokenizer *t, fr_int longest, fr_int cache, fr_int *bytes)
-{
-  fr__arena arena = { NULL, 0, 0 };
-  fr__encoder e;
-  if (!t || !t->body || longest < 0 || (uint64_t)longest > 0x7FFFFFF0u || cache < 0) return FR_INVALID;
-  memset(&e, 0, sizeof e);
-  fr__take(&arena, 1, (fr_int)sizeof e);
-  fr__encoder_layout(&arena, &e, t, longest, cache);
-  return fr__arena_size(&arena, bytes);
+  return FR_OK;
 }
 
 FR_DEF fr_status fr_encoder_size(const fr_tokenizer *tokenizer, fr_int longest, fr_int cache, fr_int *bytes)
 {
-  fr_int size;
-  fr_status status = bytes ? fr__encoder_measure(tokenizer, longest, cache, &size) : FR_INVALID;
+  fr__arena arena = { NULL, 0, 0 };
+  fr__encoder e;
+  fr_int size = 0;
+  fr_status status;
+  fr__take(&arena, 1, (fr_int)sizeof e);
+  status = bytes ? fr__encoder_layout(&arena, &e, tokenizer, longest, cache) : FR_INVALID;
+  if (!status) status = fr__arena_size(&arena, &size);
   if (!status) *bytes = size;
   return status;
 }
@@ -6489,21 +6486,19 @@ FR_DEF fr_status fr_encoder_place(fr_encoder *encoder, const fr_tokenizer *token
                                   void *memory, fr_int bytes)
 {
   fr__arena arena = { NULL, 0, 0 };
+  fr__encoder *e;
   fr_int needed;
-  fr_status status = encoder && memory ? fr__encoder_measure(tokenizer, longest, cache, &needed) : FR_INVALID;
+  const fr_status status = encoder && memory ? fr_encoder_size(tokenizer, longest, cache, &needed) : FR_INVALID;
   if (status) return status;
   if (bytes < needed) return FR_MEMORY;
   memset(encoder, 0, sizeof *encoder);
   arena.base = (char *)fr__align(memory);
   encoder->tokenizer = tokenizer;
   encoder->longest = longest;
-  encoder->body = (struct fr__encoder *)fr__take(&arena, 1, (fr_int)sizeof(fr__encoder));
-  memset(encoder->body, 0, sizeof *encoder->body);
-  fr__encoder_layout(&arena, encoder->body, tokenizer, longest, cache);
-  if (encoder->body->kept_count)  // no pre-token has 0 bytes, so an empty entry is never found
-    memset(encoder->body->kept, 0, (size_t)encoder->body->kept_count * sizeof(fr__kept));
-  if (encoder->longest > FR__SHORT - 2 && tokenizer->body->rank_count)
-    memset(encoder->body->tails, 0, (size_t)tokenizer->body->rank_count * 4);
+  encoder->body = e = (fr__encoder *)fr__take(&arena, 1, (fr_int)sizeof(fr__encoder));
+  fr__encoder_layout(&arena, e, tokenizer, longest, cache);
+  memset(e->kept, 0, (size_t)e->kept_count * sizeof *e->kept);  // no pre-token has 0 bytes, so an empty entry is never found
+  if (longest > FR__SHORT - 2) memset(e->tails, 0, (size_t)tokenizer->body->rank_count * 4);
   return FR_OK;
 }
 
@@ -7335,15 +7330,25 @@ static fr_status fr__load_sort(fr__load *load)
   return FR_OK;
 }
 
-static fr_int fr__fork_name(fr_int number, char name[32])
+// Special number i of a caller: of its list, or behind it a fork, whose name is made here. FR_INVALID if it is not text.
+static fr_status fr__caller_special(const fr_special *list, fr_int count, fr_int i, char name[32], fr_special *special,
+                                    fr_reason *reason)
 {
-  char digits[24];
-  fr_int count = 6, n = 0;
-  memcpy(name, "<think", 6);
-  for (; number > 0; number /= 10) digits[n++] = (char)('0' + number % 10);
-  while (n > 0) name[count++] = digits[--n];
-  name[count++] = '>';
-  return count;
+  fr_int at = 0, size = 1;
+  if (i < count) {
+    *special = list[i];
+  } else {
+    fr_int number = i - count + 1;
+    char *digit = name + 31;
+    for (*digit = '>'; number > 0; number /= 10) *--digit = (char)('0' + number % 10);
+    memcpy(digit -= 6, "<think", 6);
+    special->id = -1;
+    special->text.bytes = digit;
+    special->text.count = name + 32 - digit;
+  }
+  for (; special->text.bytes && at < special->text.count && size > 0; at += size)
+    size = fr__utf8(special->text.bytes + at, special->text.count - at);
+  return at < 1 || size < 1 ? fr__fail(reason, FR_INVALID, "special %d is not text in UTF-8", i) : FR_OK;
 }
 
 // The specials and forks of the caller. One whose text is in the file already keeps its id.
@@ -7357,14 +7362,8 @@ static fr_status fr__load_extras(fr__load *load)
     fr_special special;
     const char *wrong = NULL;
     fr_token found;
-    fr_int at = 0, size = 1;
-    special.id = -1;
-    special.text.bytes = name;
-    if (i < s->special_count) special = s->specials[i];
-    else special.text.count = fr__fork_name(i - s->special_count + 1, name);
-    for (; special.text.bytes && at < special.text.count && size > 0; at += size)
-      size = fr__utf8(special.text.bytes + at, special.text.count - at);
-    if (at < 1 || size < 1) return fr__fail(load->reason, FR_INVALID, "special %d is not text in UTF-8", i);
+    status = fr__caller_special(s->specials, s->special_count, i, name, &special, load->reason);
+    if (status) return status;
     found = b ? fr_tokenizer_find(&load->tokenizer, special.text) : -1;
     if (found >= 0) {
       if (special.id >= 0 && special.id != found) wrong = "the file has another id for it";
@@ -8006,7 +8005,9 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
 {
   fr__train train, *t = &train;
   fr__stream s;
-  fr_int total = 0, extras, extra_bytes = 0, want, at, before_work;
+  fr_special special;
+  char name[32];
+  fr_int total = 0, extras, extra_bytes = 0, want, at = 0, before_work;
   if (!training || text_count < 0 || (text_count && !texts) || bytes < 0 || (bytes && !memory) || !trained || !needed)
     return fr__fail(reason, FR_INVALID, "training, texts, memory, trained or needed is not usable");
   if (training->special_count < 0 || training->forks < 0 || training->forks > 65536 || training->special_count > 1 << 24 ||
@@ -8026,14 +8027,11 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
     if (!fr__add(total, texts[i].count, &total)) return fr__fail(reason, FR_OVERFLOW, "the texts do not fit");
     t->b.seed = fr__hash(t->b.seed, texts[i].bytes, texts[i].count);
   }
-  for (fr_int i = 0; i < training->special_count; i++) {
-    fr_int size = 1;
-    const fr_text text = training->specials[i].text;
-    for (at = 0; text.bytes && at < text.count && size > 0; at += size) size = fr__utf8(text.bytes + at, text.count - at);
-    if (at < 1 || size < 1) return fr__fail(reason, FR_INVALID, "special %d is not text in UTF-8", i);
-    if (!fr__add(extra_bytes, text.count, &extra_bytes)) return fr__fail(reason, FR_OVERFLOW, "the specials do not fit");
+  for (fr_int i = 0; i < extras; i++) {
+    const fr_status status = fr__caller_special(training->specials, training->special_count, i, name, &special, reason);
+    if (status) return status;
+    if (!fr__add(extra_bytes, special.text.count, &extra_bytes)) return fr__fail(reason, FR_OVERFLOW, "the specials do not fit");
   }
-  if (!fr__add(extra_bytes, 32 * training->forks, &extra_bytes)) return FR_OVERFLOW;
 
   t->arena.base = (char *)fr__align(memory);
   t->bytes = fr__max(0, bytes - (FR__ALIGN - 1));
@@ -8059,7 +8057,6 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
   memset(t->b.pieces, 0, (size_t)training->vocab * sizeof *t->b.pieces);
 
   // Bytes: the words, then the 256 bytes, then the specials.
-  at = 0;
   for (fr_int w = 0; w < t->word_count; w++) {
     memcpy(t->b.bytes + at, t->words[w].bytes, (size_t)t->words[w].count);
     at += t->words[w].count;
@@ -8074,14 +8071,10 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
   t->made.body = &t->b;
   fr__train_merges(t, training->vocab - extras);
   for (fr_int i = 0; i < extras; i++) {
-    char name[32];
-    fr_text text;
-    text.bytes = name;
-    if (i < training->special_count) text = training->specials[i].text;
-    else text.count = fr__fork_name(i - training->special_count + 1, name);
-    memcpy(t->b.bytes + at, text.bytes, (size_t)text.count);
-    fr__train_token(t, t->made.vocab++, (uint32_t)at, (uint32_t)text.count, FR__SPECIAL);
-    at += text.count;
+    fr__caller_special(training->specials, training->special_count, i, name, &special, reason);
+    memcpy(t->b.bytes + at, special.text.bytes, (size_t)special.text.count);
+    fr__train_token(t, t->made.vocab++, (uint32_t)at, (uint32_t)special.text.count, FR__SPECIAL);
+    at += special.text.count;
   }
 
   // The lists are no longer needed; the result takes their place.
