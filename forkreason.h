@@ -823,6 +823,13 @@ FR_DEF void fr_work_free(fr_work *work);
 #define FR__UNROLL(n)
 #endif
 
+// For what is called from many places and never in a hurry: five copies in line are five times the compiler's work.
+#if defined(__GNUC__)
+#define FR__APART static __attribute__((noinline))
+#else
+#define FR__APART static
+#endif
+
 // SIMD needs function-level target attributes, so that the file compiles with plain -O2 and picks at run time.
 #if !defined(FR_NO_SIMD) && defined(__GNUC__) && defined(__x86_64__)
 #define FR__X86 1
@@ -926,7 +933,7 @@ typedef struct fr__arena {
   int    overflow;
 } fr__arena;
 
-static void *fr__take(fr__arena *arena, fr_int count, fr_int size)
+FR__APART void *fr__take(fr__arena *arena, fr_int count, fr_int size)
 {
   const fr_int start = arena->used;
   fr_int bytes, next;
@@ -4676,7 +4683,7 @@ FR_DEF double fr_pass_at_k(fr_int n, fr_int c, fr_int k)
 
 // Not a secret and not used to find anything, only to order and to name: eight bytes a step, each step invertible, so that
 // two texts of one length that differ in one word never have the same hash.
-static uint64_t fr__hash(uint64_t hash, const void *bytes, fr_int count)
+FR__APART uint64_t fr__hash(uint64_t hash, const void *bytes, fr_int count)
 {
   const unsigned char *p = (const unsigned char *)bytes;
   for (; count > 0; count -= 8, p += 8) {
@@ -4723,7 +4730,7 @@ static void fr__flush(fr__stream *s)
   if (s->failed || !fr__add(s->done, count, &s->done)) s->failed = 1;
 }
 
-static void fr__put(fr__stream *s, const void *bytes, fr_int count)
+FR__APART void fr__put(fr__stream *s, const void *bytes, fr_int count)
 {
   const unsigned char *p = (const unsigned char *)bytes;
   while (count > 0) {
@@ -4736,7 +4743,7 @@ static void fr__put(fr__stream *s, const void *bytes, fr_int count)
   }
 }
 
-static void fr__put_int(fr__stream *s, uint64_t value, int bytes)
+FR__APART void fr__put_int(fr__stream *s, uint64_t value, int bytes)
 {
   unsigned char out[8];
   for (int i = 0; i < bytes; i++) out[i] = (unsigned char)(value >> (8 * i));
@@ -4881,7 +4888,7 @@ static fr_int fr__utf8(const char *p, fr_int left)
   return count;
 }
 
-static fr_int fr__utf8_put(uint32_t code, char *out)
+FR__APART fr_int fr__utf8_put(uint32_t code, char *out)
 {
   const fr_int count = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
   static const unsigned char lead[5] = { 0, 0, 0xC0, 0xE0, 0xF0 };
@@ -4915,7 +4922,7 @@ typedef struct fr__json {
 enum { FR__JSON_VALUE, FR__JSON_FIRST_VALUE, FR__JSON_NAME, FR__JSON_FIRST_NAME, FR__JSON_MORE, FR__JSON_DONE };
 
 // Reads one value from text[start .. end-1], white space around it allowed.
-static void fr__json_start(fr__json *json, const char *text, fr_int start, fr_int end, fr_int line, fr_int *names,
+FR__APART void fr__json_start(fr__json *json, const char *text, fr_int start, fr_int end, fr_int line, fr_int *names,
                            fr_int name_limit)
 {
   memset(json, 0, sizeof *json);
@@ -4936,7 +4943,7 @@ static char fr__json_wrong(fr__json *json, fr_status status, fr_int at, const ch
 }
 
 // The error of the reader in words. Columns count characters, from 1.
-static fr_status fr__json_fail(const fr__json *json, fr_reason *reason)
+FR__APART fr_status fr__json_fail(const fr__json *json, fr_reason *reason)
 {
   fr_int line = json->line, column = 1;
   for (fr_int i = 0; reason && i < json->wrong_at; i++) {
@@ -5042,7 +5049,7 @@ static int fr__json_number(fr__json *json)
 }
 
 // One character of a checked string or number at *at, as a code point; -1 at its end.
-static int32_t fr__json_code(const char *text, fr_int *at, fr_int end)
+FR__APART int32_t fr__json_code(const char *text, fr_int *at, fr_int end)
 {
   const unsigned char *s = (const unsigned char *)text + *at;
   if (*at >= end || s[0] == '"') return -1;
@@ -5193,7 +5200,7 @@ static int fr__json_skip(fr__json *json)
 }
 
 // Whether a name or string stands for these ASCII characters.
-static int fr__json_is(const fr__json *json, fr__json_token token, const char *word)
+FR__APART int fr__json_is(const fr__json *json, fr__json_token token, const char *word)
 {
   fr_int at = token.start;
   for (;;) {
@@ -6183,7 +6190,7 @@ static fr_int fr__next_special(const fr_tokenizer *t, const char *text, fr_int a
 }
 
 // Appends the ids of text to out. begins: SentencePiece's blank goes before it. refuse: special tokens are errors.
-static fr_status fr__encode(fr_encoder *encoder, const char *text, fr_int bytes, int begins, int refuse, fr__trusted trusted,
+FR__APART fr_status fr__encode(fr_encoder *encoder, const char *text, fr_int bytes, int begins, int refuse, fr__trusted trusted,
                             fr__output *out)
 {
   const fr_tokenizer *t = encoder->tokenizer;
@@ -6655,7 +6662,7 @@ static uint32_t fr__gpt2_id(int byte)
 }
 
 // Turns characters up to a blank, or to `end`, into bytes; -1 if one does not stand for a byte. `plain`: no JSON escapes.
-static fr_int fr__unmap(const char *text, fr_int *at, fr_int end, int plain, char *out)
+FR__APART fr_int fr__unmap(const char *text, fr_int *at, fr_int end, int plain, char *out)
 {
   fr_int count = 0;
   while (*at < end && text[*at] != ' ') {
@@ -6670,7 +6677,7 @@ static fr_int fr__unmap(const char *text, fr_int *at, fr_int end, int plain, cha
 }
 
 // Bytes already in place, at b->bytes + load->bytes, need not be copied. Returns what is wrong, or NULL.
-static const char *fr__put_token(fr__load *load, fr_int id, const char *bytes, fr_int count, int kind)
+FR__APART const char *fr__put_token(fr__load *load, fr_int id, const char *bytes, fr_int count, int kind)
 {
   fr__bpe *b = load->b;
   if (count < 1) return "a token is empty";
@@ -6699,7 +6706,7 @@ static const char *fr__put_token(fr__load *load, fr_int id, const char *bytes, f
   return NULL;
 }
 
-static const char *fr__put_merge(fr__load *load, uint32_t left, uint32_t right, uint32_t id, uint32_t rank)
+FR__APART const char *fr__put_merge(fr__load *load, uint32_t left, uint32_t right, uint32_t id, uint32_t rank)
 {
   fr__merge *m;
   if (left == FR__NONE || right == FR__NONE || id == FR__NONE) return "a merge is of tokens that are not there";
@@ -6744,7 +6751,7 @@ static void fr__put_splits(fr__load *load, uint32_t id)
 }
 
 // -- tokenizer.json
-static fr_status fr__load_json_fail(fr__load *load, fr__json *json, fr_status status, fr_int at, const char *wrong)
+FR__APART fr_status fr__load_json_fail(fr__load *load, fr__json *json, fr_status status, fr_int at, const char *wrong)
 {
   fr__json_wrong(json, status, at, wrong);
   return fr__json_fail(json, load->reason);
@@ -6773,7 +6780,7 @@ static fr_status fr__load_refuse(fr__load *load, fr__json_token token, const cha
 }
 
 // The value of a name in a small object that has been checked; kind 0 if it is not there.
-static fr__json_token fr__json_member(fr_text file, fr__json_token object, const char *name)
+FR__APART fr__json_token fr__json_member(fr_text file, fr__json_token object, const char *name)
 {
   fr_int names[2 * FR_DATASET_NAMES];
   fr__json_token none = { 0, 0, 0 };
@@ -6800,7 +6807,7 @@ static int fr__json_word(fr_text file, fr__json_token token, const char *word)
 }
 
 // A whole number that is not negative, or -1; what is too large becomes the largest.
-static fr_int fr__json_id(const char *text, fr__json_token token)
+FR__APART fr_int fr__json_id(const char *text, fr__json_token token)
 {
   fr_int value = 0;
   if (token.kind != '0') return -1;
@@ -7967,11 +7974,12 @@ static void fr__train_merges(fr__train *t, fr_int most)
   fr__couple_settle(t);
   while (t->made.vocab < most) {
     const uint32_t top = fr__couple_top(t);
-    const fr__couple *p = t->pairs + top;
+    const fr__couple *p;
     fr__merge *m;
     fr__piece whole;
     uint32_t id;
-    if (top == FR__NONE || p->count < least) break;
+    if (top == FR__NONE || t->pairs[top].count < least) break;
+    p = t->pairs + top;
     whole.start = p->first;
     whole.count = b->pieces[p->left].count + b->pieces[p->right].count;
     id = fr__name_id(b, b->bytes + whole.start, (fr_int)whole.count);
@@ -8636,6 +8644,7 @@ FR_DEF void fr_work_free(fr_work *work)
 
 // Nothing private outlives the file but functions and types of its own.
 #undef FR__AHEAD
+#undef FR__APART
 #undef FR__EXP_HIGH
 #undef FR__EXP_LOW
 #undef FR__EXP_P0
