@@ -12,7 +12,8 @@
 // run time each one starts another line of thought, and the answers vote.
 //
 //     fr_model    model;  fr_work work;  fr_adamw adamw;                 // whatever memory you like
-//     fr_config   config = { 3, 96, 4, 4, 24, 256, 64 };                 // layers, dim, heads ...
+//     fr_config   config = { 0 };
+//     config.layers = 3;  config.dim = 96;  config.heads = 4;  config.ffn = 256;  config.vocab = 64;
 //     fr_model_new(&model, &config);   fr_model_init(&model, seed);
 //     fr_adamw_new(&adamw, &model);
 //     fr_work_new(&work, &config, &limits);
@@ -170,10 +171,13 @@ typedef struct fr_tensor {
 
 FR_DEF fr_status fr_model_size(const fr_config *config, fr_int *bytes);
 FR_DEF fr_status fr_model_place(fr_model *model, const fr_config *config, void *memory, fr_int bytes);
-// Tensor `index` = 0, 1, ... ; FR_RANGE after the last. The walk is the order of the file and of the block.
+// Tensor `index` = 0, 1, ... ; FR_RANGE after the last. The walk is the order of the file and of the block:
+//   tok_emb  norm_att  w_qkv  b_qkv  norm_q  norm_k  w_out  norm_mlp  w_gate_up  w_down  norm_final  head
+// The block, params, is aligned to 64 bytes; its tensors follow each other without gaps, so each is aligned as a float only.
 FR_DEF fr_status fr_model_tensor(const fr_model *model, fr_int index, fr_tensor *tensor);
 // Normal weights with std 1/sqrt(fan in), the two projections into the residual stream further divided by
 // sqrt(2 L); embedding std 1/(2 sqrt(C)); gains 1; biases 0. Each tensor has its own random stream.
+// NULL, or a model without params: nothing is done.
 FR_DEF void fr_model_init(fr_model *model, uint64_t seed);
 // Copies `from` into `to`, whose config may only differ by a larger vocab. The added rows of the embedding
 // and, if untied, of the head become the mean of the old rows (see fr_model_set_rows for noise).
@@ -215,7 +219,8 @@ typedef struct fr_work {
 FR_DEF fr_status fr_work_size(const fr_config *config, const fr_limits *limits, fr_int *bytes);
 FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_limits *limits, void *memory,
                                fr_int bytes);
-// The kernel row in use: "avx512", "avx2", "neon" or "scalar"; place takes the best one that the processor has.
+// The kernel row in use: "avx512", "avx2", "neon" or "scalar"; place takes the best one that the processor has. "" for
+// NULL or a workspace that was not placed.
 FR_DEF const char *fr_work_kernel(const fr_work *work);
 // Forces a row by name; FR_UNSUPPORTED, and no change, if this processor or build does not have it.
 FR_DEF fr_status fr_work_select(fr_work *work, const char *kernel);
@@ -297,7 +302,8 @@ FR_DEF fr_status fr_adamw_place(fr_adamw *adamw, const fr_model *model, void *me
 FR_DEF fr_status fr_adamw_step(fr_adamw *adamw, fr_model *model, fr_work *work, double loss, float lr, double *norm);
 
 // Factors for the learning rate at step = 0 .. total-1. Linear warm-up over `warmup` steps to 1; then either half a cosine
-// down to `floor`, or constant until `stable` and linear down to `floor` at the last step.
+// down to `floor`, or constant until `stable` and linear down to `floor` at the last step. A step before the first counts as the
+// first, one after the last as the last.
 FR_DEF float fr_schedule_cosine(int64_t step, int64_t warmup, int64_t total, float floor);
 FR_DEF float fr_schedule_stable(int64_t step, int64_t warmup, int64_t stable, int64_t total, float floor);
 
@@ -426,6 +432,7 @@ typedef struct fr_leaf {
 } fr_leaf;
 
 // Picks one token from logits[vocab] (read only); index[vocab] is scratch. *random is advanced by one draw unless greedy.
+// -1 if a pointer that is needed is NULL (greedy needs neither random nor index) or vocab is below 1.
 FR_DEF fr_token fr_sample(const float *logits, fr_int vocab, const fr_sampling *sampling, fr_random *random,
                           fr_int *index);
 // Runs the tree (its targets are ignored) once, then grows all leaves together. Limits: rows >= tree rows and leaves,
@@ -519,7 +526,8 @@ FR_DEF fr_status fr_dataset_place(fr_dataset *dataset, const char *text, fr_int 
                                   fr_reason *reason);
 
 // Keeps the traces for which keep(user, problem, trace) is not 0, in place and in order, then the problems that still have
-// one. For what is known only after tokenising, such as a length: cutting a trace would lose its answer, so drop it.
+// one. For what is known only after tokenising, such as a length: cutting a trace would lose its answer, so drop it. dataset or
+// keep NULL: nothing is done.
 FR_DEF void fr_dataset_filter(fr_dataset *dataset,
                               int (*keep)(void *user, const fr_problem *problem, const fr_trace *trace), void *user);
 
@@ -801,13 +809,15 @@ FR_DEF void fr_work_free(fr_work *work);
 #ifndef FR_NO_STDIO
 #include <stdio.h>
 #endif
+#if defined(FR_MALLOC) != defined(FR_FREE)
+#error "define both FR_MALLOC and FR_FREE, or neither"
+#undef FR_MALLOC  // so that this is the only message
+#undef FR_FREE
+#endif
 #if !defined(FR_NO_MALLOC) && !defined(FR_MALLOC)
 #include <stdlib.h>
 #define FR_MALLOC(bytes) malloc(bytes)
 #define FR_FREE(memory) free(memory)
-#endif
-#if (defined(FR_MALLOC) && !defined(FR_FREE)) || (defined(FR_FREE) && !defined(FR_MALLOC))
-#error "define both FR_MALLOC and FR_FREE, or neither"
 #endif
 
 #ifndef FR_ASSERT
@@ -2812,7 +2822,8 @@ FR_DEF fr_status fr_model_tensor(const fr_model *model, fr_int index, fr_tensor 
 FR_DEF void fr_model_init(fr_model *model, uint64_t seed)
 {
   fr__tensor_row rows[FR__TENSORS];
-  float *x = model->params;
+  float *x = model ? model->params : NULL;
+  if (!x) return;
   fr__tensor_rows(rows, &model->config);
   for (int i = 0; i < FR__TENSORS; i++) {
     const fr_int count = rows[i].copies * rows[i].rows * rows[i].cols;
@@ -3111,7 +3122,7 @@ FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_
   return fr__fine(&work->reason);
 }
 
-FR_DEF const char *fr_work_kernel(const fr_work *work) { return work->kernels->name; }
+FR_DEF const char *fr_work_kernel(const fr_work *work) { return work && work->kernels ? work->kernels->name : ""; }
 
 FR_DEF fr_status fr_work_select(fr_work *work, const char *kernel)
 {
@@ -3892,13 +3903,15 @@ FR_DEF fr_status fr_adamw_step(fr_adamw *adamw, fr_model *model, fr_work *work, 
   return status;
 }
 
+static int64_t fr__schedule_step(int64_t step, int64_t total) { return step < 0 || total < 1 ? 0 : step < total ? step : total - 1; }
 static float fr__warm_up(int64_t step, int64_t warmup) { return (float)((double)(step + 1) / (double)(warmup + 1)); }
 
 FR_DEF float fr_schedule_cosine(int64_t step, int64_t warmup, int64_t total, float floor)
 {
   double t;
+  step = fr__schedule_step(step, total);
   if (step < warmup) return fr__warm_up(step, warmup);
-  if (total - 1 <= warmup) return 1.0f;
+  if (total <= 1 || total - 1 <= warmup) return 1.0f;
   t = step >= total - 1 ? 1.0 : (double)(step - warmup) / (double)(total - 1 - warmup);
   return (float)((double)floor + (1.0 - (double)floor) * 0.5 * (1.0 + cos(3.14159265358979324 * t)));
 }
@@ -3906,8 +3919,9 @@ FR_DEF float fr_schedule_cosine(int64_t step, int64_t warmup, int64_t total, flo
 FR_DEF float fr_schedule_stable(int64_t step, int64_t warmup, int64_t stable, int64_t total, float floor)
 {
   double t;
+  step = fr__schedule_step(step, total);
   if (step < warmup) return fr__warm_up(step, warmup);
-  if (step < stable || total - 1 <= stable) return 1.0f;
+  if (step < stable || total <= 1 || total - 1 <= stable) return 1.0f;
   t = step >= total - 1 ? 1.0 : (double)(step - stable) / (double)(total - 1 - stable);
   return (float)(1.0 + t * ((double)floor - 1.0));
 }
@@ -4401,6 +4415,7 @@ FR_DEF fr_status fr_ssft_step(fr_model *model, fr_work *work, fr_adamw *adamw, c
   fr_ssft_report r;
   fr_ssft_total total;
   fr_status status = fr__pair(model, work);
+  if (!status && count < 1) status = fr__fail(&work->reason, FR_INVALID, "a step needs at least one question");
   if (!status) status = fr__adamw_check(adamw, model, work, lr);
   if (!status) status = fr__ssft_check(model, work, options, questions, count, 0);
   if (!status) status = fr__ssft_fits(work, options, questions, count, 2);
@@ -4451,6 +4466,7 @@ static void fr__sift(const float *logits, fr_int *heap, fr_int at, fr_int count)
 FR_DEF fr_token fr_sample(const float *logits, fr_int vocab, const fr_sampling *sampling, fr_random *random,
                           fr_int *index)
 {
+  if (!logits || !sampling || vocab < 1 || (sampling->temperature > 0.0f && (!random || !index))) return -1;
   const float inverse = sampling->temperature > 0.0f ? 1.0f / sampling->temperature : 0.0f;
   const int cut_k =
       sampling->top_k > 0 && sampling->top_k<vocab, cut_p = sampling->top_p> 0.0f && sampling->top_p < 1.0f;
@@ -4564,6 +4580,7 @@ static fr_int fr__decode_token(fr__decode *d, fr_int active)
 FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree *tree, const fr_sampling *sampling,
                              fr_leaf *leaves, fr_int leaf_count)
 {
+  const char *wrong;
   struct fr__body *b;
   fr__decode d;
   fr_tree prefix;
@@ -4573,10 +4590,12 @@ FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree
   if (status) return status;
   if (!tree || !sampling || leaf_count < 0 || (leaf_count && !leaves))
     return fr__fail(&work->reason, FR_INVALID, "tree, sampling or leaves are NULL");
-  if (sampling->max_tokens < 0 || sampling->stop_count < 0 || (sampling->stop_count && !sampling->stops) ||
-      sampling->top_k < 0 || !(sampling->temperature >= 0.0f) || !fr__finite((double)sampling->temperature) ||
-      !(sampling->top_p >= 0.0f) || !(sampling->top_p <= 1.0f))
-    return fr__fail(&work->reason, FR_INVALID, "a sampling option is outside of its range");
+  wrong = sampling->max_tokens < 0 ? "max_tokens is negative"
+        : sampling->stop_count < 0 || (sampling->stop_count && !sampling->stops) ? "stop_count is negative, or stops is NULL"
+        : sampling->top_k < 0 ? "top_k is negative"
+        : !(sampling->temperature >= 0.0f) || !fr__finite((double)sampling->temperature) ? "temperature is negative or not finite"
+        : !(sampling->top_p >= 0.0f && sampling->top_p <= 1.0f) ? "top_p is not in 0 to 1" : NULL;
+  if (wrong) return fr__fail(&work->reason, FR_INVALID, "sampling: %s", wrong);
   prefix = *tree;
   prefix.targets = NULL;
   prefix.target_count = 0;
@@ -5661,6 +5680,7 @@ FR_DEF fr_status fr_dataset_place(fr_dataset *dataset, const char *text, fr_int 
 FR_DEF void fr_dataset_filter(fr_dataset *dataset, int (*keep)(void *user, const fr_problem *problem,
                                                                const fr_trace *trace), void *user)
 {
+  if (!dataset || !keep) return;
   for (fr_int t = 0; t < dataset->trace_count; t++) {
     fr_trace *trace = &dataset->traces[t];
     if (!keep(user, &dataset->problems[trace->problem], trace)) { trace->problem = -1; dataset->counts.filtered++; }
