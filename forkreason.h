@@ -3903,7 +3903,10 @@ FR_DEF fr_status fr_adamw_step(fr_adamw *adamw, fr_model *model, fr_work *work, 
   return status;
 }
 
-static int64_t fr__schedule_step(int64_t step, int64_t total) { return step < 0 || total < 1 ? 0 : step < total ? step : total - 1; }
+static int64_t fr__schedule_step(int64_t step, int64_t total)
+{
+  return step < 0 || total < 1 ? 0 : step < total ? step : total - 1;
+}
 static float fr__warm_up(int64_t step, int64_t warmup) { return (float)((double)(step + 1) / (double)(warmup + 1)); }
 
 FR_DEF float fr_schedule_cosine(int64_t step, int64_t warmup, int64_t total, float floor)
@@ -6204,7 +6207,9 @@ static fr_int fr__next_special(const fr_tokenizer *t, const char *text, fr_int a
 {
   for (int i = 0; i < 2; i++)
     for (fr_int from = fr__max(at, trusted->from[i]); from < trusted->to[i]; from++)
-      if (t->body->first[(unsigned char)text[from]] && (*id = fr__special_at(t, text, from, trusted->to[i])) != FR__NONE) return from;
+      if (t->body->first[(unsigned char)text[from]] &&
+          (*id = fr__special_at(t, text, from, trusted->to[i])) != FR__NONE)
+        return from;
   *id = FR__NONE;
   return end;
 }
@@ -6279,7 +6284,8 @@ FR_DEF fr_status fr_tokenizer_boundary(fr_encoder *encoder, const char *text, fr
   for (int i = 0; i < 3; i++) {
     fr_tokens *tokens = i ? parts + i - 1 : &whole;
     const fr_int from = i == 2 ? at : 0, to = i == 1 ? at : bytes;
-    const fr_status status = fr_tokenizer_encode(encoder, text + from, to - from, specials, ids + used, capacity - used, &tokens->count);
+    const fr_status status = fr_tokenizer_encode(encoder, text + from, to - from, specials, ids + used, capacity - used,
+                                                 &tokens->count);
     if (status) return status;
     tokens->ids = ids + used;
     used += tokens->count;
@@ -6404,7 +6410,8 @@ FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, c
   fr_status status;
   if (!encoder || !encoder->body) return FR_INVALID;
   status = question && memory ? fr_question_size(framing, prompt, traces, trace_count, &needed) : FR_INVALID;
-  if (status) return fr__fail(&encoder->reason, status, "question, framing, texts or memory is not usable, a fork is empty, or all is too large");
+  if (status)
+    return fr__fail(&encoder->reason, status, "question, framing, texts or memory is not usable, a fork is empty, or all is too large");
   if (bytes < needed) return fr__fail(&encoder->reason, FR_MEMORY, "the question needs %d bytes, %d were given", needed, bytes);
   if (!fr_tokenizer_token(encoder->tokenizer, framing->end).bytes)
     return fr__fail(&encoder->reason, FR_RANGE, "the end, %d, is not a token", (fr_int)framing->end);
