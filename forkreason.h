@@ -12,7 +12,8 @@
 // run time each one starts another line of thought, and the answers vote.
 //
 //     fr_model    model;  fr_work work;  fr_adamw adamw;                 // whatever memory you like
-//     fr_config   config = { 3, 96, 4, 4, 24, 256, 64 };                 // layers, dim, heads ...
+//     fr_config   config = { 0 };
+//     config.layers = 3;  config.dim = 96;  config.heads = 4;  config.ffn = 256;  config.vocab = 64;
 //     fr_model_new(&model, &config);   fr_model_init(&model, seed);
 //     fr_adamw_new(&adamw, &model);
 //     fr_work_new(&work, &config, &limits);
@@ -29,7 +30,7 @@
 //   >>assign >>ssft                                                      matching, the set loss, baselines
 //   >>generate >>vote >>answer                                          decoding, majority, reading answers
 //   >>diagnose >>choose                                                  do the forks part? which one to take?
-//   >>json >>dataset >>bpe >>io                                           files and tokens
+//   >>bytes >>json >>dataset >>bpe >>io                                   files and tokens
 //   >>new                                                                the malloc pairs
 //   >>license
 #ifndef FORKREASON_H
@@ -171,10 +172,13 @@ typedef struct fr_tensor {
 
 FR_DEF fr_status fr_model_size(const fr_config *config, fr_int *bytes);
 FR_DEF fr_status fr_model_place(fr_model *model, const fr_config *config, void *memory, fr_int bytes);
-// Tensor `index` = 0, 1, ... ; FR_RANGE after the last. The walk is the order of the file and of the block.
+// Tensor `index` = 0, 1, ... ; FR_RANGE after the last. The walk is the order of the file and of the block:
+//   tok_emb  norm_att  w_qkv  b_qkv  norm_q  norm_k  w_out  norm_mlp  w_gate_up  w_down  norm_final  head
+// The block, params, is aligned to 64 bytes; its tensors follow each other without gaps, so each is aligned as a float only.
 FR_DEF fr_status fr_model_tensor(const fr_model *model, fr_int index, fr_tensor *tensor);
 // Normal weights with std 1/sqrt(fan in), the two projections into the residual stream further divided by
 // sqrt(2 L); embedding std 1/(2 sqrt(C)); gains 1; biases 0. Each tensor has its own random stream.
+// NULL, or a model without params: nothing is done.
 FR_DEF void fr_model_init(fr_model *model, uint64_t seed);
 // Copies `from` into `to`, whose config may only differ by a larger vocab. The added rows of the embedding
 // and, if untied, of the head become the mean of the old rows (see fr_model_set_rows for noise).
@@ -216,7 +220,8 @@ typedef struct fr_work {
 FR_DEF fr_status fr_work_size(const fr_config *config, const fr_limits *limits, fr_int *bytes);
 FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_limits *limits, void *memory,
                                fr_int bytes);
-// The kernel row in use: "avx512", "avx2", "neon" or "scalar"; place takes the best one that the processor has.
+// The kernel row in use: "avx512", "avx2", "neon" or "scalar"; place takes the best one that the processor has. "" for
+// NULL or a workspace that was not placed.
 FR_DEF const char *fr_work_kernel(const fr_work *work);
 // Forces a row by name; FR_UNSUPPORTED, and no change, if this processor or build does not have it.
 FR_DEF fr_status fr_work_select(fr_work *work, const char *kernel);
@@ -300,7 +305,8 @@ FR_DEF fr_status fr_adamw_place(fr_adamw *adamw, const fr_model *model, void *me
 FR_DEF fr_status fr_adamw_step(fr_adamw *adamw, fr_model *model, fr_work *work, double loss, float lr, double *norm);
 
 // Factors for the learning rate at step = 0 .. total-1. Linear warm-up over `warmup` steps to 1; then either half a cosine
-// down to `floor`, or constant until `stable` and linear down to `floor` at the last step.
+// down to `floor`, or constant until `stable` and linear down to `floor` at the last step. A step before the first counts as the
+// first, one after the last as the last.
 FR_DEF float fr_schedule_cosine(int64_t step, int64_t warmup, int64_t total, float floor);
 FR_DEF float fr_schedule_stable(int64_t step, int64_t warmup, int64_t stable, int64_t total, float floor);
 
@@ -430,6 +436,7 @@ typedef struct fr_leaf {
 } fr_leaf;
 
 // Picks one token from logits[vocab] (read only); index[vocab] is scratch. *random is advanced by one draw unless greedy.
+// -1 if a pointer that is needed is NULL (greedy needs neither random nor index) or vocab is below 1.
 FR_DEF fr_token fr_sample(const float *logits, fr_int vocab, const fr_sampling *sampling, fr_random *random,
                           fr_int *index);
 // Runs the tree (its targets are ignored) once, then grows all leaves together. Limits: rows >= tree rows and leaves,
@@ -842,7 +849,8 @@ FR_DEF fr_status fr_dataset_place(fr_dataset *dataset, const char *text, fr_int 
                                   fr_reason *reason);
 
 // Keeps the traces for which keep(user, problem, trace) is not 0, in place and in order, then the problems that still have
-// one. For what is known only after tokenising, such as a length: cutting a trace would lose its answer, so drop it.
+// one. For what is known only after tokenising, such as a length: cutting a trace would lose its answer, so drop it. dataset or
+// keep NULL: nothing is done.
 FR_DEF void fr_dataset_filter(fr_dataset *dataset,
                               int (*keep)(void *user, const fr_problem *problem, const fr_trace *trace), void *user);
 
@@ -942,8 +950,8 @@ typedef enum fr_specials {
   FR_SPECIALS_REFUSE   // FR_FORMAT if there is one
 } fr_specials;
 
-// Sets *count; ids may be NULL, then it only counts. capacity = bytes + 1 is always enough. FR_LIMIT tells how many are
-// needed; what ids holds after a failure is not defined.
+// Sets *count; ids may be NULL, then it only counts. capacity = bytes + 1 is always enough. FR_LIMIT for lack of room sets
+// *count to what is needed; what ids holds after a failure is not defined.
 FR_DEF fr_status fr_tokenizer_encode(fr_encoder *encoder, const char *text, fr_int bytes, fr_specials specials,
                                      fr_token *ids, fr_int capacity, fr_int *count);
 // The boundary of a prompt and a fork (or of a fork and a trace) at byte `at` of text: FR_OK if the ids of both parts are
@@ -951,6 +959,30 @@ FR_DEF fr_status fr_tokenizer_encode(fr_encoder *encoder, const char *text, fr_i
 // with, a fork means nothing. *count (may be NULL): ids of the first part. Scratch: ids[capacity], 2 * (bytes + 1).
 FR_DEF fr_status fr_tokenizer_boundary(fr_encoder *encoder, const char *text, fr_int bytes, fr_int at,
                                        fr_specials specials, fr_token *ids, fr_int capacity, fr_int *count);
+
+// From texts to an fr_question. A sequence is before, question, after, fork, trace, end. Question and traces may come from
+// anyone: the text of a special token in them is ordinary text. before, after and the forks are yours: there it is the token.
+typedef struct fr_framing {
+  fr_text        before, after;  // around the question, such as a chat template [empty]
+  const fr_text *forks;          // N texts, each one special token, such as <think1>, or any text of one or more ids
+  fr_int         fork_count;
+  fr_token       end;            // the id that closes each trace
+} fr_framing;
+
+// The ids of the forks, for fr_ssft_options: sets forks[N], which point into ids, and *count, ids in all (also when FR_LIMIT
+// says that there is no room). ids may be NULL, then it only counts.
+FR_DEF fr_status fr_framing_forks(fr_encoder *encoder, const fr_framing *framing, fr_token *ids, fr_int capacity,
+                                  fr_tokens *forks, fr_int *count);
+// Lays a question out in memory of yours: prompt, traces, key (as fr_problem has it) and room for fork; cost and nll are NULL.
+// No traces: a prompt, to generate from. size tells what is always enough, from the lengths alone; of it the question keeps
+// the first *used bytes (NULL is allowed), and what follows is free for the next one.
+// Every fork is checked: the ids of question, fork and trace, encoded apart, have to be those of the whole text, or the model
+// would be trained with other ids than it is run with. If not: FR_FORMAT tells which boundary, its byte, and the first id that
+// differs. Price: each fork is encoded with the question, and with each trace unless it ends with a special token.
+FR_DEF fr_status fr_question_size(const fr_framing *framing, fr_text prompt, const fr_text *traces, fr_int trace_count,
+                                  fr_int *bytes);
+FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, const fr_framing *framing, fr_text prompt,
+                                   const fr_text *traces, fr_int trace_count, void *memory, fr_int bytes, fr_int *used);
 
 // Sets *bytes; text may be NULL, then it only counts. An id without token: FR_RANGE.
 FR_DEF fr_status fr_tokenizer_decode(const fr_tokenizer *tokenizer, const fr_token *ids, fr_int count, char *text,
@@ -1100,13 +1132,15 @@ FR_DEF void fr_work_free(fr_work *work);
 #ifndef FR_NO_STDIO
 #include <stdio.h>
 #endif
+#if defined(FR_MALLOC) != defined(FR_FREE)
+#error "define both FR_MALLOC and FR_FREE, or neither"
+#undef FR_MALLOC  // so that this is the only message
+#undef FR_FREE
+#endif
 #if !defined(FR_NO_MALLOC) && !defined(FR_MALLOC)
 #include <stdlib.h>
 #define FR_MALLOC(bytes) malloc(bytes)
 #define FR_FREE(memory) free(memory)
-#endif
-#if (defined(FR_MALLOC) && !defined(FR_FREE)) || (defined(FR_FREE) && !defined(FR_MALLOC))
-#error "define both FR_MALLOC and FR_FREE, or neither"
 #endif
 
 #ifndef FR_ASSERT
@@ -1120,6 +1154,13 @@ FR_DEF void fr_work_free(fr_work *work);
 #define FR__UNROLL(n) FR__PRAGMA(GCC unroll n)
 #else
 #define FR__UNROLL(n)
+#endif
+
+// For what is called from many places and never in a hurry: five copies in line are five times the compiler's work.
+#if defined(__GNUC__)
+#define FR__APART static __attribute__((noinline))
+#else
+#define FR__APART static
 #endif
 
 // SIMD needs function-level target attributes, so that the file compiles with plain -O2 and picks at run time.
@@ -1225,7 +1266,7 @@ typedef struct fr__arena {
   int    overflow;
 } fr__arena;
 
-static void *fr__take(fr__arena *arena, fr_int count, fr_int size)
+FR__APART void *fr__take(fr__arena *arena, fr_int count, fr_int size)
 {
   const fr_int start = arena->used;
   fr_int bytes, next;
@@ -2818,7 +2859,7 @@ struct fr__body {
   float *cosine, *sine;     // (depth, D/2)
   float *activations;       // with gradient; in the place of what backward needs, or from the start, `plain`: without
   float *plain;
-  float *logits, *hidden, *dhidden, *hidden_root;  // one chunk of head rows: (chunk,fr__apart(V)), (chunk,C) twice, (chunk)
+  float *logits, *hidden, *dhidden, *hidden_root;  // one chunk of head rows: (chunk,fr__stride(V)), (chunk,C) twice, (chunk)
   fr_int chunk;
   // a piece for each task
   float *scratch;
@@ -3177,7 +3218,8 @@ FR_DEF fr_status fr_model_tensor(const fr_model *model, fr_int index, fr_tensor 
 FR_DEF void fr_model_init(fr_model *model, uint64_t seed)
 {
   fr__tensor_row rows[FR__TENSORS];
-  float *x = model->params;
+  float *x = model ? model->params : NULL;
+  if (!x) return;
   fr__tensor_rows(rows, &model->config);
   for (int i = 0; i < FR__TENSORS; i++) {
     const fr_int count = rows[i].copies * rows[i].rows * rows[i].cols;
@@ -3264,35 +3306,35 @@ typedef struct fr__layer {
   float *raw, *raw_root;       // (N,(H+K)D), (N,H+K) q and k before their norm, with qk_norm and gradient only
   float *att;                  // (N,H D) output of attention
   float *lse;                  // (N,H)
-  float *gate_up;              // (N,2F), rows 2 fr__apart(F) apart
+  float *gate_up;              // (N,2F), rows 2 fr__stride(F) apart
   float *root_att, *root_mlp;  // (N) of the two norms
 } fr__layer;
 
 typedef struct fr__shared {  // what the layers share
   float *h;                    // (N,C) normalised input
-  float *act;                  // (N,F), rows fr__apart(F) apart
+  float *act;                  // (N,F), rows fr__stride(F) apart
   float *dx, *dh;              // (N,C)
   float *dqkv, *datt, *dgate_up, *dact;
 } fr__shared;
 
 // Floats from row to row of an activation with n columns: rows a multiple of 4 KB apart (or their pairs, for gate and up)
 // would fight for a few sets of the cache, so that every product would have to pack them.
-static fr_int fr__apart(fr_int n) { return n % 512 == 0 ? n + 16 : n; }
+static fr_int fr__stride(fr_int n) { return n % 512 == 0 ? n + 16 : n; }
 
 // Both layouts below are sums over the same terms; floats(N) of either is what fr__work_layout reserves.
 static fr_int fr__layer_floats(const fr_config *c)  // a row of one layer, with gradient
 {
   const fr_int HD = c->heads * c->head_dim, raw = c->qk_norm ? (c->heads + c->kv_heads) * (c->head_dim + 1) : 0;
-  return 2 * c->dim + fr__qkv(c) + raw + HD + c->heads + 2 * fr__apart(c->ffn) + 2;
+  return 2 * c->dim + fr__qkv(c) + raw + HD + c->heads + 2 * fr__stride(c->ffn) + 2;
 }
 static fr_int fr__kept_floats(const fr_config *c) { return c->layers * fr__layer_floats(c) + c->dim; }  // and the final rows
 static fr_int fr__back_floats(const fr_config *c)  // a row of what the layers share
 {
-  return 3 * c->dim + fr__qkv(c) + c->heads * c->head_dim + 4 * fr__apart(c->ffn);
+  return 3 * c->dim + fr__qkv(c) + c->heads * c->head_dim + 4 * fr__stride(c->ffn);
 }
 static fr_int fr__plain_floats(const fr_config *c)  // a row without gradient
 {
-  return 2 * c->dim + fr__qkv(c) + c->heads * c->head_dim + 2 * fr__apart(c->ffn);
+  return 2 * c->dim + fr__qkv(c) + c->heads * c->head_dim + 2 * fr__stride(c->ffn);
 }
 
 static float *fr__cut(float **at, fr_int count) { float *piece = *at; *at += count; return piece; }
@@ -3314,7 +3356,7 @@ static fr__layer fr__layer_of(const fr_config *c, const struct fr__body *b, fr_i
     }
     a.att = fr__cut(&at, N * HD);
     a.lse = fr__cut(&at, N * c->heads);
-    a.gate_up = fr__cut(&at, N * 2 * fr__apart(c->ffn));
+    a.gate_up = fr__cut(&at, N * 2 * fr__stride(c->ffn));
     a.root_att = fr__cut(&at, N);
     a.root_mlp = fr__cut(&at, N);
     a.x_next = at;  // x of the next layer, or the final rows
@@ -3323,7 +3365,7 @@ static fr__layer fr__layer_of(const fr_config *c, const struct fr__body *b, fr_i
     at += N * c->dim;  // h
     a.qkv = fr__cut(&at, N * fr__qkv(c));
     a.att = fr__cut(&at, N * HD);
-    a.gate_up = fr__cut(&at, N * 2 * fr__apart(c->ffn));
+    a.gate_up = fr__cut(&at, N * 2 * fr__stride(c->ffn));
   }
   return a;
 }
@@ -3340,9 +3382,9 @@ static fr__shared fr__shared_of(const fr_config *c, const struct fr__body *b, fr
     r.dh = fr__cut(&at, N * c->dim);
     r.dqkv = fr__cut(&at, N * fr__qkv(c));
     r.datt = fr__cut(&at, N * c->heads * c->head_dim);
-    r.act = fr__cut(&at, N * fr__apart(c->ffn));
-    r.dact = fr__cut(&at, N * fr__apart(c->ffn));
-    r.dgate_up = fr__cut(&at, N * 2 * fr__apart(c->ffn));
+    r.act = fr__cut(&at, N * fr__stride(c->ffn));
+    r.dact = fr__cut(&at, N * fr__stride(c->ffn));
+    r.dgate_up = fr__cut(&at, N * 2 * fr__stride(c->ffn));
   } else {
     r.h = at + N * c->dim;
   }
@@ -3382,7 +3424,7 @@ static void fr__work_layout(fr__arena *arena, const fr_config *c, const fr_limit
     arena->overflow = 1;
   b->activations = b->plain = (float *)fr__take(arena, floats, F4);
   b->chunk = fr__min(fr__chunk_rows(c->vocab), fr__max(1, fr__max(limits->targets, limits->leaves)));
-  b->logits = (float *)fr__take(arena, b->chunk, fr__apart(c->vocab) * F4);
+  b->logits = (float *)fr__take(arena, b->chunk, fr__stride(c->vocab) * F4);
   b->hidden = (float *)fr__take(arena, b->chunk, c->dim * F4);
   b->dhidden = (float *)fr__take(arena, b->chunk, c->dim * F4);
   b->hidden_root = (float *)fr__take(arena, b->chunk, F4);
@@ -3479,7 +3521,7 @@ FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_
   return fr__fine(&work->reason);
 }
 
-FR_DEF const char *fr_work_kernel(const fr_work *work) { return work->kernels->name; }
+FR_DEF const char *fr_work_kernel(const fr_work *work) { return work && work->kernels ? work->kernels->name : ""; }
 
 FR_DEF fr_status fr_work_select(fr_work *work, const char *kernel)
 {
@@ -3700,7 +3742,7 @@ static void fr__rows_mlp(const fr__pass *s, fr_int index, fr_int begin, fr_int e
 {
   const fr_config *c = s->c;
   const fr__kernels *kernels = s->work->kernels;
-  const fr_int C = c->dim, F = c->ffn, HD = c->heads * c->head_dim, pair = 2 * fr__apart(F);
+  const fr_int C = c->dim, F = c->ffn, HD = c->heads * c->head_dim, pair = 2 * fr__stride(F);
   float *act = s->gradient ? s->r.act : s->a.gate_up;  // without gradient it may take the place of gate
   const fr_int act_stride = s->gradient ? pair / 2 : pair;
   const size_t bytes = (size_t)((end - begin) * C) * sizeof(float);
@@ -3757,7 +3799,7 @@ static void fr__task_decode_out(void *arg, fr_int index)
 static void fr__task_decode_gate_up(void *arg, fr_int index)
 {
   const fr__pass *s = (const fr__pass *)arg;
-  const fr_int C = s->c->dim, F = s->c->ffn, pair = 2 * fr__apart(F);
+  const fr_int C = s->c->dim, F = s->c->ffn, pair = 2 * fr__stride(F);
   const float *w = s->p.w_gate_up + s->layer * 2 * F * C;
   fr_int begin, end;
   fr__linear_stream(s, index, s->a.gate_up, pair, s->r.h, C, w, C, F, 0);
@@ -3772,7 +3814,7 @@ static void fr__task_decode_down(void *arg, fr_int index)
 {
   const fr__pass *s = (const fr__pass *)arg;
   const fr_int C = s->c->dim, F = s->c->ffn;
-  fr__linear_stream(s, index, s->a.x, C, s->a.gate_up, 2 * fr__apart(F), s->p.w_down + s->layer * C * F, F, C, 1);
+  fr__linear_stream(s, index, s->a.x, C, s->a.gate_up, 2 * fr__stride(F), s->p.w_down + s->layer * C * F, F, C, 1);
 }
 
 static void fr__layers_decode(fr__pass *s)
@@ -3821,7 +3863,7 @@ static void fr__rows_mlp_back(const fr__pass *s, fr_int index, fr_int begin, fr_
 {
   const fr_config *c = s->c;
   const fr__kernels *kernels = s->work->kernels;
-  const fr_int C = c->dim, F = c->ffn, apart = fr__apart(F);
+  const fr_int C = c->dim, F = c->ffn, apart = fr__stride(F);
   fr__linear_back(s, index, s->r.dact, apart, s->r.dx, C, s->p.w_down + s->layer * C * F, F, C, begin, end);
   for (fr_int n = begin; n < end; n++) {
     float *d = s->r.dgate_up + n * 2 * apart;
@@ -3836,7 +3878,7 @@ static void fr__rows_mlp_back(const fr__pass *s, fr_int index, fr_int begin, fr_
 static void fr__task_mlp_back_weights(void *arg, fr_int index)
 {
   const fr__pass *s = (const fr__pass *)arg;
-  const fr_int C = s->c->dim, F = s->c->ffn, apart = fr__apart(F);
+  const fr_int C = s->c->dim, F = s->c->ffn, apart = fr__stride(F);
   fr_int begin, end;
   fr__linear_back_weight(s, index, s->d.w_down + s->layer * C * F, s->r.dx, C, s->r.act, apart, F, C, s->N);
   fr__linear_back_weight(s, index, s->d.w_gate_up + s->layer * 2 * F * C, s->r.dgate_up, 2 * apart, s->r.h, C, C, 2 * F,
@@ -3977,7 +4019,7 @@ static void fr__task_head(void *arg, fr_int index)
   const fr_config *c = s->c;
   struct fr__body *b = s->work->body;
   const float *w = c->tied ? s->p.tok_emb : s->p.head;
-  const fr_int C = c->dim, V = c->vocab, apart = fr__apart(V);
+  const fr_int C = c->dim, V = c->vocab, apart = fr__stride(V);
   fr_int begin, end;
   fr__share(s->head_count, s->work->limits.tasks, index, &begin, &end);
   for (fr_int i = begin; i < end; i++)
@@ -4004,7 +4046,7 @@ static void fr__task_head_back_weights(void *arg, fr_int index)
   struct fr__body *b = s->work->body;
   const fr_int C = s->c->dim, V = s->c->vocab;
   fr_int begin, end;
-  fr__linear_back_weight(s, index, s->c->tied ? s->d.tok_emb : s->d.head, b->logits, fr__apart(V), b->hidden, C, C, V,
+  fr__linear_back_weight(s, index, s->c->tied ? s->d.tok_emb : s->d.head, b->logits, fr__stride(V), b->hidden, C, C, V,
                          s->head_count);
   fr__share_lanes(C, s->work->limits.tasks, index, &begin, &end);
   for (fr_int i = 0; i < s->head_count; i++)
@@ -4020,7 +4062,7 @@ static void fr__task_logits(void *arg, fr_int index)
   const fr_int C = s->c->dim, V = s->c->vocab;
   fr_int begin, end;
   fr__share_lanes(V, s->work->limits.tasks, index, &begin, &end);
-  s->work->kernels->stream(b->logits + begin, fr__apart(V), b->hidden, C,
+  s->work->kernels->stream(b->logits + begin, fr__stride(V), b->hidden, C,
                            (s->c->tied ? s->p.tok_emb : s->p.head) + begin * C, C, s->head_count, end - begin, C, 0);
 }
 
@@ -4161,7 +4203,7 @@ static fr_status fr__read_rows(const fr_model *model, fr_work *work, const fr_in
   s = fr__pass_of(model, work, NULL);
   for (fr_int first = 0; first < row_count; first += b->chunk) {
     const fr_int count = fr__min(b->chunk, row_count - first), width = vocabulary ? s.c->vocab : s.c->dim;
-    const fr_int apart = vocabulary ? fr__apart(width) : width;
+    const fr_int apart = vocabulary ? fr__stride(width) : width;
     if (vocabulary) fr__logits_chunk(&s, rows, first, count);
     else fr__hidden_chunk(&s, rows, first, count);
     for (fr_int i = 0; i < count; i++)
@@ -4322,13 +4364,18 @@ FR_DEF fr_status fr_adamw_step(fr_adamw *adamw, fr_model *model, fr_work *work, 
   return status;
 }
 
+static int64_t fr__schedule_step(int64_t step, int64_t total)
+{
+  return step < 0 || total < 1 ? 0 : step < total ? step : total - 1;
+}
 static float fr__warm_up(int64_t step, int64_t warmup) { return (float)((double)(step + 1) / (double)(warmup + 1)); }
 
 FR_DEF float fr_schedule_cosine(int64_t step, int64_t warmup, int64_t total, float floor)
 {
   double t;
+  step = fr__schedule_step(step, total);
   if (step < warmup) return fr__warm_up(step, warmup);
-  if (total - 1 <= warmup) return 1.0f;
+  if (total <= 1 || total - 1 <= warmup) return 1.0f;
   t = step >= total - 1 ? 1.0 : (double)(step - warmup) / (double)(total - 1 - warmup);
   return (float)((double)floor + (1.0 - (double)floor) * 0.5 * (1.0 + cos(3.14159265358979324 * t)));
 }
@@ -4336,8 +4383,9 @@ FR_DEF float fr_schedule_cosine(int64_t step, int64_t warmup, int64_t total, flo
 FR_DEF float fr_schedule_stable(int64_t step, int64_t warmup, int64_t stable, int64_t total, float floor)
 {
   double t;
+  step = fr__schedule_step(step, total);
   if (step < warmup) return fr__warm_up(step, warmup);
-  if (step < stable || total - 1 <= stable) return 1.0f;
+  if (step < stable || total <= 1 || total - 1 <= stable) return 1.0f;
   t = step >= total - 1 ? 1.0 : (double)(step - stable) / (double)(total - 1 - stable);
   return (float)(1.0 + t * ((double)floor - 1.0));
 }
@@ -4941,6 +4989,7 @@ FR_DEF fr_status fr_ssft_step(fr_model *model, fr_work *work, fr_adamw *adamw, c
   fr_ssft_report r;
   fr_ssft_total total;
   fr_status status = fr__pair(model, work);
+  if (!status && count < 1) status = fr__fail(&work->reason, FR_INVALID, "a step needs at least one question");
   if (!status) status = fr__adamw_check(adamw, model, work, lr);
   if (!status) status = fr__ssft_check(model, work, options, questions, count, 0);
   if (!status) status = fr__ssft_fits(work, options, questions, count, 2);
@@ -4993,6 +5042,7 @@ static void fr__sift(const float *logits, fr_int *heap, fr_int at, fr_int count)
 FR_DEF fr_token fr_sample(const float *logits, fr_int vocab, const fr_sampling *sampling, fr_random *random,
                           fr_int *index)
 {
+  if (!logits || !sampling || vocab < 1 || (sampling->temperature > 0.0f && (!random || !index))) return -1;
   const float inverse = sampling->temperature > 0.0f ? 1.0f / sampling->temperature : 0.0f;
   const int cut_k =
       sampling->top_k > 0 && sampling->top_k<vocab, cut_p = sampling->top_p> 0.0f && sampling->top_p < 1.0f;
@@ -5075,7 +5125,7 @@ static void fr__task_sample(void *arg, fr_int index)
   fr__share(d->count, work->limits.tasks, index, &begin, &end);
   for (fr_int i = begin; i < end; i++) {
     const fr_int number = b->leaf_active[d->first + i];
-    const float *logits = b->logits + i * fr__apart(V), max = work->kernels->max(logits, V);
+    const float *logits = b->logits + i * fr__stride(V), max = work->kernels->max(logits, V);
     fr_leaf *leaf = &d->leaves[number];
     const fr_token token = fr_sample(logits, V, d->sampling, &b->leaf_random[number], b->order + index * V);
     leaf->logp +=
@@ -5106,6 +5156,7 @@ static fr_int fr__decode_token(fr__decode *d, fr_int active)
 FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree *tree, const fr_sampling *sampling,
                              fr_leaf *leaves, fr_int leaf_count)
 {
+  const char *wrong;
   struct fr__body *b;
   fr__decode d;
   fr_tree prefix;
@@ -5115,10 +5166,12 @@ FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree
   if (status) return status;
   if (!tree || !sampling || leaf_count < 0 || (leaf_count && !leaves))
     return fr__fail(&work->reason, FR_INVALID, "tree, sampling or leaves are NULL");
-  if (sampling->max_tokens < 0 || sampling->stop_count < 0 || (sampling->stop_count && !sampling->stops) ||
-      sampling->top_k < 0 || !(sampling->temperature >= 0.0f) || !fr__finite((double)sampling->temperature) ||
-      !(sampling->top_p >= 0.0f) || !(sampling->top_p <= 1.0f))
-    return fr__fail(&work->reason, FR_INVALID, "a sampling option is outside of its range");
+  wrong = sampling->max_tokens < 0 ? "max_tokens is negative"
+        : sampling->stop_count < 0 || (sampling->stop_count && !sampling->stops) ? "stop_count is negative, or stops is NULL"
+        : sampling->top_k < 0 ? "top_k is negative"
+        : !(sampling->temperature >= 0.0f) || !fr__finite((double)sampling->temperature) ? "temperature is negative or not finite"
+        : !(sampling->top_p >= 0.0f && sampling->top_p <= 1.0f) ? "top_p is not in 0 to 1" : NULL;
+  if (wrong) return fr__fail(&work->reason, FR_INVALID, "sampling: %s", wrong);
   prefix = *tree;
   prefix.targets = NULL;
   prefix.target_count = 0;
@@ -6764,6 +6817,163 @@ FR_DEF fr_status fr_gfpo_step(const fr_policy *policy, const fr_model *writer, f
   return FR_OK;  // work->reason says why an update was skipped
 }
 
+// ---- >>bytes ------------------------------------------------------------------------------------------
+// What files are made of: a hash, little-endian numbers, and streams.
+
+// Not a secret and not used to find anything, only to order and to name: eight bytes a step, each step invertible, so that
+// two texts of one length that differ in one word never have the same hash.
+FR__APART uint64_t fr__hash(uint64_t hash, const void *bytes, fr_int count)
+{
+  const unsigned char *p = (const unsigned char *)bytes;
+  for (; count > 0; count -= 8, p += 8) {
+    uint64_t word = 0;
+    for (fr_int i = 0; i < fr__min(8, count); i++) word |= (uint64_t)p[i] << (8 * i);
+    hash = (hash ^ word) * 0x9E3779B97F4A7C15u;
+    hash ^= hash >> 32;
+  }
+  return hash;
+}
+
+// Where bytes go to or come from: a file, a block of memory, or neither; then they are only counted. They pass through a small
+// buffer and into the hash.
+enum { FR__STREAM_BUFFER = 4096 };  // a multiple of 8, so that the hash sees whole words until the last
+
+typedef struct fr__stream {
+  void          *file;    // FILE *, or NULL
+  unsigned char *memory;
+  fr_int         bytes;   // of the block of memory
+  fr_int         done;    // bytes moved between file or memory and the buffer
+  fr_int         filled, used;
+  int            failed;  // a write did, and all later ones with it
+  uint64_t       hash;
+  unsigned char  buffer[FR__STREAM_BUFFER];
+} fr__stream;
+
+static void fr__stream_memory(fr__stream *s, void *memory, fr_int bytes)
+{
+  memset(s, 0, sizeof *s);
+  s->memory = (unsigned char *)memory;
+  s->bytes = bytes;
+}
+
+static void fr__flush(fr__stream *s)
+{
+  const fr_int count = s->filled;
+  s->filled = 0;
+  s->hash = fr__hash(s->hash, s->buffer, count);
+#ifndef FR_NO_STDIO
+  if (s->file && !s->failed && fwrite(s->buffer, 1, (size_t)count, (FILE *)s->file) != (size_t)count) s->failed = 1;
+#endif
+  if (s->memory && s->bytes - s->done < count) s->failed = 1;
+  else if (s->memory) memcpy(s->memory + s->done, s->buffer, (size_t)count);
+  if (s->failed || !fr__add(s->done, count, &s->done)) s->failed = 1;
+}
+
+FR__APART void fr__put(fr__stream *s, const void *bytes, fr_int count)
+{
+  const unsigned char *p = (const unsigned char *)bytes;
+  while (count > 0) {
+    const fr_int part = fr__min(count, FR__STREAM_BUFFER - s->filled);
+    memcpy(s->buffer + s->filled, p, (size_t)part);
+    s->filled += part;
+    p += part;
+    count -= part;
+    if (s->filled == FR__STREAM_BUFFER) fr__flush(s);
+  }
+}
+
+FR__APART void fr__put_int(fr__stream *s, uint64_t value, int bytes)
+{
+  unsigned char out[8];
+  for (int i = 0; i < bytes; i++) out[i] = (unsigned char)(value >> (8 * i));
+  fr__put(s, out, bytes);
+}
+
+static void fr__put_floats(fr__stream *s, const float *x, fr_int count)
+{
+  for (fr_int i = 0; i < count && !s->failed; i++) {
+    uint32_t bits;
+    memcpy(&bits, x + i, 4);
+    fr__put_int(s, bits, 4);
+  }
+}
+
+// The last 8 bytes of a file are the hash of all before.
+static void fr__put_hash(fr__stream *s)
+{
+  fr__flush(s);
+  fr__put_int(s, s->hash, 8);
+  fr__flush(s);
+}
+
+static uint64_t fr__get_int(const unsigned char **p, int bytes)
+{
+  uint64_t value = 0;
+  for (int i = 0; i < bytes; i++) value |= (uint64_t)*(*p)++ << (8 * i);
+  return value;
+}
+
+static float fr__get_float(const unsigned char **p)
+{
+  const uint32_t bits = (uint32_t)fr__get_int(p, 4);
+  float value;
+  memcpy(&value, &bits, 4);
+  return value;
+}
+
+#ifndef FR_NO_STDIO
+// Writes PATH.tmp by way of `put`, and renames it to PATH when all is there.
+static fr_status fr__save(const char *path, void (*put)(fr__stream *s, const void *what), const void *what, fr_reason *reason)
+{
+  enum { PATH = 1000 };
+  char temporary[PATH + 5];
+  const char *wrong = NULL;
+  fr__stream s;
+  size_t length;
+  if (!path || !*path) return fr__fail(reason, FR_INVALID, "path is NULL or empty");
+  length = strlen(path);
+  if (length >= PATH) return fr__fail(reason, FR_LIMIT, "the path is longer than %d bytes", (fr_int)(PATH - 1));
+  memcpy(temporary, path, length);
+  memcpy(temporary + length, ".tmp", 5);
+  fr__stream_memory(&s, NULL, 0);
+  s.file = fopen(temporary, "wb");
+  if (!s.file) return fr__fail(reason, FR_IO, "%s cannot be opened for writing", temporary);
+  put(&s, what);
+  if (fclose((FILE *)s.file) != 0 || s.failed) wrong = "written";
+#ifdef _WIN32
+  if (!wrong) remove(path);  // rename does not replace a file there
+#endif
+  if (!wrong && rename(temporary, path) != 0) wrong = "renamed to its place";
+  if (!wrong) return fr__fine(reason);
+  remove(temporary);
+  return fr__fail(reason, FR_IO, "%s cannot be %s", temporary, wrong);
+}
+
+#ifndef FR_NO_MALLOC
+// A whole file in memory of FR_MALLOC. An empty one has one byte of it, so that bytes is not NULL.
+static fr_status fr__read_file(const char *path, fr_text *text, fr_reason *reason)
+{
+  FILE *file = fopen(path, "rb");
+  char *bytes = NULL;
+  long end = -1;
+  fr_status status = FR_OK;
+  if (!file) return fr__fail(reason, FR_IO, "%s cannot be opened", path);
+  // The first byte before the length: a directory can be opened and has a length on some systems, but cannot be read.
+  if ((getc(file) != EOF || !ferror(file)) && fseek(file, 0, SEEK_END) == 0) end = ftell(file);
+  if (end >= 0) bytes = (char *)FR_MALLOC((size_t)end + 1);
+  if (end >= 0 && !bytes) status = fr__fail(reason, FR_MEMORY, "no memory to read %s, %d bytes", path, (fr_int)end);
+  else if (end < 0 || fseek(file, 0, SEEK_SET) != 0 || fread(bytes, 1, (size_t)end, file) != (size_t)end)
+    status = fr__fail(reason, FR_IO, "%s cannot be read", path);
+  fclose(file);
+  if (status && bytes) FR_FREE(bytes);
+  if (status) return status;
+  text->bytes = bytes;
+  text->count = (fr_int)end;
+  return FR_OK;
+}
+#endif
+#endif  // FR_NO_STDIO
+
 // ---- >>json -------------------------------------------------------------------------------------------
 // A strict reader for JSON (RFC 8259) that hands out one event at a time: it allocates nothing, does not recurse, and works
 // on text in memory. Names and strings are places in the text; fr__json_copy decodes them.
@@ -6817,7 +7027,7 @@ static fr_int fr__utf8(const char *p, fr_int left)
   return count;
 }
 
-static fr_int fr__utf8_put(uint32_t code, char *out)
+FR__APART fr_int fr__utf8_put(uint32_t code, char *out)
 {
   const fr_int count = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
   static const unsigned char lead[5] = { 0, 0, 0xC0, 0xE0, 0xF0 };
@@ -6851,7 +7061,7 @@ typedef struct fr__json {
 enum { FR__JSON_VALUE, FR__JSON_FIRST_VALUE, FR__JSON_NAME, FR__JSON_FIRST_NAME, FR__JSON_MORE, FR__JSON_DONE };
 
 // Reads one value from text[start .. end-1], white space around it allowed.
-static void fr__json_start(fr__json *json, const char *text, fr_int start, fr_int end, fr_int line, fr_int *names,
+FR__APART void fr__json_start(fr__json *json, const char *text, fr_int start, fr_int end, fr_int line, fr_int *names,
                            fr_int name_limit)
 {
   memset(json, 0, sizeof *json);
@@ -6872,7 +7082,7 @@ static char fr__json_wrong(fr__json *json, fr_status status, fr_int at, const ch
 }
 
 // The error of the reader in words. Columns count characters, from 1.
-static fr_status fr__json_fail(const fr__json *json, fr_reason *reason)
+FR__APART fr_status fr__json_fail(const fr__json *json, fr_reason *reason)
 {
   fr_int line = json->line, column = 1;
   for (fr_int i = 0; reason && i < json->wrong_at; i++) {
@@ -6978,7 +7188,7 @@ static int fr__json_number(fr__json *json)
 }
 
 // One character of a checked string or number at *at, as a code point; -1 at its end.
-static int32_t fr__json_code(const char *text, fr_int *at, fr_int end)
+FR__APART int32_t fr__json_code(const char *text, fr_int *at, fr_int end)
 {
   const unsigned char *s = (const unsigned char *)text + *at;
   if (*at >= end || s[0] == '"') return -1;
@@ -7129,7 +7339,7 @@ static int fr__json_skip(fr__json *json)
 }
 
 // Whether a name or string stands for these ASCII characters.
-static int fr__json_is(const fr__json *json, fr__json_token token, const char *word)
+FR__APART int fr__json_is(const fr__json *json, fr__json_token token, const char *word)
 {
   fr_int at = token.start;
   for (;;) {
@@ -7160,20 +7370,6 @@ static fr_int fr__json_copy(const char *text, fr__json_token token, char *out)
 // ---- >>dataset ----------------------------------------------------------------------------------------
 // One function goes over the text, first to measure and check, then to fill; after that nothing can fail. A row's values are
 // noted first, since its names may come in any order, and its traces are read in a second look.
-
-// Not a secret and not used to find anything, only to order and to name: eight bytes a step, each step invertible, so that
-// two texts of one length that differ in one word never have the same hash.
-static uint64_t fr__hash(uint64_t hash, const void *bytes, fr_int count)
-{
-  const unsigned char *p = (const unsigned char *)bytes;
-  for (; count > 0; count -= 8, p += 8) {
-    uint64_t word = 0;
-    for (fr_int i = 0; i < fr__min(8, count); i++) word |= (uint64_t)p[i] << (8 * i);
-    hash = (hash ^ word) * 0x9E3779B97F4A7C15u;
-    hash ^= hash >> 32;
-  }
-  return hash;
-}
 
 typedef struct fr__build {
   fr_problem *problems;  // the arrays are NULL while measuring
@@ -7604,6 +7800,7 @@ FR_DEF fr_status fr_dataset_place(fr_dataset *dataset, const char *text, fr_int 
 FR_DEF void fr_dataset_filter(fr_dataset *dataset, int (*keep)(void *user, const fr_problem *problem,
                                                                const fr_trace *trace), void *user)
 {
+  if (!dataset || !keep) return;
   for (fr_int t = 0; t < dataset->trace_count; t++) {
     fr_trace *trace = &dataset->traces[t];
     if (!keep(user, &dataset->problems[trace->problem], trace)) { trace->problem = -1; dataset->counts.filtered++; }
@@ -7720,7 +7917,8 @@ static fr__merge *fr__merge_at(const fr__bpe *b, uint32_t left, uint32_t right)
 }
 
 // -- pre-tokens. Classes of characters (Unicode 16.0, made by tests/unicode_table.py): 0 other, 1 letter (L), 2 number (N),
-// 3 white space (\s). Each entry of fr__classes is 4 * code point + class and holds up to the next one.
+// 3 white space (\s). From U+0080 on, a run of one class is 4 * length + class, in two digits of base 62; length 0 is all that
+// is left. Every 16th run has its first code point in fr__class_starts.
 enum { FR__OTHER, FR__LETTER, FR__NUMBER, FR__BLANK };
 static const unsigned char fr__ascii[128] = {
   0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 3, 3, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
@@ -7728,135 +7926,73 @@ static const unsigned char fr__ascii[128] = {
   0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0,
   0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0
 };
-static const uint32_t fr__classes[1600] = {
-  512, 535, 536, 643, 644, 681, 684, 714, 720, 725, 728, 742, 745, 748, 754, 764, 769, 860, 865, 988, 993, 2824, 2841,
-  2888, 2945, 2964, 2993, 2996, 3001, 3004, 3521, 3540, 3545, 3552, 3561, 3576, 3581, 3584, 3609, 3612, 3617, 3628,
-  3633, 3636, 3641, 3720, 3725, 4056, 4061, 4616, 4649, 5312, 5317, 5468, 5477, 5480, 5505, 5668, 5953, 6060, 6077,
-  6092, 6273, 6444, 6530, 6568, 6585, 6592, 6597, 6992, 6997, 7000, 7061, 7068, 7097, 7106, 7145, 7156, 7165, 7168,
-  7233, 7236, 7241, 7360, 7477, 7832, 7877, 7880, 7938, 7977, 8108, 8145, 8152, 8169, 8172, 8193, 8280, 8297, 8300,
-  8337, 8340, 8353, 8356, 8449, 8548, 8577, 8620, 8641, 8736, 8741, 8764, 8833, 9000, 9233, 9448, 9461, 9464, 9537,
-  9540, 9569, 9608, 9626, 9664, 9669, 9732, 9749, 9780, 9789, 9796, 9805, 9892, 9897, 9924, 9929, 9932, 9945, 9960,
-  9973, 9976, 10041, 10044, 10097, 10104, 10109, 10120, 10138, 10177, 10184, 10194, 10216, 10225, 10228, 10261, 10284,
-  10301, 10308, 10317, 10404, 10409, 10436, 10441, 10448, 10453, 10460, 10465, 10472, 10597, 10612, 10617, 10620,
-  10650, 10688, 10697, 10708, 10773, 10808, 10813, 10824, 10829, 10916, 10921, 10948, 10953, 10960, 10965, 10984,
-  10997, 11000, 11073, 11076, 11137, 11144, 11162, 11200, 11237, 11240, 11285, 11316, 11325, 11332, 11341, 11428,
-  11433, 11460, 11465, 11472, 11477, 11496, 11509, 11512, 11633, 11640, 11645, 11656, 11674, 11712, 11717, 11722,
-  11744, 11789, 11792, 11797, 11820, 11833, 11844, 11849, 11864, 11877, 11884, 11889, 11892, 11897, 11904, 11917,
-  11924, 11937, 11948, 11961, 12008, 12097, 12100, 12186, 12236, 12309, 12340, 12345, 12356, 12361, 12452, 12457,
-  12520, 12533, 12536, 12641, 12652, 12661, 12664, 12673, 12680, 12698, 12736, 12770, 12796, 12801, 12804, 12821,
-  12852, 12857, 12868, 12873, 12964, 12969, 13008, 13013, 13032, 13045, 13048, 13173, 13180, 13185, 13192, 13210,
-  13248, 13253, 13260, 13329, 13364, 13369, 13380, 13385, 13548, 13557, 13560, 13625, 13628, 13649, 13660, 13666,
-  13693, 13704, 13722, 13796, 13801, 13824, 13845, 13916, 13929, 14024, 14029, 14064, 14069, 14072, 14081, 14108,
-  14234, 14272, 14341, 14532, 14537, 14544, 14593, 14620, 14658, 14696, 14853, 14860, 14865, 14868, 14873, 14892,
-  14897, 14992, 14997, 15000, 15005, 15044, 15049, 15056, 15093, 15096, 15105, 15124, 15129, 15132, 15170, 15208,
-  15217, 15232, 15361, 15364, 15490, 15568, 15617, 15648, 15653, 15796, 15905, 15924, 16385, 16556, 16637, 16642,
-  16680, 16705, 16728, 16745, 16760, 16773, 16776, 16789, 16796, 16825, 16836, 16853, 16904, 16953, 16956, 16962,
-  17000, 17025, 17176, 17181, 17184, 17205, 17208, 17217, 17388, 17393, 18724, 18729, 18744, 18753, 18780, 18785,
-  18788, 18793, 18808, 18817, 18980, 18985, 19000, 19009, 19140, 19145, 19160, 19169, 19196, 19201, 19204, 19209,
-  19224, 19233, 19292, 19297, 19524, 19529, 19544, 19553, 19820, 19878, 19956, 19969, 20032, 20097, 20440, 20449,
-  20472, 20485, 22964, 22973, 23043, 23045, 23148, 23169, 23468, 23482, 23493, 23524, 23553, 23624, 23677, 23752,
-  23809, 23880, 23937, 23988, 23993, 24004, 24065, 24272, 24413, 24416, 24433, 24436, 24450, 24488, 24514, 24552,
-  24642, 24680, 24705, 25060, 25089, 25108, 25117, 25252, 25257, 25260, 25281, 25560, 25601, 25724, 25882, 25921,
-  26040, 26049, 26068, 26113, 26288, 26305, 26408, 26434, 26476, 26625, 26716, 26753, 26964, 27138, 27176, 27202,
-  27240, 27293, 27296, 27669, 27856, 27925, 27956, 27970, 28008, 28173, 28292, 28345, 28354, 28393, 28568, 28673,
-  28816, 28930, 28968, 28981, 28994, 29033, 29176, 29185, 29228, 29249, 29420, 29429, 29440, 29605, 29620, 29625,
-  29648, 29653, 29660, 29673, 29676, 29697, 30464, 30721, 31832, 31841, 31864, 31873, 32024, 32033, 32056, 32065,
-  32096, 32101, 32104, 32109, 32112, 32117, 32120, 32125, 32248, 32257, 32468, 32473, 32500, 32505, 32508, 32521,
-  32532, 32537, 32564, 32577, 32592, 32601, 32624, 32641, 32692, 32713, 32724, 32729, 32756, 32771, 32812, 32931,
-  32936, 32959, 32960, 33151, 33152, 33218, 33221, 33224, 33234, 33256, 33277, 33282, 33320, 33345, 33396, 33801,
-  33804, 33821, 33824, 33833, 33872, 33877, 33880, 33893, 33912, 33937, 33940, 33945, 33948, 33953, 33956, 33961,
-  33976, 33981, 34024, 34033, 34048, 34069, 34088, 34105, 34108, 34114, 34317, 34326, 34344, 37250, 37488, 37802,
-  37888, 40410, 40528, 45057, 45972, 45997, 46012, 46025, 46032, 46070, 46072, 46081, 46232, 46237, 46240, 46261,
-  46264, 46273, 46496, 46525, 46528, 46593, 46684, 46721, 46748, 46753, 46780, 46785, 46812, 46817, 46844, 46849,
-  46876, 46881, 46908, 46913, 46940, 46945, 46972, 47293, 47296, 49155, 49156, 49173, 49182, 49184, 49286, 49320,
-  49349, 49368, 49378, 49389, 49396, 49413, 49756, 49781, 49792, 49797, 50156, 50161, 50176, 50197, 50368, 50373,
-  50748, 50762, 50776, 50817, 50944, 51137, 51200, 51330, 51368, 51490, 51520, 51526, 51584, 51714, 51752, 51910,
-  51968, 53249, 79616, 79873, 168500, 168769, 168952, 168961, 170036, 170049, 170114, 170153, 170160, 170241, 170428,
-  170493, 170616, 170625, 170906, 170944, 171101, 171136, 171145, 171556, 171565, 171832, 171841, 171848, 171853,
-  171856, 171861, 171892, 171977, 172040, 172045, 172056, 172061, 172076, 172081, 172172, 172226, 172248, 172289,
-  172496, 172553, 172752, 172866, 172904, 173001, 173024, 173037, 173040, 173045, 173052, 173058, 173097, 173208,
-  173249, 173340, 173441, 173556, 173585, 173772, 173885, 173890, 173928, 173953, 173972, 173977, 174018, 174057,
-  174076, 174081, 174244, 174337, 174348, 174353, 174384, 174402, 174440, 174465, 174556, 174569, 174572, 174585,
-  174784, 174789, 174792, 174805, 174812, 174821, 174840, 174849, 174852, 174857, 174860, 174957, 174968, 174977,
-  175020, 175049, 175060, 175109, 175132, 175141, 175164, 175173, 175196, 175233, 175260, 175265, 175292, 175297,
-  175468, 175473, 175528, 175553, 176012, 176066, 176104, 176129, 220816, 220865, 220956, 220973, 221168, 254977,
-  256440, 256449, 256872, 257025, 257052, 257101, 257120, 257141, 257144, 257149, 257188, 257193, 257244, 257249,
-  257268, 257273, 257276, 257281, 257288, 257293, 257300, 257305, 257736, 257869, 259320, 259393, 259648, 259657,
-  259872, 260033, 260080, 260545, 260564, 260569, 261108, 261186, 261224, 261253, 261356, 261381, 261484, 261529,
-  261884, 261897, 261920, 261929, 261952, 261961, 261984, 261993, 262004, 262145, 262192, 262197, 262300, 262305,
-  262380, 262385, 262392, 262397, 262456, 262465, 262520, 262657, 263148, 263198, 263376, 263426, 263652, 263722,
-  263728, 264705, 264820, 264833, 265028, 265094, 265200, 265217, 265346, 265360, 265397, 265478, 265481, 265514,
-  265516, 265537, 265688, 265729, 265848, 265857, 266000, 266017, 266048, 266054, 266072, 266241, 266872, 266882,
-  266920, 266945, 267088, 267105, 267248, 267265, 267424, 267457, 267664, 267713, 267756, 267761, 267820, 267825,
-  267852, 267857, 267864, 267869, 267912, 267917, 267976, 267981, 268008, 268013, 268020, 268033, 268240, 268289,
-  269532, 269569, 269656, 269697, 269728, 269825, 269848, 269853, 270020, 270025, 270060, 270337, 270360, 270369,
-  270372, 270377, 270552, 270557, 270564, 270577, 270580, 270589, 270680, 270690, 270721, 270812, 270822, 270849,
-  270972, 271006, 271040, 271233, 271308, 271313, 271320, 271342, 271361, 271450, 271472, 271489, 271592, 271873,
-  272096, 272114, 272121, 272130, 272192, 272202, 272385, 272388, 272449, 272464, 272469, 272480, 272485, 272600,
-  272642, 272676, 272769, 272886, 272892, 272897, 273014, 273024, 273153, 273184, 273189, 273300, 273326, 273344,
-  273409, 273624, 273665, 273752, 273762, 273793, 273868, 273890, 273921, 273992, 274086, 274112, 274433, 274724,
-  274945, 275148, 275201, 275404, 275434, 275457, 275600, 275650, 275688, 275714, 275753, 275864, 275901, 275992,
-  276866, 276988, 276993, 277160, 277185, 277192, 277257, 277268, 277505, 277622, 277661, 277664, 277697, 277784,
-  277830, 277844, 277953, 278024, 278209, 278294, 278320, 278401, 278492, 278541, 278752, 278858, 278976, 278981,
-  278988, 278997, 279000, 279053, 279232, 279361, 279460, 279490, 279528, 279565, 279708, 279770, 279808, 279825,
-  279828, 279837, 279840, 279873, 280012, 280025, 280028, 280077, 280268, 280325, 280340, 280386, 280425, 280428,
-  280433, 280436, 280454, 280532, 280577, 280648, 280653, 280752, 280829, 280836, 281089, 281116, 281121, 281124,
-  281129, 281144, 281149, 281208, 281213, 281252, 281281, 281468, 281538, 281576, 281621, 281652, 281661, 281668,
-  281677, 281764, 281769, 281796, 281801, 281808, 281813, 281832, 281845, 281848, 281921, 281924, 281973, 281992,
-  282113, 282152, 282157, 282160, 282169, 282172, 282177, 282328, 282333, 282336, 282437, 282440, 282445, 282448,
-  282625, 282836, 282909, 282924, 282946, 282984, 283005, 283016, 283137, 283328, 283409, 283416, 283421, 283424,
-  283458, 283496, 284161, 284348, 284513, 284528, 284673, 284864, 284945, 284948, 284994, 285032, 285185, 285356,
-  285409, 285412, 285442, 285480, 285506, 285584, 285697, 285804, 285890, 285936, 285953, 285980, 286721, 286896,
-  287361, 287618, 287692, 287741, 287772, 287781, 287784, 287793, 287824, 287829, 287836, 287841, 287936, 287997,
-  288000, 288005, 288008, 288066, 288104, 288385, 288416, 288425, 288580, 288645, 288648, 288653, 288656, 288769,
-  288772, 288813, 288972, 289001, 289004, 289089, 289092, 289137, 289320, 289397, 289400, 289473, 289764, 290561,
-  290692, 290754, 290792, 290817, 290852, 290857, 291004, 291073, 291076, 291138, 291252, 291273, 291392, 291841,
-  291868, 291873, 291880, 291885, 292036, 292121, 292124, 292162, 292200, 292225, 292248, 292253, 292260, 292265,
-  292392, 292449, 292452, 292482, 292520, 293761, 293836, 293897, 293900, 293905, 293956, 293961, 294096, 294210,
-  294248, 294593, 294596, 294658, 294740, 294913, 298600, 299010, 299452, 299521, 300304, 310849, 311236, 311297,
-  315584, 315653, 315676, 315777, 331756, 331777, 334108, 361473, 361592, 361666, 361704, 368641, 370916, 370945,
-  371068, 371074, 371112, 371137, 371452, 371458, 371496, 371521, 371640, 371713, 371904, 371969, 371984, 372034,
-  372072, 372078, 372104, 372109, 372192, 372213, 372288, 374017, 374196, 374210, 374248, 375041, 375298, 375388,
-  375809, 376108, 376129, 376132, 376397, 376448, 376705, 376712, 376717, 376720, 376833, 401376, 401409, 406360,
-  406525, 406564, 442305, 442320, 442325, 442352, 442357, 442364, 442369, 443532, 443593, 443596, 443713, 443724,
-  443733, 443736, 443793, 443808, 443841, 445424, 454657, 455084, 455105, 455156, 455169, 455204, 455233, 455272,
-  472002, 472040, 477954, 478032, 478082, 478160, 478594, 478692, 479233, 479572, 479577, 479860, 479865, 479872,
-  479881, 479884, 479893, 479900, 479909, 479924, 479929, 479976, 479981, 479984, 479989, 480016, 480021, 480280,
-  480285, 480300, 480309, 480340, 480345, 480372, 480377, 480488, 480493, 480508, 480513, 480532, 480537, 480540,
-  480553, 480580, 480585, 481944, 481953, 482052, 482057, 482156, 482161, 482284, 482289, 482388, 482393, 482516,
-  482521, 482620, 482625, 482748, 482753, 482852, 482857, 482980, 482985, 483084, 483089, 483120, 483130, 483328,
-  490497, 490620, 490645, 490668, 491713, 491960, 492545, 492724, 492765, 492792, 492802, 492840, 492857, 492860,
-  494145, 494264, 494337, 494512, 494530, 494568, 496449, 496560, 496578, 496616, 497473, 497592, 497601, 497606,
-  497644, 499585, 499612, 499617, 499632, 499637, 499644, 499649, 499708, 499713, 500500, 500510, 500544, 500737,
-  501008, 501037, 501040, 501058, 501096, 504262, 504496, 504502, 504512, 504518, 504532, 504838, 505016, 505022,
-  505080, 505857, 505872, 505877, 505984, 505989, 505996, 506001, 506004, 506013, 506016, 506021, 506060, 506065,
-  506080, 506085, 506088, 506093, 506096, 506121, 506124, 506141, 506144, 506149, 506152, 506157, 506160, 506165,
-  506176, 506181, 506188, 506193, 506196, 506205, 506208, 506213, 506216, 506221, 506224, 506229, 506232, 506237,
-  506240, 506245, 506252, 506257, 506260, 506269, 506284, 506289, 506316, 506321, 506336, 506341, 506356, 506361,
-  506364, 506369, 506408, 506413, 506480, 506501, 506512, 506517, 506536, 506541, 506608, 508930, 508980, 520130,
-  520168, 524289, 695168, 695297, 711912, 711937, 712824, 712833, 735880, 735937, 765828, 765889, 768376, 778241,
-  780408, 786433, 806188, 806209, 822976
+static const uint32_t fr__class_starts[111] = {
+  128, 192, 886, 1015, 1632, 1808, 2070, 2250, 2449, 2530, 2610, 2703, 2790, 2877, 2961, 3025, 3166, 3252, 3345, 3461,
+  3648, 3762, 3904, 4194, 4302, 4750, 4886, 5787, 6016, 6279, 6602, 6989, 7294, 7616, 8030, 8156, 8305, 8470, 8522,
+  11499, 11648, 11736, 12353, 12784, 17152, 31488, 42509, 42891, 43056, 43302, 43520, 43701, 43785, 44032, 55292,
+  64280, 64434, 65339, 65575, 65932, 66422, 66812, 66994, 67505, 67680, 67898, 68160, 68416, 68858, 69314, 69623,
+  69927, 70106, 70282, 70442, 70542, 70751, 71236, 71488, 71984, 72193, 72698, 73009, 73459, 74863, 82784, 92160,
+  93008, 94027, 100344, 110580, 111356, 118010, 119973, 120086, 120514, 120746, 123198, 124398, 125184, 126464,
+  126523, 126551, 126572, 126635, 137792, 153152, 168512, 179168, 191472, 203472
 };
+static const char fr__class_runs[] =
+  "@T@GAk@G@e@E@]@J@D@E@L@F@E@D@N@DA`@DBA@D^d@P@r@y@U@]@E@D@EHT@U@D@I@H@Q@D@E@X@E@D@M@D@E@DAS@DEW@DH~@aJn@DB^@H@E@X"
+  "BjDeAp@P@QByBrAV@k@P@I@DFY@D@E@}@I@]@I@k@M@H@EAB@E@DA|AwEp@m@E@y@kBI@e@I@P@E@TA[@P@E@e@E@L@EA_Ah@]@n@TAd@D@YAFBn"
+  "CoC`@L@EAJ@E@]@j@P@k@DAC@P@b@H@I@HA[@D@^@D@E@L@Q@L@EAB@E@u@I@D@M@P@k@I@H@Z@H@E@a@Y@P@I@HA[@D@^@D@I@D@I@D@IB@@Q@D"
+  "@E@]@k@H@MAB@f@D@M@DA[@D@^@D@I@D@U@L@EAJ@E@}@I@P@k@e@E@m@b@H@I@HA[@D@^@D@I@D@U@L@EA{@I@D@M@P@k@D@E@Z@m@E@D@Y@L@M"
+  "@D@Q@L@I@D@E@D@I@L@I@L@M@L@rAZ@EAV@wAJ@b@D@M@DA`@DAC@L@EAk@M@H@E@H@I@P@k@a@_@D@E@P@b@D@M@DA`@D@j@D@U@L@EB@@I@D@I"
+  "@P@k@D@IAF@f@D@M@DBj@H@EAB@E@T@M@D@_@M@PAP@D@Y@TAK@LAd@D@f@D@E@H@^B@@kAFCG@D@I@q@^@e@kBa@I@D@E@D@U@DAd@D@E@D@j@D"
+  "@I@e@E@H@U@D@E@e@k@H@QBD@EB@AT@q@b@DBUAo@UGZBrAR@E@k@X@Y@P@Q@L@E@L@I@]@M@P@v@q@E@D@k@XB^@D@E@T@E@HBr@DU`@D@Q@H@^"
+  "@D@E@D@Q@HBj@D@Q@HBI@D@Q@H@^@D@E@D@Q@H@~@DCl@D@Q@HDU@yAT@LACABEd@H@Y@LiA@HAG@GAl@TDv@L@N@b@]AK@uAO@yAK@y@v@D@M@}"
+  "CWBP@E@P@E@L@k@X@kAZ@k@XEp@]@U@HBM@D@E@TDb@iBABa@kA|@H@U@mBv@PAl@X@oBXA`@eC[Bq@k@X@k@u@EF@CCAF@b@L@kBiA|@u@I@kBv"
+  "AkBUAs@k@L@M@kBU@H@n@TBr@H@MBi@Q@D@Y@D@I@L@E@TLYDHQ|@H@Y@HB^@H@Y@H@b@D@E@D@E@D@E@DBA@HC[@D@^@D@E@L@M@D@^@L@Q@H@Y"
+  "@P@v@T@M@D@^@L@pAw@K@T@GCB@GAB@F@E@H@Z@T@E@k@X@vFa@E@P@E@H@j@D@E@L@U@X@E@D@E@D@E@D@Q@D@n@H@Q@T@U@P@E@DCT@I@VouCy"
+  "EBA]iiA}~{KFNr@X@Q@L@I@e@F@HB^@D@E@T@E@HCh@]@EABA`@e@^@D@^@D@^@D@^@D@^@D@^@D@^@D@^EJ@E^{@G@P@I@FAg@g@]@U@H@N@I@P"
+  "Ed@X@M@DEt@D@Q@TBr@DFE@L@R@iBECFACBD@kA{@c@DA@BD@kBaA@Ti~|~|~|~|~|~|vlDH~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|"
+  "~|~|~|D~DTB~@HQW@LAC@k@IARCCABBA@HDb@kBa@f@HFj@HDU@H@I@D@E@D@bAVAC@D@M@D@Q@DA`@u@Z@iCW@yCOAs@kAc@Y@L@E@D@I@D@kAt"
+  "@iA`AgAx@]CCAs@E@k@X@U@D@j@k@U@DBjA_@M@D@b@P@k@XA`@L@E@LCO@D@E@L@I@H@U@H@E@D@EAc@M@H@n@]@M@q@Y@H@Y@H@Y@e@^@D@^@D"
+  "Br@D@z@XG[@u@k@X~|~|~|~|~|~|~|~|~|~|~|h`@qA`@PCK~{~{~{~{~{~{~{~{rsWh@HFvB]@^@q@U@T@E@D@j@D@v@D@U@D@E@D@I@D@I@DF~"
+  "BHW[AJDI@HC`Be@rG_@U@DHnAN@k@]Al@XAl@mEp@L@Y@H@Y@H@Y@H@MBP@r@DAl@DAO@D@I@D@~@H@zBLG|@qB{@qCmAF@JOoAx@LCKABAq@PBE"
+  "@R@eAS@F@b@F@TB^@iA|@HBU@P@b@D@VBmJM@H@k@XBU@PBU@PBf@aCW@q@n@D@~@D@^@D@I@D@n@D@~@D@^@D@I@LCW@qTE@eA[@i@bAc@Y@DBn"
+  "@D@fD]@Y@H@E@DBv@D@I@L@E@HA`@H@cA`@H@_BA@a@gCFAO@D@I@T@VA[@Z@PAlDaCh@P@J@IAD@HC@@E@}@Q@D@M@DAx@i@gA_Ax@J@DAx@NBD"
+  "@b@DAt@X@VABC`@iA[@H@cAO@T@cAKA_@_EJDnCcCS@uCS@]@ZBU@q@k@X@kAt@eA`NDBB@DBn@X@IAB@MCsAx@k@E@aA[@m@RAoAKB}AW@_ARA`"
+  "@qC[AkA}@D@I@H@E@uBzBDAh@]@k@eBU@}@k@P@E@H@E@aBQ@L@E@qCG@y@Q@m@k@E@D@E@PAT@mAK@DAhAN@IDD@^@D@E@D@Q@D@~@D@j@]CCAF"
+  "@k@m@b@H@I@HA[@D@^@D@I@D@U@L@EAJ@E@q@UA{@j@D@E@H@E@DB^@D@EAg@E@D@EBuC[AJ@Q@T@k@T@MA{CGAR@I@D@E@a@kJmCCBi@QBTCGAR"
+  "@E@m@kB]Br@u@E@]@k@XATAsApAV@s@P@^K{BvG_DIAP@q@b@H@E@H@b@D@I@DAd@}@E@D@E@y@kDa@b@HBbAB@E@D@EAs@E@iBf@]@EAV@E@mB~"
+  "AN@EAJDnLuBI@}@k@X@f@DBYAF@E@}Ay@TA|GN@^@D@I@DB^AV@E@e@k@X@Y@D@I@DBE@y@E@]@kT@AO@}@E@D@v@DBMAs@kEc@E@}AXBq|`FeGL"
+  "AFLj~{~{oLFQ@}~|GOAF@YAg~|~|~|~|JA@Tfh~{~{~{~{~{~{~{GsA|AJ@k~{r{en@]BA@D@k@XEG@D@k@XA|AJCGAB@Q@q@k@D@_@DAW@TAO[w"
+  "Bz@L@kLqDIAaFqDv@T@EDP@vDH@I@D@EAs~|~|~|~|~|~|XQ@a~|Q|Bi@j~{~{~{~{~{~{~{~{~{SB@Q@D@^@D@I@DRr@}@EAw@M@H@E@y@Q@aYd"
+  "~{~{YBFz@T@v@L@f@]@j~{~{~{~{VD@k~{bZAT@qATF}AiHmE`@DDf@D@I@H@E@H@I@H@Q@D@r@D@E@D@^@DDM@D@Q@H@b@D@^@DAt@D@Q@D@U@D"
+  "@E@L@^@DU|@HAh@DAh@DBA@DAh@DBA@DAh@DBA@DAh@DBA@DAh@D@b@HCP~{vkBA@X@YPuDAIZBz@i@^@H@k@P@ETmA|AJBv@P@k_TAt@P@kMsA|"
+  "@H@E@k`R@^@D@Q@D@I@D@~@DLn@H@gCFDY@]@E@P@ktBCu@D@N@D@RDyB{@DA@La@Q@DAp@D@I@D@E@H@E@D@j@D@Q@D@E@D@E@X@E@P@E@D@E@D"
+  "@E@D@M@D@I@D@E@H@E@D@E@D@E@D@E@D@E@D@I@D@E@H@Q@D@^@D@Q@D@Q@D@E@D@j@DAG@T@M@D@U@DAGfZ@w~{~{x{@k~{Da~|~|~|~|~|~|~|"
+  "~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|_~BD~|~|~|~|TQ@XNU@H~|~|~|~|~|~|@I@y~|"
+  "~|~|~|~|~|~|qf@}iI~{~{dNc~~{dN~|~|~|~|~|H~@T~|~|~|~|Vn@@";
 
 // Class of the character at `at` and its bytes. A byte that is not part of valid UTF-8 is a character of class other.
 static int fr__class(const char *text, fr_int at, fr_int end, fr_int *size)
 {
   const unsigned char c = (unsigned char)text[at];
-  uint32_t key;
-  int low = 0, high = (int)(sizeof fr__classes / sizeof *fr__classes);
+  const char *run;
+  uint32_t code;
+  int low = 0, high = (int)(sizeof fr__class_starts / sizeof *fr__class_starts);
   *size = 1;
   if (c < 128) return fr__ascii[c];
   *size = fr__utf8(text + at, end - at);
   if (*size == 0) { *size = 1; return FR__OTHER; }
-  key = c < 0xE0 ? c & 0x1Fu : c < 0xF0 ? c & 0x0Fu : c & 0x07u;
-  for (fr_int i = 1; i < *size; i++) key = key << 6 | ((unsigned char)text[at + i] & 0x3Fu);
-  key = key << 2 | 3;
-  while (high - low > 1) {  // the last entry that is not above
+  code = c < 0xE0 ? c & 0x1Fu : c < 0xF0 ? c & 0x0Fu : c & 0x07u;
+  for (fr_int i = 1; i < *size; i++) code = code << 6 | ((unsigned char)text[at + i] & 0x3Fu);
+  while (high - low > 1) {  // the last block that does not begin behind it
     const int middle = (low + high) / 2;
-    if (fr__classes[middle] <= key) low = middle;
+    if (fr__class_starts[middle] <= code) low = middle;
     else high = middle;
   }
-  return (int)(fr__classes[low] & 3);
+  code -= fr__class_starts[low];
+  for (run = fr__class_runs + 32 * low;; run += 2) {
+    const uint32_t number = 62u * (uint32_t)(run[0] - 64 - (run[0] > 92)) + (uint32_t)(run[1] - 64 - (run[1] > 92));
+    if (number < 4 || code < number >> 2) return (int)(number & 3);
+    code -= number >> 2;
+  }
 }
 
 // End of the run of characters of a class that goes on at `at`.
@@ -7975,7 +8111,10 @@ typedef struct fr__encoder {
 typedef struct fr__output {
   fr_token *ids;
   fr_int    capacity, count;
+  fr_int    cut, cut_count;  // behind the last special token: place in the text, ids so far
 } fr__output;
+
+typedef struct fr__trusted { fr_int from[2], to[2]; } fr__trusted;  // where in a text special tokens are recognised, ascending
 
 static void fr__emit(fr__output *out, uint32_t id)
 {
@@ -8160,7 +8299,7 @@ static fr_status fr__encode_piece(fr_encoder *encoder, const char *text, fr_int 
   }
   if (stride > 1) { fr__merge_long(b, e, count, out); return FR_OK; }
   {
-    fr__output to = { (fr_token *)0, 0, 0 };
+    fr__output to = { NULL, 0, 0, 0, 0 };
     fr_token found[FR__SHORT];
     to.ids = found;
     to.capacity = FR__SHORT;
@@ -8180,78 +8319,293 @@ keep:
 }
 
 // Where the next special begins, or end.
-static fr_int fr__next_special(const fr_tokenizer *t, const char *text, fr_int at, fr_int end, uint32_t *id)
+static fr_int fr__next_special(const fr_tokenizer *t, const char *text, fr_int at, fr_int end, const fr__trusted *trusted,
+                               uint32_t *id)
 {
-  for (; at < end; at++)
-    if (t->body->first[(unsigned char)text[at]] && (*id = fr__special_at(t, text, at, end)) != FR__NONE) return at;
+  for (int i = 0; i < 2; i++)
+    for (fr_int from = fr__max(at, trusted->from[i]); from < trusted->to[i]; from++)
+      if (t->body->first[(unsigned char)text[from]] &&
+          (*id = fr__special_at(t, text, from, trusted->to[i])) != FR__NONE)
+        return from;
   *id = FR__NONE;
   return end;
+}
+
+// Appends the ids of text to out. begins: SentencePiece's blank goes before it. refuse: special tokens are errors.
+FR__APART fr_status fr__encode(fr_encoder *encoder, const char *text, fr_int bytes, int begins, int refuse, fr__trusted trusted,
+                            fr__output *out)
+{
+  const fr_tokenizer *t = encoder->tokenizer;
+  if ((uint64_t)bytes > 0x7FFFFFF0u)
+    return fr__fail(&encoder->reason, FR_LIMIT, "a text has %d bytes, 2^31 - 16 is the most", bytes);
+  out->cut = 0;
+  out->cut_count = out->count;
+  for (fr_int at = 0; at < bytes;) {
+    uint32_t id;
+    const fr_int stop = fr__next_special(t, text, at, bytes, &trusted, &id);
+    if (id != FR__NONE && refuse)
+      return fr__fail(&encoder->reason, FR_FORMAT, "the text has the special token %d at byte %d", (fr_int)id, stop);
+    while (at < stop) {
+      const fr_int next = t->sentencepiece ? stop : fr__split_end(t->split, text, at, stop);
+      const fr_status status = fr__encode_piece(encoder, text + at, next - at, text + bytes,
+                                                t->sentencepiece && begins && at == 0, out);
+      if (status) return status;
+      at = next;
+    }
+    if (id == FR__NONE) continue;
+    fr__emit(out, id);
+    out->cut = at = stop + (fr_int)t->body->pieces[id].count;
+    out->cut_count = out->count;
+  }
+  return FR_OK;
 }
 
 FR_DEF fr_status fr_tokenizer_encode(fr_encoder *encoder, const char *text, fr_int bytes, fr_specials specials,
                                      fr_token *ids, fr_int capacity, fr_int *count)
 {
-  const fr_tokenizer *t;
-  fr__output out;
-  fr_status status = FR_OK;
+  fr__trusted trusted = { { 0, 0 }, { 0, 0 } };
+  fr__output out = { NULL, 0, 0, 0, 0 };
+  fr_status status;
   if (!encoder || !encoder->body) return FR_INVALID;
-  t = encoder->tokenizer;
   if (!count || bytes < 0 || (bytes && !text) || (ids && capacity < 0) || (unsigned)specials > FR_SPECIALS_REFUSE)
     return fr__fail(&encoder->reason, FR_INVALID, "text, ids, specials or count is not usable");
-  if ((uint64_t)bytes > 0x7FFFFFF0u)
-    return fr__fail(&encoder->reason, FR_LIMIT, "a text has %d bytes, 2^31 - 16 is the most", bytes);
   out.ids = ids;
   out.capacity = capacity;
-  out.count = 0;
-  for (fr_int at = 0; at < bytes;) {
-    uint32_t id = FR__NONE;
-    const fr_int stop = specials == FR_SPECIALS_TEXT ? bytes : fr__next_special(t, text, at, bytes, &id);
-    if (id != FR__NONE && specials == FR_SPECIALS_REFUSE)
-      return fr__fail(&encoder->reason, FR_FORMAT, "the text has the special token %d at byte %d", (fr_int)id, stop);
-    while (at < stop) {
-      const fr_int next = t->sentencepiece ? stop : fr__split_end(t->split, text, at, stop);
-      status = fr__encode_piece(encoder, text + at, next - at, text + bytes, t->sentencepiece && at == 0, &out);
-      if (status) return status;
-      at = next;
-    }
-    if (id != FR__NONE) {
-      fr__emit(&out, id);
-      at = stop + (fr_int)t->body->pieces[id].count;
-    }
-  }
+  if (specials != FR_SPECIALS_TEXT) trusted.to[0] = bytes;
+  status = fr__encode(encoder, text, bytes, 1, specials == FR_SPECIALS_REFUSE, trusted, &out);
+  if (status) return status;
+  *count = out.count;
   if (ids && out.count > capacity)
     return fr__fail(&encoder->reason, FR_LIMIT, "the text has %d tokens, there is room for %d", out.count, capacity);
-  *count = out.count;
   return fr__fine(&encoder->reason);
+}
+
+// The first place where the ids of a whole are not those of its parts, one after the other; -1 if there is none.
+static fr_int fr__parts_differ(fr_tokens whole, const fr_tokens *parts, int part_count)
+{
+  fr_int at = 0;
+  for (int i = 0; i < part_count; i++)
+    for (fr_int k = 0; k < parts[i].count; k++, at++)
+      if (at >= whole.count || whole.ids[at] != parts[i].ids[k]) return at;
+  return at < whole.count ? at : -1;
 }
 
 FR_DEF fr_status fr_tokenizer_boundary(fr_encoder *encoder, const char *text, fr_int bytes, fr_int at,
                                        fr_specials specials, fr_token *ids, fr_int capacity, fr_int *count)
 {
-  fr_int whole, first, second, same = 0;
-  fr_status status;
+  fr_tokens whole, parts[2];
+  fr_int used = 0, differ;
   if (!encoder || !encoder->body) return FR_INVALID;
   if (!ids || !text || at < 0 || at > bytes)
     return fr__fail(&encoder->reason, FR_INVALID, "ids or text is NULL, or the boundary is outside of the text");
-  status = fr_tokenizer_encode(encoder, text, bytes, specials, ids, capacity, &whole);
-  if (status) return status;
-  status = fr_tokenizer_encode(encoder, text, at, specials, ids + whole, capacity - whole, &first);
-  if (status) return status;
-  status = fr_tokenizer_encode(encoder, text + at, bytes - at, specials, ids + whole + first, capacity - whole - first,
-                               &second);
-  if (status) return status;
-  while (same < fr__min(whole, first + second) && ids[same] == ids[whole + same]) same++;
-  if (same < whole || same < first + second)
+  for (int i = 0; i < 3; i++) {
+    fr_tokens *tokens = i ? parts + i - 1 : &whole;
+    const fr_int from = i == 2 ? at : 0, to = i == 1 ? at : bytes;
+    const fr_status status = fr_tokenizer_encode(encoder, text + from, to - from, specials, ids + used, capacity - used,
+                                                 &tokens->count);
+    if (status) return status;
+    tokens->ids = ids + used;
+    used += tokens->count;
+  }
+  differ = fr__parts_differ(whole, parts, 2);
+  if (differ >= 0)
     return fr__fail(&encoder->reason, FR_FORMAT,
                     "apart the texts before and after byte %d have %d and %d tokens, together %d, and differ from token %d on",
-                    at, first, second, whole, same);
-  if (count) *count = first;
+                    at, parts[0].count, parts[1].count, whole.count, differ);
+  if (count) *count = parts[0].count;
   return FR_OK;
 }
 
-static void fr__encoder_layout(fr__arena *arena, fr__encoder *e, const fr_tokenizer *t, fr_int longest, fr_int cache)
+// -- questions: texts in, checked ids out
+static int fr__text_good(fr_text text) { return text.count >= 0 && (text.bytes || !text.count); }
+
+static fr_status fr__framing_check(const fr_framing *f)
+{
+  if (!f || f->fork_count < 0 || (f->fork_count && !f->forks) || !fr__text_good(f->before) || !fr__text_good(f->after))
+    return FR_INVALID;
+  for (fr_int i = 0; i < f->fork_count; i++)
+    if (f->forks[i].count < 1 || !f->forks[i].bytes) return FR_INVALID;
+  return FR_OK;
+}
+
+static fr_status fr__encode_fork(fr_encoder *encoder, fr_text fork, fr__output *out)
+{
+  fr__trusted trusted = { { 0, 0 }, { 0, 0 } };
+  trusted.to[0] = fork.count;
+  return fr__encode(encoder, fork.bytes, fork.count, 0, 0, trusted, out);
+}
+
+FR_DEF fr_status fr_framing_forks(fr_encoder *encoder, const fr_framing *framing, fr_token *ids, fr_int capacity,
+                                  fr_tokens *forks, fr_int *count)
+{
+  fr__output out = { NULL, 0, 0, 0, 0 };
+  if (!encoder || !encoder->body) return FR_INVALID;
+  if (fr__framing_check(framing) || !count || (ids && (capacity < 0 || (framing->fork_count && !forks))))
+    return fr__fail(&encoder->reason, FR_INVALID, "framing, ids, forks or count is not usable, or a fork is empty");
+  out.ids = ids;
+  out.capacity = capacity;
+  for (int pass = 0; pass < (ids ? 2 : 1); pass++) {  // nothing is set before all is well
+    out.count = 0;
+    for (fr_int i = 0; i < framing->fork_count; i++) {
+      const fr_int first = out.count;
+      const fr_status status = fr__encode_fork(encoder, framing->forks[i], &out);
+      if (status) return status;
+      if (pass == 0) continue;
+      forks[i].ids = ids + first;
+      forks[i].count = out.count - first;
+    }
+    *count = out.count;
+    if (ids && out.count > capacity)
+      return fr__fail(&encoder->reason, FR_LIMIT, "the forks have %d ids, there is room for %d", out.count, capacity);
+  }
+  return fr__fine(&encoder->reason);
+}
+
+typedef struct fr__framed {
+  fr_tokens *traces;         // [M]
+  fr_int    *fork;           // [M]
+  fr_token  *ids;            // prompt, then each trace with its end
+  char      *text;           // scratch: one whole sequence
+  fr_token  *whole, *part;   //          its ids, and those of the fork
+  fr_int     ids_most, text_most;
+} fr__framed;
+
+// A text of n bytes has at most n ids; SentencePiece may put one before it.
+static fr_status fr__question_layout(fr__arena *arena, fr__framed *q, const fr_framing *f, fr_text prompt, const fr_text *traces,
+                                     fr_int trace_count)
+{
+  fr_int head = 1, fork = 0, trace = 0, ids = 0;
+  if (fr__framing_check(f) || !fr__text_good(prompt) || trace_count < 0 || (trace_count && !traces)) return FR_INVALID;
+  if (!fr__add(head, f->before.count, &head) || !fr__add(head, prompt.count, &head) || !fr__add(head, f->after.count, &head))
+    return FR_OVERFLOW;
+  for (fr_int i = 0; i < f->fork_count; i++) fork = fr__max(fork, f->forks[i].count);
+  ids = head;
+  for (fr_int j = 0; j < trace_count; j++) {
+    if (!fr__text_good(traces[j])) return FR_INVALID;
+    trace = fr__max(trace, traces[j].count);
+    if (!fr__add(ids, traces[j].count, &ids) || !fr__add(ids, 1, &ids)) return FR_OVERFLOW;
+  }
+  if (!fr__add(head, fork, &q->text_most) || !fr__add(q->text_most, trace, &q->text_most)) return FR_OVERFLOW;
+  q->ids_most = ids;
+  q->traces = (fr_tokens *)fr__take(arena, trace_count, (fr_int)sizeof *q->traces);
+  q->fork = (fr_int *)fr__take(arena, trace_count, (fr_int)sizeof *q->fork);
+  q->ids = (fr_token *)fr__take(arena, ids, (fr_int)sizeof *q->ids);
+  q->text = (char *)fr__take(arena, q->text_most, 1);
+  q->whole = (fr_token *)fr__take(arena, q->text_most, (fr_int)sizeof *q->whole);
+  q->part = (fr_token *)fr__take(arena, fork, (fr_int)sizeof *q->part);
+  return FR_OK;
+}
+
+FR_DEF fr_status fr_question_size(const fr_framing *framing, fr_text prompt, const fr_text *traces, fr_int trace_count,
+                                  fr_int *bytes)
+{
+  fr__arena arena = { NULL, 0, 0 };
+  fr__framed q;
+  fr_int size;
+  fr_status status = bytes ? fr__question_layout(&arena, &q, framing, prompt, traces, trace_count) : FR_INVALID;
+  if (!status) status = fr__arena_size(&arena, &size);
+  if (!status) *bytes = size;
+  return status;
+}
+
+static fr_int fr__append(char *text, fr_int at, fr_text more)
+{
+  if (more.count) memcpy(text + at, more.bytes, (size_t)more.count);
+  return at + more.count;
+}
+
+FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, const fr_framing *framing, fr_text prompt,
+                                   const fr_text *traces, fr_int trace_count, void *memory, fr_int bytes, fr_int *used)
+{
+  const fr__trusted nowhere = { { 0, 0 }, { 0, 0 } };
+  fr__arena arena = { NULL, 0, 0 };
+  fr__output out = { NULL, 0, 0, 0, 0 };
+  fr__trusted trusted = nowhere;
+  fr__framed q;
+  fr_tokens parts[3], whole;
+  fr_int needed, head, differ;
+  fr_status status;
+  if (!encoder || !encoder->body) return FR_INVALID;
+  status = question && memory ? fr_question_size(framing, prompt, traces, trace_count, &needed) : FR_INVALID;
+  if (status)
+    return fr__fail(&encoder->reason, status, "question, framing, texts or memory is not usable, a fork is empty, or all is too large");
+  if (bytes < needed) return fr__fail(&encoder->reason, FR_MEMORY, "the question needs %d bytes, %d were given", needed, bytes);
+  if (!fr_tokenizer_token(encoder->tokenizer, framing->end).bytes)
+    return fr__fail(&encoder->reason, FR_RANGE, "the end, %d, is not a token", (fr_int)framing->end);
+  arena.base = (char *)fr__align(memory);
+  fr__question_layout(&arena, &q, framing, prompt, traces, trace_count);
+
+  trusted.to[0] = fr__append(q.text, 0, framing->before);
+  trusted.from[1] = fr__append(q.text, trusted.to[0], prompt);
+  trusted.to[1] = head = fr__append(q.text, trusted.from[1], framing->after);
+  out.ids = q.ids;
+  out.capacity = q.ids_most;
+  status = fr__encode(encoder, q.text, head, 1, 0, trusted, &out);
+  if (status) return status;
+  if (out.count == 0) return fr__fail(&encoder->reason, FR_FORMAT, "the question has no token");
+  parts[0].ids = q.ids;
+  parts[0].count = out.count;
+  for (fr_int j = 0; j < trace_count; j++) {
+    const fr_int first = out.count;
+    status = fr__encode(encoder, traces[j].bytes, traces[j].count, 0, 0, nowhere, &out);
+    if (status) {
+      const fr_reason why = encoder->reason;
+      return fr__fail(&encoder->reason, status, "trace %d: %s", j, why.text);
+    }
+    fr__emit(&out, (uint32_t)framing->end);
+    q.traces[j].ids = q.ids + first;
+    q.traces[j].count = out.count - first;
+  }
+
+  for (fr_int i = 0; i < framing->fork_count; i++) {
+    const fr_int end = fr__append(q.text, head, framing->forks[i]);
+    fr__output fork = { NULL, 0, 0, 0, 0 }, all = { NULL, 0, 0, 0, 0 };
+    fr_int cut, cut_count;
+    parts[1].ids = fork.ids = q.part;
+    whole.ids = all.ids = q.whole;
+    fork.capacity = all.capacity = q.text_most;
+    trusted.to[1] = end;
+    status = fr__encode_fork(encoder, framing->forks[i], &fork);
+    if (!status) status = fr__encode(encoder, q.text, end, 1, 0, trusted, &all);
+    if (status) return status;
+    parts[1].count = fork.count;
+    whole.count = all.count;
+    differ = fr__parts_differ(whole, parts, 2);
+    if (differ >= 0)
+      return fr__fail(&encoder->reason, FR_FORMAT, "question and fork %d: apart they have other ids than together, from the id at "
+                      "place %d on; the boundary is at byte %d", i, differ, head);
+    cut = all.cut;
+    cut_count = all.cut_count;
+    for (fr_int j = 0; j < trace_count && cut < end; j++) {  // nothing joins across a special token
+      all.count = cut_count;
+      status = fr__encode(encoder, q.text + cut, fr__append(q.text, end, traces[j]) - cut, cut == 0, 0, nowhere, &all);
+      if (status) return status;
+      parts[2].ids = q.traces[j].ids;
+      parts[2].count = q.traces[j].count - 1;
+      whole.count = all.count;
+      differ = fr__parts_differ(whole, parts, 3);
+      if (differ >= 0)
+        return fr__fail(&encoder->reason, FR_FORMAT, "fork %d and trace %d: apart they have other ids than together, from the id at "
+                        "place %d on; the boundary is at byte %d", i, j, differ, end);
+    }
+  }
+
+  memset(question, 0, sizeof *question);
+  question->prompt = parts[0];
+  question->traces = q.traces;
+  question->trace_count = trace_count;
+  question->key = fr__hash((uint64_t)prompt.count, prompt.bytes, prompt.count);
+  question->fork = q.fork;
+  for (fr_int j = 0; j < trace_count; j++) q.fork[j] = 0;
+  if (used) *used = (fr_int)((char *)(q.ids + out.count) - (char *)memory);
+  return fr__fine(&encoder->reason);
+}
+
+static fr_status fr__encoder_layout(fr__arena *arena, fr__encoder *e, const fr_tokenizer *t, fr_int longest, fr_int cache)
 {
   fr_int n = 0, queue = 0;
+  if (!t || !t->body || longest < 0 || (uint64_t)longest > 0x7FFFFFF0u || cache < 0) return FR_INVALID;
+  memset(e, 0, sizeof *e);
   if (longest > FR__SHORT - 2) {
     n = longest + 1;
     if (!fr__mul(2, n, &queue) || !fr__add(queue, 1, &queue)) arena->overflow = 1;
@@ -8263,23 +8617,18 @@ static void fr__encoder_layout(fr__arena *arena, fr__encoder *e, const fr_tokeni
   e->waiting = (fr__waiting *)fr__take(arena, queue, (fr_int)sizeof(fr__waiting));
   e->heap = (uint64_t *)fr__take(arena, queue, 8);
   e->heap_waiting = (uint32_t *)fr__take(arena, queue, 4);
-}
-
-static fr_status fr__encoder_measure(const fr_tokenizer *t, fr_int longest, fr_int cache, fr_int *bytes)
-{
-  fr__arena arena = { NULL, 0, 0 };
-  fr__encoder e;
-  if (!t || !t->body || longest < 0 || (uint64_t)longest > 0x7FFFFFF0u || cache < 0) return FR_INVALID;
-  memset(&e, 0, sizeof e);
-  fr__take(&arena, 1, (fr_int)sizeof e);
-  fr__encoder_layout(&arena, &e, t, longest, cache);
-  return fr__arena_size(&arena, bytes);
+  return FR_OK;
 }
 
 FR_DEF fr_status fr_encoder_size(const fr_tokenizer *tokenizer, fr_int longest, fr_int cache, fr_int *bytes)
 {
-  fr_int size;
-  fr_status status = bytes ? fr__encoder_measure(tokenizer, longest, cache, &size) : FR_INVALID;
+  fr__arena arena = { NULL, 0, 0 };
+  fr__encoder e;
+  fr_int size = 0;
+  fr_status status;
+  fr__take(&arena, 1, (fr_int)sizeof e);
+  status = bytes ? fr__encoder_layout(&arena, &e, tokenizer, longest, cache) : FR_INVALID;
+  if (!status) status = fr__arena_size(&arena, &size);
   if (!status) *bytes = size;
   return status;
 }
@@ -8288,21 +8637,19 @@ FR_DEF fr_status fr_encoder_place(fr_encoder *encoder, const fr_tokenizer *token
                                   void *memory, fr_int bytes)
 {
   fr__arena arena = { NULL, 0, 0 };
+  fr__encoder *e;
   fr_int needed;
-  fr_status status = encoder && memory ? fr__encoder_measure(tokenizer, longest, cache, &needed) : FR_INVALID;
+  const fr_status status = encoder && memory ? fr_encoder_size(tokenizer, longest, cache, &needed) : FR_INVALID;
   if (status) return status;
   if (bytes < needed) return FR_MEMORY;
   memset(encoder, 0, sizeof *encoder);
   arena.base = (char *)fr__align(memory);
   encoder->tokenizer = tokenizer;
   encoder->longest = longest;
-  encoder->body = (struct fr__encoder *)fr__take(&arena, 1, (fr_int)sizeof(fr__encoder));
-  memset(encoder->body, 0, sizeof *encoder->body);
-  fr__encoder_layout(&arena, encoder->body, tokenizer, longest, cache);
-  if (encoder->body->kept_count)  // no pre-token has 0 bytes, so an empty entry is never found
-    memset(encoder->body->kept, 0, (size_t)encoder->body->kept_count * sizeof(fr__kept));
-  if (encoder->longest > FR__SHORT - 2 && tokenizer->body->rank_count)
-    memset(encoder->body->tails, 0, (size_t)tokenizer->body->rank_count * 4);
+  encoder->body = e = (fr__encoder *)fr__take(&arena, 1, (fr_int)sizeof(fr__encoder));
+  fr__encoder_layout(&arena, e, tokenizer, longest, cache);
+  memset(e->kept, 0, (size_t)e->kept_count * sizeof *e->kept);  // no pre-token has 0 bytes, so an empty entry is never found
+  if (longest > FR__SHORT - 2) memset(e->tails, 0, (size_t)tokenizer->body->rank_count * 4);
   return FR_OK;
 }
 
@@ -8459,7 +8806,7 @@ static uint32_t fr__gpt2_id(int byte)
 }
 
 // Turns characters up to a blank, or to `end`, into bytes; -1 if one does not stand for a byte. `plain`: no JSON escapes.
-static fr_int fr__unmap(const char *text, fr_int *at, fr_int end, int plain, char *out)
+FR__APART fr_int fr__unmap(const char *text, fr_int *at, fr_int end, int plain, char *out)
 {
   fr_int count = 0;
   while (*at < end && text[*at] != ' ') {
@@ -8474,7 +8821,7 @@ static fr_int fr__unmap(const char *text, fr_int *at, fr_int end, int plain, cha
 }
 
 // Bytes already in place, at b->bytes + load->bytes, need not be copied. Returns what is wrong, or NULL.
-static const char *fr__put_token(fr__load *load, fr_int id, const char *bytes, fr_int count, int kind)
+FR__APART const char *fr__put_token(fr__load *load, fr_int id, const char *bytes, fr_int count, int kind)
 {
   fr__bpe *b = load->b;
   if (count < 1) return "a token is empty";
@@ -8503,7 +8850,7 @@ static const char *fr__put_token(fr__load *load, fr_int id, const char *bytes, f
   return NULL;
 }
 
-static const char *fr__put_merge(fr__load *load, uint32_t left, uint32_t right, uint32_t id, uint32_t rank)
+FR__APART const char *fr__put_merge(fr__load *load, uint32_t left, uint32_t right, uint32_t id, uint32_t rank)
 {
   fr__merge *m;
   if (left == FR__NONE || right == FR__NONE || id == FR__NONE) return "a merge is of tokens that are not there";
@@ -8548,7 +8895,7 @@ static void fr__put_splits(fr__load *load, uint32_t id)
 }
 
 // -- tokenizer.json
-static fr_status fr__load_json_fail(fr__load *load, fr__json *json, fr_status status, fr_int at, const char *wrong)
+FR__APART fr_status fr__load_json_fail(fr__load *load, fr__json *json, fr_status status, fr_int at, const char *wrong)
 {
   fr__json_wrong(json, status, at, wrong);
   return fr__json_fail(json, load->reason);
@@ -8577,7 +8924,7 @@ static fr_status fr__load_refuse(fr__load *load, fr__json_token token, const cha
 }
 
 // The value of a name in a small object that has been checked; kind 0 if it is not there.
-static fr__json_token fr__json_member(fr_text file, fr__json_token object, const char *name)
+FR__APART fr__json_token fr__json_member(fr_text file, fr__json_token object, const char *name)
 {
   fr_int names[2 * FR_DATASET_NAMES];
   fr__json_token none = { 0, 0, 0 };
@@ -8604,7 +8951,7 @@ static int fr__json_word(fr_text file, fr__json_token token, const char *word)
 }
 
 // A whole number that is not negative, or -1; what is too large becomes the largest.
-static fr_int fr__json_id(const char *text, fr__json_token token)
+FR__APART fr_int fr__json_id(const char *text, fr__json_token token)
 {
   fr_int value = 0;
   if (token.kind != '0') return -1;
@@ -9134,15 +9481,25 @@ static fr_status fr__load_sort(fr__load *load)
   return FR_OK;
 }
 
-static fr_int fr__fork_name(fr_int number, char name[32])
+// Special number i of a caller: of its list, or behind it a fork, whose name is made here. FR_INVALID if it is not text.
+static fr_status fr__caller_special(const fr_special *list, fr_int count, fr_int i, char name[32], fr_special *special,
+                                    fr_reason *reason)
 {
-  char digits[24];
-  fr_int count = 6, n = 0;
-  memcpy(name, "<think", 6);
-  for (; number > 0; number /= 10) digits[n++] = (char)('0' + number % 10);
-  while (n > 0) name[count++] = digits[--n];
-  name[count++] = '>';
-  return count;
+  fr_int at = 0, size = 1;
+  if (i < count) {
+    *special = list[i];
+  } else {
+    fr_int number = i - count + 1;
+    char *digit = name + 31;
+    for (*digit = '>'; number > 0; number /= 10) *--digit = (char)('0' + number % 10);
+    memcpy(digit -= 6, "<think", 6);
+    special->id = -1;
+    special->text.bytes = digit;
+    special->text.count = name + 32 - digit;
+  }
+  for (; special->text.bytes && at < special->text.count && size > 0; at += size)
+    size = fr__utf8(special->text.bytes + at, special->text.count - at);
+  return at < 1 || size < 1 ? fr__fail(reason, FR_INVALID, "special %d is not text in UTF-8", i) : FR_OK;
 }
 
 // The specials and forks of the caller. One whose text is in the file already keeps its id.
@@ -9156,14 +9513,8 @@ static fr_status fr__load_extras(fr__load *load)
     fr_special special;
     const char *wrong = NULL;
     fr_token found;
-    fr_int at = 0, size = 1;
-    special.id = -1;
-    special.text.bytes = name;
-    if (i < s->special_count) special = s->specials[i];
-    else special.text.count = fr__fork_name(i - s->special_count + 1, name);
-    for (; special.text.bytes && at < special.text.count && size > 0; at += size)
-      size = fr__utf8(special.text.bytes + at, special.text.count - at);
-    if (at < 1 || size < 1) return fr__fail(load->reason, FR_INVALID, "special %d is not text in UTF-8", i);
+    status = fr__caller_special(s->specials, s->special_count, i, name, &special, load->reason);
+    if (status) return status;
     found = b ? fr_tokenizer_find(&load->tokenizer, special.text) : -1;
     if (found >= 0) {
       if (special.id >= 0 && special.id != found) wrong = "the file has another id for it";
@@ -9320,79 +9671,44 @@ FR_DEF fr_status fr_tokenizer_place(fr_tokenizer *tokenizer, const fr_tokenizer_
   return fr__fine(reason);
 }
 
-// -- writing. A sink is a file, a block of memory, or neither: then it only counts.
-typedef struct fr__sink {
-  void    *file;
-  char    *memory;
-  fr_int   count;
-  int      failed;
-  uint64_t hash, word;  // as fr__hash would
-} fr__sink;
-
-static void fr__sink_put(fr__sink *s, const char *bytes, fr_int count)
-{
-  for (fr_int i = 0; i < count; i++) {
-    s->word |= (uint64_t)(unsigned char)bytes[i] << (8 * ((s->count + i) & 7));
-    if (((s->count + i) & 7) != 7) continue;
-    s->hash = (s->hash ^ s->word) * 0x9E3779B97F4A7C15u;
-    s->hash ^= s->hash >> 32;
-    s->word = 0;
-  }
-#ifndef FR_NO_STDIO
-  if (s->file && count && fwrite(bytes, 1, (size_t)count, (FILE *)s->file) != (size_t)count) s->failed = 1;
-#endif
-  if (s->memory && count) memcpy(s->memory + s->count, bytes, (size_t)count);
-  if (!fr__add(s->count, count, &s->count)) s->failed = 1;
-}
-
-static void fr__sink_int(fr__sink *s, uint64_t value, int bytes)
-{
-  char out[8];
-  for (int i = 0; i < bytes; i++) out[i] = (char)(value >> (8 * i));
-  fr__sink_put(s, out, bytes);
-}
-
-static void fr__put_form(fr__sink *s, const fr_tokenizer *t)
+// -- writing
+static void fr__put_form(fr__stream *s, const fr_tokenizer *t)
 {
   const fr__bpe *b = t->body;
   fr_int bytes = 0;
   for (fr_int id = 0; id < t->vocab; id++) bytes += (fr_int)b->pieces[id].count;
-  fr__sink_put(s, (const char *)fr__form_magic, 8);
-  fr__sink_int(s, FR_TOKENIZER_VERSION, 4);
-  fr__sink_int(s, (uint64_t)t->split, 4);
-  fr__sink_int(s, (uint64_t)(t->ignore_merges + 2 * t->nfc + 4 * t->sentencepiece), 4);
-  fr__sink_int(s, (uint64_t)t->vocab, 4);
-  fr__sink_int(s, (uint64_t)FR__FORM_HEAD + 4 * (uint64_t)t->vocab + 8 * (uint64_t)t->merge_count + (uint64_t)bytes + 8, 8);
-  fr__sink_int(s, (uint64_t)t->merge_count, 8);
-  fr__sink_int(s, (uint64_t)bytes, 8);
-  fr__sink_int(s, 0, 8);
-  for (fr_int id = 0; id < t->vocab; id++) fr__sink_int(s, b->pieces[id].count | (uint32_t)b->kinds[id] << 30, 4);
+  fr__put(s, fr__form_magic, 8);
+  fr__put_int(s, FR_TOKENIZER_VERSION, 4);
+  fr__put_int(s, (uint64_t)t->split, 4);
+  fr__put_int(s, (uint64_t)(t->ignore_merges + 2 * t->nfc + 4 * t->sentencepiece), 4);
+  fr__put_int(s, (uint64_t)t->vocab, 4);
+  fr__put_int(s, (uint64_t)FR__FORM_HEAD + 4 * (uint64_t)t->vocab + 8 * (uint64_t)t->merge_count + (uint64_t)bytes + 8, 8);
+  fr__put_int(s, (uint64_t)t->merge_count, 8);
+  fr__put_int(s, (uint64_t)bytes, 8);
+  fr__put_int(s, 0, 8);
+  for (fr_int id = 0; id < t->vocab; id++) fr__put_int(s, b->pieces[id].count | (uint32_t)b->kinds[id] << 30, 4);
   for (fr_int i = 0; i < t->merge_count; i++) {
     const fr__merge *m = b->merges + b->order[i];
     const int same = i > 0 && m->rank == b->merges[b->order[i - 1]].rank;
-    fr__sink_int(s, m->left | (same ? 0x80000000u : 0), 4);
-    fr__sink_int(s, m->right, 4);
+    fr__put_int(s, m->left | (same ? 0x80000000u : 0), 4);
+    fr__put_int(s, m->right, 4);
   }
-  for (fr_int id = 0; id < t->vocab; id++) fr__sink_put(s, b->bytes + b->pieces[id].start, (fr_int)b->pieces[id].count);
-  if (s->count & 7) {
-    s->hash = (s->hash ^ s->word) * 0x9E3779B97F4A7C15u;
-    s->hash ^= s->hash >> 32;
-  }
-  fr__sink_int(s, s->hash, 8);
+  for (fr_int id = 0; id < t->vocab; id++) fr__put(s, b->bytes + b->pieces[id].start, (fr_int)b->pieces[id].count);
+  fr__put_hash(s);
 }
 
-static void fr__sink_text(fr__sink *s, const char *text) { fr__sink_put(s, text, (fr_int)strlen(text)); }
+static void fr__put_text(fr__stream *s, const char *text) { fr__put(s, text, (fr_int)strlen(text)); }
 
-static void fr__sink_number(fr__sink *s, fr_int value)
+static void fr__put_number(fr__stream *s, fr_int value)
 {
   char digits[24];
   int at = 24;
   do { digits[--at] = (char)('0' + value % 10); value /= 10; } while (value);
-  fr__sink_put(s, digits + at, 24 - at);
+  fr__put(s, digits + at, 24 - at);
 }
 
 // A token inside of quotes: its text (raw), or the characters for its bytes.
-static void fr__sink_string(fr__sink *s, const fr__bpe *b, uint32_t id, int raw)
+static void fr__put_string(fr__stream *s, const fr__bpe *b, uint32_t id, int raw)
 {
   const char *p = b->bytes + b->pieces[id].start;
   for (uint32_t i = 0; i < b->pieces[id].count; i++) {
@@ -9400,73 +9716,73 @@ static void fr__sink_string(fr__sink *s, const fr__bpe *b, uint32_t id, int raw)
     fr_int count = 1;
     if (raw) out[0] = p[i];
     else count = fr__utf8_put(fr__byte_char((unsigned char)p[i]), out);
-    if (out[0] == '"' || out[0] == '\\') fr__sink_put(s, "\\", 1);
+    if (out[0] == '"' || out[0] == '\\') fr__put(s, "\\", 1);
     if (raw && (unsigned char)out[0] < 0x20) {
       memcpy(out, "\\u00", 4);
       out[4] = "0123456789abcdef"[(unsigned char)p[i] >> 4];
       out[5] = "0123456789abcdef"[p[i] & 15];
       count = 6;
     }
-    fr__sink_put(s, out, count);
+    fr__put(s, out, count);
   }
 }
 
-static void fr__sink_regex(fr__sink *s, const char *regex)
+static void fr__put_regex(fr__stream *s, const char *regex)
 {
-  fr__sink_text(s, "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"");
+  fr__put_text(s, "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"");
   for (; *regex; regex++) {
-    if (*regex == '\\') fr__sink_put(s, regex, 1);
-    fr__sink_put(s, regex, 1);
+    if (*regex == '\\') fr__put(s, regex, 1);
+    fr__put(s, regex, 1);
   }
-  fr__sink_text(s, "\"},\"behavior\":\"Isolated\",\"invert\":false},");
+  fr__put_text(s, "\"},\"behavior\":\"Isolated\",\"invert\":false},");
 }
 
 // A special token stands in vocab too, unless the ids of all specials follow those of the vocabulary: the reader gives
 // an added token the id that vocab has for its text, or the next free one.
-static void fr__put_json(fr__sink *s, const fr_tokenizer *t, int specials_follow)
+static void fr__put_json(fr__stream *s, const fr_tokenizer *t, int specials_follow)
 {
   const fr__bpe *b = t->body;
   int any = 0;
-  fr__sink_text(s, "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\n\"added_tokens\":[");
+  fr__put_text(s, "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\n\"added_tokens\":[");
   for (fr_int id = 0; id < t->vocab; id++) {
     if (!(b->kinds[id] & FR__SPECIAL)) continue;
-    fr__sink_text(s, any++ ? ",\n{\"id\":" : "\n{\"id\":");
-    fr__sink_number(s, id);
-    fr__sink_text(s, ",\"content\":\"");
-    fr__sink_string(s, b, (uint32_t)id, 1);
-    fr__sink_text(s, "\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":true}");
+    fr__put_text(s, any++ ? ",\n{\"id\":" : "\n{\"id\":");
+    fr__put_number(s, id);
+    fr__put_text(s, ",\"content\":\"");
+    fr__put_string(s, b, (uint32_t)id, 1);
+    fr__put_text(s, "\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":true}");
   }
-  fr__sink_text(s, t->nfc ? "],\n\"normalizer\":{\"type\":\"NFC\"},\n\"pre_tokenizer\":"
+  fr__put_text(s, t->nfc ? "],\n\"normalizer\":{\"type\":\"NFC\"},\n\"pre_tokenizer\":"
                           : "],\n\"normalizer\":null,\n\"pre_tokenizer\":");
-  if (t->split == FR_SPLIT_LLAMA3) fr__sink_regex(s, fr__regex_llama3);
-  if (t->split == FR_SPLIT_QWEN) fr__sink_regex(s, fr__regex_qwen);
-  fr__sink_text(s, "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":");
-  fr__sink_text(s, t->split == FR_SPLIT_GPT2 ? "true}" : "false}");
-  fr__sink_text(s, t->split == FR_SPLIT_LLAMA3 || t->split == FR_SPLIT_QWEN ? "]},\n" : ",\n");
-  fr__sink_text(s, "\"post_processor\":null,\n\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,"
+  if (t->split == FR_SPLIT_LLAMA3) fr__put_regex(s, fr__regex_llama3);
+  if (t->split == FR_SPLIT_QWEN) fr__put_regex(s, fr__regex_qwen);
+  fr__put_text(s, "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":");
+  fr__put_text(s, t->split == FR_SPLIT_GPT2 ? "true}" : "false}");
+  fr__put_text(s, t->split == FR_SPLIT_LLAMA3 || t->split == FR_SPLIT_QWEN ? "]},\n" : ",\n");
+  fr__put_text(s, "\"post_processor\":null,\n\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,"
                    "\"trim_offsets\":true,\"use_regex\":true},\n\"model\":{\"type\":\"BPE\",\"dropout\":null,"
                    "\"unk_token\":null,\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,\"fuse_unk\":false,"
                    "\"byte_fallback\":false,\"ignore_merges\":");
-  fr__sink_text(s, t->ignore_merges ? "true,\n\"vocab\":{" : "false,\n\"vocab\":{");
+  fr__put_text(s, t->ignore_merges ? "true,\n\"vocab\":{" : "false,\n\"vocab\":{");
   any = 0;
   for (fr_int id = 0; id < t->vocab; id++) {
     const int ordinary = (b->kinds[id] & FR__ORDINARY) != 0;
     if (!b->kinds[id] || (!ordinary && specials_follow)) continue;
-    fr__sink_text(s, any++ ? ",\n\"" : "\n\"");
-    fr__sink_string(s, b, (uint32_t)id, !ordinary);
-    fr__sink_text(s, "\":");
-    fr__sink_number(s, id);
+    fr__put_text(s, any++ ? ",\n\"" : "\n\"");
+    fr__put_string(s, b, (uint32_t)id, !ordinary);
+    fr__put_text(s, "\":");
+    fr__put_number(s, id);
   }
-  fr__sink_text(s, "},\n\"merges\":[");
+  fr__put_text(s, "},\n\"merges\":[");
   for (fr_int i = 0; i < t->merge_count; i++) {
     const fr__merge *m = b->merges + b->order[i];
-    fr__sink_text(s, i ? ",\n\"" : "\n\"");
-    fr__sink_string(s, b, m->left, 0);
-    fr__sink_text(s, " ");
-    fr__sink_string(s, b, m->right, 0);
-    fr__sink_text(s, "\"");
+    fr__put_text(s, i ? ",\n\"" : "\n\"");
+    fr__put_string(s, b, m->left, 0);
+    fr__put_text(s, " ");
+    fr__put_string(s, b, m->right, 0);
+    fr__put_text(s, "\"");
   }
-  fr__sink_text(s, "]}}\n");
+  fr__put_text(s, "]}}\n");
 }
 
 // Whether a tokenizer can be told in tokenizer.json.
@@ -9495,37 +9811,41 @@ static fr_status fr__json_can(const fr_tokenizer *t, int *specials_follow, fr_re
   return FR_OK;
 }
 
-static fr_status fr__tokenizer_put(fr__sink *s, const fr_tokenizer *t, fr_tokenizer_form form, fr_reason *reason)
+typedef struct fr__put_tokenizer { const fr_tokenizer *t; int json, specials_follow; } fr__put_tokenizer;
+static void fr__tokenizer_put(fr__stream *s, const void *what)
 {
-  int specials_follow = 1;
-  if (form == FR_TOKENIZER_JSON) {
-    const fr_status status = fr__json_can(t, &specials_follow, reason);
-    if (status) return status;
-    fr__put_json(s, t, specials_follow);
-  } else {
-    fr__put_form(s, t);
-  }
-  return s->failed ? fr__fail(reason, FR_IO, "the tokenizer cannot be written") : FR_OK;
+  const fr__put_tokenizer *p = (const fr__put_tokenizer *)what;
+  if (p->json) fr__put_json(s, p->t, p->specials_follow);
+  else fr__put_form(s, p->t);
+  fr__flush(s);
+}
+
+static fr_status fr__tokenizer_can(const fr_tokenizer *t, fr_tokenizer_form form, fr__put_tokenizer *what, fr_reason *reason)
+{
+  if (!t || !t->body || (unsigned)form > FR_TOKENIZER_JSON)
+    return fr__fail(reason, FR_INVALID, "tokenizer or form is not usable");
+  what->t = t;
+  what->json = form == FR_TOKENIZER_JSON;
+  return what->json ? fr__json_can(t, &what->specials_follow, reason) : FR_OK;
 }
 
 FR_DEF fr_status fr_tokenizer_write(const fr_tokenizer *tokenizer, fr_tokenizer_form form, void *memory,
                                     fr_int capacity, fr_int *bytes, fr_reason *reason)
 {
-  fr__sink s;
-  fr_status status;
+  fr__put_tokenizer what;
+  fr__stream s;
+  fr_status status = fr__tokenizer_can(tokenizer, form, &what, reason);
   fr_int needed;
-  if (!tokenizer || !tokenizer->body || !bytes || (unsigned)form > FR_TOKENIZER_JSON)
-    return fr__fail(reason, FR_INVALID, "tokenizer, form or bytes is not usable");
-  memset(&s, 0, sizeof s);
-  status = fr__tokenizer_put(&s, tokenizer, form, reason);
   if (status) return status;
-  needed = s.count;
+  if (!bytes) return fr__fail(reason, FR_INVALID, "bytes is NULL");
+  fr__stream_memory(&s, NULL, 0);
+  fr__tokenizer_put(&s, &what);
+  if (s.failed) return fr__fail(reason, FR_OVERFLOW, "the tokenizer does not fit the address space");
+  needed = s.done;
   if (memory && capacity < needed)
     return fr__fail(reason, FR_MEMORY, "the tokenizer needs %d bytes, %d were given", needed, capacity);
-  memset(&s, 0, sizeof s);
-  s.memory = (char *)memory;
-  if (memory) status = fr__tokenizer_put(&s, tokenizer, form, reason);
-  if (status) return status;
+  fr__stream_memory(&s, memory, needed);
+  if (memory) fr__tokenizer_put(&s, &what);
   *bytes = needed;
   return fr__fine(reason);
 }
@@ -9534,37 +9854,11 @@ FR_DEF fr_status fr_tokenizer_write(const fr_tokenizer *tokenizer, fr_tokenizer_
 FR_DEF fr_status fr_tokenizer_save(const char *path, const fr_tokenizer *tokenizer, fr_tokenizer_form form,
                                    fr_reason *reason)
 {
-  enum { PATH = 1000 };
-  char temporary[PATH + 5];
-  size_t length;
-  fr__sink s;
-  fr_int bytes;
-  fr_status status;
-  if (!path || !*path) return fr__fail(reason, FR_INVALID, "path is NULL or empty");
-  length = strlen(path);
-  if (length >= PATH) return fr__fail(reason, FR_LIMIT, "the path is longer than %d bytes", (fr_int)(PATH - 1));
-  status = fr_tokenizer_write(tokenizer, form, NULL, 0, &bytes, reason);
-  if (status) return status;
-  memcpy(temporary, path, length);
-  memcpy(temporary + length, ".tmp", 5);
-  memset(&s, 0, sizeof s);
-  s.file = fopen(temporary, "wb");
-  if (!s.file) return fr__fail(reason, FR_IO, "%s cannot be opened for writing", temporary);
-  status = fr__tokenizer_put(&s, tokenizer, form, reason);
-  if (fclose((FILE *)s.file) != 0 || status) {
-    remove(temporary);
-    return fr__fail(reason, FR_IO, "%s cannot be written", temporary);
-  }
-#ifdef _WIN32
-  remove(path);  // rename does not replace a file there
-#endif
-  if (rename(temporary, path) != 0) {
-    remove(temporary);
-    return fr__fail(reason, FR_IO, "%s cannot be renamed to its place", temporary);
-  }
-  return fr__fine(reason);
+  fr__put_tokenizer what;
+  const fr_status status = fr__tokenizer_can(tokenizer, form, &what, reason);
+  return status ? status : fr__save(path, fr__tokenizer_put, &what, reason);
 }
-#endif  // FR_NO_STDIO
+#endif
 
 // -- training. First the distinct pre-tokens are counted: words grow from the low end of the block, their table is rebuilt at
 // the high end whenever it is half full. Then all distinct words stand in one list of symbols, and each place where a symbol
@@ -9824,11 +10118,12 @@ static void fr__train_merges(fr__train *t, fr_int most)
   fr__couple_settle(t);
   while (t->made.vocab < most) {
     const uint32_t top = fr__couple_top(t);
-    const fr__couple *p = t->pairs + top;
+    const fr__couple *p;
     fr__merge *m;
     fr__piece whole;
     uint32_t id;
-    if (top == FR__NONE || p->count < least) break;
+    if (top == FR__NONE || t->pairs[top].count < least) break;
+    p = t->pairs + top;
     whole.start = p->first;
     whole.count = b->pieces[p->left].count + b->pieces[p->right].count;
     id = fr__name_id(b, b->bytes + whole.start, (fr_int)whole.count);
@@ -9861,8 +10156,10 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
                                     fr_int bytes, fr_text *trained, fr_int *needed, fr_reason *reason)
 {
   fr__train train, *t = &train;
-  fr__sink s;
-  fr_int total = 0, extras, extra_bytes = 0, want, at, before_work;
+  fr__stream s;
+  fr_special special;
+  char name[32];
+  fr_int total = 0, extras, extra_bytes = 0, want, at = 0, before_work;
   if (!training || text_count < 0 || (text_count && !texts) || bytes < 0 || (bytes && !memory) || !trained || !needed)
     return fr__fail(reason, FR_INVALID, "training, texts, memory, trained or needed is not usable");
   if (training->special_count < 0 || training->forks < 0 || training->forks > 65536 || training->special_count > 1 << 24 ||
@@ -9882,14 +10179,11 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
     if (!fr__add(total, texts[i].count, &total)) return fr__fail(reason, FR_OVERFLOW, "the texts do not fit");
     t->b.seed = fr__hash(t->b.seed, texts[i].bytes, texts[i].count);
   }
-  for (fr_int i = 0; i < training->special_count; i++) {
-    fr_int size = 1;
-    const fr_text text = training->specials[i].text;
-    for (at = 0; text.bytes && at < text.count && size > 0; at += size) size = fr__utf8(text.bytes + at, text.count - at);
-    if (at < 1 || size < 1) return fr__fail(reason, FR_INVALID, "special %d is not text in UTF-8", i);
-    if (!fr__add(extra_bytes, text.count, &extra_bytes)) return fr__fail(reason, FR_OVERFLOW, "the specials do not fit");
+  for (fr_int i = 0; i < extras; i++) {
+    const fr_status status = fr__caller_special(training->specials, training->special_count, i, name, &special, reason);
+    if (status) return status;
+    if (!fr__add(extra_bytes, special.text.count, &extra_bytes)) return fr__fail(reason, FR_OVERFLOW, "the specials do not fit");
   }
-  if (!fr__add(extra_bytes, 32 * training->forks, &extra_bytes)) return FR_OVERFLOW;
 
   t->arena.base = (char *)fr__align(memory);
   t->bytes = fr__max(0, bytes - (FR__ALIGN - 1));
@@ -9915,7 +10209,6 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
   memset(t->b.pieces, 0, (size_t)training->vocab * sizeof *t->b.pieces);
 
   // Bytes: the words, then the 256 bytes, then the specials.
-  at = 0;
   for (fr_int w = 0; w < t->word_count; w++) {
     memcpy(t->b.bytes + at, t->words[w].bytes, (size_t)t->words[w].count);
     at += t->words[w].count;
@@ -9930,29 +10223,24 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
   t->made.body = &t->b;
   fr__train_merges(t, training->vocab - extras);
   for (fr_int i = 0; i < extras; i++) {
-    char name[32];
-    fr_text text;
-    text.bytes = name;
-    if (i < training->special_count) text = training->specials[i].text;
-    else text.count = fr__fork_name(i - training->special_count + 1, name);
-    memcpy(t->b.bytes + at, text.bytes, (size_t)text.count);
-    fr__train_token(t, t->made.vocab++, (uint32_t)at, (uint32_t)text.count, FR__SPECIAL);
-    at += text.count;
+    fr__caller_special(training->specials, training->special_count, i, name, &special, reason);
+    memcpy(t->b.bytes + at, special.text.bytes, (size_t)special.text.count);
+    fr__train_token(t, t->made.vocab++, (uint32_t)at, (uint32_t)special.text.count, FR__SPECIAL);
+    at += special.text.count;
   }
 
   // The lists are no longer needed; the result takes their place.
-  memset(&s, 0, sizeof s);
+  fr__stream_memory(&s, NULL, 0);
   fr__put_form(&s, &t->made);
-  total = s.count;
+  total = s.done;
   if (!fr__add(before_work + FR__ALIGN - 1, total, &want)) return fr__fail(reason, FR_OVERFLOW, "the tokenizer does not fit");
   if (want > bytes) {
     *needed = want;
     return fr__fail(reason, FR_MEMORY, "the trained tokenizer needs %d bytes, %d were given", want, bytes);
   }
-  memset(&s, 0, sizeof s);
-  s.memory = t->arena.base + before_work;
+  fr__stream_memory(&s, t->arena.base + before_work, total);
   fr__put_form(&s, &t->made);
-  trained->bytes = s.memory;
+  trained->bytes = t->arena.base + before_work;
   trained->count = total;
   return fr__fine(reason);
 }
@@ -10013,30 +10301,6 @@ FR_DEF fr_status fr_encoder_new(fr_encoder *encoder, const fr_tokenizer *tokeniz
 }
 
 #ifndef FR_NO_STDIO
-// A whole file in memory of FR_MALLOC. An empty one has one byte of it, so that bytes is not NULL.
-static fr_status fr__read_file(const char *path, fr_text *text, fr_reason *reason)
-{
-  FILE *file = fopen(path, "rb");
-  char *bytes = NULL;
-  long end;
-  fr_status status = FR_OK;
-  if (!file) return fr__fail(reason, FR_IO, "%s cannot be opened", path);
-  if ((getc(file) == EOF && ferror(file)) || fseek(file, 0, SEEK_END) != 0 || (end = ftell(file)) < 0 ||
-      fseek(file, 0, SEEK_SET) != 0) {
-    fclose(file);
-    return fr__fail(reason, FR_IO, "%s cannot be read", path);
-  }
-  bytes = (char *)FR_MALLOC((size_t)end + 1);
-  if (!bytes) status = fr__fail(reason, FR_MEMORY, "no memory to read %s, %d bytes", path, (fr_int)end);
-  else if (fread(bytes, 1, (size_t)end, file) != (size_t)end) status = fr__fail(reason, FR_IO, "%s cannot be read", path);
-  fclose(file);
-  if (status && bytes) FR_FREE(bytes);
-  if (status) return status;
-  text->bytes = bytes;
-  text->count = (fr_int)end;
-  return FR_OK;
-}
-
 FR_DEF fr_status fr_tokenizer_load(fr_tokenizer *tokenizer, const char *path, const char *merges_path,
                                    const fr_tokenizer_source *source, fr_reason *reason)
 {
@@ -10074,52 +10338,8 @@ FR_DEF void fr_encoder_free(fr_encoder *encoder)
 #endif  // FR_NO_MALLOC
 
 // ---- >>io ---------------------------------------------------------------------------------------------
-// A stream is a file or a block of memory; bytes go through a small buffer and into the checksum on their way.
 enum { FR__CHECKPOINT_HEAD = 192 };
-enum { FR__STREAM_BUFFER = 4096 };  // a multiple of 8, so that the checksum sees whole words until the last
-
-typedef struct fr__stream {
-  void          *file;    // FILE *, or NULL
-  unsigned char *memory;
-  fr_int         bytes;   // of the block of memory
-  fr_int         done;    // bytes moved between file or memory and the buffer
-  fr_int         filled, used;
-  uint64_t       hash;
-  unsigned char  buffer[FR__STREAM_BUFFER];
-} fr__stream;
-
 static const unsigned char fr__magic[8] = { 0x89, 'F', 'R', 'K', '\r', '\n', 0x1A, '\n' };
-
-static int fr__stream_flush(fr__stream *s)
-{
-  const fr_int count = s->filled;
-  s->filled = 0;
-  s->hash = fr__hash(s->hash, s->buffer, count);
-#ifndef FR_NO_STDIO
-  if (s->file) {
-    s->done += count;
-    return fwrite(s->buffer, 1, (size_t)count, (FILE *)s->file) == (size_t)count;
-  }
-#endif
-  if (s->bytes - s->done < count) return 0;
-  memcpy(s->memory + s->done, s->buffer, (size_t)count);
-  s->done += count;
-  return 1;
-}
-
-static int fr__stream_put(fr__stream *s, const void *bytes, fr_int count)
-{
-  const unsigned char *p = (const unsigned char *)bytes;
-  while (count > 0) {
-    const fr_int part = fr__min(count, FR__STREAM_BUFFER - s->filled);
-    memcpy(s->buffer + s->filled, p, (size_t)part);
-    s->filled += part;
-    p += part;
-    count -= part;
-    if (s->filled == FR__STREAM_BUFFER && !fr__stream_flush(s)) return 0;
-  }
-  return 1;
-}
 
 // Reads up to count bytes and returns how many there were.
 static fr_int fr__stream_raw(fr__stream *s, unsigned char *out, fr_int count)
@@ -10157,43 +10377,6 @@ static int fr__stream_get(fr__stream *s, void *out, fr_int count, fr_int limit)
   return 1;
 }
 
-static void fr__put_int(unsigned char **p, uint64_t value, int bytes)
-{
-  for (int i = 0; i < bytes; i++) *(*p)++ = (unsigned char)(value >> (8 * i));
-}
-
-static void fr__put_float(unsigned char **p, float value)
-{
-  uint32_t bits;
-  memcpy(&bits, &value, 4);
-  fr__put_int(p, bits, 4);
-}
-
-static uint64_t fr__get_int(const unsigned char **p, int bytes)
-{
-  uint64_t value = 0;
-  for (int i = 0; i < bytes; i++) value |= (uint64_t)*(*p)++ << (8 * i);
-  return value;
-}
-
-static float fr__get_float(const unsigned char **p)
-{
-  const uint32_t bits = (uint32_t)fr__get_int(p, 4);
-  float value;
-  memcpy(&value, &bits, 4);
-  return value;
-}
-
-static int fr__stream_put_floats(fr__stream *s, const float *x, fr_int count)
-{
-  for (fr_int i = 0; i < count; i++) {
-    unsigned char four[4], *p = four;
-    fr__put_float(&p, x[i]);
-    if (!fr__stream_put(s, four, 4)) return 0;
-  }
-  return 1;
-}
-
 static int fr__stream_get_floats(fr__stream *s, float *x, fr_int count, fr_int limit)
 {
   if (!x) return fr__stream_get(s, NULL, 4 * count, limit);
@@ -10227,49 +10410,44 @@ FR_DEF fr_status fr_checkpoint_size(const fr_model *model, const fr_adamw *adamw
   return FR_OK;
 }
 
-static void fr__checkpoint_head(unsigned char head[FR__CHECKPOINT_HEAD], const fr_model *model, const fr_adamw *adamw,
-                                fr_int user_bytes, fr_int bytes)
+typedef struct fr__put_checkpoint {
+  const fr_model *model;
+  const fr_adamw *adamw;
+  const void *user;
+  fr_int user_bytes, bytes;
+} fr__put_checkpoint;
+
+static void fr__checkpoint_put(fr__stream *s, const void *what)
 {
-  const fr_config *c = &model->config;
+  const fr__put_checkpoint *w = (const fr__put_checkpoint *)what;
+  const fr_adamw *a = w->adamw;
+  const fr_config *c = &w->model->config;
+  const fr_int count = w->model->count;
   const fr_int sizes[8] = { c->layers, c->dim, c->heads, c->kv_heads, c->head_dim, c->ffn, c->vocab,
                             c->rope_original };
-  const float floats[6] = { c->norm_eps, c->rope_theta, c->embed_scale, c->rope_factor, c->rope_low, c->rope_high };
-  unsigned char *p = head;
-  memcpy(p, fr__magic, 8); p += 8;
-  fr__put_int(&p, FR_CHECKPOINT_VERSION, 4);
-  fr__put_int(&p, adamw != NULL, 4);
-  fr__put_int(&p, (uint64_t)bytes, 8);
-  fr__put_int(&p, (uint64_t)model->count, 8);
-  fr__put_int(&p, (uint64_t)user_bytes, 8);
-  fr__put_int(&p, 0, 8);
-  for (int i = 0; i < 8; i++) fr__put_int(&p, (uint64_t)sizes[i], 8);
-  fr__put_int(&p, (uint64_t)c->tied, 4);
-  fr__put_int(&p, (uint64_t)c->qkv_bias, 4);
-  fr__put_int(&p, (uint64_t)c->qk_norm, 4);
-  for (int i = 0; i < 6; i++) fr__put_float(&p, floats[i]);
-  fr__put_float(&p, adamw ? adamw->beta1 : 0.0f);
-  fr__put_float(&p, adamw ? adamw->beta2 : 0.0f);
-  fr__put_float(&p, adamw ? adamw->eps : 0.0f);
-  fr__put_float(&p, adamw ? adamw->decay : 0.0f);
-  fr__put_float(&p, adamw ? adamw->clip : 0.0f);
-  fr__put_int(&p, adamw ? (uint64_t)adamw->step : 0, 8);
-  fr__put_int(&p, adamw ? (uint64_t)adamw->skipped : 0, 8);
-  fr__put_int(&p, 0, 8);
-}
-
-static int fr__checkpoint_put(fr__stream *s, const fr_model *model, const fr_adamw *adamw, const void *user,
-                              fr_int user_bytes, fr_int bytes)
-{
-  unsigned char head[FR__CHECKPOINT_HEAD], sum[8], *p = sum;
-  fr__checkpoint_head(head, model, adamw, user_bytes, bytes);
-  if (!fr__stream_put(s, head, FR__CHECKPOINT_HEAD) || !fr__stream_put_floats(s, model->params, model->count))
-    return 0;
-  if (adamw && (!fr__stream_put_floats(s, adamw->m, model->count) ||
-                !fr__stream_put_floats(s, adamw->v, model->count)))
-    return 0;
-  if (!fr__stream_put(s, user, user_bytes) || !fr__stream_flush(s)) return 0;
-  fr__put_int(&p, s->hash, 8);
-  return fr__stream_put(s, sum, 8) && fr__stream_flush(s);
+  const float floats[11] = { c->norm_eps, c->rope_theta, c->embed_scale, c->rope_factor, c->rope_low, c->rope_high,
+                             a ? a->beta1 : 0.0f, a ? a->beta2 : 0.0f, a ? a->eps : 0.0f, a ? a->decay : 0.0f,
+                             a ? a->clip : 0.0f };
+  fr__put(s, fr__magic, 8);
+  fr__put_int(s, FR_CHECKPOINT_VERSION, 4);
+  fr__put_int(s, a != NULL, 4);
+  fr__put_int(s, (uint64_t)w->bytes, 8);
+  fr__put_int(s, (uint64_t)count, 8);
+  fr__put_int(s, (uint64_t)w->user_bytes, 8);
+  fr__put_int(s, 0, 8);
+  for (int i = 0; i < 8; i++) fr__put_int(s, (uint64_t)sizes[i], 8);
+  fr__put_int(s, (uint64_t)c->tied, 4);
+  fr__put_int(s, (uint64_t)c->qkv_bias, 4);
+  fr__put_int(s, (uint64_t)c->qk_norm, 4);
+  fr__put_floats(s, floats, 11);
+  fr__put_int(s, a ? (uint64_t)a->step : 0, 8);
+  fr__put_int(s, a ? (uint64_t)a->skipped : 0, 8);
+  fr__put_int(s, 0, 8);
+  fr__put_floats(s, w->model->params, count);
+  if (a) fr__put_floats(s, a->m, count);
+  if (a) fr__put_floats(s, a->v, count);
+  fr__put(s, w->user, w->user_bytes);
+  fr__put_hash(s);
 }
 
 // Reads the head, then goes to the end and compares the checksum. Where model is given it has been checked before, and the
@@ -10379,29 +10557,31 @@ static fr_status fr__checkpoint_arguments(const fr_model *model, const fr_adamw 
   return FR_OK;
 }
 
-static void fr__stream_memory(fr__stream *s, void *memory, fr_int bytes)
+static fr_status fr__checkpoint_what(fr__put_checkpoint *what, const fr_model *model, const fr_adamw *adamw, const void *user,
+                                     fr_int user_bytes, fr_reason *reason)
 {
-  memset(s, 0, sizeof *s);
-  s->memory = (unsigned char *)memory;
-  s->bytes = bytes;
+  fr_status status = fr__checkpoint_arguments(model, adamw, reason);
+  if (status) return status;
+  what->model = model;
+  what->adamw = adamw;
+  what->user = user;
+  what->user_bytes = user ? user_bytes : 0;
+  status = fr_checkpoint_size(model, adamw, what->user_bytes, &what->bytes);
+  return status ? fr__fail(reason, status, "%s", fr_status_text(status)) : FR_OK;
 }
 
 FR_DEF fr_status fr_checkpoint_write(void *memory, fr_int bytes, const fr_model *model, const fr_adamw *adamw,
                                      const void *user, fr_int user_bytes, fr_reason *reason)
 {
+  fr__put_checkpoint what;
   fr__stream s;
-  fr_int needed;
-  fr_status status = fr__checkpoint_arguments(model, adamw, reason);
-  if (!user) user_bytes = 0;
+  const fr_status status = fr__checkpoint_what(&what, model, adamw, user, user_bytes, reason);
   if (status) return status;
-  status = fr_checkpoint_size(model, adamw, user_bytes, &needed);
-  if (status || !memory)
-    return fr__fail(reason, status ? status : FR_INVALID, "%s", fr_status_text(status ? status : FR_INVALID));
-  if (bytes < needed)
-    return fr__fail(reason, FR_MEMORY, "the checkpoint needs %d bytes, %d were given", needed, bytes);
-  fr__stream_memory(&s, memory, needed);
-  if (!fr__checkpoint_put(&s, model, adamw, user, user_bytes, needed))
-    return fr__fail(reason, FR_MEMORY, "the checkpoint does not fit");
+  if (!memory) return fr__fail(reason, FR_INVALID, "memory is NULL");
+  if (bytes < what.bytes)
+    return fr__fail(reason, FR_MEMORY, "the checkpoint needs %d bytes, %d were given", what.bytes, bytes);
+  fr__stream_memory(&s, memory, what.bytes);
+  fr__checkpoint_put(&s, &what);
   return fr__fine(reason);
 }
 
@@ -10433,56 +10613,23 @@ FR_DEF fr_status fr_checkpoint_read(const void *memory, fr_int bytes, fr_model *
 }
 
 #ifndef FR_NO_STDIO
-enum { FR__PATH = 1000 };
-
 FR_DEF fr_status fr_checkpoint_save(const char *path, const fr_model *model, const fr_adamw *adamw, const void *user,
                                     fr_int user_bytes, fr_reason *reason)
 {
-  static const char end[] = ".tmp";
-  char temporary[FR__PATH + sizeof end];
-  fr__stream s;
-  size_t length;
-  fr_int bytes;
-  int good;
-  fr_status status = fr__checkpoint_arguments(model, adamw, reason);
-  if (!user) user_bytes = 0;
-  if (status) return status;
-  status = fr_checkpoint_size(model, adamw, user_bytes, &bytes);
-  if (status || !path || !*path)
-    return fr__fail(reason, status ? status : FR_INVALID, "%s", fr_status_text(status ? status : FR_INVALID));
-  length = strlen(path);
-  if (length >= FR__PATH)
-    return fr__fail(reason, FR_LIMIT, "the path is longer than %d bytes", (fr_int)(FR__PATH - 1));
-  memcpy(temporary, path, length);
-  memcpy(temporary + length, end, sizeof end);
-  fr__stream_memory(&s, NULL, 0);
-  s.file = fopen(temporary, "wb");
-  if (!s.file) return fr__fail(reason, FR_IO, "%s cannot be opened for writing", temporary);
-  good = fr__checkpoint_put(&s, model, adamw, user, user_bytes, bytes);
-  good = fclose((FILE *)s.file) == 0 && good;
-  if (!good) {
-    remove(temporary);
-    return fr__fail(reason, FR_IO, "%s cannot be written", temporary);
-  }
-#ifdef _WIN32
-  remove(path);  // rename does not replace a file there
-#endif
-  if (rename(temporary, path) != 0) {
-    remove(temporary);
-    return fr__fail(reason, FR_IO, "%s cannot be renamed to its place", temporary);
-  }
-  return fr__fine(reason);
+  fr__put_checkpoint what;
+  const fr_status status = fr__checkpoint_what(&what, model, adamw, user, user_bytes, reason);
+  return status ? status : fr__save(path, fr__checkpoint_put, &what, reason);
 }
 
-static fr_status fr__checkpoint_file(FILE *file, fr_checkpoint *info, fr_model *model, fr_adamw *adamw, void *user,
-                                     fr_reason *reason)
+static fr_status fr__checkpoint_file(const char *path, FILE *file, fr_checkpoint *info, fr_model *model, fr_adamw *adamw,
+                                     void *user, fr_reason *reason)
 {
   fr__stream s;
   fr_status status;
   fr__stream_memory(&s, NULL, 0);
   s.file = file;
   status = fr__checkpoint_scan(&s, info, model, adamw, user, reason);
-  if (ferror(file)) return fr__fail(reason, FR_IO, "the checkpoint cannot be read");
+  if (ferror(file)) return fr__fail(reason, FR_IO, "%s cannot be read", path);
   return status;
 }
 
@@ -10493,7 +10640,7 @@ FR_DEF fr_status fr_checkpoint_config(const char *path, fr_checkpoint *info, fr_
   if (!path || !info) return fr__fail(reason, FR_INVALID, "path or info is NULL");
   file = fopen(path, "rb");
   if (!file) return fr__fail(reason, FR_IO, "%s cannot be opened", path);
-  status = fr__checkpoint_file(file, info, NULL, NULL, NULL, reason);
+  status = fr__checkpoint_file(path, file, info, NULL, NULL, NULL, reason);
   fclose(file);
   return status;
 }
@@ -10508,11 +10655,11 @@ FR_DEF fr_status fr_checkpoint_load(const char *path, fr_model *model, fr_adamw 
   if (!path) return fr__fail(reason, FR_INVALID, "path is NULL");
   file = fopen(path, "rb");
   if (!file) return fr__fail(reason, FR_IO, "%s cannot be opened", path);
-  status = fr__checkpoint_file(file, &info, NULL, NULL, NULL, reason);
+  status = fr__checkpoint_file(path, file, &info, NULL, NULL, NULL, reason);
   if (!status) status = fr__checkpoint_fits(&info, model, adamw, user, user_bytes, reason);
   if (!status) {
     if (fseek(file, 0, SEEK_SET) != 0) status = fr__fail(reason, FR_IO, "%s cannot be read twice", path);
-    else if (fr__checkpoint_file(file, &info, model, adamw, user, reason) != FR_OK)
+    else if (fr__checkpoint_file(path, file, &info, model, adamw, user, reason) != FR_OK)
       status = fr__fail(reason, FR_IO, "%s changed while it was read; the model is not usable", path);
   }
   fclose(file);
@@ -10542,27 +10689,14 @@ FR_DEF fr_status fr_dataset_new(fr_dataset *dataset, const char *text, fr_int te
 #ifndef FR_NO_STDIO
 FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reason *reason)
 {
-  FILE *file;
-  char *text = NULL;
-  long end;
+  fr_text text;
   fr_status status;
   if (!dataset || !path) return fr__fail(reason, FR_INVALID, "dataset or path is NULL");
   memset(dataset, 0, sizeof *dataset);
-  file = fopen(path, "rb");
-  if (!file) return fr__fail(reason, FR_IO, "%s cannot be opened", path);
-  // The first byte before the length: a directory can be opened and has a length on some systems, but cannot be read.
-  if ((getc(file) == EOF && ferror(file)) || fseek(file, 0, SEEK_END) != 0 || (end = ftell(file)) < 0 ||
-      fseek(file, 0, SEEK_SET) != 0) {
-    fclose(file);
-    return fr__fail(reason, FR_IO, "%s cannot be read", path);
-  }
-  text = (char *)FR_MALLOC((size_t)end + 1);
-  if (!text) status = fr__fail(reason, FR_MEMORY, "no memory to read %s, %d bytes", path, (fr_int)end);
-  else if (fread(text, 1, (size_t)end, file) != (size_t)end)
-    status = fr__fail(reason, FR_IO, "%s cannot be read", path);
-  else status = fr_dataset_new(dataset, text, (fr_int)end, reason);
-  fclose(file);
-  if (text) FR_FREE(text);
+  status = fr__read_file(path, &text, reason);
+  if (status) return status;
+  status = fr_dataset_new(dataset, text.bytes, text.count, reason);
+  FR_FREE((void *)(uintptr_t)text.bytes);
   return status;
 }
 #endif  // FR_NO_STDIO
@@ -10701,6 +10835,7 @@ FR_DEF void fr_rollouts_free(fr_rollouts *rollouts)
 
 // Nothing private outlives the file but functions and types of its own.
 #undef FR__AHEAD
+#undef FR__APART
 #undef FR__EXP_HIGH
 #undef FR__EXP_LOW
 #undef FR__EXP_P0

@@ -1,11 +1,10 @@
-// train_traces.c - trains a small model from scratch on real solutions of word problems, byte by byte.
+// train_traces.c - trains a small model from scratch on real solutions of word problems.
 //
 //     cc -O2 -pthread -o train_traces examples/train_traces.c -lm
 //     ./train_traces FILE.jsonl --method ssft          (also: sft, random; --help lists the rest)
 //
 // FILE holds one object a line: {"question": ..., "traces": [{"text": ..., "correct": true, "source": "who wrote it"}]}.
-// Tokens are bytes: 0-255, 256 ends a trace, 257 ends the question, 258 and above are the forks. The question is
-// whether forks, which are never told who wrote a trace, come to differ, and whether it helps on held-out questions:
+// Tokens are bytes unless --tokenizer says otherwise; traces.h makes them. The question is whether forks, which are never told who wrote a trace, come to differ, and whether it helps on held-out questions:
 //
 //   mixture   -log( mean over forks of p(trace | question, fork) ) a token: all forks together as one model, which
 //             may be compared with ordinary fine-tuning (sft), whose one fork is its own mixture
@@ -17,17 +16,13 @@
 #define FORKREASON_IMPLEMENTATION
 #include "../forkreason.h"
 #include "pool.h"
+#include "traces.h"
 
 #include <math.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { END = 256, ASKED = 257, FORK = 258 };
-enum { MOST_FORKS = 64, MOST_BATCH = 256, MOST_EVALUATIONS = 64, COLUMNS = 8 };  // COLUMNS of the matrix: sources
+enum { MOST_BATCH = 256, MOST_EVALUATIONS = 64, COLUMNS = 8 };  // COLUMNS of the matrix: sources
 
 // ---- settings --------------------------------------------------------------------------------------------
 
@@ -48,7 +43,7 @@ static setting settings[SETTINGS] = {
   { "ffn", 384, 1, 1048576, 1, 0, "inner size of the MLP" },
   { "forks", 6, 1, MOST_FORKS, 1, 0, "N: fork tokens" },
   { "most", 4, 1, MOST_FORKS, 1, 0, "traces drawn of a question at a time: min(its traces, forks, this)" },
-  { "prefix", 64, 0, 1e6, 1, 0, "L: bytes of a trace that the matching looks at; 0: all" },
+  { "prefix", 64, 0, 1e6, 1, 0, "L: tokens of a trace that the matching looks at; 0: all" },
   { "length", 1024, 4, 1e6, 1, 0, "tokens of a question, fork and trace at most; a longer trace is dropped" },
   { "batch", 4, 1, MOST_BATCH, 1, 0, "questions in a step" },
   { "epochs", 1, 0, 1e6, 0, 0, "times that every training question is seen" },
@@ -69,55 +64,15 @@ enum { SSFT, RANDOM, SFT };
 
 static fr_int whole(int index) { return (fr_int)settings[index].value; }
 
-static int fail(const char *format, ...)
-{
-  va_list list;
-  va_start(list, format);
-  fprintf(stderr, "train_traces: ");
-  vfprintf(stderr, format, list);
-  fprintf(stderr, "\n");
-  va_end(list);
-  return 1;
-}
-
 static void help(void)
 {
-  printf("train_traces FILE.jsonl [options]: trains a byte-level model on questions with several traces each\n\n"
+  printf("train_traces FILE.jsonl [options]: trains a small model on questions with several traces each\n\n"
          "  --method M           ssft (optimal matching), random (random matching) or sft (one fork for all)   [ssft]\n"
+         "  --tokenizer T        tokenizer.json, tokenizer.bin or *.tiktoken (split as Llama 3); or train:N, N tokens learned from\n"
+         "                       the questions to train on                                                         [bytes]\n"
          "  --save FILE          write a checkpoint at the end, and as --every says\n"
-         "  --load FILE          continue the run of a checkpoint; its settings come with it\n");
+         "  --load FILE          continue the run of a checkpoint; its settings come with it, but for --tokenizer\n");
   for (int i = 0; i < SETTINGS; i++) printf("  --%-18s %s   [%g]\n", settings[i].name, settings[i].help, settings[i].value);
-}
-
-// ---- data: from text to tokens ----------------------------------------------------------------------------
-
-typedef struct data {
-  fr_dataset set;
-  fr_token  *ids;
-  fr_tokens *prompts, *traces;  // as set.problems and set.traces
-  fr_int    *order, train;      // problems to train on, then those held out
-  fr_int     longest_prompt, longest_trace;
-  uint64_t   print;             // of the questions that are left and of how many traces each has
-} data;
-
-static int keep(void *user, const fr_problem *problem, const fr_trace *trace)
-{
-  return problem->text.count + 1 + 1 + trace->text.count + 1 <= *(const fr_int *)user;
-}
-
-static fr_tokens tokens_of(fr_text text, fr_token last, fr_token **ids)
-{
-  fr_tokens tokens = { *ids, text.count + 1 };
-  for (fr_int i = 0; i < text.count; i++) *(*ids)++ = (unsigned char)text.bytes[i];
-  *(*ids)++ = last;
-  return tokens;
-}
-
-static void *need(fr_int count, size_t size)
-{
-  void *memory = calloc((size_t)count + 1, size);
-  if (!memory) exit(fail("out of memory"));
-  return memory;
 }
 
 static uint64_t seed_for(uint64_t purpose)
@@ -128,42 +83,22 @@ static uint64_t seed_for(uint64_t purpose)
 }
 enum { FOR_SPLIT, FOR_WEIGHTS, FOR_FORKS, FOR_ORDER, FOR_TRACES, FOR_MATCHING, FOR_HELD_OUT };
 
-static int read_data(data *d, const char *path)
+static int prepare_data(data *d, const char *path, const char *words)
 {
-  fr_int longest = whole(LENGTH);
   const fr_dataset_counts *c = &d->set.counts;
-  fr_reason reason;
-  fr_token *ids;
-  fr_int total = 0, held_traces = 0;
-  if (fr_dataset_load(&d->set, path, &reason)) return fail("%s: %s", path, reason.text);
-  fr_dataset_filter(&d->set, keep, &longest);
+  fr_int held_traces = 0;
+  if (read_data(d, path, words, whole(FORKS), whole(LENGTH), settings[HELD_OUT].value, seed_for(FOR_SPLIT))) return 1;
   printf("data      %s: %td rows with %td traces\n", path, c->rows, c->traces);
   printf("dropped   traces: %td incorrect, %td empty, %td repeated, %td too long with their question (over %td tokens)\n",
-         c->incorrect, c->empty, c->repeated, c->filtered, longest);
+         c->incorrect, c->empty, c->repeated, c->filtered, whole(LENGTH));
   printf("          questions: %td without a correct trace, %td with only long ones; %td rows joined to an earlier one\n",
          c->no_trace, c->filtered_problems, c->merged);
   if (c->conflicts) printf("          %td joined rows gave another answer than the first\n", c->conflicts);
-  if (d->set.problem_count == 0) return fail("%s: no question has a correct trace of at most %td tokens", path, longest);
-  for (fr_int p = 0; p < d->set.problem_count; p++) total += d->set.problems[p].text.count + 1;
-  for (fr_int t = 0; t < d->set.trace_count; t++) total += d->set.traces[t].text.count + 1;
-  d->ids = ids = (fr_token *)need(total, sizeof *ids);
-  d->prompts = (fr_tokens *)need(d->set.problem_count, sizeof *d->prompts);
-  d->traces = (fr_tokens *)need(d->set.trace_count, sizeof *d->traces);
-  d->order = (fr_int *)need(d->set.problem_count, sizeof *d->order);
-  for (fr_int p = 0; p < d->set.problem_count; p++) {
-    d->prompts[p] = tokens_of(d->set.problems[p].text, ASKED, &ids);
-    if (d->longest_prompt < d->prompts[p].count) d->longest_prompt = d->prompts[p].count;
-    d->print = d->print * 0x9E3779B97F4A7C15u + d->set.problems[p].key + (uint64_t)d->set.problems[p].count;
-  }
-  for (fr_int t = 0; t < d->set.trace_count; t++) {
-    d->traces[t] = tokens_of(d->set.traces[t].text, END, &ids);
-    if (d->longest_trace < d->traces[t].count) d->longest_trace = d->traces[t].count;
-  }
-  if (fr_dataset_split(&d->set, settings[HELD_OUT].value, seed_for(FOR_SPLIT), d->order, &d->train))
-    return fail("the data cannot be split");
+  if (d->set.problem_count == 0) return fail("%s: no question has a correct trace of at most %td tokens", path, whole(LENGTH));
   for (fr_int i = d->train; i < d->set.problem_count; i++) held_traces += d->set.problems[d->order[i]].count;
   printf("kept      %td questions with %td traces to train on, %td with %td held out; %td sources; %td tokens\n", d->train,
-         d->set.trace_count - held_traces, d->set.problem_count - d->train, held_traces, d->set.source_count, total);
+         d->set.trace_count - held_traces, d->set.problem_count - d->train, held_traces, d->set.source_count, d->tokens);
+  printf("tokens    %s: %td ids, %td merges\n", words ? words : "bytes", d->tokenizer.vocab, d->tokenizer.merge_count);
   if (d->train == 0 || d->train == d->set.problem_count)
     return fail("%td questions to train on, %td held out; both are needed", d->train, d->set.problem_count - d->train);
   return 0;
@@ -178,8 +113,6 @@ typedef struct run {
   fr_adamw adamw;
   fr_work work;
   pool threads;
-  fr_token fork_ids[MOST_FORKS];
-  fr_tokens forks[MOST_FORKS];
   fr_ssft_options options;
   int64_t step, steps, tokens, traces;  // done; in all; trace tokens and traces trained on
   fr_int evaluations;
@@ -371,7 +304,7 @@ static void show_matrices(const run *r, const matrix *by_cost, const matrix *at_
 
 // ---- checkpoint: the library's part is model and optimiser; this is ours --------------------------------------
 
-enum { LAYOUT = 1, HEAD_WORDS = 7, WORDS = HEAD_WORDS + STOP + 2 * MOST_EVALUATIONS };
+enum { LAYOUT = 2, HEAD_WORDS = 7, WORDS = HEAD_WORDS + STOP + 2 * MOST_EVALUATIONS };
 
 static int save(const run *r, const char *path)
 {
@@ -416,7 +349,7 @@ static int load(run *r, const char *path, int method_given, uint64_t *print)
   }
   memcpy(r->mixture, &words[HEAD_WORDS + STOP], sizeof r->mixture);
   memcpy(r->matched, &words[HEAD_WORDS + STOP + MOST_EVALUATIONS], sizeof r->matched);
-  return ours && info.config.vocab == FORK + whole(FORKS) ? 0 : fail("%s is not a checkpoint of this program", path);
+  return ours ? 0 : fail("%s is not a checkpoint of this program", path);
 }
 
 // ---- putting it together --------------------------------------------------------------------------------------
@@ -429,13 +362,15 @@ static int make_model(run *r)
   config.dim = whole(DIM);
   config.heads = whole(HEADS);
   config.ffn = whole(FFN);
-  config.vocab = FORK + whole(FORKS);
+  config.vocab = r->d.tokenizer.vocab;
   config.tied = 1;
   config.embed_scale = sqrtf((float)config.dim);
   if (fr_config_check(&config, NULL, &reason)) return fail("%s", reason.text);
   if (fr_model_new(&r->model, &config) || fr_adamw_new(&r->adamw, &r->model)) return fail("no memory for the model");
   fr_model_init(&r->model, seed_for(FOR_WEIGHTS));
-  return fr_model_set_rows(&r->model, FORK, whole(FORKS), 0, 0.02f, seed_for(FOR_FORKS)) ? fail("the forks cannot be set") : 0;
+  for (fr_int i = 0; i < whole(FORKS); i++)
+    if (fr_model_set_rows(&r->model, r->d.fork_ids[i], 1, 0, 0.02f, seed_for(FOR_FORKS) + (uint64_t)i)) return fail("no row for a fork");
+  return 0;
 }
 
 // Room for training steps, and for evaluations, which score whole traces under every fork.
@@ -444,12 +379,7 @@ static int make_room(run *r)
   const fr_int room = whole(FORKS), most = whole(MOST) < room ? whole(MOST) : room;
   fr_ssft_options whole_traces;
   fr_limits training, scoring;
-  for (fr_int i = 0; i < room; i++) {
-    r->fork_ids[i] = (fr_token)(FORK + i);
-    r->forks[i].ids = &r->fork_ids[i];
-    r->forks[i].count = 1;
-  }
-  r->options.forks = r->forks;
+  r->options.forks = r->d.forks;
   r->options.fork_count = r->method == SFT ? 1 : room;
   r->options.method = methods[r->method];
   r->options.prefix = whole(PREFIX);
@@ -530,8 +460,8 @@ static int finish(run *r)
   return 0;
 }
 
-static int read_arguments(int count, char **words, run *r, const char **file, const char **save_path, const char **load_path,
-                          int *method_given)
+static int read_arguments(int count, char **words, run *r, const char **file, const char **tokenizer, const char **save_path,
+                          const char **load_path, int *method_given)
 {
   for (int i = 1; i < count; i++) {
     const char *name = words[i], *value = i + 1 < count ? words[i + 1] : NULL;
@@ -542,6 +472,7 @@ static int read_arguments(int count, char **words, run *r, const char **file, co
       continue;
     }
     if (!value) return fail("%s needs a value (or is unknown); --help lists the options", name);
+    if (!strcmp(name, "--tokenizer")) *tokenizer = value, found = 1;
     if (!strcmp(name, "--save")) *save_path = value, found = 1;
     if (!strcmp(name, "--load")) *load_path = value, found = 1;
     if (!strcmp(name, "--method")) {
@@ -568,14 +499,15 @@ static int read_arguments(int count, char **words, run *r, const char **file, co
 int main(int count, char **words)
 {
   static run r;
-  const char *file = NULL, *save_path = NULL, *load_path = NULL;
+  const char *file = NULL, *tokenizer = NULL, *save_path = NULL, *load_path = NULL;
   int method_given = 0, bad;
   uint64_t print = 0;
   for (int i = 1; i < count; i++)
     if (!strcmp(words[i], "--help") || !strcmp(words[i], "-h")) { help(); return 0; }
-  if (read_arguments(count, words, &r, &file, &save_path, &load_path, &method_given)) return 1;
-  if ((load_path && load(&r, load_path, method_given, &print)) || read_data(&r.d, file)) return 1;
-  if (load_path && print != r.d.print) return fail("%s is not the data that the run in %s was trained on", file, load_path);
+  if (read_arguments(count, words, &r, &file, &tokenizer, &save_path, &load_path, &method_given)) return 1;
+  if ((load_path && load(&r, load_path, method_given, &print)) || prepare_data(&r.d, file, tokenizer)) return 1;
+  if (load_path && (print != r.d.print || r.model.config.vocab != r.d.tokenizer.vocab))
+    return fail("%s is not the data that the run in %s was trained on, or its tokens are others", file, load_path);
   if (!load_path && make_model(&r)) return 1;
   r.steps = settings[STEPS].value > 0 ? (int64_t)settings[STEPS].value
                                       : (int64_t)ceil(settings[EPOCHS].value * (double)r.d.train / settings[BATCH].value);
@@ -592,7 +524,7 @@ int main(int count, char **words)
   fr_work_free(&r.work);
   fr_adamw_free(&r.adamw);
   fr_model_free(&r.model);
-  fr_dataset_free(&r.d.set);
-  free(r.d.ids); free(r.d.prompts); free(r.d.traces); free(r.d.order); free(r.epoch_order);
+  free_data(&r.d);
+  free(r.epoch_order);
   return bad;
 }

@@ -295,7 +295,10 @@ static void round_trips(void)
     }
     // Too little room, too long a pre-token.
     fr_int count = 77;
-    CHECK(fr_tokenizer_encode(&plain.e, "the the", 7, FR_SPECIALS_TEXT, ids, 1, &count) == FR_LIMIT && count == 77);
+    CHECK(fr_tokenizer_encode(&plain.e, "the the", 7, FR_SPECIALS_TEXT, ids, 1, &count) == FR_LIMIT);
+    fr_int whole = -1;
+    CHECK(fr_tokenizer_encode(&plain.e, "the the", 7, FR_SPECIALS_TEXT, NULL, 0, &whole) == FR_OK && count == whole);
+    CHECK(fr_tokenizer_encode(&plain.e, "the the", 7, FR_SPECIALS_TEXT, ids, 1, &count) == FR_LIMIT);
     CHECK(strstr(plain.e.reason.text, "there is room for 1") != NULL);
     memset(text, 'a', 3000);
     close_coder(&cached);
@@ -731,6 +734,56 @@ static void llama2(void)
   }
 }
 
+// A real vocabulary of llama2.c, where it is at hand: this reads the file on its own, and run.c's rule gives the same ids.
+static void tok512(void)
+{
+  static const char path[] = "../shared/data/tok512.bin";
+  static unsigned char file[1 << 20];
+  static sp s;
+  fr_tokenizer t;
+  fr_reason reason;
+  coder c;
+  FILE *f = fopen(path, "rb"), *prose;
+  if (!f) { printf("skipped: %s is not there\n", path); return; }
+  const size_t bytes = fread(file, 1, sizeof file, f);
+  fclose(f);
+  for (size_t at = 4; at + 8 <= bytes && s.count < 700; s.count++) {
+    const unsigned char *p = file + at;
+    const uint32_t bits = p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+    memcpy(&s.score[s.count], &bits, 4);
+    s.length[s.count] = p[4];
+    if (!CHECK(p[4] < 12 && !p[5] && !p[6] && !p[7])) return;
+    memcpy(s.text[s.count], p + 8, p[4]);
+    at += 8 + (size_t)p[4];
+  }
+  if (!CHECK(fr_tokenizer_load(&t, path, NULL, NULL, &reason) == FR_OK)) { fprintf(stderr, "%s\n", reason.text); return; }
+  CHECK(t.sentencepiece && t.vocab == s.count && s.count == 512);
+  open_coder(&c, &t, 400, 0);
+  prose = fopen("README.md", "rb");
+  if (!CHECK(prose != NULL)) return;
+  for (int k = 0; k < 400; k++) {
+    char text[320];
+    int slow[321], length = 0, want, same;
+    fr_token ids[321];
+    if (k % 2) {
+      length = (int)fread(text, 1, 1 + (size_t)test_below_int(300), prose);
+    } else {
+      while (length < 280) {  // tokens next to each other, which like to join in other ways
+        const int id = 259 + (int)test_below_int(s.count - 259);
+        memcpy(text + length, s.text[id], (size_t)s.length[id]);
+        length += s.length[id];
+      }
+    }
+    want = sp_encode(&s, text, length, slow);
+    same = encode(&c, text, length, FR_SPECIALS_TEXT, ids) == want;
+    for (int i = 0; i < want && same; i++) same = ids[i] == slow[i];
+    CHECK(same && comes_back(&t, text, length, ids, want));
+  }
+  fclose(prose);
+  close_coder(&c);
+  fr_tokenizer_free(&t);
+}
+
 // ---- files
 static void files(void)
 {
@@ -1128,6 +1181,7 @@ int main(void)
   specials();
   streaming();
   llama2();
+  tok512();
   files();
   refusals();
   forms();

@@ -651,6 +651,7 @@ static void set_losses(void)
   BROKEN(w.adamw.count--, ANY, fr_ssft_step(&w.model, &work, &w.adamw, &w.t.options, q, 2, 1e-3f, &w.report));
   BROKEN(w.adamw.beta2 = nan_float, ANY, fr_ssft_step(&w.model, &work, &w.adamw, &w.t.options, q, 2, 1e-3f, &w.report));
   REFUSE(ANY, fr_ssft_step(&w.model, &work, &w.adamw, &w.t.options, q, 0, 1e-3f, &w.report));
+  CHECK(strstr(work.reason.text, "at least one question") != NULL);
   REFUSE(ANY, fr_ssft_step(&w.model, &work, &w.adamw, &w.t.options, q, -1, 1e-3f, &w.report));
   REFUSE(ANY, fr_ssft_step(&w.model, &work, &w.adamw, &w.t.options, NULL, 2, 1e-3f, &w.report));
   REFUSE(ANY, fr_ssft_step(&w.model, &work, &w.adamw, NULL, q, 2, 1e-3f, &w.report));
@@ -743,6 +744,19 @@ static void decoding(void)
   BROKEN(w.tree.span_count = -1, ANY, GENERATE);
   BROKEN(w.tree.spans = NULL, ANY, GENERATE);
 #undef GENERATE
+  {  // each field of the sampling is told by name
+    static const char *const names[] = { "max_tokens", "stop", "top_k", "temperature", "top_p" };
+    for (int i = 0; i < 5; i++) {
+      fr_sampling bad = w.sampling;
+      if (i == 0) bad.max_tokens = -1;
+      if (i == 1) bad.stop_count = -1;
+      if (i == 2) bad.top_k = -1;
+      if (i == 3) bad.temperature = infinity;
+      if (i == 4) bad.top_p = 1.5f;
+      REFUSE(FR_INVALID, fr_generate(&w.model, &work, &w.tree, &bad, w.leaves, LEAVES));
+      for (int k = 0; k < 5; k++) CHECK((strstr(work.reason.text, names[k]) != NULL) == (k == i));
+    }
+  }
   REFUSE(ANY, fr_generate(&w.model, &work, &w.tree, &w.sampling, NULL, LEAVES));
   REFUSE(ANY, fr_generate(&w.model, &work, &w.tree, &w.sampling, w.leaves, -1));
   REFUSE(FR_LIMIT, fr_generate(&w.model, &work, &w.tree, &w.sampling, w.leaves, HUGE_INT / 4096));
@@ -824,6 +838,58 @@ static void still_the_same(void)
   for (int i = 0; i < 3; i++) free(memory[i]);
 }
 
+// ---- functions without a status do nothing, or say so with what they return
+static int never_keep(void *user, const fr_problem *problem, const fr_trace *trace)
+{
+  (void)user, (void)problem, (void)trace;
+  return 0;
+}
+static void without_status(void)
+{
+  static const fr_model no_model;
+  static const fr_work no_work;
+  const float logits[3] = { 0.0f, 2.0f, 1.0f };
+  fr_random random = fr_random_stream(1, 2, 3);
+  fr_sampling greedy, warm;
+  fr_model empty = no_model;
+  fr_dataset dataset;
+  fr_int index[3];
+  before();
+  fr_model_init(NULL, 1);
+  fr_model_init(&empty, 1);
+  fr_dataset_filter(NULL, never_keep, NULL);
+  memset(&dataset, 0, sizeof dataset);
+  dataset.trace_count = 3;  // would be looked at
+  fr_dataset_filter(&dataset, NULL, NULL);
+  CHECK(dataset.trace_count == 3);
+  CHECK(!strcmp(fr_work_kernel(NULL), "") && !strcmp(fr_work_kernel(&no_work), ""));
+  memset(&greedy, 0, sizeof greedy);
+  warm = greedy;
+  warm.temperature = 1.0f;
+  CHECK(fr_sample(NULL, 3, &greedy, &random, index) == -1 && fr_sample(logits, 0, &greedy, &random, index) == -1);
+  CHECK(fr_sample(logits, -3, &greedy, &random, index) == -1 && fr_sample(logits, 3, NULL, &random, index) == -1);
+  CHECK(fr_sample(logits, 3, &warm, NULL, index) == -1 && fr_sample(logits, 3, &warm, &random, NULL) == -1);
+  CHECK(fr_sample(logits, 3, &greedy, NULL, NULL) == 1 && fr_sample(logits, 3, &warm, &random, index) >= 0);
+  fr_model_free(NULL);
+  fr_adamw_free(NULL);
+  fr_work_free(NULL);
+  fr_dataset_free(NULL);
+  fr_tokenizer_free(NULL);
+  fr_encoder_free(NULL);
+  CHECK(fr_tokenizer_token(NULL, 0).bytes == NULL && !fr_tokenizer_is_special(NULL, 0) && fr_tokenizer_find(NULL, fr_tokenizer_token(NULL, 0)) == -1);
+  after(FR_OK, FR_OK, 0, "functions without status", __LINE__);
+
+  // A schedule outside of its steps stays at its ends.
+  for (int64_t far = 1; far > 0 && far < INT64_MAX / 4; far *= 9) {
+    CHECK(fr_schedule_cosine(-far, 5, 20, 0.1f) == fr_schedule_cosine(0, 5, 20, 0.1f));
+    CHECK(fr_schedule_stable(-far, 5, 9, 20, 0.1f) == fr_schedule_stable(0, 5, 9, 20, 0.1f));
+    CHECK(fr_schedule_cosine(19 + far, 5, 20, 0.1f) == fr_schedule_cosine(19, 5, 20, 0.1f));
+    CHECK(fr_schedule_stable(19 + far, 5, 9, 20, 0.1f) == fr_schedule_stable(19, 5, 9, 20, 0.1f));
+    CHECK(fr_schedule_cosine(19 + far, 50, 20, 0.1f) == fr_schedule_cosine(19, 50, 20, 0.1f));
+  }
+  CHECK(isfinite(fr_schedule_cosine(3, 5, INT64_MIN, 0.1f)) && isfinite(fr_schedule_stable(3, 1, 2, 0, 0.1f)));
+}
+
 int main(void)
 {
   build();
@@ -837,6 +903,7 @@ int main(void)
   assignment();
   set_losses();
   decoding();
+  without_status();
   still_the_same();
   return test_done("nonsense");
 }

@@ -95,6 +95,19 @@ int main(void)
     snprintf(options, sizeof options, "%s --method %s --seed 2 --save %s", small, method[m], part_path);
     CHECK(run(data_path, options) == 0 && !same_file(whole_path, part_path));
   }
+  // Learned tokens: the same again; with other tokens the checkpoint is refused.
+  snprintf(options, sizeof options, "%s --tokenizer train:280 --threads 2 --save %s", small, whole_path);
+  CHECK(run(data_path, options) == 0 && said("train:280: 280 ids, 18 merges"));
+  snprintf(options, sizeof options, "%s --tokenizer train:280 --threads 1 --stop 13 --save %s", small, part_path);
+  CHECK(run(data_path, options) == 0);
+  snprintf(options, sizeof options, "--load %s --save %s", part_path, part_path);
+  CHECK(run(data_path, options) == 1 && said("its tokens are others"));
+  snprintf(options, sizeof options, "--load %s --save %s --tokenizer train:280", part_path, part_path);
+  CHECK(run(data_path, options) == 0 && same_file(whole_path, part_path));
+  snprintf(options, sizeof options, "%s --tokenizer tests/data/tokenizer/tiny/qwenstyle/tokenizer.json", small);
+  CHECK(run(data_path, options) == 0 && said("tokenizer.json: 529 ids, 256 merges"));
+  CHECK(run(data_path, "--tokenizer train:100") == 1 && said("a vocabulary of 100 is too small"));
+  CHECK(run(data_path, "--tokenizer no/such/file") == 1 && said("no/such/file cannot be opened"));
   CHECK(run("no/such/file.jsonl", "") == 1 && said("no/such/file.jsonl cannot be opened"));
   CHECK(run("", "") == 1 && said("which FILE.jsonl"));
   CHECK(run(data_path, "--forks 0") == 1 && said("--forks is a whole number from 1"));
