@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds and runs the benches from the root of the repository and makes build/bench.json; called by `make bench`.
 #   make bench                       all of them, minutes
-#   make bench ONLY="gemm step"      some: gemm step ssft decode assign bpe
+#   make bench ONLY="gemm step"      some: gemm step ssft decode choose assign bpe
 #   make bench PYTHON=/opt/bin/python3     a python to try first for the peers PyTorch and scipy
 #   BENCH_NO_PEERS=1 make bench      no peers, not even OpenBLAS
 # A peer that is not there is skipped, and its rows say so.
@@ -27,7 +27,7 @@ if found=$(python_with "numpy, scipy"); then BENCH_SCIPY=$found; export BENCH_SC
 else echo "no python with scipy: the rows against scipy are skipped"; fi
 
 wrong=0
-for name in gemm step ssft decode assign bpe; do
+for name in gemm step ssft decode choose assign bpe; do
   case " ${ONLY:-$name} " in *" $name "*) ;; *) continue ;; esac
   program="$BUILD/bench/$name" libraries=$LDLIBS
   [ "$name" = bpe ] && program="$BUILD/bpe"  # bpe_peers.js, too, finds it there
