@@ -30,10 +30,10 @@
 static const study studies[TASKS] = {
   { &multiplication, { 99, 300, 150, 1200, 400, 3e-3f, 6e-3f, 2.5e-3f, 12, 16,
                        { 3, 96, 4, 4, 24, 256, FORK + FORKS, 0, 100, 0, 1, 0, 1, 0, 0, 0, 0 } },
-    40, 10, { 1e-3f, .05f, .7f }, { 1e-4f, 0, 1 }, { 1e-4f, 0, 1 } },
+    40, 10, { 1e-3f, .01f, .7f }, { 3e-4f, 0, .7f }, { 1e-4f, 0, .7f } },
   { &number_line,    { 69, 300, 150, 1500, 900, 3e-3f, 6e-3f, 4e-3f, 12, 16,
                        { 3, 96, 4, 4, 24, 256, FORK + FORKS, 0, 100, 0, 1, 0, 1, 0, 0, 0, 0 } },
-    40, 10, { 1e-3f, .05f, .7f }, { 1e-4f, 0, 1 }, { 1e-4f, 0, 1 } },
+    40, 10, { 1e-3f, .01f, .7f }, { 3e-4f, 0, .7f }, { 1e-4f, 0, .7f } },
 };
 
 // ---- choosing rates, on validation questions ------------------------------------------------------------
@@ -113,8 +113,8 @@ static void visit_tune(run *r, const study *p)
   static const float mixed_rates[] = { 2.5e-3f, 4e-3f, 6e-3f }, rates[] = { 2.5e-3f, 4e-3f, 6e-3f };
   static const tuning gfpo[] = { { 3e-4f, .01f, .7f }, { 1e-3f, .01f, .7f }, { 3e-3f, .01f, .7f },
                                  { 3e-4f, .05f, .7f }, { 1e-3f, .05f, .7f }, { 3e-3f, .05f, .7f } };
-  static const tuning grpo[] = { { 3e-5f, 0, .7f }, { 1e-4f, 0, .7f }, { 3e-4f, 0, .7f },
-                                 { 3e-5f, 0, 1 },   { 1e-4f, 0, 1 },   { 3e-4f, 0, 1 } };
+  static const tuning grpo[] = { { 1e-4f, 0, .7f }, { 3e-4f, 0, .7f }, { 1e-3f, 0, .7f },
+                                 { 1e-4f, 0, 1 },   { 3e-4f, 0, 1 },   { 1e-3f, 0, 1 } };
   tune_training(r, p, MIXED, mixed_rates, 3);
   tune_training(r, p, SET, rates, 3);
   tune_choosing(r, p, &arms[SSFT_GFPO], gfpo, 6);
