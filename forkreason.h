@@ -10855,6 +10855,7 @@ FR_DEF void fr_rollouts_free(fr_rollouts *rollouts)
 #undef FR__PARAMS
 #undef FR__PRAGMA
 #undef FR__ROW
+#undef FR__SHORT_ROW
 #undef FR__TARGET
 #undef FR__UNROLL
 #undef FR__X86
