@@ -5257,7 +5257,10 @@ FR_DEF fr_status fr_vote_weighted(fr_int count, int (*same)(void *user, fr_int a
                                   const double *weight, fr_vote_result *result, fr_reason *reason)
 {
   fr_vote_result r = { -1, 0, 0, 0, 0.0 };
-  if (count < 0 || !same || !result) return fr__fail(reason, FR_INVALID, "count is negative, or same or result is NULL");
+  if (count < 0 || !same || !result) {  // a plain constant, for compilers that ask whether *result was set
+    fr__fail(reason, FR_INVALID, "count is negative, or same or result is NULL");
+    return FR_INVALID;
+  }
   for (fr_int a = 0; weight && a < count; a++) {
     const fr_status status = fr__weight_check(weight[a], a, reason);
     if (status) return status;
@@ -5274,7 +5277,10 @@ FR_DEF fr_status fr_vote_weighted(fr_int count, int (*same)(void *user, fr_int a
       votes++;
       sum += weight ? weight[b] : 1.0;
     }
-    if (!fr__finite(sum)) return fr__fail(reason, FR_NONFINITE, "the weights that agree with answer %d add up to infinity", a);
+    if (!fr__finite(sum)) {
+      fr__fail(reason, FR_NONFINITE, "the weights that agree with answer %d add up to infinity", a);
+      return FR_NONFINITE;
+    }
     r.distinct++;
     if (r.winner < 0 || sum > r.weight) { r.winner = a; r.votes = votes; r.weight = sum; }
   }
