@@ -880,7 +880,7 @@ static void without_status(void)
   after(FR_OK, FR_OK, 0, "functions without status", __LINE__);
 
   // A schedule outside of its steps stays at its ends.
-  for (int64_t far = 1; far > 0 && far < INT64_MAX / 4; far *= 9) {
+  for (int64_t far = 1; far < INT64_MAX / 16; far *= 9) {
     CHECK(fr_schedule_cosine(-far, 5, 20, 0.1f) == fr_schedule_cosine(0, 5, 20, 0.1f));
     CHECK(fr_schedule_stable(-far, 5, 9, 20, 0.1f) == fr_schedule_stable(0, 5, 9, 20, 0.1f));
     CHECK(fr_schedule_cosine(19 + far, 5, 20, 0.1f) == fr_schedule_cosine(19, 5, 20, 0.1f));
