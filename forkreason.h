@@ -44,7 +44,7 @@
 // struct or a prototype, so every other file may include the header without them.
 //
 //   macro                 default          what it does, what it costs
-//   FR_DEF                extern           linkage of public functions; `static` keeps them to one file
+//   FR_DEF                extern           linkage of public functions; `static inline` keeps them to one file
 //   FR_MALLOC, FR_FREE    malloc, free     both or neither; used by the fr_*_new / fr_*_free pairs only
 //   FR_NO_MALLOC          off              leaves the fr_*_new / fr_*_free pairs out
 //   FR_NO_STDIO           off              leaves the functions that open files out
@@ -103,12 +103,12 @@ typedef int32_t   fr_token;  // 0 .. vocab-1
   S(FR_INVALID,     "an argument is outside of what the function accepts")                             \
   S(FR_CONFIG,      "the model configuration is not valid")                                            \
   S(FR_RANGE,       "a token id, row or span index is out of range")                                   \
-  S(FR_LIMIT,       "the work is larger than the limits that the workspace was made for")              \
+  S(FR_LIMIT,       "the work is larger than the limits or the room that were given")                  \
   S(FR_MEMORY,      "the memory given is too small, or an allocation failed")                          \
   S(FR_OVERFLOW,    "a size does not fit the address space")                                           \
   S(FR_NONFINITE,   "a number that has to be finite is not")                                           \
   S(FR_SYNTAX,      "the text is not well formed")                                                     \
-  S(FR_FORMAT,      "the file is well formed, but not what was expected")                              \
+  S(FR_FORMAT,      "well formed, but not what was expected")                                          \
   S(FR_UNSUPPORTED, "the file asks for something that is not supported")                               \
   S(FR_CHECKSUM,    "the file is damaged: its checksum differs")                                       \
   S(FR_IO,          "a file could not be opened, read or written")
@@ -488,7 +488,7 @@ FR_DEF fr_status fr_poll_start(fr_poll *poll, fr_vote_class *classes, fr_int roo
 FR_DEF fr_status fr_poll_add(fr_poll *poll, int (*same)(void *user, fr_int a, fr_int b), void *user, double weight,
                              fr_reason *reason);
 // 1 if result.winner is the same whatever `to_come` more answers of weights 0 .. most say (1 for the plain vote, and for
-// fr_leaf_confidence), else 0: exactly, rounding included.
+// fr_leaf_confidence), else 0: exactly, rounding included. With none to come it is decided; a `most` that is no weight decides nothing.
 FR_DEF int fr_poll_decided(const fr_poll *poll, fr_int to_come, double most);
 
 // The unbiased estimator 1 - C(n-c, k) / C(n, k) (Chen et al. 2021) from c correct among n samples. NaN unless 0 <= c <= n
@@ -497,7 +497,7 @@ FR_DEF double fr_pass_at_k(fr_int n, fr_int c, fr_int k);
 
 // The budget of Cons@k: the fork of each of k leaves, spread evenly over N. Leaf j takes fork j mod N, so that the first k mod N
 // forks get one more; k < N draws k different forks, every subset equally likely, ascending. random is advanced only then, and
-// may be NULL otherwise.
+// may be NULL otherwise. O(k + N).
 FR_DEF fr_status fr_fork_spread(fr_int k, fr_int fork_count, fr_random *random, fr_int *fork);
 // The paper's choice for Pass@1: the fork that was matched to the widest set of traces in training. coverage[i] counts the
 // traces of fork i (fr_diagnosis.coverage); the lowest index among equals, -1 if no fork has any. It is unreliable where all
@@ -512,7 +512,8 @@ typedef struct fr_text { const char *bytes; fr_int count; } fr_text;  // UTF-8, 
 FR_DEF fr_text fr_answer_hash(fr_text text);    // behind the last '#', to the end
 FR_DEF fr_text fr_answer_gsm8k(fr_text text);   // behind the last "####", to the end of that line
 FR_DEF fr_text fr_answer_boxed(fr_text text);   // in the last \boxed{} or \fbox{} that is closed; braces nest, \{ and \} are text
-FR_DEF fr_text fr_answer_number(fr_text text);  // the last number, with its sign, as below; "3-5" ends with 5, "= -5" with -5
+FR_DEF fr_text fr_answer_number(fr_text text);  // the last number, with its sign, as below; "3-5" ends with 5, "= -5" with -5, and
+                                                // of what is no number it takes the last piece that is: 3 of 1e3, 30 of 10:30
 // Do two answers agree? What is no answer (bytes NULL or only white space) agrees with nothing. Numbers agree if they are equal
 // as fractions, exactly; all else agrees byte for byte. White space at the ends does not count, nor do dollar signs around it
 // all. Equal are, line by line:
@@ -621,7 +622,9 @@ FR_DEF fr_status fr_assign_margin(const double *cost, fr_int row_stride, fr_int 
 //
 //     fr_model_append_rows(&tuned, &writer);                             // of equal vocab: a copy
 //     fr_policy policy = { &tuned, NULL, &adamw, NULL };
-//     fr_rollouts_new(&rollouts, &options, questions_per_step);          // options: zeroed, then forks, group, sampling, reward
+//     fr_gfpo_limits(&options, longest_prompt, questions_per_step, &limits);   // options: zeroed, then forks, group, sampling,
+//     fr_work_new(&work, &writer.config, &limits);                             // reward
+//     fr_rollouts_new(&rollouts, &options, questions_per_step);
 //     for (options.draw = 0; options.draw < steps; options.draw++)
 //       fr_gfpo_step(&policy, &writer, &work, &options, questions, count, &rollouts, 1e-3f, &report);
 //     fr_policy_logp(&policy, &work, &options, questions, count, logp);  // then: which fork to take
@@ -656,7 +659,7 @@ typedef double (*fr_reward)(void *user, fr_int question, fr_int fork, const fr_l
 typedef struct fr_gfpo_options {  // a field left 0 takes the default in brackets
   const fr_tokens *forks;         // N forks, as in fr_ssft_options
   fr_int          fork_count;     // N
-  fr_int          group;          // G rollouts a question, at least 2. Price: G * max_tokens decoded tokens a question
+  fr_int          group;          // G rollouts a question, at least 2 to learn from. Price: G * max_tokens decoded tokens a question
   fr_sampling     sampling;       // of the rollouts; its seed also names the draws of forks
   uint64_t        draw;           // such as the step: other forks and other texts for the same question
   fr_reward       reward;
@@ -740,13 +743,14 @@ typedef struct fr_gfpo_report {
 // a time. FR_GRPO runs one question with its group with gradient at a time; grad_rows, rows and targets may be raised.
 FR_DEF fr_status fr_gfpo_limits(const fr_gfpo_options *options, fr_int prompt, fr_int questions, fr_limits *limits);
 // Advantages of one group. Equal rewards give 0 exactly, so does a group of one. *std (may be NULL): the deviation used, 0
-// for FR_STD_NONE. A reward that is not finite: FR_NONFINITE.
+// for FR_STD_NONE. A reward that is not finite, and rewards too far apart or, without eps, too close: FR_NONFINITE.
 FR_DEF fr_status fr_advantages(const double *reward, fr_int count, fr_deviation deviation, double eps, double *advantage,
                                double *std);
 // logp[count*N]: log pi of every fork, of each question's prompt; the options' forks and softmax are read.
 FR_DEF fr_status fr_policy_logp(const fr_policy *policy, fr_work *work, const fr_gfpo_options *options,
                                 const fr_question *questions, fr_int count, double *logp);
-// A fork drawn in proportion to exp(logp), by one draw; random NULL: the likeliest, ties to the lowest. -1 if count < 1.
+// A fork drawn in proportion to exp(logp), by one draw; random NULL: the likeliest, ties to the lowest. -1 if there is none: count
+// < 1, a NaN, or nothing finite.
 FR_DEF fr_int fr_policy_pick(const double *logp, fr_int count, fr_random *random);
 
 // The three parts of a step, usable alone. Of a question prompt and key are read.
@@ -970,7 +974,7 @@ typedef struct fr_framing {
 } fr_framing;
 
 // The ids of the forks, for fr_ssft_options: sets forks[N], which point into ids, and *count, ids in all (also when FR_LIMIT
-// says that there is no room). ids may be NULL, then it only counts.
+// says that there is no room). ids may be NULL, then it only counts. Equal forks are refused by what uses them (fr_ssft_*).
 FR_DEF fr_status fr_framing_forks(fr_encoder *encoder, const fr_framing *framing, fr_token *ids, fr_int capacity,
                                   fr_tokens *forks, fr_int *count);
 // Lays a question out in memory of yours: prompt, traces, key (as fr_problem has it) and room for fork; cost and nll are NULL.
@@ -978,7 +982,8 @@ FR_DEF fr_status fr_framing_forks(fr_encoder *encoder, const fr_framing *framing
 // the first *used bytes (NULL is allowed), and what follows is free for the next one.
 // Every fork is checked: the ids of question, fork and trace, encoded apart, have to be those of the whole text, or the model
 // would be trained with other ids than it is run with. If not: FR_FORMAT tells which boundary, its byte, and the first id that
-// differs. Price: each fork is encoded with the question, and with each trace unless it ends with a special token.
+// differs; bytes and ids count from 0 at `before`. Price: each fork is encoded with the question, and with each trace unless it
+// ends with a special token.
 FR_DEF fr_status fr_question_size(const fr_framing *framing, fr_text prompt, const fr_text *traces, fr_int trace_count,
                                   fr_int *bytes);
 FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, const fr_framing *framing, fr_text prompt,
@@ -1023,7 +1028,7 @@ FR_DEF fr_status fr_tokenizer_save(const char *path, const fr_tokenizer *tokeniz
 // smaller left id wins, then the smaller right id. A pair whose bytes are a token already gets that token's id. The
 // result does not depend on the order of the texts.
 typedef struct fr_training {
-  fr_int            vocab;       // ids in all: 256 bytes, merges, specials, forks
+  fr_int            vocab;       // ids in all: 256 bytes, merges, specials, forks; fewer if the pairs run out: see fr_tokenizer.vocab
   fr_split          split;       // [FR_SPLIT_GPT2]
   fr_int            min_count;   // a rarer pair is not merged [1]
   int               gpt2_bytes;  // 0: the id of a byte is its value; 1: GPT-2's order, which Hugging Face's trainer has too
@@ -2545,9 +2550,11 @@ static double fr__rope_frequency(const fr_config *config, fr_int j)
 // The keys of a path lie in several spans. They are gathered into tiles of FR__KEYS; the softmax is kept up to date from
 // tile to tile (running maximum m and sum l, Milakov and Gimelshein 2018; Dao et al. 2022), so that no score matrix larger
 // than one tile exists. What backward needs of it is one number a row: lse = m + log l.
-enum { FR__QUERIES = 96 };  // queries of a block
-enum { FR__KEYS = 64 };     // keys of a tile
-enum { FR__FEW = 4 };       // a block with fewer queries is computed row by row: packing would cost more than it saves
+enum {
+  FR__QUERIES = 96,  // queries of a block
+  FR__KEYS = 64,     // keys of a tile
+  FR__FEW = 4        // a block with fewer queries is computed row by row: packing would cost more than it saves
+};
 
 typedef struct fr__attention {
   const fr__kernels *kernels;
@@ -6427,7 +6434,8 @@ FR_DEF fr_status fr_advantages(const double *reward, fr_int count, fr_deviation 
   for (fr_int g = 0; g < count; g++) sum += (reward[g] - mean) * (reward[g] - mean);
   if (!fr__finite(sum)) return FR_NONFINITE;
   sum = equal || deviation == FR_STD_NONE ? 0.0 : sqrt(sum / (double)(count - (deviation == FR_STD_SAMPLE)));
-  if (deviation != FR_STD_NONE) scale = 1.0 / (sum + eps);
+  if (deviation != FR_STD_NONE && !equal) scale = 1.0 / (sum + eps);
+  if (!fr__finite(scale)) return FR_NONFINITE;
   for (fr_int g = 0; g < count; g++) advantage[g] = equal ? 0.0 : (reward[g] - mean) * scale;
   if (std) *std = sum;
   return FR_OK;
@@ -6438,7 +6446,11 @@ FR_DEF fr_int fr_policy_pick(const double *logp, fr_int count, fr_random *random
   fr_int best = 0, last = 0;
   double mass = 0.0, draw;
   if (!logp || count < 1) return -1;
-  for (fr_int i = 1; i < count; i++) if (logp[i] > logp[best]) best = i;
+  for (fr_int i = 0; i < count; i++) {
+    if (logp[i] != logp[i]) return -1;
+    if (logp[i] > logp[best]) best = i;
+  }
+  if (!fr__finite(logp[best])) return -1;
   if (!random) return best;
   for (fr_int i = 0; i < count; i++) mass += exp(logp[i] - logp[best]);
   draw = (double)fr_random_uniform(random) * mass;
@@ -8409,6 +8421,9 @@ FR_DEF fr_status fr_tokenizer_boundary(fr_encoder *encoder, const char *text, fr
     const fr_int from = i == 2 ? at : 0, to = i == 1 ? at : bytes;
     const fr_status status = fr_tokenizer_encode(encoder, text + from, to - from, specials, ids + used, capacity - used,
                                                  &tokens->count);
+    if (status == FR_LIMIT && used + tokens->count > capacity)
+      return fr__fail(&encoder->reason, FR_LIMIT, "ids has room for %d; the whole text and its parts may need %d", capacity,
+                      2 * (bytes + 1));
     if (status) return status;
     tokens->ids = ids + used;
     used += tokens->count;
@@ -9217,7 +9232,7 @@ static fr_status fr__json_measure(fr__load *load, int only_vocab)
   if (status) return status;
   if (json.token.kind == '!' || fr__json_next(&json) == '!') return fr__json_fail(&json, load->reason);
   if (only_vocab) return FR_OK;
-  if (load->model.kind != '{') return fr__fail(load->reason, FR_FORMAT, "the file has no model");
+  if (load->model.kind != '{') return fr__fail(load->reason, FR_FORMAT, "the file has no model; a vocab.json needs its merges beside it");
   if (load->added.kind && load->added.kind != '[' && load->added.kind != 'n')
     return fr__load_json_fail(load, &json, FR_FORMAT, load->added.start, "added_tokens must be a list");
   status = fr__json_settings(load);
@@ -9559,7 +9574,7 @@ static fr_status fr__load_read(fr__load *load)
   } else if (file.bytes[at] == '{') {
     status = load->b ? fr__json_fill(load) : fr__json_measure(load, 0);
   } else if (s->split == FR_SPLIT_UNKNOWN) {
-    status = fr__fail(load->reason, FR_FORMAT, "this is none of the files that tell how text is split; set split for tiktoken");
+    status = fr__fail(load->reason, FR_FORMAT, "no tokenizer.json, vocab.json, tokenizer.bin or own form; if it is *.tiktoken, set split");
   } else {
     status = fr__load_tiktoken(load);
   }

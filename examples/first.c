@@ -37,4 +37,5 @@ int main(void)
   }
   if (fr_generate(&model, &work, &tree, &greedy, leaf, 2)) return puts(work.reason.text), 1;
   for (int i = 0; i < 2; i++) printf("7 <think%d> %d %d %d %d\n", i + 1, text[i][0], text[i][1], text[i][2], text[i][3]);
+  fr_work_free(&work); fr_adamw_free(&adamw); fr_model_free(&model);
 }

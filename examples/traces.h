@@ -79,11 +79,17 @@ static inline int open_tokenizer(data *d, const char *words, fr_int forks)
   source.forks = training.forks = forks;
   training.vocab = 256 + 2 + forks;
   if (!words || !strncmp(words, "train:", 6)) {
-    if (words) training.vocab = atoi(words + 6);
+    if (words) {
+      char *end;
+      const long wanted = strtol(words + 6, &end, 10);
+      if (end == words + 6 || *end || wanted < training.vocab || wanted > 1000000)
+        return fail("--tokenizer train:N needs a whole number from %td to 1000000, not '%s'", training.vocab, words + 6);
+      training.vocab = wanted;
+    }
     if (learn_tokenizer(d, &training, words != NULL, &reason)) return fail("tokens: %s", reason.text);
   } else {
     if (strstr(words, ".tiktoken")) source.split = FR_SPLIT_LLAMA3;
-    if (fr_tokenizer_load(&d->tokenizer, words, NULL, &source, &reason)) return fail("%s", reason.text);
+    if (fr_tokenizer_load(&d->tokenizer, words, NULL, &source, &reason)) return fail("--tokenizer %s: %s", words, reason.text);
   }
   for (fr_int p = 0; p < d->set.problem_count; p++)
     if (longest < d->set.problems[p].text.count) longest = d->set.problems[p].text.count;

@@ -300,6 +300,8 @@ static void round_trips(void)
     CHECK(fr_tokenizer_encode(&plain.e, "the the", 7, FR_SPECIALS_TEXT, NULL, 0, &whole) == FR_OK && count == whole);
     CHECK(fr_tokenizer_encode(&plain.e, "the the", 7, FR_SPECIALS_TEXT, ids, 1, &count) == FR_LIMIT);
     CHECK(strstr(plain.e.reason.text, "there is room for 1") != NULL);
+    CHECK(fr_tokenizer_boundary(&plain.e, "the the", 7, 3, FR_SPECIALS_TEXT, ids, 1, &count) == FR_LIMIT);
+    CHECK(strstr(plain.e.reason.text, "may need 16") != NULL);
     memset(text, 'a', 3000);
     close_coder(&cached);
     open_coder(&cached, &p.t, 80, 7);

@@ -475,6 +475,11 @@ static void picks(void)
   for (int i = 0; i < N; i++) CHECK_BELOW(fabs((double)count[i] / 20000.0 - exp(logp[i])), 0.015);
   CHECK(fr_policy_pick(logp, N, NULL) == 1);
   CHECK(fr_policy_pick(one, 1, &random) == 0 && fr_policy_pick(NULL, N, NULL) == -1 && fr_policy_pick(one, 0, NULL) == -1);
+  {
+    const double bad[3] = { -1.0, HUGE_VAL - HUGE_VAL, -2.0 }, never[2] = { -HUGE_VAL, -HUGE_VAL };
+    CHECK(fr_policy_pick(bad, 3, &random) == -1 && fr_policy_pick(bad, 3, NULL) == -1);
+    CHECK(fr_policy_pick(never, 2, &random) == -1 && fr_policy_pick(never, 2, NULL) == -1);
+  }
   other = random = fr_random_stream(1, 2, 3);
   fr_policy_pick(logp, N, &random);
   fr_random_uniform(&other);
@@ -496,6 +501,11 @@ static void advantages(void)
   CHECK(fr_advantages(x, 3, FR_STD_POPULATION, 1e-6, a, NULL) == FR_NONFINITE && a[0] == 7.0);
   CHECK(fr_advantages(x, 0, FR_STD_POPULATION, 1e-6, a, NULL) == FR_INVALID);
   CHECK(fr_advantages(NULL, 3, FR_STD_POPULATION, 1e-6, a, NULL) == FR_INVALID);
+  {  // their squares are 0, and nothing keeps the quotient finite
+    const double close[2] = { 1e-170, 0.0 };
+    CHECK(fr_advantages(close, 2, FR_STD_POPULATION, 0.0, a, NULL) == FR_NONFINITE);
+    CHECK(fr_advantages(close, 2, FR_STD_POPULATION, 1e-6, a, NULL) == FR_OK && fabs(a[0]) < 1e-160);
+  }
   CHECK(fr_advantages(x, 3, FR_STD_POPULATION, -1.0, a, NULL) == FR_INVALID);
 }
 
