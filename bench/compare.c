@@ -30,10 +30,10 @@
 static const study studies[TASKS] = {
   { &multiplication, { 99, 300, 150, 1200, 400, 3e-3f, 6e-3f, 2.5e-3f, 12, 16,
                        { 3, 96, 4, 4, 24, 256, FORK + FORKS, 0, 100, 0, 1, 0, 1, 0, 0, 0, 0 } },
-    40, 10, { 1e-3f, .01f, .7f }, { 3e-4f, 0, .7f }, { 1e-4f, 0, .7f } },
+    100, 10, { 1e-3f, .01f, .7f }, { 3e-4f, 0, .7f }, { 1e-4f, 0, .7f } },
   { &number_line,    { 69, 300, 150, 1500, 900, 3e-3f, 6e-3f, 4e-3f, 12, 16,
                        { 3, 96, 4, 4, 24, 256, FORK + FORKS, 0, 100, 0, 1, 0, 1, 0, 0, 0, 0 } },
-    40, 10, { 1e-3f, .01f, .7f }, { 3e-4f, 0, .7f }, { 1e-4f, 0, .7f } },
+    100, 10, { 1e-3f, .01f, .7f }, { 3e-4f, 0, .7f }, { 1e-4f, 0, .7f } },
 };
 
 // ---- choosing rates, on validation questions ------------------------------------------------------------
@@ -46,7 +46,7 @@ static void validate_training(run *r, const training *t, ledger *out)
   const fr_int forks = t->c.forks, count = l->data.validation_count;
   const pair *pairs = l->data.validation;
   double right[MOST_FORKS] = { 0.0 }, best = 0.0, mean = 0.0, cons = 0.0;
-  progress_phase(&l->bar, "  validation", (double)((forks + 6) * count * answer_room(l)));
+  progress_phase(&l->bar, "  validation", answer_work(l, (forks + 6) * count));
   answer(l, &l->model, pairs, count, forks, forks, NULL, 0.0f, FOR_GREEDY, replies);
   for (fr_int i = 0; i < count * forks; i++) right[i % forks] += is_right(&replies[i], pairs[i / forks]) / (double)count;
   for (fr_int f = 0; f < forks; f++) {
@@ -71,7 +71,7 @@ static void tune_training(run *r, const study *p, int c, const float *rates, int
     train_unit(r, &t);
     training_name(r, &t, name);
     snprintf(unit, sizeof unit, "val_%s", name);
-    if (due(r, unit, "txt", (double)((t.c.forks + 6) * r->l.data.validation_count * answer_room(&r->l)))) {
+    if (due(r, unit, "txt", answer_work(&r->l, (t.c.forks + 6) * r->l.data.validation_count))) {
       load_model(r, name, &r->l.model, &r->past);
       validate_training(r, &t, &out);
       save_ledger(r, unit, &out);
