@@ -132,7 +132,7 @@ static void page_seed(report_page *page, run *r, const study *p, const results *
     }
   }
   load_choice(r, &gfpo);
-  progress_start(&r->l.bar, (double)(r->l.data.test_count * FORKS * answer_room(&r->l)));
+  progress_start(&r->l.bar, answer_work(&r->l, r->l.data.test_count * FORKS));
   progress_phase(&r->l.bar, "answers for the page", r->l.bar.all);
   answer(&r->l, &r->l.model, r->l.data.test, r->l.data.test_count, FORKS, FORKS, NULL, 0.0f, FOR_GREEDY, replies);
   progress_done(&r->l.bar);

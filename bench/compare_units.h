@@ -259,11 +259,9 @@ static double validate(run *r, fr_model *policy, const fr_model *writer, fr_int 
 
 static double choosing_work(const run *r, const choice *a)
 {
-  const double answered = (double)answer_room(&r->l);
-  const double rollouts = (double)(r->set.choosing * ASKED * GROUP) * answered;
-  const double checked = (double)((a->with == WITH_GRPO ? r->set.choosing / r->set.check + 1 : 1) *
-                                  r->l.data.validation_count * a->of.c.forks) * answered;
-  return rollouts * (a->with == WITH_GRPO ? 5.0 : 1.0) + checked;
+  const double rollouts = answer_work(&r->l, r->set.choosing * ASKED * GROUP);
+  const fr_int checks = a->with == WITH_GRPO ? r->set.choosing / r->set.check + 1 : 1;  // a frozen writer writes once
+  return rollouts * (a->with == WITH_GRPO ? 2.0 : 1.0) + answer_work(&r->l, checks * r->l.data.validation_count * a->of.c.forks);
 }
 
 // Tunes a copy of l.model, which was fine-tuned, on rewards. What is kept is the best of all checked on validation
@@ -322,7 +320,7 @@ static void tune_on_rewards(run *r, const choice *a, ledger *log)
     rewards += report.reward;
     zero += report.frac_zero_std;
     entropy += report.entropy;
-    progress_add(&l->bar, (double)(ASKED * GROUP * answer_room(l)) * (a->with == WITH_GRPO ? 5.0 : 1.0),
+    progress_add(&l->bar, answer_work(l, ASKED * GROUP) * (a->with == WITH_GRPO ? 2.0 : 1.0),
                  (double)report.tokens, -1.0);
   }
   ledger_put(log, best, "best");
@@ -334,9 +332,9 @@ static void tune_on_rewards(run *r, const choice *a, ledger *log)
 
 static double measure_work(const run *r, const choice *a)
 {
-  const double forks = (double)a->of.c.forks, test = (double)r->l.data.test_count;
-  const double greedy = forks * ((double)r->l.data.validation_count + test) + (a->with == ALONE ? 0.0 : test);
-  return (double)answer_room(&r->l) * (greedy + test * (double)(TEMPERATURES * (SAMPLES + (forks > 1.0 ? BEST_LEAVES : 0))));
+  const fr_int forks = a->of.c.forks, test = r->l.data.test_count;
+  const fr_int greedy = forks * (r->l.data.validation_count + test);
+  return answer_work(&r->l, greedy + test * TEMPERATURES * (SAMPLES + (forks > 1 ? BEST_LEAVES : 0)));
 }
 
 // Cons@6 and Pass@6 in the mean over five groups, Cons@32, Pass@32 and the mean of all answers.

@@ -34,7 +34,7 @@ typedef struct score {
 
 static double score_work(const learner *r, const course *a)
 {
-  return (double)(r->longest * (r->data.validation_count * a->forks + r->data.test_count * (a->forks + SAMPLES)));
+  return answer_work(r, r->data.validation_count * a->forks + r->data.test_count * (a->forks + SAMPLES));
 }
 
 static score score_arm(learner *r, const course *a)
@@ -216,7 +216,7 @@ static void tune(learner *r)
   for (int i = 0; i < 3; i++) {
     double greedy = 0.0, voted = 0.0;
     fine_tune(r, &arms[0], rates[i]);
-    progress_phase(&r->bar, "  answering", (double)(7 * count * r->longest));
+    progress_phase(&r->bar, "  answering", answer_work(r, 7 * count));
     answer(r, &r->model, r->data.validation, count, 1, 1, NULL, 0.0f, FOR_GREEDY, replies);
     for (fr_int q = 0; q < count; q++)
       greedy += is_right(&replies[q], r->data.validation[q]);

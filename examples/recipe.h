@@ -58,6 +58,7 @@ typedef struct learner {
   uint64_t  seed;
   data_set  data;
   fr_int    longest;    // tokens of the longest trace, with its end
+  double    mean;       // and in the mean
   fr_model  base, model;
   fr_adamw  adamw;
   fr_work   work;
@@ -170,9 +171,9 @@ static inline void train_base(learner *l)
 
 static inline double course_work(const learner *l, const course *c)
 {
-  const double rows = (double)(QUESTION + c->traces * (1 + l->longest));
-  const fr_int prefix = l->set.prefix ? l->set.prefix : l->longest;
-  const double scored = c->method == FR_SSFT ? (double)(l->fork_count * c->traces * prefix) : 0.0;
+  const double rows = (double)QUESTION + (double)c->traces * (1.0 + l->mean);
+  const double prefix = l->set.prefix ? (double)l->set.prefix : l->mean;
+  const double scored = c->method == FR_SSFT ? (double)(l->fork_count * c->traces) * prefix : 0.0;
   return (double)(l->set.steps * c->times * l->set.batch) * (3.0 * rows + scored);
 }
 
@@ -258,6 +259,9 @@ typedef struct reply { int answer, way; fr_int fork, count; char text[ROOM]; } r
 
 static inline fr_int answer_room(const learner *l) { return l->job->deadline ? l->job->deadline : l->longest; }
 
+// A token that is decoded costs about two that are run at once.
+static inline double answer_work(const learner *l, fr_int leaves) { return 2.0 * (double)(leaves * answer_room(l)); }
+
 // Answers each question `leaves` times, all leaves of a question under one prompt: leaf k of question i under fork
 // fork_of[i*leaves + k], or k % forks if fork_of is NULL.
 static inline void answer(learner *l, const fr_model *model, const pair *questions, fr_int count, fr_int forks,
@@ -308,7 +312,7 @@ static inline void answer(learner *l, const fr_model *model, const pair *questio
       out->count = grown[i].count;
       written += (double)grown[i].count;
     }
-    progress_add(&l->bar, (double)(here * leaves * answer_room(l)), written, -1.0);
+    progress_add(&l->bar, answer_work(l, here * leaves), written, -1.0);
   }
 }
 
@@ -354,11 +358,14 @@ static inline int learner_start(learner *l, const char *program, const task *job
   }
   if (!data_new(&l->data, set->largest, set->test, set->validation, stream(seed, FOR_SPLIT, 0, 0))) return 0;
   l->longest = 0;
+  l->mean = 0.0;
   for (const pair *q = l->data.all; q < l->data.train + l->data.train_count; q++)
     for (int way = 0; way < WAYS; way++) {
       char text[ROOM];
       job->write_trace(text, *q, way);
-      if ((fr_int)strlen(text) + 1 > l->longest) l->longest = (fr_int)strlen(text) + 1;
+      const fr_int tokens = (fr_int)strlen(text) + 1;
+      if (tokens > l->longest) l->longest = tokens;
+      l->mean += (double)tokens / (double)(WAYS * (l->data.train + l->data.train_count - l->data.all));
     }
   require(l, fr_model_new(&l->base, &l->set.config));
   require(l, fr_model_new(&l->model, &l->set.config));

@@ -104,7 +104,7 @@ static void killed(void)
   const double began = seconds();
   CHECK(quick(whole, "2", path, -1));
   const double took = seconds() - began;
-  const long most = 1 + (long)(took * 400.0);  // so that each life is a fifth of a whole run, on average
+  const long most = 1 + (long)(took * 200.0);  // so that each life is a tenth of a whole run, on average
   while (kills < 40 && !quick(parts, "1", other, (long)test_below_int(most))) kills++;
   if (kills == 40) CHECK(quick(parts, "1", other, -1));
   char *a = contents(path), *b = contents(other);
