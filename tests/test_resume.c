@@ -106,7 +106,8 @@ int main(void)
   CHECK(run(data_path, options) == 0 && same_file(whole_path, part_path));
   snprintf(options, sizeof options, "%s --tokenizer tests/data/tokenizer/tiny/qwenstyle/tokenizer.json", small);
   CHECK(run(data_path, options) == 0 && said("tokenizer.json: 529 ids, 256 merges"));
-  CHECK(run(data_path, "--tokenizer train:100") == 1 && said("a vocabulary of 100 is too small"));
+  CHECK(run(data_path, "--tokenizer train:100") == 1 && said("needs a whole number from 264"));
+  CHECK(run(data_path, "--tokenizer train:400x") == 1 && said("not '400x'"));
   CHECK(run(data_path, "--tokenizer no/such/file") == 1 && said("no/such/file cannot be opened"));
   CHECK(run("no/such/file.jsonl", "") == 1 && said("no/such/file.jsonl cannot be opened"));
   CHECK(run("", "") == 1 && said("which FILE.jsonl"));
