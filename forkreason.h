@@ -6003,8 +6003,9 @@ FR_DEF fr_status fr_diagnosis_read(const fr_diagnosis *d, fr_diagnosis_reading *
 // The policy's pass is a forest like that of the set loss:
 //   FR_GFPO:  prompt - forks without their last tokens;                       group  base + i: -s_i
 //   FR_GRPO:  the same, and under the forks their rollouts, likewise cut;     targets of rollouts are in no group
-// A fork of one token has no row of its own, so that the question's last row predicts all of them. Each question is first
-// run forward for its scores; they give every target its weight, and the weighted targets are the gradient.
+// A fork of one token has no row of its own, so that the question's last row predicts all of them. Each question is run
+// forward for its scores; they give every target its weight, and the weighted targets are the gradient, for which the same
+// rows go back.
 //
 // FR_OVER_FORKS: log pi_i = s_i - lse(s), hence dL/ds_i = d_i - pi_i sum_k d_k with d_i = dL/dlog pi_i: these sum to 0 over the
 // forks, so the vocabulary's own softmax drops out of dlogits = (sum w) p - sum w onehot, w = -dL/ds, at the row they share.
@@ -6752,6 +6753,7 @@ FR_DEF fr_status fr_gfpo_backward(const fr_policy *policy, fr_work *work, const 
   fr__term_weights(&o, r);
   for (fr_int n = 0; !status && n < r->count;) {
     fr__forest f;
+    fr__begun begun;
     fr_tree tree;
     fr_int at = 0, root = 0, q = n;
     n = fr__choice_forest(&f, work, &o, questions, n, r->count, r, !policy->chooser);
@@ -6761,7 +6763,9 @@ FR_DEF fr_status fr_gfpo_backward(const fr_policy *policy, fr_work *work, const 
       if (!status) status = fr__choice_logp(policy->start, NULL, work, N, over_forks, q, r->logp_start + q * N);
       if (!status && o.credit == FR_GRPO) fr__target_logp(work->body, f.targets, r->token_start);
     }
-    if (!status) status = fr_forward(policy->model, work, &tree, work->body->sums, f.groups);
+    begun.rows = begun.room = f.rows;
+    if (!status)
+      status = fr__run_tree(policy->model, work, &tree, NULL, work->body->sums, f.groups, 0, policy->chooser ? NULL : &begun);
     if (!status) status = fr__choice_logp(policy->model, policy->chooser, work, N, over_forks, q, work->body->cost);
     if (status) break;
     if (o.credit == FR_GRPO) fr__target_logp(work->body, f.targets, r->token_now);
@@ -6778,7 +6782,7 @@ FR_DEF fr_status fr_gfpo_backward(const fr_policy *policy, fr_work *work, const 
       root++;
     }
     if (!policy->chooser) {
-      status = fr_backward(policy->model, work, &tree, policy->adamw->grads, work->body->sums, f.groups);
+      status = fr__run_tree(policy->model, work, &tree, policy->adamw->grads, work->body->sums, f.groups, 0, &begun);
       rows += f.rows;
     }
   }
