@@ -933,8 +933,8 @@ FR_DEF fr_token fr_tokenizer_find(const fr_tokenizer *tokenizer, fr_text text); 
 FR_DEF int      fr_tokenizer_is_special(const fr_tokenizer *tokenizer, fr_token id);
 
 // Scratch for encoding, one for each thread; it points to the tokenizer, which has to outlive it. A pre-token of more than
-// `longest` bytes, and more than 64, is refused (FR_LIMIT); the longest text is always enough; 48 bytes and some each. The last `cache` pre-tokens are remembered [16384; 32 bytes each]; ids
-// do not depend on it.
+// `longest` bytes, and more than 64, is refused (FR_LIMIT); the longest text is always enough; 48 bytes and some each. The
+// last `cache` pre-tokens are remembered [16384; 32 bytes each]; ids do not depend on it.
 struct fr__encoder;
 typedef struct fr_encoder {
   const fr_tokenizer *tokenizer;
@@ -1576,9 +1576,10 @@ static void fr__last(float last[8], const float *x, fr_int left)
   for (fr_int i = 0; i < 8; i++) last[i] = i < left ? x[i] : 0.0f;
 }
 
-// R rows of X against J rows of W: R*J accumulators. One or two rows of X run down W a row at a time, unless the rows are
-// so short that adding up the lanes is most of the work; more take four rows of W together, so that they read X less often. An element is one chain of sums in each lane either way, and the lanes are
-// added as (0+2)+(1+3) of four, then the fours: for J = 4 two rounds of shuffles and adds do that for four rows of W at once.
+// R rows of X against J rows of W: R*J accumulators. One or two rows of X run down W a row at a time, unless the rows are so
+// short that adding up the lanes is most of the work; more take four rows of W together, so that they read X less often. An
+// element is one chain of sums in each lane either way, and the lanes are added as (0+2)+(1+3) of four, then the fours: for
+// J = 4 two rounds of shuffles and adds do that for four rows of W at once.
 // A processor foresees one stream of reads by itself; of four, FR__AHEAD floats ahead are asked of memory, into the
 // second-level cache since X needs the first.
 #define FR__AHEAD 6144
@@ -2348,9 +2349,10 @@ static void fr__adamw_neon(float *p, const float *g, float *m, float *v, fr_int 
 #endif  // FR__NEON
 
 // Best first. fr_work_place takes the first row that this processor has.
-#define FR__ROW(isa, mr, nr, narrow) { #isa, mr, nr, fr__available_##isa, fr__tile_##isa, fr__stream_##isa, fr__transpose_##narrow, fr__dot_##isa, fr__max_##isa, \
-    fr__exp_sum_##isa, fr__axpy_##isa, fr__combine_##isa, fr__scale_##isa, fr__rotate_##isa, fr__mul_##isa, fr__mul_add_##isa, fr__swiglu_##isa, fr__swiglu_back_##isa, \
-    fr__adamw_##isa }
+#define FR__ROW(isa, mr, nr, narrow)                                                                                \
+  { #isa, mr, nr, fr__available_##isa, fr__tile_##isa, fr__stream_##isa, fr__transpose_##narrow, fr__dot_##isa,      \
+    fr__max_##isa, fr__exp_sum_##isa, fr__axpy_##isa, fr__combine_##isa, fr__scale_##isa, fr__rotate_##isa,          \
+    fr__mul_##isa, fr__mul_add_##isa, fr__swiglu_##isa, fr__swiglu_back_##isa, fr__adamw_##isa }
 static const fr__kernels fr__rows[] = {
 #ifdef FR__X86
   FR__ROW(avx512, 12, 32, avx2),
@@ -8850,7 +8852,8 @@ FR__APART const char *fr__put_token(fr__load *load, fr_int id, const char *bytes
 {
   fr__bpe *b = load->b;
   if (count < 1) return "a token is empty";
-  if (id < 0 || id >= fr__max(65536, fr__max(load->source->file.count, load->source->merges.count))) return "an id is larger than the file could need";
+  if (id < 0 || id >= fr__max(65536, fr__max(load->source->file.count, load->source->merges.count)))
+    return "an id is larger than the file could need";
   if (!b) {
     load->vocab = fr__max(load->vocab, id + 1);
     load->names += (kind & FR__ORDINARY) != 0;
