@@ -5055,20 +5055,26 @@ FR_DEF fr_token fr_sample(const float *logits, fr_int vocab, const fr_sampling *
   const float inverse = sampling->temperature > 0.0f ? 1.0f / sampling->temperature : 0.0f;
   const int cut_k =
       sampling->top_k > 0 && sampling->top_k<vocab, cut_p = sampling->top_p> 0.0f && sampling->top_p < 1.0f;
-  fr_int best = 0, heap = vocab, last = 0;
+  fr_int best = 0, heap = vocab;
   double mass = 0.0, draw;
   for (fr_int v = 1; v < vocab; v++) if (logits[v] > logits[best]) best = v;
   if (!(sampling->temperature > 0.0f)) return (fr_token)best;
 #define FR__ODDS(v) ((double)fr__exp((logits[v] - logits[best]) * inverse))
   draw = (double)fr_random_uniform(random);
-  if (!cut_k && !cut_p) {
-    for (fr_int v = 0; v < vocab; v++) mass += FR__ODDS(v);
-    for (fr_int v = 0; v < vocab; v++) {
-      const double odds = FR__ODDS(v);
-      if (odds > 0.0) last = v;  // rounding must not lead past the last possible token
-      if ((draw -= odds / mass) < 0.0) return (fr_token)v;
+  if (!cut_k && !cut_p) {  // exp is what it costs: odds are added up in 64 runs, and taken again in the run of the draw only
+    const fr_int run = (vocab - 1) / 64 + 1;
+    double part[64];
+    fr_int v = 0;
+    for (fr_int r = 0; r * run < vocab; r++) {
+      part[r] = 0.0;
+      for (; v < fr__min((r + 1) * run, vocab); v++) part[r] += FR__ODDS(v);
+      mass += part[r];
     }
-    return (fr_token)last;
+    draw *= mass;
+    for (v = 0; v + run < vocab && draw >= part[v / run]; v += run) draw -= part[v / run];
+    for (; v < vocab; v++) if ((draw -= FR__ODDS(v)) < 0.0) return (fr_token)v;
+    for (v = vocab - 1; v > 0 && !(FR__ODDS(v) > 0.0); v--) continue;  // rounding must not lead past the last possible token
+    return (fr_token)v;
   }
   for (fr_int v = 0; v < vocab; v++) index[v] = v;
   for (fr_int v = vocab / 2 - 1; v >= 0; v--) fr__sift(logits, index, v, vocab);

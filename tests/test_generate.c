@@ -283,9 +283,11 @@ static void stops(void)
 }
 
 // ---- fr_sample: frequencies against probabilities worked out the long way
+enum { MOST_VOCAB = 300 };
+
 static void expected(const float *logits, fr_int V, const fr_sampling *sampling, double *p)
 {
-  fr_int order[64];
+  fr_int order[MOST_VOCAB];
   double sum = 0.0, max = -HUGE_VAL, kept = 0.0;
   fr_int keep = sampling->top_k > 0 && sampling->top_k < V ? sampling->top_k : V, last;
   for (fr_int v = 0; v < V; v++) { order[v] = v; max = fmax(max, (double)logits[v]); }
@@ -313,14 +315,15 @@ static void sampling_distribution(void)
   static const struct { float temperature, top_p; fr_int top_k, V; } ways[] = {
     { 1.0f, 0.0f, 0, 11 },  { 0.7f, 1.0f, 0, 11 },  { 2.0f, 0.0f, 4, 11 },   { 1.0f, 0.6f, 0, 11 },
     { 1.0f, 0.95f, 0, 37 }, { 1.0f, 0.7f, 6, 37 },  { 1.5f, 0.0f, 100, 20 }, { 1.0f, 0.0f, 1, 11 },
-    { 1.0f, 1e-6f, 0, 11 }, { 1e-4f, 0.0f, 0, 11 }, { 1.0f, 0.5f, 1, 11 },   { 1.0f, 0.0f, 0, 1 }
+    { 1.0f, 1e-6f, 0, 11 }, { 1e-4f, 0.0f, 0, 11 }, { 1.0f, 0.5f, 1, 11 },   { 1.0f, 0.0f, 0, 1 },
+    { 1.0f, 0.0f, 0, 64 },  { 1.0f, 0.0f, 0, 65 },  { 1.0f, 0.0f, 0, 130 },  { 0.8f, 0.0f, 0, 300 }  // runs of 1, 2, 3, 5
   };
   for (size_t w = 0; w < sizeof ways / sizeof ways[0]; w++)
     for (int kind = 0; kind < 3; kind++) {  // spread, with ties, with impossible tokens
       const fr_int V = ways[w].V;
-      float logits[64], kept[64];
-      double p[64], chi = 0.0;
-      fr_int hits[64] = { 0 }, index[64], free_cells = 0, misses = 0;
+      float logits[MOST_VOCAB], kept[MOST_VOCAB];
+      double p[MOST_VOCAB], chi = 0.0;
+      fr_int hits[MOST_VOCAB] = { 0 }, index[MOST_VOCAB], free_cells = 0, misses = 0;
       fr_random random = fr_random_stream(w, (uint64_t)kind, 3);
       fr_sampling sampling;
       memset(&sampling, 0, sizeof sampling);
