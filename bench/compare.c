@@ -1,4 +1,4 @@
-// compare.c - does it help, and where not? Eight arms, two tasks, several seeds, two temperatures.
+// compare.c - does it help, and where not? Nine arms, two tasks, several seeds, two temperatures.
 //
 //     make compare                        everything; build/compare.json and build/compare.html
 //     build/bench/compare --quick         the same in small: what is printed means nothing, but all of it runs
@@ -9,10 +9,10 @@
 // best find the best fork; the number line against the clock (examples/number_line.h), where the right way depends on
 // the question.
 //
-// Arms: copies of one pretrained base, fine-tuned on the same questions in the same order; four of them are then tuned on
-// rewards, all with equally many rollouts. GRPO trains all tokens of one model; GFPO trains a copy to choose the fork,
-// and the fine-tuned model writes. Whatever is chosen - rates, steps, the checkpoint during tuning, the best fork - is
-// chosen on validation questions.
+// Arms: copies of one pretrained base, fine-tuned on the same questions in the same order, one of them with twice the
+// steps, since a step of SSFT costs more; four are then tuned on rewards, all with equally many rollouts. GRPO trains all
+// tokens of one model; GFPO trains a copy to choose the fork, and the fine-tuned model writes. Whatever is chosen - rates,
+// steps, the checkpoint during tuning, the best fork - is chosen on validation questions.
 //
 // Measures: Pass@1 without being told a fork: greedily, under the fork that the policy finds likeliest; sampled, under
 // forks drawn from it. An arm without policy: the mean over forks. Best fork: under the one fork that is best on
@@ -31,18 +31,26 @@
 //   operands to 69, base of 1,000 steps: SSFT 450 steps at .003: .247, 600 at .006: .973 (another base: most forks below .2),
 //   900 at .004: .987; SFT-mixed 450 steps at .004: .240, 900 at .004: .920, 900 at .006: .960
 //   operands to 59 (1,080 questions), 450 at .003: .680; to 49 (360 questions), 900 at .004: .547: too few to carry over
-// so 900 steps, on a base of 1,500. Choosing, 100 steps of 32 questions x 8 rollouts (validation score, from .432 and .413):
-//   SSFT + GFPO       rate .001, entropy .01: .786, .05: .800; 40 steps: .0003: .687, .680, .001: .771, .757, .003: .701, .741
-//   SFT-mixed + GRPO  rate .0003: .667; 40 steps, T = .7: .00003: .607, .0001: .647, .0003: .660, .001: .620; T = 1: .600,
-//                     .640, .647, .640
-//   SSFT + GRPO       40 steps: none of .0001, .0003, .001 at either T was better than before, so the gentlest
+// so 900 steps, on a base of 1,500.
+//
+// What --tune found, rates .0025, .004, .006: greedy Pass@1 of the best fork, and Cons@6 at T = .7
+//   multiply  SFT-mixed .580 .747, .687 .793, .640 .820    SSFT 1.000 1.000 at each (mean fork .979, .917, .976)
+//   line      SFT-mixed .340 .713, .427 .813, .427 .767    SSFT .487 .820, .487 .807, .553 .853; on seeds 2 and 3 at .004
+//             .507 .860, .573 .920, at .006 .507 .853, .567 .900: no difference; .004 was there first
+// and of 100 steps of 32 questions x 8 rollouts, the best point by `validate`. GFPO: rates .0003, .001, .003 with entropy .01,
+// then with .05; GRPO: rates .0001, .0003, .001 at T = .7, then at T = 1
+//   multiply  SSFT + GFPO .999 1.000 1.000, .998 .999 .999       SFT-mixed + GRPO .967 .987 .940, .960 .967 .947
+//             SSFT + GRPO .999 .999 .966, .998 .999 .973
+//   line      SSFT + GFPO .773 .782 .761, .784 .773 .773         SFT-mixed + GRPO .653 .667 .633, .660 .667 .620
+//             SSFT + GRPO .453 .453 .453, .453 .453 .559 (.453 is where it began)
+// Of equals the gentler one was taken.
 static const study studies[TASKS] = {
   { &multiplication, { 99, 300, 150, 1200, 400, 3e-3f, 6e-3f, 2.5e-3f, 12, 16,
                        { 3, 96, 4, 4, 24, 256, FORK + FORKS, 0, 100, 0, 1, 0, 1, 0, 0, 0, 0 } },
-    100, 10, { 1e-3f, .05f, .7f }, { 3e-4f, 0, .7f }, { 1e-4f, 0, .7f } },
-  { &number_line,    { 69, 300, 150, 1500, 900, 3e-3f, 6e-3f, 4e-3f, 12, 16,
+    100, 10, { 1e-3f, .01f, .7f }, { 3e-4f, 0, .7f }, { 1e-4f, 0, .7f } },
+  { &number_line,    { 69, 300, 150, 1500, 900, 3e-3f, 4e-3f, 4e-3f, 12, 16,
                        { 3, 96, 4, 4, 24, 256, FORK + FORKS, 0, 100, 0, 1, 0, 1, 0, 0, 0, 0 } },
-    100, 10, { 1e-3f, .05f, .7f }, { 3e-4f, 0, .7f }, { 1e-4f, 0, .7f } },
+    100, 10, { 3e-4f, .05f, .7f }, { 3e-4f, 0, .7f }, { 1e-3f, 0, 1 } },
 };
 
 // ---- choosing rates, on validation questions ------------------------------------------------------------
@@ -133,47 +141,50 @@ static void visit_tune(run *r, const study *p)
 
 // ---- one thing at a time -------------------------------------------------------------------------------
 
-// Of SSFT on the first task, from N = 6, M = 4, L = 16 and a matching at every step.
-static void visit_ablate(run *r, const study *p)
+static results found;
+
+static void visit_ablations(run *r, const study *p)
 {
-  static const struct { const char *name; fr_int forks, traces, prefix, every; } tries[] = {
-    { "N 6, M 4, L 16, every step", 6, 4, 16, 1 },
-    { "L 4",  6, 4, 4, 1 }, { "L 8", 6, 4, 8, 1 }, { "L all", 6, 4, 0, 1 },
-    { "N 4",  4, 4, 16, 1 }, { "N 8", 8, 4, 16, 1 }, { "N 12", 12, 4, 16, 1 },
-    { "M 2",  6, 2, 16, 1 }, { "M 3", 6, 3, 16, 1 },
-    { "every 4 steps", 6, 4, 16, 4 }, { "every 16 steps", 6, 4, 16, 16 },
-  };
-  enum { TRIES = sizeof tries / sizeof tries[0] };
-  ledger out;
-  if (!r->planning) progress_done(&r->l.bar);
-  for (int i = 0; i < TRIES; i++) {
-    choice c;
-    char name[UNIT_NAME];
-    memset(&c, 0, sizeof c);
-    c.name = tries[i].name;
-    c.of = training_of(p, SET);
-    c.of.c.name = tries[i].name;
-    c.of.c.forks = c.of.forks = tries[i].forks;
-    c.of.c.traces = tries[i].traces;
-    c.of.c.every = tries[i].every;
-    c.of.prefix = tries[i].prefix;
+  char name[UNIT_NAME];
+  if (!r->planning) {
+    progress_done(&r->l.bar);
+    print_ablation_title(&found);
+  }
+  for (int i = 0; i < ABLATIONS; i++) {
+    const choice c = ablation_of(p, i);
     measure_unit(r, &c);
     if (r->planning) continue;
     choice_name(r, &c, name);
-    load_ledger(r, name, &out);
+    load_ledger(r, name, &found.ablated[i]);
     progress_done(&r->l.bar);
-    if (i == 0) printf("%-28s mean fork  best fork  any fork  Cons@6   Pass@6   Cons@32  I / log 4   (T = .7)\n", "SSFT");
-    printf("%-28s %.3f      %.3f      %.3f     %.3f    %.3f    %.3f    %.3f\n", tries[i].name, ledger_get(&out, "pass1"),
-           ledger_get(&out, "best"), ledger_get(&out, "any"), ledger_get(&out, "0 cons6"), ledger_get(&out, "0 pass6"),
-           ledger_get(&out, "0 cons32"), ledger_get(&out, "information"));
+    print_ablation(&found, i);
     fflush(stdout);
   }
+}
+
+// build/compare.json and build/compare.html: all that is there, of the arms and of what make ablate tries.
+static void write_found(run *r, const study *tasks)
+{
+  char path[500], other[520];
+  snprintf(path, sizeof path, "%s/compare.json", r->build);
+  snprintf(other, sizeof other, "%s.tmp", path);
+  found.json = fopen(other, "w");
+  if (!found.json) stop(r, other, strerror(errno));
+  if (found.is_there) print_arms(r, tasks, &found);
+  found.text = NULL;
+  for (int i = 0; found.ablated_is_there && i < ABLATIONS; i++) print_ablation(&found, i);
+  fprintf(found.json, "%s\n]\n", found.rows ? "" : "[");
+  if (fclose(found.json) || rename(other, path)) stop(r, path, strerror(errno));
+  printf("\nwritten: %s", path);
+  snprintf(path, sizeof path, "%s/compare.html", r->build);
+  write_page(r, tasks, &found, path, r->quick ? "build/bench/compare --quick" : "make compare");
+  printf(" and %s\n", path);
 }
 
 // ---- begin and end -------------------------------------------------------------------------------------
 
 static const char usage[] =
-  "usage: compare [options]    eight arms, two tasks, several seeds; resumes what is in BUILD/compare\n"
+  "usage: compare [options]    nine arms, two tasks, several seeds; resumes what is in BUILD/compare\n"
   "  --quick      in small: two minutes at most, to see that all of it runs\n"
   "  --seeds N    1 .. N                           [3; 2 with --quick]\n"
   "  --task KEY   only this one: multiply or line  [both]\n"
@@ -211,7 +222,6 @@ static void make_quick(study *p)
 int main(int argc, char **argv)
 {
   static run r;
-  static results all;
   study tasks[TASKS];
   int tune = 0, ablate = 0, seeds = 0;
   memcpy(tasks, studies, sizeof tasks);
@@ -251,26 +261,20 @@ int main(int argc, char **argv)
   r.kernel = fr_work_kernel(&probe);
   fr_work_free(&probe);
 
-  if (ablate) {
-    r.only = 0;
-    tasks[0].learn.config.vocab = FORK + MOST_FORKS;
-    tasks[0].learn.prefix = 0;  // room for the widest
-    for_all(&r, tasks, 1, visit_ablate);
-  } else if (tune) for_all(&r, tasks, 1, visit_tune);
+  if (tune) for_all(&r, tasks, 1, visit_tune);
   else {
-    for_all(&r, tasks, r.seeds, visit_arms);
-    collect(&r, tasks, &all);
-    char path[500], other[520];
-    snprintf(path, sizeof path, "%s/compare.json", r.build);
-    snprintf(other, sizeof other, "%s.tmp", path);
-    FILE *json = fopen(other, "w");
-    if (!json) stop(&r, other, strerror(errno));
-    print_all(&r, tasks, &all, json);
-    if (fclose(json) || rename(other, path)) stop(&r, path, strerror(errno));
-    printf("\nwritten: %s", path);
-    snprintf(path, sizeof path, "%s/compare.html", r.build);
-    write_page(&r, tasks, &all, path, r.quick ? "build/bench/compare --quick" : "make compare");
-    printf(" and %s\n", path);
+    if (ablate) {
+      study wide[TASKS];
+      memcpy(wide, tasks, sizeof wide);
+      wide[0] = widest(&tasks[0]);
+      r.only = 0;
+      found.text = stdout;
+      for_all(&r, wide, 1, visit_ablations);
+      r.only = -1;
+    } else for_all(&r, tasks, r.seeds, visit_arms);
+    collect(&r, tasks, r.seeds, &found);
+    found.text = ablate ? NULL : stdout;
+    write_found(&r, tasks);
   }
   pool_stop(&r.l.threads);
   return 0;

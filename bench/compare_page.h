@@ -5,7 +5,7 @@
 #include "../examples/report.h"
 #include "compare_table.h"
 
-static void page_bars(report_page *page, const results *all, int seeds, int t)
+static void page_bars(report_page *page, const results *all, int t)
 {
   static const measure_name shown[] = {
     { "pass1", "Pass@1, greedy" }, { "best", "best fork, greedy" }, { "0 pass1", "Pass@1, T = 0.7" },
@@ -23,7 +23,7 @@ static void page_bars(report_page *page, const results *all, int seeds, int t)
     strong[a] = a == SSFT || a == SSFT_GFPO;
     for (int m = 0; m < SHOWN; m++) {
       measures[m] = shown[m].title;
-      over_seeds(all, seeds, t, a, shown[m].key, &error, values + (a * SHOWN + m) * seeds);
+      over_seeds(all, t, a, shown[m].key, &error, values + (a * SHOWN + m) * all->seeds);
     }
   }
   f.title = "Accuracy on test questions";
@@ -34,7 +34,7 @@ static void page_bars(report_page *page, const results *all, int seeds, int t)
   f.measure_names = measures;
   f.arms = ARMS;
   f.measures = SHOWN;
-  f.seeds = seeds;
+  f.seeds = all->seeds;
   f.values = values;
   f.strong = strong;
   report_add_bars(page, &f);
@@ -77,7 +77,7 @@ static void page_tuning(report_page *page, run *r, const study *p, int seeds)
   report_add_lines(page, &f);
 }
 
-static void page_drift(report_page *page, const results *all, int seeds, int t)
+static void page_drift(report_page *page, const results *all, int t)
 {
   enum { MOST_ROWS = 8 * MOST_SEEDS };
   static char names[MOST_ROWS][64];
@@ -89,7 +89,7 @@ static void page_drift(report_page *page, const results *all, int seeds, int t)
     int before = 0;
     if (arms[a].with == ALONE) continue;
     while (arms[before].course != arms[a].course) before++;
-    for (int s = 0; s < seeds; s++)
+    for (int s = 0; s < all->seeds; s++)
       for (int after = 0; after < 2 && f.rows < MOST_ROWS; after++, f.rows++) {
         snprintf(names[f.rows], sizeof names[0], "%s, seed %d, %s", arms[a].name, s + 1, after ? "after" : "before");
         rows[f.rows] = names[f.rows];
@@ -149,23 +149,56 @@ static void page_seed(report_page *page, run *r, const study *p, const results *
   end(r);
 }
 
+static void page_ablations(report_page *page, const results *all)
+{
+  static double values[ABLATIONS * ABLATION_MEASURES];
+  const char *names[ABLATIONS], *measures[ABLATION_MEASURES];
+  int strong[ABLATIONS] = { 1 };
+  report_bars f;
+  memset(&f, 0, sizeof f);
+  for (int i = 0; i < ABLATIONS; i++) {
+    names[i] = ablations[i].name;
+    for (int m = 0; m < ABLATION_MEASURES; m++) {
+      measures[m] = ablation_measures[m].title;
+      values[i * ABLATION_MEASURES + m] = ledger_get(&all->ablated[i], "%s", ablation_measures[m].key);
+    }
+  }
+  f.title = "SSFT, one thing at a time";
+  f.caption = "N forks, M traces a question, the first L tokens of a trace in the matching (all: the whole trace), a matching "
+              "every so many steps. The first bar is what the others differ from. Greedy Pass@1 of the mean and of the best "
+              "fork, and whether any is right; the rest is sampled at T = 0.7. One seed: the differences of two bars are not "
+              "known better than to several hundredths.";
+  f.arm_names = names;
+  f.measure_names = measures;
+  f.arms = ABLATIONS;
+  f.measures = ABLATION_MEASURES;
+  f.seeds = 1;
+  f.values = values;
+  f.strong = strong;
+  report_add_bars(page, &f);
+}
+
 static void write_page(run *r, const study *tasks, const results *all, const char *path, const char *source)
 {
   static report_page page;
   report_open(&page, path, "Forks that part, and choosing among them",
-              "Eight arms start from the same pretrained base and learn the same questions, each with four correct traces. "
+              "Nine arms start from the same pretrained base and learn the same questions, each with four correct traces. "
               "Does a set loss make forks differ, what does a vote gain, and does it pay to learn which fork to take?",
               source);
-  for (int t = 0; t < TASKS; t++) {
+  for (int t = 0; t < TASKS && all->is_there; t++) {
     if (r->only >= 0 && r->only != t) continue;
     report_section(&page, jobs[t]->name,
                    t == 0 ? "Every way of working works on every question, so that a chooser can at best find the best fork."
                           : "The right way depends on the question: answers of more than 56 tokens are cut off. Only rewards "
                             "tell which way is short enough.");
-    page_bars(&page, all, r->seeds, t);
-    page_tuning(&page, r, &tasks[t], r->seeds);
-    page_drift(&page, all, r->seeds, t);
+    page_bars(&page, all, t);
+    page_tuning(&page, r, &tasks[t], all->seeds);
+    page_drift(&page, all, t);
     page_seed(&page, r, &tasks[t], all, t);
+  }
+  if (all->ablated_is_there) {
+    report_section(&page, "What matters", "Mental multiplication, seed 1.");
+    page_ablations(&page, all);
   }
   if (!report_close(&page)) stop(r, path, page.error);
 }

@@ -38,27 +38,29 @@ typedef struct study {
 } study;
 
 static const course courses[] = {
-  { "sft_mixed",    "SFT-mixed",      FR_SFT_MIXED,    1,     1, WAYS, 1 },
-  { "ssft_random",  "SSFT-random",    FR_SSFT_RANDOM,  FORKS, 1, WAYS, 1 },
-  { "fixed_labels", "fixed labels",   FR_FIXED_LABELS, WAYS,  1, WAYS, 1 },
-  { "ssft",         "SSFT",           FR_SSFT,         FORKS, 1, WAYS, 1 },
+  { "sft_mixed",       "SFT-mixed",            FR_SFT_MIXED,    1,     1, WAYS, 1 },
+  { "sft_mixed_twice", "SFT-mixed, 2 x steps", FR_SFT_MIXED,    1,     2, WAYS, 1 },
+  { "ssft_random",     "SSFT-random",          FR_SSFT_RANDOM,  FORKS, 1, WAYS, 1 },
+  { "fixed_labels",    "fixed labels",         FR_FIXED_LABELS, WAYS,  1, WAYS, 1 },
+  { "ssft",            "SSFT",                 FR_SSFT,         FORKS, 1, WAYS, 1 },
 };
-enum { MIXED, RANDOM, FIXED, SET, COURSES };
+enum { MIXED, TWICE, RANDOM, FIXED, SET, COURSES };
 
 typedef enum choosing { ALONE, WITH_GFPO, WITH_GRPO } choosing;
 static const char *const choosing_keys[] = { "", "gfpo", "grpo" };
 typedef struct arm { const char *key, *name; int course; choosing with; } arm;
 static const arm arms[] = {
-  { "sft_mixed",        "SFT-mixed",          MIXED,  ALONE },
-  { "sft_mixed_grpo",   "SFT-mixed + GRPO",   MIXED,  WITH_GRPO },
-  { "ssft_random",      "SSFT-random",        RANDOM, ALONE },
-  { "ssft_random_gfpo", "SSFT-random + GFPO", RANDOM, WITH_GFPO },
-  { "fixed_labels",     "fixed labels",       FIXED,  ALONE },
-  { "ssft",             "SSFT",               SET,    ALONE },
-  { "ssft_grpo",        "SSFT + GRPO",        SET,    WITH_GRPO },
-  { "ssft_gfpo",        "SSFT + GFPO",        SET,    WITH_GFPO },
+  { "sft_mixed",        "SFT-mixed",            MIXED,  ALONE },
+  { "sft_mixed_twice",  "SFT-mixed, 2 x steps", TWICE,  ALONE },
+  { "sft_mixed_grpo",   "SFT-mixed + GRPO",     MIXED,  WITH_GRPO },
+  { "ssft_random",      "SSFT-random",          RANDOM, ALONE },
+  { "ssft_random_gfpo", "SSFT-random + GFPO",   RANDOM, WITH_GFPO },
+  { "fixed_labels",     "fixed labels",         FIXED,  ALONE },
+  { "ssft",             "SSFT",                 SET,    ALONE },
+  { "ssft_grpo",        "SSFT + GRPO",          SET,    WITH_GRPO },
+  { "ssft_gfpo",        "SSFT + GFPO",          SET,    WITH_GFPO },
 };
-enum { ARMS = sizeof arms / sizeof arms[0], MIXED_GRPO = 1, SSFT = 5, SSFT_GRPO, SSFT_GFPO };
+enum { ARMS = sizeof arms / sizeof arms[0], MIXED_GRPO = 2, SSFT = 6, SSFT_GRPO, SSFT_GFPO };
 
 // ---- a run: units of work, each of them a file ---------------------------------------------------------
 
@@ -542,7 +544,7 @@ static training training_of(const study *p, int c)
 {
   training t;
   t.c = courses[c];
-  t.rate = c == MIXED ? p->learn.mixed_rate : p->learn.rate;
+  t.rate = c == MIXED || c == TWICE ? p->learn.mixed_rate : p->learn.rate;
   t.forks = FORKS;
   t.prefix = p->learn.prefix;
   return t;
@@ -619,6 +621,39 @@ static void visit_arms(run *r, const study *p)
     const choice c = choice_of(p, &arms[i]);
     measure_unit(r, &c);
   }
+}
+
+// ---- one thing at a time: SSFT on the first task, from N = 6, M = 4, L = 16 and a matching at every step -----
+
+static const struct { const char *name; fr_int forks, traces, prefix, every; } ablations[] = {
+  { "N 6, M 4, L 16, every step", 6, 4, 16, 1 },
+  { "L 4",  6, 4, 4, 1 }, { "L 8", 6, 4, 8, 1 }, { "L all", 6, 4, 0, 1 },
+  { "N 4",  4, 4, 16, 1 }, { "N 8", 8, 4, 16, 1 }, { "N 12", 12, 4, 16, 1 },
+  { "M 2",  6, 2, 16, 1 }, { "M 3", 6, 3, 16, 1 },
+  { "every 4 steps", 6, 4, 16, 4 }, { "every 16 steps", 6, 4, 16, 16 },
+};
+enum { ABLATIONS = sizeof ablations / sizeof ablations[0] };
+
+static choice ablation_of(const study *p, int i)
+{
+  choice c;
+  memset(&c, 0, sizeof c);
+  c.name = ablations[i].name;
+  c.of = training_of(p, SET);
+  c.of.c.name = ablations[i].name;
+  c.of.c.forks = c.of.forks = ablations[i].forks;
+  c.of.c.traces = ablations[i].traces;
+  c.of.c.every = ablations[i].every;
+  c.of.prefix = ablations[i].prefix;
+  return c;
+}
+
+static study widest(const study *p)  // room for every try, so that all start from one base
+{
+  study wide = *p;
+  wide.learn.config.vocab = FORK + MOST_FORKS;
+  wide.learn.prefix = 0;
+  return wide;
 }
 
 #endif
