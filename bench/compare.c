@@ -16,8 +16,9 @@
 //
 // Measures: Pass@1 without being told a fork: greedily, under the fork that the policy finds likeliest; sampled, under
 // forks drawn from it. An arm without policy: the mean over forks. Best fork: under the one fork that is best on
-// validation questions. Cons@k, Pass@k: k answers, spread evenly over the forks or, with a policy, under forks drawn from
-// it; the majority, or one of them, is right. Of 32 answers the first 30 make five groups of six.
+// validation questions; widest fork: under the one that took most traces while training, the paper's choice. Cons@k,
+// Pass@k: k answers, spread evenly over the forks or, with a policy, under forks drawn from it; the majority, or one of
+// them, is right. Of 32 answers the first 30 make five groups of six.
 //
 // Every finished piece of work is a file in build/compare/, named after a hash of all settings that it depends on: killed
 // at any point and started again, it ends with the same table, and what --tune or --ablate have done is not done again.
