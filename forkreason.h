@@ -669,6 +669,8 @@ typedef struct fr_gfpo_options {  // a field left 0 takes the default in bracket
   fr_deviation    deviation;      // [FR_STD_POPULATION]
   fr_reduction    reduction;      // FR_GRPO: a group's loss is [the mean over all its tokens], or FR_MEAN_TRACES, the mean
                                   //          over rollouts of each one's mean (the original GRPO: short ones weigh more)
+  float           fork_weight;    // [1]     FR_GRPO: what the fork weighs beside one token of its text. Beside 50 equal ones its
+                                  //          choice is learned poorly; about their number gives it a say (make compare)
   float           eps;            // [1e-6]  advantage = (reward - mean) / (std + eps)
   float           clip_low;       // [.2]    the ratio pi / pi_old is clipped to 1 - clip_low .. 1 + clip_high, which
   float           clip_high;      // [.2]    matters from the second update on the same rollouts on
@@ -766,8 +768,8 @@ FR_DEF fr_status fr_gfpo_rollout(const fr_policy *policy, const fr_model *writer
 // ADDS to policy->adamw->grads (or chooser->adamw.grads) the gradient of the mean over these questions of
 //   FR_GFPO:  -1/G sum_g min(ratio_g A_g, clip(ratio_g) A_g)  -  entropy H(pi)  +  kl KL(pi || start)
 // with ratio_g = pi(fork_g) / pi_old(fork_g); H and KL are exact, sums over the N forks, and count for every question,
-// whatever its rewards. FR_GRPO has such a ratio for the fork and for each token of rollout g, reduced as the option says;
-// their KL, per token, is estimated by exp(d) - d - 1, d = log p_start - log p (Schulman's k3), and the fork's H and KL weigh
+// whatever its rewards. FR_GRPO has such a ratio for the fork, fork_weight times, and for each token of rollout g, reduced as
+// the option says; their KL, per token, is estimated by exp(d) - d - 1, d = log p_start - log p (Schulman's k3), and the fork's H and KL weigh
 // as much as its ratio does. The first call after fr_gfpo_rollout takes the policy as it is for the old one of the tokens.
 // `questions` are those of the rollouts. Of report (may be NULL) loss, entropy, kl, clip_fraction and rows are set. After
 // FR_NONFINITE, a log-probability of the policy that is not finite, the gradient may hold a part; clear it.
@@ -6025,6 +6027,7 @@ static fr_gfpo_options fr__gfpo_resolved(const fr_gfpo_options *options)
   if (o.eps == 0.0f) o.eps = 1e-6f;
   if (o.clip_low == 0.0f) o.clip_low = 0.2f;
   if (o.clip_high == 0.0f) o.clip_high = 0.2f;
+  if (o.fork_weight == 0.0f || o.credit == FR_GFPO) o.fork_weight = 1.0f;
   if (o.updates == 0) o.updates = 1;
   return o;
 }
@@ -6275,10 +6278,13 @@ static fr_status fr__gfpo_check(fr_work *work, const fr_gfpo_options *o, const f
       o->reduction > FR_MEAN_TRACES)
     return fr__fail(&work->reason, FR_INVALID, "credit %d, softmax %d, deviation %d or reduction %d is not one of its enum",
                     (fr_int)o->credit, (fr_int)o->softmax, (fr_int)o->deviation, (fr_int)o->reduction);
-  if (!(o->eps >= 0.0f) || !(o->clip_low >= 0.0f) || !(o->clip_high >= 0.0f) || !(o->entropy >= 0.0f) ||
-      !(o->kl >= 0.0f) || !fr__finite((double)o->eps) || !fr__finite((double)o->clip_low) ||
-      !fr__finite((double)o->clip_high) || !fr__finite((double)o->entropy) || !fr__finite((double)o->kl))
-    return fr__fail(&work->reason, FR_INVALID, "eps, clip_low, clip_high, entropy and kl must be finite and not negative");
+  {
+    const float weights[] = { o->eps, o->clip_low, o->clip_high, o->entropy, o->kl, o->fork_weight };
+    for (int i = 0; i < 6; i++)
+      if (!(weights[i] >= 0.0f) || !fr__finite((double)weights[i]))
+        return fr__fail(&work->reason, FR_INVALID,
+                        "eps, clip_low, clip_high, entropy, kl and fork_weight must be finite and not negative");
+  }
   if (o->updates < 0) return fr__fail(&work->reason, FR_INVALID, "updates %d is negative", o->updates);
   for (fr_int n = 0; n < count; n++) {
     status = fr__tokens_check(work, &questions[n].prompt, "question", n, "prompt", 0);
@@ -6653,7 +6659,8 @@ static double fr__clipped(const fr_gfpo_options *o, double now, double old, doub
   return -advantage * (cut ? bound : ratio);
 }
 
-// The fork's part of one question's loss, added to the tally, and ds[N] = dL/ds (sets), from logp[N] = log pi. c_g: weight[G]
+// The fork's part of one question's loss, added to the tally, and ds[N] = dL/ds (sets), from logp[N] = log pi. c_g: weight[G],
+// times fork_weight
 //   L  = sum_g c_g clipped_g + (sum_g c_g) (kl KL - entropy H)       over the G rollouts
 //   H  = -sum_i pi_i log pi_i                        dH/dlog pi_i  = -pi_i (log pi_i + 1)
 //   KL = sum_i pi_i (log pi_i - log start_i)         dKL/dlog pi_i = pi_i (log pi_i - log start_i + 1)
@@ -6667,10 +6674,11 @@ static void fr__choice_loss(const fr_gfpo_options *o, int over_forks, const fr_i
   for (fr_int i = 0; i < N; i++) ds[i] = 0.0;
   if (N < 2) return;  // nothing to choose
   for (fr_int g = 0; g < o->group; g++) {
+    const double c = weight[g] * (double)o->fork_weight;
     double slope;
-    all += weight[g];
-    tally->loss += weight[g] * fr__clipped(o, logp[fork[g]], old[g], advantage[g], tally, &slope);
-    ds[fork[g]] += weight[g] * slope;
+    all += c;
+    tally->loss += c * fr__clipped(o, logp[fork[g]], old[g], advantage[g], tally, &slope);
+    ds[fork[g]] += c * slope;
   }
   for (fr_int i = 0; i < N; i++) {
     const double pi = exp(logp[i]), above = start ? logp[i] - start[i] : 0.0;
@@ -6689,14 +6697,13 @@ static void fr__choice_loss(const fr_gfpo_options *o, int over_forks, const fr_i
 static void fr__term_weights(const fr_gfpo_options *o, fr_rollouts *r)
 {
   const fr_int G = o->group;
+  const double choice = o->fork_count > 1 ? (double)o->fork_weight : 0.0;
   for (fr_int n = 0; n < r->count; n++) {
-    fr_int terms = 0;
-    for (fr_int at = n * G; at < (n + 1) * G; at++) terms += fr__scored(&r->leaves[at]) + (o->fork_count > 1);
+    double terms = 0.0;
+    for (fr_int at = n * G; at < (n + 1) * G; at++) terms += (double)fr__scored(&r->leaves[at]) + choice;
     for (fr_int at = n * G; at < (n + 1) * G; at++) {
-      const fr_int own = fr__scored(&r->leaves[at]) + (o->fork_count > 1);
-      const double share = o->credit == FR_GFPO              ? (double)G
-                           : o->reduction == FR_MEAN_TOKENS ? (double)terms
-                                                            : (double)G * (double)own;
+      const double own = (double)fr__scored(&r->leaves[at]) + choice;
+      const double share = o->credit == FR_GFPO ? (double)G : o->reduction == FR_MEAN_TOKENS ? terms : (double)G * own;
       r->weight[at] = 1.0 / (share * (double)r->count);
     }
   }

@@ -77,29 +77,30 @@ static void page_tuning(report_page *page, run *r, const study *p, int seeds)
   report_add_lines(page, &f);
 }
 
-static void page_drift(report_page *page, const results *all, int t)
+// What each fork of SSFT is worth, what is left of it when GRPO has trained the writer, and which fork each policy takes.
+static void page_forks(report_page *page, const results *all, int t)
 {
-  enum { MOST_ROWS = 8 * MOST_SEEDS };
-  static char names[MOST_ROWS][64];
-  static double values[MOST_ROWS * FORKS];
-  const char *rows[MOST_ROWS], *const columns[FORKS] = { "fork 1", "fork 2", "fork 3", "fork 4", "fork 5", "fork 6" };
+  static const struct { int arm; const char *key, *name; } kinds[] = {
+    { SSFT, "fork", "SSFT" }, { SSFT_GRPO, "fork", "after GRPO" },
+    { SSFT_GRPO, "taken", "GRPO takes it" }, { SSFT_GFPO, "taken", "GFPO takes it" }
+  };
+  enum { KINDS = sizeof kinds / sizeof kinds[0] };
+  static char names[MOST_SEEDS * KINDS][64];
+  static double values[MOST_SEEDS * KINDS * FORKS];
+  const char *rows[MOST_SEEDS * KINDS], *const columns[FORKS] = { "fork 1", "fork 2", "fork 3", "fork 4", "fork 5", "fork 6" };
   report_table f;
   memset(&f, 0, sizeof f);
-  for (int a = 0; a < ARMS; a++) {
-    int before = 0;
-    if (arms[a].with == ALONE) continue;
-    while (arms[before].course != arms[a].course) before++;
-    for (int s = 0; s < all->seeds; s++)
-      for (int after = 0; after < 2 && f.rows < MOST_ROWS; after++, f.rows++) {
-        snprintf(names[f.rows], sizeof names[0], "%s, seed %d, %s", arms[a].name, s + 1, after ? "after" : "before");
-        rows[f.rows] = names[f.rows];
-        for (int k = 0; k < FORKS; k++)
-          values[f.rows * FORKS + k] = ledger_get(&all->of[t][s][after ? a : before], "fork %d", k);
-      }
-  }
-  f.title = "Every fork before and after";
-  f.caption = "Greedy accuracy on the test questions. GRPO changes the model that writes; with GFPO the writer stays as it "
-              "was and a copy of it chooses.";
+  for (int s = 0; s < all->seeds; s++)
+    for (int k = 0; k < KINDS; k++, f.rows++) {
+      snprintf(names[f.rows], sizeof names[0], "seed %d: %s", s + 1, kinds[k].name);
+      rows[f.rows] = names[f.rows];
+      for (int i = 0; i < FORKS; i++)
+        values[f.rows * FORKS + i] = ledger_get(&all->of[t][s][kinds[k].arm], "%s %d", kinds[k].key, i);
+    }
+  f.title = "What every fork is worth, and which is taken";
+  f.caption = "Greedy accuracy of each fork on the test questions, and the share of these questions for which it is the "
+              "policy\xE2\x80\x99s likeliest. GRPO changes the model that writes; with GFPO the writer stays SSFT\xE2\x80\x99s, and "
+              "a copy of it chooses.";
   f.row_names = rows;
   f.column_names = columns;
   f.columns = FORKS;
@@ -193,7 +194,7 @@ static void write_page(run *r, const study *tasks, const results *all, const cha
                             "tell which way is short enough.");
     page_bars(&page, all, t);
     page_tuning(&page, r, &tasks[t], all->seeds);
-    page_drift(&page, all, t);
+    page_forks(&page, all, t);
     page_seed(&page, r, &tasks[t], all, t);
   }
   if (all->ablated_is_there) {

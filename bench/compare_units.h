@@ -28,7 +28,7 @@ static const task number_line = { "line", "The number line, against the clock", 
 
 static const task *const jobs[TASKS] = { &multiplication, &number_line };
 
-typedef struct tuning { float rate, entropy, temperature; } tuning;
+typedef struct tuning { float rate, entropy, temperature, fork_weight; } tuning;
 
 typedef struct study {
   const task *job;
@@ -213,6 +213,7 @@ static void choosing_options(const learner *l, fr_int forks, choosing with, cons
   options->user = a;
   options->credit = with == WITH_GRPO ? FR_GRPO : FR_GFPO;
   options->entropy = t ? t->entropy : 0.0f;
+  options->fork_weight = t ? t->fork_weight : 0.0f;
 }
 
 // log pi(fork | question), [count * forks].
@@ -481,7 +482,11 @@ static uint64_t choice_name(const run *r, const choice *a, char name[UNIT_NAME])
   if (a->with == ALONE) return start;
   snprintf(text, sizeof text, "%d %d %d %d %d %g %g %g", (int)a->with, ASKED, GROUP, (int)r->set.choosing, (int)r->set.check,
            (double)a->t.rate, (double)a->t.entropy, (double)a->t.temperature);
-  const uint64_t h = hash(start, text);
+  uint64_t h = hash(start, text);
+  if (a->t.fork_weight > 0.0f) {
+    snprintf(text, sizeof text, " %g", (double)a->t.fork_weight);
+    h = hash(h, text);
+  }
   snprintf(name, UNIT_NAME, "%s_%s-%08x", a->of.c.key, choosing_keys[a->with], (unsigned)h);
   return h;
 }

@@ -373,7 +373,7 @@ static inline void report__end(report_page *r, const char *caption, const char *
 {
   if ((caption && *caption) || (reading && *reading) || r->source[0]) {
     report__put(r, "<figcaption>%t %s", caption, reading ? reading : "");
-    if (r->source[0]) report__put(r, " Source: <span class=\"source\">%t</span>.", r->source);
+    if (r->source[0]) report__put(r, " Source: <span class=\"source\">%t.</span>", r->source);
     report__put(r, "</figcaption>\n");
   }
   report__put(r, "</figure>\n");

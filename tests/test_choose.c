@@ -47,6 +47,7 @@ static void against_reference(const store *s, const char *name)
     memset(&tally, 0, sizeof tally);
     o.fork_count = forks;
     o.group = group;
+    o.fork_weight = 1.0f;
     o.clip_low = (float)store_scalar(s, "", "basic/clip_low");
     {
       char entry[64];
@@ -306,6 +307,7 @@ static void plain_tokens(const scene *c, const reference *r, int at, double *log
 static double plain_loss(const scene *c, const reference *r)
 {
   const fr_gfpo_options *o = &c->o;
+  const double choice = o->credit == FR_GRPO && o->fork_weight > 0.0f ? (double)o->fork_weight : 1.0;
   double loss = 0.0;
   for (int q = 0; q < Q; q++) {
     double logp[N], entropy = 0.0, kl = 0.0, all = 0.0, terms = 0.0;
@@ -316,7 +318,7 @@ static double plain_loss(const scene *c, const reference *r)
     }
     for (int g = 0; g < G; g++) {
       const fr_leaf *leaf = &c->rollouts.leaves[q * G + g];
-      terms += 1.0 + (double)leaf->count + (double)(leaf->stop >= 0);
+      terms += choice + (double)leaf->count + (double)(leaf->stop >= 0);
     }
     for (int g = 0; g < G; g++) {
       const int at = q * G + g;
@@ -325,10 +327,10 @@ static double plain_loss(const scene *c, const reference *r)
       const double A = c->rollouts.advantage[at],
                    weight = o->credit == FR_GFPO              ? 1.0 / G
                             : o->reduction == FR_MEAN_TOKENS ? 1.0 / terms
-                                                             : 1.0 / (G * (1.0 + (double)scored));
+                                                             : 1.0 / (G * (choice + (double)scored));
       double now[MAX];
-      all += weight;
-      loss -= weight * plain_min(exp(logp[i] - c->rollouts.logp_old[at]), A, (double)o->clip_low, (double)o->clip_high);
+      all += choice * weight;
+      loss -= choice * weight * plain_min(exp(logp[i] - c->rollouts.logp_old[at]), A, (double)o->clip_low, (double)o->clip_high);
       if (o->credit == FR_GFPO) continue;
       plain_tokens(c, r, at, now);
       for (fr_int t = 0; t < scored; t++) {
@@ -343,7 +345,8 @@ static double plain_loss(const scene *c, const reference *r)
 }
 
 // Loss and gradient against the plain decoder: by central differences along a random direction in each tensor.
-static void against_plain(fr_credit credit, fr_fork_softmax softmax, fr_reduction reduction, fr_int at_once)
+static void against_plain(fr_credit credit, fr_fork_softmax softmax, fr_reduction reduction, float fork_weight,
+                          fr_int at_once)
 {
   scene c;
   fr_gfpo_report report, second;
@@ -352,6 +355,7 @@ static void against_plain(fr_credit credit, fr_fork_softmax softmax, fr_reductio
   scene_begin(&c, credit, 2, at_once, NULL);
   c.o.softmax = softmax;
   c.o.reduction = reduction;
+  c.o.fork_weight = fork_weight;
   c.o.entropy = 0.07f;
   c.o.kl = 0.05f;
   c.o.clip_low = 0.2f;
@@ -745,6 +749,11 @@ static void statuses(void)
   c.o.kl = 0.0f;
   c.o.credit = FR_GRPO;  // these rollouts have no room for the log-probabilities of tokens
   CHECK(STEP() != FR_OK);
+  c.o.fork_weight = -1.0f;
+  CHECK(STEP() == FR_INVALID && strstr(c.work.reason.text, "fork_weight"));
+  c.o.fork_weight = (float)NAN;
+  CHECK(STEP() == FR_INVALID && strstr(c.work.reason.text, "fork_weight"));
+  c.o.fork_weight = 0.0f;
   c.o.credit = (fr_credit)9;
   CHECK(STEP() == FR_INVALID);
   c.o.credit = FR_GFPO;
@@ -1022,10 +1031,12 @@ int main(void)
   advantages();
   picks();
   rollouts_are_named();
-  for (int softmax = 0; softmax < 2; softmax++) against_plain(FR_GFPO, (fr_fork_softmax)softmax, FR_MEAN_TOKENS, Q);
-  against_plain(FR_GFPO, FR_OVER_FORKS, FR_MEAN_TOKENS, 2);
-  against_plain(FR_GRPO, FR_OVER_FORKS, FR_MEAN_TOKENS, 1);
-  against_plain(FR_GRPO, FR_OVER_VOCABULARY, FR_MEAN_TRACES, Q);
+  for (int softmax = 0; softmax < 2; softmax++) against_plain(FR_GFPO, (fr_fork_softmax)softmax, FR_MEAN_TOKENS, 0.0f, Q);
+  against_plain(FR_GFPO, FR_OVER_FORKS, FR_MEAN_TOKENS, 7.0f, 2);  // GFPO has no other term to be weighed against
+  against_plain(FR_GRPO, FR_OVER_FORKS, FR_MEAN_TOKENS, 0.0f, 1);
+  against_plain(FR_GRPO, FR_OVER_VOCABULARY, FR_MEAN_TRACES, 0.0f, Q);
+  against_plain(FR_GRPO, FR_OVER_FORKS, FR_MEAN_TOKENS, 12.5f, Q);
+  against_plain(FR_GRPO, FR_OVER_FORKS, FR_MEAN_TRACES, 0.25f, 1);
   chooser_gradient(1);
   chooser_gradient(4);
   for (int kind = 0; kind < 3; kind++) same_bits_for_tasks(kind == 1 ? FR_GRPO : FR_GFPO, kind == 2);
