@@ -3,7 +3,7 @@
 #   make test      every tests/test_*.c, one program each; ends with "N passed, N failed"
 #   make examples  the programs in examples/
 #   make bench     how fast products, training, decoding and matching are, against the machine and peers; build/bench.json
-#   make compare   nine arms on two tasks, three seeds: 40 minutes at most, resumes; make ablate: one thing at a time
+#   make compare   nine arms on two tasks, three seeds: 45 minutes, resumes; make ablate: one thing at a time
 #   make check     the wider checks of .ci/run with the tools that are installed: compilers, sanitizers, options
 CFLAGS = -O2
 LDLIBS = -lm
