@@ -457,7 +457,7 @@ static inline report__axis report__axis_new(double low, double high, int most, i
     high = low + 2.0 * half;
   }
   a.step = report__step(high - low, most);
-  for (int more = 1; !ends && more <= most && floor(high / a.step + 1e-9) - ceil(low / a.step - 1e-9) < 1.0; more++)
+  for (int more = 1; !ends && more <= 3 && floor(high / a.step + 1e-9) - ceil(low / a.step - 1e-9) < 1.0; more++)
     a.step = report__step(high - low, most + more);  // a single tick is no scale
   a.low = ends ? floor(low / a.step + 1e-9) * a.step : low;
   a.high = ends ? ceil(high / a.step - 1e-9) * a.step : high;
