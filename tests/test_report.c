@@ -313,7 +313,7 @@ static void numbers(void)
   CHECK(has("x1=\"27.11%\" x2=\"32.89%\"") && count_of("<circle") == 3 && count_of("\"err\"") == 1);
   CHECK(has("<td>0.3000 \xC2\xB1 0.0289</td>") && has("<td>0.5000</td>"));
   CHECK(has("<td>0.3500</td>") && has("<td>\xE2\x80\x93</td>"));
-  CHECK(has("Source: <span class=\"source\">make demo</span>.") && has("mean over 3 seeds"));
+  CHECK(has("Source: <span class=\"source\">make demo.</span>") && has("mean over 3 seeds"));
 
   // A line of 100 points at 2 with a hole in the middle: two strokes at the same height, from 0 to 1000.
   for (int i = 0; i < 100; i++) flat[i] = i == 50 ? (double)NAN : 2.0;
