@@ -78,9 +78,10 @@
 // its depth in tokens. The rows of all spans are packed without padding, in the order of the spans. The
 // result equals that of separate sequences up to float rounding, at a fraction of the work.
 //
-// Memory. Nothing here allocates while it works. For each object there is `size`, which measures, and
-// `place`, which lays the object out in memory that you own; both run the same layout function. The
-// `new`/`free` pairs do the same with malloc. There are four blocks: parameters, gradients (as many floats
+// Memory. Nothing here allocates while it works. For each object there is a `place`, which lays it out in
+// memory that you own. With memory NULL it only measures, by the same layout function, and the object may
+// be NULL; either way *needed (which may be NULL if memory is not) is set to the bytes that are wanted.
+// The `new`/`free` pairs do both with malloc. There are four blocks: parameters, gradients (as many floats
 // as parameters), optimiser state, and the workspace, which is sized from limits and not from a tree.
 //
 // Same bits. For one binary, libm and kernel row, results do not depend on the number of threads or tasks,
@@ -170,8 +171,7 @@ typedef struct fr_tensor {
   int         decays;  // 1 if AdamW's weight decay applies
 } fr_tensor;
 
-FR_DEF fr_status fr_model_size(const fr_config *config, fr_int *bytes);
-FR_DEF fr_status fr_model_place(fr_model *model, const fr_config *config, void *memory, fr_int bytes);
+FR_DEF fr_status fr_model_place(fr_model *model, const fr_config *config, void *memory, fr_int bytes, fr_int *needed);
 // Tensor `index` = 0, 1, ... ; FR_RANGE after the last. The walk is the order of the file and of the block:
 //   tok_emb  norm_att  w_qkv  b_qkv  norm_q  norm_k  w_out  norm_mlp  w_gate_up  w_down  norm_final  head
 // The block, params, is aligned to 64 bytes; its tensors follow each other without gaps, so each is aligned as a float only.
@@ -216,10 +216,9 @@ typedef struct fr_work {
   void     *owned;
 } fr_work;
 
-// bytes for `limits`. A dimension you do not use may be 0 (tasks counts as at least 1).
-FR_DEF fr_status fr_work_size(const fr_config *config, const fr_limits *limits, fr_int *bytes);
+// A limit you do not use may be 0 (tasks counts as at least 1).
 FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_limits *limits, void *memory,
-                               fr_int bytes);
+                               fr_int bytes, fr_int *needed);
 // The kernel row in use: "avx512", "avx2", "neon" or "scalar"; place takes the best one that the processor has. "" for
 // NULL or a workspace that was not placed.
 FR_DEF const char *fr_work_kernel(const fr_work *work);
@@ -297,8 +296,7 @@ typedef struct fr_adamw {
   void  *owned;
 } fr_adamw;
 
-FR_DEF fr_status fr_adamw_size(const fr_model *model, fr_int *bytes);  // gradients, m and v
-FR_DEF fr_status fr_adamw_place(fr_adamw *adamw, const fr_model *model, void *memory, fr_int bytes);
+FR_DEF fr_status fr_adamw_place(fr_adamw *adamw, const fr_model *model, void *memory, fr_int bytes, fr_int *needed);
 // One update with learning rate lr; then grads are cleared. If loss or the gradient norm is not finite, parameters and
 // state stay as they are, skipped is counted up, grads are cleared, and FR_NONFINITE is returned.
 // *norm (may be NULL): the norm before clipping, accumulated in double.
@@ -316,10 +314,9 @@ FR_DEF float fr_schedule_stable(int64_t step, int64_t warmup, int64_t stable, in
 // *total (may be NULL) to that sum in row order. With rows > cols the rows left over get -1. Shortest augmenting paths
 // with potentials (Jonker and Volgenant 1987; Crouse 2016), O(min^2 max). Ties: rows enter in ascending order, and among
 // equally short paths the one that ends at a free column, then at the lowest column, is taken.
-// A cost that is not finite: FR_NONFINITE. Scratch: `bytes` from fr_assign_size, any alignment.
-FR_DEF fr_status fr_assign_size(fr_int rows, fr_int cols, fr_int *bytes);
+// A cost that is not finite: FR_NONFINITE. memory is scratch, of any alignment; NULL only measures it: sets *needed.
 FR_DEF fr_status fr_assign(const double *cost, fr_int row_stride, fr_int col_stride, fr_int rows, fr_int cols,
-                           fr_int *col_of_row, double *total, void *memory, fr_int bytes);
+                           fr_int *col_of_row, double *total, void *memory, fr_int bytes, fr_int *needed);
 
 // ---- training: set supervised fine-tuning and its baselines (paper, section 3)
 typedef enum fr_method {
@@ -572,9 +569,8 @@ typedef struct fr_diagnosis {
   fr_int  scratch_bytes;
 } fr_diagnosis;
 
-FR_DEF fr_status fr_diagnosis_size(const fr_diagnosis_options *options, fr_int *bytes, fr_reason *reason);
 FR_DEF fr_status fr_diagnosis_place(fr_diagnosis *d, const fr_diagnosis_options *options, void *memory, fr_int bytes,
-                                    fr_reason *reason);
+                                    fr_int *needed, fr_reason *reason);
 FR_DEF void fr_diagnosis_clear(fr_diagnosis *d);
 // One matched question: its map, the margin if cost is not NULL, and all its traces. source[M]; NULL: source of trace j is j. Two
 // traces in one fork are no matching (FR_INVALID): note those of SFT-mixed, and decoded texts, one by one.
@@ -610,9 +606,8 @@ FR_DEF double fr_diagnosis_share(const fr_diagnosis *d, fr_int most);  // of the
 
 // How far the best assignment (as in fr_assign) is from the second best: the least total of an assignment that differs in at
 // least one pair, less the least total. 0: a tie; HUGE_VAL if there is only one. O(min) calls of fr_assign.
-FR_DEF fr_status fr_assign_margin_size(fr_int rows, fr_int cols, fr_int *bytes);
 FR_DEF fr_status fr_assign_margin(const double *cost, fr_int row_stride, fr_int col_stride, fr_int rows, fr_int cols,
-                                  double *margin, void *memory, fr_int bytes);
+                                  double *margin, void *memory, fr_int bytes, fr_int *needed);
 
 // ---- choosing: which fork for which question (GFPO in the paper), and GRPO on all tokens as its baseline
 //
@@ -689,9 +684,8 @@ typedef struct fr_chooser {
   void   *owned;
 } fr_chooser;
 
-FR_DEF fr_status fr_chooser_size(const fr_model *model, fr_int forks, fr_int positions, fr_int *bytes);
 FR_DEF fr_status fr_chooser_place(fr_chooser *chooser, const fr_model *model, fr_int forks, fr_int positions, void *memory,
-                                  fr_int bytes);
+                                  fr_int bytes, fr_int *needed);
 
 typedef struct fr_policy {
   fr_model       *model;    // scores the forks; with a chooser it is only read
@@ -722,9 +716,8 @@ typedef struct fr_rollouts {
 } fr_rollouts;
 
 // Room for `questions` questions a call, with these forks, group, credit and max_tokens; these may not change afterwards.
-FR_DEF fr_status fr_rollouts_size(const fr_gfpo_options *options, fr_int questions, fr_int *bytes);
 FR_DEF fr_status fr_rollouts_place(fr_rollouts *rollouts, const fr_gfpo_options *options, fr_int questions, void *memory,
-                                   fr_int bytes);
+                                   fr_int bytes, fr_int *needed);
 
 typedef struct fr_gfpo_report {
   double reward;         // mean over rollouts
@@ -850,9 +843,8 @@ typedef struct fr_dataset {
 // Errors: FR_SYNTAX (not JSON), FR_FORMAT (JSON, but not such a row) and FR_LIMIT, each with line and column (counted in
 // characters) in the reason. The dataset keeps its own copy of all strings; the text may go. A text without rows gives an
 // empty dataset and FR_OK.
-FR_DEF fr_status fr_dataset_size(const char *text, fr_int text_bytes, fr_int *bytes, fr_reason *reason);
 FR_DEF fr_status fr_dataset_place(fr_dataset *dataset, const char *text, fr_int text_bytes, void *memory, fr_int bytes,
-                                  fr_reason *reason);
+                                  fr_int *needed, fr_reason *reason);
 
 // Keeps the traces for which keep(user, problem, trace) is not 0, in place and in order, then the problems that still have
 // one. For what is known only after tokenising, such as a length: cutting a trace would lose its answer, so drop it. dataset or
@@ -927,9 +919,8 @@ typedef struct fr_tokenizer {
 
 // Errors: FR_SYNTAX, FR_FORMAT (not such a file), FR_UNSUPPORTED, FR_LIMIT and FR_CHECKSUM, each with the place in the
 // reason. The tokenizer keeps its own copy of everything; the source may go.
-FR_DEF fr_status fr_tokenizer_size(const fr_tokenizer_source *source, fr_int *bytes, fr_reason *reason);
 FR_DEF fr_status fr_tokenizer_place(fr_tokenizer *tokenizer, const fr_tokenizer_source *source, void *memory,
-                                    fr_int bytes, fr_reason *reason);
+                                    fr_int bytes, fr_int *needed, fr_reason *reason);
 FR_DEF fr_text  fr_tokenizer_token(const fr_tokenizer *tokenizer, fr_token id);  // its bytes; NULL and 0 for a hole
 FR_DEF fr_token fr_tokenizer_find(const fr_tokenizer *tokenizer, fr_text text);  // the special or else the token, or -1
 FR_DEF int      fr_tokenizer_is_special(const fr_tokenizer *tokenizer, fr_token id);
@@ -946,9 +937,8 @@ typedef struct fr_encoder {
   void     *owned;
 } fr_encoder;
 
-FR_DEF fr_status fr_encoder_size(const fr_tokenizer *tokenizer, fr_int longest, fr_int cache, fr_int *bytes);
 FR_DEF fr_status fr_encoder_place(fr_encoder *encoder, const fr_tokenizer *tokenizer, fr_int longest, fr_int cache,
-                                  void *memory, fr_int bytes);
+                                  void *memory, fr_int bytes, fr_int *needed);
 
 typedef enum fr_specials {
   FR_SPECIALS_TEXT,    // the text of a special token is ordinary text, so that no user can forge a fork
@@ -980,14 +970,12 @@ typedef struct fr_framing {
 FR_DEF fr_status fr_framing_forks(fr_encoder *encoder, const fr_framing *framing, fr_token *ids, fr_int capacity,
                                   fr_tokens *forks, fr_int *count);
 // Lays a question out in memory of yours: prompt, traces, key (as fr_problem has it) and room for fork; cost and nll are NULL.
-// No traces: a prompt, to generate from. size tells what is always enough, from the lengths alone; of it the question keeps
-// the first *used bytes (NULL is allowed), and what follows is free for the next one.
+// No traces: a prompt, to generate from. memory NULL: sets *used to what is always enough, from the lengths alone; of it the
+// question keeps the first *used bytes (NULL is allowed), and what follows is free for the next one.
 // Every fork is checked: the ids of question, fork and trace, encoded apart, have to be those of the whole text, or the model
 // would be trained with other ids than it is run with. If not: FR_FORMAT tells which boundary, its byte, and the first id that
 // differs; bytes and ids count from 0 at `before`. Price: each fork is encoded with the question, and with each trace unless it
 // ends with a special token.
-FR_DEF fr_status fr_question_size(const fr_framing *framing, fr_text prompt, const fr_text *traces, fr_int trace_count,
-                                  fr_int *bytes);
 FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, const fr_framing *framing, fr_text prompt,
                                    const fr_text *traces, fr_int trace_count, void *memory, fr_int bytes, fr_int *used);
 
@@ -1085,9 +1073,8 @@ typedef struct fr_checkpoint {
 // optimiser only if the file has one, and user_bytes as in the file. Before anything of yours changes, the whole file has
 // been checked: magic, version (FR_UNSUPPORTED), config, its length against what the config implies, and the checksum
 // (FR_CHECKSUM). adamw->grads are neither stored nor touched.
-FR_DEF fr_status fr_checkpoint_size(const fr_model *model, const fr_adamw *adamw, fr_int user_bytes, fr_int *bytes);
-FR_DEF fr_status fr_checkpoint_write(void *memory, fr_int bytes, const fr_model *model, const fr_adamw *adamw,
-                                     const void *user, fr_int user_bytes, fr_reason *reason);
+FR_DEF fr_status fr_checkpoint_write(void *memory, fr_int bytes, fr_int *needed, const fr_model *model,
+                                     const fr_adamw *adamw, const void *user, fr_int user_bytes, fr_reason *reason);
 FR_DEF fr_status fr_checkpoint_inspect(const void *memory, fr_int bytes, fr_checkpoint *info, fr_reason *reason);
 FR_DEF fr_status fr_checkpoint_read(const void *memory, fr_int bytes, fr_model *model, fr_adamw *adamw, void *user,
                                     fr_int user_bytes, fr_reason *reason);
@@ -1170,27 +1157,6 @@ FR_DEF void fr_work_free(fr_work *work);
 #define FR__APART static
 #endif
 
-// SIMD needs function-level target attributes, so that the file compiles with plain -O2 and picks at run time.
-#if !defined(FR_NO_SIMD) && defined(__GNUC__) && defined(__x86_64__)
-#define FR__X86 1
-#define FR__TARGET(isa) __attribute__((target(isa)))
-#define FR__INLINE static inline __attribute__((always_inline))  // for a block whose shape is a constant of its caller
-#if !defined(__clang__) && __GNUC__ >= 11  // gcc warns of its own _mm512_undefined_ps (bug 105593)
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#include <immintrin.h>
-#pragma GCC diagnostic pop
-#else
-#include <immintrin.h>
-#endif
-#endif
-#if !defined(FR_NO_SIMD) && defined(__GNUC__) && defined(__aarch64__)  // NEON is part of every AArch64
-#define FR__NEON 1
-#include <arm_neon.h>
-#define FR__INLINE static inline __attribute__((always_inline))
-#endif
-
 static fr_int fr__min(fr_int a, fr_int b) { return a < b ? a : b; }
 static fr_int fr__max(fr_int a, fr_int b) { return a > b ? a : b; }
 static fr_int fr__round_up(fr_int a, fr_int b) { return (a + b - 1) / b * b; }
@@ -1266,7 +1232,7 @@ static int fr__add(fr_int a, fr_int b, fr_int *out)
   return 1;
 }
 
-// Hands out aligned pieces of one block. With base NULL it only measures, so `size` and `place` run the same code.
+// Hands out aligned pieces of one block. With base NULL it only measures, so measuring and placing run the same code.
 typedef struct fr__arena {
   char  *base;
   fr_int used;
@@ -1285,17 +1251,25 @@ FR__APART void *fr__take(fr__arena *arena, fr_int count, fr_int size)
   return arena->base ? arena->base + start : NULL;
 }
 
-// The measured size allows for a block that starts anywhere.
-static fr_status fr__arena_size(const fr__arena *arena, fr_int *bytes)
-{
-  if (arena->overflow || !fr__add(arena->used, FR__ALIGN - 1, bytes)) return FR_OVERFLOW;
-  return FR_OK;
-}
-
 static void *fr__align(void *memory)
 {
   const size_t odd = (size_t)((uintptr_t)memory % FR__ALIGN);
   return (char *)memory + (odd ? FR__ALIGN - odd : 0);
+}
+
+// Between measuring and placing, which every `place` does by running its layout twice: tells what the layout took, and opens
+// the block if there is one. The size allows for a block that starts anywhere.
+static fr_status fr__arena_open(fr__arena *arena, void *memory, fr_int bytes, fr_int *needed, fr_reason *reason)
+{
+  fr_int size;
+  if (arena->overflow || !fr__add(arena->used, FR__ALIGN - 1, &size))
+    return fr__fail(reason, FR_OVERFLOW, "it does not fit this machine's address space");
+  if (!memory && !needed) return fr__fail(reason, FR_INVALID, "memory is NULL, and so is where to tell its size");
+  if (needed) *needed = size;
+  if (memory && bytes < size) return fr__fail(reason, FR_MEMORY, "%d bytes are needed, %d were given", size, bytes);
+  if (memory) arena->base = (char *)fr__align(memory);
+  arena->used = 0;
+  return fr__fine(reason);
 }
 
 // ---- >>random -----------------------------------------------------------------------------------------
@@ -1362,7 +1336,7 @@ FR_DEF fr_int fr_random_below(fr_random *random, fr_int bound)
   return (fr_int)(bits % n);
 }
 
-// ---- >>simd -------------------------------------------------------------------------------------------
+// ---- >>scalar -----------------------------------------------------------------------------------------
 // One register tile and a handful of row primitives an instruction set; everything above them is plain C. The scalar
 // row is always there and is the reference.
 //
@@ -1413,7 +1387,11 @@ typedef struct fr__kernels {
   void (*adamw)(float *p, const float *g, float *m, float *v, fr_int n, const fr__adamw_factors *f);
 } fr__kernels;
 
-// -- scalar
+// Row i of the kernels, the best one first and the scalar one last; NULL after it. The rows of vector instructions stand at
+// the end of the file, behind >>machines.
+static const fr__kernels *fr__kernel_row(fr_int i);
+enum { FR__MR_MAX = 12, FR__NR_MAX = 32 };  // the largest mr and nr of any row
+
 static int fr__available_scalar(void) { return 1; }
 
 static void fr__tile_scalar(float *c, fr_int ldc, const float *a, fr_int ai, fr_int ap, const float *b, fr_int bp, fr_int k,
@@ -1534,839 +1512,6 @@ static void fr__adamw_scalar(float *p, const float *g, float *m, float *v, fr_in
     p[i] = p[i] * f->keep - f->rate * m[i] / (sqrtf(v[i]) * f->root2 + f->eps);
   }
 }
-
-#ifdef FR__X86
-// -- AVX2: eight lanes; what is left over goes through the scalar twin.
-static int fr__available_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-
-// 12 accumulators + 2 of b + 1 of a = 15 of 16 registers. Two pointers and one stride reach the six rows of A.
-FR__TARGET("avx2,fma")
-static void fr__tile_avx2(float *c, fr_int ldc, const float *a, fr_int ai, fr_int ap, const float *b, fr_int bp, fr_int k,
-                          fr_int m, fr_int n, int add)
-{
-  const float *a3 = a + 3 * ai;
-  __m256 t[6][2];
-  FR__UNROLL(6) for (int i = 0; i < 6; i++) t[i][0] = t[i][1] = _mm256_setzero_ps();
-  for (; k > 0; k--, a += ap, a3 += ap, b += bp) {
-    const __m256 b0 = _mm256_loadu_ps(b), b1 = _mm256_loadu_ps(b + 8);
-    FR__UNROLL(6) for (int i = 0; i < 6; i++) {  // without it gcc keeps t in memory at -O2
-      const __m256 x = _mm256_broadcast_ss((i < 3 ? a : a3) + i % 3 * ai);
-      t[i][0] = _mm256_fmadd_ps(x, b0, t[i][0]);
-      t[i][1] = _mm256_fmadd_ps(x, b1, t[i][1]);
-    }
-  }
-  if (n == 16) {
-    FR__UNROLL(6) for (int i = 0; i < 6; i++, c += ldc)
-      if (i < m) {
-        _mm256_storeu_ps(c, add ? _mm256_add_ps(_mm256_loadu_ps(c), t[i][0]) : t[i][0]);
-        _mm256_storeu_ps(c + 8, add ? _mm256_add_ps(_mm256_loadu_ps(c + 8), t[i][1]) : t[i][1]);
-      }
-  } else {
-    FR__UNROLL(6) for (int i = 0; i < 6; i++, c += ldc)
-      if (i < m) {
-        float edge[16];
-        _mm256_storeu_ps(edge, t[i][0]);
-        _mm256_storeu_ps(edge + 8, t[i][1]);
-        for (fr_int j = 0; j < n; j++) c[j] = add ? c[j] + edge[j] : edge[j];
-      }
-  }
-}
-
-// The last values of a row, zeros behind them.
-static void fr__last(float last[8], const float *x, fr_int left)
-{
-  for (fr_int i = 0; i < 8; i++) last[i] = i < left ? x[i] : 0.0f;
-}
-
-// R rows of X against J rows of W: R*J accumulators. One or two rows of X run down W a row at a time, unless the rows are so
-// short that adding up the lanes is most of the work; more take four rows of W together, so that they read X less often. An
-// element is one chain of sums in each lane either way, and the lanes are added as (0+2)+(1+3) of four, then the fours: for
-// J = 4 two rounds of shuffles and adds do that for four rows of W at once.
-// A processor foresees one stream of reads by itself; of four, FR__AHEAD floats ahead are asked of memory, into the
-// second-level cache since X needs the first.
-#define FR__AHEAD 6144
-#define FR__SHORT_ROW 256
-FR__TARGET("avx2,fma")
-FR__INLINE void fr__stream_block_avx2(const int R, const int J, float *y, fr_int ldy, const float *x, fr_int ldx,
-                                      const float *w, fr_int ldw, fr_int k, int add)
-{
-  __m256 t[2][4], wj[4];
-  float last[8];
-  fr_int p = 0;
-  FR__UNROLL(2) for (int i = 0; i < R; i++)
-    FR__UNROLL(4) for (int j = 0; j < J; j++) t[i][j] = _mm256_setzero_ps();
-  for (; p + 8 <= k; p += 8) {
-    FR__UNROLL(4) for (int j = 0; j < J; j++) {
-      wj[j] = _mm256_loadu_ps(w + j * ldw + p);
-      if (J > 1 && p % 16 == 0) _mm_prefetch((const char *)(w + j * ldw + p + FR__AHEAD), _MM_HINT_T1);
-    }
-    FR__UNROLL(2) for (int i = 0; i < R; i++) {
-      const __m256 xi = _mm256_loadu_ps(x + i * ldx + p);
-      FR__UNROLL(4) for (int j = 0; j < J; j++) t[i][j] = _mm256_fmadd_ps(xi, wj[j], t[i][j]);
-    }
-  }
-  if (p < k) {  // the same step once more
-    FR__UNROLL(4) for (int j = 0; j < J; j++) {
-      fr__last(last, w + j * ldw + p, k - p);
-      wj[j] = _mm256_loadu_ps(last);
-    }
-    FR__UNROLL(2) for (int i = 0; i < R; i++) {
-      fr__last(last, x + i * ldx + p, k - p);
-      FR__UNROLL(4) for (int j = 0; j < J; j++) t[i][j] = _mm256_fmadd_ps(_mm256_loadu_ps(last), wj[j], t[i][j]);
-    }
-  }
-  FR__UNROLL(2) for (int i = 0; i < R; i++) {
-    __m256 s;
-    __m128 four;
-    if (J == 4) {
-      const __m256 a = _mm256_add_ps(_mm256_unpacklo_ps(t[i][0], t[i][1]), _mm256_unpackhi_ps(t[i][0], t[i][1]));
-      const __m256 b = _mm256_add_ps(_mm256_unpacklo_ps(t[i][2], t[i][3]), _mm256_unpackhi_ps(t[i][2], t[i][3]));
-      s = _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x44), _mm256_shuffle_ps(a, b, 0xee));
-    } else {
-      const __m256 a = _mm256_add_ps(t[i][0], _mm256_shuffle_ps(t[i][0], t[i][0], 0x4e));
-      s = _mm256_add_ps(a, _mm256_shuffle_ps(a, a, 0xb1));
-    }
-    four = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
-    if (J == 4) _mm_storeu_ps(y + i * ldy, add ? _mm_add_ps(_mm_loadu_ps(y + i * ldy), four) : four);
-    else y[i * ldy] = add ? y[i * ldy] + _mm_cvtss_f32(four) : _mm_cvtss_f32(four);
-  }
-}
-
-FR__TARGET("avx2,fma")
-static void fr__stream_avx2(float *y, fr_int ldy, const float *x, fr_int ldx, const float *w, fr_int ldw, fr_int m,
-                            fr_int n, fr_int k, int add)
-{
-  for (fr_int j = 0, cols; j < n; j += cols, y += cols, w += cols * ldw) {
-    fr_int i = 0;
-    cols = (m > 2 || k <= FR__SHORT_ROW) && n - j >= 4 ? 4 : 1;
-    for (; cols == 4 && m - i >= 2; i += 2)
-      fr__stream_block_avx2(2, 4, y + i * ldy, ldy, x + i * ldx, ldx, w, ldw, k, add);
-    for (; i < m; i++)
-      for (fr_int c = 0; c < cols; c++)
-        fr__stream_block_avx2(1, 1, y + i * ldy + c, ldy, x + i * ldx, ldx, w + c * ldw, ldw, k, add);
-  }
-}
-
-// Pairs of rows are interleaved, then pairs of pairs, then the halves of registers.
-FR__TARGET("avx2,fma")
-static void fr__transpose_avx2(float *dst, fr_int width, const float *src, fr_int step)
-{
-  __m256 x[8], y[8];
-  FR__UNROLL(8) for (int i = 0; i < 8; i++) x[i] = _mm256_loadu_ps(src + i * step);
-  FR__UNROLL(4) for (int i = 0; i < 8; i += 2) {
-    y[i] = _mm256_unpacklo_ps(x[i], x[i + 1]);
-    y[i + 1] = _mm256_unpackhi_ps(x[i], x[i + 1]);
-  }
-  FR__UNROLL(4) for (int i = 0; i < 4; i++) {
-    const int at = i / 2 * 4 + i % 2;
-    x[i / 2 * 4 + i % 2 * 2] = _mm256_shuffle_ps(y[at], y[at + 2], 0x44);
-    x[i / 2 * 4 + i % 2 * 2 + 1] = _mm256_shuffle_ps(y[at], y[at + 2], 0xee);
-  }
-  FR__UNROLL(4) for (int i = 0; i < 4; i++) {
-    _mm256_storeu_ps(dst + i * width, _mm256_permute2f128_ps(x[i], x[i + 4], 0x20));
-    _mm256_storeu_ps(dst + (i + 4) * width, _mm256_permute2f128_ps(x[i], x[i + 4], 0x31));
-  }
-}
-
-FR__TARGET("avx2,fma")
-static float fr__dot_avx2(const float *x, const float *y, fr_int n)
-{
-  __m256 s = _mm256_setzero_ps();
-  float lane[8];
-  fr_int i = 0;
-  for (; i + 8 <= n; i += 8) s = _mm256_fmadd_ps(_mm256_loadu_ps(x + i), _mm256_loadu_ps(y + i), s);
-  _mm256_storeu_ps(lane, s);
-  return ((lane[0] + lane[4]) + (lane[1] + lane[5])) + ((lane[2] + lane[6]) + (lane[3] + lane[7])) +
-         fr__dot_scalar(x + i, y + i, n - i);
-}
-
-FR__TARGET("avx2,fma")
-static float fr__max_avx2(const float *x, fr_int n)
-{
-  float lane[8], max;
-  fr_int i = 8;
-  __m256 s;
-  if (n < 8) return fr__max_scalar(x, n);
-  for (s = _mm256_loadu_ps(x); i + 8 <= n; i += 8) s = _mm256_max_ps(s, _mm256_loadu_ps(x + i));
-  _mm256_storeu_ps(lane, s);
-  max = fr__max_scalar(lane, 8);
-  for (; i < n; i++) if (x[i] > max) max = x[i];
-  return max;
-}
-
-// 2^n in two factors, since n may be -150 .. 128. min and max return their second operand for a NaN.
-FR__TARGET("avx2,fma")
-static inline void fr__exp_avx2(__m256 *value)
-{
-  const __m256 x = _mm256_min_ps(_mm256_set1_ps(FR__EXP_HIGH), _mm256_max_ps(_mm256_set1_ps(FR__EXP_LOW), *value));
-  const __m256 n =
-      _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(FR__LOG2E)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  const __m256 r =
-      _mm256_fnmadd_ps(n, _mm256_set1_ps(FR__LN2_LOW), _mm256_fnmadd_ps(n, _mm256_set1_ps(FR__LN2_HIGH), x));
-  const __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1), bias = _mm256_set1_epi32(127);
-  __m256 p = _mm256_fmadd_ps(_mm256_set1_ps(FR__EXP_P0), r, _mm256_set1_ps(FR__EXP_P1));
-  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(FR__EXP_P2));
-  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(FR__EXP_P3));
-  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(FR__EXP_P4));
-  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(FR__EXP_P5));
-  p = _mm256_fmadd_ps(p, _mm256_mul_ps(r, r), _mm256_add_ps(r, _mm256_set1_ps(1.0f)));
-  p = _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23)));
-  *value = _mm256_mul_ps(
-      p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(whole, half), bias), 23)));
-}
-
-FR__TARGET("avx2,fma")
-static double fr__exp_sum_avx2(float *y, const float *x, float shift, fr_int n)
-{
-  __m256d s = _mm256_setzero_pd();
-  double lane[4];
-  fr_int i = 0;
-  for (; i + 8 <= n; i += 8) {
-    __m256 e = _mm256_sub_ps(_mm256_loadu_ps(x + i), _mm256_set1_ps(shift));
-    fr__exp_avx2(&e);
-    _mm256_storeu_ps(y + i, e);
-    s = _mm256_add_pd(s, _mm256_cvtps_pd(_mm256_castps256_ps128(e)));
-    s = _mm256_add_pd(s, _mm256_cvtps_pd(_mm256_extractf128_ps(e, 1)));
-  }
-  _mm256_storeu_pd(lane, s);
-  return (lane[0] + lane[2]) + (lane[1] + lane[3]) + fr__exp_sum_scalar(y + i, x + i, shift, n - i);
-}
-
-FR__TARGET("avx2,fma")
-static void fr__axpy_avx2(float *y, float a, const float *x, fr_int n)
-{
-  fr_int i = 0;
-  for (; i + 8 <= n; i += 8)
-    _mm256_storeu_ps(y + i, _mm256_fmadd_ps(_mm256_set1_ps(a), _mm256_loadu_ps(x + i), _mm256_loadu_ps(y + i)));
-  fr__axpy_scalar(y + i, a, x + i, n - i);
-}
-
-FR__TARGET("avx2,fma")
-static void fr__combine_avx2(float *y, const float *a, const float *x, fr_int ldx, fr_int m, fr_int n)
-{
-  fr_int i = 0;
-  for (; i + 32 <= n; i += 32) {
-    __m256 t[4];
-    FR__UNROLL(4) for (int r = 0; r < 4; r++) t[r] = _mm256_loadu_ps(y + i + 8 * r);
-    for (fr_int j = 0; j < m; j++)
-      FR__UNROLL(4) for (int r = 0; r < 4; r++)
-        t[r] = _mm256_fmadd_ps(_mm256_set1_ps(a[j]), _mm256_loadu_ps(x + j * ldx + i + 8 * r), t[r]);
-    FR__UNROLL(4) for (int r = 0; r < 4; r++) _mm256_storeu_ps(y + i + 8 * r, t[r]);
-  }
-  for (fr_int j = 0; i < n && j < m; j++) fr__axpy_avx2(y + i, a[j], x + j * ldx + i, n - i);
-}
-
-FR__TARGET("avx2,fma")
-static void fr__scale_avx2(float *y, float s, fr_int n)
-{
-  fr_int i = 0;
-  for (; i + 8 <= n; i += 8) _mm256_storeu_ps(y + i, _mm256_mul_ps(_mm256_set1_ps(s), _mm256_loadu_ps(y + i)));
-  fr__scale_scalar(y + i, s, n - i);
-}
-
-FR__TARGET("avx2,fma")
-static void fr__rotate_avx2(float *a, float *b, float s, const float *cosine, const float *sine, float turn, fr_int n)
-{
-  fr_int i = 0;
-  for (; i + 8 <= n; i += 8) {
-    const __m256 x = _mm256_mul_ps(_mm256_set1_ps(s), _mm256_loadu_ps(a + i));
-    const __m256 y = _mm256_mul_ps(_mm256_set1_ps(s), _mm256_loadu_ps(b + i));
-    const __m256 c = _mm256_loadu_ps(cosine + i), d = _mm256_mul_ps(_mm256_set1_ps(turn), _mm256_loadu_ps(sine + i));
-    _mm256_storeu_ps(a + i, _mm256_fmsub_ps(x, c, _mm256_mul_ps(y, d)));
-    _mm256_storeu_ps(b + i, _mm256_fmadd_ps(x, d, _mm256_mul_ps(y, c)));
-  }
-  fr__rotate_scalar(a + i, b + i, s, cosine + i, sine + i, turn, n - i);
-}
-
-FR__TARGET("avx2,fma")
-static void fr__mul_avx2(float *y, float s, const float *a, const float *b, fr_int n)
-{
-  fr_int i = 0;
-  for (; i + 8 <= n; i += 8)
-    _mm256_storeu_ps(y + i,
-                     _mm256_mul_ps(_mm256_mul_ps(_mm256_set1_ps(s), _mm256_loadu_ps(a + i)), _mm256_loadu_ps(b + i)));
-  fr__mul_scalar(y + i, s, a + i, b + i, n - i);
-}
-
-FR__TARGET("avx2,fma")
-static void fr__mul_add_avx2(float *y, float s, const float *a, const float *b, fr_int n)
-{
-  fr_int i = 0;
-  for (; i + 8 <= n; i += 8)
-    _mm256_storeu_ps(y + i, _mm256_fmadd_ps(_mm256_mul_ps(_mm256_set1_ps(s), _mm256_loadu_ps(a + i)),
-                                            _mm256_loadu_ps(b + i), _mm256_loadu_ps(y + i)));
-  fr__mul_add_scalar(y + i, s, a + i, b + i, n - i);
-}
-
-FR__TARGET("avx2,fma")
-static void fr__swiglu_avx2(float *y, const float *gate, const float *up, fr_int n)
-{
-  const __m256 one = _mm256_set1_ps(1.0f);
-  fr_int i = 0;
-  for (; i + 8 <= n; i += 8) {
-    const __m256 g = _mm256_loadu_ps(gate + i);
-    __m256 e = _mm256_sub_ps(_mm256_setzero_ps(), g);
-    fr__exp_avx2(&e);
-    _mm256_storeu_ps(y + i, _mm256_mul_ps(_mm256_div_ps(g, _mm256_add_ps(one, e)), _mm256_loadu_ps(up + i)));
-  }
-  fr__swiglu_scalar(y + i, gate + i, up + i, n - i);
-}
-
-FR__TARGET("avx2,fma")
-static void fr__swiglu_back_avx2(float *dgate, float *dup, float *y, const float *dy, const float *gate,
-                                 const float *up, fr_int n)
-{
-  const __m256 one = _mm256_set1_ps(1.0f);
-  fr_int i = 0;
-  for (; i + 8 <= n; i += 8) {
-    const __m256 g = _mm256_loadu_ps(gate + i), u = _mm256_loadu_ps(up + i), d = _mm256_loadu_ps(dy + i);
-    __m256 e = _mm256_sub_ps(_mm256_setzero_ps(), g), s, silu;
-    fr__exp_avx2(&e);
-    s = _mm256_div_ps(one, _mm256_add_ps(one, e));
-    silu = _mm256_mul_ps(g, s);
-    _mm256_storeu_ps(y + i, _mm256_mul_ps(silu, u));
-    _mm256_storeu_ps(dup + i, _mm256_mul_ps(d, silu));
-    _mm256_storeu_ps(dgate + i, _mm256_mul_ps(_mm256_mul_ps(d, u), _mm256_fmadd_ps(silu, _mm256_sub_ps(one, s), s)));
-  }
-  fr__swiglu_back_scalar(dgate + i, dup + i, y + i, dy + i, gate + i, up + i, n - i);
-}
-
-FR__TARGET("avx2,fma")
-static void fr__adamw_avx2(float *p, const float *g, float *m, float *v, fr_int n, const fr__adamw_factors *f)
-{
-  const __m256 mix1 = _mm256_set1_ps(1.0f - f->beta1), mix2 = _mm256_set1_ps(1.0f - f->beta2);
-  fr_int i = 0;
-  for (; i + 8 <= n; i += 8) {
-    const __m256 d = _mm256_mul_ps(_mm256_loadu_ps(g + i), _mm256_set1_ps(f->scale));
-    const __m256 m0 = _mm256_loadu_ps(m + i), m1 = _mm256_fmadd_ps(mix1, _mm256_sub_ps(d, m0), m0);
-    const __m256 v0 = _mm256_loadu_ps(v + i), v1 = _mm256_fmadd_ps(mix2, _mm256_sub_ps(_mm256_mul_ps(d, d), v0), v0);
-    const __m256 root = _mm256_fmadd_ps(_mm256_sqrt_ps(v1), _mm256_set1_ps(f->root2), _mm256_set1_ps(f->eps));
-    _mm256_storeu_ps(m + i, m1);
-    _mm256_storeu_ps(v + i, v1);
-    _mm256_storeu_ps(p + i, _mm256_sub_ps(_mm256_mul_ps(_mm256_loadu_ps(p + i), _mm256_set1_ps(f->keep)),
-                                          _mm256_div_ps(_mm256_mul_ps(_mm256_set1_ps(f->rate), m1), root)));
-  }
-  fr__adamw_scalar(p + i, g + i, m + i, v + i, n - i, f);
-}
-
-// -- AVX-512: sixteen lanes; the last ones under a mask.
-static int fr__available_avx512(void) { return __builtin_cpu_supports("avx512f"); }
-
-#define FR__LANES(n) ((__mmask16)((n) >= 16 ? 0xffff : (1 << (n)) - 1))
-
-// 24 accumulators + 2 of b + 1 of a of 32 registers. Four pointers and one stride reach the twelve rows of A.
-FR__TARGET("avx512f")
-static void fr__tile_avx512(float *c, fr_int ldc, const float *a, fr_int ai, fr_int ap, const float *b, fr_int bp, fr_int k,
-                            fr_int m, fr_int n, int add)
-{
-  const float *a3 = a + 3 * ai, *a6 = a3 + 3 * ai, *a9 = a6 + 3 * ai;
-  __m512 t[12][2];
-  FR__UNROLL(12) for (int i = 0; i < 12; i++) t[i][0] = t[i][1] = _mm512_setzero_ps();
-  for (; k > 0; k--, a += ap, a3 += ap, a6 += ap, a9 += ap, b += bp) {
-    const __m512 b0 = _mm512_loadu_ps(b), b1 = _mm512_loadu_ps(b + 16);
-    FR__UNROLL(12) for (int i = 0; i < 12; i++) {
-      const __m512 x = _mm512_set1_ps((i < 3 ? a : i < 6 ? a3 : i < 9 ? a6 : a9)[i % 3 * ai]);
-      t[i][0] = _mm512_fmadd_ps(x, b0, t[i][0]);
-      t[i][1] = _mm512_fmadd_ps(x, b1, t[i][1]);
-    }
-  }
-  if (n == 32) {  // stores under a mask are slow on some processors
-    FR__UNROLL(12) for (int i = 0; i < 12; i++, c += ldc)
-      if (i < m) {
-        _mm512_storeu_ps(c, add ? _mm512_add_ps(_mm512_loadu_ps(c), t[i][0]) : t[i][0]);
-        _mm512_storeu_ps(c + 16, add ? _mm512_add_ps(_mm512_loadu_ps(c + 16), t[i][1]) : t[i][1]);
-      }
-  } else {
-    const __mmask16 on0 = FR__LANES(n), on1 = FR__LANES(fr__max(n - 16, 0));
-    FR__UNROLL(12) for (int i = 0; i < 12; i++, c += ldc)
-      if (i < m) {
-        if (add) t[i][0] = _mm512_add_ps(_mm512_maskz_loadu_ps(on0, c), t[i][0]);
-        _mm512_mask_storeu_ps(c, on0, t[i][0]);
-        if (n > 16) {
-          if (add) t[i][1] = _mm512_add_ps(_mm512_maskz_loadu_ps(on1, c + 16), t[i][1]);
-          _mm512_mask_storeu_ps(c + 16, on1, t[i][1]);
-        }
-      }
-  }
-}
-
-// As the AVX2 twin; 24 accumulators + 4 of W + 1 of X of 32 registers.
-FR__TARGET("avx512f")
-FR__INLINE void fr__stream_block_avx512(const int R, const int J, float *y, fr_int ldy, const float *x, fr_int ldx,
-                                        const float *w, fr_int ldw, fr_int k, int add)
-{
-  __m512 t[6][4];
-  FR__UNROLL(6) for (int i = 0; i < R; i++)
-    FR__UNROLL(4) for (int j = 0; j < J; j++) t[i][j] = _mm512_setzero_ps();
-  for (fr_int p = 0; p < k; p += 16) {
-    const __mmask16 on = p + 16 <= k ? 0xffff : (__mmask16)((1 << (k - p)) - 1);
-    __m512 wj[4];
-    FR__UNROLL(4) for (int j = 0; j < J; j++) {
-      wj[j] = _mm512_maskz_loadu_ps(on, w + j * ldw + p);
-      if (J > 1) _mm_prefetch((const char *)(w + j * ldw + p + FR__AHEAD), _MM_HINT_T1);
-    }
-    FR__UNROLL(6) for (int i = 0; i < R; i++) {
-      const __m512 xi = _mm512_maskz_loadu_ps(on, x + i * ldx + p);
-      FR__UNROLL(4) for (int j = 0; j < J; j++) t[i][j] = _mm512_fmadd_ps(xi, wj[j], t[i][j]);
-    }
-  }
-  FR__UNROLL(6) for (int i = 0; i < R; i++) {
-    __m512 s;
-    if (J == 4) {
-      const __m512 a = _mm512_add_ps(_mm512_unpacklo_ps(t[i][0], t[i][1]), _mm512_unpackhi_ps(t[i][0], t[i][1]));
-      const __m512 b = _mm512_add_ps(_mm512_unpacklo_ps(t[i][2], t[i][3]), _mm512_unpackhi_ps(t[i][2], t[i][3]));
-      s = _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xee));
-    } else {
-      const __m512 a = _mm512_add_ps(t[i][0], _mm512_shuffle_ps(t[i][0], t[i][0], 0x4e));
-      s = _mm512_add_ps(a, _mm512_shuffle_ps(a, a, 0xb1));
-    }
-    s = _mm512_add_ps(s, _mm512_shuffle_f32x4(s, s, 0x4e));
-    s = _mm512_add_ps(s, _mm512_shuffle_f32x4(s, s, 0xb1));
-    if (J == 4) {
-      const __m128 four = _mm512_castps512_ps128(s);
-      _mm_storeu_ps(y + i * ldy, add ? _mm_add_ps(_mm_loadu_ps(y + i * ldy), four) : four);
-    } else y[i * ldy] = add ? y[i * ldy] + _mm512_cvtss_f32(s) : _mm512_cvtss_f32(s);
-  }
-}
-
-FR__TARGET("avx512f")
-static void fr__stream_avx512(float *y, fr_int ldy, const float *x, fr_int ldx, const float *w, fr_int ldw, fr_int m,
-                              fr_int n, fr_int k, int add)
-{
-  for (fr_int j = 0, cols; j < n; j += cols, y += cols, w += cols * ldw) {
-    fr_int i = 0;
-    cols = (m > 2 || k <= FR__SHORT_ROW) && n - j >= 4 ? 4 : 1;
-    for (; cols == 4 && m - i >= 6; i += 6)
-      fr__stream_block_avx512(6, 4, y + i * ldy, ldy, x + i * ldx, ldx, w, ldw, k, add);
-    for (; cols == 4 && m - i >= 2; i += m - i >= 4 ? 4 : 2)
-      if (m - i >= 4) fr__stream_block_avx512(4, 4, y + i * ldy, ldy, x + i * ldx, ldx, w, ldw, k, add);
-      else fr__stream_block_avx512(2, 4, y + i * ldy, ldy, x + i * ldx, ldx, w, ldw, k, add);
-    for (; i < m; i++)
-      for (fr_int c = 0; c < cols; c++)
-        fr__stream_block_avx512(1, 1, y + i * ldy + c, ldy, x + i * ldx, ldx, w + c * ldw, ldw, k, add);
-  }
-}
-
-FR__TARGET("avx512f")
-static float fr__dot_avx512(const float *x, const float *y, fr_int n)
-{
-  __m512 s = _mm512_setzero_ps();
-  for (fr_int i = 0; i < n; i += 16) {
-    const __mmask16 on = FR__LANES(n - i);
-    s = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(on, x + i), _mm512_maskz_loadu_ps(on, y + i), s);
-  }
-  return _mm512_reduce_add_ps(s);
-}
-
-FR__TARGET("avx512f")
-static float fr__max_avx512(const float *x, fr_int n)
-{
-  __m512 s = _mm512_set1_ps(x[0]);
-  for (fr_int i = 0; i < n; i += 16)
-    s = _mm512_mask_max_ps(s, FR__LANES(n - i), s, _mm512_maskz_loadu_ps(FR__LANES(n - i), x + i));
-  return _mm512_reduce_max_ps(s);
-}
-
-FR__TARGET("avx512f")
-static inline void fr__exp_avx512(__m512 *value)
-{
-  const __m512 x = _mm512_min_ps(_mm512_set1_ps(FR__EXP_HIGH), _mm512_max_ps(_mm512_set1_ps(FR__EXP_LOW), *value));
-  const __m512 n = _mm512_cvtepi32_ps(_mm512_cvtps_epi32(_mm512_mul_ps(x, _mm512_set1_ps(FR__LOG2E))));  // to nearest
-  const __m512 r =
-      _mm512_fnmadd_ps(n, _mm512_set1_ps(FR__LN2_LOW), _mm512_fnmadd_ps(n, _mm512_set1_ps(FR__LN2_HIGH), x));
-  __m512 p = _mm512_fmadd_ps(_mm512_set1_ps(FR__EXP_P0), r, _mm512_set1_ps(FR__EXP_P1));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(FR__EXP_P2));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(FR__EXP_P3));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(FR__EXP_P4));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(FR__EXP_P5));
-  p = _mm512_fmadd_ps(p, _mm512_mul_ps(r, r), _mm512_add_ps(r, _mm512_set1_ps(1.0f)));
-  *value = _mm512_scalef_ps(p, n);  // p 2^n, rounded once
-}
-
-FR__TARGET("avx512f")
-static double fr__exp_sum_avx512(float *y, const float *x, float shift, fr_int n)
-{
-  __m512d s0 = _mm512_setzero_pd(), s1 = _mm512_setzero_pd();
-  for (fr_int i = 0; i < n; i += 16) {
-    const __mmask16 on = FR__LANES(n - i);
-    __m512 e = _mm512_sub_ps(_mm512_maskz_loadu_ps(on, x + i), _mm512_set1_ps(shift));
-    fr__exp_avx512(&e);
-    e = _mm512_maskz_mov_ps(on, e);
-    _mm512_mask_storeu_ps(y + i, on, e);
-    s0 = _mm512_add_pd(s0, _mm512_cvtps_pd(_mm512_castps512_ps256(e)));
-    s1 = _mm512_add_pd(s1, _mm512_cvtps_pd(_mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(e), 1))));
-  }
-  return _mm512_reduce_add_pd(_mm512_add_pd(s0, s1));
-}
-
-FR__TARGET("avx512f")
-static void fr__axpy_avx512(float *y, float a, const float *x, fr_int n)
-{
-  for (fr_int i = 0; i < n; i += 16) {
-    const __mmask16 on = FR__LANES(n - i);
-    _mm512_mask_storeu_ps(y + i, on, _mm512_fmadd_ps(_mm512_set1_ps(a), _mm512_maskz_loadu_ps(on, x + i),
-                                                     _mm512_maskz_loadu_ps(on, y + i)));
-  }
-}
-
-FR__TARGET("avx512f")
-static void fr__combine_avx512(float *y, const float *a, const float *x, fr_int ldx, fr_int m, fr_int n)
-{
-  fr_int i = 0;
-  for (; i + 64 <= n; i += 64) {
-    __m512 t[4];
-    FR__UNROLL(4) for (int r = 0; r < 4; r++) t[r] = _mm512_loadu_ps(y + i + 16 * r);
-    for (fr_int j = 0; j < m; j++)
-      FR__UNROLL(4) for (int r = 0; r < 4; r++)
-        t[r] = _mm512_fmadd_ps(_mm512_set1_ps(a[j]), _mm512_loadu_ps(x + j * ldx + i + 16 * r), t[r]);
-    FR__UNROLL(4) for (int r = 0; r < 4; r++) _mm512_storeu_ps(y + i + 16 * r, t[r]);
-  }
-  for (fr_int j = 0; i < n && j < m; j++) fr__axpy_avx512(y + i, a[j], x + j * ldx + i, n - i);
-}
-
-FR__TARGET("avx512f")
-static void fr__scale_avx512(float *y, float s, fr_int n)
-{
-  for (fr_int i = 0; i < n; i += 16) {
-    const __mmask16 on = FR__LANES(n - i);
-    _mm512_mask_storeu_ps(y + i, on, _mm512_mul_ps(_mm512_set1_ps(s), _mm512_maskz_loadu_ps(on, y + i)));
-  }
-}
-
-FR__TARGET("avx512f")
-static void fr__rotate_avx512(float *a, float *b, float s, const float *cosine, const float *sine, float turn, fr_int n)
-{
-  for (fr_int i = 0; i < n; i += 16) {
-    const __mmask16 on = FR__LANES(n - i);
-    const __m512 x = _mm512_mul_ps(_mm512_set1_ps(s), _mm512_maskz_loadu_ps(on, a + i));
-    const __m512 y = _mm512_mul_ps(_mm512_set1_ps(s), _mm512_maskz_loadu_ps(on, b + i));
-    const __m512 c = _mm512_maskz_loadu_ps(on, cosine + i);
-    const __m512 d = _mm512_mul_ps(_mm512_set1_ps(turn), _mm512_maskz_loadu_ps(on, sine + i));
-    _mm512_mask_storeu_ps(a + i, on, _mm512_fmsub_ps(x, c, _mm512_mul_ps(y, d)));
-    _mm512_mask_storeu_ps(b + i, on, _mm512_fmadd_ps(x, d, _mm512_mul_ps(y, c)));
-  }
-}
-
-FR__TARGET("avx512f")
-static void fr__mul_avx512(float *y, float s, const float *a, const float *b, fr_int n)
-{
-  for (fr_int i = 0; i < n; i += 16) {
-    const __mmask16 on = FR__LANES(n - i);
-    const __m512 sa = _mm512_mul_ps(_mm512_set1_ps(s), _mm512_maskz_loadu_ps(on, a + i));
-    _mm512_mask_storeu_ps(y + i, on, _mm512_mul_ps(sa, _mm512_maskz_loadu_ps(on, b + i)));
-  }
-}
-
-FR__TARGET("avx512f")
-static void fr__mul_add_avx512(float *y, float s, const float *a, const float *b, fr_int n)
-{
-  for (fr_int i = 0; i < n; i += 16) {
-    const __mmask16 on = FR__LANES(n - i);
-    const __m512 sa = _mm512_mul_ps(_mm512_set1_ps(s), _mm512_maskz_loadu_ps(on, a + i));
-    _mm512_mask_storeu_ps(y + i, on,
-                          _mm512_fmadd_ps(sa, _mm512_maskz_loadu_ps(on, b + i), _mm512_maskz_loadu_ps(on, y + i)));
-  }
-}
-
-FR__TARGET("avx512f")
-static void fr__swiglu_avx512(float *y, const float *gate, const float *up, fr_int n)
-{
-  const __m512 one = _mm512_set1_ps(1.0f);
-  for (fr_int i = 0; i < n; i += 16) {
-    const __mmask16 on = FR__LANES(n - i);
-    const __m512 g = _mm512_maskz_loadu_ps(on, gate + i);
-    __m512 e = _mm512_sub_ps(_mm512_setzero_ps(), g);
-    fr__exp_avx512(&e);
-    _mm512_mask_storeu_ps(y + i, on,
-                          _mm512_mul_ps(_mm512_div_ps(g, _mm512_add_ps(one, e)), _mm512_maskz_loadu_ps(on, up + i)));
-  }
-}
-
-FR__TARGET("avx512f")
-static void fr__swiglu_back_avx512(float *dgate, float *dup, float *y, const float *dy, const float *gate,
-                                   const float *up, fr_int n)
-{
-  const __m512 one = _mm512_set1_ps(1.0f);
-  for (fr_int i = 0; i < n; i += 16) {
-    const __mmask16 on = FR__LANES(n - i);
-    const __m512 g = _mm512_maskz_loadu_ps(on, gate + i), u = _mm512_maskz_loadu_ps(on, up + i);
-    const __m512 d = _mm512_maskz_loadu_ps(on, dy + i);
-    __m512 e = _mm512_sub_ps(_mm512_setzero_ps(), g), s, silu;
-    fr__exp_avx512(&e);
-    s = _mm512_div_ps(one, _mm512_add_ps(one, e));
-    silu = _mm512_mul_ps(g, s);
-    _mm512_mask_storeu_ps(y + i, on, _mm512_mul_ps(silu, u));
-    _mm512_mask_storeu_ps(dup + i, on, _mm512_mul_ps(d, silu));
-    _mm512_mask_storeu_ps(dgate + i, on,
-                          _mm512_mul_ps(_mm512_mul_ps(d, u), _mm512_fmadd_ps(silu, _mm512_sub_ps(one, s), s)));
-  }
-}
-
-FR__TARGET("avx512f")
-static void fr__adamw_avx512(float *p, const float *g, float *m, float *v, fr_int n, const fr__adamw_factors *f)
-{
-  const __m512 mix1 = _mm512_set1_ps(1.0f - f->beta1), mix2 = _mm512_set1_ps(1.0f - f->beta2);
-  for (fr_int i = 0; i < n; i += 16) {
-    const __mmask16 on = FR__LANES(n - i);
-    const __m512 d = _mm512_mul_ps(_mm512_maskz_loadu_ps(on, g + i), _mm512_set1_ps(f->scale));
-    const __m512 m0 = _mm512_maskz_loadu_ps(on, m + i), m1 = _mm512_fmadd_ps(mix1, _mm512_sub_ps(d, m0), m0);
-    const __m512 v0 = _mm512_maskz_loadu_ps(on, v + i),
-                 v1 = _mm512_fmadd_ps(mix2, _mm512_sub_ps(_mm512_mul_ps(d, d), v0), v0);
-    const __m512 root = _mm512_fmadd_ps(_mm512_sqrt_ps(v1), _mm512_set1_ps(f->root2), _mm512_set1_ps(f->eps));
-    const __m512 kept = _mm512_mul_ps(_mm512_maskz_loadu_ps(on, p + i), _mm512_set1_ps(f->keep));
-    _mm512_mask_storeu_ps(m + i, on, m1);
-    _mm512_mask_storeu_ps(v + i, on, v1);
-    _mm512_mask_storeu_ps(p + i, on,
-                          _mm512_sub_ps(kept, _mm512_div_ps(_mm512_mul_ps(_mm512_set1_ps(f->rate), m1), root)));
-  }
-}
-#endif  // FR__X86
-
-#ifdef FR__NEON
-// -- NEON: four lanes; what is left over goes through the scalar twin.
-static int fr__available_neon(void) { return 1; }
-
-// 24 accumulators + 2 of b + 1 of a of 32 registers.
-static void fr__tile_neon(float *c, fr_int ldc, const float *a, fr_int ai, fr_int ap, const float *b, fr_int bp, fr_int k,
-                          fr_int m, fr_int n, int add)
-{
-  float32x4_t t[12][2];
-  FR__UNROLL(12) for (int i = 0; i < 12; i++) t[i][0] = t[i][1] = vdupq_n_f32(0.0f);
-  for (; k > 0; k--, a += ap, b += bp) {
-    const float32x4_t b0 = vld1q_f32(b), b1 = vld1q_f32(b + 4);
-    FR__UNROLL(12) for (int i = 0; i < 12; i++) {
-      const float32x4_t x = vld1q_dup_f32(a + i * ai);
-      t[i][0] = vfmaq_f32(t[i][0], x, b0);
-      t[i][1] = vfmaq_f32(t[i][1], x, b1);
-    }
-  }
-  FR__UNROLL(12) for (int i = 0; i < 12; i++, c += ldc)
-    if (i < m) {
-      if (n == 8) {
-        vst1q_f32(c, add ? vaddq_f32(vld1q_f32(c), t[i][0]) : t[i][0]);
-        vst1q_f32(c + 4, add ? vaddq_f32(vld1q_f32(c + 4), t[i][1]) : t[i][1]);
-      } else {
-        float edge[8];
-        vst1q_f32(edge, t[i][0]);
-        vst1q_f32(edge + 4, t[i][1]);
-        for (fr_int j = 0; j < n; j++) c[j] = add ? c[j] + edge[j] : edge[j];
-      }
-    }
-}
-
-// The last 1 to 4 values of a row, zeros behind them.
-FR__INLINE float32x4_t fr__last_neon(const float *x, fr_int left)
-{
-  float last[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
-  if (left >= 4) return vld1q_f32(x);
-  for (fr_int i = 0; i < left; i++) last[i] = x[i];
-  return vld1q_f32(last);
-}
-
-// As the AVX2 twin: R rows of X against 4 rows of W. Two rounds of pairwise sums leave one value of each row of W.
-#define FR__AHEAD 6144
-FR__INLINE void fr__stream_block_neon(const int R, float *y, fr_int ldy, const float *x, fr_int ldx, const float *const w[4],
-                                      fr_int k, fr_int n, int add)
-{
-  float32x4_t t[4][4];
-  FR__UNROLL(4) for (int i = 0; i < R; i++)
-    FR__UNROLL(4) for (int j = 0; j < 4; j++) t[i][j] = vdupq_n_f32(0.0f);
-  for (fr_int p = 0; p < k; p += 4) {
-    float32x4_t wj[4];
-    FR__UNROLL(4) for (int j = 0; j < 4; j++) {
-      wj[j] = fr__last_neon(w[j] + p, k - p);
-      if (p % 16 == 0) __builtin_prefetch(w[j] + p + FR__AHEAD, 0, 2);
-    }
-    FR__UNROLL(4) for (int i = 0; i < R; i++) {
-      const float32x4_t xi = fr__last_neon(x + i * ldx + p, k - p);
-      FR__UNROLL(4) for (int j = 0; j < 4; j++) t[i][j] = vfmaq_f32(t[i][j], xi, wj[j]);
-    }
-  }
-  FR__UNROLL(4) for (int i = 0; i < R; i++) {
-    float sum[4];
-    vst1q_f32(sum, vpaddq_f32(vpaddq_f32(t[i][0], t[i][1]), vpaddq_f32(t[i][2], t[i][3])));
-    for (fr_int j = 0; j < n; j++) y[i * ldy + j] = add ? y[i * ldy + j] + sum[j] : sum[j];
-  }
-}
-
-static void fr__stream_neon(float *y, fr_int ldy, const float *x, fr_int ldx, const float *w, fr_int ldw, fr_int m,
-                            fr_int n, fr_int k, int add)
-{
-  for (fr_int j = 0; j < n; j += 4) {
-    const float *rows[4];
-    fr_int i = 0;
-    FR__UNROLL(4) for (int r = 0; r < 4; r++) rows[r] = w + fr__min(j + r, n - 1) * ldw;
-    for (; i + 4 <= m; i += 4)
-      fr__stream_block_neon(4, y + i * ldy + j, ldy, x + i * ldx, ldx, rows, k, fr__min(n - j, 4), add);
-    for (; i < m; i++)
-      fr__stream_block_neon(1, y + i * ldy + j, ldy, x + i * ldx, ldx, rows, k, fr__min(n - j, 4), add);
-  }
-}
-
-static float fr__dot_neon(const float *x, const float *y, fr_int n)
-{
-  float32x4_t s = vdupq_n_f32(0.0f);
-  fr_int i = 0;
-  for (; i + 4 <= n; i += 4) s = vfmaq_f32(s, vld1q_f32(x + i), vld1q_f32(y + i));
-  return vaddvq_f32(s) + fr__dot_scalar(x + i, y + i, n - i);
-}
-
-static float fr__max_neon(const float *x, fr_int n)
-{
-  float max = x[0];
-  fr_int i = 4;
-  if (n >= 4) {
-    float32x4_t s = vld1q_f32(x);
-    for (; i + 4 <= n; i += 4) s = vmaxnmq_f32(s, vld1q_f32(x + i));
-    max = vmaxnmvq_f32(s);
-  } else i = 1;
-  for (; i < n; i++) if (x[i] > max) max = x[i];
-  return max;
-}
-
-// 2^n in two factors, since n may be -150 .. 128. A NaN passes through the clamps, and its n is 0.
-FR__INLINE float32x4_t fr__exp_neon(float32x4_t value)
-{
-  const float32x4_t x = vminq_f32(vdupq_n_f32(FR__EXP_HIGH), vmaxq_f32(vdupq_n_f32(FR__EXP_LOW), value));
-  const float32x4_t n = vrndnq_f32(vmulq_n_f32(x, FR__LOG2E));
-  const float32x4_t r = vfmsq_f32(vfmsq_f32(x, n, vdupq_n_f32(FR__LN2_HIGH)), n, vdupq_n_f32(FR__LN2_LOW));
-  const int32x4_t whole = vcvtq_s32_f32(n), half = vshrq_n_s32(whole, 1), bias = vdupq_n_s32(127);
-  float32x4_t p = vfmaq_f32(vdupq_n_f32(FR__EXP_P1), vdupq_n_f32(FR__EXP_P0), r);
-  p = vfmaq_f32(vdupq_n_f32(FR__EXP_P2), p, r);
-  p = vfmaq_f32(vdupq_n_f32(FR__EXP_P3), p, r);
-  p = vfmaq_f32(vdupq_n_f32(FR__EXP_P4), p, r);
-  p = vfmaq_f32(vdupq_n_f32(FR__EXP_P5), p, r);
-  p = vfmaq_f32(vaddq_f32(r, vdupq_n_f32(1.0f)), p, vmulq_f32(r, r));
-  p = vmulq_f32(p, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(half, bias), 23)));
-  return vmulq_f32(p, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vsubq_s32(whole, half), bias), 23)));
-}
-
-static double fr__exp_sum_neon(float *y, const float *x, float shift, fr_int n)
-{
-  float64x2_t s = vdupq_n_f64(0.0);
-  fr_int i = 0;
-  for (; i + 4 <= n; i += 4) {
-    const float32x4_t e = fr__exp_neon(vsubq_f32(vld1q_f32(x + i), vdupq_n_f32(shift)));
-    vst1q_f32(y + i, e);
-    s = vaddq_f64(s, vaddq_f64(vcvt_f64_f32(vget_low_f32(e)), vcvt_high_f64_f32(e)));
-  }
-  return vaddvq_f64(s) + fr__exp_sum_scalar(y + i, x + i, shift, n - i);
-}
-
-static void fr__axpy_neon(float *y, float a, const float *x, fr_int n)
-{
-  fr_int i = 0;
-  for (; i + 4 <= n; i += 4) vst1q_f32(y + i, vfmaq_n_f32(vld1q_f32(y + i), vld1q_f32(x + i), a));
-  fr__axpy_scalar(y + i, a, x + i, n - i);
-}
-
-static void fr__combine_neon(float *y, const float *a, const float *x, fr_int ldx, fr_int m, fr_int n)
-{
-  fr_int i = 0;
-  for (; i + 16 <= n; i += 16) {
-    float32x4_t t[4];
-    FR__UNROLL(4) for (int r = 0; r < 4; r++) t[r] = vld1q_f32(y + i + 4 * r);
-    for (fr_int j = 0; j < m; j++)
-      FR__UNROLL(4) for (int r = 0; r < 4; r++) t[r] = vfmaq_n_f32(t[r], vld1q_f32(x + j * ldx + i + 4 * r), a[j]);
-    FR__UNROLL(4) for (int r = 0; r < 4; r++) vst1q_f32(y + i + 4 * r, t[r]);
-  }
-  for (fr_int j = 0; i < n && j < m; j++) fr__axpy_neon(y + i, a[j], x + j * ldx + i, n - i);
-}
-
-static void fr__scale_neon(float *y, float s, fr_int n)
-{
-  fr_int i = 0;
-  for (; i + 4 <= n; i += 4) vst1q_f32(y + i, vmulq_n_f32(vld1q_f32(y + i), s));
-  fr__scale_scalar(y + i, s, n - i);
-}
-
-static void fr__rotate_neon(float *a, float *b, float s, const float *cosine, const float *sine, float turn, fr_int n)
-{
-  fr_int i = 0;
-  for (; i + 4 <= n; i += 4) {
-    const float32x4_t x = vmulq_n_f32(vld1q_f32(a + i), s), y = vmulq_n_f32(vld1q_f32(b + i), s);
-    const float32x4_t c = vld1q_f32(cosine + i), d = vmulq_n_f32(vld1q_f32(sine + i), turn);
-    vst1q_f32(a + i, vfmsq_f32(vmulq_f32(x, c), y, d));
-    vst1q_f32(b + i, vfmaq_f32(vmulq_f32(y, c), x, d));
-  }
-  fr__rotate_scalar(a + i, b + i, s, cosine + i, sine + i, turn, n - i);
-}
-
-static void fr__mul_neon(float *y, float s, const float *a, const float *b, fr_int n)
-{
-  fr_int i = 0;
-  for (; i + 4 <= n; i += 4) vst1q_f32(y + i, vmulq_f32(vmulq_n_f32(vld1q_f32(a + i), s), vld1q_f32(b + i)));
-  fr__mul_scalar(y + i, s, a + i, b + i, n - i);
-}
-
-static void fr__mul_add_neon(float *y, float s, const float *a, const float *b, fr_int n)
-{
-  fr_int i = 0;
-  for (; i + 4 <= n; i += 4)
-    vst1q_f32(y + i, vfmaq_f32(vld1q_f32(y + i), vmulq_n_f32(vld1q_f32(a + i), s), vld1q_f32(b + i)));
-  fr__mul_add_scalar(y + i, s, a + i, b + i, n - i);
-}
-
-static void fr__swiglu_neon(float *y, const float *gate, const float *up, fr_int n)
-{
-  const float32x4_t one = vdupq_n_f32(1.0f);
-  fr_int i = 0;
-  for (; i + 4 <= n; i += 4) {
-    const float32x4_t g = vld1q_f32(gate + i), e = fr__exp_neon(vnegq_f32(g));
-    vst1q_f32(y + i, vmulq_f32(vdivq_f32(g, vaddq_f32(one, e)), vld1q_f32(up + i)));
-  }
-  fr__swiglu_scalar(y + i, gate + i, up + i, n - i);
-}
-
-static void fr__swiglu_back_neon(float *dgate, float *dup, float *y, const float *dy, const float *gate, const float *up,
-                                 fr_int n)
-{
-  const float32x4_t one = vdupq_n_f32(1.0f);
-  fr_int i = 0;
-  for (; i + 4 <= n; i += 4) {
-    const float32x4_t g = vld1q_f32(gate + i), u = vld1q_f32(up + i), d = vld1q_f32(dy + i);
-    const float32x4_t s = vdivq_f32(one, vaddq_f32(one, fr__exp_neon(vnegq_f32(g)))), silu = vmulq_f32(g, s);
-    vst1q_f32(y + i, vmulq_f32(silu, u));
-    vst1q_f32(dup + i, vmulq_f32(d, silu));
-    vst1q_f32(dgate + i, vmulq_f32(vmulq_f32(d, u), vfmaq_f32(s, silu, vsubq_f32(one, s))));
-  }
-  fr__swiglu_back_scalar(dgate + i, dup + i, y + i, dy + i, gate + i, up + i, n - i);
-}
-
-static void fr__adamw_neon(float *p, const float *g, float *m, float *v, fr_int n, const fr__adamw_factors *f)
-{
-  const float32x4_t eps = vdupq_n_f32(f->eps);
-  fr_int i = 0;
-  for (; i + 4 <= n; i += 4) {
-    const float32x4_t d = vmulq_n_f32(vld1q_f32(g + i), f->scale), m0 = vld1q_f32(m + i), v0 = vld1q_f32(v + i);
-    const float32x4_t m1 = vfmaq_n_f32(m0, vsubq_f32(d, m0), 1.0f - f->beta1);
-    const float32x4_t v1 = vfmaq_n_f32(v0, vsubq_f32(vmulq_f32(d, d), v0), 1.0f - f->beta2);
-    const float32x4_t root = vfmaq_n_f32(eps, vsqrtq_f32(v1), f->root2);
-    vst1q_f32(m + i, m1);
-    vst1q_f32(v + i, v1);
-    vst1q_f32(p + i, vsubq_f32(vmulq_n_f32(vld1q_f32(p + i), f->keep), vdivq_f32(vmulq_n_f32(m1, f->rate), root)));
-  }
-  fr__adamw_scalar(p + i, g + i, m + i, v + i, n - i, f);
-}
-#endif  // FR__NEON
-
-// Best first. fr_work_place takes the first row that this processor has.
-#define FR__ROW(isa, mr, nr, narrow)                                                                                \
-  { #isa, mr, nr, fr__available_##isa, fr__tile_##isa, fr__stream_##isa, fr__transpose_##narrow, fr__dot_##isa,      \
-    fr__max_##isa, fr__exp_sum_##isa, fr__axpy_##isa, fr__combine_##isa, fr__scale_##isa, fr__rotate_##isa,          \
-    fr__mul_##isa, fr__mul_add_##isa, fr__swiglu_##isa, fr__swiglu_back_##isa, fr__adamw_##isa }
-static const fr__kernels fr__rows[] = {
-#ifdef FR__X86
-  FR__ROW(avx512, 12, 32, avx2),
-  FR__ROW(avx2, 6, 16, avx2),
-#endif
-#ifdef FR__NEON
-  FR__ROW(neon, 12, 8, scalar),
-#endif
-  FR__ROW(scalar, 4, 8, scalar)
-};
-enum { FR__ROW_COUNT = sizeof fr__rows / sizeof fr__rows[0] };
-enum { FR__MR_MAX = 12, FR__NR_MAX = 32 };
 
 // ---- >>gemm -------------------------------------------------------------------------------------------
 // C (M,N) (+)= A (M,K) B (K,N), any strides, so that Y = X W', dX = dY W and dW = dY' X are one function.
@@ -3182,30 +2327,23 @@ static fr_int fr__param_count(const fr_config *resolved)
   return count;
 }
 
-FR_DEF fr_status fr_model_size(const fr_config *config, fr_int *bytes)
+FR_DEF fr_status fr_model_place(fr_model *model, const fr_config *config, void *memory, fr_int bytes, fr_int *needed)
 {
   fr_config resolved;
   fr__arena arena = { NULL, 0, 0 };
-  fr_status status;
-  if (!bytes) return FR_INVALID;
-  status = fr_config_check(config, &resolved, NULL);
+  fr_int count;
+  fr_status status = fr_config_check(config, &resolved, NULL);
   if (status) return status;
-  fr__take(&arena, fr__param_count(&resolved), (fr_int)sizeof(float));
-  return fr__arena_size(&arena, bytes);
-}
-
-FR_DEF fr_status fr_model_place(fr_model *model, const fr_config *config, void *memory, fr_int bytes)
-{
-  fr_int needed;
-  fr_status status = fr_model_size(config, &needed);
-  if (status) return status;
-  if (!model || !memory) return FR_INVALID;
-  if (bytes < needed) return FR_MEMORY;
-  fr_config_check(config, &model->config, NULL);
-  model->count = fr__param_count(&model->config);
-  model->params = (float *)fr__align(memory);
+  if (memory && !model) return FR_INVALID;
+  count = fr__param_count(&resolved);
+  fr__take(&arena, count, (fr_int)sizeof(float));
+  status = fr__arena_open(&arena, memory, bytes, needed, NULL);
+  if (status || !memory) return status;
+  model->config = resolved;
+  model->count = count;
+  model->params = (float *)fr__take(&arena, count, (fr_int)sizeof(float));
   model->owned = NULL;
-  memset(model->params, 0, (size_t)model->count * sizeof(float));
+  memset(model->params, 0, (size_t)count * sizeof(float));
   return FR_OK;
 }
 
@@ -3457,7 +2595,7 @@ static void fr__work_layout(fr__arena *arena, const fr_config *c, const fr_limit
   b->cost = (double *)fr__take(arena, limits->leaves, (fr_int)sizeof(double));
   b->match = (fr_int *)fr__take(arena, limits->leaves, I);
   b->order_forks = (fr_int *)fr__take(arena, limits->leaves, I);
-  if (fr_assign_size(limits->leaves, limits->leaves, &b->assign_bytes)) arena->overflow = 1;
+  if (fr_assign(NULL, 0, 0, limits->leaves, limits->leaves, NULL, NULL, NULL, 0, &b->assign_bytes)) arena->overflow = 1;
   b->assign = (char *)fr__take(arena, b->assign_bytes, 1);
 }
 
@@ -3480,39 +2618,24 @@ static fr_status fr__work_prepare(const fr_config *config, const fr_limits *limi
   return FR_OK;
 }
 
-FR_DEF fr_status fr_work_size(const fr_config *config, const fr_limits *limits, fr_int *bytes)
-{
-  fr_config resolved;
-  fr_limits checked;
-  fr__arena arena = { NULL, 0, 0 };
-  struct fr__body body;
-  const fr_status status = fr__work_prepare(config, limits, &resolved, &checked, NULL);
-  if (status) return status;
-  if (!bytes) return FR_INVALID;
-  fr__take(&arena, 1, (fr_int)sizeof(struct fr__body));
-  fr__work_layout(&arena, &resolved, &checked, &body);
-  return fr__arena_size(&arena, bytes);
-}
-
 FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_limits *limits, void *memory,
-                               fr_int bytes)
+                               fr_int bytes, fr_int *needed)
 {
   fr_config resolved;
   fr_limits checked;
   fr__arena arena = { NULL, 0, 0 };
-  struct fr__body *b;
-  fr_int needed, row = 0;
+  struct fr__body measured, *b = &measured;
+  fr_reason *reason = work ? &work->reason : NULL;
+  fr_int row = 0;
   fr_status status;
-  if (!work) return FR_INVALID;
-  status = fr__work_prepare(config, limits, &resolved, &checked, &work->reason);
+  if (memory && !work) return FR_INVALID;
+  status = fr__work_prepare(config, limits, &resolved, &checked, reason);
   if (status) return status;
-  status = fr_work_size(config, limits, &needed);
-  if (status) return fr__fail(&work->reason, status, "%s", fr_status_text(status));
-  if (!memory) return fr__fail(&work->reason, FR_INVALID, "the memory is NULL");
-  if (bytes < needed)
-    return fr__fail(&work->reason, FR_MEMORY, "the workspace needs %d bytes and was given %d", needed, bytes);
-  arena.base = (char *)fr__align(memory);
-  b = (struct fr__body *)fr__take(&arena, 1, (fr_int)sizeof(struct fr__body));
+  fr__take(&arena, 1, (fr_int)sizeof *b);
+  fr__work_layout(&arena, &resolved, &checked, b);
+  status = fr__arena_open(&arena, memory, bytes, needed, reason);
+  if (status || !memory) return status;
+  b = (struct fr__body *)fr__take(&arena, 1, (fr_int)sizeof *b);
   memset(b, 0, sizeof *b);
   fr__work_layout(&arena, &resolved, &checked, b);
   for (fr_int p = 0; p < checked.depth; p++) // angles in double: a float product is off by whole turns at far positions
@@ -3521,12 +2644,12 @@ FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_
       b->cosine[p * (resolved.head_dim / 2) + j] = (float)cos(angle);
       b->sine[p * (resolved.head_dim / 2) + j] = (float)sin(angle);
     }
-  while (!fr__rows[row].available()) row++;
+  while (!fr__kernel_row(row)->available()) row++;
   work->config = resolved;
   work->limits = checked;
   work->run = NULL;
   work->pool = NULL;
-  work->kernels = &fr__rows[row];
+  work->kernels = fr__kernel_row(row);
   work->body = b;
   work->owned = NULL;
   return fr__fine(&work->reason);
@@ -3536,10 +2659,11 @@ FR_DEF const char *fr_work_kernel(const fr_work *work) { return work && work->ke
 
 FR_DEF fr_status fr_work_select(fr_work *work, const char *kernel)
 {
+  const fr__kernels *row;
   if (!work) return FR_INVALID;
-  for (fr_int i = 0; i < FR__ROW_COUNT; i++)
-    if (kernel && strcmp(fr__rows[i].name, kernel) == 0 && fr__rows[i].available()) {
-      work->kernels = &fr__rows[i];
+  for (fr_int i = 0; kernel && (row = fr__kernel_row(i)) != NULL; i++)
+    if (strcmp(row->name, kernel) == 0 && row->available()) {
+      work->kernels = row;
       return fr__fine(&work->reason);
     }
   return fr__fail(&work->reason, FR_UNSUPPORTED, "kernel row '%s' is not to be had here", kernel ? kernel : "NULL");
@@ -4237,36 +3361,35 @@ FR_DEF fr_status fr_hidden(const fr_model *model, fr_work *work, const fr_int *r
 //   g = clipped gradient      p *= 1 - lr decay
 //   m += (1 - beta1) (g - m)      v += (1 - beta2) (g^2 - v)
 //   p -= lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
-FR_DEF fr_status fr_adamw_size(const fr_model *model, fr_int *bytes)
+
+static void fr__adamw_layout(fr__arena *arena, fr_adamw *adamw)
 {
-  fr__arena arena = { NULL, 0, 0 };
-  if (!model || !model->params || !bytes) return FR_INVALID;
-  for (int i = 0; i < 3; i++) fr__take(&arena, model->count, (fr_int)sizeof(float));
-  return fr__arena_size(&arena, bytes);
+  adamw->grads = (float *)fr__take(arena, adamw->count, (fr_int)sizeof(float));
+  adamw->m = (float *)fr__take(arena, adamw->count, (fr_int)sizeof(float));
+  adamw->v = (float *)fr__take(arena, adamw->count, (fr_int)sizeof(float));
 }
 
-FR_DEF fr_status fr_adamw_place(fr_adamw *adamw, const fr_model *model, void *memory, fr_int bytes)
+FR_DEF fr_status fr_adamw_place(fr_adamw *adamw, const fr_model *model, void *memory, fr_int bytes, fr_int *needed)
 {
   fr__arena arena = { NULL, 0, 0 };
-  fr_int needed;
-  const fr_status status = fr_adamw_size(model, &needed);
-  if (status) return status;
-  if (!adamw || !memory) return FR_INVALID;
-  if (bytes < needed) return FR_MEMORY;
-  arena.base = (char *)fr__align(memory);
-  memset(adamw, 0, sizeof *adamw);
-  adamw->beta1 = 0.9f;
-  adamw->beta2 = 0.98f;
-  adamw->eps = 1e-8f;
-  adamw->decay = 0.01f;
-  adamw->clip = 1.0f;
-  adamw->count = model->count;
-  adamw->grads = (float *)fr__take(&arena, model->count, (fr_int)sizeof(float));
-  adamw->m = (float *)fr__take(&arena, model->count, (fr_int)sizeof(float));
-  adamw->v = (float *)fr__take(&arena, model->count, (fr_int)sizeof(float));
-  memset(adamw->grads, 0, (size_t)model->count * sizeof(float));
-  memset(adamw->m, 0, (size_t)model->count * sizeof(float));
-  memset(adamw->v, 0, (size_t)model->count * sizeof(float));
+  fr_adamw a;
+  fr_status status;
+  if (!model || !model->params || (memory && !adamw)) return FR_INVALID;
+  memset(&a, 0, sizeof a);
+  a.beta1 = 0.9f;
+  a.beta2 = 0.98f;
+  a.eps = 1e-8f;
+  a.decay = 0.01f;
+  a.clip = 1.0f;
+  a.count = model->count;
+  fr__adamw_layout(&arena, &a);
+  status = fr__arena_open(&arena, memory, bytes, needed, NULL);
+  if (status || !memory) return status;
+  fr__adamw_layout(&arena, &a);
+  memset(a.grads, 0, (size_t)a.count * sizeof(float));
+  memset(a.m, 0, (size_t)a.count * sizeof(float));
+  memset(a.v, 0, (size_t)a.count * sizeof(float));
+  *adamw = a;
   return FR_OK;
 }
 
@@ -4424,15 +3547,6 @@ static void fr__assign_layout(fr__arena *arena, fr_int rows, fr_int cols, fr__as
   s->closed = (fr_int *)fr__take(arena, cols, I);
 }
 
-FR_DEF fr_status fr_assign_size(fr_int rows, fr_int cols, fr_int *bytes)
-{
-  fr__arena arena = { NULL, 0, 0 };
-  fr__assign_space space;
-  if (rows < 0 || cols < 0 || !bytes) return FR_INVALID;
-  fr__assign_layout(&arena, fr__min(rows, cols), fr__max(rows, cols), &space);
-  return fr__arena_size(&arena, bytes);
-}
-
 // Of two columns at the same distance: a free one comes first, then the lower one.
 static int fr__sooner(const fr_int *row_of_col, fr_int a, fr_int b)
 {
@@ -4440,23 +3554,23 @@ static int fr__sooner(const fr_int *row_of_col, fr_int a, fr_int b)
 }
 
 FR_DEF fr_status fr_assign(const double *cost, fr_int row_stride, fr_int col_stride, fr_int rows, fr_int cols,
-                           fr_int *col_of_row, double *total, void *memory, fr_int bytes)
+                           fr_int *col_of_row, double *total, void *memory, fr_int bytes, fr_int *needed)
 {
   const int turned = rows > cols;  // the shorter side enters
   const fr_int n = turned ? cols : rows, m = turned ? rows : cols, rs = turned ? col_stride : row_stride,
                cs = turned ? row_stride : col_stride;
   fr__arena arena = { NULL, 0, 0 };
   fr__assign_space s;
-  fr_int needed;
   double sum = 0.0;
-  const fr_status status = fr_assign_size(rows, cols, &needed);
-  if (status) return status;
-  if (rows && (!col_of_row || (cols && (!cost || !memory)))) return FR_INVALID;
-  if (bytes < needed) return FR_MEMORY;
+  fr_status status;
+  if (rows < 0 || cols < 0) return FR_INVALID;
+  fr__assign_layout(&arena, n, m, &s);
+  status = fr__arena_open(&arena, memory, bytes, needed, NULL);
+  if (status || !memory) return status;
+  if (rows && (!col_of_row || (cols && !cost))) return FR_INVALID;
   for (fr_int r = 0; r < rows; r++)
     for (fr_int c = 0; c < cols; c++)
       if (!fr__finite(cost[r * row_stride + c * col_stride])) return FR_NONFINITE;
-  arena.base = (char *)fr__align(memory);
   fr__assign_layout(&arena, n, m, &s);
   for (fr_int r = 0; r < n; r++) { s.u[r] = 0.0; s.col_of_row[r] = -1; }
   for (fr_int c = 0; c < m; c++) { s.v[c] = 0.0; s.row_of_col[c] = -1; }
@@ -4828,7 +3942,7 @@ static fr_status fr__match_one(fr_work *work, const fr_ssft_options *o, fr_quest
   struct fr__body *b = work->body;
   const fr_int M = q->trace_count, N = o->fork_count;
   if (o->method == FR_SSFT) {  // rows are traces, columns are forks
-    const fr_status status = fr_assign(cost, 1, M, M, N, b->match, NULL, b->assign, b->assign_bytes);
+    const fr_status status = fr_assign(cost, 1, M, M, N, b->match, NULL, b->assign, b->assign_bytes, NULL);
     if (status) return fr__fail(&work->reason, status, "question %d: a cost is not finite", number);
     memcpy(q->fork, b->match, (size_t)M * sizeof(fr_int));
   } else if (o->method == FR_SSFT_RANDOM) {
@@ -5260,6 +4374,833 @@ FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree
   b->ready = 0;
   return fr__fine(&work->reason);
 }
+
+// ---- >>choose -----------------------------------------------------------------------------------------
+// The policy's pass is a forest like that of the set loss:
+//   FR_GFPO:  prompt - forks without their last tokens;                       group  base + i: -s_i
+//   FR_GRPO:  the same, and under the forks their rollouts, likewise cut;     targets of rollouts are in no group
+// A fork of one token has no row of its own, so that the question's last row predicts all of them. Each question is run
+// forward for its scores; they give every target its weight, and the weighted targets are the gradient, for which the same
+// rows go back.
+//
+// FR_OVER_FORKS: log pi_i = s_i - lse(s), hence dL/ds_i = d_i - pi_i sum_k d_k with d_i = dL/dlog pi_i: these sum to 0 over the
+// forks, so the vocabulary's own softmax drops out of dlogits = (sum w) p - sum w onehot, w = -dL/ds, at the row they share.
+
+// The options with defaults filled in.
+static fr_gfpo_options fr__gfpo_resolved(const fr_gfpo_options *options)
+{
+  fr_gfpo_options o = *options;
+  if (o.eps == 0.0f) o.eps = 1e-6f;
+  if (o.clip_low == 0.0f) o.clip_low = 0.2f;
+  if (o.clip_high == 0.0f) o.clip_high = 0.2f;
+  if (o.fork_weight == 0.0f || o.credit == FR_GFPO) o.fork_weight = 1.0f;
+  if (o.updates == 0) o.updates = 1;
+  return o;
+}
+
+// Targets of a rollout: its tokens, and the stop that ended it.
+static fr_int fr__scored(const fr_leaf *leaf) { return leaf->count + (leaf->stop >= 0); }
+
+// Is rollout `at` run with gradient? r is NULL where only the forks are scored.
+static int fr__takes_part(const fr_gfpo_options *o, const fr_rollouts *r, fr_int at)
+{
+  return o->credit == FR_GRPO && r && fr__scored(&r->leaves[at]) && (r->advantage[at] != 0.0 || o->kl > 0.0f);
+}
+
+static void fr__forest_choice(fr__forest *f, const fr_gfpo_options *o, const fr_question *q, const fr_rollouts *r, fr_int n)
+{
+  const fr_int prompt = fr__forest_span(f, -1, q->prompt.ids, q->prompt.count), prompt_last = f->rows - 1, G = o->group;
+  for (fr_int i = 0; i < o->fork_count; i++, f->groups++) {
+    const fr_tokens *ids = &o->forks[i];
+    const fr_int first = f->rows;
+    fr_int used = 0, fork = -1, last;
+    for (fr_int at = n * G; at < (n + 1) * G; at++) used += fr__takes_part(o, r, at) && r->fork[at] == i;
+    if (used || ids->count > 1) fork = fr__forest_span(f, prompt, ids->ids, ids->count - !used);
+    last = f->rows - 1;
+    for (fr_int t = 0; t < ids->count; t++)
+      fr__forest_target(f, t ? first + t - 1 : prompt_last, ids->ids[t], 0.0f, f->groups);
+    for (fr_int at = n * G; used && at < (n + 1) * G; at++)
+      if (fr__takes_part(o, r, at) && r->fork[at] == i) {
+        const fr_leaf *leaf = &r->leaves[at];
+        const fr_int count = fr__scored(leaf), row = f->rows;
+        fr__forest_span(f, fork, leaf->tokens, count - 1);
+        for (fr_int t = 0; t < count; t++)
+          fr__forest_target(f, t ? row + t - 1 : last, t < leaf->count ? leaf->tokens[t] : leaf->stop, 0.0f, -1);
+      }
+  }
+}
+
+static fr__forest fr__choice_need(const fr_gfpo_options *o, const fr_question *q, const fr_rollouts *r, fr_int n)
+{
+  fr__forest need;
+  fr_int longest_fork = 0, longest = 0;
+  memset(&need, 0, sizeof need);
+  need.spans = 1 + o->fork_count;
+  need.groups = o->fork_count;
+  for (fr_int i = 0; i < o->fork_count; i++) {
+    need.targets += o->forks[i].count;
+    longest_fork = fr__max(longest_fork, o->forks[i].count);
+  }
+  need.rows = q->prompt.count + need.targets;
+  for (fr_int at = n * o->group; at < (n + 1) * o->group; at++)
+    if (fr__takes_part(o, r, at)) {
+      const fr_int count = fr__scored(&r->leaves[at]);
+      need.spans++;
+      need.rows += count - 1;
+      need.targets += count;
+      longest = fr__max(longest, count - 1);
+    }
+  need.depth = q->prompt.count + longest_fork + longest;
+  return need;
+}
+
+// Does question n fit beside what is there? `gradient`: the pass is run forward, then with gradient.
+static fr_status fr__choice_fits(const fr__forest *f, fr_work *work, const fr__forest *need, fr_int n, int gradient)
+{
+  fr_int needed, limit;
+  const char *name = fr__forest_fits(f, need, &work->limits, 0, &needed, &limit);
+  if (!name && gradient) name = fr__forest_fits(f, need, &work->limits, 1, &needed, &limit);
+  if (!name) return FR_OK;
+  return fr__fail(&work->reason, FR_LIMIT, "question %d: limit '%s' is %d, it needs %d", n, name, limit, needed);
+}
+
+// Each question alone must fit. `longest`: rollouts yet to come are taken to be that long.
+static fr_status fr__choices_fit(fr_work *work, const fr_gfpo_options *o, const fr_question *questions, fr_int count,
+                                 const fr_rollouts *r, fr_int longest, int gradient)
+{
+  fr__forest empty;
+  memset(&empty, 0, sizeof empty);
+  for (fr_int n = 0; n < count; n++) {
+    fr__forest need = fr__choice_need(o, &questions[n], r, n);
+    fr_status status;
+    if (longest) {
+      need.rows += o->group * (longest - 1);
+      need.spans += o->group;
+      need.targets += o->group * longest;
+      need.depth += longest - 1;
+    }
+    status = fr__choice_fits(&empty, work, &need, n, gradient);
+    if (status) return status;
+  }
+  return FR_OK;
+}
+
+// As many questions as fit, from `first` on; returns the next one.
+static fr_int fr__choice_forest(fr__forest *f, fr_work *work, const fr_gfpo_options *o, const fr_question *questions,
+                                fr_int first, fr_int count, const fr_rollouts *r, int gradient)
+{
+  fr_int n = first;
+  memset(f, 0, sizeof *f);
+  f->work = work;
+  for (; n < count; n++) {
+    const fr__forest need = fr__choice_need(o, &questions[n], r, n);
+    if (fr__choice_fits(f, work, &need, n, gradient)) break;
+    fr__forest_choice(f, o, &questions[n], r, n);
+  }
+  return n;
+}
+
+// -- the linear chooser
+// The optimiser takes its parameters for a model of one block.
+static fr_model fr__chooser_block(const fr_chooser *c)
+{
+  fr_model block;
+  memset(&block, 0, sizeof block);
+  block.params = c->params;
+  block.count = (c->positions * c->dim + 1) * c->forks;
+  return block;
+}
+
+// features (P,C) = 1/T sum of the normed activations of each slot, for the question of T rows from `row` on (sets)
+static void fr__chooser_features(const fr_chooser *c, const fr_model *model, fr_work *work, fr_int row, fr_int T)
+{
+  struct fr__body *b = work->body;
+  fr__pass s = fr__pass_of(model, work, NULL);
+  memset(c->features, 0, (size_t)(c->positions * c->dim) * sizeof(float));
+  for (fr_int t = 0; t < T; t++) b->row_fill[t] = row + t;
+  for (fr_int first = 0; first < T; first += b->chunk) {
+    const fr_int count = fr__min(b->chunk, T - first);
+    fr__hidden_chunk(&s, b->row_fill, first, count);
+    for (fr_int i = 0; i < count; i++)
+      work->kernels->axpy(c->features + fr__min(T - 1 - first - i, c->positions - 1) * c->dim, 1.0f / (float)T,
+                          b->hidden + i * c->dim, c->dim);
+  }
+}
+// s_i = b_i + sum_p W_pi . features_p
+static void fr__chooser_scores(const fr_chooser *c, double *s)
+{
+  const float *bias = c->params + c->positions * c->forks * c->dim;
+  for (fr_int i = 0; i < c->forks; i++) {
+    s[i] = (double)bias[i];
+    for (fr_int p = 0; p < c->positions; p++)
+      for (fr_int k = 0; k < c->dim; k++)
+        s[i] += (double)c->params[(p * c->forks + i) * c->dim + k] * (double)c->features[p * c->dim + k];
+  }
+}
+// dW_pi += ds_i features_p      db_i += ds_i
+static void fr__chooser_back(const fr_chooser *c, const fr_work *work, const double *ds)
+{
+  float *d = c->adamw.grads;
+  for (fr_int p = 0; p < c->positions; p++)
+    for (fr_int i = 0; i < c->forks; i++, d += c->dim)
+      work->kernels->axpy(d, (float)ds[i], c->features + p * c->dim, c->dim);
+  for (fr_int i = 0; i < c->forks; i++) d[i] += (float)ds[i];
+}
+
+static fr_status fr__chooser_layout(fr__arena *arena, fr_chooser *c)
+{
+  fr_model block;
+  float any = 0.0f;
+  fr_int width, count, bytes;
+  void *state;
+  if (!fr__mul(c->positions, c->dim, &width) || !fr__add(width, 1, &count) || !fr__mul(count, c->forks, &count) ||
+      count > FR__INT_MAX / 64)
+    return FR_OVERFLOW;
+  c->params = (float *)fr__take(arena, count, (fr_int)sizeof(float));
+  c->features = (float *)fr__take(arena, width, (fr_int)sizeof(float));
+  block = fr__chooser_block(c);
+  if (!arena->base) block.params = &any;  // to measure, any address will do
+  if (fr_adamw_place(NULL, &block, NULL, 0, &bytes)) return FR_OVERFLOW;
+  state = fr__take(arena, bytes, 1);
+  return state ? fr_adamw_place(&c->adamw, &block, state, bytes, NULL) : FR_OK;
+}
+
+FR_DEF fr_status fr_chooser_place(fr_chooser *chooser, const fr_model *model, fr_int forks, fr_int positions, void *memory,
+                                  fr_int bytes, fr_int *needed)
+{
+  fr__arena arena = { NULL, 0, 0 };
+  fr_chooser c;
+  fr_status status;
+  if (!model || !model->params || forks < 1 || positions < 1 || (memory && !chooser)) return FR_INVALID;
+  memset(&c, 0, sizeof c);
+  c.forks = forks;
+  c.positions = positions;
+  c.dim = model->config.dim;
+  status = fr__chooser_layout(&arena, &c);
+  if (!status) status = fr__arena_open(&arena, memory, bytes, needed, NULL);
+  if (status || !memory) return status;
+  fr__chooser_layout(&arena, &c);
+  memset(c.params, 0, (size_t)c.adamw.count * sizeof(float));
+  *chooser = c;
+  return FR_OK;
+}
+
+static fr_status fr__chooser_check(const fr_chooser *c, fr_work *work, float lr)
+{
+  fr_model block;
+  if (!c || !c->params || !c->features || c->forks < 1 || c->positions < 1)
+    return fr__fail(&work->reason, FR_INVALID, "the chooser is NULL or was not placed");
+  block = fr__chooser_block(c);
+  return fr__adamw_check(&c->adamw, &block, work, lr);
+}
+
+FR_DEF fr_status fr_chooser_step(fr_chooser *chooser, fr_work *work, double loss, float lr, double *norm)
+{
+  fr__update u;
+  fr_status status;
+  if (!work || !work->body) return FR_INVALID;
+  status = fr__chooser_check(chooser, work, lr);
+  if (status) return status;
+  u.work = work;
+  u.adamw = &chooser->adamw;
+  u.model = NULL;
+  status = fr__adamw_begin(&u, loss, lr, norm);
+  if (!status) {
+    fr_adamw *a = u.adamw;
+    const fr_int weights = a->count - chooser->forks;
+    fr__adamw_factors decayed = u.factors;
+    decayed.keep = u.keep_decayed;
+    work->kernels->adamw(chooser->params, a->grads, a->m, a->v, weights, &decayed);
+    work->kernels->adamw(chooser->params + weights, a->grads + weights, a->m + weights, a->v + weights, chooser->forks,
+                         &u.factors);
+  }
+  memset(chooser->adamw.grads, 0, (size_t)chooser->adamw.count * sizeof(float));
+  return status;
+}
+
+// -- checks
+static fr_status fr__gfpo_check(fr_work *work, const fr_gfpo_options *o, const fr_question *questions, fr_int count)
+{
+  fr_status status;
+  if (!o) return fr__fail(&work->reason, FR_INVALID, "the options are NULL");
+  status = fr__forks_check(work, o->forks, o->fork_count);
+  if (status) return status;
+  if (count < 1 || !questions) return fr__fail(&work->reason, FR_INVALID, "%d questions, or at no address", count);
+  if (o->credit < FR_GFPO || o->credit > FR_GRPO || o->softmax < FR_OVER_FORKS || o->softmax > FR_OVER_VOCABULARY ||
+      o->deviation < FR_STD_POPULATION || o->deviation > FR_STD_NONE || o->reduction < FR_MEAN_TOKENS ||
+      o->reduction > FR_MEAN_TRACES)
+    return fr__fail(&work->reason, FR_INVALID, "credit %d, softmax %d, deviation %d or reduction %d is not one of its enum",
+                    (fr_int)o->credit, (fr_int)o->softmax, (fr_int)o->deviation, (fr_int)o->reduction);
+  {
+    const float weights[] = { o->eps, o->clip_low, o->clip_high, o->entropy, o->kl, o->fork_weight };
+    for (int i = 0; i < 6; i++)
+      if (!(weights[i] >= 0.0f) || !fr__finite((double)weights[i]))
+        return fr__fail(&work->reason, FR_INVALID,
+                        "eps, clip_low, clip_high, entropy, kl and fork_weight must be finite and not negative");
+  }
+  if (o->updates < 0) return fr__fail(&work->reason, FR_INVALID, "updates %d is negative", o->updates);
+  for (fr_int n = 0; n < count; n++) {
+    status = fr__tokens_check(work, &questions[n].prompt, "question", n, "prompt", 0);
+    if (status) return status;
+  }
+  return FR_OK;
+}
+
+static fr_status fr__policy_check(const fr_policy *policy, fr_work *work, const fr_gfpo_options *o)
+{
+  fr_status status;
+  if (!policy) return fr__fail(&work->reason, FR_INVALID, "the policy is NULL");
+  status = fr__pair(policy->model, work);
+  if (status || !policy->chooser) return status;
+  status = fr__chooser_check(policy->chooser, work, 0.0f);
+  if (status) return status;
+  if (policy->chooser->forks != o->fork_count || policy->chooser->dim != work->config.dim)
+    return fr__fail(&work->reason, FR_INVALID, "the chooser is for %d forks and dim %d, not %d and %d",
+                    policy->chooser->forks, policy->chooser->dim, o->fork_count, work->config.dim);
+  if (o->credit == FR_GRPO)
+    return fr__fail(&work->reason, FR_INVALID, "a chooser has no tokens to train; FR_GRPO needs a model as the policy");
+  return FR_OK;
+}
+
+static fr_status fr__trainable(const fr_policy *policy, fr_work *work, const fr_gfpo_options *o, float lr)
+{
+  fr_status status = FR_OK;
+  if (!policy->chooser) status = fr__adamw_check(policy->adamw, policy->model, work, lr);
+  else status = fr__chooser_check(policy->chooser, work, lr);
+  if (status || !(o->kl > 0.0f)) return status;
+  if (!policy->start) return fr__fail(&work->reason, FR_INVALID, "kl is set, but the policy has no start");
+  return fr__pair(policy->start, work);
+}
+
+static fr_int fr__fork_tokens(const fr_gfpo_options *o)
+{
+  fr_int sum = 0;
+  for (fr_int i = 0; i < o->fork_count; i++)
+    if (!fr__add(sum, o->forks[i].count, &sum)) return -1;
+  return sum;
+}
+
+static fr_status fr__rollouts_check(const fr_rollouts *r, fr_work *work, const fr_gfpo_options *o, fr_int count)
+{
+  if (!r || !r->leaves || !r->tokens) return fr__fail(&work->reason, FR_INVALID, "the rollouts are NULL or not placed");
+  if (count > r->questions) return fr__fail(&work->reason, FR_LIMIT, "%d questions, and room for %d", count, r->questions);
+  if (o->group != r->group || o->fork_count != r->forks || o->sampling.max_tokens != r->max_tokens)
+    return fr__fail(&work->reason, FR_INVALID, "group %d, %d forks, max_tokens %d; the rollouts were placed for %d, %d, %d",
+                    o->group, o->fork_count, o->sampling.max_tokens, r->group, r->forks, r->max_tokens);
+  if (o->credit == FR_GRPO && (!r->token_logp || fr__fork_tokens(o) > r->fork_tokens))
+    return fr__fail(&work->reason, FR_INVALID, "the rollouts were not placed for FR_GRPO with these forks");
+  return FR_OK;
+}
+
+// -- rollouts
+static fr_status fr__rollouts_layout(fr__arena *arena, fr_rollouts *r, int tokens)
+{
+  const fr_int Q = r->questions, I = (fr_int)sizeof(fr_int), D = (fr_int)sizeof(double);
+  fr_int rollouts, cells, texts, targets;
+  if (!fr__mul(Q, r->group, &rollouts) || !fr__mul(Q, r->forks, &cells) || !fr__mul(rollouts, r->max_tokens, &texts) ||
+      !fr__mul(Q, r->fork_tokens, &targets) || !fr__add(targets, texts, &targets))
+    return FR_OVERFLOW;
+  r->leaves = (fr_leaf *)fr__take(arena, rollouts, (fr_int)sizeof(fr_leaf));
+  r->fork = (fr_int *)fr__take(arena, rollouts, I);
+  r->reward = (double *)fr__take(arena, rollouts, D);
+  r->advantage = (double *)fr__take(arena, rollouts, D);
+  r->logp = (double *)fr__take(arena, cells, D);
+  r->logp_old = (double *)fr__take(arena, rollouts, D);
+  r->logp_start = (double *)fr__take(arena, cells, D);
+  r->fork_count = (fr_int *)fr__take(arena, r->forks, I);
+  r->fork_reward = (double *)fr__take(arena, r->forks, D);
+  r->weight = (double *)fr__take(arena, rollouts, D);
+  r->slope = (double *)fr__take(arena, r->forks, D);
+  r->tokens = (fr_token *)fr__take(arena, texts, (fr_int)sizeof(fr_token));
+  r->token_logp = r->token_now = r->token_start = NULL;
+  if (!tokens) return FR_OK;
+  r->token_logp = (double *)fr__take(arena, texts, D);
+  r->token_now = (double *)fr__take(arena, targets, D);
+  r->token_start = (double *)fr__take(arena, targets, D);
+  return FR_OK;
+}
+
+static fr_status fr__rollouts_prepare(fr_rollouts *r, const fr_gfpo_options *o, fr_int questions)
+{
+  memset(r, 0, sizeof *r);
+  if (!o || !o->forks || o->fork_count < 1 || o->group < 1 || o->sampling.max_tokens < 1 || questions < 1)
+    return FR_INVALID;
+  for (fr_int i = 0; i < o->fork_count; i++) if (o->forks[i].count < 1) return FR_INVALID;
+  r->questions = questions;
+  r->group = o->group;
+  r->forks = o->fork_count;
+  r->max_tokens = o->sampling.max_tokens;
+  r->fork_tokens = fr__fork_tokens(o);
+  return r->fork_tokens < 0 ? FR_OVERFLOW : FR_OK;
+}
+
+FR_DEF fr_status fr_rollouts_place(fr_rollouts *rollouts, const fr_gfpo_options *options, fr_int questions, void *memory,
+                                   fr_int bytes, fr_int *needed)
+{
+  fr__arena arena = { NULL, 0, 0 };
+  fr_rollouts r;
+  fr_int size;
+  fr_status status = fr__rollouts_prepare(&r, options, questions);
+  if (!status && memory && !rollouts) status = FR_INVALID;
+  if (!status) status = fr__rollouts_layout(&arena, &r, options->credit == FR_GRPO);
+  size = arena.used;
+  if (!status) status = fr__arena_open(&arena, memory, bytes, needed, NULL);
+  if (status || !memory) return status;
+  memset(arena.base, 0, (size_t)size);
+  status = fr__rollouts_layout(&arena, &r, options->credit == FR_GRPO);
+  *rollouts = r;
+  return status;
+}
+
+FR_DEF fr_status fr_gfpo_limits(const fr_gfpo_options *options, fr_int prompt, fr_int questions, fr_limits *limits)
+{
+  fr_limits need;
+  fr_rollouts r;
+  fr_int one, texts, leaves, longest = 0;
+  const fr_status status = fr__rollouts_prepare(&r, options, questions);
+  if (status) return status;
+  if (prompt < 1 || !limits) return FR_INVALID;
+  memset(&need, 0, sizeof need);
+  for (fr_int i = 0; i < r.forks; i++) longest = fr__max(longest, options->forks[i].count);
+  if (!fr__add(prompt, r.fork_tokens, &one) || !fr__mul(one, questions, &need.rows) ||
+      !fr__mul(r.group, r.max_tokens, &texts) || !fr__mul(r.group, questions, &leaves) ||
+      !fr__mul(texts, questions, &need.cache_rows) || !fr__add(need.cache_rows, need.rows, &need.cache_rows) ||
+      !fr__add(r.forks, r.group, &need.spans) || !fr__add(need.spans, 1, &need.spans) ||
+      !fr__mul(need.spans, questions, &need.spans) || !fr__mul(r.fork_tokens, questions, &need.targets) ||
+      !fr__mul(fr__max(r.group, r.forks), questions, &need.leaves) || !fr__add(prompt, longest, &need.depth) ||
+      !fr__add(need.depth, r.max_tokens, &need.depth) || !fr__add(one, texts, &one) || !fr__add(texts, r.group, &texts) ||
+      !fr__add(texts, r.fork_tokens, &texts))
+    return FR_OVERFLOW;
+  need.grad_rows = need.rows;
+  if (options->credit == FR_GRPO) {  // one question with its whole group
+    need.rows = need.grad_rows = fr__max(need.rows, one);
+    need.targets = fr__max(need.targets, texts);
+  }
+  need.rows = fr__max(need.rows, leaves);
+  *limits = need;
+  return FR_OK;
+}
+
+FR_DEF fr_status fr_advantages(const double *reward, fr_int count, fr_deviation deviation, double eps, double *advantage,
+                               double *std)
+{
+  double mean = 0.0, sum = 0.0, scale = 1.0;
+  int equal = 1;
+  if (!reward || !advantage || count < 1 || deviation < FR_STD_POPULATION || deviation > FR_STD_NONE || !(eps >= 0.0))
+    return FR_INVALID;
+  for (fr_int g = 0; g < count; g++) {
+    mean += reward[g] / (double)count;
+    if (reward[g] != reward[0]) equal = 0;  // the mean of equal rewards may round to another number
+  }
+  for (fr_int g = 0; g < count; g++) sum += (reward[g] - mean) * (reward[g] - mean);
+  if (!fr__finite(sum)) return FR_NONFINITE;
+  sum = equal || deviation == FR_STD_NONE ? 0.0 : sqrt(sum / (double)(count - (deviation == FR_STD_SAMPLE)));
+  if (deviation != FR_STD_NONE && !equal) scale = 1.0 / (sum + eps);
+  if (!fr__finite(scale)) return FR_NONFINITE;
+  for (fr_int g = 0; g < count; g++) advantage[g] = equal ? 0.0 : (reward[g] - mean) * scale;
+  if (std) *std = sum;
+  return FR_OK;
+}
+
+FR_DEF fr_int fr_policy_pick(const double *logp, fr_int count, fr_random *random)
+{
+  fr_int best = 0, last = 0;
+  double mass = 0.0, draw;
+  if (!logp || count < 1) return -1;
+  for (fr_int i = 0; i < count; i++) {
+    if (logp[i] != logp[i]) return -1;
+    if (logp[i] > logp[best]) best = i;
+  }
+  if (!fr__finite(logp[best])) return -1;
+  if (!random) return best;
+  for (fr_int i = 0; i < count; i++) mass += exp(logp[i] - logp[best]);
+  draw = (double)fr_random_uniform(random) * mass;
+  for (fr_int i = 0; i < count; i++) {
+    const double odds = exp(logp[i] - logp[best]);
+    if (odds > 0.0) last = i;  // rounding must not lead past the last possible fork
+    if ((draw -= odds) < 0.0) return i;
+  }
+  return last;
+}
+
+// log pi of the questions first .. of a forest that was just run: by the chooser, or from the sums of the forks' targets.
+static fr_status fr__choice_logp(const fr_model *model, const fr_chooser *chooser, fr_work *work,
+                                 fr_int N, int over_forks, fr_int first, double *logp)
+{
+  struct fr__body *b = work->body;
+  fr_int group = 0;
+  for (fr_int span = 0, n = first; span < b->span_count_used; span++) {
+    double max = -HUGE_VAL, sum = 0.0;
+    if (b->span_parent[span] >= 0) continue;  // a question is a root
+    if (chooser) {
+      fr__chooser_features(chooser, model, work, b->span_row[span], b->span_count[span]);
+      fr__chooser_scores(chooser, logp);
+    } else {
+      for (fr_int i = 0; i < N; i++) logp[i] = -b->sums[group++].nll;
+    }
+    for (fr_int i = 0; i < N; i++) if (logp[i] > max) max = logp[i];
+    for (fr_int i = 0; i < N; i++) sum += exp(logp[i] - max);
+    for (fr_int i = 0; i < N; i++)
+      if (!fr__finite(logp[i]))
+        return fr__fail(&work->reason, FR_NONFINITE, "question %d: the log-probability of fork %d is not finite", n, i);
+    for (fr_int i = 0; over_forks && i < N; i++) logp[i] -= max + log(sum);
+    logp += N;
+    n++;
+  }
+  return FR_OK;
+}
+
+FR_DEF fr_status fr_policy_logp(const fr_policy *policy, fr_work *work, const fr_gfpo_options *options,
+                                const fr_question *questions, fr_int count, double *logp)
+{
+  fr_status status;
+  if (!work || !work->body) return FR_INVALID;
+  status = fr__gfpo_check(work, options, questions, count);
+  if (!status) status = fr__policy_check(policy, work, options);
+  if (!status && !logp) status = fr__fail(&work->reason, FR_INVALID, "logp is NULL");
+  if (!status) status = fr__choices_fit(work, options, questions, count, NULL, 0, 0);
+  for (fr_int n = 0; !status && n < count;) {
+    const fr_int first = n;
+    const int over_forks = policy->chooser || options->softmax == FR_OVER_FORKS;
+    fr__forest f;
+    fr_tree tree;
+    n = fr__choice_forest(&f, work, options, questions, n, count, NULL, 0);
+    tree = fr__forest_tree(&f);
+    status = fr_forward(policy->model, work, &tree, work->body->sums, f.groups);
+    if (!status)
+      status = fr__choice_logp(policy->model, policy->chooser, work, options->fork_count, over_forks, first,
+                               logp + first * options->fork_count);
+  }
+  return status ? status : fr__fine(&work->reason);
+}
+
+// Lets the writer finish the forks that were drawn, as many questions at a time as the limits allow.
+static fr_status fr__write(const fr_model *writer, fr_work *work, const fr_gfpo_options *o, const fr_question *questions,
+                           fr_int count, fr_rollouts *r)
+{
+  const fr_int N = o->fork_count, G = o->group, T = o->sampling.max_tokens;
+  const fr_limits *has = &work->limits;
+  fr_status status = FR_OK;
+  for (fr_int n = 0; !status && n < count;) {
+    const fr_int first = n;
+    fr__forest f;
+    fr_tree tree;
+    memset(&f, 0, sizeof f);
+    f.work = work;
+    for (; n < count; n++) {
+      const fr__forest need = fr__choice_need(o, &questions[n], NULL, n);
+      const fr_int leaves = (n + 1 - first) * G, rows = f.rows + need.rows;
+      const char *const names[] = { "rows", "spans", "leaves", "depth", "cache_rows" };
+      const fr_int needed[] = { fr__max(rows, leaves), f.spans + need.spans + leaves, leaves, need.depth + T,
+                                rows + leaves * T };
+      const fr_int limit[] = { has->rows, has->spans, has->leaves, has->depth, has->cache_rows };
+      int i = 0;
+      fr_int prompt;
+      while (i < 5 && needed[i] <= limit[i]) i++;
+      if (i < 5 && n == first)
+        return fr__fail(&work->reason, FR_LIMIT, "question %d with its group: limit '%s' is %d, it needs %d", n, names[i],
+                        limit[i], needed[i]);
+      if (i < 5) break;
+      prompt = fr__forest_span(&f, -1, questions[n].prompt.ids, questions[n].prompt.count);
+      for (fr_int k = 0; k < N; k++) fr__forest_span(&f, prompt, o->forks[k].ids, o->forks[k].count);
+      for (fr_int at = n * G; at < (n + 1) * G; at++) r->leaves[at].span = prompt + 1 + r->fork[at];
+    }
+    tree = fr__forest_tree(&f);
+    status = fr_generate(writer, work, &tree, &o->sampling, r->leaves + first * G, (n - first) * G);
+  }
+  return status;
+}
+
+static int fr__has_advantage(const fr_rollouts *r, fr_int question)
+{
+  for (fr_int g = 0; g < r->group; g++) if (r->advantage[question * r->group + g] != 0.0) return 1;
+  return 0;
+}
+
+static double fr__entropy(const double *logp, fr_int count)
+{
+  double sum = 0.0;
+  for (fr_int i = 0; i < count; i++) sum -= exp(logp[i]) * logp[i];
+  return sum;
+}
+
+FR_DEF fr_status fr_gfpo_rollout(const fr_policy *policy, const fr_model *writer, fr_work *work,
+                                 const fr_gfpo_options *options, const fr_question *questions, fr_int count,
+                                 fr_rollouts *rollouts, fr_gfpo_report *report)
+{
+  fr_gfpo_options o;
+  fr_gfpo_report sum;
+  fr_rollouts *r = rollouts;
+  fr_int N, G, equal = 0;
+  fr_status status = fr__pair(writer, work);
+  if (!status) status = fr__gfpo_check(work, options, questions, count);
+  if (!status && policy) status = fr__policy_check(policy, work, options);
+  if (!status) status = fr__rollouts_check(r, work, options, count);
+  if (!status && !options->reward) status = fr__fail(&work->reason, FR_INVALID, "the options have no reward");
+  if (status) return status;
+  o = fr__gfpo_resolved(options);
+  N = o.fork_count;
+  G = o.group;
+  r->count = r->passes = 0;
+  memset(&sum, 0, sizeof sum);
+  for (fr_int i = 0; i < count * N; i++) r->logp[i] = -log((double)N);
+  if (policy) status = fr_policy_logp(policy, work, &o, questions, count, r->logp);
+  for (fr_int n = 0; !status && n < count; n++) {
+    const uint64_t stream = o.draw * (uint64_t)(G + 1);
+    fr_random random = fr_random_stream(o.sampling.seed, questions[n].key, stream);
+    for (fr_int g = 0; g < G; g++) {
+      const fr_int at = n * G + g, fork = policy ? fr_policy_pick(r->logp + n * N, N, &random) : g % N;
+      r->fork[at] = fork;
+      r->logp_old[at] = r->logp[n * N + fork];
+      r->leaves[at].question = questions[n].key;
+      r->leaves[at].leaf = stream + 1 + (uint64_t)g;
+      r->leaves[at].tokens = r->tokens + at * r->max_tokens;
+    }
+  }
+  if (!status) status = fr__write(writer, work, &o, questions, count, r);
+  if (status) return status;
+  for (fr_int i = 0; i < N; i++) { r->fork_count[i] = 0; r->fork_reward[i] = 0.0; }
+  for (fr_int n = 0; n < count; n++) {
+    for (fr_int g = 0; g < G; g++) {
+      const fr_int at = n * G + g;
+      const fr_leaf *leaf = &r->leaves[at];
+      if (!fr__finite(leaf->logp))
+        return fr__fail(&work->reason, FR_NONFINITE, "question %d, rollout %d: the writer's log-probability is not finite", n,
+                        g);
+      r->reward[at] = o.reward(o.user, n, r->fork[at], leaf);
+      if (!fr__finite(r->reward[at]))
+        return fr__fail(&work->reason, FR_NONFINITE, "question %d, rollout %d: the reward is not finite", n, g);
+      r->fork_count[r->fork[at]]++;
+      r->fork_reward[r->fork[at]] += r->reward[at];
+      sum.reward += r->reward[at] / (double)(count * G);
+      sum.tokens += fr__scored(leaf);
+      sum.unfinished += leaf->stop < 0;
+    }
+    if (fr_advantages(r->reward + n * G, G, o.deviation, (double)o.eps, r->advantage + n * G, NULL))
+      return fr__fail(&work->reason, FR_NONFINITE, "question %d: the rewards are too far apart to be normalised", n);
+    sum.entropy += fr__entropy(r->logp + n * N, N) / (double)count;
+    equal += !fr__has_advantage(r, n);
+  }
+  for (fr_int i = 0; i < N; i++) if (r->fork_count[i]) r->fork_reward[i] /= (double)r->fork_count[i];
+  r->count = sum.questions = count;
+  sum.rollouts = count * G;
+  sum.frac_zero_std = (double)equal / (double)count;
+  if (report) *report = sum;
+  return fr__fine(&work->reason);
+}
+
+// -- the loss
+typedef struct fr__tally { double loss, entropy, kl; fr_int terms, clipped; } fr__tally;
+
+// -min(r A, clip(r) A), r = exp(now - old); *slope: its derivative by now, -r A, or 0 where the clipped one is the smaller
+static double fr__clipped(const fr_gfpo_options *o, double now, double old, double advantage, fr__tally *tally, double *slope)
+{
+  const double ratio = exp(now - old), bound = advantage > 0.0 ? 1.0 + (double)o->clip_high : 1.0 - (double)o->clip_low;
+  const int cut = advantage > 0.0 ? ratio > bound : ratio < bound;
+  *slope = 0.0;
+  if (advantage == 0.0) return 0.0;  // whatever the ratio, an infinite one included
+  tally->terms++;
+  tally->clipped += cut;
+  if (!cut) *slope = -ratio * advantage;
+  return -advantage * (cut ? bound : ratio);
+}
+
+// The fork's part of one question's loss, added to the tally, and ds[N] = dL/ds (sets), from logp[N] = log pi. c_g: weight[G],
+// times fork_weight
+//   L  = sum_g c_g clipped_g + (sum_g c_g) (kl KL - entropy H)       over the G rollouts
+//   H  = -sum_i pi_i log pi_i                        dH/dlog pi_i  = -pi_i (log pi_i + 1)
+//   KL = sum_i pi_i (log pi_i - log start_i)         dKL/dlog pi_i = pi_i (log pi_i - log start_i + 1)
+static void fr__choice_loss(const fr_gfpo_options *o, int over_forks, const fr_int *fork, const double *old,
+                            const double *advantage, const double *weight, const double *start, const double *logp,
+                            double *ds, fr__tally *tally)
+{
+  const fr_int N = o->fork_count;
+  const double entropy = fr__entropy(logp, N);
+  double all = 0.0, sum = 0.0, kl = 0.0;
+  for (fr_int i = 0; i < N; i++) ds[i] = 0.0;
+  if (N < 2) return;  // nothing to choose
+  for (fr_int g = 0; g < o->group; g++) {
+    const double c = weight[g] * (double)o->fork_weight;
+    double slope;
+    all += c;
+    tally->loss += c * fr__clipped(o, logp[fork[g]], old[g], advantage[g], tally, &slope);
+    ds[fork[g]] += c * slope;
+  }
+  for (fr_int i = 0; i < N; i++) {
+    const double pi = exp(logp[i]), above = start ? logp[i] - start[i] : 0.0;
+    kl += pi * above;
+    ds[i] += all * pi * (double)o->entropy * (logp[i] + 1.0);
+    if (start) ds[i] += all * pi * (double)o->kl * (above + 1.0);
+    sum += ds[i];
+  }
+  for (fr_int i = 0; over_forks && i < N; i++) ds[i] -= exp(logp[i]) * sum;
+  tally->loss += all * ((double)o->kl * kl - (double)o->entropy * entropy);
+  tally->entropy += entropy;
+  tally->kl += all * kl;
+}
+
+// What each of a rollout's terms weighs, so that all terms of all questions weigh 1 together.
+static void fr__term_weights(const fr_gfpo_options *o, fr_rollouts *r)
+{
+  const fr_int G = o->group;
+  const double choice = o->fork_count > 1 ? (double)o->fork_weight : 0.0;
+  for (fr_int n = 0; n < r->count; n++) {
+    double terms = 0.0;
+    for (fr_int at = n * G; at < (n + 1) * G; at++) terms += (double)fr__scored(&r->leaves[at]) + choice;
+    for (fr_int at = n * G; at < (n + 1) * G; at++) {
+      const double own = (double)fr__scored(&r->leaves[at]) + choice;
+      const double share = o->credit == FR_GFPO ? (double)G : o->reduction == FR_MEAN_TOKENS ? terms : (double)G * own;
+      r->weight[at] = 1.0 / (share * (double)r->count);
+    }
+  }
+}
+
+// log p of every target of the forest that was just run, in the order in which they were listed
+static void fr__target_logp(const struct fr__body *b, fr_int count, double *logp)
+{
+  for (fr_int i = 0; i < count; i++) logp[b->goal_source[i]] = -b->goals[i].nll;
+}
+
+// The weights -dL/dlog p of one question's targets, from target `at` on, in the order of fr__forest_choice; returns the target
+// after them. A token's own part of the loss is c_g (clipped + kl (exp(d) - d - 1)), d = log p_start - log p.
+static fr_int fr__target_weights(fr_target *targets, const fr_gfpo_options *o, fr_rollouts *r, fr_int n, fr_int at,
+                                 fr__tally *tally)
+{
+  const fr_int G = o->group;
+  for (fr_int i = 0; i < o->fork_count; i++) {
+    for (fr_int t = 0; t < o->forks[i].count; t++) targets[at++].weight = (float)-r->slope[i];
+    for (fr_int k = n * G; k < (n + 1) * G; k++) {
+      double *old = r->token_logp + k * r->max_tokens, slope;
+      if (r->fork[k] != i || !fr__takes_part(o, r, k)) continue;
+      for (fr_int t = 0; t < fr__scored(&r->leaves[k]); t++, at++) {
+        const double now = r->token_now[at], weight = r->weight[k];
+        if (r->passes == 0) old[t] = now;
+        tally->loss += weight * fr__clipped(o, now, old[t], r->advantage[k], tally, &slope);
+        if (o->kl > 0.0f) {
+          const double d = r->token_start[at] - now, kl = exp(d) - d - 1.0;
+          tally->kl += weight * kl;
+          tally->loss += weight * (double)o->kl * kl;
+          slope += (double)o->kl * (1.0 - exp(d));
+        }
+        targets[at].weight = (float)(-weight * slope);
+      }
+    }
+  }
+  return at;
+}
+
+FR_DEF fr_status fr_gfpo_backward(const fr_policy *policy, fr_work *work, const fr_gfpo_options *options,
+                                  const fr_question *questions, fr_rollouts *rollouts, fr_gfpo_report *report)
+{
+  fr_gfpo_options o;
+  fr_rollouts *r = rollouts;
+  fr__tally tally;
+  fr_int N, G, rows = 0;
+  int over_forks;
+  fr_status status;
+  if (!work || !work->body) return FR_INVALID;
+  if (!r || r->count < 1) return fr__fail(&work->reason, FR_INVALID, "there are no rollouts to learn from");
+  status = fr__gfpo_check(work, options, questions, r->count);
+  if (!status) status = fr__policy_check(policy, work, options);
+  if (!status) status = fr__trainable(policy, work, options, 0.0f);
+  if (!status) status = fr__rollouts_check(r, work, options, r->count);
+  if (!status) status = fr__choices_fit(work, options, questions, r->count, r, 0, !policy->chooser);
+  if (status) return status;
+  o = fr__gfpo_resolved(options);
+  N = o.fork_count;
+  G = o.group;
+  over_forks = policy->chooser || o.softmax == FR_OVER_FORKS;
+  memset(&tally, 0, sizeof tally);
+  fr__term_weights(&o, r);
+  for (fr_int n = 0; !status && n < r->count;) {
+    fr__forest f;
+    fr__begun begun;
+    fr_tree tree;
+    fr_int at = 0, root = 0, q = n;
+    n = fr__choice_forest(&f, work, &o, questions, n, r->count, r, !policy->chooser);
+    tree = fr__forest_tree(&f);
+    if (o.kl > 0.0f) {
+      status = fr_forward(policy->start, work, &tree, work->body->sums, f.groups);
+      if (!status) status = fr__choice_logp(policy->start, NULL, work, N, over_forks, q, r->logp_start + q * N);
+      if (!status && o.credit == FR_GRPO) fr__target_logp(work->body, f.targets, r->token_start);
+    }
+    begun.rows = begun.room = f.rows;
+    if (!status)
+      status = fr__run_tree(policy->model, work, &tree, NULL, work->body->sums, f.groups, 0, policy->chooser ? NULL : &begun);
+    if (!status) status = fr__choice_logp(policy->model, policy->chooser, work, N, over_forks, q, work->body->cost);
+    if (status) break;
+    if (o.credit == FR_GRPO) fr__target_logp(work->body, f.targets, r->token_now);
+    for (const double *logp = work->body->cost; q < n; q++, logp += N) {
+      fr__choice_loss(&o, over_forks, r->fork + q * G, r->logp_old + q * G, r->advantage + q * G, r->weight + q * G,
+                      o.kl > 0.0f ? r->logp_start + q * N : NULL, logp, r->slope, &tally);
+      if (!policy->chooser) {
+        at = fr__target_weights(work->body->targets, &o, r, q, at, &tally);
+        continue;
+      }
+      while (work->body->span_parent[root] >= 0) root++;
+      fr__chooser_features(policy->chooser, policy->model, work, work->body->span_row[root], work->body->span_count[root]);
+      fr__chooser_back(policy->chooser, work, r->slope);
+      root++;
+    }
+    if (!policy->chooser) {
+      status = fr__run_tree(policy->model, work, &tree, policy->adamw->grads, work->body->sums, f.groups, 0, &begun);
+      rows += f.rows;
+    }
+  }
+  if (status) return status;
+  r->passes++;
+  if (report) {
+    report->loss = tally.loss;
+    report->entropy = tally.entropy / (double)r->count;
+    report->kl = tally.kl;
+    report->clip_fraction = tally.terms ? (double)tally.clipped / (double)tally.terms : 0.0;
+    report->rows = rows;
+  }
+  return fr__fine(&work->reason);
+}
+
+FR_DEF fr_status fr_gfpo_step(const fr_policy *policy, const fr_model *writer, fr_work *work,
+                              const fr_gfpo_options *options, const fr_question *questions, fr_int count,
+                              fr_rollouts *rollouts, float lr, fr_gfpo_report *report)
+{
+  fr_gfpo_report sum;
+  fr_int rows = 0, updates;
+  int idle;
+  fr_status status = fr__pair(writer, work);
+  if (!status) status = fr__gfpo_check(work, options, questions, count);
+  if (!status) status = fr__policy_check(policy, work, options);
+  if (!status) status = fr__trainable(policy, work, options, lr);
+  if (status) return status;
+  if (options->group < 2)
+    return fr__fail(&work->reason, FR_INVALID, "a group of %d has no advantage to learn from", options->group);
+  if (options->credit == FR_GFPO && options->fork_count < 2)
+    return fr__fail(&work->reason, FR_INVALID, "one fork leaves FR_GFPO nothing to choose");
+  status = fr__choices_fit(work, options, questions, count, NULL,
+                           options->credit == FR_GRPO ? options->sampling.max_tokens : 0, !policy->chooser);
+  if (!status) status = fr_gfpo_rollout(policy, writer, work, options, questions, count, rollouts, &sum);
+  if (status) return status;
+  idle = !(options->kl > 0.0f) && !(options->entropy > 0.0f && options->fork_count > 1);
+  for (fr_int n = 0; n < count; n++) idle = idle && !fr__has_advantage(rollouts, n);
+  updates = idle ? 0 : fr__gfpo_resolved(options).updates;
+  for (fr_int u = 0; u < updates; u++) {
+    status = fr_gfpo_backward(policy, work, options, questions, rollouts, &sum);
+    if (status) {
+      fr_adamw *a = policy->chooser ? &policy->chooser->adamw : policy->adamw;
+      memset(a->grads, 0, (size_t)a->count * sizeof(float));
+      return status;
+    }
+    rows += sum.rows;
+    status = policy->chooser ? fr_chooser_step(policy->chooser, work, sum.loss, lr, &sum.norm)
+                             : fr_adamw_step(policy->adamw, policy->model, work, sum.loss, lr, &sum.norm);
+    if (status == FR_NONFINITE) { sum.skipped = 1; break; }
+    if (status) return status;
+  }
+  sum.rows = rows;
+  if (report) *report = sum;
+  return FR_OK;  // work->reason says why an update was skipped
+}
+
+// ==== That is the method. What follows is built around it, reads and writes files, or makes it fast. ====
 
 // ---- >>vote -------------------------------------------------------------------------------------------
 static fr_status fr__weight_check(double weight, fr_int answer, fr_reason *reason)
@@ -5745,7 +5686,7 @@ typedef struct fr__margin_space {
 static fr_status fr__margin_layout(fr__arena *arena, fr_int rows, fr_int cols, fr__margin_space *s)
 {
   fr_int cells;
-  const fr_status status = fr_assign_size(rows, cols, &s->scratch_bytes);
+  const fr_status status = fr_assign(NULL, 0, 0, rows, cols, NULL, NULL, NULL, 0, &s->scratch_bytes);
   if (status) return status;
   if (!fr__mul(rows, cols, &cells)) return FR_OVERFLOW;
   s->cost = (double *)fr__take(arena, cells, (fr_int)sizeof(double));
@@ -5755,29 +5696,17 @@ static fr_status fr__margin_layout(fr__arena *arena, fr_int rows, fr_int cols, f
   return FR_OK;
 }
 
-FR_DEF fr_status fr_assign_margin_size(fr_int rows, fr_int cols, fr_int *bytes)
-{
-  fr__arena arena = { NULL, 0, 0 };
-  fr__margin_space space;
-  fr_status status;
-  if (!bytes) return FR_INVALID;
-  status = fr__margin_layout(&arena, rows, cols, &space);
-  return status ? status : fr__arena_size(&arena, bytes);
-}
-
 FR_DEF fr_status fr_assign_margin(const double *cost, fr_int row_stride, fr_int col_stride, fr_int rows, fr_int cols,
-                                  double *margin, void *memory, fr_int bytes)
+                                  double *margin, void *memory, fr_int bytes, fr_int *needed)
 {
   fr__arena arena = { NULL, 0, 0 };
   fr__margin_space s;
-  fr_int needed;
   double least, total, second = HUGE_VAL, low = HUGE_VAL, high = -HUGE_VAL, dear;
-  fr_status status = fr_assign_margin_size(rows, cols, &needed);
-  if (status) return status;
-  if (!margin || (rows && cols && (!cost || !memory))) return FR_INVALID;
-  if (bytes < needed) return FR_MEMORY;
+  fr_status status = fr__margin_layout(&arena, rows, cols, &s);
+  if (!status) status = fr__arena_open(&arena, memory, bytes, needed, NULL);
+  if (status || !memory) return status;
+  if (!margin || (rows && cols && !cost)) return FR_INVALID;
   if (rows == 0 || cols == 0) { *margin = HUGE_VAL; return FR_OK; }
-  arena.base = (char *)fr__align(memory);
   fr__margin_layout(&arena, rows, cols, &s);
   for (fr_int r = 0; r < rows; r++)
     for (fr_int c = 0; c < cols; c++) {
@@ -5785,7 +5714,7 @@ FR_DEF fr_status fr_assign_margin(const double *cost, fr_int row_stride, fr_int 
       if (x < low) low = x;
       if (x > high) high = x;
     }
-  status = fr_assign(s.cost, cols, 1, rows, cols, s.best, &least, s.scratch, s.scratch_bytes);
+  status = fr_assign(s.cost, cols, 1, rows, cols, s.best, &least, s.scratch, s.scratch_bytes, NULL);
   if (status) return status;
   dear = high + fabs(high) + (double)fr__min(rows, cols) * (high - low) + 1.0;  // dearer than all others together can save
   if (!fr__finite(dear) || !fr__finite(least)) return FR_NONFINITE;
@@ -5794,7 +5723,7 @@ FR_DEF fr_status fr_assign_margin(const double *cost, fr_int row_stride, fr_int 
     if (s.best[r] < 0) continue;
     kept = s.cost[r * cols + s.best[r]];
     s.cost[r * cols + s.best[r]] = dear;
-    status = fr_assign(s.cost, cols, 1, rows, cols, s.other, &total, s.scratch, s.scratch_bytes);
+    status = fr_assign(s.cost, cols, 1, rows, cols, s.other, &total, s.scratch, s.scratch_bytes, NULL);
     if (status) return status;
     s.cost[r * cols + s.best[r]] = kept;
     if (total < second) second = total;
@@ -5818,7 +5747,7 @@ static fr_status fr__diagnosis_layout(fr__arena *arena, const fr_diagnosis_optio
   if (!o.maps) o.maps = 256;
   if (!o.bins) o.bins = 32;
   if (!o.bin_width) o.bin_width = 64;
-  status = fr_assign_margin_size(o.forks, o.forks, &d->scratch_bytes);
+  status = fr_assign_margin(NULL, 0, 0, o.forks, o.forks, NULL, NULL, 0, &d->scratch_bytes);
   if (status || !fr__mul(o.forks, o.sources, &sources) || !fr__mul(o.forks, o.bins, &bins) || !fr__mul(o.maps, o.forks, &maps))
     return fr__fail(reason, FR_OVERFLOW, "the counts of %d forks do not fit the address space", o.forks);
   d->options = o;
@@ -5833,28 +5762,15 @@ static fr_status fr__diagnosis_layout(fr__arena *arena, const fr_diagnosis_optio
   return FR_OK;
 }
 
-FR_DEF fr_status fr_diagnosis_size(const fr_diagnosis_options *options, fr_int *bytes, fr_reason *reason)
-{
-  fr__arena arena = { NULL, 0, 0 };
-  fr_diagnosis d;
-  fr_status status;
-  if (!bytes) return fr__fail(reason, FR_INVALID, "bytes is NULL");
-  status = fr__diagnosis_layout(&arena, options, &d, reason);
-  if (status) return status;
-  if (fr__arena_size(&arena, bytes)) return fr__fail(reason, FR_OVERFLOW, "the counts do not fit the address space");
-  return fr__fine(reason);
-}
-
 FR_DEF fr_status fr_diagnosis_place(fr_diagnosis *d, const fr_diagnosis_options *options, void *memory, fr_int bytes,
-                                    fr_reason *reason)
+                                    fr_int *needed, fr_reason *reason)
 {
   fr__arena arena = { NULL, 0, 0 };
-  fr_int needed;
-  const fr_status status = fr_diagnosis_size(options, &needed, reason);
-  if (status) return status;
-  if (!d || !memory) return fr__fail(reason, FR_INVALID, "d or memory is NULL");
-  if (bytes < needed) return fr__fail(reason, FR_MEMORY, "%d bytes are needed, %d given", needed, bytes);
-  arena.base = (char *)fr__align(memory);
+  fr_diagnosis placed;
+  fr_status status = fr__diagnosis_layout(&arena, options, &placed, reason);
+  if (!status && memory && !d) status = fr__fail(reason, FR_INVALID, "d is NULL");
+  if (!status) status = fr__arena_open(&arena, memory, bytes, needed, reason);
+  if (status || !memory) return status;
   fr__diagnosis_layout(&arena, options, d, reason);
   fr_diagnosis_clear(d);
   return fr__fine(reason);
@@ -5931,7 +5847,8 @@ FR_DEF fr_status fr_diagnosis_add(fr_diagnosis *d, const fr_question *question, 
     if (d->row[fork] >= 0) return fr__fail(reason, FR_INVALID, "trace %d is in fork %d, as an earlier one is", j, fork);
     d->row[fork] = label;
   }
-  if (question->cost && fr_assign_margin(question->cost, 1, M, M, d->options.forks, &margin, d->scratch, d->scratch_bytes))
+  if (question->cost && fr_assign_margin(question->cost, 1, M, M, d->options.forks, &margin, d->scratch, d->scratch_bytes,
+                                         NULL))
     return fr__fail(reason, FR_NONFINITE, "a cost is not finite, or too large");
   for (fr_int j = 0; j < M; j++)
     fr_diagnosis_note(d, question->fork[j], source ? source[j] : j, question->traces[j].count, NULL);
@@ -6007,851 +5924,6 @@ FR_DEF fr_status fr_diagnosis_read(const fr_diagnosis *d, fr_diagnosis_reading *
   r.widest = fr_fork_widest(d->coverage, d->options.forks);
   *reading = r;
   return FR_OK;
-}
-
-// ---- >>choose -----------------------------------------------------------------------------------------
-// The policy's pass is a forest like that of the set loss:
-//   FR_GFPO:  prompt - forks without their last tokens;                       group  base + i: -s_i
-//   FR_GRPO:  the same, and under the forks their rollouts, likewise cut;     targets of rollouts are in no group
-// A fork of one token has no row of its own, so that the question's last row predicts all of them. Each question is run
-// forward for its scores; they give every target its weight, and the weighted targets are the gradient, for which the same
-// rows go back.
-//
-// FR_OVER_FORKS: log pi_i = s_i - lse(s), hence dL/ds_i = d_i - pi_i sum_k d_k with d_i = dL/dlog pi_i: these sum to 0 over the
-// forks, so the vocabulary's own softmax drops out of dlogits = (sum w) p - sum w onehot, w = -dL/ds, at the row they share.
-
-// The options with defaults filled in.
-static fr_gfpo_options fr__gfpo_resolved(const fr_gfpo_options *options)
-{
-  fr_gfpo_options o = *options;
-  if (o.eps == 0.0f) o.eps = 1e-6f;
-  if (o.clip_low == 0.0f) o.clip_low = 0.2f;
-  if (o.clip_high == 0.0f) o.clip_high = 0.2f;
-  if (o.fork_weight == 0.0f || o.credit == FR_GFPO) o.fork_weight = 1.0f;
-  if (o.updates == 0) o.updates = 1;
-  return o;
-}
-
-// Targets of a rollout: its tokens, and the stop that ended it.
-static fr_int fr__scored(const fr_leaf *leaf) { return leaf->count + (leaf->stop >= 0); }
-
-// Is rollout `at` run with gradient? r is NULL where only the forks are scored.
-static int fr__takes_part(const fr_gfpo_options *o, const fr_rollouts *r, fr_int at)
-{
-  return o->credit == FR_GRPO && r && fr__scored(&r->leaves[at]) && (r->advantage[at] != 0.0 || o->kl > 0.0f);
-}
-
-static void fr__forest_choice(fr__forest *f, const fr_gfpo_options *o, const fr_question *q, const fr_rollouts *r, fr_int n)
-{
-  const fr_int prompt = fr__forest_span(f, -1, q->prompt.ids, q->prompt.count), prompt_last = f->rows - 1, G = o->group;
-  for (fr_int i = 0; i < o->fork_count; i++, f->groups++) {
-    const fr_tokens *ids = &o->forks[i];
-    const fr_int first = f->rows;
-    fr_int used = 0, fork = -1, last;
-    for (fr_int at = n * G; at < (n + 1) * G; at++) used += fr__takes_part(o, r, at) && r->fork[at] == i;
-    if (used || ids->count > 1) fork = fr__forest_span(f, prompt, ids->ids, ids->count - !used);
-    last = f->rows - 1;
-    for (fr_int t = 0; t < ids->count; t++)
-      fr__forest_target(f, t ? first + t - 1 : prompt_last, ids->ids[t], 0.0f, f->groups);
-    for (fr_int at = n * G; used && at < (n + 1) * G; at++)
-      if (fr__takes_part(o, r, at) && r->fork[at] == i) {
-        const fr_leaf *leaf = &r->leaves[at];
-        const fr_int count = fr__scored(leaf), row = f->rows;
-        fr__forest_span(f, fork, leaf->tokens, count - 1);
-        for (fr_int t = 0; t < count; t++)
-          fr__forest_target(f, t ? row + t - 1 : last, t < leaf->count ? leaf->tokens[t] : leaf->stop, 0.0f, -1);
-      }
-  }
-}
-
-static fr__forest fr__choice_need(const fr_gfpo_options *o, const fr_question *q, const fr_rollouts *r, fr_int n)
-{
-  fr__forest need;
-  fr_int longest_fork = 0, longest = 0;
-  memset(&need, 0, sizeof need);
-  need.spans = 1 + o->fork_count;
-  need.groups = o->fork_count;
-  for (fr_int i = 0; i < o->fork_count; i++) {
-    need.targets += o->forks[i].count;
-    longest_fork = fr__max(longest_fork, o->forks[i].count);
-  }
-  need.rows = q->prompt.count + need.targets;
-  for (fr_int at = n * o->group; at < (n + 1) * o->group; at++)
-    if (fr__takes_part(o, r, at)) {
-      const fr_int count = fr__scored(&r->leaves[at]);
-      need.spans++;
-      need.rows += count - 1;
-      need.targets += count;
-      longest = fr__max(longest, count - 1);
-    }
-  need.depth = q->prompt.count + longest_fork + longest;
-  return need;
-}
-
-// Does question n fit beside what is there? `gradient`: the pass is run forward, then with gradient.
-static fr_status fr__choice_fits(const fr__forest *f, fr_work *work, const fr__forest *need, fr_int n, int gradient)
-{
-  fr_int needed, limit;
-  const char *name = fr__forest_fits(f, need, &work->limits, 0, &needed, &limit);
-  if (!name && gradient) name = fr__forest_fits(f, need, &work->limits, 1, &needed, &limit);
-  if (!name) return FR_OK;
-  return fr__fail(&work->reason, FR_LIMIT, "question %d: limit '%s' is %d, it needs %d", n, name, limit, needed);
-}
-
-// Each question alone must fit. `longest`: rollouts yet to come are taken to be that long.
-static fr_status fr__choices_fit(fr_work *work, const fr_gfpo_options *o, const fr_question *questions, fr_int count,
-                                 const fr_rollouts *r, fr_int longest, int gradient)
-{
-  fr__forest empty;
-  memset(&empty, 0, sizeof empty);
-  for (fr_int n = 0; n < count; n++) {
-    fr__forest need = fr__choice_need(o, &questions[n], r, n);
-    fr_status status;
-    if (longest) {
-      need.rows += o->group * (longest - 1);
-      need.spans += o->group;
-      need.targets += o->group * longest;
-      need.depth += longest - 1;
-    }
-    status = fr__choice_fits(&empty, work, &need, n, gradient);
-    if (status) return status;
-  }
-  return FR_OK;
-}
-
-// As many questions as fit, from `first` on; returns the next one.
-static fr_int fr__choice_forest(fr__forest *f, fr_work *work, const fr_gfpo_options *o, const fr_question *questions,
-                                fr_int first, fr_int count, const fr_rollouts *r, int gradient)
-{
-  fr_int n = first;
-  memset(f, 0, sizeof *f);
-  f->work = work;
-  for (; n < count; n++) {
-    const fr__forest need = fr__choice_need(o, &questions[n], r, n);
-    if (fr__choice_fits(f, work, &need, n, gradient)) break;
-    fr__forest_choice(f, o, &questions[n], r, n);
-  }
-  return n;
-}
-
-// -- the linear chooser
-// The optimiser takes its parameters for a model of one block.
-static fr_model fr__chooser_block(const fr_chooser *c)
-{
-  fr_model block;
-  memset(&block, 0, sizeof block);
-  block.params = c->params;
-  block.count = (c->positions * c->dim + 1) * c->forks;
-  return block;
-}
-
-// features (P,C) = 1/T sum of the normed activations of each slot, for the question of T rows from `row` on (sets)
-static void fr__chooser_features(const fr_chooser *c, const fr_model *model, fr_work *work, fr_int row, fr_int T)
-{
-  struct fr__body *b = work->body;
-  fr__pass s = fr__pass_of(model, work, NULL);
-  memset(c->features, 0, (size_t)(c->positions * c->dim) * sizeof(float));
-  for (fr_int t = 0; t < T; t++) b->row_fill[t] = row + t;
-  for (fr_int first = 0; first < T; first += b->chunk) {
-    const fr_int count = fr__min(b->chunk, T - first);
-    fr__hidden_chunk(&s, b->row_fill, first, count);
-    for (fr_int i = 0; i < count; i++)
-      work->kernels->axpy(c->features + fr__min(T - 1 - first - i, c->positions - 1) * c->dim, 1.0f / (float)T,
-                          b->hidden + i * c->dim, c->dim);
-  }
-}
-// s_i = b_i + sum_p W_pi . features_p
-static void fr__chooser_scores(const fr_chooser *c, double *s)
-{
-  const float *bias = c->params + c->positions * c->forks * c->dim;
-  for (fr_int i = 0; i < c->forks; i++) {
-    s[i] = (double)bias[i];
-    for (fr_int p = 0; p < c->positions; p++)
-      for (fr_int k = 0; k < c->dim; k++)
-        s[i] += (double)c->params[(p * c->forks + i) * c->dim + k] * (double)c->features[p * c->dim + k];
-  }
-}
-// dW_pi += ds_i features_p      db_i += ds_i
-static void fr__chooser_back(const fr_chooser *c, const fr_work *work, const double *ds)
-{
-  float *d = c->adamw.grads;
-  for (fr_int p = 0; p < c->positions; p++)
-    for (fr_int i = 0; i < c->forks; i++, d += c->dim)
-      work->kernels->axpy(d, (float)ds[i], c->features + p * c->dim, c->dim);
-  for (fr_int i = 0; i < c->forks; i++) d[i] += (float)ds[i];
-}
-
-static fr_status fr__chooser_layout(fr__arena *arena, fr_chooser *c)
-{
-  fr_model block;
-  float any = 0.0f;
-  fr_int width, count, bytes;
-  if (!fr__mul(c->positions, c->dim, &width) || !fr__add(width, 1, &count) || !fr__mul(count, c->forks, &count) ||
-      count > FR__INT_MAX / 64)
-    return FR_OVERFLOW;
-  c->params = (float *)fr__take(arena, count, (fr_int)sizeof(float));
-  c->features = (float *)fr__take(arena, width, (fr_int)sizeof(float));
-  block = fr__chooser_block(c);
-  if (!arena->base) block.params = &any;  // to measure, any address will do
-  if (fr_adamw_size(&block, &bytes)) return FR_OVERFLOW;
-  if (!arena->base) fr__take(arena, bytes, 1);
-  else fr_adamw_place(&c->adamw, &block, fr__take(arena, bytes, 1), bytes);
-  return FR_OK;
-}
-
-FR_DEF fr_status fr_chooser_size(const fr_model *model, fr_int forks, fr_int positions, fr_int *bytes)
-{
-  fr__arena arena = { NULL, 0, 0 };
-  fr_chooser c;
-  fr_status status;
-  if (!model || !model->params || forks < 1 || positions < 1 || !bytes) return FR_INVALID;
-  memset(&c, 0, sizeof c);
-  c.forks = forks;
-  c.positions = positions;
-  c.dim = model->config.dim;
-  status = fr__chooser_layout(&arena, &c);
-  return status ? status : fr__arena_size(&arena, bytes);
-}
-
-FR_DEF fr_status fr_chooser_place(fr_chooser *chooser, const fr_model *model, fr_int forks, fr_int positions, void *memory,
-                                  fr_int bytes)
-{
-  fr__arena arena = { NULL, 0, 0 };
-  fr_int needed;
-  const fr_status status = fr_chooser_size(model, forks, positions, &needed);
-  if (status) return status;
-  if (!chooser || !memory) return FR_INVALID;
-  if (bytes < needed) return FR_MEMORY;
-  memset(chooser, 0, sizeof *chooser);
-  chooser->forks = forks;
-  chooser->positions = positions;
-  chooser->dim = model->config.dim;
-  arena.base = (char *)fr__align(memory);
-  fr__chooser_layout(&arena, chooser);
-  memset(chooser->params, 0, (size_t)chooser->adamw.count * sizeof(float));
-  return FR_OK;
-}
-
-static fr_status fr__chooser_check(const fr_chooser *c, fr_work *work, float lr)
-{
-  fr_model block;
-  if (!c || !c->params || !c->features || c->forks < 1 || c->positions < 1)
-    return fr__fail(&work->reason, FR_INVALID, "the chooser is NULL or was not placed");
-  block = fr__chooser_block(c);
-  return fr__adamw_check(&c->adamw, &block, work, lr);
-}
-
-FR_DEF fr_status fr_chooser_step(fr_chooser *chooser, fr_work *work, double loss, float lr, double *norm)
-{
-  fr__update u;
-  fr_status status;
-  if (!work || !work->body) return FR_INVALID;
-  status = fr__chooser_check(chooser, work, lr);
-  if (status) return status;
-  u.work = work;
-  u.adamw = &chooser->adamw;
-  u.model = NULL;
-  status = fr__adamw_begin(&u, loss, lr, norm);
-  if (!status) {
-    fr_adamw *a = u.adamw;
-    const fr_int weights = a->count - chooser->forks;
-    fr__adamw_factors decayed = u.factors;
-    decayed.keep = u.keep_decayed;
-    work->kernels->adamw(chooser->params, a->grads, a->m, a->v, weights, &decayed);
-    work->kernels->adamw(chooser->params + weights, a->grads + weights, a->m + weights, a->v + weights, chooser->forks,
-                         &u.factors);
-  }
-  memset(chooser->adamw.grads, 0, (size_t)chooser->adamw.count * sizeof(float));
-  return status;
-}
-
-// -- checks
-static fr_status fr__gfpo_check(fr_work *work, const fr_gfpo_options *o, const fr_question *questions, fr_int count)
-{
-  fr_status status;
-  if (!o) return fr__fail(&work->reason, FR_INVALID, "the options are NULL");
-  status = fr__forks_check(work, o->forks, o->fork_count);
-  if (status) return status;
-  if (count < 1 || !questions) return fr__fail(&work->reason, FR_INVALID, "%d questions, or at no address", count);
-  if (o->credit < FR_GFPO || o->credit > FR_GRPO || o->softmax < FR_OVER_FORKS || o->softmax > FR_OVER_VOCABULARY ||
-      o->deviation < FR_STD_POPULATION || o->deviation > FR_STD_NONE || o->reduction < FR_MEAN_TOKENS ||
-      o->reduction > FR_MEAN_TRACES)
-    return fr__fail(&work->reason, FR_INVALID, "credit %d, softmax %d, deviation %d or reduction %d is not one of its enum",
-                    (fr_int)o->credit, (fr_int)o->softmax, (fr_int)o->deviation, (fr_int)o->reduction);
-  {
-    const float weights[] = { o->eps, o->clip_low, o->clip_high, o->entropy, o->kl, o->fork_weight };
-    for (int i = 0; i < 6; i++)
-      if (!(weights[i] >= 0.0f) || !fr__finite((double)weights[i]))
-        return fr__fail(&work->reason, FR_INVALID,
-                        "eps, clip_low, clip_high, entropy, kl and fork_weight must be finite and not negative");
-  }
-  if (o->updates < 0) return fr__fail(&work->reason, FR_INVALID, "updates %d is negative", o->updates);
-  for (fr_int n = 0; n < count; n++) {
-    status = fr__tokens_check(work, &questions[n].prompt, "question", n, "prompt", 0);
-    if (status) return status;
-  }
-  return FR_OK;
-}
-
-static fr_status fr__policy_check(const fr_policy *policy, fr_work *work, const fr_gfpo_options *o)
-{
-  fr_status status;
-  if (!policy) return fr__fail(&work->reason, FR_INVALID, "the policy is NULL");
-  status = fr__pair(policy->model, work);
-  if (status || !policy->chooser) return status;
-  status = fr__chooser_check(policy->chooser, work, 0.0f);
-  if (status) return status;
-  if (policy->chooser->forks != o->fork_count || policy->chooser->dim != work->config.dim)
-    return fr__fail(&work->reason, FR_INVALID, "the chooser is for %d forks and dim %d, not %d and %d",
-                    policy->chooser->forks, policy->chooser->dim, o->fork_count, work->config.dim);
-  if (o->credit == FR_GRPO)
-    return fr__fail(&work->reason, FR_INVALID, "a chooser has no tokens to train; FR_GRPO needs a model as the policy");
-  return FR_OK;
-}
-
-static fr_status fr__trainable(const fr_policy *policy, fr_work *work, const fr_gfpo_options *o, float lr)
-{
-  fr_status status = FR_OK;
-  if (!policy->chooser) status = fr__adamw_check(policy->adamw, policy->model, work, lr);
-  else status = fr__chooser_check(policy->chooser, work, lr);
-  if (status || !(o->kl > 0.0f)) return status;
-  if (!policy->start) return fr__fail(&work->reason, FR_INVALID, "kl is set, but the policy has no start");
-  return fr__pair(policy->start, work);
-}
-
-static fr_int fr__fork_tokens(const fr_gfpo_options *o)
-{
-  fr_int sum = 0;
-  for (fr_int i = 0; i < o->fork_count; i++)
-    if (!fr__add(sum, o->forks[i].count, &sum)) return -1;
-  return sum;
-}
-
-static fr_status fr__rollouts_check(const fr_rollouts *r, fr_work *work, const fr_gfpo_options *o, fr_int count)
-{
-  if (!r || !r->leaves || !r->tokens) return fr__fail(&work->reason, FR_INVALID, "the rollouts are NULL or not placed");
-  if (count > r->questions) return fr__fail(&work->reason, FR_LIMIT, "%d questions, and room for %d", count, r->questions);
-  if (o->group != r->group || o->fork_count != r->forks || o->sampling.max_tokens != r->max_tokens)
-    return fr__fail(&work->reason, FR_INVALID, "group %d, %d forks, max_tokens %d; the rollouts were placed for %d, %d, %d",
-                    o->group, o->fork_count, o->sampling.max_tokens, r->group, r->forks, r->max_tokens);
-  if (o->credit == FR_GRPO && (!r->token_logp || fr__fork_tokens(o) > r->fork_tokens))
-    return fr__fail(&work->reason, FR_INVALID, "the rollouts were not placed for FR_GRPO with these forks");
-  return FR_OK;
-}
-
-// -- rollouts
-static fr_status fr__rollouts_layout(fr__arena *arena, fr_rollouts *r, int tokens)
-{
-  const fr_int Q = r->questions, I = (fr_int)sizeof(fr_int), D = (fr_int)sizeof(double);
-  fr_int rollouts, cells, texts, targets;
-  if (!fr__mul(Q, r->group, &rollouts) || !fr__mul(Q, r->forks, &cells) || !fr__mul(rollouts, r->max_tokens, &texts) ||
-      !fr__mul(Q, r->fork_tokens, &targets) || !fr__add(targets, texts, &targets))
-    return FR_OVERFLOW;
-  r->leaves = (fr_leaf *)fr__take(arena, rollouts, (fr_int)sizeof(fr_leaf));
-  r->fork = (fr_int *)fr__take(arena, rollouts, I);
-  r->reward = (double *)fr__take(arena, rollouts, D);
-  r->advantage = (double *)fr__take(arena, rollouts, D);
-  r->logp = (double *)fr__take(arena, cells, D);
-  r->logp_old = (double *)fr__take(arena, rollouts, D);
-  r->logp_start = (double *)fr__take(arena, cells, D);
-  r->fork_count = (fr_int *)fr__take(arena, r->forks, I);
-  r->fork_reward = (double *)fr__take(arena, r->forks, D);
-  r->weight = (double *)fr__take(arena, rollouts, D);
-  r->slope = (double *)fr__take(arena, r->forks, D);
-  r->tokens = (fr_token *)fr__take(arena, texts, (fr_int)sizeof(fr_token));
-  r->token_logp = r->token_now = r->token_start = NULL;
-  if (!tokens) return FR_OK;
-  r->token_logp = (double *)fr__take(arena, texts, D);
-  r->token_now = (double *)fr__take(arena, targets, D);
-  r->token_start = (double *)fr__take(arena, targets, D);
-  return FR_OK;
-}
-
-static fr_status fr__rollouts_prepare(fr_rollouts *r, const fr_gfpo_options *o, fr_int questions)
-{
-  memset(r, 0, sizeof *r);
-  if (!o || !o->forks || o->fork_count < 1 || o->group < 1 || o->sampling.max_tokens < 1 || questions < 1)
-    return FR_INVALID;
-  for (fr_int i = 0; i < o->fork_count; i++) if (o->forks[i].count < 1) return FR_INVALID;
-  r->questions = questions;
-  r->group = o->group;
-  r->forks = o->fork_count;
-  r->max_tokens = o->sampling.max_tokens;
-  r->fork_tokens = fr__fork_tokens(o);
-  return r->fork_tokens < 0 ? FR_OVERFLOW : FR_OK;
-}
-
-FR_DEF fr_status fr_rollouts_size(const fr_gfpo_options *options, fr_int questions, fr_int *bytes)
-{
-  fr__arena arena = { NULL, 0, 0 };
-  fr_rollouts r;
-  fr_status status = fr__rollouts_prepare(&r, options, questions);
-  if (!status && !bytes) status = FR_INVALID;
-  if (!status) status = fr__rollouts_layout(&arena, &r, options->credit == FR_GRPO);
-  return status ? status : fr__arena_size(&arena, bytes);
-}
-
-FR_DEF fr_status fr_rollouts_place(fr_rollouts *rollouts, const fr_gfpo_options *options, fr_int questions, void *memory,
-                                   fr_int bytes)
-{
-  fr__arena arena = { NULL, 0, 0 };
-  fr_int needed;
-  const fr_status status = fr_rollouts_size(options, questions, &needed);
-  if (status) return status;
-  if (!rollouts || !memory) return FR_INVALID;
-  if (bytes < needed) return FR_MEMORY;
-  fr__rollouts_prepare(rollouts, options, questions);
-  arena.base = (char *)fr__align(memory);
-  memset(arena.base, 0, (size_t)(needed - (FR__ALIGN - 1)));
-  return fr__rollouts_layout(&arena, rollouts, options->credit == FR_GRPO);
-}
-
-FR_DEF fr_status fr_gfpo_limits(const fr_gfpo_options *options, fr_int prompt, fr_int questions, fr_limits *limits)
-{
-  fr_limits need;
-  fr_rollouts r;
-  fr_int one, texts, leaves, longest = 0;
-  const fr_status status = fr__rollouts_prepare(&r, options, questions);
-  if (status) return status;
-  if (prompt < 1 || !limits) return FR_INVALID;
-  memset(&need, 0, sizeof need);
-  for (fr_int i = 0; i < r.forks; i++) longest = fr__max(longest, options->forks[i].count);
-  if (!fr__add(prompt, r.fork_tokens, &one) || !fr__mul(one, questions, &need.rows) ||
-      !fr__mul(r.group, r.max_tokens, &texts) || !fr__mul(r.group, questions, &leaves) ||
-      !fr__mul(texts, questions, &need.cache_rows) || !fr__add(need.cache_rows, need.rows, &need.cache_rows) ||
-      !fr__add(r.forks, r.group, &need.spans) || !fr__add(need.spans, 1, &need.spans) ||
-      !fr__mul(need.spans, questions, &need.spans) || !fr__mul(r.fork_tokens, questions, &need.targets) ||
-      !fr__mul(fr__max(r.group, r.forks), questions, &need.leaves) || !fr__add(prompt, longest, &need.depth) ||
-      !fr__add(need.depth, r.max_tokens, &need.depth) || !fr__add(one, texts, &one) || !fr__add(texts, r.group, &texts) ||
-      !fr__add(texts, r.fork_tokens, &texts))
-    return FR_OVERFLOW;
-  need.grad_rows = need.rows;
-  if (options->credit == FR_GRPO) {  // one question with its whole group
-    need.rows = need.grad_rows = fr__max(need.rows, one);
-    need.targets = fr__max(need.targets, texts);
-  }
-  need.rows = fr__max(need.rows, leaves);
-  *limits = need;
-  return FR_OK;
-}
-
-FR_DEF fr_status fr_advantages(const double *reward, fr_int count, fr_deviation deviation, double eps, double *advantage,
-                               double *std)
-{
-  double mean = 0.0, sum = 0.0, scale = 1.0;
-  int equal = 1;
-  if (!reward || !advantage || count < 1 || deviation < FR_STD_POPULATION || deviation > FR_STD_NONE || !(eps >= 0.0))
-    return FR_INVALID;
-  for (fr_int g = 0; g < count; g++) {
-    mean += reward[g] / (double)count;
-    if (reward[g] != reward[0]) equal = 0;  // the mean of equal rewards may round to another number
-  }
-  for (fr_int g = 0; g < count; g++) sum += (reward[g] - mean) * (reward[g] - mean);
-  if (!fr__finite(sum)) return FR_NONFINITE;
-  sum = equal || deviation == FR_STD_NONE ? 0.0 : sqrt(sum / (double)(count - (deviation == FR_STD_SAMPLE)));
-  if (deviation != FR_STD_NONE && !equal) scale = 1.0 / (sum + eps);
-  if (!fr__finite(scale)) return FR_NONFINITE;
-  for (fr_int g = 0; g < count; g++) advantage[g] = equal ? 0.0 : (reward[g] - mean) * scale;
-  if (std) *std = sum;
-  return FR_OK;
-}
-
-FR_DEF fr_int fr_policy_pick(const double *logp, fr_int count, fr_random *random)
-{
-  fr_int best = 0, last = 0;
-  double mass = 0.0, draw;
-  if (!logp || count < 1) return -1;
-  for (fr_int i = 0; i < count; i++) {
-    if (logp[i] != logp[i]) return -1;
-    if (logp[i] > logp[best]) best = i;
-  }
-  if (!fr__finite(logp[best])) return -1;
-  if (!random) return best;
-  for (fr_int i = 0; i < count; i++) mass += exp(logp[i] - logp[best]);
-  draw = (double)fr_random_uniform(random) * mass;
-  for (fr_int i = 0; i < count; i++) {
-    const double odds = exp(logp[i] - logp[best]);
-    if (odds > 0.0) last = i;  // rounding must not lead past the last possible fork
-    if ((draw -= odds) < 0.0) return i;
-  }
-  return last;
-}
-
-// log pi of the questions first .. of a forest that was just run: by the chooser, or from the sums of the forks' targets.
-static fr_status fr__choice_logp(const fr_model *model, const fr_chooser *chooser, fr_work *work,
-                                 fr_int N, int over_forks, fr_int first, double *logp)
-{
-  struct fr__body *b = work->body;
-  fr_int group = 0;
-  for (fr_int span = 0, n = first; span < b->span_count_used; span++) {
-    double max = -HUGE_VAL, sum = 0.0;
-    if (b->span_parent[span] >= 0) continue;  // a question is a root
-    if (chooser) {
-      fr__chooser_features(chooser, model, work, b->span_row[span], b->span_count[span]);
-      fr__chooser_scores(chooser, logp);
-    } else {
-      for (fr_int i = 0; i < N; i++) logp[i] = -b->sums[group++].nll;
-    }
-    for (fr_int i = 0; i < N; i++) if (logp[i] > max) max = logp[i];
-    for (fr_int i = 0; i < N; i++) sum += exp(logp[i] - max);
-    for (fr_int i = 0; i < N; i++)
-      if (!fr__finite(logp[i]))
-        return fr__fail(&work->reason, FR_NONFINITE, "question %d: the log-probability of fork %d is not finite", n, i);
-    for (fr_int i = 0; over_forks && i < N; i++) logp[i] -= max + log(sum);
-    logp += N;
-    n++;
-  }
-  return FR_OK;
-}
-
-FR_DEF fr_status fr_policy_logp(const fr_policy *policy, fr_work *work, const fr_gfpo_options *options,
-                                const fr_question *questions, fr_int count, double *logp)
-{
-  fr_status status;
-  if (!work || !work->body) return FR_INVALID;
-  status = fr__gfpo_check(work, options, questions, count);
-  if (!status) status = fr__policy_check(policy, work, options);
-  if (!status && !logp) status = fr__fail(&work->reason, FR_INVALID, "logp is NULL");
-  if (!status) status = fr__choices_fit(work, options, questions, count, NULL, 0, 0);
-  for (fr_int n = 0; !status && n < count;) {
-    const fr_int first = n;
-    const int over_forks = policy->chooser || options->softmax == FR_OVER_FORKS;
-    fr__forest f;
-    fr_tree tree;
-    n = fr__choice_forest(&f, work, options, questions, n, count, NULL, 0);
-    tree = fr__forest_tree(&f);
-    status = fr_forward(policy->model, work, &tree, work->body->sums, f.groups);
-    if (!status)
-      status = fr__choice_logp(policy->model, policy->chooser, work, options->fork_count, over_forks, first,
-                               logp + first * options->fork_count);
-  }
-  return status ? status : fr__fine(&work->reason);
-}
-
-// Lets the writer finish the forks that were drawn, as many questions at a time as the limits allow.
-static fr_status fr__write(const fr_model *writer, fr_work *work, const fr_gfpo_options *o, const fr_question *questions,
-                           fr_int count, fr_rollouts *r)
-{
-  const fr_int N = o->fork_count, G = o->group, T = o->sampling.max_tokens;
-  const fr_limits *has = &work->limits;
-  fr_status status = FR_OK;
-  for (fr_int n = 0; !status && n < count;) {
-    const fr_int first = n;
-    fr__forest f;
-    fr_tree tree;
-    memset(&f, 0, sizeof f);
-    f.work = work;
-    for (; n < count; n++) {
-      const fr__forest need = fr__choice_need(o, &questions[n], NULL, n);
-      const fr_int leaves = (n + 1 - first) * G, rows = f.rows + need.rows;
-      const char *const names[] = { "rows", "spans", "leaves", "depth", "cache_rows" };
-      const fr_int needed[] = { fr__max(rows, leaves), f.spans + need.spans + leaves, leaves, need.depth + T,
-                                rows + leaves * T };
-      const fr_int limit[] = { has->rows, has->spans, has->leaves, has->depth, has->cache_rows };
-      int i = 0;
-      fr_int prompt;
-      while (i < 5 && needed[i] <= limit[i]) i++;
-      if (i < 5 && n == first)
-        return fr__fail(&work->reason, FR_LIMIT, "question %d with its group: limit '%s' is %d, it needs %d", n, names[i],
-                        limit[i], needed[i]);
-      if (i < 5) break;
-      prompt = fr__forest_span(&f, -1, questions[n].prompt.ids, questions[n].prompt.count);
-      for (fr_int k = 0; k < N; k++) fr__forest_span(&f, prompt, o->forks[k].ids, o->forks[k].count);
-      for (fr_int at = n * G; at < (n + 1) * G; at++) r->leaves[at].span = prompt + 1 + r->fork[at];
-    }
-    tree = fr__forest_tree(&f);
-    status = fr_generate(writer, work, &tree, &o->sampling, r->leaves + first * G, (n - first) * G);
-  }
-  return status;
-}
-
-static int fr__has_advantage(const fr_rollouts *r, fr_int question)
-{
-  for (fr_int g = 0; g < r->group; g++) if (r->advantage[question * r->group + g] != 0.0) return 1;
-  return 0;
-}
-
-static double fr__entropy(const double *logp, fr_int count)
-{
-  double sum = 0.0;
-  for (fr_int i = 0; i < count; i++) sum -= exp(logp[i]) * logp[i];
-  return sum;
-}
-
-FR_DEF fr_status fr_gfpo_rollout(const fr_policy *policy, const fr_model *writer, fr_work *work,
-                                 const fr_gfpo_options *options, const fr_question *questions, fr_int count,
-                                 fr_rollouts *rollouts, fr_gfpo_report *report)
-{
-  fr_gfpo_options o;
-  fr_gfpo_report sum;
-  fr_rollouts *r = rollouts;
-  fr_int N, G, equal = 0;
-  fr_status status = fr__pair(writer, work);
-  if (!status) status = fr__gfpo_check(work, options, questions, count);
-  if (!status && policy) status = fr__policy_check(policy, work, options);
-  if (!status) status = fr__rollouts_check(r, work, options, count);
-  if (!status && !options->reward) status = fr__fail(&work->reason, FR_INVALID, "the options have no reward");
-  if (status) return status;
-  o = fr__gfpo_resolved(options);
-  N = o.fork_count;
-  G = o.group;
-  r->count = r->passes = 0;
-  memset(&sum, 0, sizeof sum);
-  for (fr_int i = 0; i < count * N; i++) r->logp[i] = -log((double)N);
-  if (policy) status = fr_policy_logp(policy, work, &o, questions, count, r->logp);
-  for (fr_int n = 0; !status && n < count; n++) {
-    const uint64_t stream = o.draw * (uint64_t)(G + 1);
-    fr_random random = fr_random_stream(o.sampling.seed, questions[n].key, stream);
-    for (fr_int g = 0; g < G; g++) {
-      const fr_int at = n * G + g, fork = policy ? fr_policy_pick(r->logp + n * N, N, &random) : g % N;
-      r->fork[at] = fork;
-      r->logp_old[at] = r->logp[n * N + fork];
-      r->leaves[at].question = questions[n].key;
-      r->leaves[at].leaf = stream + 1 + (uint64_t)g;
-      r->leaves[at].tokens = r->tokens + at * r->max_tokens;
-    }
-  }
-  if (!status) status = fr__write(writer, work, &o, questions, count, r);
-  if (status) return status;
-  for (fr_int i = 0; i < N; i++) { r->fork_count[i] = 0; r->fork_reward[i] = 0.0; }
-  for (fr_int n = 0; n < count; n++) {
-    for (fr_int g = 0; g < G; g++) {
-      const fr_int at = n * G + g;
-      const fr_leaf *leaf = &r->leaves[at];
-      if (!fr__finite(leaf->logp))
-        return fr__fail(&work->reason, FR_NONFINITE, "question %d, rollout %d: the writer's log-probability is not finite", n,
-                        g);
-      r->reward[at] = o.reward(o.user, n, r->fork[at], leaf);
-      if (!fr__finite(r->reward[at]))
-        return fr__fail(&work->reason, FR_NONFINITE, "question %d, rollout %d: the reward is not finite", n, g);
-      r->fork_count[r->fork[at]]++;
-      r->fork_reward[r->fork[at]] += r->reward[at];
-      sum.reward += r->reward[at] / (double)(count * G);
-      sum.tokens += fr__scored(leaf);
-      sum.unfinished += leaf->stop < 0;
-    }
-    if (fr_advantages(r->reward + n * G, G, o.deviation, (double)o.eps, r->advantage + n * G, NULL))
-      return fr__fail(&work->reason, FR_NONFINITE, "question %d: the rewards are too far apart to be normalised", n);
-    sum.entropy += fr__entropy(r->logp + n * N, N) / (double)count;
-    equal += !fr__has_advantage(r, n);
-  }
-  for (fr_int i = 0; i < N; i++) if (r->fork_count[i]) r->fork_reward[i] /= (double)r->fork_count[i];
-  r->count = sum.questions = count;
-  sum.rollouts = count * G;
-  sum.frac_zero_std = (double)equal / (double)count;
-  if (report) *report = sum;
-  return fr__fine(&work->reason);
-}
-
-// -- the loss
-typedef struct fr__tally { double loss, entropy, kl; fr_int terms, clipped; } fr__tally;
-
-// -min(r A, clip(r) A), r = exp(now - old); *slope: its derivative by now, -r A, or 0 where the clipped one is the smaller
-static double fr__clipped(const fr_gfpo_options *o, double now, double old, double advantage, fr__tally *tally, double *slope)
-{
-  const double ratio = exp(now - old), bound = advantage > 0.0 ? 1.0 + (double)o->clip_high : 1.0 - (double)o->clip_low;
-  const int cut = advantage > 0.0 ? ratio > bound : ratio < bound;
-  *slope = 0.0;
-  if (advantage == 0.0) return 0.0;  // whatever the ratio, an infinite one included
-  tally->terms++;
-  tally->clipped += cut;
-  if (!cut) *slope = -ratio * advantage;
-  return -advantage * (cut ? bound : ratio);
-}
-
-// The fork's part of one question's loss, added to the tally, and ds[N] = dL/ds (sets), from logp[N] = log pi. c_g: weight[G],
-// times fork_weight
-//   L  = sum_g c_g clipped_g + (sum_g c_g) (kl KL - entropy H)       over the G rollouts
-//   H  = -sum_i pi_i log pi_i                        dH/dlog pi_i  = -pi_i (log pi_i + 1)
-//   KL = sum_i pi_i (log pi_i - log start_i)         dKL/dlog pi_i = pi_i (log pi_i - log start_i + 1)
-static void fr__choice_loss(const fr_gfpo_options *o, int over_forks, const fr_int *fork, const double *old,
-                            const double *advantage, const double *weight, const double *start, const double *logp,
-                            double *ds, fr__tally *tally)
-{
-  const fr_int N = o->fork_count;
-  const double entropy = fr__entropy(logp, N);
-  double all = 0.0, sum = 0.0, kl = 0.0;
-  for (fr_int i = 0; i < N; i++) ds[i] = 0.0;
-  if (N < 2) return;  // nothing to choose
-  for (fr_int g = 0; g < o->group; g++) {
-    const double c = weight[g] * (double)o->fork_weight;
-    double slope;
-    all += c;
-    tally->loss += c * fr__clipped(o, logp[fork[g]], old[g], advantage[g], tally, &slope);
-    ds[fork[g]] += c * slope;
-  }
-  for (fr_int i = 0; i < N; i++) {
-    const double pi = exp(logp[i]), above = start ? logp[i] - start[i] : 0.0;
-    kl += pi * above;
-    ds[i] += all * pi * (double)o->entropy * (logp[i] + 1.0);
-    if (start) ds[i] += all * pi * (double)o->kl * (above + 1.0);
-    sum += ds[i];
-  }
-  for (fr_int i = 0; over_forks && i < N; i++) ds[i] -= exp(logp[i]) * sum;
-  tally->loss += all * ((double)o->kl * kl - (double)o->entropy * entropy);
-  tally->entropy += entropy;
-  tally->kl += all * kl;
-}
-
-// What each of a rollout's terms weighs, so that all terms of all questions weigh 1 together.
-static void fr__term_weights(const fr_gfpo_options *o, fr_rollouts *r)
-{
-  const fr_int G = o->group;
-  const double choice = o->fork_count > 1 ? (double)o->fork_weight : 0.0;
-  for (fr_int n = 0; n < r->count; n++) {
-    double terms = 0.0;
-    for (fr_int at = n * G; at < (n + 1) * G; at++) terms += (double)fr__scored(&r->leaves[at]) + choice;
-    for (fr_int at = n * G; at < (n + 1) * G; at++) {
-      const double own = (double)fr__scored(&r->leaves[at]) + choice;
-      const double share = o->credit == FR_GFPO ? (double)G : o->reduction == FR_MEAN_TOKENS ? terms : (double)G * own;
-      r->weight[at] = 1.0 / (share * (double)r->count);
-    }
-  }
-}
-
-// log p of every target of the forest that was just run, in the order in which they were listed
-static void fr__target_logp(const struct fr__body *b, fr_int count, double *logp)
-{
-  for (fr_int i = 0; i < count; i++) logp[b->goal_source[i]] = -b->goals[i].nll;
-}
-
-// The weights -dL/dlog p of one question's targets, from target `at` on, in the order of fr__forest_choice; returns the target
-// after them. A token's own part of the loss is c_g (clipped + kl (exp(d) - d - 1)), d = log p_start - log p.
-static fr_int fr__target_weights(fr_target *targets, const fr_gfpo_options *o, fr_rollouts *r, fr_int n, fr_int at,
-                                 fr__tally *tally)
-{
-  const fr_int G = o->group;
-  for (fr_int i = 0; i < o->fork_count; i++) {
-    for (fr_int t = 0; t < o->forks[i].count; t++) targets[at++].weight = (float)-r->slope[i];
-    for (fr_int k = n * G; k < (n + 1) * G; k++) {
-      double *old = r->token_logp + k * r->max_tokens, slope;
-      if (r->fork[k] != i || !fr__takes_part(o, r, k)) continue;
-      for (fr_int t = 0; t < fr__scored(&r->leaves[k]); t++, at++) {
-        const double now = r->token_now[at], weight = r->weight[k];
-        if (r->passes == 0) old[t] = now;
-        tally->loss += weight * fr__clipped(o, now, old[t], r->advantage[k], tally, &slope);
-        if (o->kl > 0.0f) {
-          const double d = r->token_start[at] - now, kl = exp(d) - d - 1.0;
-          tally->kl += weight * kl;
-          tally->loss += weight * (double)o->kl * kl;
-          slope += (double)o->kl * (1.0 - exp(d));
-        }
-        targets[at].weight = (float)(-weight * slope);
-      }
-    }
-  }
-  return at;
-}
-
-FR_DEF fr_status fr_gfpo_backward(const fr_policy *policy, fr_work *work, const fr_gfpo_options *options,
-                                  const fr_question *questions, fr_rollouts *rollouts, fr_gfpo_report *report)
-{
-  fr_gfpo_options o;
-  fr_rollouts *r = rollouts;
-  fr__tally tally;
-  fr_int N, G, rows = 0;
-  int over_forks;
-  fr_status status;
-  if (!work || !work->body) return FR_INVALID;
-  if (!r || r->count < 1) return fr__fail(&work->reason, FR_INVALID, "there are no rollouts to learn from");
-  status = fr__gfpo_check(work, options, questions, r->count);
-  if (!status) status = fr__policy_check(policy, work, options);
-  if (!status) status = fr__trainable(policy, work, options, 0.0f);
-  if (!status) status = fr__rollouts_check(r, work, options, r->count);
-  if (!status) status = fr__choices_fit(work, options, questions, r->count, r, 0, !policy->chooser);
-  if (status) return status;
-  o = fr__gfpo_resolved(options);
-  N = o.fork_count;
-  G = o.group;
-  over_forks = policy->chooser || o.softmax == FR_OVER_FORKS;
-  memset(&tally, 0, sizeof tally);
-  fr__term_weights(&o, r);
-  for (fr_int n = 0; !status && n < r->count;) {
-    fr__forest f;
-    fr__begun begun;
-    fr_tree tree;
-    fr_int at = 0, root = 0, q = n;
-    n = fr__choice_forest(&f, work, &o, questions, n, r->count, r, !policy->chooser);
-    tree = fr__forest_tree(&f);
-    if (o.kl > 0.0f) {
-      status = fr_forward(policy->start, work, &tree, work->body->sums, f.groups);
-      if (!status) status = fr__choice_logp(policy->start, NULL, work, N, over_forks, q, r->logp_start + q * N);
-      if (!status && o.credit == FR_GRPO) fr__target_logp(work->body, f.targets, r->token_start);
-    }
-    begun.rows = begun.room = f.rows;
-    if (!status)
-      status = fr__run_tree(policy->model, work, &tree, NULL, work->body->sums, f.groups, 0, policy->chooser ? NULL : &begun);
-    if (!status) status = fr__choice_logp(policy->model, policy->chooser, work, N, over_forks, q, work->body->cost);
-    if (status) break;
-    if (o.credit == FR_GRPO) fr__target_logp(work->body, f.targets, r->token_now);
-    for (const double *logp = work->body->cost; q < n; q++, logp += N) {
-      fr__choice_loss(&o, over_forks, r->fork + q * G, r->logp_old + q * G, r->advantage + q * G, r->weight + q * G,
-                      o.kl > 0.0f ? r->logp_start + q * N : NULL, logp, r->slope, &tally);
-      if (!policy->chooser) {
-        at = fr__target_weights(work->body->targets, &o, r, q, at, &tally);
-        continue;
-      }
-      while (work->body->span_parent[root] >= 0) root++;
-      fr__chooser_features(policy->chooser, policy->model, work, work->body->span_row[root], work->body->span_count[root]);
-      fr__chooser_back(policy->chooser, work, r->slope);
-      root++;
-    }
-    if (!policy->chooser) {
-      status = fr__run_tree(policy->model, work, &tree, policy->adamw->grads, work->body->sums, f.groups, 0, &begun);
-      rows += f.rows;
-    }
-  }
-  if (status) return status;
-  r->passes++;
-  if (report) {
-    report->loss = tally.loss;
-    report->entropy = tally.entropy / (double)r->count;
-    report->kl = tally.kl;
-    report->clip_fraction = tally.terms ? (double)tally.clipped / (double)tally.terms : 0.0;
-    report->rows = rows;
-  }
-  return fr__fine(&work->reason);
-}
-
-FR_DEF fr_status fr_gfpo_step(const fr_policy *policy, const fr_model *writer, fr_work *work,
-                              const fr_gfpo_options *options, const fr_question *questions, fr_int count,
-                              fr_rollouts *rollouts, float lr, fr_gfpo_report *report)
-{
-  fr_gfpo_report sum;
-  fr_int rows = 0, updates;
-  int idle;
-  fr_status status = fr__pair(writer, work);
-  if (!status) status = fr__gfpo_check(work, options, questions, count);
-  if (!status) status = fr__policy_check(policy, work, options);
-  if (!status) status = fr__trainable(policy, work, options, lr);
-  if (status) return status;
-  if (options->group < 2)
-    return fr__fail(&work->reason, FR_INVALID, "a group of %d has no advantage to learn from", options->group);
-  if (options->credit == FR_GFPO && options->fork_count < 2)
-    return fr__fail(&work->reason, FR_INVALID, "one fork leaves FR_GFPO nothing to choose");
-  status = fr__choices_fit(work, options, questions, count, NULL,
-                           options->credit == FR_GRPO ? options->sampling.max_tokens : 0, !policy->chooser);
-  if (!status) status = fr_gfpo_rollout(policy, writer, work, options, questions, count, rollouts, &sum);
-  if (status) return status;
-  idle = !(options->kl > 0.0f) && !(options->entropy > 0.0f && options->fork_count > 1);
-  for (fr_int n = 0; n < count; n++) idle = idle && !fr__has_advantage(rollouts, n);
-  updates = idle ? 0 : fr__gfpo_resolved(options).updates;
-  for (fr_int u = 0; u < updates; u++) {
-    status = fr_gfpo_backward(policy, work, options, questions, rollouts, &sum);
-    if (status) {
-      fr_adamw *a = policy->chooser ? &policy->chooser->adamw : policy->adamw;
-      memset(a->grads, 0, (size_t)a->count * sizeof(float));
-      return status;
-    }
-    rows += sum.rows;
-    status = policy->chooser ? fr_chooser_step(policy->chooser, work, sum.loss, lr, &sum.norm)
-                             : fr_adamw_step(policy->adamw, policy->model, work, sum.loss, lr, &sum.norm);
-    if (status == FR_NONFINITE) { sum.skipped = 1; break; }
-    if (status) return status;
-  }
-  sum.rows = rows;
-  if (report) *report = sum;
-  return FR_OK;  // work->reason says why an update was skipped
 }
 
 // ---- >>bytes ------------------------------------------------------------------------------------------
@@ -7786,41 +6858,20 @@ static void fr__build_join(fr__build *build, fr_dataset *dataset)
   dataset->counts = build->counts;
 }
 
-FR_DEF fr_status fr_dataset_size(const char *text, fr_int text_bytes, fr_int *bytes, fr_reason *reason)
-{
-  fr__build build;
-  fr__arena arena = { NULL, 0, 0 };
-  fr_int size;
-  fr_status status;
-  if (!bytes) return fr__fail(reason, FR_INVALID, "bytes is NULL");
-  memset(&build, 0, sizeof build);
-  status = fr__build_read(&build, text, text_bytes, reason);
-  if (status) return status;
-  fr__build_layout(&arena, &build);
-  status = fr__arena_size(&arena, &size);
-  if (status) return fr__fail(reason, status, "the data set does not fit the address space");
-  *bytes = size;
-  return FR_OK;
-}
-
-FR_DEF fr_status fr_dataset_place(fr_dataset *dataset, const char *text, fr_int text_bytes, void *memory,
-                                  fr_int bytes, fr_reason *reason)
+FR_DEF fr_status fr_dataset_place(fr_dataset *dataset, const char *text, fr_int text_bytes, void *memory, fr_int bytes,
+                                  fr_int *needed, fr_reason *reason)
 {
   fr__build build, sizes;
   fr__arena arena = { NULL, 0, 0 };
-  fr_int needed;
   fr_status status;
-  if (!dataset || !memory) return fr__fail(reason, FR_INVALID, "dataset or memory is NULL");
+  if (memory && !dataset) return fr__fail(reason, FR_INVALID, "dataset is NULL");
   memset(&sizes, 0, sizeof sizes);
   memset(&build, 0, sizeof build);
   status = fr__build_read(&sizes, text, text_bytes, reason);
   if (status) return status;
   fr__build_layout(&arena, &sizes);
-  status = fr__arena_size(&arena, &needed);
-  if (status) return fr__fail(reason, status, "the data set does not fit the address space");
-  if (bytes < needed) return fr__fail(reason, FR_MEMORY, "the data set needs %d bytes, %d were given", needed, bytes);
-  arena.base = (char *)fr__align(memory);
-  arena.used = 0;
+  status = fr__arena_open(&arena, memory, bytes, needed, reason);
+  if (status || !memory) return status;
   fr__build_layout(&arena, &sizes);
   build.problems = sizes.problems;
   build.traces = sizes.traces;
@@ -8536,18 +7587,6 @@ static fr_status fr__question_layout(fr__arena *arena, fr__framed *q, const fr_f
   return FR_OK;
 }
 
-FR_DEF fr_status fr_question_size(const fr_framing *framing, fr_text prompt, const fr_text *traces, fr_int trace_count,
-                                  fr_int *bytes)
-{
-  fr__arena arena = { NULL, 0, 0 };
-  fr__framed q;
-  fr_int size;
-  fr_status status = bytes ? fr__question_layout(&arena, &q, framing, prompt, traces, trace_count) : FR_INVALID;
-  if (!status) status = fr__arena_size(&arena, &size);
-  if (!status) *bytes = size;
-  return status;
-}
-
 static fr_int fr__append(char *text, fr_int at, fr_text more)
 {
   if (more.count) memcpy(text + at, more.bytes, (size_t)more.count);
@@ -8563,16 +7602,15 @@ FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, c
   fr__trusted trusted = nowhere;
   fr__framed q;
   fr_tokens parts[3], whole;
-  fr_int needed, head, differ;
-  fr_status status;
-  if (!encoder || !encoder->body) return FR_INVALID;
-  status = question && memory ? fr_question_size(framing, prompt, traces, trace_count, &needed) : FR_INVALID;
-  if (status)
-    return fr__fail(&encoder->reason, status, "question, framing, texts or memory is not usable, a fork is empty, or all is too large");
-  if (bytes < needed) return fr__fail(&encoder->reason, FR_MEMORY, "the question needs %d bytes, %d were given", needed, bytes);
+  fr_int head, differ;
+  fr_reason *reason = encoder ? &encoder->reason : NULL;
+  fr_status status = fr__question_layout(&arena, &q, framing, prompt, traces, trace_count);
+  if (!status && memory && (!question || !encoder || !encoder->body)) status = FR_INVALID;
+  if (status) return fr__fail(reason, status, "question, encoder, framing or texts are not usable, a fork is empty, or all is too large");
+  status = fr__arena_open(&arena, memory, bytes, memory ? NULL : used, reason);
+  if (status || !memory) return status;
   if (!fr_tokenizer_token(encoder->tokenizer, framing->end).bytes)
     return fr__fail(&encoder->reason, FR_RANGE, "the end, %d, is not a token", (fr_int)framing->end);
-  arena.base = (char *)fr__align(memory);
   fr__question_layout(&arena, &q, framing, prompt, traces, trace_count);
 
   trusted.to[0] = fr__append(q.text, 0, framing->before);
@@ -8660,30 +7698,18 @@ static fr_status fr__encoder_layout(fr__arena *arena, fr__encoder *e, const fr_t
   return FR_OK;
 }
 
-FR_DEF fr_status fr_encoder_size(const fr_tokenizer *tokenizer, fr_int longest, fr_int cache, fr_int *bytes)
-{
-  fr__arena arena = { NULL, 0, 0 };
-  fr__encoder e;
-  fr_int size = 0;
-  fr_status status;
-  fr__take(&arena, 1, (fr_int)sizeof e);
-  status = bytes ? fr__encoder_layout(&arena, &e, tokenizer, longest, cache) : FR_INVALID;
-  if (!status) status = fr__arena_size(&arena, &size);
-  if (!status) *bytes = size;
-  return status;
-}
-
 FR_DEF fr_status fr_encoder_place(fr_encoder *encoder, const fr_tokenizer *tokenizer, fr_int longest, fr_int cache,
-                                  void *memory, fr_int bytes)
+                                  void *memory, fr_int bytes, fr_int *needed)
 {
   fr__arena arena = { NULL, 0, 0 };
-  fr__encoder *e;
-  fr_int needed;
-  const fr_status status = encoder && memory ? fr_encoder_size(tokenizer, longest, cache, &needed) : FR_INVALID;
-  if (status) return status;
-  if (bytes < needed) return FR_MEMORY;
+  fr__encoder measured, *e = &measured;
+  fr_status status;
+  if (memory && !encoder) return FR_INVALID;
+  fr__take(&arena, 1, (fr_int)sizeof *e);
+  status = fr__encoder_layout(&arena, e, tokenizer, longest, cache);
+  if (!status) status = fr__arena_open(&arena, memory, bytes, needed, NULL);
+  if (status || !memory) return status;
   memset(encoder, 0, sizeof *encoder);
-  arena.base = (char *)fr__align(memory);
   encoder->tokenizer = tokenizer;
   encoder->longest = longest;
   encoder->body = e = (fr__encoder *)fr__take(&arena, 1, (fr_int)sizeof(fr__encoder));
@@ -9601,11 +8627,10 @@ static fr_status fr__load_read(fr__load *load)
   return status ? status : fr__load_extras(load);
 }
 
-static fr_status fr__load_layout(fr__arena *arena, fr__load *load, fr_int *bytes)
+static void fr__load_layout(fr__arena *arena, fr__load *load)
 {
   fr__bpe *b = (fr__bpe *)fr__take(arena, 1, (fr_int)sizeof(fr__bpe)), measured;
   fr_int total = 0;
-  fr_status status;
   if (!b) b = &measured;
   if (!fr__mul(2, load->names + 1, &b->name_slots) || !fr__mul(2, load->merges + 1, &b->merge_slots) ||
       !fr__add(load->bytes, load->room_bytes, &total))
@@ -9619,8 +8644,6 @@ static fr_status fr__load_layout(fr__arena *arena, fr__load *load, fr_int *bytes
   load->scores = (float *)fr__take(arena, load->score_count, 4);
   b->order = (uint32_t *)fr__take(arena, load->merges, 4);
   b->merges = (fr__merge *)fr__take(arena, b->merge_slots, (fr_int)sizeof(fr__merge));
-  status = fr__arena_size(arena, bytes);
-  if (status) return fr__fail(load->reason, status, "the tokenizer does not fit the address space");
   if (arena->base) {
     memset(b->pieces, 0, (size_t)load->vocab * sizeof *b->pieces);
     memset(b->kinds, 0, (size_t)load->vocab);
@@ -9628,7 +8651,6 @@ static fr_status fr__load_layout(fr__arena *arena, fr__load *load, fr_int *bytes
     load->room = b->bytes + load->bytes;
     load->b = b;
   }
-  return FR_OK;
 }
 
 // merges.txt may also be given as the file.
@@ -9654,39 +8676,21 @@ static fr_status fr__load_measure(fr__load *load, const fr_tokenizer_source *sou
   return fr__load_read(load);
 }
 
-FR_DEF fr_status fr_tokenizer_size(const fr_tokenizer_source *source, fr_int *bytes, fr_reason *reason)
-{
-  fr_tokenizer_source copy;
-  fr__arena arena = { NULL, 0, 0 };
-  fr__load load;
-  fr_int size;
-  fr_status status;
-  if (!bytes) return fr__fail(reason, FR_INVALID, "bytes is NULL");
-  status = fr__load_measure(&load, source, &copy, reason);
-  if (!status) status = fr__load_layout(&arena, &load, &size);
-  if (status) return status;
-  *bytes = size;
-  return fr__fine(reason);
-}
-
 FR_DEF fr_status fr_tokenizer_place(fr_tokenizer *tokenizer, const fr_tokenizer_source *source, void *memory,
-                                    fr_int bytes, fr_reason *reason)
+                                    fr_int bytes, fr_int *needed, fr_reason *reason)
 {
   fr_tokenizer_source copy;
   fr__arena arena = { NULL, 0, 0 };
   fr__load load;
   fr__bpe *b;
-  fr_int needed;
   fr_status status;
-  if (!tokenizer || !memory) return fr__fail(reason, FR_INVALID, "tokenizer or memory is NULL");
+  if (memory && !tokenizer) return fr__fail(reason, FR_INVALID, "tokenizer is NULL");
   status = fr__load_measure(&load, source, &copy, reason);
-  if (!status) status = fr__load_layout(&arena, &load, &needed);
   if (status) return status;
-  if (bytes < needed) return fr__fail(reason, FR_MEMORY, "the tokenizer needs %d bytes, %d were given", needed, bytes);
-  arena.base = (char *)fr__align(memory);
-  arena.used = 0;
-  status = fr__load_layout(&arena, &load, &needed);
-  if (status) return status;
+  fr__load_layout(&arena, &load);
+  status = fr__arena_open(&arena, memory, bytes, needed, reason);
+  if (status || !memory) return status;
+  fr__load_layout(&arena, &load);
   b = load.b;
   load.tokenizer.body = b;
   b->seed = fr__hash(fr__hash((uint64_t)copy.file.count, copy.file.bytes, copy.file.count), copy.merges.bytes,
@@ -10287,22 +9291,6 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
 }
 
 #ifndef FR_NO_MALLOC
-FR_DEF fr_status fr_tokenizer_new(fr_tokenizer *tokenizer, const fr_tokenizer_source *source, fr_reason *reason)
-{
-  fr_int bytes;
-  void *memory;
-  fr_status status;
-  if (!tokenizer) return fr__fail(reason, FR_INVALID, "tokenizer is NULL");
-  memset(tokenizer, 0, sizeof *tokenizer);
-  status = fr_tokenizer_size(source, &bytes, reason);
-  if (status) return status;
-  memory = FR_MALLOC((size_t)bytes);
-  if (!memory) return fr__fail(reason, FR_MEMORY, "no memory for a tokenizer of %d bytes", bytes);
-  status = fr_tokenizer_place(tokenizer, source, memory, bytes, reason);
-  if (status) FR_FREE(memory);
-  else tokenizer->owned = memory;
-  return status;
-}
 
 FR_DEF fr_status fr_tokenizer_train_new(fr_tokenizer *tokenizer, const fr_training *training, const fr_text *texts,
                                         fr_int text_count, fr_reason *reason)
@@ -10323,22 +9311,6 @@ FR_DEF fr_status fr_tokenizer_train_new(fr_tokenizer *tokenizer, const fr_traini
     FR_FREE(memory);
     if (status != FR_MEMORY || needed == 0) return status;
   }
-}
-
-FR_DEF fr_status fr_encoder_new(fr_encoder *encoder, const fr_tokenizer *tokenizer, fr_int longest, fr_int cache)
-{
-  fr_int bytes;
-  void *memory;
-  fr_status status;
-  if (!encoder) return FR_INVALID;
-  memset(encoder, 0, sizeof *encoder);
-  status = fr_encoder_size(tokenizer, longest, cache, &bytes);
-  if (status) return status;
-  memory = FR_MALLOC((size_t)bytes);
-  if (!memory) return FR_MEMORY;
-  status = fr_encoder_place(encoder, tokenizer, longest, cache, memory, bytes);
-  encoder->owned = memory;
-  return status;
 }
 
 #ifndef FR_NO_STDIO
@@ -10363,19 +9335,6 @@ FR_DEF fr_status fr_tokenizer_load(fr_tokenizer *tokenizer, const char *path, co
 }
 #endif  // FR_NO_STDIO
 
-FR_DEF void fr_tokenizer_free(fr_tokenizer *tokenizer)
-{
-  if (!tokenizer) return;
-  if (tokenizer->owned) FR_FREE(tokenizer->owned);
-  memset(tokenizer, 0, sizeof *tokenizer);
-}
-
-FR_DEF void fr_encoder_free(fr_encoder *encoder)
-{
-  if (!encoder) return;
-  if (encoder->owned) FR_FREE(encoder->owned);
-  memset(encoder, 0, sizeof *encoder);
-}
 #endif  // FR_NO_MALLOC
 
 // ---- >>io ---------------------------------------------------------------------------------------------
@@ -10438,17 +9397,6 @@ static fr_int fr__checkpoint_bytes(fr_int count, int has_adamw, fr_int user_byte
       !fr__add(bytes, user_bytes, &bytes))
     return 0;
   return bytes;
-}
-
-FR_DEF fr_status fr_checkpoint_size(const fr_model *model, const fr_adamw *adamw, fr_int user_bytes, fr_int *bytes)
-{
-  fr_int size;
-  if (!model || !model->params || !bytes || user_bytes < 0 || (adamw && adamw->count != model->count))
-    return FR_INVALID;
-  size = fr__checkpoint_bytes(model->count, adamw != NULL, user_bytes);
-  if (size == 0) return FR_OVERFLOW;
-  *bytes = size;
-  return FR_OK;
 }
 
 typedef struct fr__put_checkpoint {
@@ -10601,24 +9549,27 @@ static fr_status fr__checkpoint_arguments(const fr_model *model, const fr_adamw 
 static fr_status fr__checkpoint_what(fr__put_checkpoint *what, const fr_model *model, const fr_adamw *adamw, const void *user,
                                      fr_int user_bytes, fr_reason *reason)
 {
-  fr_status status = fr__checkpoint_arguments(model, adamw, reason);
+  const fr_status status = fr__checkpoint_arguments(model, adamw, reason);
   if (status) return status;
   what->model = model;
   what->adamw = adamw;
   what->user = user;
   what->user_bytes = user ? user_bytes : 0;
-  status = fr_checkpoint_size(model, adamw, what->user_bytes, &what->bytes);
-  return status ? fr__fail(reason, status, "%s", fr_status_text(status)) : FR_OK;
+  if (what->user_bytes < 0) return fr__fail(reason, FR_INVALID, "user_bytes is negative");
+  what->bytes = fr__checkpoint_bytes(model->count, adamw != NULL, what->user_bytes);
+  return what->bytes ? FR_OK : fr__fail(reason, FR_OVERFLOW, "%s", fr_status_text(FR_OVERFLOW));
 }
 
-FR_DEF fr_status fr_checkpoint_write(void *memory, fr_int bytes, const fr_model *model, const fr_adamw *adamw,
-                                     const void *user, fr_int user_bytes, fr_reason *reason)
+FR_DEF fr_status fr_checkpoint_write(void *memory, fr_int bytes, fr_int *needed, const fr_model *model,
+                                     const fr_adamw *adamw, const void *user, fr_int user_bytes, fr_reason *reason)
 {
   fr__put_checkpoint what;
   fr__stream s;
   const fr_status status = fr__checkpoint_what(&what, model, adamw, user, user_bytes, reason);
   if (status) return status;
-  if (!memory) return fr__fail(reason, FR_INVALID, "memory is NULL");
+  if (!memory && !needed) return fr__fail(reason, FR_INVALID, "memory is NULL, and so is where to tell its size");
+  if (needed) *needed = what.bytes;
+  if (!memory) return fr__fine(reason);
   if (bytes < what.bytes)
     return fr__fail(reason, FR_MEMORY, "the checkpoint needs %d bytes, %d were given", what.bytes, bytes);
   fr__stream_memory(&s, memory, what.bytes);
@@ -10708,24 +9659,49 @@ FR_DEF fr_status fr_checkpoint_load(const char *path, fr_model *model, fr_adamw 
 }
 #endif  // FR_NO_STDIO
 
+// ---- >>new -------------------------------------------------------------------------------------------
+// The malloc pairs. Each measures, asks for memory and places; `place` is a call with the object, memory and bytes in it, and
+// `why` is where the reason goes.
 #ifndef FR_NO_MALLOC
-// Size, malloc and place; on failure *dataset is zeroed, and free is safe on it.
-FR_DEF fr_status fr_dataset_new(fr_dataset *dataset, const char *text, fr_int text_bytes, fr_reason *reason)
-{
-  fr_int bytes;
-  void *memory;
-  fr_status status;
-  if (!dataset) return fr__fail(reason, FR_INVALID, "dataset is NULL");
-  memset(dataset, 0, sizeof *dataset);
-  status = fr_dataset_size(text, text_bytes, &bytes, reason);
-  if (status) return status;
-  memory = FR_MALLOC((size_t)bytes);
-  if (!memory) return fr__fail(reason, FR_MEMORY, "no memory for a data set of %d bytes", bytes);
-  status = fr_dataset_place(dataset, text, text_bytes, memory, bytes, reason);
-  if (status) FR_FREE(memory);
-  else dataset->owned = memory;
-  return status;
-}
+#define FR__NEW(object, parameters, place, why)                                    \
+  FR_DEF fr_status fr_##object##_new parameters                                    \
+  {                                                                                \
+    void *memory = NULL;                                                           \
+    fr_int bytes = 0;                                                              \
+    fr_status status;                                                              \
+    if (!object) return FR_INVALID;                                                \
+    memset(object, 0, sizeof *object);                                             \
+    status = place;                                                                \
+    if (status) return status;                                                     \
+    memory = FR_MALLOC((size_t)bytes);                                             \
+    if (!memory) return fr__fail(why, FR_MEMORY, "no memory for %d bytes", bytes); \
+    status = place;                                                                \
+    if (status) FR_FREE(memory);                                                   \
+    else object->owned = memory;                                                   \
+    return status;                                                                 \
+  }                                                                                \
+  FR_DEF void fr_##object##_free(fr_##object *object)                              \
+  {                                                                                \
+    if (!object) return;                                                           \
+    if (object->owned) FR_FREE(object->owned);                                     \
+    memset(object, 0, sizeof *object);                                             \
+  }
+
+FR__NEW(model, (fr_model *model, const fr_config *config), fr_model_place(model, config, memory, bytes, &bytes), NULL)
+FR__NEW(adamw, (fr_adamw *adamw, const fr_model *model), fr_adamw_place(adamw, model, memory, bytes, &bytes), NULL)
+FR__NEW(work, (fr_work *work, const fr_config *config, const fr_limits *limits),
+        fr_work_place(work, config, limits, memory, bytes, &bytes), &work->reason)
+FR__NEW(chooser, (fr_chooser *chooser, const fr_model *model, fr_int forks, fr_int positions),
+        fr_chooser_place(chooser, model, forks, positions, memory, bytes, &bytes), NULL)
+FR__NEW(rollouts, (fr_rollouts *rollouts, const fr_gfpo_options *options, fr_int questions),
+        fr_rollouts_place(rollouts, options, questions, memory, bytes, &bytes), NULL)
+FR__NEW(dataset, (fr_dataset *dataset, const char *text, fr_int text_bytes, fr_reason *reason),
+        fr_dataset_place(dataset, text, text_bytes, memory, bytes, &bytes, reason), reason)
+FR__NEW(tokenizer, (fr_tokenizer *tokenizer, const fr_tokenizer_source *source, fr_reason *reason),
+        fr_tokenizer_place(tokenizer, source, memory, bytes, &bytes, reason), reason)
+FR__NEW(encoder, (fr_encoder *encoder, const fr_tokenizer *tokenizer, fr_int longest, fr_int cache),
+        fr_encoder_place(encoder, tokenizer, longest, cache, memory, bytes, &bytes), NULL)
+#undef FR__NEW
 
 #ifndef FR_NO_STDIO
 FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reason *reason)
@@ -10741,138 +9717,867 @@ FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reaso
   return status;
 }
 #endif  // FR_NO_STDIO
-
-FR_DEF void fr_dataset_free(fr_dataset *dataset)
-{
-  if (!dataset) return;
-  if (dataset->owned) FR_FREE(dataset->owned);
-  memset(dataset, 0, sizeof *dataset);
-}
 #endif  // FR_NO_MALLOC
 
-// ---- >>new --------------------------------------------------------------------------------------------
-#ifndef FR_NO_MALLOC
-FR_DEF fr_status fr_model_new(fr_model *model, const fr_config *config)
-{
-  fr_int bytes;
-  void *memory;
-  fr_status status;
-  if (!model) return FR_INVALID;
-  memset(model, 0, sizeof *model);
-  status = fr_model_size(config, &bytes);
-  if (status) return status;
-  memory = FR_MALLOC((size_t)bytes);
-  if (!memory) return FR_MEMORY;
-  status = fr_model_place(model, config, memory, bytes);
-  model->owned = memory;
-  return status;
-}
+// ---- >>machines ---------------------------------------------------------------------------------------
+// SIMD needs function-level target attributes, so that the file compiles with plain -O2 and picks at run time.
+#if !defined(FR_NO_SIMD) && defined(__GNUC__) && defined(__x86_64__)
+#define FR__X86 1
+#define FR__TARGET(isa) __attribute__((target(isa)))
+#define FR__INLINE static inline __attribute__((always_inline))  // for a block whose shape is a constant of its caller
+#if !defined(__clang__) && __GNUC__ >= 11  // gcc warns of its own _mm512_undefined_ps (bug 105593)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#include <immintrin.h>
+#pragma GCC diagnostic pop
+#else
+#include <immintrin.h>
+#endif
+#endif
+#if !defined(FR_NO_SIMD) && defined(__GNUC__) && defined(__aarch64__)  // NEON is part of every AArch64
+#define FR__NEON 1
+#include <arm_neon.h>
+#define FR__INLINE static inline __attribute__((always_inline))
+#endif
 
-FR_DEF fr_status fr_adamw_new(fr_adamw *adamw, const fr_model *model)
-{
-  fr_int bytes;
-  void *memory;
-  fr_status status;
-  if (!adamw) return FR_INVALID;
-  memset(adamw, 0, sizeof *adamw);
-  status = fr_adamw_size(model, &bytes);
-  if (status) return status;
-  memory = FR_MALLOC((size_t)bytes);
-  if (!memory) return FR_MEMORY;
-  status = fr_adamw_place(adamw, model, memory, bytes);
-  adamw->owned = memory;
-  return status;
-}
+// ---- >>avx2 -------------------------------------------------------------------------------------------
+#ifdef FR__X86
+// -- AVX2: eight lanes; what is left over goes through the scalar twin.
+static int fr__available_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
-FR_DEF fr_status fr_work_new(fr_work *work, const fr_config *config, const fr_limits *limits)
+// 12 accumulators + 2 of b + 1 of a = 15 of 16 registers. Two pointers and one stride reach the six rows of A.
+FR__TARGET("avx2,fma")
+static void fr__tile_avx2(float *c, fr_int ldc, const float *a, fr_int ai, fr_int ap, const float *b, fr_int bp, fr_int k,
+                          fr_int m, fr_int n, int add)
 {
-  fr_config resolved;
-  fr_limits checked;
-  fr_int bytes;
-  void *memory;
-  fr_status status;
-  if (!work) return FR_INVALID;
-  memset(work, 0, sizeof *work);
-  status = fr__work_prepare(config, limits, &resolved, &checked, &work->reason);
-  if (status) return status;
-  status = fr_work_size(config, limits, &bytes);
-  if (status) return fr__fail(&work->reason, status, "%s", fr_status_text(status));
-  memory = FR_MALLOC((size_t)bytes);
-  if (!memory) return fr__fail(&work->reason, FR_MEMORY, "no memory for a workspace of %d bytes", bytes);
-  status = fr_work_place(work, config, limits, memory, bytes);
-  work->owned = memory;
-  return status;
-}
-
-FR_DEF void fr_model_free(fr_model *model)
-{
-  if (model) {
-    if (model->owned) FR_FREE(model->owned);
-    memset(model, 0, sizeof *model);
+  const float *a3 = a + 3 * ai;
+  __m256 t[6][2];
+  FR__UNROLL(6) for (int i = 0; i < 6; i++) t[i][0] = t[i][1] = _mm256_setzero_ps();
+  for (; k > 0; k--, a += ap, a3 += ap, b += bp) {
+    const __m256 b0 = _mm256_loadu_ps(b), b1 = _mm256_loadu_ps(b + 8);
+    FR__UNROLL(6) for (int i = 0; i < 6; i++) {  // without it gcc keeps t in memory at -O2
+      const __m256 x = _mm256_broadcast_ss((i < 3 ? a : a3) + i % 3 * ai);
+      t[i][0] = _mm256_fmadd_ps(x, b0, t[i][0]);
+      t[i][1] = _mm256_fmadd_ps(x, b1, t[i][1]);
+    }
   }
-}
-FR_DEF void fr_adamw_free(fr_adamw *adamw)
-{
-  if (adamw) {
-    if (adamw->owned) FR_FREE(adamw->owned);
-    memset(adamw, 0, sizeof *adamw);
-  }
-}
-FR_DEF void fr_work_free(fr_work *work)
-{
-  if (work) {
-    if (work->owned) FR_FREE(work->owned);
-    memset(work, 0, sizeof *work);
+  if (n == 16) {
+    FR__UNROLL(6) for (int i = 0; i < 6; i++, c += ldc)
+      if (i < m) {
+        _mm256_storeu_ps(c, add ? _mm256_add_ps(_mm256_loadu_ps(c), t[i][0]) : t[i][0]);
+        _mm256_storeu_ps(c + 8, add ? _mm256_add_ps(_mm256_loadu_ps(c + 8), t[i][1]) : t[i][1]);
+      }
+  } else {
+    FR__UNROLL(6) for (int i = 0; i < 6; i++, c += ldc)
+      if (i < m) {
+        float edge[16];
+        _mm256_storeu_ps(edge, t[i][0]);
+        _mm256_storeu_ps(edge + 8, t[i][1]);
+        for (fr_int j = 0; j < n; j++) c[j] = add ? c[j] + edge[j] : edge[j];
+      }
   }
 }
 
-FR_DEF fr_status fr_chooser_new(fr_chooser *chooser, const fr_model *model, fr_int forks, fr_int positions)
+// The last values of a row, zeros behind them.
+static void fr__last(float last[8], const float *x, fr_int left)
 {
-  fr_int bytes;
-  void *memory;
-  fr_status status;
-  if (!chooser) return FR_INVALID;
-  memset(chooser, 0, sizeof *chooser);
-  status = fr_chooser_size(model, forks, positions, &bytes);
-  if (status) return status;
-  memory = FR_MALLOC((size_t)bytes);
-  if (!memory) return FR_MEMORY;
-  status = fr_chooser_place(chooser, model, forks, positions, memory, bytes);
-  chooser->owned = memory;
-  return status;
+  for (fr_int i = 0; i < 8; i++) last[i] = i < left ? x[i] : 0.0f;
 }
 
-FR_DEF fr_status fr_rollouts_new(fr_rollouts *rollouts, const fr_gfpo_options *options, fr_int questions)
+// R rows of X against J rows of W: R*J accumulators. One or two rows of X run down W a row at a time, unless the rows are so
+// short that adding up the lanes is most of the work; more take four rows of W together, so that they read X less often. An
+// element is one chain of sums in each lane either way, and the lanes are added as (0+2)+(1+3) of four, then the fours: for
+// J = 4 two rounds of shuffles and adds do that for four rows of W at once.
+// A processor foresees one stream of reads by itself; of four, FR__AHEAD floats ahead are asked of memory, into the
+// second-level cache since X needs the first.
+#define FR__AHEAD 6144
+#define FR__SHORT_ROW 256
+FR__TARGET("avx2,fma")
+FR__INLINE void fr__stream_block_avx2(const int R, const int J, float *y, fr_int ldy, const float *x, fr_int ldx,
+                                      const float *w, fr_int ldw, fr_int k, int add)
 {
-  fr_int bytes;
-  void *memory;
-  fr_status status;
-  if (!rollouts) return FR_INVALID;
-  memset(rollouts, 0, sizeof *rollouts);
-  status = fr_rollouts_size(options, questions, &bytes);
-  if (status) return status;
-  memory = FR_MALLOC((size_t)bytes);
-  if (!memory) return FR_MEMORY;
-  status = fr_rollouts_place(rollouts, options, questions, memory, bytes);
-  rollouts->owned = memory;
-  return status;
+  __m256 t[2][4], wj[4];
+  float last[8];
+  fr_int p = 0;
+  FR__UNROLL(2) for (int i = 0; i < R; i++)
+    FR__UNROLL(4) for (int j = 0; j < J; j++) t[i][j] = _mm256_setzero_ps();
+  for (; p + 8 <= k; p += 8) {
+    FR__UNROLL(4) for (int j = 0; j < J; j++) {
+      wj[j] = _mm256_loadu_ps(w + j * ldw + p);
+      if (J > 1 && p % 16 == 0) _mm_prefetch((const char *)(w + j * ldw + p + FR__AHEAD), _MM_HINT_T1);
+    }
+    FR__UNROLL(2) for (int i = 0; i < R; i++) {
+      const __m256 xi = _mm256_loadu_ps(x + i * ldx + p);
+      FR__UNROLL(4) for (int j = 0; j < J; j++) t[i][j] = _mm256_fmadd_ps(xi, wj[j], t[i][j]);
+    }
+  }
+  if (p < k) {  // the same step once more
+    FR__UNROLL(4) for (int j = 0; j < J; j++) {
+      fr__last(last, w + j * ldw + p, k - p);
+      wj[j] = _mm256_loadu_ps(last);
+    }
+    FR__UNROLL(2) for (int i = 0; i < R; i++) {
+      fr__last(last, x + i * ldx + p, k - p);
+      FR__UNROLL(4) for (int j = 0; j < J; j++) t[i][j] = _mm256_fmadd_ps(_mm256_loadu_ps(last), wj[j], t[i][j]);
+    }
+  }
+  FR__UNROLL(2) for (int i = 0; i < R; i++) {
+    __m256 s;
+    __m128 four;
+    if (J == 4) {
+      const __m256 a = _mm256_add_ps(_mm256_unpacklo_ps(t[i][0], t[i][1]), _mm256_unpackhi_ps(t[i][0], t[i][1]));
+      const __m256 b = _mm256_add_ps(_mm256_unpacklo_ps(t[i][2], t[i][3]), _mm256_unpackhi_ps(t[i][2], t[i][3]));
+      s = _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x44), _mm256_shuffle_ps(a, b, 0xee));
+    } else {
+      const __m256 a = _mm256_add_ps(t[i][0], _mm256_shuffle_ps(t[i][0], t[i][0], 0x4e));
+      s = _mm256_add_ps(a, _mm256_shuffle_ps(a, a, 0xb1));
+    }
+    four = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+    if (J == 4) _mm_storeu_ps(y + i * ldy, add ? _mm_add_ps(_mm_loadu_ps(y + i * ldy), four) : four);
+    else y[i * ldy] = add ? y[i * ldy] + _mm_cvtss_f32(four) : _mm_cvtss_f32(four);
+  }
 }
 
-FR_DEF void fr_chooser_free(fr_chooser *chooser)
+FR__TARGET("avx2,fma")
+static void fr__stream_avx2(float *y, fr_int ldy, const float *x, fr_int ldx, const float *w, fr_int ldw, fr_int m,
+                            fr_int n, fr_int k, int add)
 {
-  if (chooser) {
-    if (chooser->owned) FR_FREE(chooser->owned);
-    memset(chooser, 0, sizeof *chooser);
+  for (fr_int j = 0, cols; j < n; j += cols, y += cols, w += cols * ldw) {
+    fr_int i = 0;
+    cols = (m > 2 || k <= FR__SHORT_ROW) && n - j >= 4 ? 4 : 1;
+    for (; cols == 4 && m - i >= 2; i += 2)
+      fr__stream_block_avx2(2, 4, y + i * ldy, ldy, x + i * ldx, ldx, w, ldw, k, add);
+    for (; i < m; i++)
+      for (fr_int c = 0; c < cols; c++)
+        fr__stream_block_avx2(1, 1, y + i * ldy + c, ldy, x + i * ldx, ldx, w + c * ldw, ldw, k, add);
   }
 }
-FR_DEF void fr_rollouts_free(fr_rollouts *rollouts)
+
+// Pairs of rows are interleaved, then pairs of pairs, then the halves of registers.
+FR__TARGET("avx2,fma")
+static void fr__transpose_avx2(float *dst, fr_int width, const float *src, fr_int step)
 {
-  if (rollouts) {
-    if (rollouts->owned) FR_FREE(rollouts->owned);
-    memset(rollouts, 0, sizeof *rollouts);
+  __m256 x[8], y[8];
+  FR__UNROLL(8) for (int i = 0; i < 8; i++) x[i] = _mm256_loadu_ps(src + i * step);
+  FR__UNROLL(4) for (int i = 0; i < 8; i += 2) {
+    y[i] = _mm256_unpacklo_ps(x[i], x[i + 1]);
+    y[i + 1] = _mm256_unpackhi_ps(x[i], x[i + 1]);
+  }
+  FR__UNROLL(4) for (int i = 0; i < 4; i++) {
+    const int at = i / 2 * 4 + i % 2;
+    x[i / 2 * 4 + i % 2 * 2] = _mm256_shuffle_ps(y[at], y[at + 2], 0x44);
+    x[i / 2 * 4 + i % 2 * 2 + 1] = _mm256_shuffle_ps(y[at], y[at + 2], 0xee);
+  }
+  FR__UNROLL(4) for (int i = 0; i < 4; i++) {
+    _mm256_storeu_ps(dst + i * width, _mm256_permute2f128_ps(x[i], x[i + 4], 0x20));
+    _mm256_storeu_ps(dst + (i + 4) * width, _mm256_permute2f128_ps(x[i], x[i + 4], 0x31));
   }
 }
-#endif  // FR_NO_MALLOC
+
+FR__TARGET("avx2,fma")
+static float fr__dot_avx2(const float *x, const float *y, fr_int n)
+{
+  __m256 s = _mm256_setzero_ps();
+  float lane[8];
+  fr_int i = 0;
+  for (; i + 8 <= n; i += 8) s = _mm256_fmadd_ps(_mm256_loadu_ps(x + i), _mm256_loadu_ps(y + i), s);
+  _mm256_storeu_ps(lane, s);
+  return ((lane[0] + lane[4]) + (lane[1] + lane[5])) + ((lane[2] + lane[6]) + (lane[3] + lane[7])) +
+         fr__dot_scalar(x + i, y + i, n - i);
+}
+
+FR__TARGET("avx2,fma")
+static float fr__max_avx2(const float *x, fr_int n)
+{
+  float lane[8], max;
+  fr_int i = 8;
+  __m256 s;
+  if (n < 8) return fr__max_scalar(x, n);
+  for (s = _mm256_loadu_ps(x); i + 8 <= n; i += 8) s = _mm256_max_ps(s, _mm256_loadu_ps(x + i));
+  _mm256_storeu_ps(lane, s);
+  max = fr__max_scalar(lane, 8);
+  for (; i < n; i++) if (x[i] > max) max = x[i];
+  return max;
+}
+
+// 2^n in two factors, since n may be -150 .. 128. min and max return their second operand for a NaN.
+FR__TARGET("avx2,fma")
+static inline void fr__exp_avx2(__m256 *value)
+{
+  const __m256 x = _mm256_min_ps(_mm256_set1_ps(FR__EXP_HIGH), _mm256_max_ps(_mm256_set1_ps(FR__EXP_LOW), *value));
+  const __m256 n =
+      _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(FR__LOG2E)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const __m256 r =
+      _mm256_fnmadd_ps(n, _mm256_set1_ps(FR__LN2_LOW), _mm256_fnmadd_ps(n, _mm256_set1_ps(FR__LN2_HIGH), x));
+  const __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1), bias = _mm256_set1_epi32(127);
+  __m256 p = _mm256_fmadd_ps(_mm256_set1_ps(FR__EXP_P0), r, _mm256_set1_ps(FR__EXP_P1));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(FR__EXP_P2));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(FR__EXP_P3));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(FR__EXP_P4));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(FR__EXP_P5));
+  p = _mm256_fmadd_ps(p, _mm256_mul_ps(r, r), _mm256_add_ps(r, _mm256_set1_ps(1.0f)));
+  p = _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23)));
+  *value = _mm256_mul_ps(
+      p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(whole, half), bias), 23)));
+}
+
+FR__TARGET("avx2,fma")
+static double fr__exp_sum_avx2(float *y, const float *x, float shift, fr_int n)
+{
+  __m256d s = _mm256_setzero_pd();
+  double lane[4];
+  fr_int i = 0;
+  for (; i + 8 <= n; i += 8) {
+    __m256 e = _mm256_sub_ps(_mm256_loadu_ps(x + i), _mm256_set1_ps(shift));
+    fr__exp_avx2(&e);
+    _mm256_storeu_ps(y + i, e);
+    s = _mm256_add_pd(s, _mm256_cvtps_pd(_mm256_castps256_ps128(e)));
+    s = _mm256_add_pd(s, _mm256_cvtps_pd(_mm256_extractf128_ps(e, 1)));
+  }
+  _mm256_storeu_pd(lane, s);
+  return (lane[0] + lane[2]) + (lane[1] + lane[3]) + fr__exp_sum_scalar(y + i, x + i, shift, n - i);
+}
+
+FR__TARGET("avx2,fma")
+static void fr__axpy_avx2(float *y, float a, const float *x, fr_int n)
+{
+  fr_int i = 0;
+  for (; i + 8 <= n; i += 8)
+    _mm256_storeu_ps(y + i, _mm256_fmadd_ps(_mm256_set1_ps(a), _mm256_loadu_ps(x + i), _mm256_loadu_ps(y + i)));
+  fr__axpy_scalar(y + i, a, x + i, n - i);
+}
+
+FR__TARGET("avx2,fma")
+static void fr__combine_avx2(float *y, const float *a, const float *x, fr_int ldx, fr_int m, fr_int n)
+{
+  fr_int i = 0;
+  for (; i + 32 <= n; i += 32) {
+    __m256 t[4];
+    FR__UNROLL(4) for (int r = 0; r < 4; r++) t[r] = _mm256_loadu_ps(y + i + 8 * r);
+    for (fr_int j = 0; j < m; j++)
+      FR__UNROLL(4) for (int r = 0; r < 4; r++)
+        t[r] = _mm256_fmadd_ps(_mm256_set1_ps(a[j]), _mm256_loadu_ps(x + j * ldx + i + 8 * r), t[r]);
+    FR__UNROLL(4) for (int r = 0; r < 4; r++) _mm256_storeu_ps(y + i + 8 * r, t[r]);
+  }
+  for (fr_int j = 0; i < n && j < m; j++) fr__axpy_avx2(y + i, a[j], x + j * ldx + i, n - i);
+}
+
+FR__TARGET("avx2,fma")
+static void fr__scale_avx2(float *y, float s, fr_int n)
+{
+  fr_int i = 0;
+  for (; i + 8 <= n; i += 8) _mm256_storeu_ps(y + i, _mm256_mul_ps(_mm256_set1_ps(s), _mm256_loadu_ps(y + i)));
+  fr__scale_scalar(y + i, s, n - i);
+}
+
+FR__TARGET("avx2,fma")
+static void fr__rotate_avx2(float *a, float *b, float s, const float *cosine, const float *sine, float turn, fr_int n)
+{
+  fr_int i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const __m256 x = _mm256_mul_ps(_mm256_set1_ps(s), _mm256_loadu_ps(a + i));
+    const __m256 y = _mm256_mul_ps(_mm256_set1_ps(s), _mm256_loadu_ps(b + i));
+    const __m256 c = _mm256_loadu_ps(cosine + i), d = _mm256_mul_ps(_mm256_set1_ps(turn), _mm256_loadu_ps(sine + i));
+    _mm256_storeu_ps(a + i, _mm256_fmsub_ps(x, c, _mm256_mul_ps(y, d)));
+    _mm256_storeu_ps(b + i, _mm256_fmadd_ps(x, d, _mm256_mul_ps(y, c)));
+  }
+  fr__rotate_scalar(a + i, b + i, s, cosine + i, sine + i, turn, n - i);
+}
+
+FR__TARGET("avx2,fma")
+static void fr__mul_avx2(float *y, float s, const float *a, const float *b, fr_int n)
+{
+  fr_int i = 0;
+  for (; i + 8 <= n; i += 8)
+    _mm256_storeu_ps(y + i,
+                     _mm256_mul_ps(_mm256_mul_ps(_mm256_set1_ps(s), _mm256_loadu_ps(a + i)), _mm256_loadu_ps(b + i)));
+  fr__mul_scalar(y + i, s, a + i, b + i, n - i);
+}
+
+FR__TARGET("avx2,fma")
+static void fr__mul_add_avx2(float *y, float s, const float *a, const float *b, fr_int n)
+{
+  fr_int i = 0;
+  for (; i + 8 <= n; i += 8)
+    _mm256_storeu_ps(y + i, _mm256_fmadd_ps(_mm256_mul_ps(_mm256_set1_ps(s), _mm256_loadu_ps(a + i)),
+                                            _mm256_loadu_ps(b + i), _mm256_loadu_ps(y + i)));
+  fr__mul_add_scalar(y + i, s, a + i, b + i, n - i);
+}
+
+FR__TARGET("avx2,fma")
+static void fr__swiglu_avx2(float *y, const float *gate, const float *up, fr_int n)
+{
+  const __m256 one = _mm256_set1_ps(1.0f);
+  fr_int i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const __m256 g = _mm256_loadu_ps(gate + i);
+    __m256 e = _mm256_sub_ps(_mm256_setzero_ps(), g);
+    fr__exp_avx2(&e);
+    _mm256_storeu_ps(y + i, _mm256_mul_ps(_mm256_div_ps(g, _mm256_add_ps(one, e)), _mm256_loadu_ps(up + i)));
+  }
+  fr__swiglu_scalar(y + i, gate + i, up + i, n - i);
+}
+
+FR__TARGET("avx2,fma")
+static void fr__swiglu_back_avx2(float *dgate, float *dup, float *y, const float *dy, const float *gate,
+                                 const float *up, fr_int n)
+{
+  const __m256 one = _mm256_set1_ps(1.0f);
+  fr_int i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const __m256 g = _mm256_loadu_ps(gate + i), u = _mm256_loadu_ps(up + i), d = _mm256_loadu_ps(dy + i);
+    __m256 e = _mm256_sub_ps(_mm256_setzero_ps(), g), s, silu;
+    fr__exp_avx2(&e);
+    s = _mm256_div_ps(one, _mm256_add_ps(one, e));
+    silu = _mm256_mul_ps(g, s);
+    _mm256_storeu_ps(y + i, _mm256_mul_ps(silu, u));
+    _mm256_storeu_ps(dup + i, _mm256_mul_ps(d, silu));
+    _mm256_storeu_ps(dgate + i, _mm256_mul_ps(_mm256_mul_ps(d, u), _mm256_fmadd_ps(silu, _mm256_sub_ps(one, s), s)));
+  }
+  fr__swiglu_back_scalar(dgate + i, dup + i, y + i, dy + i, gate + i, up + i, n - i);
+}
+
+FR__TARGET("avx2,fma")
+static void fr__adamw_avx2(float *p, const float *g, float *m, float *v, fr_int n, const fr__adamw_factors *f)
+{
+  const __m256 mix1 = _mm256_set1_ps(1.0f - f->beta1), mix2 = _mm256_set1_ps(1.0f - f->beta2);
+  fr_int i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const __m256 d = _mm256_mul_ps(_mm256_loadu_ps(g + i), _mm256_set1_ps(f->scale));
+    const __m256 m0 = _mm256_loadu_ps(m + i), m1 = _mm256_fmadd_ps(mix1, _mm256_sub_ps(d, m0), m0);
+    const __m256 v0 = _mm256_loadu_ps(v + i), v1 = _mm256_fmadd_ps(mix2, _mm256_sub_ps(_mm256_mul_ps(d, d), v0), v0);
+    const __m256 root = _mm256_fmadd_ps(_mm256_sqrt_ps(v1), _mm256_set1_ps(f->root2), _mm256_set1_ps(f->eps));
+    _mm256_storeu_ps(m + i, m1);
+    _mm256_storeu_ps(v + i, v1);
+    _mm256_storeu_ps(p + i, _mm256_sub_ps(_mm256_mul_ps(_mm256_loadu_ps(p + i), _mm256_set1_ps(f->keep)),
+                                          _mm256_div_ps(_mm256_mul_ps(_mm256_set1_ps(f->rate), m1), root)));
+  }
+  fr__adamw_scalar(p + i, g + i, m + i, v + i, n - i, f);
+}
+
+// ---- >>avx512 -----------------------------------------------------------------------------------------
+// -- AVX-512: sixteen lanes; the last ones under a mask.
+static int fr__available_avx512(void) { return __builtin_cpu_supports("avx512f"); }
+
+#define FR__LANES(n) ((__mmask16)((n) >= 16 ? 0xffff : (1 << (n)) - 1))
+
+// 24 accumulators + 2 of b + 1 of a of 32 registers. Four pointers and one stride reach the twelve rows of A.
+FR__TARGET("avx512f")
+static void fr__tile_avx512(float *c, fr_int ldc, const float *a, fr_int ai, fr_int ap, const float *b, fr_int bp, fr_int k,
+                            fr_int m, fr_int n, int add)
+{
+  const float *a3 = a + 3 * ai, *a6 = a3 + 3 * ai, *a9 = a6 + 3 * ai;
+  __m512 t[12][2];
+  FR__UNROLL(12) for (int i = 0; i < 12; i++) t[i][0] = t[i][1] = _mm512_setzero_ps();
+  for (; k > 0; k--, a += ap, a3 += ap, a6 += ap, a9 += ap, b += bp) {
+    const __m512 b0 = _mm512_loadu_ps(b), b1 = _mm512_loadu_ps(b + 16);
+    FR__UNROLL(12) for (int i = 0; i < 12; i++) {
+      const __m512 x = _mm512_set1_ps((i < 3 ? a : i < 6 ? a3 : i < 9 ? a6 : a9)[i % 3 * ai]);
+      t[i][0] = _mm512_fmadd_ps(x, b0, t[i][0]);
+      t[i][1] = _mm512_fmadd_ps(x, b1, t[i][1]);
+    }
+  }
+  if (n == 32) {  // stores under a mask are slow on some processors
+    FR__UNROLL(12) for (int i = 0; i < 12; i++, c += ldc)
+      if (i < m) {
+        _mm512_storeu_ps(c, add ? _mm512_add_ps(_mm512_loadu_ps(c), t[i][0]) : t[i][0]);
+        _mm512_storeu_ps(c + 16, add ? _mm512_add_ps(_mm512_loadu_ps(c + 16), t[i][1]) : t[i][1]);
+      }
+  } else {
+    const __mmask16 on0 = FR__LANES(n), on1 = FR__LANES(fr__max(n - 16, 0));
+    FR__UNROLL(12) for (int i = 0; i < 12; i++, c += ldc)
+      if (i < m) {
+        if (add) t[i][0] = _mm512_add_ps(_mm512_maskz_loadu_ps(on0, c), t[i][0]);
+        _mm512_mask_storeu_ps(c, on0, t[i][0]);
+        if (n > 16) {
+          if (add) t[i][1] = _mm512_add_ps(_mm512_maskz_loadu_ps(on1, c + 16), t[i][1]);
+          _mm512_mask_storeu_ps(c + 16, on1, t[i][1]);
+        }
+      }
+  }
+}
+
+// As the AVX2 twin; 24 accumulators + 4 of W + 1 of X of 32 registers.
+FR__TARGET("avx512f")
+FR__INLINE void fr__stream_block_avx512(const int R, const int J, float *y, fr_int ldy, const float *x, fr_int ldx,
+                                        const float *w, fr_int ldw, fr_int k, int add)
+{
+  __m512 t[6][4];
+  FR__UNROLL(6) for (int i = 0; i < R; i++)
+    FR__UNROLL(4) for (int j = 0; j < J; j++) t[i][j] = _mm512_setzero_ps();
+  for (fr_int p = 0; p < k; p += 16) {
+    const __mmask16 on = p + 16 <= k ? 0xffff : (__mmask16)((1 << (k - p)) - 1);
+    __m512 wj[4];
+    FR__UNROLL(4) for (int j = 0; j < J; j++) {
+      wj[j] = _mm512_maskz_loadu_ps(on, w + j * ldw + p);
+      if (J > 1) _mm_prefetch((const char *)(w + j * ldw + p + FR__AHEAD), _MM_HINT_T1);
+    }
+    FR__UNROLL(6) for (int i = 0; i < R; i++) {
+      const __m512 xi = _mm512_maskz_loadu_ps(on, x + i * ldx + p);
+      FR__UNROLL(4) for (int j = 0; j < J; j++) t[i][j] = _mm512_fmadd_ps(xi, wj[j], t[i][j]);
+    }
+  }
+  FR__UNROLL(6) for (int i = 0; i < R; i++) {
+    __m512 s;
+    if (J == 4) {
+      const __m512 a = _mm512_add_ps(_mm512_unpacklo_ps(t[i][0], t[i][1]), _mm512_unpackhi_ps(t[i][0], t[i][1]));
+      const __m512 b = _mm512_add_ps(_mm512_unpacklo_ps(t[i][2], t[i][3]), _mm512_unpackhi_ps(t[i][2], t[i][3]));
+      s = _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xee));
+    } else {
+      const __m512 a = _mm512_add_ps(t[i][0], _mm512_shuffle_ps(t[i][0], t[i][0], 0x4e));
+      s = _mm512_add_ps(a, _mm512_shuffle_ps(a, a, 0xb1));
+    }
+    s = _mm512_add_ps(s, _mm512_shuffle_f32x4(s, s, 0x4e));
+    s = _mm512_add_ps(s, _mm512_shuffle_f32x4(s, s, 0xb1));
+    if (J == 4) {
+      const __m128 four = _mm512_castps512_ps128(s);
+      _mm_storeu_ps(y + i * ldy, add ? _mm_add_ps(_mm_loadu_ps(y + i * ldy), four) : four);
+    } else y[i * ldy] = add ? y[i * ldy] + _mm512_cvtss_f32(s) : _mm512_cvtss_f32(s);
+  }
+}
+
+FR__TARGET("avx512f")
+static void fr__stream_avx512(float *y, fr_int ldy, const float *x, fr_int ldx, const float *w, fr_int ldw, fr_int m,
+                              fr_int n, fr_int k, int add)
+{
+  for (fr_int j = 0, cols; j < n; j += cols, y += cols, w += cols * ldw) {
+    fr_int i = 0;
+    cols = (m > 2 || k <= FR__SHORT_ROW) && n - j >= 4 ? 4 : 1;
+    for (; cols == 4 && m - i >= 6; i += 6)
+      fr__stream_block_avx512(6, 4, y + i * ldy, ldy, x + i * ldx, ldx, w, ldw, k, add);
+    for (; cols == 4 && m - i >= 2; i += m - i >= 4 ? 4 : 2)
+      if (m - i >= 4) fr__stream_block_avx512(4, 4, y + i * ldy, ldy, x + i * ldx, ldx, w, ldw, k, add);
+      else fr__stream_block_avx512(2, 4, y + i * ldy, ldy, x + i * ldx, ldx, w, ldw, k, add);
+    for (; i < m; i++)
+      for (fr_int c = 0; c < cols; c++)
+        fr__stream_block_avx512(1, 1, y + i * ldy + c, ldy, x + i * ldx, ldx, w + c * ldw, ldw, k, add);
+  }
+}
+
+FR__TARGET("avx512f")
+static float fr__dot_avx512(const float *x, const float *y, fr_int n)
+{
+  __m512 s = _mm512_setzero_ps();
+  for (fr_int i = 0; i < n; i += 16) {
+    const __mmask16 on = FR__LANES(n - i);
+    s = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(on, x + i), _mm512_maskz_loadu_ps(on, y + i), s);
+  }
+  return _mm512_reduce_add_ps(s);
+}
+
+FR__TARGET("avx512f")
+static float fr__max_avx512(const float *x, fr_int n)
+{
+  __m512 s = _mm512_set1_ps(x[0]);
+  for (fr_int i = 0; i < n; i += 16)
+    s = _mm512_mask_max_ps(s, FR__LANES(n - i), s, _mm512_maskz_loadu_ps(FR__LANES(n - i), x + i));
+  return _mm512_reduce_max_ps(s);
+}
+
+FR__TARGET("avx512f")
+static inline void fr__exp_avx512(__m512 *value)
+{
+  const __m512 x = _mm512_min_ps(_mm512_set1_ps(FR__EXP_HIGH), _mm512_max_ps(_mm512_set1_ps(FR__EXP_LOW), *value));
+  const __m512 n = _mm512_cvtepi32_ps(_mm512_cvtps_epi32(_mm512_mul_ps(x, _mm512_set1_ps(FR__LOG2E))));  // to nearest
+  const __m512 r =
+      _mm512_fnmadd_ps(n, _mm512_set1_ps(FR__LN2_LOW), _mm512_fnmadd_ps(n, _mm512_set1_ps(FR__LN2_HIGH), x));
+  __m512 p = _mm512_fmadd_ps(_mm512_set1_ps(FR__EXP_P0), r, _mm512_set1_ps(FR__EXP_P1));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(FR__EXP_P2));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(FR__EXP_P3));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(FR__EXP_P4));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(FR__EXP_P5));
+  p = _mm512_fmadd_ps(p, _mm512_mul_ps(r, r), _mm512_add_ps(r, _mm512_set1_ps(1.0f)));
+  *value = _mm512_scalef_ps(p, n);  // p 2^n, rounded once
+}
+
+FR__TARGET("avx512f")
+static double fr__exp_sum_avx512(float *y, const float *x, float shift, fr_int n)
+{
+  __m512d s0 = _mm512_setzero_pd(), s1 = _mm512_setzero_pd();
+  for (fr_int i = 0; i < n; i += 16) {
+    const __mmask16 on = FR__LANES(n - i);
+    __m512 e = _mm512_sub_ps(_mm512_maskz_loadu_ps(on, x + i), _mm512_set1_ps(shift));
+    fr__exp_avx512(&e);
+    e = _mm512_maskz_mov_ps(on, e);
+    _mm512_mask_storeu_ps(y + i, on, e);
+    s0 = _mm512_add_pd(s0, _mm512_cvtps_pd(_mm512_castps512_ps256(e)));
+    s1 = _mm512_add_pd(s1, _mm512_cvtps_pd(_mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(e), 1))));
+  }
+  return _mm512_reduce_add_pd(_mm512_add_pd(s0, s1));
+}
+
+FR__TARGET("avx512f")
+static void fr__axpy_avx512(float *y, float a, const float *x, fr_int n)
+{
+  for (fr_int i = 0; i < n; i += 16) {
+    const __mmask16 on = FR__LANES(n - i);
+    _mm512_mask_storeu_ps(y + i, on, _mm512_fmadd_ps(_mm512_set1_ps(a), _mm512_maskz_loadu_ps(on, x + i),
+                                                     _mm512_maskz_loadu_ps(on, y + i)));
+  }
+}
+
+FR__TARGET("avx512f")
+static void fr__combine_avx512(float *y, const float *a, const float *x, fr_int ldx, fr_int m, fr_int n)
+{
+  fr_int i = 0;
+  for (; i + 64 <= n; i += 64) {
+    __m512 t[4];
+    FR__UNROLL(4) for (int r = 0; r < 4; r++) t[r] = _mm512_loadu_ps(y + i + 16 * r);
+    for (fr_int j = 0; j < m; j++)
+      FR__UNROLL(4) for (int r = 0; r < 4; r++)
+        t[r] = _mm512_fmadd_ps(_mm512_set1_ps(a[j]), _mm512_loadu_ps(x + j * ldx + i + 16 * r), t[r]);
+    FR__UNROLL(4) for (int r = 0; r < 4; r++) _mm512_storeu_ps(y + i + 16 * r, t[r]);
+  }
+  for (fr_int j = 0; i < n && j < m; j++) fr__axpy_avx512(y + i, a[j], x + j * ldx + i, n - i);
+}
+
+FR__TARGET("avx512f")
+static void fr__scale_avx512(float *y, float s, fr_int n)
+{
+  for (fr_int i = 0; i < n; i += 16) {
+    const __mmask16 on = FR__LANES(n - i);
+    _mm512_mask_storeu_ps(y + i, on, _mm512_mul_ps(_mm512_set1_ps(s), _mm512_maskz_loadu_ps(on, y + i)));
+  }
+}
+
+FR__TARGET("avx512f")
+static void fr__rotate_avx512(float *a, float *b, float s, const float *cosine, const float *sine, float turn, fr_int n)
+{
+  for (fr_int i = 0; i < n; i += 16) {
+    const __mmask16 on = FR__LANES(n - i);
+    const __m512 x = _mm512_mul_ps(_mm512_set1_ps(s), _mm512_maskz_loadu_ps(on, a + i));
+    const __m512 y = _mm512_mul_ps(_mm512_set1_ps(s), _mm512_maskz_loadu_ps(on, b + i));
+    const __m512 c = _mm512_maskz_loadu_ps(on, cosine + i);
+    const __m512 d = _mm512_mul_ps(_mm512_set1_ps(turn), _mm512_maskz_loadu_ps(on, sine + i));
+    _mm512_mask_storeu_ps(a + i, on, _mm512_fmsub_ps(x, c, _mm512_mul_ps(y, d)));
+    _mm512_mask_storeu_ps(b + i, on, _mm512_fmadd_ps(x, d, _mm512_mul_ps(y, c)));
+  }
+}
+
+FR__TARGET("avx512f")
+static void fr__mul_avx512(float *y, float s, const float *a, const float *b, fr_int n)
+{
+  for (fr_int i = 0; i < n; i += 16) {
+    const __mmask16 on = FR__LANES(n - i);
+    const __m512 sa = _mm512_mul_ps(_mm512_set1_ps(s), _mm512_maskz_loadu_ps(on, a + i));
+    _mm512_mask_storeu_ps(y + i, on, _mm512_mul_ps(sa, _mm512_maskz_loadu_ps(on, b + i)));
+  }
+}
+
+FR__TARGET("avx512f")
+static void fr__mul_add_avx512(float *y, float s, const float *a, const float *b, fr_int n)
+{
+  for (fr_int i = 0; i < n; i += 16) {
+    const __mmask16 on = FR__LANES(n - i);
+    const __m512 sa = _mm512_mul_ps(_mm512_set1_ps(s), _mm512_maskz_loadu_ps(on, a + i));
+    _mm512_mask_storeu_ps(y + i, on,
+                          _mm512_fmadd_ps(sa, _mm512_maskz_loadu_ps(on, b + i), _mm512_maskz_loadu_ps(on, y + i)));
+  }
+}
+
+FR__TARGET("avx512f")
+static void fr__swiglu_avx512(float *y, const float *gate, const float *up, fr_int n)
+{
+  const __m512 one = _mm512_set1_ps(1.0f);
+  for (fr_int i = 0; i < n; i += 16) {
+    const __mmask16 on = FR__LANES(n - i);
+    const __m512 g = _mm512_maskz_loadu_ps(on, gate + i);
+    __m512 e = _mm512_sub_ps(_mm512_setzero_ps(), g);
+    fr__exp_avx512(&e);
+    _mm512_mask_storeu_ps(y + i, on,
+                          _mm512_mul_ps(_mm512_div_ps(g, _mm512_add_ps(one, e)), _mm512_maskz_loadu_ps(on, up + i)));
+  }
+}
+
+FR__TARGET("avx512f")
+static void fr__swiglu_back_avx512(float *dgate, float *dup, float *y, const float *dy, const float *gate,
+                                   const float *up, fr_int n)
+{
+  const __m512 one = _mm512_set1_ps(1.0f);
+  for (fr_int i = 0; i < n; i += 16) {
+    const __mmask16 on = FR__LANES(n - i);
+    const __m512 g = _mm512_maskz_loadu_ps(on, gate + i), u = _mm512_maskz_loadu_ps(on, up + i);
+    const __m512 d = _mm512_maskz_loadu_ps(on, dy + i);
+    __m512 e = _mm512_sub_ps(_mm512_setzero_ps(), g), s, silu;
+    fr__exp_avx512(&e);
+    s = _mm512_div_ps(one, _mm512_add_ps(one, e));
+    silu = _mm512_mul_ps(g, s);
+    _mm512_mask_storeu_ps(y + i, on, _mm512_mul_ps(silu, u));
+    _mm512_mask_storeu_ps(dup + i, on, _mm512_mul_ps(d, silu));
+    _mm512_mask_storeu_ps(dgate + i, on,
+                          _mm512_mul_ps(_mm512_mul_ps(d, u), _mm512_fmadd_ps(silu, _mm512_sub_ps(one, s), s)));
+  }
+}
+
+FR__TARGET("avx512f")
+static void fr__adamw_avx512(float *p, const float *g, float *m, float *v, fr_int n, const fr__adamw_factors *f)
+{
+  const __m512 mix1 = _mm512_set1_ps(1.0f - f->beta1), mix2 = _mm512_set1_ps(1.0f - f->beta2);
+  for (fr_int i = 0; i < n; i += 16) {
+    const __mmask16 on = FR__LANES(n - i);
+    const __m512 d = _mm512_mul_ps(_mm512_maskz_loadu_ps(on, g + i), _mm512_set1_ps(f->scale));
+    const __m512 m0 = _mm512_maskz_loadu_ps(on, m + i), m1 = _mm512_fmadd_ps(mix1, _mm512_sub_ps(d, m0), m0);
+    const __m512 v0 = _mm512_maskz_loadu_ps(on, v + i),
+                 v1 = _mm512_fmadd_ps(mix2, _mm512_sub_ps(_mm512_mul_ps(d, d), v0), v0);
+    const __m512 root = _mm512_fmadd_ps(_mm512_sqrt_ps(v1), _mm512_set1_ps(f->root2), _mm512_set1_ps(f->eps));
+    const __m512 kept = _mm512_mul_ps(_mm512_maskz_loadu_ps(on, p + i), _mm512_set1_ps(f->keep));
+    _mm512_mask_storeu_ps(m + i, on, m1);
+    _mm512_mask_storeu_ps(v + i, on, v1);
+    _mm512_mask_storeu_ps(p + i, on,
+                          _mm512_sub_ps(kept, _mm512_div_ps(_mm512_mul_ps(_mm512_set1_ps(f->rate), m1), root)));
+  }
+}
+#endif  // FR__X86
+
+// ---- >>neon -------------------------------------------------------------------------------------------
+#ifdef FR__NEON
+// -- NEON: four lanes; what is left over goes through the scalar twin.
+static int fr__available_neon(void) { return 1; }
+
+// 24 accumulators + 2 of b + 1 of a of 32 registers.
+static void fr__tile_neon(float *c, fr_int ldc, const float *a, fr_int ai, fr_int ap, const float *b, fr_int bp, fr_int k,
+                          fr_int m, fr_int n, int add)
+{
+  float32x4_t t[12][2];
+  FR__UNROLL(12) for (int i = 0; i < 12; i++) t[i][0] = t[i][1] = vdupq_n_f32(0.0f);
+  for (; k > 0; k--, a += ap, b += bp) {
+    const float32x4_t b0 = vld1q_f32(b), b1 = vld1q_f32(b + 4);
+    FR__UNROLL(12) for (int i = 0; i < 12; i++) {
+      const float32x4_t x = vld1q_dup_f32(a + i * ai);
+      t[i][0] = vfmaq_f32(t[i][0], x, b0);
+      t[i][1] = vfmaq_f32(t[i][1], x, b1);
+    }
+  }
+  FR__UNROLL(12) for (int i = 0; i < 12; i++, c += ldc)
+    if (i < m) {
+      if (n == 8) {
+        vst1q_f32(c, add ? vaddq_f32(vld1q_f32(c), t[i][0]) : t[i][0]);
+        vst1q_f32(c + 4, add ? vaddq_f32(vld1q_f32(c + 4), t[i][1]) : t[i][1]);
+      } else {
+        float edge[8];
+        vst1q_f32(edge, t[i][0]);
+        vst1q_f32(edge + 4, t[i][1]);
+        for (fr_int j = 0; j < n; j++) c[j] = add ? c[j] + edge[j] : edge[j];
+      }
+    }
+}
+
+// The last 1 to 4 values of a row, zeros behind them.
+FR__INLINE float32x4_t fr__last_neon(const float *x, fr_int left)
+{
+  float last[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
+  if (left >= 4) return vld1q_f32(x);
+  for (fr_int i = 0; i < left; i++) last[i] = x[i];
+  return vld1q_f32(last);
+}
+
+// As the AVX2 twin: R rows of X against 4 rows of W. Two rounds of pairwise sums leave one value of each row of W.
+#define FR__AHEAD 6144
+FR__INLINE void fr__stream_block_neon(const int R, float *y, fr_int ldy, const float *x, fr_int ldx, const float *const w[4],
+                                      fr_int k, fr_int n, int add)
+{
+  float32x4_t t[4][4];
+  FR__UNROLL(4) for (int i = 0; i < R; i++)
+    FR__UNROLL(4) for (int j = 0; j < 4; j++) t[i][j] = vdupq_n_f32(0.0f);
+  for (fr_int p = 0; p < k; p += 4) {
+    float32x4_t wj[4];
+    FR__UNROLL(4) for (int j = 0; j < 4; j++) {
+      wj[j] = fr__last_neon(w[j] + p, k - p);
+      if (p % 16 == 0) __builtin_prefetch(w[j] + p + FR__AHEAD, 0, 2);
+    }
+    FR__UNROLL(4) for (int i = 0; i < R; i++) {
+      const float32x4_t xi = fr__last_neon(x + i * ldx + p, k - p);
+      FR__UNROLL(4) for (int j = 0; j < 4; j++) t[i][j] = vfmaq_f32(t[i][j], xi, wj[j]);
+    }
+  }
+  FR__UNROLL(4) for (int i = 0; i < R; i++) {
+    float sum[4];
+    vst1q_f32(sum, vpaddq_f32(vpaddq_f32(t[i][0], t[i][1]), vpaddq_f32(t[i][2], t[i][3])));
+    for (fr_int j = 0; j < n; j++) y[i * ldy + j] = add ? y[i * ldy + j] + sum[j] : sum[j];
+  }
+}
+
+static void fr__stream_neon(float *y, fr_int ldy, const float *x, fr_int ldx, const float *w, fr_int ldw, fr_int m,
+                            fr_int n, fr_int k, int add)
+{
+  for (fr_int j = 0; j < n; j += 4) {
+    const float *rows[4];
+    fr_int i = 0;
+    FR__UNROLL(4) for (int r = 0; r < 4; r++) rows[r] = w + fr__min(j + r, n - 1) * ldw;
+    for (; i + 4 <= m; i += 4)
+      fr__stream_block_neon(4, y + i * ldy + j, ldy, x + i * ldx, ldx, rows, k, fr__min(n - j, 4), add);
+    for (; i < m; i++)
+      fr__stream_block_neon(1, y + i * ldy + j, ldy, x + i * ldx, ldx, rows, k, fr__min(n - j, 4), add);
+  }
+}
+
+static float fr__dot_neon(const float *x, const float *y, fr_int n)
+{
+  float32x4_t s = vdupq_n_f32(0.0f);
+  fr_int i = 0;
+  for (; i + 4 <= n; i += 4) s = vfmaq_f32(s, vld1q_f32(x + i), vld1q_f32(y + i));
+  return vaddvq_f32(s) + fr__dot_scalar(x + i, y + i, n - i);
+}
+
+static float fr__max_neon(const float *x, fr_int n)
+{
+  float max = x[0];
+  fr_int i = 4;
+  if (n >= 4) {
+    float32x4_t s = vld1q_f32(x);
+    for (; i + 4 <= n; i += 4) s = vmaxnmq_f32(s, vld1q_f32(x + i));
+    max = vmaxnmvq_f32(s);
+  } else i = 1;
+  for (; i < n; i++) if (x[i] > max) max = x[i];
+  return max;
+}
+
+// 2^n in two factors, since n may be -150 .. 128. A NaN passes through the clamps, and its n is 0.
+FR__INLINE float32x4_t fr__exp_neon(float32x4_t value)
+{
+  const float32x4_t x = vminq_f32(vdupq_n_f32(FR__EXP_HIGH), vmaxq_f32(vdupq_n_f32(FR__EXP_LOW), value));
+  const float32x4_t n = vrndnq_f32(vmulq_n_f32(x, FR__LOG2E));
+  const float32x4_t r = vfmsq_f32(vfmsq_f32(x, n, vdupq_n_f32(FR__LN2_HIGH)), n, vdupq_n_f32(FR__LN2_LOW));
+  const int32x4_t whole = vcvtq_s32_f32(n), half = vshrq_n_s32(whole, 1), bias = vdupq_n_s32(127);
+  float32x4_t p = vfmaq_f32(vdupq_n_f32(FR__EXP_P1), vdupq_n_f32(FR__EXP_P0), r);
+  p = vfmaq_f32(vdupq_n_f32(FR__EXP_P2), p, r);
+  p = vfmaq_f32(vdupq_n_f32(FR__EXP_P3), p, r);
+  p = vfmaq_f32(vdupq_n_f32(FR__EXP_P4), p, r);
+  p = vfmaq_f32(vdupq_n_f32(FR__EXP_P5), p, r);
+  p = vfmaq_f32(vaddq_f32(r, vdupq_n_f32(1.0f)), p, vmulq_f32(r, r));
+  p = vmulq_f32(p, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(half, bias), 23)));
+  return vmulq_f32(p, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vsubq_s32(whole, half), bias), 23)));
+}
+
+static double fr__exp_sum_neon(float *y, const float *x, float shift, fr_int n)
+{
+  float64x2_t s = vdupq_n_f64(0.0);
+  fr_int i = 0;
+  for (; i + 4 <= n; i += 4) {
+    const float32x4_t e = fr__exp_neon(vsubq_f32(vld1q_f32(x + i), vdupq_n_f32(shift)));
+    vst1q_f32(y + i, e);
+    s = vaddq_f64(s, vaddq_f64(vcvt_f64_f32(vget_low_f32(e)), vcvt_high_f64_f32(e)));
+  }
+  return vaddvq_f64(s) + fr__exp_sum_scalar(y + i, x + i, shift, n - i);
+}
+
+static void fr__axpy_neon(float *y, float a, const float *x, fr_int n)
+{
+  fr_int i = 0;
+  for (; i + 4 <= n; i += 4) vst1q_f32(y + i, vfmaq_n_f32(vld1q_f32(y + i), vld1q_f32(x + i), a));
+  fr__axpy_scalar(y + i, a, x + i, n - i);
+}
+
+static void fr__combine_neon(float *y, const float *a, const float *x, fr_int ldx, fr_int m, fr_int n)
+{
+  fr_int i = 0;
+  for (; i + 16 <= n; i += 16) {
+    float32x4_t t[4];
+    FR__UNROLL(4) for (int r = 0; r < 4; r++) t[r] = vld1q_f32(y + i + 4 * r);
+    for (fr_int j = 0; j < m; j++)
+      FR__UNROLL(4) for (int r = 0; r < 4; r++) t[r] = vfmaq_n_f32(t[r], vld1q_f32(x + j * ldx + i + 4 * r), a[j]);
+    FR__UNROLL(4) for (int r = 0; r < 4; r++) vst1q_f32(y + i + 4 * r, t[r]);
+  }
+  for (fr_int j = 0; i < n && j < m; j++) fr__axpy_neon(y + i, a[j], x + j * ldx + i, n - i);
+}
+
+static void fr__scale_neon(float *y, float s, fr_int n)
+{
+  fr_int i = 0;
+  for (; i + 4 <= n; i += 4) vst1q_f32(y + i, vmulq_n_f32(vld1q_f32(y + i), s));
+  fr__scale_scalar(y + i, s, n - i);
+}
+
+static void fr__rotate_neon(float *a, float *b, float s, const float *cosine, const float *sine, float turn, fr_int n)
+{
+  fr_int i = 0;
+  for (; i + 4 <= n; i += 4) {
+    const float32x4_t x = vmulq_n_f32(vld1q_f32(a + i), s), y = vmulq_n_f32(vld1q_f32(b + i), s);
+    const float32x4_t c = vld1q_f32(cosine + i), d = vmulq_n_f32(vld1q_f32(sine + i), turn);
+    vst1q_f32(a + i, vfmsq_f32(vmulq_f32(x, c), y, d));
+    vst1q_f32(b + i, vfmaq_f32(vmulq_f32(y, c), x, d));
+  }
+  fr__rotate_scalar(a + i, b + i, s, cosine + i, sine + i, turn, n - i);
+}
+
+static void fr__mul_neon(float *y, float s, const float *a, const float *b, fr_int n)
+{
+  fr_int i = 0;
+  for (; i + 4 <= n; i += 4) vst1q_f32(y + i, vmulq_f32(vmulq_n_f32(vld1q_f32(a + i), s), vld1q_f32(b + i)));
+  fr__mul_scalar(y + i, s, a + i, b + i, n - i);
+}
+
+static void fr__mul_add_neon(float *y, float s, const float *a, const float *b, fr_int n)
+{
+  fr_int i = 0;
+  for (; i + 4 <= n; i += 4)
+    vst1q_f32(y + i, vfmaq_f32(vld1q_f32(y + i), vmulq_n_f32(vld1q_f32(a + i), s), vld1q_f32(b + i)));
+  fr__mul_add_scalar(y + i, s, a + i, b + i, n - i);
+}
+
+static void fr__swiglu_neon(float *y, const float *gate, const float *up, fr_int n)
+{
+  const float32x4_t one = vdupq_n_f32(1.0f);
+  fr_int i = 0;
+  for (; i + 4 <= n; i += 4) {
+    const float32x4_t g = vld1q_f32(gate + i), e = fr__exp_neon(vnegq_f32(g));
+    vst1q_f32(y + i, vmulq_f32(vdivq_f32(g, vaddq_f32(one, e)), vld1q_f32(up + i)));
+  }
+  fr__swiglu_scalar(y + i, gate + i, up + i, n - i);
+}
+
+static void fr__swiglu_back_neon(float *dgate, float *dup, float *y, const float *dy, const float *gate, const float *up,
+                                 fr_int n)
+{
+  const float32x4_t one = vdupq_n_f32(1.0f);
+  fr_int i = 0;
+  for (; i + 4 <= n; i += 4) {
+    const float32x4_t g = vld1q_f32(gate + i), u = vld1q_f32(up + i), d = vld1q_f32(dy + i);
+    const float32x4_t s = vdivq_f32(one, vaddq_f32(one, fr__exp_neon(vnegq_f32(g)))), silu = vmulq_f32(g, s);
+    vst1q_f32(y + i, vmulq_f32(silu, u));
+    vst1q_f32(dup + i, vmulq_f32(d, silu));
+    vst1q_f32(dgate + i, vmulq_f32(vmulq_f32(d, u), vfmaq_f32(s, silu, vsubq_f32(one, s))));
+  }
+  fr__swiglu_back_scalar(dgate + i, dup + i, y + i, dy + i, gate + i, up + i, n - i);
+}
+
+static void fr__adamw_neon(float *p, const float *g, float *m, float *v, fr_int n, const fr__adamw_factors *f)
+{
+  const float32x4_t eps = vdupq_n_f32(f->eps);
+  fr_int i = 0;
+  for (; i + 4 <= n; i += 4) {
+    const float32x4_t d = vmulq_n_f32(vld1q_f32(g + i), f->scale), m0 = vld1q_f32(m + i), v0 = vld1q_f32(v + i);
+    const float32x4_t m1 = vfmaq_n_f32(m0, vsubq_f32(d, m0), 1.0f - f->beta1);
+    const float32x4_t v1 = vfmaq_n_f32(v0, vsubq_f32(vmulq_f32(d, d), v0), 1.0f - f->beta2);
+    const float32x4_t root = vfmaq_n_f32(eps, vsqrtq_f32(v1), f->root2);
+    vst1q_f32(m + i, m1);
+    vst1q_f32(v + i, v1);
+    vst1q_f32(p + i, vsubq_f32(vmulq_n_f32(vld1q_f32(p + i), f->keep), vdivq_f32(vmulq_n_f32(m1, f->rate), root)));
+  }
+  fr__adamw_scalar(p + i, g + i, m + i, v + i, n - i, f);
+}
+#endif  // FR__NEON
+
+// Best first. fr_work_place takes the first row that this processor has.
+#define FR__ROW(isa, mr, nr, narrow)                                                                                \
+  { #isa, mr, nr, fr__available_##isa, fr__tile_##isa, fr__stream_##isa, fr__transpose_##narrow, fr__dot_##isa,      \
+    fr__max_##isa, fr__exp_sum_##isa, fr__axpy_##isa, fr__combine_##isa, fr__scale_##isa, fr__rotate_##isa,          \
+    fr__mul_##isa, fr__mul_add_##isa, fr__swiglu_##isa, fr__swiglu_back_##isa, fr__adamw_##isa }
+static const fr__kernels fr__rows[] = {
+#ifdef FR__X86
+  FR__ROW(avx512, 12, 32, avx2),
+  FR__ROW(avx2, 6, 16, avx2),
+#endif
+#ifdef FR__NEON
+  FR__ROW(neon, 12, 8, scalar),
+#endif
+  FR__ROW(scalar, 4, 8, scalar)
+};
+static const fr__kernels *fr__kernel_row(fr_int i)
+{
+  return i < (fr_int)(sizeof fr__rows / sizeof fr__rows[0]) ? &fr__rows[i] : NULL;
+}
 
 // Nothing private outlives the file but functions and types of its own.
 #undef FR__AHEAD

@@ -54,7 +54,7 @@ static job job_new(const double *cost, fr_int rows, fr_int cols, fr_int count)
   j.cols = cols;
   j.count = count;
   j.columns = (fr_int *)bench_memory(rows, sizeof *j.columns);
-  bench_require(fr_assign_size(rows, cols, &j.bytes), NULL);
+  bench_require(fr_assign(NULL, 0, 0, rows, cols, NULL, NULL, NULL, 0, &j.bytes), NULL);
   j.memory = bench_memory(j.bytes, 1);
   return j;
 }
@@ -72,7 +72,7 @@ static void run(void *arg)
   for (fr_int i = 0; i < j->count; i++) {
     double total;
     const double *cost = j->cost + i * j->rows * j->cols;
-    bench_require(fr_assign(cost, j->cols, 1, j->rows, j->cols, j->columns, &total, j->memory, j->bytes), NULL);
+    bench_require(fr_assign(cost, j->cols, 1, j->rows, j->cols, j->columns, &total, j->memory, j->bytes, NULL), NULL);
     j->total += total;
   }
 }

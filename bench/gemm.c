@@ -219,10 +219,12 @@ static void ladders(void)
   bench_section("ladder at 512 x 512 x 512: what each idea buys");
   climb(&l, "ladder: naive triple loop", run_naive, truth);
   climb(&l, "ladder: blocked for the cache", run_blocked, truth);
-  for (int i = FR__ROW_COUNT - 1; i >= 0; i--) {
+  fr_int rows = 0;
+  while (fr__kernel_row(rows)) rows++;
+  for (fr_int i = rows - 1; i >= 0; i--) {
     char name[80];
-    if (!fr__rows[i].available()) continue;
-    l.kernels = &fr__rows[i];
+    if (!fr__kernel_row(i)->available()) continue;
+    l.kernels = fr__kernel_row(i);
     snprintf(name, sizeof name, "ladder: packed, %s tile %d x %d", l.kernels->name, (int)l.kernels->mr,
              (int)l.kernels->nr);
     climb(&l, name, run_packed, truth);

@@ -235,21 +235,21 @@ static void rows_of_kernels(const shape *of, double *peak)
            (int)of->config.layers, of->name, (int)of->config.ffn, (int)of->config.vocab, (int)of->sequences,
            (int)of->length);
   bench_section(title);
-  for (int i = 0; i < FR__ROW_COUNT; i++) {
+  for (int i = 0; fr__kernel_row(i); i++) {
     training t;
     bench_pair time;
     char name[80];
-    const char *row = fr__rows[i].name;
-    if (!fr__rows[i].available()) continue;
+    const char *row = fr__kernel_row(i)->name;
+    if (!fr__kernel_row(i)->available()) continue;
     training_new(&t, of, 1);
     bench_require(fr_work_select(&t.work, row), &t.work);
     time = bench_compare(training_step, &t, bench_fma, &peer, 2.0);
-    if (&fr__rows[i] == bench_best_row()) *peak = bench_fma_flops(isa) / time.peer;
+    if (fr__kernel_row(i) == bench_best_row()) *peak = bench_fma_flops(isa) / time.peer;
     snprintf(name, sizeof name, "%s", row);
     add_row(of, name, "ms", BENCH_TIME, 1e3 * time.ours, 0.0, "", 0.0);
     add_row(of, name, "tokens/s", BENCH_RATE, tokens / time.ours, 0.0, "", 0.0);
     add_row(of, name, "GFLOP/s", BENCH_RATE, 1e-9 * flops / time.ours, 1e-9 * bench_fma_flops(isa) / time.peer,
-            "measured peak", &fr__rows[i] == bench_best_row() ? of->peak_target : 0.0);
+            "measured peak", fr__kernel_row(i) == bench_best_row() ? of->peak_target : 0.0);
     training_free(&t);
   }
 }

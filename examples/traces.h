@@ -146,7 +146,7 @@ static inline int read_data(data *d, const char *path, const char *words, fr_int
       fr_question q;
       for (fr_int j = 0; j < problem->count; j++) texts[j] = d->set.traces[problem->first + j].text;
       if (pass == 0) {
-        if (fr_question_size(&d->framing, problem->text, texts, problem->count, &size)) return fail("%s is too large", path);
+        if (fr_question_place(NULL, NULL, &d->framing, problem->text, texts, problem->count, NULL, 0, &size)) return fail("%s is too large", path);
         room += size;
         continue;
       }

@@ -21,10 +21,10 @@ static inline fr_model fixture_model(const fr_config *config, void **memory)
 {
   fr_model model;
   fr_int bytes = 0;
-  fr_status status = fr_model_size(config, &bytes);
+  fr_status status = fr_model_place(NULL, config, NULL, 0, &bytes);
   if (status) fixture_die("fr_model_size", status, "");
   *memory = test_alloc((size_t)bytes);
-  status = fr_model_place(&model, config, *memory, bytes);
+  status = fr_model_place(&model, config, *memory, bytes, NULL);
   if (status) fixture_die("fr_model_place", status, "");
   return model;
 }
@@ -55,10 +55,10 @@ static inline fr_work fixture_work(const fr_config *config, const fr_limits *lim
 {
   fr_work work;
   fr_int bytes = 0;
-  fr_status status = fr_work_size(config, limits, &bytes);
+  fr_status status = fr_work_place(NULL, config, limits, NULL, 0, &bytes);
   if (status) fixture_die("fr_work_size", status, "");
   *memory = test_alloc((size_t)bytes);
-  status = fr_work_place(&work, config, limits, *memory, bytes);
+  status = fr_work_place(&work, config, limits, *memory, bytes, NULL);
   if (status) fixture_die("fr_work_place", status, work.reason.text);
   return work;
 }

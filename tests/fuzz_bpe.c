@@ -18,7 +18,7 @@ static void use(const fr_tokenizer_source *source, const char *text, fr_int coun
   fr_encoder e;
   fr_reason reason;
   fr_int size = 0, done = 0, decoded = 0;
-  if (fr_tokenizer_size(source, &size, &reason)) return;
+  if (fr_tokenizer_place(NULL, source, NULL, 0, &size, &reason)) return;
   if (size > 80 * (source->file.count + source->merges.count) + (2 << 20)) abort();
   if (fr_tokenizer_new(&t, source, &reason)) return;
   if (fr_encoder_new(&e, &t, count, 64)) abort();

@@ -28,12 +28,12 @@ static void make(setup *s, fr_int tasks)
   limits.tasks = tasks;
   s->model = fixture_model(&config, &s->memory[0]);
   s->work = fixture_work(&config, &limits, &s->memory[1]);
-  CHECK(fr_adamw_size(&s->model, &bytes) == FR_OK && bytes >= 3 * 4 * s->model.count);
+  CHECK(fr_adamw_place(NULL, &s->model, NULL, 0, &bytes) == FR_OK && bytes >= 3 * 4 * s->model.count);
   s->memory[2] = test_alloc((size_t)bytes);
   memset(s->memory[2], 0x5a, (size_t)bytes);
   memset(&s->adamw, 0x5a, sizeof s->adamw);
-  CHECK(fr_adamw_place(&s->adamw, &s->model, s->memory[2], bytes - 1) == FR_MEMORY);
-  CHECK(fr_adamw_place(&s->adamw, &s->model, s->memory[2], bytes) == FR_OK);
+  CHECK(fr_adamw_place(&s->adamw, &s->model, s->memory[2], bytes - 1, NULL) == FR_MEMORY);
+  CHECK(fr_adamw_place(&s->adamw, &s->model, s->memory[2], bytes, NULL) == FR_OK);
 }
 
 static void unmake(setup *s) { for (int i = 0; i < 3; i++) free(s->memory[i]); }

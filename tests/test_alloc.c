@@ -228,9 +228,9 @@ int main(void)
 
   // A placed object owns nothing: free releases nothing.
   fr_int bytes = 0;
-  CHECK(fr_model_size(&config, &bytes) == FR_OK);
+  CHECK(fr_model_place(NULL, &config, NULL, 0, &bytes) == FR_OK);
   void *memory = test_alloc((size_t)bytes);
-  CHECK(fr_model_place(&model, &config, memory, bytes) == FR_OK);
+  CHECK(fr_model_place(&model, &config, memory, bytes, NULL) == FR_OK);
   fr_model_free(&model);
   free(memory);
   CHECK(live_count == 0);

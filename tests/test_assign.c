@@ -27,11 +27,11 @@ static fr_status assign(const double *cost, fr_int rs, fr_int cs, fr_int rows, f
                         double *total)
 {
   fr_int bytes = 0;
-  fr_status status = fr_assign_size(rows, cols, &bytes);
+  fr_status status = fr_assign(NULL, 0, 0, rows, cols, NULL, NULL, NULL, 0, &bytes);
   void *memory;
   if (status) return status;
   memory = test_alloc((size_t)bytes);
-  status = fr_assign(cost, rs, cs, rows, cols, out, total, memory, bytes);
+  status = fr_assign(cost, rs, cs, rows, cols, out, total, memory, bytes, NULL);
   free(memory);
   return status;
 }
@@ -196,30 +196,30 @@ static void errors(void)
   fr_int found[4] = { 7, 7, 7, 7 }, bytes = 0, size = 0;
   void *memory;
   for (int i = 0; i < 12; i++) cost[i] = (double)(i * 5 % 7);
-  CHECK(fr_assign_size(3, 4, &bytes) == FR_OK && bytes >= 0);
+  CHECK(fr_assign(NULL, 0, 0, 3, 4, NULL, NULL, NULL, 0, &bytes) == FR_OK && bytes >= 0);
   memory = test_alloc((size_t)bytes + 8);
   for (int b = 0; b < 3; b++)
     for (int at = 0; at < 12; at++) {
       const double kept = cost[at];
       cost[at] = bad[b];
-      CHECK(fr_assign(cost, 4, 1, 3, 4, found, &total, memory, bytes) == FR_NONFINITE);
-      CHECK(fr_assign(cost, 1, 4, 4, 3, found, &total, memory, bytes) == FR_NONFINITE);
+      CHECK(fr_assign(cost, 4, 1, 3, 4, found, &total, memory, bytes, NULL) == FR_NONFINITE);
+      CHECK(fr_assign(cost, 1, 4, 4, 3, found, &total, memory, bytes, NULL) == FR_NONFINITE);
       CHECK(total == 42.0 && found[0] == 7 && found[1] == 7 && found[2] == 7 && found[3] == 7);
       cost[at] = kept;
     }
-  CHECK(fr_assign(cost, 4, 1, 3, 4, found, &total, memory, bytes - 1) == FR_MEMORY);
-  CHECK(fr_assign(cost, 4, 1, 3, 4, found, &total, NULL, 0) != FR_OK);
-  CHECK(fr_assign(NULL, 4, 1, 3, 4, found, &total, memory, bytes) != FR_OK);
-  CHECK(fr_assign(cost, 4, 1, 3, 4, NULL, &total, memory, bytes) != FR_OK);
-  CHECK(fr_assign(cost, 4, 1, -1, 4, found, &total, memory, bytes) != FR_OK);
+  CHECK(fr_assign(cost, 4, 1, 3, 4, found, &total, memory, bytes - 1, NULL) == FR_MEMORY);
+  CHECK(fr_assign(cost, 4, 1, 3, 4, found, &total, NULL, 0, NULL) != FR_OK);
+  CHECK(fr_assign(NULL, 4, 1, 3, 4, found, &total, memory, bytes, NULL) != FR_OK);
+  CHECK(fr_assign(cost, 4, 1, 3, 4, NULL, &total, memory, bytes, NULL) != FR_OK);
+  CHECK(fr_assign(cost, 4, 1, -1, 4, found, &total, memory, bytes, NULL) != FR_OK);
   CHECK(total == 42.0 && found[0] == 7 && found[1] == 7 && found[2] == 7 && found[3] == 7);
-  CHECK(fr_assign_size(-1, 4, &size) != FR_OK && fr_assign_size(3, -4, &size) != FR_OK && size == 0);
-  CHECK(fr_assign_size(PTRDIFF_MAX, 4, &size) == FR_OVERFLOW &&
-        fr_assign_size(4, PTRDIFF_MAX / 2, &size) == FR_OVERFLOW && size == 0);
+  CHECK(fr_assign(NULL, 0, 0, -1, 4, NULL, NULL, NULL, 0, &size) != FR_OK && fr_assign(NULL, 0, 0, 3, -4, NULL, NULL, NULL, 0, &size) != FR_OK && size == 0);
+  CHECK(fr_assign(NULL, 0, 0, PTRDIFF_MAX, 4, NULL, NULL, NULL, 0, &size) == FR_OVERFLOW &&
+        fr_assign(NULL, 0, 0, 4, PTRDIFF_MAX / 2, NULL, NULL, NULL, 0, &size) == FR_OVERFLOW && size == 0);
   // Finite costs whose differences overflow: either refused with nothing changed, or solved.
   {
     double huge[4] = { 1.7e308, -1.7e308, -1.7e308, 1.7e308 };
-    const fr_status status = fr_assign(huge, 2, 1, 2, 2, found, &total, memory, bytes);
+    const fr_status status = fr_assign(huge, 2, 1, 2, 2, found, &total, memory, bytes, NULL);
     CHECK(status == FR_OK ? found[0] == 1 && found[1] == 0
                           : status == FR_NONFINITE && total == 42.0 && found[0] == 7);
     total = 42.0;
@@ -227,13 +227,13 @@ static void errors(void)
   }
   // Scratch may start anywhere.
   for (int shift = 0; shift < 8; shift++) {
-    CHECK(fr_assign(cost, 4, 1, 3, 4, found, &total, (char *)memory + shift, bytes) == FR_OK);
+    CHECK(fr_assign(cost, 4, 1, 3, 4, found, &total, (char *)memory + shift, bytes, NULL) == FR_OK);
     CHECK(total == best_of(cost, 4, 1, 3, 4, 0, 0));
   }
   // Nothing to assign.
   total = 42.0;
-  CHECK(fr_assign(cost, 4, 1, 0, 4, found, &total, memory, bytes) == FR_OK && total == 0.0);
-  CHECK(fr_assign(cost, 4, 1, 3, 0, found, &total, memory, bytes) == FR_OK && total == 0.0);
+  CHECK(fr_assign(cost, 4, 1, 0, 4, found, &total, memory, bytes, NULL) == FR_OK && total == 0.0);
+  CHECK(fr_assign(cost, 4, 1, 3, 0, found, &total, memory, bytes, NULL) == FR_OK && total == 0.0);
   CHECK(found[0] == -1 && found[1] == -1 && found[2] == -1);
   free(memory);
 }

@@ -174,12 +174,12 @@ static record run(const fr_config *config, const char *kernel, const variant *v)
   limits.rows += v->spare; limits.grad_rows += v->spare; limits.spans += v->spare; limits.targets += v->spare;
   limits.leaves += v->spare; limits.depth += v->spare; limits.cache_rows += v->spare;
   limits.tasks = v->tasks;
-  CHECK(fr_model_size(config, &bytes) == FR_OK);
-  CHECK(fr_model_place(&model, config, block(memory, &used, bytes, v->shift), bytes) == FR_OK);
-  CHECK(fr_adamw_size(&model, &bytes) == FR_OK);
-  CHECK(fr_adamw_place(&adamw, &model, block(memory, &used, bytes, v->shift), bytes) == FR_OK);
-  CHECK(fr_work_size(config, &limits, &bytes) == FR_OK);
-  CHECK(fr_work_place(&work, config, &limits, block(memory, &used, bytes, v->shift), bytes) == FR_OK);
+  CHECK(fr_model_place(NULL, config, NULL, 0, &bytes) == FR_OK);
+  CHECK(fr_model_place(&model, config, block(memory, &used, bytes, v->shift), bytes, NULL) == FR_OK);
+  CHECK(fr_adamw_place(NULL, &model, NULL, 0, &bytes) == FR_OK);
+  CHECK(fr_adamw_place(&adamw, &model, block(memory, &used, bytes, v->shift), bytes, NULL) == FR_OK);
+  CHECK(fr_work_place(NULL, config, &limits, NULL, 0, &bytes) == FR_OK);
+  CHECK(fr_work_place(&work, config, &limits, block(memory, &used, bytes, v->shift), bytes, NULL) == FR_OK);
   has = fr_work_select(&work, kernel) == FR_OK;
   work.run = v->run;
   work.pool = &runs;

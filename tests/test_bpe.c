@@ -40,16 +40,16 @@ static fr_status place(placed *p, const fr_tokenizer_source *source, fr_reason *
     memcpy(held[i], texts[i]->bytes, (size_t)texts[i]->count);
     texts[i]->bytes = held[i];
   }
-  status = fr_tokenizer_size(&copy, &p->bytes, reason);
+  status = fr_tokenizer_place(NULL, &copy, NULL, 0, &p->bytes, reason);
   if (!status) {
     CHECK(p->bytes < 80 * (copy.file.count + copy.merges.count) + (2 << 20));
     p->memory = (unsigned char *)test_alloc((size_t)p->bytes + GUARD + 1);
     memset(p->memory, 0xA5, (size_t)p->bytes + GUARD + 1);
-    status = fr_tokenizer_place(&p->t, &copy, p->memory + 1, p->bytes, reason);
+    status = fr_tokenizer_place(&p->t, &copy, p->memory + 1, p->bytes, NULL, reason);
     for (fr_int i = 0; i < GUARD; i++) CHECK(p->memory[1 + p->bytes + i] == 0xA5);
     if (!status) {
       fr_tokenizer small;
-      CHECK(fr_tokenizer_place(&small, &copy, p->memory + 1, 10, NULL) == FR_MEMORY);
+      CHECK(fr_tokenizer_place(&small, &copy, p->memory + 1, 10, NULL, NULL) == FR_MEMORY);
     }
   }
   for (int i = 0; i < 2; i++) {
@@ -82,11 +82,11 @@ static fr_status place_file(placed *p, const char *name, fr_split split, fr_reas
 typedef struct coder { fr_encoder e; unsigned char *memory; fr_int bytes; } coder;
 static void open_coder(coder *c, const fr_tokenizer *t, fr_int longest, fr_int cache)
 {
-  CHECK(fr_encoder_size(t, longest, cache, &c->bytes) == FR_OK);
+  CHECK(fr_encoder_place(NULL, t, longest, cache, NULL, 0, &c->bytes) == FR_OK);
   c->memory = (unsigned char *)test_alloc((size_t)c->bytes + GUARD + 1);
   memset(c->memory, 0xA5, (size_t)c->bytes + GUARD + 1);
-  CHECK(fr_encoder_place(&c->e, t, longest, cache, c->memory + 1, c->bytes - 1) == FR_MEMORY);
-  CHECK(fr_encoder_place(&c->e, t, longest, cache, c->memory + 1, c->bytes) == FR_OK);
+  CHECK(fr_encoder_place(&c->e, t, longest, cache, c->memory + 1, c->bytes - 1, NULL) == FR_MEMORY);
+  CHECK(fr_encoder_place(&c->e, t, longest, cache, c->memory + 1, c->bytes, NULL) == FR_OK);
 }
 static void close_coder(coder *c)
 {
@@ -951,9 +951,9 @@ static void refusals(void)
     drop(&p);
   }
   // Ids with holes: only as far as the file could need.
-  CHECK(fr_tokenizer_size(NULL, &p.bytes, &reason) == FR_INVALID && fr_tokenizer_size(&source, NULL, &reason) == FR_INVALID);
+  CHECK(fr_tokenizer_place(NULL, NULL, NULL, 0, &p.bytes, &reason) == FR_INVALID && fr_tokenizer_place(NULL, &source, NULL, 0, NULL, &reason) == FR_INVALID);
   source.forks = -1;
-  CHECK(fr_tokenizer_size(&source, &p.bytes, &reason) == FR_INVALID);
+  CHECK(fr_tokenizer_place(NULL, &source, NULL, 0, &p.bytes, &reason) == FR_INVALID);
 }
 
 // ---- merges.txt alone, with vocab.json, and tokenizer.json are the same tokenizer

@@ -72,9 +72,9 @@ static unsigned char *image(const bundle *b, fr_int *bytes)
 {
   unsigned char *memory;
   fr_reason reason;
-  CHECK(fr_checkpoint_size(&b->model, &b->adamw, sizeof b->user, bytes) == FR_OK);
+  CHECK(fr_checkpoint_write(NULL, 0, bytes, &b->model, &b->adamw, "any", sizeof b->user, NULL) == FR_OK);
   memory = (unsigned char *)test_alloc((size_t)*bytes);
-  CHECK(fr_checkpoint_write(memory, *bytes, &b->model, &b->adamw, b->user, sizeof b->user, &reason) == FR_OK &&
+  CHECK(fr_checkpoint_write(memory, *bytes, NULL, &b->model, &b->adamw, b->user, sizeof b->user, &reason) == FR_OK &&
         reason.text[0] == 0);
   return memory;
 }
@@ -168,9 +168,9 @@ static void memory_round(void)
   CHECK(same_floats(c.model.params, before.model.params, c.model.count));
   CHECK(fr_checkpoint_read(file, bytes, &b.model, &b.adamw, b.user, 20, &reason) == FR_FORMAT &&
         strstr(reason.text, "21") != NULL);
-  CHECK(fr_checkpoint_size(&a.model, NULL, 0, &plain) == FR_OK && plain == 192 + 4 * a.model.count + 8);
-  CHECK(fr_checkpoint_write(file, plain - 1, &a.model, NULL, NULL, 0, &reason) == FR_MEMORY);
-  CHECK(fr_checkpoint_write(file, bytes, &a.model, NULL, NULL, 0, &reason) == FR_OK);
+  CHECK(fr_checkpoint_write(NULL, 0, &plain, &a.model, NULL, NULL, 0, NULL) == FR_OK && plain == 192 + 4 * a.model.count + 8);
+  CHECK(fr_checkpoint_write(file, plain - 1, NULL, &a.model, NULL, NULL, 0, &reason) == FR_MEMORY);
+  CHECK(fr_checkpoint_write(file, bytes, NULL, &a.model, NULL, NULL, 0, &reason) == FR_OK);
   CHECK(fr_checkpoint_read(file, plain, &b.model, &b.adamw, NULL, 0, &reason) == FR_FORMAT &&
         strstr(reason.text, "optimiser") != NULL);
   CHECK(fr_checkpoint_read(file, bytes, &b.model, NULL, NULL, 0, &reason) == FR_FORMAT &&
@@ -180,8 +180,8 @@ static void memory_round(void)
         same_floats(a.model.params, b.model.params, a.model.count));
   CHECK(fr_checkpoint_read(NULL, plain, &b.model, NULL, NULL, 0, &reason) == FR_INVALID &&
         fr_checkpoint_read(file, plain, NULL, NULL, NULL, 0, &reason) == FR_INVALID);
-  CHECK(fr_checkpoint_size(&a.model, NULL, -1, &plain) == FR_INVALID &&
-        fr_checkpoint_size(NULL, NULL, 0, &plain) == FR_INVALID);
+  CHECK(fr_checkpoint_write(NULL, 0, &plain, &a.model, NULL, "any", -1, NULL) == FR_INVALID &&
+        fr_checkpoint_write(NULL, 0, &plain, NULL, NULL, NULL, 0, NULL) == FR_INVALID);
   free(file);
   drop(&a); drop(&b); drop(&c); drop(&before);
 }

@@ -36,11 +36,11 @@ static fr_status place(placed *p, const char *text, size_t length, fr_reason *re
   p->memory = NULL;
   p->text = (char *)test_alloc(length);
   if (length) memcpy(p->text, text, length);
-  status = fr_dataset_size(p->text, (fr_int)length, &p->bytes, reason);
+  status = fr_dataset_place(NULL, p->text, (fr_int)length, NULL, 0, &p->bytes, reason);
   if (status) return status;
   p->memory = (unsigned char *)test_alloc((size_t)p->bytes + GUARD + 1);
   memset(p->memory, 0xA5, (size_t)p->bytes + GUARD + 1);
-  status = fr_dataset_place(&p->dataset, p->text, (fr_int)length, p->memory + 1, p->bytes, reason);
+  status = fr_dataset_place(&p->dataset, p->text, (fr_int)length, p->memory + 1, p->bytes, NULL, reason);
   for (fr_int i = 0; i < GUARD; i++) CHECK(p->memory[1 + p->bytes + i] == 0xA5);
   memset(p->text, '#', length);  // the data set keeps copies
   return status;
@@ -183,13 +183,13 @@ static void errors(void)
     fr_reason reason;
     memset(&d, 0x3C, sizeof d);
     before = d;
-    CHECK(fr_dataset_size(bad, sizeof bad - 1, &bytes, NULL) == FR_FORMAT && bytes == 77);
-    CHECK(fr_dataset_size(NULL, 3, &bytes, &reason) == FR_INVALID &&
-          fr_dataset_size(good, -1, &bytes, &reason) == FR_INVALID && bytes == 77);
-    CHECK(fr_dataset_size(good, sizeof good - 1, &bytes, &reason) == FR_OK && bytes < 2000);
-    CHECK(fr_dataset_place(&d, good, sizeof good - 1, memory, bytes - 1, &reason) == FR_MEMORY &&
+    CHECK(fr_dataset_place(NULL, bad, sizeof bad - 1, NULL, 0, &bytes, NULL) == FR_FORMAT && bytes == 77);
+    CHECK(fr_dataset_place(NULL, NULL, 3, NULL, 0, &bytes, &reason) == FR_INVALID &&
+          fr_dataset_place(NULL, good, -1, NULL, 0, &bytes, &reason) == FR_INVALID && bytes == 77);
+    CHECK(fr_dataset_place(NULL, good, sizeof good - 1, NULL, 0, &bytes, &reason) == FR_OK && bytes < 2000);
+    CHECK(fr_dataset_place(&d, good, sizeof good - 1, memory, bytes - 1, NULL, &reason) == FR_MEMORY &&
           strstr(reason.text, "bytes") != NULL);
-    CHECK(fr_dataset_place(&d, bad, sizeof bad - 1, memory, bytes, &reason) == FR_FORMAT);
+    CHECK(fr_dataset_place(&d, bad, sizeof bad - 1, memory, bytes, NULL, &reason) == FR_FORMAT);
     CHECK(memcmp(&d, &before, sizeof d) == 0);
     memset(&before, 0, sizeof before);  // new and load zero it on failure, so that free is safe
     CHECK(fr_dataset_new(&d, bad, sizeof bad - 1, &reason) == FR_FORMAT && memcmp(&d, &before, sizeof d) == 0);
@@ -372,7 +372,7 @@ static void hostile(void)
       }
     }
     if (kind < 3) end += sprintf(end, "]}");
-    CHECK(fr_dataset_size(text, end - text, &bytes, NULL) == FR_OK);
+    CHECK(fr_dataset_place(NULL, text, end - text, NULL, 0, &bytes, NULL) == FR_OK);
     CHECK_BELOW((double)bytes, 20.0 * (double)(end - text) + 1000.0);
     CHECK(fr_dataset_new(&d, text, end - text, NULL) == FR_OK);
     CHECK(d.trace_count == (kind == 0 ? 1 : COUNT) && d.counts.traces == COUNT &&

@@ -23,11 +23,11 @@ static void all_totals(const double *cost, fr_int rs, fr_int cs, fr_int rows, fr
 static fr_status margin_of(const double *cost, fr_int rs, fr_int cs, fr_int rows, fr_int cols, double *margin)
 {
   fr_int bytes = 0;
-  fr_status status = fr_assign_margin_size(rows, cols, &bytes);
+  fr_status status = fr_assign_margin(NULL, 0, 0, rows, cols, NULL, NULL, 0, &bytes);
   char *memory;
   if (status) return status;
   memory = (char *)test_alloc((size_t)bytes + 1);
-  status = fr_assign_margin(cost, rs, cs, rows, cols, margin, memory + 1, bytes);
+  status = fr_assign_margin(cost, rs, cs, rows, cols, margin, memory + 1, bytes, NULL);
   free(memory);
   return status;
 }
@@ -58,19 +58,19 @@ static void margins(void)
     double cost[4] = { 0, 1, 1, 0 }, memory[512];
     fr_int bytes = 0;
     margin = 42.0;
-    CHECK(fr_assign_margin_size(2, 2, &bytes) == FR_OK && bytes <= (fr_int)sizeof memory);
-    CHECK(fr_assign_margin(cost, 2, 1, 2, 2, &margin, memory, bytes - 1) == FR_MEMORY);
-    CHECK(fr_assign_margin(cost, 2, 1, 2, 2, &margin, NULL, bytes) == FR_INVALID);
-    CHECK(fr_assign_margin(NULL, 2, 1, 2, 2, &margin, memory, bytes) == FR_INVALID);
-    CHECK(fr_assign_margin(cost, 2, 1, 2, 2, NULL, memory, bytes) == FR_INVALID);
-    CHECK(fr_assign_margin(cost, 2, 1, -1, 2, &margin, memory, bytes) == FR_INVALID);
+    CHECK(fr_assign_margin(NULL, 0, 0, 2, 2, NULL, NULL, 0, &bytes) == FR_OK && bytes <= (fr_int)sizeof memory);
+    CHECK(fr_assign_margin(cost, 2, 1, 2, 2, &margin, memory, bytes - 1, NULL) == FR_MEMORY);
+    CHECK(fr_assign_margin(cost, 2, 1, 2, 2, &margin, NULL, bytes, NULL) == FR_INVALID);
+    CHECK(fr_assign_margin(NULL, 2, 1, 2, 2, &margin, memory, bytes, NULL) == FR_INVALID);
+    CHECK(fr_assign_margin(cost, 2, 1, 2, 2, NULL, memory, bytes, NULL) == FR_INVALID);
+    CHECK(fr_assign_margin(cost, 2, 1, -1, 2, &margin, memory, bytes, NULL) == FR_INVALID);
     cost[3] = NAN;
-    CHECK(fr_assign_margin(cost, 2, 1, 2, 2, &margin, memory, bytes) == FR_NONFINITE);
+    CHECK(fr_assign_margin(cost, 2, 1, 2, 2, &margin, memory, bytes, NULL) == FR_NONFINITE);
     cost[3] = 1.7e308;
-    CHECK(fr_assign_margin(cost, 2, 1, 2, 2, &margin, memory, bytes) == FR_NONFINITE);
-    CHECK(margin == 42.0 && fr_assign_margin_size(2, 2, NULL) == FR_INVALID);
-    CHECK(fr_assign_margin_size(PTRDIFF_MAX / 2, 4, &bytes) == FR_OVERFLOW);
-    CHECK(fr_assign_margin(cost, 2, 1, 0, 2, &margin, NULL, bytes) == FR_OK && margin == HUGE_VAL);
+    CHECK(fr_assign_margin(cost, 2, 1, 2, 2, &margin, memory, bytes, NULL) == FR_NONFINITE);
+    CHECK(margin == 42.0 && fr_assign_margin(NULL, 0, 0, 2, 2, NULL, NULL, 0, NULL) == FR_INVALID);
+    CHECK(fr_assign_margin(NULL, 0, 0, PTRDIFF_MAX / 2, 4, NULL, NULL, 0, &bytes) == FR_OVERFLOW);
+    CHECK(fr_assign_margin(cost, 2, 1, 0, 2, &margin, memory, bytes, NULL) == FR_OK && margin == HUGE_VAL);
   }
 }
 
@@ -176,10 +176,10 @@ static void *place(fr_diagnosis *d, const fr_diagnosis_options *o)
 {
   fr_int bytes = 0;
   char *memory;
-  CHECK(fr_diagnosis_size(o, &bytes, NULL) == FR_OK);
+  CHECK(fr_diagnosis_place(NULL, o, NULL, 0, &bytes, NULL) == FR_OK);
   memory = (char *)test_alloc((size_t)bytes + 1);
   memset(memory, 0x5a, (size_t)bytes + 1);
-  CHECK(fr_diagnosis_place(d, o, memory + 1, bytes, NULL) == FR_OK);
+  CHECK(fr_diagnosis_place(d, o, memory + 1, bytes, NULL, NULL) == FR_OK);
   return memory;
 }
 
@@ -442,24 +442,24 @@ static void errors(void)
   fr_diagnosis_clear(&kept);  // never placed
   CHECK(fr_diagnosis_add(&kept, &q, source, NULL) == FR_INVALID && fr_diagnosis_read(&kept, &r) == FR_INVALID);
   // Sizes.
-  CHECK(fr_diagnosis_size(NULL, &bytes, &reason) == FR_INVALID && fr_diagnosis_size(&o, NULL, &reason) == FR_INVALID);
+  CHECK(fr_diagnosis_place(NULL, NULL, NULL, 0, &bytes, &reason) == FR_INVALID && fr_diagnosis_place(NULL, &o, NULL, 0, NULL, &reason) == FR_INVALID);
   o.forks = 0;
-  CHECK(fr_diagnosis_size(&o, &bytes, &reason) == FR_INVALID && strstr(reason.text, "forks is 0"));
+  CHECK(fr_diagnosis_place(NULL, &o, NULL, 0, &bytes, &reason) == FR_INVALID && strstr(reason.text, "forks is 0"));
   o = options_of(MAPS);
   o.sources = -1;
-  CHECK(fr_diagnosis_size(&o, &bytes, &reason) == FR_INVALID && strstr(reason.text, "sources is -1"));
+  CHECK(fr_diagnosis_place(NULL, &o, NULL, 0, &bytes, &reason) == FR_INVALID && strstr(reason.text, "sources is -1"));
   o = options_of(-1);
-  CHECK(fr_diagnosis_size(&o, &bytes, &reason) == FR_INVALID && reason.text[0]);
+  CHECK(fr_diagnosis_place(NULL, &o, NULL, 0, &bytes, &reason) == FR_INVALID && reason.text[0]);
   o = options_of(PTRDIFF_MAX / 2);
-  CHECK(fr_diagnosis_size(&o, &bytes, &reason) == FR_OVERFLOW && reason.text[0]);
+  CHECK(fr_diagnosis_place(NULL, &o, NULL, 0, &bytes, &reason) == FR_OVERFLOW && reason.text[0]);
   o = options_of(MAPS);
   o.forks = PTRDIFF_MAX / 16;
-  CHECK(fr_diagnosis_size(&o, &bytes, &reason) == FR_OVERFLOW && bytes == 0);
+  CHECK(fr_diagnosis_place(NULL, &o, NULL, 0, &bytes, &reason) == FR_OVERFLOW && bytes == 0);
   o = options_of(MAPS);
-  CHECK(fr_diagnosis_size(&o, &bytes, NULL) == FR_OK);
+  CHECK(fr_diagnosis_place(NULL, &o, NULL, 0, &bytes, NULL) == FR_OK);
   kept = d;
-  CHECK(fr_diagnosis_place(&d, &o, memory, bytes - 1, &reason) == FR_MEMORY && reason.text[0]);
-  CHECK(fr_diagnosis_place(&d, &o, NULL, bytes, &reason) == FR_INVALID && fr_diagnosis_place(NULL, &o, memory, bytes, NULL) == FR_INVALID);
+  CHECK(fr_diagnosis_place(&d, &o, memory, bytes - 1, NULL, &reason) == FR_MEMORY && reason.text[0]);
+  CHECK(fr_diagnosis_place(&d, &o, NULL, bytes, NULL, &reason) == FR_INVALID && fr_diagnosis_place(NULL, &o, memory, bytes, NULL, NULL) == FR_INVALID);
   CHECK(!memcmp(&d, &kept, sizeof d));
   free(memory);
 }

@@ -50,14 +50,14 @@ static fr_model place_model(const fr_config *config)
   fr_model model, kept;
   fr_int bytes = 0;
   void *memory;
-  CHECK(fr_model_size(config, &bytes) == FR_OK);
+  CHECK(fr_model_place(NULL, config, NULL, 0, &bytes) == FR_OK);
   memory = guarded(bytes, 1);
   memset(&model, 0x77, sizeof model);
   memcpy(&kept, &model, sizeof model);
-  CHECK(fr_model_place(&model, config, memory, bytes - 1) == FR_MEMORY &&
-        fr_model_place(&model, config, NULL, bytes) == FR_INVALID);
+  CHECK(fr_model_place(&model, config, memory, bytes - 1, NULL) == FR_MEMORY &&
+        fr_model_place(&model, config, NULL, bytes, NULL) == FR_INVALID);
   CHECK(!memcmp(&model, &kept, sizeof model));
-  CHECK(fr_model_place(&model, config, memory, bytes) == FR_OK);
+  CHECK(fr_model_place(&model, config, memory, bytes, NULL) == FR_OK);
   fixture_randomise(&model);
   return model;
 }
@@ -67,13 +67,13 @@ static fr_work place_work(const fr_config *config, const fr_limits *limits)
   fr_work work;
   fr_int bytes = 0;
   void *memory;
-  CHECK(fr_work_size(config, limits, &bytes) == FR_OK);
+  CHECK(fr_work_place(NULL, config, limits, NULL, 0, &bytes) == FR_OK);
   memory = guarded(bytes, 1);
   memset(&work, 0, sizeof work);
-  CHECK(fr_work_place(&work, config, limits, memory, bytes - 1) == FR_MEMORY && work.body == NULL &&
+  CHECK(fr_work_place(&work, config, limits, memory, bytes - 1, NULL) == FR_MEMORY && work.body == NULL &&
         work.reason.text[0]);
-  CHECK(fr_work_place(&work, config, limits, NULL, bytes) == FR_INVALID && work.body == NULL);
-  CHECK(fr_work_place(&work, config, limits, memory, bytes) == FR_OK);
+  CHECK(fr_work_place(&work, config, limits, NULL, bytes, NULL) == FR_INVALID && work.body == NULL);
+  CHECK(fr_work_place(&work, config, limits, memory, bytes, NULL) == FR_OK);
   return work;
 }
 
@@ -91,10 +91,10 @@ static fr_adamw place_adamw(const fr_model *model)
   fr_adamw adamw;
   fr_int bytes = 0;
   void *memory;
-  CHECK(fr_adamw_size(model, &bytes) == FR_OK);
+  CHECK(fr_adamw_place(NULL, model, NULL, 0, &bytes) == FR_OK);
   memory = guarded(bytes, 1);
-  CHECK(fr_adamw_place(&adamw, model, memory, bytes - 1) == FR_MEMORY);
-  CHECK(fr_adamw_place(&adamw, model, memory, bytes) == FR_OK);
+  CHECK(fr_adamw_place(&adamw, model, memory, bytes - 1, NULL) == FR_MEMORY);
+  CHECK(fr_adamw_place(&adamw, model, memory, bytes, NULL) == FR_OK);
   return adamw;
 }
 
@@ -308,10 +308,10 @@ static void assign_run(void)
   fr_int *found = GUARDED(fr_int, rows), bytes = 0;
   void *memory;
   for (fr_int i = 0; i < rows * cols; i++) cost[i] = test_normal();
-  CHECK(fr_assign_size(rows, cols, &bytes) == FR_OK);
+  CHECK(fr_assign(NULL, 0, 0, rows, cols, NULL, NULL, NULL, 0, &bytes) == FR_OK);
   memory = guarded(bytes, 1);
-  CHECK(fr_assign(cost, cols, 1, rows, cols, found, NULL, memory, bytes - 1) == FR_MEMORY);
-  CHECK(fr_assign(cost, cols, 1, rows, cols, found, NULL, memory, bytes) == FR_OK);
+  CHECK(fr_assign(cost, cols, 1, rows, cols, found, NULL, memory, bytes - 1, NULL) == FR_MEMORY);
+  CHECK(fr_assign(cost, cols, 1, rows, cols, found, NULL, memory, bytes, NULL) == FR_OK);
   release();
 }
 
@@ -330,15 +330,15 @@ static void sizes(void)
     field[5] = &limits.depth;
     field[6] = &limits.tasks;
     field[7] = &limits.cache_rows;
-    CHECK(fr_work_size(&config, &limits, &bytes) == FR_OK && bytes > 0);  // nothing of anything is legal
+    CHECK(fr_work_place(NULL, &config, &limits, NULL, 0, &bytes) == FR_OK && bytes > 0);  // nothing of anything is legal
     bytes = 123;
     *field[which] = -1;
-    CHECK(fr_work_size(&config, &limits, &bytes) == FR_INVALID && bytes == 123);
+    CHECK(fr_work_place(NULL, &config, &limits, NULL, 0, &bytes) == FR_INVALID && bytes == 123);
     *field[which] = PTRDIFF_MAX;
-    CHECK(fr_work_size(&config, &limits, &bytes) == FR_OVERFLOW && bytes == 123);
+    CHECK(fr_work_place(NULL, &config, &limits, NULL, 0, &bytes) == FR_OVERFLOW && bytes == 123);
     *field[which] = PTRDIFF_MAX / 16;
-    CHECK(fr_work_size(&config, &limits, &bytes) == FR_OVERFLOW && bytes == 123);
-    CHECK(fr_work_place(&work, &config, &limits, &bytes, 123) == FR_OVERFLOW && work.body == NULL &&
+    CHECK(fr_work_place(NULL, &config, &limits, NULL, 0, &bytes) == FR_OVERFLOW && bytes == 123);
+    CHECK(fr_work_place(&work, &config, &limits, &bytes, 123, NULL) == FR_OVERFLOW && work.body == NULL &&
           bytes == 123);
     // More of anything never needs less.
     {
@@ -346,7 +346,7 @@ static void sizes(void)
       *field[which] = 0;
       for (fr_int n = 1; n < 3000; n = 2 * n + 1) {
         *field[which] = n;
-        CHECK(fr_work_size(&config, &limits, &bytes) == FR_OK && bytes >= before);
+        CHECK(fr_work_place(NULL, &config, &limits, NULL, 0, &bytes) == FR_OK && bytes >= before);
         before = bytes;
       }
     }

@@ -367,7 +367,7 @@ static void refused(void)
       fprintf(stderr, "  case %d: %s\n", which, reason.text);
     CHECK(reason.text[0] != 0);
     CHECK(((unsigned char *)&resolved)[0] == 0x33 && ((unsigned char *)&resolved)[sizeof resolved - 1] == 0x33);
-    CHECK(fr_model_size(&c, &bytes) == want && bytes == 77);
+    CHECK(fr_model_place(NULL, &c, NULL, 0, &bytes) == want && bytes == 77);
   }
   CHECK(fr_config_check(NULL, NULL, NULL) == FR_INVALID);
 }

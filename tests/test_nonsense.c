@@ -99,17 +99,17 @@ static void build(void)
   memset(&w, 0, sizeof w);
   other.vocab += 3;
   tiny_fill(&w.t, 1);
-  CHECK(fr_model_size(&config, &bytes) == FR_OK);
-  CHECK(fr_model_place(&w.model, &config, block_of(0, bytes), bytes) == FR_OK);
+  CHECK(fr_model_place(NULL, &config, NULL, 0, &bytes) == FR_OK);
+  CHECK(fr_model_place(&w.model, &config, block_of(0, bytes), bytes, NULL) == FR_OK);
   fr_model_init(&w.model, 11);
-  CHECK(fr_adamw_size(&w.model, &bytes) == FR_OK);
-  CHECK(fr_adamw_place(&w.adamw, &w.model, block_of(1, bytes), bytes) == FR_OK);
+  CHECK(fr_adamw_place(NULL, &w.model, NULL, 0, &bytes) == FR_OK);
+  CHECK(fr_adamw_place(&w.adamw, &w.model, block_of(1, bytes), bytes, NULL) == FR_OK);
   w.grads = (float *)block_of(2, w.model.count * (fr_int)sizeof(float));
-  CHECK(fr_model_size(&other, &bytes) == FR_OK);
-  CHECK(fr_model_place(&w.other, &other, block_of(3, bytes), bytes) == FR_OK);
+  CHECK(fr_model_place(NULL, &other, NULL, 0, &bytes) == FR_OK);
+  CHECK(fr_model_place(&w.other, &other, block_of(3, bytes), bytes, NULL) == FR_OK);
   const fr_limits limits = tiny_limits(&w.t, 2, LEAVES, 1);
-  CHECK(fr_work_size(&config, &limits, &bytes) == FR_OK);
-  CHECK(fr_work_place(&work, &config, &limits, test_alloc((size_t)bytes), bytes) == FR_OK);
+  CHECK(fr_work_place(NULL, &config, &limits, NULL, 0, &bytes) == FR_OK);
+  CHECK(fr_work_place(&work, &config, &limits, test_alloc((size_t)bytes), bytes, NULL) == FR_OK);
 
   w.tree = tiny_tree(&w.t, 0, w.spans);
   for (int i = 0; i < 2; i++) {
@@ -161,9 +161,9 @@ static void configs(void)
     REFUSE_QUIETLY(want, fr_config_check(&c, &w.resolved, &reason));                \
     CHECK(reason.text[0]);                                                          \
     REFUSE_QUIETLY(want, fr_config_check(&c, &w.resolved, NULL));                   \
-    REFUSE_QUIETLY(want, fr_model_size(&c, &w.bytes));                              \
-    REFUSE_QUIETLY(want, fr_model_place(&w.model, &c, block[0], w.bytes));          \
-    REFUSE_QUIETLY(want, fr_work_size(&c, &work.limits, &w.bytes));                 \
+    REFUSE_QUIETLY(want, fr_model_place(NULL, &c, NULL, 0, &w.bytes));                              \
+    REFUSE_QUIETLY(want, fr_model_place(&w.model, &c, block[0], w.bytes, NULL));          \
+    REFUSE_QUIETLY(want, fr_work_place(NULL, &c, &work.limits, NULL, 0, &w.bytes));                 \
   } while (0)
   BAD(c.layers = 0, FR_CONFIG);
   BAD(c.layers = -1, FR_CONFIG);
@@ -204,20 +204,20 @@ static void configs(void)
   BAD(c.vocab = HUGE_INT, ANY);
 #undef BAD
   REFUSE_QUIETLY(ANY, fr_config_check(NULL, &w.resolved, NULL));
-  REFUSE_QUIETLY(ANY, fr_model_size(NULL, &w.bytes));
-  REFUSE_QUIETLY(ANY, fr_model_size(&fine, NULL));
+  REFUSE_QUIETLY(ANY, fr_model_place(NULL, NULL, NULL, 0, &w.bytes));
+  REFUSE_QUIETLY(ANY, fr_model_place(NULL, &fine, NULL, 0, NULL));
 }
 
 static void models(void)
 {
   const fr_config fine = small();
   fr_int needed = 0;
-  CHECK(fr_model_size(&fine, &needed) == FR_OK);
-  REFUSE_QUIETLY(FR_MEMORY, fr_model_place(&w.model, &fine, block[0], needed - 1));
-  REFUSE_QUIETLY(FR_MEMORY, fr_model_place(&w.model, &fine, block[0], 0));
-  REFUSE_QUIETLY(FR_MEMORY, fr_model_place(&w.model, &fine, block[0], -1));
-  REFUSE_QUIETLY(ANY, fr_model_place(&w.model, &fine, NULL, needed));
-  REFUSE_QUIETLY(ANY, fr_model_place(NULL, &fine, block[0], needed));
+  CHECK(fr_model_place(NULL, &fine, NULL, 0, &needed) == FR_OK);
+  REFUSE_QUIETLY(FR_MEMORY, fr_model_place(&w.model, &fine, block[0], needed - 1, NULL));
+  REFUSE_QUIETLY(FR_MEMORY, fr_model_place(&w.model, &fine, block[0], 0, NULL));
+  REFUSE_QUIETLY(FR_MEMORY, fr_model_place(&w.model, &fine, block[0], -1, NULL));
+  REFUSE_QUIETLY(ANY, fr_model_place(&w.model, &fine, NULL, needed, NULL));
+  REFUSE_QUIETLY(ANY, fr_model_place(NULL, &fine, block[0], needed, NULL));
   REFUSE_QUIETLY(FR_RANGE, fr_model_tensor(&w.model, -1, &w.tensor));
   REFUSE_QUIETLY(FR_RANGE, fr_model_tensor(&w.model, 1000, &w.tensor));
   REFUSE_QUIETLY(FR_RANGE, fr_model_tensor(&w.model, HUGE_INT, &w.tensor));
@@ -246,13 +246,13 @@ static void workspaces(void)
   fr_int needed = 0;
   unsigned char *memory;
   fr_work probe;
-  CHECK(fr_work_size(&fine, &limits, &needed) == FR_OK);
+  CHECK(fr_work_place(NULL, &fine, &limits, NULL, 0, &needed) == FR_OK);
   memory = (unsigned char *)test_alloc((size_t)needed);
   memset(memory, 0x3C, (size_t)needed);
 #define PLACE(want, config, limit, where, bytes)                                      \
   do {                                                                                \
     const fr_work was = work;                                                         \
-    REFUSE(want, fr_work_place(&work, config, limit, where, bytes));                  \
+    REFUSE(want, fr_work_place(&work, config, limit, where, bytes, NULL));                  \
     work.reason = was.reason;                                                         \
     CHECK(!memcmp(&was, &work, sizeof work));                                         \
   } while (0)
@@ -265,26 +265,26 @@ static void workspaces(void)
   for (fr_int i = 0; i < needed; i++)
     if (!CHECK(memory[i] == 0x3C)) break;
   memset(&probe, 0, sizeof probe);
-  CHECK(fr_work_place(&probe, &fine, &limits, memory, needed) == FR_OK);
-  REFUSE_QUIETLY(ANY, fr_work_place(NULL, &fine, &limits, memory, needed));
-  REFUSE_QUIETLY(ANY, fr_work_size(&fine, NULL, &w.bytes));
-  REFUSE_QUIETLY(ANY, fr_work_size(NULL, &limits, &w.bytes));
-  REFUSE_QUIETLY(ANY, fr_work_size(&fine, &limits, NULL));
+  CHECK(fr_work_place(&probe, &fine, &limits, memory, needed, NULL) == FR_OK);
+  REFUSE_QUIETLY(ANY, fr_work_place(NULL, &fine, &limits, memory, needed, NULL));
+  REFUSE_QUIETLY(ANY, fr_work_place(NULL, &fine, NULL, NULL, 0, &w.bytes));
+  REFUSE_QUIETLY(ANY, fr_work_place(NULL, NULL, &limits, NULL, 0, &w.bytes));
+  REFUSE_QUIETLY(ANY, fr_work_place(NULL, &fine, &limits, NULL, 0, NULL));
   fr_int *const fields[8] = { &l.rows, &l.grad_rows, &l.spans, &l.targets, &l.leaves, &l.depth, &l.tasks, &l.cache_rows };
   for (int i = 0; i < 8; i++) {
     l = limits; *fields[i] = -1;
-    REFUSE_QUIETLY(ANY, fr_work_size(&fine, &l, &w.bytes));
+    REFUSE_QUIETLY(ANY, fr_work_place(NULL, &fine, &l, NULL, 0, &w.bytes));
     PLACE(ANY, &fine, &l, memory, needed);
     l = limits; *fields[i] = -HUGE_INT - 1;
-    REFUSE_QUIETLY(ANY, fr_work_size(&fine, &l, &w.bytes));
+    REFUSE_QUIETLY(ANY, fr_work_place(NULL, &fine, &l, NULL, 0, &w.bytes));
     l = limits; *fields[i] = HUGE_INT;
-    REFUSE_QUIETLY(FR_OVERFLOW, fr_work_size(&fine, &l, &w.bytes));
+    REFUSE_QUIETLY(FR_OVERFLOW, fr_work_place(NULL, &fine, &l, NULL, 0, &w.bytes));
     PLACE(FR_OVERFLOW, &fine, &l, memory, needed);
     l = limits; *fields[i] = HUGE_INT / 64;
-    REFUSE_QUIETLY(FR_OVERFLOW, fr_work_size(&fine, &l, &w.bytes));
+    REFUSE_QUIETLY(FR_OVERFLOW, fr_work_place(NULL, &fine, &l, NULL, 0, &w.bytes));
     PLACE(FR_OVERFLOW, &fine, &l, memory, needed);
     l = limits; *fields[i] = HUGE_INT / 8192;
-    if (fr_work_size(&fine, &l, &w.bytes) != FR_OK) PLACE(FR_OVERFLOW, &fine, &l, memory, HUGE_INT);
+    if (fr_work_place(NULL, &fine, &l, NULL, 0, &w.bytes) != FR_OK) PLACE(FR_OVERFLOW, &fine, &l, memory, HUGE_INT);
     w = good;
   }
 #undef PLACE
@@ -310,7 +310,7 @@ static void workspaces(void)
     c.qk_norm = (int)test_below_int(2);
     for (int changes = 1 + (int)test_below_int(3); changes; changes--) *sizes[test_below_int(15)] = spread[test_below_int(kinds)];
     fr_int bytes = -5;
-    const fr_status status = fr_work_size(&c, &l, &bytes);
+    const fr_status status = fr_work_place(NULL, &c, &l, NULL, 0, &bytes);
     fr_config r;
     if (status != FR_OK) { CHECK(bytes == -5); continue; }
     accepted++;
@@ -322,7 +322,7 @@ static void workspaces(void)
                          4.0 * (double)l.depth * head + (double)l.spans * 16.0 + (double)l.targets * 8.0 +
                          tasks * (double)l.depth * 4.0;
     CHECK(bytes > 0 && (double)bytes >= 0.999 * least);
-    CHECK(fr_model_size(&c, &bytes) == FR_OK);
+    CHECK(fr_model_place(NULL, &c, NULL, 0, &bytes) == FR_OK);
     const double floats = (double)r.vocab * (double)r.dim * (r.tied ? 1.0 : 2.0) +
                           (double)r.layers * (double)r.dim * (2.0 * (double)(r.heads + r.kv_heads) * head + 3.0 * (double)r.ffn);
     CHECK((double)bytes >= 0.999 * 4.0 * floats);
@@ -444,9 +444,9 @@ static void passes(void)
     fr_work fresh;
     fr_int bytes = 0;
     memset(&fresh, 0, sizeof fresh);
-    CHECK(fr_work_size(&w.model.config, &work.limits, &bytes) == FR_OK);
+    CHECK(fr_work_place(NULL, &w.model.config, &work.limits, NULL, 0, &bytes) == FR_OK);
     void *memory = test_alloc((size_t)bytes);
-    CHECK(fr_work_place(&fresh, &w.model.config, &work.limits, memory, bytes) == FR_OK);
+    CHECK(fr_work_place(&fresh, &w.model.config, &work.limits, memory, bytes, NULL) == FR_OK);
     REFUSE_QUIETLY(ANY, fr_logits(&w.model, &fresh, rows, ROWS, w.logits));
     CHECK(fresh.reason.text[0]);
     free(memory);
@@ -468,13 +468,13 @@ static void passes(void)
 static void optimiser(void)
 {
   fr_int needed = 0;
-  CHECK(fr_adamw_size(&w.model, &needed) == FR_OK);
-  REFUSE_QUIETLY(FR_MEMORY, fr_adamw_place(&w.adamw, &w.model, block[1], needed - 1));
-  REFUSE_QUIETLY(ANY, fr_adamw_place(&w.adamw, &w.model, NULL, needed));
-  REFUSE_QUIETLY(ANY, fr_adamw_place(&w.adamw, NULL, block[1], needed));
-  REFUSE_QUIETLY(ANY, fr_adamw_place(NULL, &w.model, block[1], needed));
-  REFUSE_QUIETLY(ANY, fr_adamw_size(NULL, &w.bytes));
-  REFUSE_QUIETLY(ANY, fr_adamw_size(&w.model, NULL));
+  CHECK(fr_adamw_place(NULL, &w.model, NULL, 0, &needed) == FR_OK);
+  REFUSE_QUIETLY(FR_MEMORY, fr_adamw_place(&w.adamw, &w.model, block[1], needed - 1, NULL));
+  REFUSE_QUIETLY(ANY, fr_adamw_place(&w.adamw, &w.model, NULL, needed, NULL));
+  REFUSE_QUIETLY(ANY, fr_adamw_place(&w.adamw, NULL, block[1], needed, NULL));
+  REFUSE_QUIETLY(ANY, fr_adamw_place(NULL, &w.model, block[1], needed, NULL));
+  REFUSE_QUIETLY(ANY, fr_adamw_place(NULL, NULL, NULL, 0, &w.bytes));
+  REFUSE_QUIETLY(ANY, fr_adamw_place(NULL, &w.model, NULL, 0, NULL));
   w.adamw.grads[5] = 1.0f;
   const float rates[4] = { nan_float, infinity, -infinity, -1e-3f };
   for (int i = 0; i < 4; i++) REFUSE(ANY, fr_adamw_step(&w.adamw, &w.model, &work, 1.0, rates[i], &w.norm));
@@ -519,32 +519,32 @@ static void assignment(void)
   unsigned char scratch[2000];
   fr_int needed = 0;
   for (int i = 0; i < 12; i++) cost[i] = (double)(i * 7 % 5);
-  CHECK(fr_assign_size(3, 4, &needed) == FR_OK && needed <= (fr_int)sizeof scratch);
-  CHECK(fr_assign(cost, 4, 1, 3, 4, w.columns, &w.sum, scratch, needed) == FR_OK);
+  CHECK(fr_assign(NULL, 0, 0, 3, 4, NULL, NULL, NULL, 0, &needed) == FR_OK && needed <= (fr_int)sizeof scratch);
+  CHECK(fr_assign(cost, 4, 1, 3, 4, w.columns, &w.sum, scratch, needed, NULL) == FR_OK);
   w = good;
   for (int i = 0; i < 12; i++) {
     const double bad[3] = { nan_double, (double)INFINITY, -(double)INFINITY };
     for (int k = 0; k < 3; k++) {
       const double was = cost[i];
       cost[i] = bad[k];
-      REFUSE_QUIETLY(FR_NONFINITE, fr_assign(cost, 4, 1, 3, 4, w.columns, &w.sum, scratch, needed));
+      REFUSE_QUIETLY(FR_NONFINITE, fr_assign(cost, 4, 1, 3, 4, w.columns, &w.sum, scratch, needed, NULL));
       cost[i] = was;
     }
   }
-  REFUSE_QUIETLY(FR_MEMORY, fr_assign(cost, 4, 1, 3, 4, w.columns, &w.sum, scratch, needed - 1));
-  REFUSE_QUIETLY(ANY, fr_assign(cost, 4, 1, 3, 4, w.columns, &w.sum, NULL, needed));
-  REFUSE_QUIETLY(ANY, fr_assign(NULL, 4, 1, 3, 4, w.columns, &w.sum, scratch, needed));
-  REFUSE_QUIETLY(ANY, fr_assign(cost, 4, 1, 3, 4, NULL, &w.sum, scratch, needed));
-  REFUSE_QUIETLY(ANY, fr_assign(cost, 4, 1, -3, 4, w.columns, &w.sum, scratch, needed));
-  REFUSE_QUIETLY(ANY, fr_assign(cost, 4, 1, 3, -4, w.columns, &w.sum, scratch, needed));
-  REFUSE_QUIETLY(ANY, fr_assign_size(-1, 4, &w.bytes));
-  REFUSE_QUIETLY(ANY, fr_assign_size(3, 4, NULL));
-  REFUSE_QUIETLY(FR_OVERFLOW, fr_assign_size(HUGE_INT, HUGE_INT, &w.bytes));
-  REFUSE_QUIETLY(FR_OVERFLOW, fr_assign_size(2, HUGE_INT / 8, &w.bytes));
-  CHECK(fr_assign(NULL, 0, 0, 0, 0, NULL, NULL, scratch, (fr_int)sizeof scratch) == FR_OK);
+  REFUSE_QUIETLY(FR_MEMORY, fr_assign(cost, 4, 1, 3, 4, w.columns, &w.sum, scratch, needed - 1, NULL));
+  REFUSE_QUIETLY(ANY, fr_assign(cost, 4, 1, 3, 4, w.columns, &w.sum, NULL, needed, NULL));
+  REFUSE_QUIETLY(ANY, fr_assign(NULL, 4, 1, 3, 4, w.columns, &w.sum, scratch, needed, NULL));
+  REFUSE_QUIETLY(ANY, fr_assign(cost, 4, 1, 3, 4, NULL, &w.sum, scratch, needed, NULL));
+  REFUSE_QUIETLY(ANY, fr_assign(cost, 4, 1, -3, 4, w.columns, &w.sum, scratch, needed, NULL));
+  REFUSE_QUIETLY(ANY, fr_assign(cost, 4, 1, 3, -4, w.columns, &w.sum, scratch, needed, NULL));
+  REFUSE_QUIETLY(ANY, fr_assign(NULL, 0, 0, -1, 4, NULL, NULL, NULL, 0, &w.bytes));
+  REFUSE_QUIETLY(ANY, fr_assign(NULL, 0, 0, 3, 4, NULL, NULL, NULL, 0, NULL));
+  REFUSE_QUIETLY(FR_OVERFLOW, fr_assign(NULL, 0, 0, HUGE_INT, HUGE_INT, NULL, NULL, NULL, 0, &w.bytes));
+  REFUSE_QUIETLY(FR_OVERFLOW, fr_assign(NULL, 0, 0, 2, HUGE_INT / 8, NULL, NULL, NULL, 0, &w.bytes));
+  CHECK(fr_assign(NULL, 0, 0, 0, 0, NULL, NULL, scratch, (fr_int)sizeof scratch, NULL) == FR_OK);
 
   // Finite, but their differences are not: a matching, or a status.
-  CHECK(fr_assign_size(6, 6, &needed) == FR_OK && needed <= (fr_int)sizeof scratch);
+  CHECK(fr_assign(NULL, 0, 0, 6, 6, NULL, NULL, NULL, 0, &needed) == FR_OK && needed <= (fr_int)sizeof scratch);
   for (int round = 0; round < 3000; round++) {
     const double kinds[] = { DBL_MAX, -DBL_MAX, 1e308, -1e308, 0.0, 1.0, -1.0, DBL_MIN, 5e307 };
     const fr_int rows = 1 + test_below_int(6), cols = 1 + test_below_int(6);
@@ -552,7 +552,7 @@ static void assignment(void)
     for (int i = 0; i < 36; i++) nasty[i] = kinds[test_below_int(9)];
     for (int i = 0; i < 6; i++) columns[i] = -7;
     memset(scratch, 0x7F, sizeof scratch);
-    const fr_status status = fr_assign(nasty, cols, 1, rows, cols, columns, NULL, scratch, needed);
+    const fr_status status = fr_assign(nasty, cols, 1, rows, cols, columns, NULL, scratch, needed, NULL);
     for (fr_int r = 0; r < rows; r++) {
       if (status != FR_OK) { CHECK(columns[r] == -7); continue; }
       CHECK(columns[r] >= -1 && columns[r] < cols);
@@ -814,16 +814,16 @@ static void still_the_same(void)
   fr_int bytes = 0;
   tiny t;
   void *memory[3];
-  CHECK(fr_model_size(&config, &bytes) == FR_OK);
+  CHECK(fr_model_place(NULL, &config, NULL, 0, &bytes) == FR_OK);
   memory[0] = test_alloc((size_t)bytes);
-  CHECK(fr_model_place(&model, &config, memory[0], bytes) == FR_OK);
+  CHECK(fr_model_place(&model, &config, memory[0], bytes, NULL) == FR_OK);
   fr_model_init(&model, 11);
-  CHECK(fr_adamw_size(&model, &bytes) == FR_OK);
+  CHECK(fr_adamw_place(NULL, &model, NULL, 0, &bytes) == FR_OK);
   memory[1] = test_alloc((size_t)bytes);
-  CHECK(fr_adamw_place(&adamw, &model, memory[1], bytes) == FR_OK);
-  CHECK(fr_work_size(&config, &work.limits, &bytes) == FR_OK);
+  CHECK(fr_adamw_place(&adamw, &model, memory[1], bytes, NULL) == FR_OK);
+  CHECK(fr_work_place(NULL, &config, &work.limits, NULL, 0, &bytes) == FR_OK);
   memory[2] = test_alloc((size_t)bytes);
-  CHECK(fr_work_place(&fresh, &config, &work.limits, memory[2], bytes) == FR_OK);
+  CHECK(fr_work_place(&fresh, &config, &work.limits, memory[2], bytes, NULL) == FR_OK);
   memset(w.adamw.grads, 0, (size_t)w.adamw.count * sizeof(float));
   for (int step = 0; step < 3; step++) {
     fr_ssft_report a, b;

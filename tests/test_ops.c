@@ -6,8 +6,14 @@
 
 #include <float.h>
 
+static const fr__kernels *next_kernel(const fr__kernels *k)
+{
+  fr_int i = 0;
+  while (fr__kernel_row(i) != k) i++;
+  return fr__kernel_row(i + 1);
+}
 #define EACH_KERNEL(k) \
-  for (const fr__kernels *k = fr__rows; k < fr__rows + FR__ROW_COUNT; k++) if (k->available())
+  for (const fr__kernels *k = fr__kernel_row(0); k; k = next_kernel(k)) if (k->available())
 
 static store refs;
 

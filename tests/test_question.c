@@ -129,7 +129,7 @@ static void against_the_whole(const char *name)
     const fr_int trace_count = test_below_int(4);
     for (int j = 0; j < 3; j++) traces[j] = some(room[5 + j], parts, 16, 3);
 
-    CHECK(fr_question_size(&f, prompt, traces, trace_count, &bytes) == FR_OK);
+    CHECK(fr_question_place(NULL, NULL, &f, prompt, traces, trace_count, NULL, 0, &bytes) == FR_OK);
     unsigned char *memory = (unsigned char *)test_alloc((size_t)bytes + GUARD + 1);
     memset(memory, 0xA5, (size_t)bytes + GUARD + 1);
     const fr_status status = fr_question_place(&q, &e, &f, prompt, traces, trace_count, memory + 1, bytes, &used);
@@ -268,13 +268,13 @@ static void one_by_one(void)
   q = kept;
   // Nonsense
   const fr_text trace = as_text("2"), none = { NULL, 1 }, negative = { "a", -1 };
-  CHECK(fr_question_size(&f, as_text("1+1"), &trace, 1, &bytes) == FR_OK);
+  CHECK(fr_question_place(NULL, NULL, &f, as_text("1+1"), &trace, 1, NULL, 0, &bytes) == FR_OK);
   CHECK(fr_question_place(&q, &e, &f, as_text("1+1"), &trace, 1, memory, bytes - 1, NULL) == FR_MEMORY && strstr(e.reason.text, "were given"));
 #define BAD(change)                                                                                                  \
   do {                                                                                                               \
     g = f;                                                                                                           \
     change;                                                                                                          \
-    CHECK(fr_question_size(&g, as_text("1+1"), &trace, 1, &bytes) == FR_INVALID);                                    \
+    CHECK(fr_question_place(NULL, NULL, &g, as_text("1+1"), &trace, 1, NULL, 0, &bytes) == FR_INVALID);                                    \
     CHECK(place(&q, &e, &g, "1+1", "2", memory, ROOM) == FR_INVALID && e.reason.text[0]);                           \
     CHECK(fr_framing_forks(&e, &g, ids, 20, tokens, &needed) == FR_INVALID);                                         \
   } while (0)
@@ -286,15 +286,15 @@ static void one_by_one(void)
   BAD(g.before = none);
   BAD(g.after = negative);
 #undef BAD
-  CHECK(fr_question_size(NULL, trace, &trace, 1, &bytes) == FR_INVALID && fr_question_size(&f, none, &trace, 1, &bytes) == FR_INVALID &&
-        fr_question_size(&f, trace, NULL, 1, &bytes) == FR_INVALID && fr_question_size(&f, trace, &none, 1, &bytes) == FR_INVALID &&
-        fr_question_size(&f, trace, &trace, -1, &bytes) == FR_INVALID && fr_question_size(&f, trace, &trace, 1, NULL) == FR_INVALID);
+  CHECK(fr_question_place(NULL, NULL, NULL, trace, &trace, 1, NULL, 0, &bytes) == FR_INVALID && fr_question_place(NULL, NULL, &f, none, &trace, 1, NULL, 0, &bytes) == FR_INVALID &&
+        fr_question_place(NULL, NULL, &f, trace, NULL, 1, NULL, 0, &bytes) == FR_INVALID && fr_question_place(NULL, NULL, &f, trace, &none, 1, NULL, 0, &bytes) == FR_INVALID &&
+        fr_question_place(NULL, NULL, &f, trace, &trace, -1, NULL, 0, &bytes) == FR_INVALID && fr_question_place(NULL, NULL, &f, trace, &trace, 1, NULL, 0, NULL) == FR_INVALID);
   CHECK(fr_question_place(NULL, &e, &f, trace, &trace, 1, memory, ROOM, NULL) == FR_INVALID &&
         fr_question_place(&q, NULL, &f, trace, &trace, 1, memory, ROOM, NULL) == FR_INVALID &&
         fr_question_place(&q, &e, &f, trace, &trace, 1, NULL, ROOM, NULL) == FR_INVALID &&
         fr_question_place(&q, &e, &f, trace, &trace, 1, memory, -1, NULL) == FR_MEMORY);
   const fr_text endless = { "a", (fr_int)(((size_t)-1) >> 1) };
-  CHECK(fr_question_size(&f, endless, &trace, 1, &bytes) == FR_OVERFLOW && fr_question_size(&f, trace, &endless, 1, &bytes) == FR_OVERFLOW);
+  CHECK(fr_question_place(NULL, NULL, &f, endless, &trace, 1, NULL, 0, &bytes) == FR_OVERFLOW && fr_question_place(NULL, NULL, &f, trace, &endless, 1, NULL, 0, &bytes) == FR_OVERFLOW);
   g = f;
   g.end = 600000;
   CHECK(place(&q, &e, &g, "1+1", "2", memory, ROOM) == FR_RANGE && strstr(e.reason.text, "600000"));

@@ -501,10 +501,10 @@ static void steps(void)
   random_batch(&b, 4, 0);
   fr_model_init(&model, 3);
   memcpy(twin.params, model.params, (size_t)model.count * sizeof(float));
-  CHECK(fr_adamw_size(&model, &bytes) == FR_OK);
+  CHECK(fr_adamw_place(NULL, &model, NULL, 0, &bytes) == FR_OK);
   for (int i = 0; i < 2; i++) state[i] = test_alloc((size_t)bytes);
-  CHECK(fr_adamw_place(&adamw, &model, state[0], bytes) == FR_OK &&
-        fr_adamw_place(&other, &twin, state[1], bytes) == FR_OK);
+  CHECK(fr_adamw_place(&adamw, &model, state[0], bytes, NULL) == FR_OK &&
+        fr_adamw_place(&other, &twin, state[1], bytes, NULL) == FR_OK);
   limits = limits_of(&b, 4);
   work = fixture_work(&config, &limits, &own);
   for (int step = 0; step < 60; step++) {
@@ -672,9 +672,9 @@ static void errors(void)
     CHECK(!memcmp(kept_fork, b.fork[2], sizeof kept_fork) && !memcmp(kept_cost, b.cost[2], sizeof kept_cost));
     for (int n = 0; n < 2; n++)
       for (fr_int j = 0; j < b.questions[n].trace_count; j++) CHECK(b.fork[n][j] >= 0 && b.fork[n][j] < 6);
-    CHECK(fr_adamw_size(&model, &bytes) == FR_OK);
+    CHECK(fr_adamw_place(NULL, &model, NULL, 0, &bytes) == FR_OK);
     state = test_alloc((size_t)bytes);
-    CHECK(fr_adamw_place(&adamw, &model, state, bytes) == FR_OK);
+    CHECK(fr_adamw_place(&adamw, &model, state, bytes, NULL) == FR_OK);
     memcpy(before, model.params, (size_t)model.count * sizeof(float));
     for (int method = 0; method < 4; method++) {
       b.options.method = (fr_method)method;

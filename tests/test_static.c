@@ -57,22 +57,22 @@ int main(void)
   tiny *t = (tiny *)(raw + (64 - (size_t)((uintptr_t)raw % 64)) % 64);
   tiny_fill(t, 0);
 
-  CHECK(fr_model_size(&config, &model_bytes) == FR_OK);
+  CHECK(fr_model_place(NULL, &config, NULL, 0, &model_bytes) == FR_OK);
   void *model_memory = take(model_bytes);
-  CHECK(fr_model_place(&model, &config, model_memory, model_bytes) == FR_OK);
+  CHECK(fr_model_place(&model, &config, model_memory, model_bytes, NULL) == FR_OK);
   CHECK(model.count >= 10000);
   fr_model_init(&model, 1);
 
-  CHECK(fr_adamw_size(&model, &adamw_bytes) == FR_OK);
+  CHECK(fr_adamw_place(NULL, &model, NULL, 0, &adamw_bytes) == FR_OK);
   void *adamw_memory = take(adamw_bytes);
-  CHECK(fr_adamw_place(&adamw, &model, adamw_memory, adamw_bytes) == FR_OK);
+  CHECK(fr_adamw_place(&adamw, &model, adamw_memory, adamw_bytes, NULL) == FR_OK);
   CHECK(adamw.count == model.count);
 
   const fr_limits limits = tiny_limits(t, 2, TINY_FORKS, 1);
   CHECK(limits.grad_rows > 0);
-  CHECK(fr_work_size(&config, &limits, &work_bytes) == FR_OK);
+  CHECK(fr_work_place(NULL, &config, &limits, NULL, 0, &work_bytes) == FR_OK);
   void *work_memory = take(work_bytes);
-  CHECK(fr_work_place(&work, &config, &limits, work_memory, work_bytes) == FR_OK);
+  CHECK(fr_work_place(&work, &config, &limits, work_memory, work_bytes, NULL) == FR_OK);
   if (test_failures) return test_done("static");
 
   CHECK(inside(model.params, model_memory, model_bytes) &&

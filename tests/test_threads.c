@@ -54,16 +54,16 @@ static void live(life *l)
   tiny_fill(&t, 0);
   const fr_limits limits = tiny_limits(&t, 3, LEAVES, l->tasks);
 
-  TRY(fr_model_size(&config, &bytes));
+  TRY(fr_model_place(NULL, &config, NULL, 0, &bytes));
   memory[0] = test_alloc((size_t)bytes);
-  TRY(fr_model_place(&model, &config, memory[0], bytes));
+  TRY(fr_model_place(&model, &config, memory[0], bytes, NULL));
   if (l->status == FR_OK) fr_model_init(&model, l->seed);
-  TRY(fr_adamw_size(&model, &bytes));
+  TRY(fr_adamw_place(NULL, &model, NULL, 0, &bytes));
   memory[1] = test_alloc((size_t)bytes);
-  TRY(fr_adamw_place(&adamw, &model, memory[1], bytes));
-  TRY(fr_work_size(&config, &limits, &bytes));
+  TRY(fr_adamw_place(&adamw, &model, memory[1], bytes, NULL));
+  TRY(fr_work_place(NULL, &config, &limits, NULL, 0, &bytes));
   memory[2] = test_alloc((size_t)bytes);
-  TRY(fr_work_place(&work, &config, &limits, memory[2], bytes));
+  TRY(fr_work_place(&work, &config, &limits, memory[2], bytes, NULL));
   if (l->status == FR_OK) { work.run = l->run; work.pool = l->pool; }
 
   for (int step = 0; step < STEPS && l->status == FR_OK; step++) {

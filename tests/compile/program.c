@@ -35,15 +35,15 @@ int main(void)
 
 #ifdef FR_NO_MALLOC
   fr_int bytes = 0;
-  TRY(fr_model_size(&config, &bytes));
+  TRY(fr_model_place(NULL, &config, NULL, 0, &bytes));
   void *model_memory = malloc((size_t)bytes);
-  TRY(fr_model_place(&model, &config, model_memory, bytes));
-  TRY(fr_adamw_size(&model, &bytes));
+  TRY(fr_model_place(&model, &config, model_memory, bytes, NULL));
+  TRY(fr_adamw_place(NULL, &model, NULL, 0, &bytes));
   void *adamw_memory = malloc((size_t)bytes);
-  TRY(fr_adamw_place(&adamw, &model, adamw_memory, bytes));
-  TRY(fr_work_size(&config, &limits, &bytes));
+  TRY(fr_adamw_place(&adamw, &model, adamw_memory, bytes, NULL));
+  TRY(fr_work_place(NULL, &config, &limits, NULL, 0, &bytes));
   void *work_memory = malloc((size_t)bytes);
-  TRY(fr_work_place(&work, &config, &limits, work_memory, bytes));
+  TRY(fr_work_place(&work, &config, &limits, work_memory, bytes, NULL));
 #else
   TRY(fr_model_new(&model, &config));
   TRY(fr_adamw_new(&adamw, &model));
