@@ -364,7 +364,7 @@ typedef struct fr_ssft_report {
   double nll;            // sum of -log p over trace tokens
   double fork_nll;       // sum over questions of the fork term before its weight
   fr_int tokens, traces, questions;
-  fr_int rows;           // rows run with gradient; for FR_SSFT with those of spare forks, see fr_ssft_step
+  fr_int rows;           // rows run with gradient
   double norm;           // gradient norm before clipping (fr_ssft_step only)
   int    skipped;        // 1 if the update was left out (fr_ssft_step only)
 } fr_ssft_report;
@@ -391,8 +391,7 @@ FR_DEF fr_status fr_ssft_backward(const fr_model *model, fr_work *work, const fr
 // The loss alone, without gradient (limits as for the cost pass); for validation.
 FR_DEF fr_status fr_ssft_loss(const fr_model *model, fr_work *work, const fr_ssft_options *options,
                               const fr_question *questions, fr_int count, fr_ssft_total total, fr_ssft_report *report);
-// Match, backward and update in one call, with the same bits; for FR_SSFT the rows of prompts and forks are run once instead of
-// twice. A step that is skipped because its numbers are not finite returns FR_OK, with
+// Match, backward and update in one call, with the same bits. A step that is skipped because its numbers are not finite returns FR_OK, with
 // report->skipped 1 and why in work->reason.
 FR_DEF fr_status fr_ssft_step(fr_model *model, fr_work *work, fr_adamw *adamw, const fr_ssft_options *options,
                               fr_question *questions, fr_int count, float lr, fr_ssft_report *report);
@@ -2013,8 +2012,7 @@ struct fr__body {
   fr_int *row_fill;         // [row+1] for the counting sort
   // tables and activations, see >>model
   float *cosine, *sine;     // (depth, D/2)
-  float *activations;       // with gradient; in the place of what backward needs, or from the start, `plain`: without
-  float *plain;
+  float *activations;
   float *logits, *hidden, *dhidden, *hidden_root;  // one chunk of head rows: (chunk,fr__stride(V)), (chunk,C) twice, (chunk)
   fr_int chunk;
   // a piece for each task
@@ -2491,7 +2489,7 @@ static float *fr__cut(float **at, fr_int count) { float *piece = *at; *at += cou
 static fr__layer fr__layer_of(const fr_config *c, const struct fr__body *b, fr_int N, fr_int layer, int gradient)
 {
   const fr_int HD = c->heads * c->head_dim;
-  float *at = gradient ? b->activations : b->plain;
+  float *at = b->activations;
   fr__layer a;
   memset(&a, 0, sizeof a);
   if (gradient) {
@@ -2521,11 +2519,11 @@ static fr__layer fr__layer_of(const fr_config *c, const struct fr__body *b, fr_i
 
 static fr__shared fr__shared_of(const fr_config *c, const struct fr__body *b, fr_int N, int gradient)
 {
-  float *at = b->plain;
+  float *at = b->activations;
   fr__shared r;
   memset(&r, 0, sizeof r);
   if (gradient) {
-    at = b->activations + N * fr__kept_floats(c);
+    at += N * fr__kept_floats(c);
     r.h = fr__cut(&at, N * c->dim);
     r.dx = fr__cut(&at, N * c->dim);
     r.dh = fr__cut(&at, N * c->dim);
@@ -2571,7 +2569,7 @@ static void fr__work_layout(fr__arena *arena, const fr_config *c, const fr_limit
   if (!fr__mul(limits->rows, fr__plain_floats(c), &plain) || !fr__mul(limits->grad_rows, fr__back_floats(c), &back) ||
       !fr__mul(limits->grad_rows, fr__kept_floats(c), &kept) || !fr__add(kept, fr__max(plain, back), &floats))
     arena->overflow = 1;
-  b->activations = b->plain = (float *)fr__take(arena, floats, F4);
+  b->activations = (float *)fr__take(arena, floats, F4);
   b->chunk = fr__min(fr__chunk_rows(c->vocab), fr__max(1, fr__max(limits->targets, limits->leaves)));
   b->logits = (float *)fr__take(arena, b->chunk, fr__stride(c->vocab) * F4);
   b->hidden = (float *)fr__take(arena, b->chunk, c->dim * F4);
@@ -2710,9 +2708,6 @@ typedef struct fr__pass {
   const fr_config *c;
   fr__params p, d;   // parameters, gradients
   fr_int N;          // rows
-  fr_int first;      // the rows before this one are there already
-  fr_int room;       // rows that the layout is for: N, or more that will follow
-  fr_int kept_room;  // without gradient: that of the rows before
   const fr_token *token;
   const fr_int *position;
   const fr__block *blocks;
@@ -2736,8 +2731,8 @@ static void fr__task_rows(void *arg, fr_int index)
 {
   const fr__pass *s = (const fr__pass *)arg;
   fr_int begin, end;
-  fr__share(s->N - s->first, s->work->limits.tasks, index, &begin, &end);
-  for (begin += s->first, end += s->first; begin < end; begin += FR__ROW_BLOCK)
+  fr__share(s->N, s->work->limits.tasks, index, &begin, &end);
+  for (; begin < end; begin += FR__ROW_BLOCK)
     s->rows(s, index, begin, fr__min(begin + FR__ROW_BLOCK, end));
 }
 
@@ -2781,9 +2776,7 @@ static void fr__task_embed(void *arg, fr_int index)
 {
   const fr__pass *s = (const fr__pass *)arg;
   fr_int begin, end;
-  fr__share(s->N - s->first, s->work->limits.tasks, index, &begin, &end);
-  begin += s->first;
-  end += s->first;
+  fr__share(s->N, s->work->limits.tasks, index, &begin, &end);
   fr__embed(s->work->kernels, s->a.x + begin * s->c->dim, s->p.tok_emb, s->token + begin, s->c->embed_scale,
             end - begin, s->c->dim);
 }
@@ -2865,9 +2858,7 @@ static void fr__task_attend(void *arg, fr_int index)
 {
   const fr__pass *s = (const fr__pass *)arg;
   for (fr_int i = index; i < s->block_count; i += s->work->limits.tasks) {
-    fr__attention t;
-    if (s->blocks[i].row < s->first || s->blocks[i].row >= s->N) continue;
-    t = fr__attention_of(s, index, &s->blocks[i]);
+    fr__attention t = fr__attention_of(s, index, &s->blocks[i]);
     for (fr_int kv = 0; kv < s->c->kv_heads; kv++) fr__attend(&t, kv);
   }
 }
@@ -2974,22 +2965,15 @@ static void fr__layers_decode(fr__pass *s)
 static void fr__layers_forward(fr__pass *s)
 {
   struct fr__body *b = s->work->body;
-  s->r = fr__shared_of(s->c, b, s->room, s->gradient);
+  s->r = fr__shared_of(s->c, b, s->N, s->gradient);
   for (s->layer = 0; s->layer < s->c->layers; s->layer++) {
-    s->a = fr__layer_of(s->c, b, s->room, s->layer, s->gradient);
+    s->a = fr__layer_of(s->c, b, s->N, s->layer, s->gradient);
     if (s->layer == 0) fr__parallel(s->work, fr__task_embed, s);
-    if (s->first && !s->gradient)  // the rows before are kept with all layers: their keys and values are copied
-      memcpy(s->a.qkv, fr__layer_of(s->c, b, s->kept_room, s->layer, 1).qkv,
-             (size_t)(s->first * fr__qkv(s->c)) * sizeof(float));
     fr__parallel_rows(s, fr__rows_qkv);
     fr__parallel(s->work, fr__task_attend, s);
     fr__parallel_rows(s, fr__rows_mlp);
   }
-  if (s->first && !s->gradient)
-    memcpy(s->a.x_next, fr__layer_of(s->c, b, s->kept_room, s->layer - 1, 1).x_next,
-           (size_t)(s->first * s->c->dim) * sizeof(float));
   b->final_x = s->a.x_next;
-  b->ready = 1;
 }
 
 // Backward of fr__task_mlp, first half:
@@ -3247,62 +3231,61 @@ static fr_status fr__pair(const fr_model *model, fr_work *work)
   return FR_OK;
 }
 
-// Two trees that begin with the same `rows` rows, run one after the other: the first one without gradient, the second one,
-// of `room` rows, with it. Those rows are run once.
-typedef struct fr__begun { fr_int rows, room; } fr__begun;
+// What is done with a tree. FR__BACK goes back over the tree that FR__KEEP ran last on this workspace: the same spans and
+// targets, whose weights may have been set in between, from what the forward pass gave.
+typedef enum fr__phase {
+  FR__PLAIN,  // forward, activations of one layer only
+  FR__CACHE,  // the same, keys and values into the cache: decoding begins here
+  FR__KEEP,   // forward, activations of all layers are kept
+  FR__BACK,   // backward of what was kept
+  FR__TRAIN   // both
+} fr__phase;
 
 static fr_status fr__run_tree(const fr_model *model, fr_work *work, const fr_tree *tree, float *grads, fr_sum *sums,
-                              fr_int group_count, int cached, const fr__begun *kept)
+                              fr_int group_count, fr__phase phase)
 {
   fr__pass s;
   struct fr__body *b;
+  const int back = phase == FR__BACK || phase == FR__TRAIN;
   fr_status status = fr__pair(model, work);
   if (status) return status;
   if (group_count < 0 || (group_count && !sums))
     return fr__fail(&work->reason, FR_INVALID, "%d groups, and sums is NULL", group_count);
-  status = fr__tree_compile(work, tree, grads != NULL, group_count);
+  status = fr__tree_compile(work, tree, phase >= FR__KEEP, group_count);
   if (status) return status;
   b = work->body;
   s = fr__pass_of(model, work, grads);
-  s.N = s.room = b->row_count;
+  s.gradient = phase >= FR__KEEP;
+  s.N = b->row_count;
   s.token = b->token;
   s.position = b->position;
   s.blocks = b->blocks;
   s.block_count = b->block_count;
-  b->plain = b->activations;
-  if (cached) {  // decoding begins here: row n of the tree is row n of the cache
+  if (phase == FR__CACHE) {  // row n of the tree is row n of the cache
     for (fr_int n = 0; n < s.N; n++) b->row_fill[n] = n;
     s.cache_row = b->row_fill;
   }
-  if (kept && !grads) {
-    s.gradient = 1;
-    s.N = kept->rows;
-    s.room = s.kept_room = kept->room;
-    fr__layers_forward(&s);
-    s.gradient = 0;
-    s.N = s.room = b->row_count;
-    b->plain += kept->room * fr__kept_floats(s.c);
-  }
-  if (kept) s.first = kept->rows;
-  fr__layers_forward(&s);
-  s.first = 0;
-  if (grads) memset(s.r.dx, 0, (size_t)(s.N * s.c->dim) * sizeof(float));
+  if (phase != FR__BACK) fr__layers_forward(&s);
+  s.r = fr__shared_of(s.c, b, s.N, s.gradient);
+  b->ready = 1;
+  s.gradient = back;
+  if (back) memset(s.r.dx, 0, (size_t)(s.N * s.c->dim) * sizeof(float));
   fr__head(&s);
   fr__sums(b, tree, sums, group_count);
-  if (grads) fr__layers_backward(&s);
+  if (back) fr__layers_backward(&s);
   return fr__fine(&work->reason);
 }
 
 FR_DEF fr_status fr_forward(const fr_model *model, fr_work *work, const fr_tree *tree, fr_sum *sums, fr_int group_count)
 {
-  return fr__run_tree(model, work, tree, NULL, sums, group_count, 0, NULL);
+  return fr__run_tree(model, work, tree, NULL, sums, group_count, FR__PLAIN);
 }
 
 FR_DEF fr_status fr_backward(const fr_model *model, fr_work *work, const fr_tree *tree, float *grads, fr_sum *sums,
                              fr_int group_count)
 {
   if (!grads && work) return fr__fail(&work->reason, FR_INVALID, "grads is NULL");
-  return fr__run_tree(model, work, tree, grads, sums, group_count, 0, NULL);
+  return fr__run_tree(model, work, tree, grads, sums, group_count, FR__TRAIN);
 }
 
 // Normed activations, or logits, of rows list[first ..] into the chunk buffers; at most body->chunk rows.
@@ -3628,8 +3611,7 @@ FR_DEF fr_status fr_assign(const double *cost, fr_int row_stride, fr_int col_str
 // limits allow.
 //   cost pass:  prompt - every fork - every trace, cut to its first L_j tokens; group  base + i*M + j
 //   loss pass:  prompt - forks - the traces matched to them;                     group  base + j, and base + M for the fork
-// All prompts stand first, then all forks, then the traces. After a matching by cost the loss pass has the spare forks too,
-// so that both passes begin with the same rows and fr_ssft_step runs these once.
+// All prompts stand first, then all forks, then the traces.
 // The last token of a trace is a target and never an input, so a span of a trace has one token less.
 typedef struct fr__forest { fr_work *work; fr_int spans, targets, groups, rows, depth; } fr__forest;
 
@@ -3683,11 +3665,11 @@ static fr_int fr__forks_targeted(const fr_ssft_options *o, const fr_question *q)
   return o->method == FR_SFT_MIXED ? 1 : q->trace_count;
 }
 
-// Tokens of the span of fork i; -1: it needs none. An unused fork is there for its targets alone, but for FR_SSFT.
+// Tokens of the span of fork i; -1: it needs none. An unused fork is there for its targets alone.
 static fr_int fr__fork_span(const fr_ssft_options *o, const fr_question *q, fr_int i, int costs)
 {
   const fr_int tokens = o->forks[i].count;
-  if (costs || o->method == FR_SSFT || fr__fork_used(q, i)) return tokens;
+  if (costs || fr__fork_used(q, i)) return tokens;
   return tokens > 1 && fr__forks_targeted(o, q) == o->fork_count ? tokens - 1 : -1;
 }
 
@@ -3793,9 +3775,8 @@ static const char *fr__forest_fits(const fr__forest *have, const fr__forest *nee
   return NULL;
 }
 
-// How many of the questions fit one pass. *rows (may be NULL): what they need of it
-static fr_int fr__forest_most(fr_work *work, const fr_ssft_options *o, const fr_question *questions, fr_int count, int pass,
-                              fr_int *rows)
+// How many of the questions fit one pass
+static fr_int fr__forest_most(fr_work *work, const fr_ssft_options *o, const fr_question *questions, fr_int count, int pass)
 {
   fr__forest have;
   fr_int n = 0;
@@ -3811,7 +3792,6 @@ static fr_int fr__forest_most(fr_work *work, const fr_ssft_options *o, const fr_
     have.targets += need.targets;
     have.groups += need.groups;
   }
-  if (rows) *rows = have.rows;
   return n;
 }
 
@@ -3974,21 +3954,19 @@ static fr_tree fr__forest_tree(const fr__forest *f)
   return tree;
 }
 
-// Costs and matching of questions that fit one pass; `number` is that of the first one, for the reason. If the loss of the
-// same questions comes next, kept->room is its number of rows, and kept->rows is set.
+// Costs and matching of questions that fit one pass; `number` is that of the first one, for the reason.
 static fr_status fr__match_pass(const fr_model *model, fr_work *work, const fr_ssft_options *o, fr_question *questions,
-                                fr_int count, fr_int number, fr__begun *kept)
+                                fr_int count, fr_int number)
 {
   struct fr__body *b = work->body;
   fr__forest f;
   fr_int group = 0;
   fr_status status = FR_OK;
   const fr_int first_fork = fr__forest_begin(&f, work, o, questions, count, 1);
-  if (kept) kept->rows = f.rows;
   fr__forest_costs(&f, o, questions, count, first_fork);
   if (f.groups) {
     const fr_tree tree = fr__forest_tree(&f);
-    status = fr__run_tree(model, work, &tree, NULL, b->sums, f.groups, 0, kept);
+    status = fr__run_tree(model, work, &tree, NULL, b->sums, f.groups, FR__PLAIN);
   }
   for (fr_int n = 0; !status && n < count; n++) {
     fr_question *q = &questions[n];
@@ -4006,8 +3984,8 @@ FR_DEF fr_status fr_ssft_match(const fr_model *model, fr_work *work, const fr_ss
 {
   fr_status status = fr__ssft_check(model, work, options, questions, count, 0);
   for (fr_int n = 0, most; !status && n < count; n += most) {
-    most = fr__forest_most(work, options, questions + n, count - n, 0, NULL);
-    status = fr__match_pass(model, work, options, questions + n, most, n, NULL);
+    most = fr__forest_most(work, options, questions + n, count - n, 0);
+    status = fr__match_pass(model, work, options, questions + n, most, n);
   }
   return status ? status : fr__fine(&work->reason);
 }
@@ -4027,9 +4005,9 @@ FR_DEF fr_status fr_ssft_count(const fr_ssft_options *options, const fr_question
   return FR_OK;
 }
 
-// The loss of questions that fit one pass, added to `sum`; with kept the prompts and forks are there from the cost pass.
+// The loss of questions that fit one pass, added to `sum`.
 static fr_status fr__loss_pass(const fr_model *model, fr_work *work, const fr_ssft_options *o, const fr_question *questions,
-                               fr_int count, fr_ssft_total total, float *grads, const fr__begun *kept, fr_ssft_report *sum)
+                               fr_int count, fr_ssft_total total, float *grads, fr_ssft_report *sum)
 {
   const fr_sum *sums = work->body->sums;
   fr__forest f;
@@ -4038,7 +4016,7 @@ static fr_status fr__loss_pass(const fr_model *model, fr_work *work, const fr_ss
   fr_status status;
   for (fr_int n = 0; n < count; n++) fork = fr__forest_loss(&f, o, &questions[n], n, fork, total);
   tree = fr__forest_tree(&f);
-  status = fr__run_tree(model, work, &tree, grads, work->body->sums, f.groups, 0, kept);
+  status = fr__run_tree(model, work, &tree, grads, work->body->sums, f.groups, grads ? FR__TRAIN : FR__PLAIN);
   if (status) return status;
   sum->rows += f.rows;
   for (fr_int n = 0; n < count; n++) {
@@ -4069,8 +4047,8 @@ static fr_status fr__ssft_loss(const fr_model *model, fr_work *work, const fr_ss
   if (!(total.traces > 0.0) || !(total.questions > 0.0) || !fr__finite(total.traces) || !fr__finite(total.questions))
     return fr__fail(&work->reason, FR_INVALID, "the total is not positive and finite; fr_ssft_count gives it");
   for (fr_int n = 0, most; !status && n < count; n += most) {
-    most = fr__forest_most(work, options, questions + n, count - n, grads ? 2 : 1, NULL);
-    status = fr__loss_pass(model, work, options, questions + n, most, total, grads, NULL, &sum);
+    most = fr__forest_most(work, options, questions + n, count - n, grads ? 2 : 1);
+    status = fr__loss_pass(model, work, options, questions + n, most, total, grads, &sum);
   }
   if (status) return status;
   if (report) *report = sum;
@@ -4091,23 +4069,6 @@ FR_DEF fr_status fr_ssft_loss(const fr_model *model, fr_work *work, const fr_ssf
   return fr__ssft_loss(model, work, options, questions, count, total, NULL, report);
 }
 
-// A matching by cost and the loss after it, as many questions at a time as fit both passes: prompts and forks run once.
-static fr_status fr__match_and_backward(const fr_model *model, fr_work *work, const fr_ssft_options *o,
-                                        fr_question *questions, fr_int count, fr_ssft_total total, float *grads,
-                                        fr_ssft_report *sum)
-{
-  fr_status status = FR_OK;
-  memset(sum, 0, sizeof *sum);
-  for (fr_int n = 0, most; !status && n < count; n += most) {
-    fr__begun kept;
-    most = fr__forest_most(work, o, questions + n, count - n, 0, NULL);
-    most = fr__forest_most(work, o, questions + n, most, 2, &kept.room);
-    status = fr__match_pass(model, work, o, questions + n, most, n, &kept);
-    if (!status) status = fr__loss_pass(model, work, o, questions + n, most, total, grads, &kept, sum);
-  }
-  return status;
-}
-
 FR_DEF fr_status fr_ssft_step(fr_model *model, fr_work *work, fr_adamw *adamw, const fr_ssft_options *options,
                               fr_question *questions, fr_int count, float lr, fr_ssft_report *report)
 {
@@ -4120,12 +4081,8 @@ FR_DEF fr_status fr_ssft_step(fr_model *model, fr_work *work, fr_adamw *adamw, c
   if (!status) status = fr__ssft_fits(work, options, questions, count, 2);
   if (!status) status = fr_ssft_count(options, questions, count, &total);
   if (status) return status;
-  if (options->method == FR_SSFT && count) {
-    status = fr__match_and_backward(model, work, options, questions, count, total, adamw->grads, &r);
-  } else {
-    status = fr_ssft_match(model, work, options, questions, count);
-    if (!status) status = fr_ssft_backward(model, work, options, questions, count, total, adamw->grads, &r);
-  }
+  status = fr_ssft_match(model, work, options, questions, count);
+  if (!status) status = fr_ssft_backward(model, work, options, questions, count, total, adamw->grads, &r);
   if (status == FR_NONFINITE) {  // the model itself has gone bad: skipped like any other such step
     memset(&r, 0, sizeof r);
     r.loss = r.nll = r.norm = HUGE_VAL - HUGE_VAL;
@@ -4325,7 +4282,7 @@ FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree
     while (span >= 0 && tree->spans[span].tokens.count == 0) span = tree->spans[span].parent;
     if (span < 0) return fr__fail(&work->reason, FR_INVALID, "leaf %d has no token before it to continue", i);
   }
-  status = fr__run_tree(model, work, &prefix, NULL, NULL, 0, 1, NULL);
+  status = fr__run_tree(model, work, &prefix, NULL, NULL, 0, FR__CACHE);
   if (status) return status;
   b = work->body;
   spans = b->span_count_used;
@@ -5114,7 +5071,6 @@ FR_DEF fr_status fr_gfpo_backward(const fr_policy *policy, fr_work *work, const 
   fr__term_weights(&o, r);
   for (fr_int n = 0; !status && n < r->count;) {
     fr__forest f;
-    fr__begun begun;
     fr_tree tree;
     fr_int at = 0, root = 0, q = n;
     n = fr__choice_forest(&f, work, &o, questions, n, r->count, r, !policy->chooser);
@@ -5124,9 +5080,8 @@ FR_DEF fr_status fr_gfpo_backward(const fr_policy *policy, fr_work *work, const 
       if (!status) status = fr__choice_logp(policy->start, NULL, work, N, over_forks, q, r->logp_start + q * N);
       if (!status && o.credit == FR_GRPO) fr__target_logp(work->body, f.targets, r->token_start);
     }
-    begun.rows = begun.room = f.rows;
     if (!status)
-      status = fr__run_tree(policy->model, work, &tree, NULL, work->body->sums, f.groups, 0, policy->chooser ? NULL : &begun);
+      status = fr__run_tree(policy->model, work, &tree, NULL, work->body->sums, f.groups, policy->chooser ? FR__PLAIN : FR__KEEP);
     if (!status) status = fr__choice_logp(policy->model, policy->chooser, work, N, over_forks, q, work->body->cost);
     if (status) break;
     if (o.credit == FR_GRPO) fr__target_logp(work->body, f.targets, r->token_now);
@@ -5143,7 +5098,7 @@ FR_DEF fr_status fr_gfpo_backward(const fr_policy *policy, fr_work *work, const 
       root++;
     }
     if (!policy->chooser) {
-      status = fr__run_tree(policy->model, work, &tree, policy->adamw->grads, work->body->sums, f.groups, 0, &begun);
+      status = fr__run_tree(policy->model, work, &tree, policy->adamw->grads, work->body->sums, f.groups, FR__BACK);
       rows += f.rows;
     }
   }
