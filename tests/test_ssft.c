@@ -142,7 +142,7 @@ static void reference_model(const char *name, const char *kernel)
         CHECK_BELOW(fabs(report.nll - store_scalar(&s, prefix, "loss_sum_of_sums")), 1e-6 * report.nll);
         CHECK(report.tokens == (fr_int)tokens && report.traces == q.M && report.questions == 1);
         CHECK(report.rows == q.question.prompt.count + (fr_int)tokens &&
-              report.fork_nll == 0.0);  // N forks, and M last tokens are no inputs
+              report.fork_nll == 0.0);  // M forks of one token, and M last tokens are no inputs
         for (fr_int j = 0; j < q.M; j++)
           CHECK_BELOW(fabs(q.nll[j] - store_at(&s, nll, q.fork[j] * q.M + j)), 2e-5);
         CHECK_BELOW(hf_gradient_error(&model, &s, tensors, grads, share, &count), bound);
