@@ -154,17 +154,34 @@ typedef struct fr_config {
 // FR_CONFIG with the reason, or FR_OVERFLOW when the parameters would not fit the address space.
 FR_DEF fr_status fr_config_check(const fr_config *config, fr_config *resolved, fr_reason *reason);
 
+// ---- weights: matrices where they lie, in a block of floats, in memory that cannot be written, in a file that is mapped
+//
+// A bfloat16 is the upper half of a float32: what is computed with one equals, bit for bit, what is computed with the float of the
+// same value. Rows start where `type` may lie: at a multiple of 4 bytes, or of 2.
+typedef enum fr_type { FR_FLOAT32, FR_BFLOAT16 } fr_type;
+
+typedef struct fr_view {
+  const void *at;    // row 0; the values of a row lie side by side
+  fr_int      step;  // bytes from row to row
+  fr_int      rows;
+  fr_type     type;
+} fr_view;
+
 // ---- model: parameters in one block of floats, described by a table
+struct fr_views;
 typedef struct fr_model {
   fr_config config;  // resolved
   fr_int    count;   // floats in params
-  float    *params;  // all tensors, in the order of fr_model_tensor
+  float    *params;  // all tensors that it holds itself, in the order of fr_model_tensor
+  const struct fr_views *views;  // the matrices that lie elsewhere; NULL: none
+  uint32_t  frozen;  // bit i: tensor i is not trained, and has neither gradient nor moments. Set it before fr_adamw_place [0]
+  int       stale;   // 1: a backend holds newer parameters, see fr_work_download
   void     *owned;   // what fr_model_new allocated, else NULL
 } fr_model;
 
 // One named tensor: `copies` (one a layer, or 1) matrices of rows x cols, contiguous from params + offset.
 // Linear layers are stored as [out, in], y = W x. w_qkv stacks the rows of q, then k, then v; w_gate_up those
-// of gate, then up. copies is 0 for a tensor that the config leaves out.
+// of gate, then up. copies is 0 for a tensor that the config leaves out, or that views hold.
 typedef struct fr_tensor {
   const char *name;
   fr_int      offset, copies, rows, cols;
@@ -172,6 +189,17 @@ typedef struct fr_tensor {
 } fr_tensor;
 
 FR_DEF fr_status fr_model_place(fr_model *model, const fr_config *config, void *memory, fr_int bytes, fr_int *needed);
+// A model whose matrices lie where they are: in a mapped file, in flash, in another model's block. Gains, biases and what views
+// leave out are its own, in params. Such a model runs forward, decodes and scores; what would have to change a view says
+// FR_UNSUPPORTED. The views are copied, what they point to is not. Embedding and head may be views of fewer rows than the
+// vocabulary: the rest, such as rows of forks, is its own and can be trained, alone if all other tensors are frozen.
+typedef struct fr_layer_views { fr_view q, k, v, out, gate, up, down; } fr_layer_views;  // all seven
+typedef struct fr_views {
+  fr_view embedding, head;       // zeroed: the model's own
+  const fr_layer_views *layers;  // [L], or NULL: the model's own
+} fr_views;
+FR_DEF fr_status fr_model_place_views(fr_model *model, const fr_config *config, const fr_views *views, void *memory,
+                                      fr_int bytes, fr_int *needed, fr_reason *reason);
 // Tensor `index` = 0, 1, ... ; FR_RANGE after the last. The walk is the order of the file and of the block:
 //   tok_emb  norm_att  w_qkv  b_qkv  norm_q  norm_k  w_out  norm_mlp  w_gate_up  w_down  norm_final  head
 // The block, params, is aligned to 64 bytes; its tensors follow each other without gaps, so each is aligned as a float only.
@@ -198,6 +226,7 @@ typedef struct fr_limits {
   fr_int depth;       // tokens on the longest path from a root: the largest position + 1
   fr_int tasks;       // pieces of work given to the thread hook at once, each with its own scratch  [1]
   fr_int cache_rows;  // key/value rows kept by fr_generate: prompts + leaves * max_tokens           [0]
+  const struct fr_backend *backend;  // a device that computes; NULL: the CPU
 } fr_limits;
 
 // Runs task(arg, 0) .. task(arg, tasks-1), in any order, on any threads, and returns when all have run.
@@ -205,6 +234,7 @@ typedef void (*fr_run)(void *pool, fr_int tasks, void (*task)(void *arg, fr_int 
 
 struct fr__kernels;
 struct fr__body;
+typedef struct fr_backend fr_backend;
 typedef struct fr_work {
   fr_config config;
   fr_limits limits;
@@ -212,6 +242,7 @@ typedef struct fr_work {
   void     *pool;
   fr_reason reason;   // why the last call on this workspace failed
   const struct fr__kernels *kernels;
+  const struct fr_backend *backend;  // what computes
   struct fr__body *body;  // pointers into the block
   void     *owned;
 } fr_work;
@@ -224,6 +255,12 @@ FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_
 FR_DEF const char *fr_work_kernel(const fr_work *work);
 // Forces a row by name; FR_UNSUPPORTED, and no change, if this processor or build does not have it.
 FR_DEF fr_status fr_work_select(fr_work *work, const char *kernel);
+// With limits.backend: gives the backend its copy of a model (policy, start and writer one each), and with an optimiser of its
+// gradients and moments, which then live there; call it again when you have changed parameters. download brings parameters,
+// and with an optimiser gradients and moments, back; until then what reads them here refuses. Without a backend: nothing.
+struct fr_adamw;
+FR_DEF fr_status fr_work_attach(fr_work *work, const fr_model *model, const struct fr_adamw *adamw);
+FR_DEF fr_status fr_work_download(fr_work *work, fr_model *model, struct fr_adamw *adamw);
 
 // ---- tree: a forest of spans, and what is to be predicted
 typedef struct fr_tokens {
@@ -411,6 +448,11 @@ FR_DEF float     fr_random_normal(fr_random *random);                // Box-Mull
 FR_DEF fr_int    fr_random_below(fr_random *random, fr_int bound);   // 0 .. bound-1, unbiased; bound >= 1
 
 // ---- decoding: many leaves at once over one shared prefix
+// What a callback returns.
+enum { FR_GO_ON, FR_STOP_LEAF, FR_STOP_ALL };
+#define FR_STOPPED (-2)  // leaf->stop of a leaf that a callback ended
+
+struct fr_leaf;
 typedef struct fr_sampling {
   float  temperature;     // 0: greedy, ties to the lowest id
   fr_int top_k;           // keep the k most likely tokens; 0: all
@@ -419,6 +461,14 @@ typedef struct fr_sampling {
   const fr_token *stops;  // stop at any of these
   fr_int stop_count;
   uint64_t seed;
+  // Called on the calling thread after each token of a leaf, leaves in order: its last token is new, or leaf->stop was met.
+  // FR_STOP_LEAF ends this leaf, FR_STOP_ALL the call, which returns FR_OK with what there is. NULL: nobody is told.
+  int (*token)(void *user, fr_int leaf, const struct fr_leaf *the_leaf);
+  void *user;
+  // The tree's first cached_spans spans are those of the last fr_generate on this workspace, its leaves after its spans, with
+  // the tokens that they were left with: what is in the cache is not run again. Of each call's spans and leaves the limit
+  // cache_rows has to hold new rows + leaves * max_tokens. FR_INVALID if they are others, or another tree was run since. [0]
+  fr_int cached_spans;
 } fr_sampling;
 
 typedef struct fr_leaf {
@@ -427,14 +477,14 @@ typedef struct fr_leaf {
   uint64_t  leaf;      //     so a leaf's text depends on nothing else in the batch
   fr_token *tokens;    // in: room for max_tokens
   fr_int    count;     // out: tokens written, without the stop token
-  fr_token  stop;      // out: the stop token met, or -1 if max_tokens ended it
+  fr_token  stop;      // out: the stop token met, -1 if max_tokens ended it, FR_STOPPED if a callback did
   double    logp;      // out: sum of log p of the tokens and of the stop, at temperature 1, over the whole vocabulary
 } fr_leaf;
 
-// Picks one token from logits[vocab] (read only); index[vocab] is scratch. *random is advanced by one draw unless greedy.
-// -1 if a pointer that is needed is NULL (greedy needs neither random nor index) or vocab is below 1.
+// Picks one token from logits[vocab] (read only); scratch[2 * vocab]. *random is advanced by one draw unless greedy.
+// -1 if a pointer that is needed is NULL (greedy needs neither random nor scratch) or vocab is below 1.
 FR_DEF fr_token fr_sample(const float *logits, fr_int vocab, const fr_sampling *sampling, fr_random *random,
-                          fr_int *index);
+                          fr_int *scratch);
 // Runs the tree (its targets are ignored) once, then grows all leaves together. Limits: rows >= tree rows and leaves,
 // cache_rows >= tree rows + leaves * max_tokens, depth >= the longest path + max_tokens, spans >= tree spans + leaves.
 // A model whose numbers went bad still gives tokens, with FR_OK: then logp is not finite.
@@ -1115,6 +1165,179 @@ FR_DEF void fr_work_free(fr_work *work);
 #endif  // FORKREASON_H
 
 // =======================================================================================================
+// What a backend is written against: the table of parameters, what a workspace holds of a forest, and the steps. The
+// implementation needs it; another translation unit that fills an fr_backend gets it alone by FORKREASON_BACKEND.
+#if (defined(FORKREASON_IMPLEMENTATION) || defined(FORKREASON_BACKEND)) && !defined(FORKREASON_SEAM)
+#define FORKREASON_SEAM
+
+// ---- >>backend ----------------------------------------------------------------------------------------
+// The architecture is this table. Fields, sizes, start values, decay, file order and the names that a gradient check
+// prints all come from it.
+//   NORMAL: std 1/sqrt(cols)    OUTPUT: the same / sqrt(2 L)    EMBED: std 1/(2 sqrt(C))
+#define FR__PARAMS(P)                                                                        \
+  /* field        copies             rows                              cols      start  decay */ \
+  P(tok_emb,      1,                 c->vocab,                         c->dim,   EMBED,  0)  \
+  P(norm_att,     c->layers,         1,                                c->dim,   ONES,   0)  \
+  P(w_qkv,        c->layers,         fr__qkv(c),                       c->dim,   NORMAL, 1)  \
+  P(b_qkv,        c->qkv_bias ? c->layers : 0, 1,                      fr__qkv(c), ZEROS, 0) \
+  P(norm_q,       c->qk_norm ? c->layers : 0,  1,                      c->head_dim, ONES, 0) \
+  P(norm_k,       c->qk_norm ? c->layers : 0,  1,                      c->head_dim, ONES, 0) \
+  P(w_out,        c->layers,         c->dim,           c->heads * c->head_dim,   OUTPUT, 1)  \
+  P(norm_mlp,     c->layers,         1,                                c->dim,   ONES,   0)  \
+  P(w_gate_up,    c->layers,         2 * c->ffn,                       c->dim,   NORMAL, 1)  \
+  P(w_down,       c->layers,         c->dim,                           c->ffn,   OUTPUT, 1)  \
+  P(norm_final,   1,                 1,                                c->dim,   ONES,   0)  \
+  P(head,         c->tied ? 0 : 1,   c->vocab,                         c->dim,   NORMAL, 1)
+
+typedef struct fr__params {  // where each tensor begins, in parameters or in gradients; NULL: not there
+#define FR__FIELD(name, copies, rows, cols, start, decay) float *name;
+  FR__PARAMS(FR__FIELD)
+#undef FR__FIELD
+} fr__params;
+enum {
+#define FR__INDEX(name, copies, rows, cols, start, decay) FR__AT_##name,
+  FR__PARAMS(FR__INDEX)
+#undef FR__INDEX
+  FR__TENSORS
+};
+
+// Queries that stand next to each other in one span: rows row .. row+count-1, the first of which has `before` tokens before it.
+typedef struct fr__block { fr_int span, row, before, count; } fr__block;
+typedef struct fr__goal { fr_token token; float weight; double nll; } fr__goal;  // a target, and its -log p
+typedef struct fr__head_row { fr_int row, first, count; } fr__head_row;          // a row with targets, and which are its own
+
+// What a workspace holds. The tables are the host's for every backend; the floats are the CPU's alone.
+struct fr__body {
+  // the forest that was run last: [span]. A path consists of rows span_row .. span_row+span_count-1 of its spans: rows of the
+  // activations, or when decoding rows of the cache.
+  fr_int *span_row, *span_count, *span_parent, *span_depth, *span_root;
+  fr_int span_count_used, row_count;
+  fr_token *token;          // [row]
+  fr_int *position;         // [row]
+  fr__block *blocks;        // [block] in order of spans, cut to FR__QUERIES
+  fr_int block_count;
+  fr_int *root_next, *root_first, root_count;  // blocks of one root, chained: [block], [root]
+  // targets, sorted by row
+  fr__goal *goals;          // [target]
+  fr_int *goal_source;      // [target] index in the caller's list
+  fr__head_row *head_rows;  // [target]
+  fr_int head_row_count;
+  fr_int *row_fill;         // [row+1] for the counting sort
+  // decoding
+  fr_int *cache_row;        // [row] the cache row of each new row
+  fr_int cached_spans, cache_used;  // spans whose rows are in the cache, 0 after any other run; rows of it that are taken
+  uint64_t *span_print;     // [span] a hash of the tokens that are there
+  fr_int *leaf_active, *leaf_row;
+  fr_random *leaf_random;
+  float *leaf_draw;         // [leaf] uniform in 0 .. 1
+  fr_token *leaf_token;     // [leaf] what was drawn,
+  double *leaf_logp;        //        and its log p
+  // the trees that the set loss builds
+  fr_span *spans;
+  fr_target *targets;
+  fr_sum *sums;             // [leaves]
+  double *cost;             // [leaves]
+  fr_int *match;
+  char *assign;
+  fr_int assign_bytes;
+  float *read;              // (FR__READ,C) rows that the host asked for
+  int ready;                // 1: the last run's final activations are there for fr_logits
+  // the CPU's tables and activations, see >>model
+  float *cosine, *sine;     // (depth, D/2)
+  float *activations;
+  float *logits, *hidden, *dhidden, *hidden_inverse;  // one chunk of head rows: (chunk,fr__stride(V)), (chunk,C) twice, (chunk)
+  fr_int chunk;
+  float *scratch;           // a piece for each task
+  fr_int scratch_floats;
+  fr_int *path_rows;        // (tasks, depth)
+  fr_int *order;            // (tasks, V) for sampling
+  float *cache;             // (L, 2 K, cache_rows, D): heads of keys, then of values, so that one head is read from end to end
+  float *final_x;           // (row,C) residual stream after the last layer
+};
+
+// Activations of N rows. With gradient every layer has its own, else all share one set.
+typedef struct fr__layer {
+  float *x;                    // (N,C) residual stream before the layer
+  float *x_mid;                // (N,C) after attention
+  float *x_next;               // (N,C) after the MLP
+  float *qkv;                  // (N,(H+2K)D) after norm and rope
+  float *raw, *raw_inverse;    // (N,(H+K)D), (N,H+K) q and k before their norm, with qk_norm and gradient only
+  float *att;                  // (N,H D) output of attention
+  float *lse;                  // (N,H)
+  float *gate_up;              // (N,2F), rows 2 fr__stride(F) apart
+  float *inverse_att, *inverse_mlp;  // (N) of the two norms
+} fr__layer;
+
+typedef struct fr__shared {  // what the layers have in common
+  float *h;                    // (N,C) normalised input
+  float *act;                  // (N,F), rows act_stride apart
+  float *dx, *dh;              // (N,C)
+  float *dqkv, *datt, *dgate_up, *dact;
+  fr_int act_stride;
+} fr__shared;
+
+// The steps of a layer, in the order of the forward pass, and what can be done of each.
+enum { FR__NORM_ATT, FR__QKV, FR__BIAS, FR__HEAD_NORM, FR__ROTATE, FR__ATTEND, FR__OUT, FR__NORM_MLP, FR__GATE_UP, FR__SWIGLU,
+       FR__DOWN, FR__STEPS };
+enum { FR__FORWARD, FR__BACKWARD, FR__SUMS };  // SUMS: gradients of weights and gains, which are sums over rows
+typedef struct fr__act { unsigned char step, way; } fr__act;
+
+// One run over a forest.
+typedef struct fr__pass {
+  fr_work *work;
+  const fr_model *model;
+  const fr_config *c;
+  float *grads;              // NULL: forward only
+  fr_int N;                  // rows
+  int gradient;              // 1: the activations of all layers are kept
+  int cached;                // 1: keys and values are those of the cache, and the new rows' go into it
+  int decodes;               // 1: few rows; a CPU streams its weights
+  fr_int layer;
+  fr_int entered;            // the layer that what follows is of
+  // the CPU's view of it: whole blocks, then at the layer
+  fr__params all_p, all_d;
+  fr__params p, d;
+  fr_layer_views w;
+  fr__layer a;
+  fr__shared r;
+  fr_int head_first, head_count;  // the chunk of head rows
+  const fr_int *head_list;        // rows to read, instead of rows with targets
+} fr__pass;
+
+// What AdamW needs of one step, see >>optim.
+typedef struct fr__adamw_factors { float scale, keep, rate, beta1, beta2, root2, eps; } fr__adamw_factors;
+
+// A device fills this. Each call is one whole step over all rows; what goes in and out besides are the tables of the workspace
+// and what is named here. Everything that touches floats of a model or of activations goes through it.
+struct fr_backend {
+  void *self;
+  const char *name;
+  // For a workspace that was just laid out: room for its activations.
+  fr_status (*place)(void *self, fr_work *work);
+  // Makes, or makes anew, the device's copy of a model, found again by model->params; with an optimiser also of its
+  // gradients and moments. download brings back what the device has changed (adamw may be NULL).
+  fr_status (*attach)(void *self, fr_work *work, const fr_model *model, const fr_adamw *adamw);
+  fr_status (*download)(void *self, fr_work *work, fr_model *model, fr_adamw *adamw);
+  // x of the first layer (FR__FORWARD), or the gradient of the embedding from dx (FR__BACKWARD)
+  fr_status (*embed)(void *self, fr__pass *pass, int way);
+  // Runs pass->layer's steps list[0 ..], at least one; *done tells how many: neighbours may be run together.
+  fr_status (*step)(void *self, fr__pass *pass, const fr__act *list, fr_int count, fr_int *done);
+  // Loss, and with pass->grads its gradient: goals[].nll of all targets, dx (set) and the head's sums; a chunk of rows at a time.
+  fr_status (*head)(void *self, fr__pass *pass);
+  // Of rows list[count] of the pass: normed activations (count,C), or logits (count,V) if `vocabulary`.
+  fr_status (*rows)(void *self, fr__pass *pass, const fr_int *list, fr_int count, int vocabulary, float *out);
+  // A token for each of these rows, drawn by draw[count] in 0 .. 1, and its log p at temperature 1.
+  fr_status (*sample)(void *self, fr__pass *pass, const fr_int *list, fr_int count, const fr_sampling *sampling,
+                      const float *draw, fr_token *token, double *logp);
+  // The norm of all gradients, in double; one update, with keep_decayed for what decays; gradients become 0.
+  fr_status (*norm)(void *self, fr_work *work, const fr_model *model, const fr_adamw *adamw, double *norm);
+  fr_status (*adamw)(void *self, fr_work *work, fr_model *model, fr_adamw *adamw, const fr__adamw_factors *factors,
+                     float keep_decayed);
+  fr_status (*zero)(void *self, fr_work *work, const fr_model *model, fr_adamw *adamw);
+};
+#endif  // FORKREASON_SEAM
+
+// =======================================================================================================
 #if defined(FORKREASON_IMPLEMENTATION) && !defined(FORKREASON_IMPLEMENTED)
 #define FORKREASON_IMPLEMENTED
 
@@ -1353,9 +1576,6 @@ FR_DEF fr_int fr_random_below(fr_random *random, fr_int bound)
 #define FR__EXP_P4 1.6666665459e-1f
 #define FR__EXP_P5 5.0000001201e-1f
 
-// What AdamW needs of one step, see >>optim.
-typedef struct fr__adamw_factors { float scale, keep, rate, beta1, beta2, root2, eps; } fr__adamw_factors;
-
 typedef struct fr__kernels {
   const char *name;
   fr_int mr, nr;  // shape of the register tile
@@ -1364,10 +1584,12 @@ typedef struct fr__kernels {
   // of B, writes m <= mr rows and n <= nr columns of C. Each element is one chain of multiply-adds in the order of p.
   void (*tile)(float *c, fr_int ldc, const float *a, fr_int ai, fr_int ap, const float *b, fr_int bp, fr_int k, fr_int m,
                fr_int n, int add);
-  // Y (m,n) = X W', or += with `add`:  x[i*ldx + p], w[j*ldw + p], p < k.  For few rows: W is read once, where it lies. The
-  // sum of an element runs in lanes of p, then over the lanes, in an order that depends on k alone.
-  void (*stream)(float *y, fr_int ldy, const float *x, fr_int ldx, const float *w, fr_int ldw, fr_int m, fr_int n, fr_int k,
-                 int add);
+  // Y (m,n) = X W', or += with `add`:  x[i*ldx + p], value p < k of the row of W at w + j*step bytes, an fr_type.  For few
+  // rows: W is read once, where it lies. The sum of an element runs in lanes of p, then over the lanes, in an order that
+  // depends on k alone. A bfloat16 becomes a float as it is loaded.
+  void (*stream)(float *y, fr_int ldy, const float *x, fr_int ldx, const void *w, fr_int step, int type, fr_int m, fr_int n,
+                 fr_int k, int add);
+  void (*widen)(float *y, const uint16_t *x, fr_int n);                              // y = x, which is bfloat16
   void (*transpose)(float *dst, fr_int width, const float *src, fr_int step);        // dst[p*width + i] = src[i*step + p]; i, p < 8
   float (*dot)(const float *x, const float *y, fr_int n);                            // sum x y
   float (*max)(const float *x, fr_int n);                                            // n >= 1; a NaN may be passed over
@@ -1411,14 +1633,30 @@ static float fr__dot_scalar(const float *x, const float *y, fr_int n)
   return sum;
 }
 
-static void fr__stream_scalar(float *y, fr_int ldy, const float *x, fr_int ldx, const float *w, fr_int ldw, fr_int m,
+// The bits are copied: a float that goes through a register may change if it is a NaN.
+static void fr__widen_scalar(float *y, const uint16_t *x, fr_int n)
+{
+  for (fr_int i = 0; i < n; i++) {
+    const uint32_t bits = (uint32_t)x[i] << 16;
+    memcpy(y + i, &bits, sizeof bits);
+  }
+}
+
+static void fr__stream_scalar(float *y, fr_int ldy, const float *x, fr_int ldx, const void *w, fr_int step, int type, fr_int m,
                               fr_int n, fr_int k, int add)
 {
-  for (fr_int j = 0; j < n; j++)
+  for (fr_int j = 0; j < n; j++) {
+    const char *row = (const char *)w + j * step;
     for (fr_int i = 0; i < m; i++) {
-      const float sum = fr__dot_scalar(x + i * ldx, w + j * ldw, k);
+      float sum = 0.0f, value;
+      if (type == FR_FLOAT32) sum = fr__dot_scalar(x + i * ldx, (const float *)row, k);
+      else for (fr_int p = 0; p < k; p++) {
+        fr__widen_scalar(&value, (const uint16_t *)row + p, 1);
+        sum += x[i * ldx + p] * value;
+      }
       y[i * ldy + j] = add ? y[i * ldy + j] + sum : sum;
     }
+  }
 }
 
 static void fr__transpose_scalar(float *dst, fr_int width, const float *src, fr_int step)
@@ -1553,34 +1791,56 @@ static void fr__pack(const fr__kernels *kernels, float *panel, const float *x, f
       for (; i < width; i++) out[i] = 0.0f;
     }
   for (fr_int i0 = 0; step != 1 && i0 < count; i0 += width) {
-    const fr_int n = fr__min(count - i0, width), turned = along == 1 && n >= 8 ? depth / 8 * 8 : 0;
+    const fr_int n = fr__min(count - i0, width), transposed = along == 1 && n >= 8 ? depth / 8 * 8 : 0;
     const float *in = x + i0 * step;
     float *out = panel + i0 * depth;
-    for (fr_int i = 0; turned && i < n; i += 8) {
+    for (fr_int i = 0; transposed && i < n; i += 8) {
       const fr_int first = fr__min(i, n - 8);
-      for (fr_int p = 0; p < turned; p += 8) kernels->transpose(out + p * width + first, width, in + first * step + p, step);
+      for (fr_int p = 0; p < transposed; p += 8) kernels->transpose(out + p * width + first, width, in + first * step + p, step);
     }
-    for (fr_int p = n == width ? turned : 0; p < depth; p++) {
-      for (fr_int i = 0; p >= turned && i < n; i++) out[p * width + i] = in[i * step + p * along];
+    for (fr_int p = n == width ? transposed : 0; p < depth; p++) {
+      for (fr_int i = 0; p >= transposed && i < n; i++) out[p * width + i] = in[i * step + p * along];
       for (fr_int i = n; i < width; i++) out[p * width + i] = 0.0f;
     }
   }
 }
 
+// The same panels from bfloat16. Along their rows it is widened into its place; across them, the rows of x that make a panel are
+// widened into `rows` (width * depth floats) and packed from there.
+static void fr__pack_wide(const fr__kernels *kernels, float *panel, const uint16_t *x, fr_int step, fr_int along, fr_int count,
+                          fr_int depth, fr_int width, float *rows)
+{
+  for (fr_int p = 0; step == 1 && p < depth; p++)
+    for (fr_int i0 = 0; i0 < count; i0 += width) {
+      float *out = panel + i0 * depth + p * width;
+      const fr_int n = fr__min(count - i0, width);
+      kernels->widen(out, x + i0 + p * along, n);
+      for (fr_int i = n; i < width; i++) out[i] = 0.0f;
+    }
+  for (fr_int i0 = 0; step != 1 && i0 < count; i0 += width) {
+    const fr_int n = fr__min(count - i0, width);
+    for (fr_int i = 0; i < n; i++) kernels->widen(rows + i * depth, x + (i0 + i) * step, depth);
+    fr__pack(kernels, panel + i0 * depth, rows, depth, 1, n, depth, width);
+  }
+}
+
 //   pack    scratch of fr__pack_floats        ldc     row stride of C
-//   ar, ac  row and column stride of A        br, bc  of B        K >= 1        add  0: C is set
-static void fr__product(const fr__kernels *kernels, float *pack, float *C, fr_int ldc, const float *A, fr_int ar,
-                        fr_int ac, const float *B, fr_int br, fr_int bc, fr_int M, fr_int N, fr_int K, int add)
+//   ar, ac  row and column stride of A        br, bc  of B, in values; one of the two is 1     type  of B, an fr_type
+//   K >= 1        add  0: C is set
+// B of bfloat16 is widened while it is packed, in the space that A is packed into later: the tile sees the same floats.
+static void fr__product(const fr__kernels *kernels, float *pack, float *C, fr_int ldc, const float *A, fr_int ar, fr_int ac,
+                        const void *B, fr_int br, fr_int bc, int type, fr_int M, fr_int N, fr_int K, int add)
 {
   const fr_int mr = kernels->mr, nr = kernels->nr;
-  const int a_lies = (ac == 1 ? ar : ac) % 1024 != 0, b_lies = bc == 1 && br % 1024 != 0;
+  const int a_lies = (ac == 1 ? ar : ac) % 1024 != 0, b_lies = type == FR_FLOAT32 && bc == 1 && br % 1024 != 0;
   float *packed_a = pack, *packed_b = packed_a + FR__MC * fr__min(K, FR__KC);
   for (fr_int j0 = 0; j0 < N; j0 += FR__NC) {
     const fr_int nc = fr__min(N - j0, FR__NC), b_there = b_lies ? nc / nr * nr : 0;
     for (fr_int p0 = 0; p0 < K; p0 += FR__KC) {
-      const fr_int kc = fr__min(K - p0, FR__KC);
-      const float *b0 = B + p0 * br + j0 * bc;
-      fr__pack(kernels, packed_b, b0 + b_there * bc, bc, br, nc - b_there, kc, nr);
+      const fr_int kc = fr__min(K - p0, FR__KC), b0 = p0 * br + j0 * bc;
+      if (type == FR_FLOAT32)
+        fr__pack(kernels, packed_b, (const float *)B + b0 + b_there * bc, bc, br, nc - b_there, kc, nr);
+      else fr__pack_wide(kernels, packed_b, (const uint16_t *)B + b0, bc, br, nc, kc, nr, packed_a);
       for (fr_int i0 = 0; i0 < M; i0 += FR__MC) {
         const fr_int mc = fr__min(M - i0, FR__MC), a_there = a_lies ? mc / mr * mr : 0;
         const float *a0 = A + i0 * ar + p0 * ac;
@@ -1589,7 +1849,7 @@ static void fr__product(const fr__kernels *kernels, float *pack, float *C, fr_in
           const int there = i < a_there;
           const float *a = there ? a0 + i * ar : packed_a + (i - a_there) * kc;
           for (fr_int j = 0; j < nc; j += nr) {
-            const float *b = j < b_there ? b0 + j : packed_b + (j - b_there) * kc;
+            const float *b = j < b_there ? (const float *)B + b0 + j : packed_b + (j - b_there) * kc;
             kernels->tile(C + (i0 + i) * ldc + j0 + j, ldc, a, there ? ar : 1, there ? ac : mr, b, j < b_there ? br : nr, kc,
                           fr__min(mc - i, mr), fr__min(nc - j, nr), add || p0);
           }
@@ -1599,38 +1859,26 @@ static void fr__product(const fr__kernels *kernels, float *pack, float *C, fr_in
   }
 }
 
-// C += A B
-static void fr__gemm(const fr__kernels *kernels, float *pack, float *C, fr_int ldc, const float *A, fr_int ar,
-                     fr_int ac, const float *B, fr_int br, fr_int bc, fr_int M, fr_int N, fr_int K)
-{
-  fr__product(kernels, pack, C, ldc, A, ar, ac, B, br, bc, M, N, K, 1);
-}
-// C = A B
-static void fr__gemm_set(const fr__kernels *kernels, float *pack, float *C, fr_int ldc, const float *A, fr_int ar,
-                         fr_int ac, const float *B, fr_int br, fr_int bc, fr_int M, fr_int N, fr_int K)
-{
-  fr__product(kernels, pack, C, ldc, A, ar, ac, B, br, bc, M, N, K, 0);
-}
-
 // ---- >>ops --------------------------------------------------------------------------------------------
 // Each operation, then its backward. They work on a range of rows and know nothing of threads. `dx` is dLoss/dx; it is
 // added to unless the comment says "sets".
 
 // Embedding   x = s table[token]
-//   x (N,C)      table (V,C)
-static void fr__embed(const fr__kernels *kernels, float *x, const float *table, const fr_token *token, float s,
-                      fr_int N, fr_int C)
+//   x (C) of one token, row `row` of the table      scratch (C)
+static void fr__embed(const fr__kernels *kernels, float *x, const fr_view *table, fr_int row, float s, fr_int C, float *scratch)
 {
-  for (fr_int n = 0; n < N; n++) {
-    memset(x + n * C, 0, (size_t)C * sizeof(float));
-    kernels->axpy(x + n * C, s, table + token[n] * C, C);
-  }
+  const char *at = (const char *)table->at + row * table->step;
+  if (table->type == FR_BFLOAT16) kernels->widen(scratch, (const uint16_t *)(const void *)at, C);
+  memset(x, 0, (size_t)C * sizeof(float));
+  kernels->axpy(x, s, table->type == FR_BFLOAT16 ? scratch : (const float *)(const void *)at, C);
 }
-// dtable[token_n] += s dx_n, for the channels c0 .. c1-1: rows may share a token, so threads share out the channels.
-static void fr__embed_back(const fr__kernels *kernels, float *dtable, const float *dx, const fr_token *token, float s,
+// dtable[token_n - first] += s dx_n, for the channels c0 .. c1-1: rows may have the same token, so threads share out the
+// channels. Tokens below `first` have no row here.
+static void fr__embed_back(const fr__kernels *kernels, float *dtable, const float *dx, const fr_token *token, fr_int first, float s,
                            fr_int N, fr_int C, fr_int c0, fr_int c1)
 {
-  for (fr_int n = 0; n < N; n++) kernels->axpy(dtable + token[n] * C + c0, s, dx + n * C + c0, c1 - c0);
+  for (fr_int n = 0; n < N; n++)
+    if (token[n] >= first) kernels->axpy(dtable + (token[n] - first) * C + c0, s, dx + n * C + c0, c1 - c0);
 }
 
 // RMSNorm   y = x r g,   r = 1 / sqrt(mean_c(x^2) + eps)
@@ -1639,9 +1887,9 @@ static void fr__rmsnorm(const fr__kernels *kernels, float *y, float *r, const fl
                         fr_int N, fr_int C)
 {
   for (fr_int n = 0; n < N; n++, x += C, y += C) {
-    const float root = 1.0f / sqrtf(kernels->dot(x, x, C) / (float)C + eps);
-    if (r) r[n] = root;
-    kernels->mul(y, root, x, g, C);
+    const float inverse = 1.0f / sqrtf(kernels->dot(x, x, C) / (float)C + eps);
+    if (r) r[n] = inverse;
+    kernels->mul(y, inverse, x, g, C);
   }
 }
 // r depends on every x of its row, dr/dx_c = -r^3 x_c / C, hence
@@ -1671,7 +1919,7 @@ static void fr__rope(const fr__kernels *kernels, float *x, const float *cosine, 
 {
   for (fr_int h = 0; h < heads; h++, x += D) kernels->rotate(x, x + D / 2, s, cosine, sine, 1.0f, D / 2);
 }
-// A scaled rotation: its transpose turns back by the same angle. In place: dx becomes the gradient before rope.
+// A scaled rotation: its transpose rotates back by the same angle. In place: dx becomes the gradient before rope.
 static void fr__rope_back(const fr__kernels *kernels, float *dx, const float *cosine, const float *sine, float s,
                           fr_int heads, fr_int D)
 {
@@ -1763,7 +2011,7 @@ static void fr__gather(float *tile, const float *x, fr_int stride, const fr_int 
 }
 
 // across[c*KEYS + j] = tile[j*W + c]
-static void fr__turn(const fr__kernels *kernels, float *across, const float *tile, fr_int D)
+static void fr__transpose_tile(const fr__kernels *kernels, float *across, const float *tile, fr_int D)
 {
   const fr_int W = fr__round_up(D, FR__NR_MAX);
   for (fr_int c = 0; c < D; c += 8)
@@ -1808,20 +2056,21 @@ static void fr__weigh_back(const fr__kernels *kernels, float *y, const float *S,
 }
 
 // How many of `most` rows lie one behind the other.
-static fr_int fr__run(const fr_int *rows, fr_int most)
+static fr_int fr__stretch(const fr_int *rows, fr_int most)
 {
-  fr_int run = 1;
-  while (run < most && rows[run] == rows[0] + run) run++;
-  return run;
+  fr_int count = 1;
+  while (count < most && rows[count] == rows[0] + count) count++;
+  return count;
 }
 
 // score_j = q k_j
 static void fr__row_scores(const fr__attention *t, fr_int head, fr_int i, float *score)
 {
   const float *q = t->q + (t->row + i) * t->q_stride + head * t->D, *k = t->k + head / t->group * t->kv_head;
-  for (fr_int j = 0, run, keys = t->before + i + 1; j < keys; j += run) {
-    run = fr__run(t->key_rows + j, keys - j);
-    t->kernels->stream(score + j, 0, q, 0, k + t->key_rows[j] * t->kv_stride, t->kv_stride, 1, run, t->D, 0);
+  for (fr_int j = 0, count, keys = t->before + i + 1; j < keys; j += count) {
+    count = fr__stretch(t->key_rows + j, keys - j);
+    t->kernels->stream(score + j, 0, q, 0, k + t->key_rows[j] * t->kv_stride, t->kv_stride * (fr_int)sizeof(float), FR_FLOAT32, 1,
+                       count, t->D, 0);
   }
 }
 
@@ -1836,9 +2085,9 @@ static void fr__attention_row(const fr__attention *t, fr_int head, fr_int i, flo
   max = t->kernels->max(score, keys);
   sum = t->kernels->exp_sum(score, score, max, keys);
   memset(o, 0, (size_t)t->D * sizeof(float));
-  for (fr_int j = 0, run; j < keys; j += run) {
-    run = fr__run(t->key_rows + j, keys - j);
-    t->kernels->combine(o, score + j, v + t->key_rows[j] * t->kv_stride, t->kv_stride, run, t->D);
+  for (fr_int j = 0, count; j < keys; j += count) {
+    count = fr__stretch(t->key_rows + j, keys - j);
+    t->kernels->combine(o, score + j, v + t->key_rows[j] * t->kv_stride, t->kv_stride, count, t->D);
   }
   t->kernels->scale(o, (float)(1.0 / sum), t->D);
   if (t->lse) t->lse[(t->row + i) * t->H + head] = max + (float)log(sum);
@@ -1860,7 +2109,7 @@ static void fr__attend(const fr__attention *t, fr_int kv)
     const fr_int width = fr__min(keys - first, FR__KEYS), reach = t->before - first;
     fr__gather(space.k, t->k + kv * t->kv_head, t->kv_stride, t->key_rows + first, width, FR__KEYS, D);
     fr__gather(space.v, t->v + kv * t->kv_head, t->kv_stride, t->key_rows + first, width, FR__KEYS, D);
-    fr__turn(kernels, space.k_across, space.k, D);
+    fr__transpose_tile(kernels, space.k_across, space.k, D);
     for (fr_int g = 0; g < t->group; g++) {
       const fr_int head = kv * t->group + g;
       float *o = t->o + t->row * t->o_stride + head * D, *m = space.m + g * FR__QUERIES, *l = space.l + g * FR__QUERIES;
@@ -1933,8 +2182,8 @@ static void fr__attend_back(const fr__attention *t, fr_int kv, float *dq, float 
     const fr_int width = fr__min(keys - first, FR__KEYS), reach = t->before - first;
     fr__gather(space.k, t->k + kv * D, t->kv_stride, t->key_rows + first, width, FR__KEYS, D);
     fr__gather(space.v, t->v + kv * D, t->kv_stride, t->key_rows + first, width, FR__KEYS, D);
-    fr__turn(kernels, space.k_across, space.k, D);
-    fr__turn(kernels, space.v_across, space.v, D);
+    fr__transpose_tile(kernels, space.k_across, space.k, D);
+    fr__transpose_tile(kernels, space.v_across, space.v, D);
     memset(space.dk, 0, (size_t)(width * W) * sizeof(float));
     memset(space.dv, 0, (size_t)(width * W) * sizeof(float));
     for (fr_int g = 0; g < t->group; g++) {
@@ -1969,8 +2218,6 @@ static void fr__attend_back(const fr__attention *t, fr_int kv, float *dq, float 
 // Softmax and cross-entropy of one row with any number of targets
 //   nll_t = lse - logit_t,   lse = max + log sum_v exp(logit_v - max);   sums over the vocabulary in double
 //   logits (V); with gradient they become dlogits = (sum_t w_t) p - sum_t w_t onehot(t) (sets)
-typedef struct fr__goal { fr_token token; float weight; double nll; } fr__goal;
-
 static void fr__cross_entropy(const fr__kernels *kernels, float *logits, fr_int V, fr__goal *goals, fr_int count,
                               float *exps, int gradient)
 {
@@ -1987,53 +2234,88 @@ static void fr__cross_entropy(const fr__kernels *kernels, float *logits, fr_int 
   for (fr_int t = 0; t < count; t++) logits[goals[t].token] -= goals[t].weight;
 }
 
+// Sampling   a token in proportion to odds_v = exp((logit_v - max) / temperature), or the likeliest if that is 0
+//   logits (V)      draw in 0 .. 1      odds, index (V) scratch; greedy needs neither
+// Is candidate a before b? By logit, then by the lower id.
+static int fr__likelier(const float *logits, fr_int a, fr_int b)
+{
+  return logits[a] > logits[b] || (logits[a] == logits[b] && a < b);
+}
+
+static void fr__sift(const float *logits, fr_int *heap, fr_int at, fr_int count)
+{
+  for (fr_int child = 2 * at + 1; child < count; at = child, child = 2 * at + 1) {
+    fr_int swap;
+    if (child + 1 < count && fr__likelier(logits, heap[child + 1], heap[child])) child++;
+    if (!fr__likelier(logits, heap[child], heap[at])) return;
+    swap = heap[at];
+    heap[at] = heap[child];
+    heap[child] = swap;
+  }
+}
+
+// All odds, added up in 64 stretches, so that only that of the draw is looked through. With top_k or top_p candidates leave a
+// heap from the likeliest on, so that the vocabulary is never sorted: those taken stand at the end of index, the likeliest last.
+static fr_token fr__draw(const fr__kernels *kernels, const float *logits, fr_int V, const fr_sampling *o, float uniform,
+                         float *odds, fr_int *index)
+{
+  const int cut_k = o->top_k > 0 && o->top_k < V, cut_p = o->top_p > 0.0f && o->top_p < 1.0f;
+  const fr_int stretch = (V - 1) / 64 + 1, most = cut_k ? o->top_k : V;
+  const float max = kernels->max(logits, V);
+  double part[64], mass = 0.0, taken = 0.0, draw = (double)uniform;
+  fr_int v = 0, heap = V;
+  float inverse;
+  if (!(o->temperature > 0.0f)) {
+    while (v < V - 1 && !(logits[v] >= max)) v++;
+    return (fr_token)(logits[v] >= max ? v : 0);
+  }
+  inverse = 1.0f / o->temperature < 3e38f ? 1.0f / o->temperature : 3e38f;  // 0 times infinity would be no number
+  for (fr_int i = 0; i < V; i++) odds[i] = (logits[i] - max) * inverse;
+  for (fr_int r = 0; r * stretch < V; r++) {
+    part[r] = kernels->exp_sum(odds + r * stretch, odds + r * stretch, 0.0f, fr__min(stretch, V - r * stretch));
+    mass += part[r];
+  }
+  if (!cut_k && !cut_p) {
+    draw *= mass;
+    for (; v + stretch < V && draw >= part[v / stretch]; v += stretch) draw -= part[v / stretch];
+    for (; v < V; v++) if ((draw -= (double)odds[v]) < 0.0) return (fr_token)v;
+    for (v = V - 1; v > 0 && !(odds[v] > 0.0f); v--) continue;  // rounding must not lead past the last possible token
+    return (fr_token)v;
+  }
+  for (v = 0; v < V; v++) index[v] = v;
+  for (v = V / 2 - 1; v >= 0; v--) fr__sift(logits, index, v, V);
+  while (V - heap < most) {
+    const fr_int top = index[0];
+    index[0] = index[--heap];
+    index[heap] = top;
+    fr__sift(logits, index, 0, heap);
+    taken += (double)odds[top];
+    if (!cut_k && taken >= (double)o->top_p * mass) break;
+  }
+  if (cut_k && cut_p) {  // the smallest head of the k that holds top_p of their mass
+    mass = taken;
+    taken = 0.0;
+    for (v = V - 1; v >= heap; v--) {
+      taken += (double)odds[index[v]];
+      if (taken >= (double)o->top_p * mass) heap = v;
+    }
+  }
+  for (v = V - 1; v > heap; v--) if ((draw -= (double)odds[index[v]] / taken) < 0.0) return (fr_token)index[v];
+  return (fr_token)index[heap];
+}
+
 // ---- >>tree -------------------------------------------------------------------------------------------
 // Inside, a tree is a handful of arrays: where each span's rows begin, how deep it lies, and which rows its path holds.
-typedef struct fr__block { fr_int span, row, before, count; } fr__block;  // queries: see fr__attention
-
-typedef struct fr__head_row {
-  fr_int row, first, count;
-} fr__head_row; // a row with targets, and which goals are its own
-
-struct fr__body {
-  // the forest that was run last: [span]
-  fr_int *span_row, *span_count, *span_parent, *span_depth, *span_root;
-  fr_int span_count_used, row_count;
-  fr_token *token;          // [row]
-  fr_int *position;         // [row]
-  fr__block *blocks;        // [block] in order of spans, cut to FR__QUERIES
-  fr_int block_count;
-  fr_int *root_next, *root_first, root_count;  // blocks of one root, chained: [block], [root]
-  // targets, sorted by row
-  fr__goal *goals;          // [target]
-  fr_int *goal_source;      // [target] index in the caller's list
-  fr__head_row *head_rows;  // [target]
-  fr_int head_row_count;
-  fr_int *row_fill;         // [row+1] for the counting sort
-  // tables and activations, see >>model
-  float *cosine, *sine;     // (depth, D/2)
-  float *activations;
-  float *logits, *hidden, *dhidden, *hidden_root;  // one chunk of head rows: (chunk,fr__stride(V)), (chunk,C) twice, (chunk)
-  fr_int chunk;
-  // a piece for each task
-  float *scratch;
-  fr_int scratch_floats;
-  fr_int *path_rows;        // (tasks, depth)
-  fr_int *order;            // (tasks, V) for sampling
-  // decoding and the set loss
-  float *cache;             // (L, 2 K, cache_rows, D): heads of keys, then of values, so that one head is read from end to end
-  fr_int *leaf_active, *leaf_row;
-  fr_random *leaf_random;
-  fr_span *spans;           // the tree that the set loss builds
-  fr_target *targets;
-  fr_sum *sums;             // [leaves]
-  double *cost;             // [leaves]
-  fr_int *match, *order_forks;
-  char *assign;
-  fr_int assign_bytes;
-  int ready;                // 1: the last run's final activations are there for fr_logits
-  float *final_x;           // (row,C) residual stream after the last layer
-};
+// They are in struct fr__body, see >>backend.
+static uint64_t fr__print(const fr_token *ids, fr_int count)
+{
+  uint64_t print = (uint64_t)count;
+  for (fr_int i = 0; i < count; i++) {
+    print = (print ^ (uint64_t)ids[i]) * 0x9E3779B97F4A7C15u;
+    print ^= print >> 32;
+  }
+  return print;
+}
 
 FR_DEF fr_int fr_tree_row(const fr_tree *tree, fr_int span)
 {
@@ -2097,13 +2379,14 @@ static fr_status fr__limit(fr_reason *reason, const char *name, fr_int needed, f
   return fr__fail(reason, FR_LIMIT, "limit '%s' is %d, the work needs %d", name, limit, needed);
 }
 
-// Checks a tree completely before anything of the workspace changes, then fills the arrays.
-static fr_status fr__tree_compile(fr_work *work, const fr_tree *tree, int gradient, fr_int group_count)
+// Checks a tree completely before anything of the workspace changes, then fills the arrays. To the cache: of the first
+// cached_spans spans those rows that are there (span_count) are not run again, and all others follow behind cache_used.
+static fr_status fr__tree_compile(fr_work *work, const fr_tree *tree, int gradient, fr_int group_count, int to_cache)
 {
   struct fr__body *b = work->body;
   const fr_limits *limits = &work->limits;
-  const fr_int row_limit = gradient ? limits->grad_rows : limits->rows;
-  fr_int rows = 0;
+  const fr_int row_limit = gradient ? limits->grad_rows : limits->rows, cached = to_cache ? b->cached_spans : 0;
+  fr_int rows = 0, at = to_cache ? b->cache_used : 0;
   if (!tree || tree->span_count < 0 || tree->target_count < 0 || (tree->span_count && !tree->spans) ||
       (tree->target_count && !tree->targets))
     return fr__fail(&work->reason, FR_INVALID, "the tree is NULL or has a negative count");
@@ -2117,12 +2400,12 @@ static fr_status fr__tree_compile(fr_work *work, const fr_tree *tree, int gradie
     if (span->tokens.count < 0 || (span->tokens.count && !span->tokens.ids))
       return fr__fail(&work->reason, FR_INVALID, "span %d: %d tokens at no address, or a negative count", s,
                       span->tokens.count);
-    if (span->tokens.count > row_limit - rows) {
+    if (span->tokens.count - (s < cached ? b->span_count[s] : 0) > row_limit - rows) {
       fr_int needed = rows;
       for (; s < tree->span_count; s++) if (!fr__add(needed, tree->spans[s].tokens.count, &needed)) break;
       return fr__limit(&work->reason, gradient ? "grad_rows" : "rows", needed, row_limit);
     }
-    rows += span->tokens.count;
+    rows += span->tokens.count - (s < cached ? b->span_count[s] : 0);
     for (fr_int t = 0; t < span->tokens.count; t++)
       if (span->tokens.ids[t] < 0 || span->tokens.ids[t] >= work->config.vocab)
         return fr__fail(&work->reason, FR_RANGE, "span %d, token %d: id %d is not below the vocabulary of %d", s, t,
@@ -2146,29 +2429,31 @@ static fr_status fr__tree_compile(fr_work *work, const fr_tree *tree, int gradie
   }
   b->ready = 0;  // from here on what fr_logits needs of the last run is overwritten
   b->span_count_used = tree->span_count;
-  b->row_count = rows;
   b->block_count = b->root_count = rows = 0;
   for (fr_int s = 0; s < tree->span_count; s++) {
     const fr_span *span = &tree->spans[s];
-    const fr_int count = span->tokens.count;
+    const fr_int count = span->tokens.count, there = s < cached ? b->span_count[s] : 0;
     b->span_parent[s] = span->parent;
     b->span_count[s] = count;
-    b->span_row[s] = rows;
+    if (s >= cached) { b->span_row[s] = at; at += count; }
+    if (to_cache) b->span_print[s] = fr__print(span->tokens.ids, count);
     b->span_root[s] = span->parent < 0 ? b->root_count : b->span_root[span->parent];
     if (span->parent < 0) b->root_first[b->root_count++] = -1;
-    for (fr_int t = 0; t < count; t++) {
-      b->token[rows + t] = span->tokens.ids[t];
-      b->position[rows + t] = b->span_depth[s] + t;
-    }
-    for (fr_int t = 0; t < count; t += FR__QUERIES) {
+    for (fr_int t = there; t < count; t += FR__QUERIES) {
       fr__block *block = &b->blocks[b->block_count++];
       block->span = s;
-      block->row = rows + t;
+      block->row = rows + t - there;
       block->before = b->span_depth[s] + t;
       block->count = fr__min(count - t, FR__QUERIES);
     }
-    rows += count;
+    for (fr_int t = there; t < count; t++, rows++) {
+      b->token[rows] = span->tokens.ids[t];
+      b->position[rows] = b->span_depth[s] + t;
+      if (to_cache) b->cache_row[rows] = b->span_row[s] + t;
+    }
   }
+  b->row_count = rows;
+  if (to_cache) b->cache_used = at;
   for (fr_int i = b->block_count - 1; i >= 0; i--) {  // backwards, so that each chain runs in order of blocks
     const fr_int root = b->span_root[b->blocks[i].span];
     b->root_next[i] = b->root_first[root];
@@ -2188,10 +2473,10 @@ static fr_status fr__tree_compile(fr_work *work, const fr_tree *tree, int gradie
     b->row_fill[r + 1] += b->row_fill[r];
   }
   for (fr_int i = 0; i < tree->target_count; i++) {
-    const fr_int at = b->row_fill[tree->targets[i].row]++;
-    b->goal_source[at] = i;
-    b->goals[at].token = tree->targets[i].token;
-    b->goals[at].weight = tree->targets[i].weight;
+    const fr_int to = b->row_fill[tree->targets[i].row]++;
+    b->goal_source[to] = i;
+    b->goals[to].token = tree->targets[i].token;
+    b->goals[to].weight = tree->targets[i].weight;
   }
   return FR_OK;
 }
@@ -2205,62 +2490,101 @@ static void fr__path(const struct fr__body *b, fr_int span, fr_int count, fr_int
 }
 
 // ---- >>model ------------------------------------------------------------------------------------------
-// The architecture is this table. Fields, sizes, start values, decay, file order and the names that a gradient check
-// prints all come from it.
-//   NORMAL: std 1/sqrt(cols)    OUTPUT: the same / sqrt(2 L)    EMBED: std 1/(2 sqrt(C))
-#define FR__PARAMS(P)                                                                        \
-  /* field        copies             rows                              cols      start  decay */ \
-  P(tok_emb,      1,                 c->vocab,                         c->dim,   EMBED,  0)  \
-  P(norm_att,     c->layers,         1,                                c->dim,   ONES,   0)  \
-  P(w_qkv,        c->layers,         fr__qkv(c),                       c->dim,   NORMAL, 1)  \
-  P(b_qkv,        c->qkv_bias ? c->layers : 0, 1,                      fr__qkv(c), ZEROS, 0) \
-  P(norm_q,       c->qk_norm ? c->layers : 0,  1,                      c->head_dim, ONES, 0) \
-  P(norm_k,       c->qk_norm ? c->layers : 0,  1,                      c->head_dim, ONES, 0) \
-  P(w_out,        c->layers,         c->dim,           c->heads * c->head_dim,   OUTPUT, 1)  \
-  P(norm_mlp,     c->layers,         1,                                c->dim,   ONES,   0)  \
-  P(w_gate_up,    c->layers,         2 * c->ffn,                       c->dim,   NORMAL, 1)  \
-  P(w_down,       c->layers,         c->dim,                           c->ffn,   OUTPUT, 1)  \
-  P(norm_final,   1,                 1,                                c->dim,   ONES,   0)  \
-  P(head,         c->tied ? 0 : 1,   c->vocab,                         c->dim,   NORMAL, 1)
-
-enum { FR__EMBED, FR__ONES, FR__ZEROS, FR__NORMAL, FR__OUTPUT };
-
 // Rows of w_qkv: H heads of queries, K of keys, K of values.
 static fr_int fr__qkv(const fr_config *c) { return (c->heads + 2 * c->kv_heads) * c->head_dim; }
 
+enum { FR__EMBED, FR__ONES, FR__ZEROS, FR__NORMAL, FR__OUTPUT };
 typedef struct fr__tensor_row { const char *name; fr_int copies, rows, cols; int start, decay; } fr__tensor_row;
-typedef struct fr__params {
-#define FR__FIELD(name, copies, rows, cols, start, decay) float *name;
-  FR__PARAMS(FR__FIELD)
-#undef FR__FIELD
-} fr__params;
-enum {
-#define FR__INDEX(name, copies, rows, cols, start, decay) FR__AT_##name,
-  FR__PARAMS(FR__INDEX)
-#undef FR__INDEX
-  FR__TENSORS
-};
 
-static void fr__tensor_rows(fr__tensor_row out[FR__TENSORS], const fr_config *c)
+// The table FR__PARAMS for this config; what views hold (NULL: nothing) is not among the rows.
+static void fr__tensor_rows(fr__tensor_row out[FR__TENSORS], const fr_config *c, const fr_views *views)
 {
 #define FR__SET(field, copies_, rows_, cols_, start_, decay_) \
   out[FR__AT_##field].name = #field; out[FR__AT_##field].copies = copies_; out[FR__AT_##field].rows = rows_; \
   out[FR__AT_##field].cols = cols_; out[FR__AT_##field].start = FR__##start_; out[FR__AT_##field].decay = decay_;
   FR__PARAMS(FR__SET)
 #undef FR__SET
+  if (!views) return;
+  out[FR__AT_tok_emb].rows -= views->embedding.rows;
+  if (!c->tied) out[FR__AT_head].rows -= views->head.rows;
+  if (views->layers)
+    out[FR__AT_w_qkv].copies = out[FR__AT_w_out].copies = out[FR__AT_w_gate_up].copies = out[FR__AT_w_down].copies = 0;
 }
 
-// Points the fields into a block of parameters, or of gradients, which has the same shape.
-static fr__params fr__bind(const fr_config *config, float *block)
+static fr_int fr__floats(const fr__tensor_row *row) { return row->copies * row->rows * row->cols; }
+
+// Floats of all tensors that the model holds and that are not frozen (bit i: tensor i).
+static fr_int fr__param_count(const fr_config *config, const fr_views *views, uint32_t frozen)
+{
+  fr__tensor_row rows[FR__TENSORS];
+  fr_int count = 0;
+  fr__tensor_rows(rows, config, views);
+  for (int i = 0; i < FR__TENSORS; i++) if (!(frozen >> i & 1)) count += fr__floats(&rows[i]);
+  return count;
+}
+
+// Points the fields into a block of parameters (frozen 0), or into one of gradients, which has the shape of what is trained.
+static fr__params fr__bind(const fr_model *model, float *block, uint32_t frozen)
 {
   fr__tensor_row rows[FR__TENSORS];
   fr__params p;
-  fr__tensor_rows(rows, config);
-#define FR__POINT(name, copies_, rows_, cols_, start, decay) \
-  p.name = block; block += rows[FR__AT_##name].copies * rows[FR__AT_##name].rows * rows[FR__AT_##name].cols;
+  fr__tensor_rows(rows, &model->config, model->views);
+#define FR__POINT(name, copies_, rows_, cols_, start, decay)                                                     \
+  p.name = block && !(frozen >> FR__AT_##name & 1) && fr__floats(&rows[FR__AT_##name]) ? block : NULL;           \
+  if (p.name) block += fr__floats(&rows[FR__AT_##name]);
   FR__PARAMS(FR__POINT)
 #undef FR__POINT
   return p;
+}
+
+// -- views
+static fr_int fr__type_bytes(fr_type type) { return type == FR_BFLOAT16 ? 2 : 4; }
+
+static fr_view fr__floats_view(const float *at, fr_int rows, fr_int cols)
+{
+  fr_view view;
+  view.at = at;
+  view.step = cols * (fr_int)sizeof(float);
+  view.rows = rows;
+  view.type = FR_FLOAT32;
+  return view;
+}
+
+// Does b begin where a ends?
+static int fr__follows(const fr_view *a, const fr_view *b)
+{
+  return a->rows && a->type == b->type && a->step == b->step && (const char *)a->at + a->rows * a->step == (const char *)b->at;
+}
+
+static fr_status fr__view_check(const fr_view *view, const char *name, fr_int layer, fr_int rows, fr_int cols, fr_reason *reason)
+{
+  const int known = view->type == FR_FLOAT32 || view->type == FR_BFLOAT16;
+  const fr_int size = known ? fr__type_bytes(view->type) : 1;
+  if (!view->at) return fr__fail(reason, FR_INVALID, "layer %d: view '%s' has no address", layer, name);
+  if (!known) return fr__fail(reason, FR_UNSUPPORTED, "layer %d: view '%s' has type %d", layer, name, (fr_int)view->type);
+  if (view->rows != rows) return fr__fail(reason, FR_INVALID, "layer %d: view '%s' has %d rows, not %d", layer, name, view->rows, rows);
+  if (view->step < cols * size || view->step % size || (uintptr_t)view->at % (uintptr_t)size)
+    return fr__fail(reason, FR_INVALID, "layer %d: view '%s' is not aligned, or %d bytes do not hold a row of %d", layer, name,
+                    view->step, cols);
+  return FR_OK;
+}
+
+static fr_status fr__views_check(const fr_views *v, const fr_config *c, fr_reason *reason)
+{
+  const fr_int C = c->dim, HD = c->heads * c->head_dim, KD = c->kv_heads * c->head_dim, F = c->ffn;
+  fr_status status = FR_OK;
+  if (v->embedding.rows < 0 || v->embedding.rows > c->vocab || v->head.rows < 0 || v->head.rows > c->vocab || (c->tied && v->head.at))
+    return fr__fail(reason, FR_INVALID, "embedding or head: more rows than the vocabulary of %d, or a head where it is tied", c->vocab);
+  if (v->embedding.at || v->embedding.rows) status = fr__view_check(&v->embedding, "embedding", 0, v->embedding.rows, C, reason);
+  if (!status && (v->head.at || v->head.rows)) status = fr__view_check(&v->head, "head", 0, v->head.rows, C, reason);
+  for (fr_int l = 0; !status && v->layers && l < c->layers; l++) {
+    const fr_layer_views *w = &v->layers[l];
+    const fr_view *const views[] = { &w->q, &w->k, &w->v, &w->out, &w->gate, &w->up, &w->down };
+    const char *const names[] = { "q", "k", "v", "out", "gate", "up", "down" };
+    const fr_int rows[] = { HD, KD, KD, C, F, F, C }, cols[] = { C, C, C, HD, C, C, F };
+    for (int i = 0; !status && i < 7; i++) status = fr__view_check(views[i], names[i], l, rows[i], cols[i], reason);
+  }
+  return status;
 }
 
 static int fr__finite(double x) { return x - x == 0.0; }
@@ -2306,7 +2630,7 @@ FR_DEF fr_status fr_config_check(const fr_config *config, fr_config *resolved, f
   r.qk_norm = r.qk_norm != 0;
   if (r.heads > FR__INT_MAX / 4 || !fr__mul(r.heads + 2 * r.kv_heads, r.head_dim, &part) || r.ffn > FR__INT_MAX / 2)
     return fr__fail(reason, FR_OVERFLOW, "the layers are too wide for this machine's address space");
-  fr__tensor_rows(rows, &r);
+  fr__tensor_rows(rows, &r, NULL);
   for (int i = 0; i < FR__TENSORS; i++)
     if (!fr__mul(rows[i].rows, rows[i].cols, &part) || !fr__mul(part, rows[i].copies, &part) ||
         !fr__add(total, part, &total) || total > FR__INT_MAX / 64)
@@ -2316,43 +2640,55 @@ FR_DEF fr_status fr_config_check(const fr_config *config, fr_config *resolved, f
   return fr__fine(reason);
 }
 
-static fr_int fr__param_count(const fr_config *resolved)
+FR_DEF fr_status fr_model_place_views(fr_model *model, const fr_config *config, const fr_views *views, void *memory,
+                                      fr_int bytes, fr_int *needed, fr_reason *reason)
 {
-  fr__tensor_row rows[FR__TENSORS];
-  fr_int count = 0;
-  fr__tensor_rows(rows, resolved);
-  for (int i = 0; i < FR__TENSORS; i++) count += rows[i].copies * rows[i].rows * rows[i].cols;
-  return count;
+  fr_config resolved;
+  fr__arena arena = { NULL, 0, 0 };
+  fr_views *own = NULL;
+  fr_layer_views *layers = NULL;
+  float *params = NULL;
+  fr_int count;
+  fr_status status = fr_config_check(config, &resolved, reason);
+  if (!status && memory && !model) status = fr__fail(reason, FR_INVALID, "the model is NULL");
+  if (!status && views) status = fr__views_check(views, &resolved, reason);
+  if (status) return status;
+  count = fr__param_count(&resolved, views, 0);
+  for (int pass = 0; pass < 2; pass++) {
+    params = (float *)fr__take(&arena, count, (fr_int)sizeof(float));
+    if (views) own = (fr_views *)fr__take(&arena, 1, (fr_int)sizeof *own);
+    if (views && views->layers) layers = (fr_layer_views *)fr__take(&arena, resolved.layers, (fr_int)sizeof *layers);
+    if (pass) break;
+    status = fr__arena_open(&arena, memory, bytes, needed, reason);
+    if (status || !memory) return status;
+  }
+  memset(model, 0, sizeof *model);
+  model->config = resolved;
+  model->count = count;
+  model->params = params;
+  memset(params, 0, (size_t)count * sizeof(float));
+  if (own) {
+    *own = *views;
+    own->layers = layers;
+    if (layers) memcpy(layers, views->layers, (size_t)resolved.layers * sizeof *layers);
+    model->views = own;
+  }
+  return fr__fine(reason);
 }
 
 FR_DEF fr_status fr_model_place(fr_model *model, const fr_config *config, void *memory, fr_int bytes, fr_int *needed)
 {
-  fr_config resolved;
-  fr__arena arena = { NULL, 0, 0 };
-  fr_int count;
-  fr_status status = fr_config_check(config, &resolved, NULL);
-  if (status) return status;
-  if (memory && !model) return FR_INVALID;
-  count = fr__param_count(&resolved);
-  fr__take(&arena, count, (fr_int)sizeof(float));
-  status = fr__arena_open(&arena, memory, bytes, needed, NULL);
-  if (status || !memory) return status;
-  model->config = resolved;
-  model->count = count;
-  model->params = (float *)fr__take(&arena, count, (fr_int)sizeof(float));
-  model->owned = NULL;
-  memset(model->params, 0, (size_t)count * sizeof(float));
-  return FR_OK;
+  return fr_model_place_views(model, config, NULL, memory, bytes, needed, NULL);
 }
 
 FR_DEF fr_status fr_model_tensor(const fr_model *model, fr_int index, fr_tensor *tensor)
 {
   fr__tensor_row rows[FR__TENSORS];
   fr_int offset = 0;
-  if (!model || !tensor) return FR_INVALID;
+  if (!model || !tensor || model->stale) return FR_INVALID;
   if (index < 0 || index >= FR__TENSORS) return FR_RANGE;
-  fr__tensor_rows(rows, &model->config);
-  for (fr_int i = 0; i < index; i++) offset += rows[i].copies * rows[i].rows * rows[i].cols;
+  fr__tensor_rows(rows, &model->config, model->views);
+  for (fr_int i = 0; i < index; i++) offset += fr__floats(&rows[i]);
   tensor->name = rows[index].name;
   tensor->offset = offset;
   tensor->copies = rows[index].copies;
@@ -2367,9 +2703,9 @@ FR_DEF void fr_model_init(fr_model *model, uint64_t seed)
   fr__tensor_row rows[FR__TENSORS];
   float *x = model ? model->params : NULL;
   if (!x) return;
-  fr__tensor_rows(rows, &model->config);
+  fr__tensor_rows(rows, &model->config, model->views);
   for (int i = 0; i < FR__TENSORS; i++) {
-    const fr_int count = rows[i].copies * rows[i].rows * rows[i].cols;
+    const fr_int count = fr__floats(&rows[i]);
     fr_random random = fr_random_stream(seed, (uint64_t)i, 0);
     float std = 1.0f / sqrtf((float)rows[i].cols);
     if (rows[i].start == FR__EMBED) std *= 0.5f;
@@ -2380,13 +2716,23 @@ FR_DEF void fr_model_init(fr_model *model, uint64_t seed)
   }
 }
 
-// The mean of the rows of table (V,C) outside first .. first+count-1, in double; 0 if there are none.
-static double fr__row_mean(const float *table, fr_int V, fr_int C, fr_int c, fr_int first, fr_int count)
+static float fr__element(const fr_view *view, fr_int row, fr_int col)
 {
-  double sum = 0.0;
-  for (fr_int v = 0; v < V; v++)
-    if (v < first || v >= first + count) sum += (double)table[v * C + c];
-  return V > count ? sum / (double)(V - count) : 0.0;
+  const char *at = (const char *)view->at + row * view->step;
+  float x;
+  if (view->type == FR_FLOAT32) return ((const float *)(const void *)at)[col];
+  fr__widen_scalar(&x, (const uint16_t *)(const void *)at + col, 1);
+  return x;
+}
+
+// The embedding or an untied head: the rows of a view, if there is one, then the model's own. Returns how many the view has.
+static fr_int fr__table(const fr_model *model, const fr__params *p, int head, fr_view piece[2])
+{
+  const fr_view nothing = { NULL, 0, 0, FR_FLOAT32 };
+  const int own = head && !model->config.tied;
+  piece[0] = !model->views ? nothing : own ? model->views->head : model->views->embedding;
+  piece[1] = fr__floats_view(own ? p->head : p->tok_emb, model->config.vocab - piece[0].rows, model->config.dim);
+  return piece[0].rows;
 }
 
 FR_DEF fr_status fr_model_set_rows(fr_model *model, fr_int first, fr_int count, int around_mean, float std,
@@ -2394,19 +2740,27 @@ FR_DEF fr_status fr_model_set_rows(fr_model *model, fr_int first, fr_int count, 
 {
   const fr_config *c;
   fr__params p;
-  if (!model || !model->params) return FR_INVALID;
+  if (!model || !model->params || model->stale) return FR_INVALID;
   c = &model->config;
-  p = fr__bind(c, model->params);
+  p = fr__bind(model, model->params, 0);
   if (first < 0 || count < 0 || first > c->vocab || count > c->vocab - first) return FR_RANGE;
   if (!(std >= 0.0f) || !fr__finite((double)std)) return FR_INVALID;
   for (int which = 0; which < (c->tied ? 1 : 2); which++) {
-    float *table = which ? p.head : p.tok_emb;
+    fr_view piece[2];
+    const fr_int held = fr__table(model, &p, which, piece);
+    float *rows = which ? p.head : p.tok_emb;
     fr_random random = fr_random_stream(seed, (uint64_t)which, 0);
+    if (!count) continue;
+    if (first < held) return FR_UNSUPPORTED;  // these rows are only looked at
+    rows += (first - held) * c->dim;
     for (fr_int j = 0; j < c->dim; j++) {
-      const float mean = around_mean ? (float)fr__row_mean(table, c->vocab, c->dim, j, first, count) : 0.0f;
-      for (fr_int v = first; v < first + count; v++) table[v * c->dim + j] = mean;
+      double sum = 0.0;  // over all rows but these
+      for (fr_int v = 0; around_mean && v < c->vocab; v++)
+        if (v < first || v >= first + count) sum += (double)fr__element(&piece[v >= held], v < held ? v : v - held, j);
+      for (fr_int v = 0; v < count; v++)
+        rows[v * c->dim + j] = c->vocab > count ? (float)(sum / (double)(c->vocab - count)) : 0.0f;
     }
-    for (fr_int i = first * c->dim; i < (first + count) * c->dim; i++) table[i] += std * fr_random_normal(&random);
+    for (fr_int i = 0; i < count * c->dim; i++) rows[i] += std * fr_random_normal(&random);
   }
   return FR_OK;
 }
@@ -2421,49 +2775,52 @@ static int fr__same_shape(const fr_config *a, const fr_config *b)
          a->rope_high == b->rope_high && a->rope_original == b->rope_original;
 }
 
+// The pieces, one below the other, of one copy of a tensor, wherever they lie; returns how many.
+static int fr__pieces(const fr_model *model, const fr__params *p, int tensor, fr_int layer, fr_view piece[3])
+{
+  fr__tensor_row rows[FR__TENSORS];
+  const fr_layer_views *w = model->views ? model->views->layers : NULL;
+  const float *at = NULL;
+  if (tensor == FR__AT_tok_emb || tensor == FR__AT_head) {
+    fr__table(model, p, tensor == FR__AT_head, piece);
+    return 2;
+  }
+  if (w && tensor == FR__AT_w_qkv) { piece[0] = w[layer].q; piece[1] = w[layer].k; piece[2] = w[layer].v; return 3; }
+  if (w && tensor == FR__AT_w_out) { piece[0] = w[layer].out; return 1; }
+  if (w && tensor == FR__AT_w_gate_up) { piece[0] = w[layer].gate; piece[1] = w[layer].up; return 2; }
+  if (w && tensor == FR__AT_w_down) { piece[0] = w[layer].down; return 1; }
+  fr__tensor_rows(rows, &model->config, NULL);
+#define FR__WHERE(name, copies, rows, cols, start, decay) if (tensor == FR__AT_##name) at = p->name;
+  FR__PARAMS(FR__WHERE)
+#undef FR__WHERE
+  piece[0] = fr__floats_view(at + layer * rows[tensor].rows * rows[tensor].cols, rows[tensor].rows, rows[tensor].cols);
+  return 1;
+}
+
 FR_DEF fr_status fr_model_append_rows(fr_model *to, const fr_model *from)
 {
   fr__tensor_row rows[FR__TENSORS];
+  fr__params p;
   float *x;
-  const float *y;
-  if (!to || !from || to->params == from->params) return FR_INVALID;
+  if (!to || !from || to->params == from->params || to->stale || from->stale) return FR_INVALID;
   if (!fr__same_shape(&to->config, &from->config) || to->config.vocab < from->config.vocab) return FR_CONFIG;
-  fr__tensor_rows(rows, &from->config);
+  if (to->views) return FR_UNSUPPORTED;
+  fr__tensor_rows(rows, &to->config, NULL);
+  p = fr__bind(from, from->params, 0);
   x = to->params;
-  y = from->params;
-  for (int i = 0; i < FR__TENSORS; i++) {
-    const fr_int count = rows[i].copies * rows[i].rows * rows[i].cols;
-    memcpy(x, y, (size_t)count * sizeof(float));
-    x += count;
-    y += count;
-    if ((i == FR__AT_tok_emb || i == FR__AT_head) && count)
-      x += (to->config.vocab - from->config.vocab) * from->config.dim;
-  }
+  for (int i = 0; i < FR__TENSORS; x += fr__floats(&rows[i]), i++)
+    for (fr_int copy = 0, row = 0; copy < rows[i].copies; copy++, row = 0) {
+      fr_view piece[3];
+      const int pieces = fr__pieces(from, &p, i, copy, piece);
+      for (int k = 0; k < pieces; k++)
+        for (fr_int r = 0; r < piece[k].rows; r++, row++)
+          for (fr_int j = 0; j < rows[i].cols; j++)
+            x[(copy * rows[i].rows + row) * rows[i].cols + j] = fr__element(&piece[k], r, j);
+    }
   return fr_model_set_rows(to, from->config.vocab, to->config.vocab - from->config.vocab, 1, 0.0f, 0);
 }
 
 // -- workspace
-
-// Activations of one tree of N rows. With gradient every layer has its own, else all share one set.
-typedef struct fr__layer {
-  float *x;                    // (N,C) residual stream before the layer
-  float *x_mid;                // (N,C) after attention
-  float *x_next;               // (N,C) after the MLP
-  float *qkv;                  // (N,(H+2K)D) after norm and rope
-  float *raw, *raw_root;       // (N,(H+K)D), (N,H+K) q and k before their norm, with qk_norm and gradient only
-  float *att;                  // (N,H D) output of attention
-  float *lse;                  // (N,H)
-  float *gate_up;              // (N,2F), rows 2 fr__stride(F) apart
-  float *root_att, *root_mlp;  // (N) of the two norms
-} fr__layer;
-
-typedef struct fr__shared {  // what the layers share
-  float *h;                    // (N,C) normalised input
-  float *act;                  // (N,F), rows fr__stride(F) apart
-  float *dx, *dh;              // (N,C)
-  float *dqkv, *datt, *dgate_up, *dact;
-} fr__shared;
-
 // Floats from row to row of an activation with n columns: rows a multiple of 4 KB apart (or their pairs, for gate and up)
 // would fight for a few sets of the cache, so that every product would have to pack them.
 static fr_int fr__stride(fr_int n) { return n % 512 == 0 ? n + 16 : n; }
@@ -2475,7 +2832,7 @@ static fr_int fr__layer_floats(const fr_config *c)  // a row of one layer, with 
   return 2 * c->dim + fr__qkv(c) + raw + HD + c->heads + 2 * fr__stride(c->ffn) + 2;
 }
 static fr_int fr__kept_floats(const fr_config *c) { return c->layers * fr__layer_floats(c) + c->dim; }  // and the final rows
-static fr_int fr__back_floats(const fr_config *c)  // a row of what the layers share
+static fr_int fr__back_floats(const fr_config *c)  // a row of what the layers have in common
 {
   return 3 * c->dim + fr__qkv(c) + c->heads * c->head_dim + 4 * fr__stride(c->ffn);
 }
@@ -2499,13 +2856,13 @@ static fr__layer fr__layer_of(const fr_config *c, const struct fr__body *b, fr_i
     a.qkv = fr__cut(&at, N * fr__qkv(c));
     if (c->qk_norm) {
       a.raw = fr__cut(&at, N * (c->heads + c->kv_heads) * c->head_dim);
-      a.raw_root = fr__cut(&at, N * (c->heads + c->kv_heads));
+      a.raw_inverse = fr__cut(&at, N * (c->heads + c->kv_heads));
     }
     a.att = fr__cut(&at, N * HD);
     a.lse = fr__cut(&at, N * c->heads);
     a.gate_up = fr__cut(&at, N * 2 * fr__stride(c->ffn));
-    a.root_att = fr__cut(&at, N);
-    a.root_mlp = fr__cut(&at, N);
+    a.inverse_att = fr__cut(&at, N);
+    a.inverse_mlp = fr__cut(&at, N);
     a.x_next = at;  // x of the next layer, or the final rows
   } else {
     a.x = a.x_mid = a.x_next = fr__cut(&at, N * c->dim);
@@ -2532,8 +2889,11 @@ static fr__shared fr__shared_of(const fr_config *c, const struct fr__body *b, fr
     r.act = fr__cut(&at, N * fr__stride(c->ffn));
     r.dact = fr__cut(&at, N * fr__stride(c->ffn));
     r.dgate_up = fr__cut(&at, N * 2 * fr__stride(c->ffn));
+    r.act_stride = fr__stride(c->ffn);
   } else {
     r.h = at + N * c->dim;
+    r.act = fr__layer_of(c, b, N, 0, 0).gate_up;  // it takes the place of gate
+    r.act_stride = 2 * fr__stride(c->ffn);
   }
   return r;
 }
@@ -2542,19 +2902,19 @@ static fr__shared fr__shared_of(const fr_config *c, const struct fr__body *b, fr
 // because the sum over rows in the head's gradient follows it.
 static fr_int fr__chunk_rows(fr_int V) { return fr__max(16, fr__min(512, ((fr_int)1 << 20) / V / 16 * 16)); }
 
-static void fr__work_layout(fr__arena *arena, const fr_config *c, const fr_limits *limits, struct fr__body *b)
+enum { FR__READ = 16 };  // rows that the host reads at a time
+
+// The tables, and what the host reads and writes of every backend's work
+static void fr__work_tables(fr__arena *arena, const fr_config *c, const fr_limits *limits, struct fr__body *b)
 {
-  const fr_int F4 = (fr_int)sizeof(float), I = (fr_int)sizeof(fr_int), tasks = limits->tasks;
-  const fr_int rows = fr__max(limits->rows, limits->grad_rows), spans = limits->spans, half = c->head_dim / 2;
-  const fr_int blocks = fr__block_limit(rows, spans), HD = c->heads * c->head_dim;
-  const fr_int widest = fr__max(fr__max(fr__qkv(c), 2 * c->ffn), fr__max(c->dim, fr__max(HD, c->vocab)));
-  const fr_int deepest = fr__max(widest, rows);
-  fr_int plain = 0, back = 0, kept = 0, floats = 0;
+  const fr_int F4 = (fr_int)sizeof(float), I = (fr_int)sizeof(fr_int), D = (fr_int)sizeof(double);
+  const fr_int rows = fr__max(limits->rows, limits->grad_rows), spans = limits->spans, blocks = fr__block_limit(rows, spans);
   b->span_row = (fr_int *)fr__take(arena, spans, I);
   b->span_count = (fr_int *)fr__take(arena, spans, I);
   b->span_parent = (fr_int *)fr__take(arena, spans, I);
   b->span_depth = (fr_int *)fr__take(arena, spans, I);
   b->span_root = (fr_int *)fr__take(arena, spans, I);
+  b->span_print = (uint64_t *)fr__take(arena, spans, (fr_int)sizeof(uint64_t));
   b->token = (fr_token *)fr__take(arena, rows, (fr_int)sizeof(fr_token));
   b->position = (fr_int *)fr__take(arena, rows, I);
   b->blocks = (fr__block *)fr__take(arena, blocks, (fr_int)sizeof(fr__block));
@@ -2564,17 +2924,42 @@ static void fr__work_layout(fr__arena *arena, const fr_config *c, const fr_limit
   b->goal_source = (fr_int *)fr__take(arena, limits->targets, I);
   b->head_rows = (fr__head_row *)fr__take(arena, limits->targets, (fr_int)sizeof(fr__head_row));
   b->row_fill = (fr_int *)fr__take(arena, rows + 1, I);
+  b->cache_row = (fr_int *)fr__take(arena, limits->cache_rows ? rows : 0, I);
+  b->leaf_active = (fr_int *)fr__take(arena, limits->leaves, I);
+  b->leaf_row = (fr_int *)fr__take(arena, limits->leaves, I);
+  b->leaf_random = (fr_random *)fr__take(arena, limits->leaves, (fr_int)sizeof(fr_random));
+  b->leaf_draw = (float *)fr__take(arena, limits->leaves, F4);
+  b->leaf_token = (fr_token *)fr__take(arena, limits->leaves, (fr_int)sizeof(fr_token));
+  b->leaf_logp = (double *)fr__take(arena, limits->leaves, D);
+  b->spans = (fr_span *)fr__take(arena, spans, (fr_int)sizeof(fr_span));
+  b->targets = (fr_target *)fr__take(arena, limits->targets, (fr_int)sizeof(fr_target));
+  b->sums = (fr_sum *)fr__take(arena, limits->leaves, (fr_int)sizeof(fr_sum));
+  b->cost = (double *)fr__take(arena, limits->leaves, D);
+  b->match = (fr_int *)fr__take(arena, limits->leaves, I);
+  if (fr_assign(NULL, 0, 0, limits->leaves, limits->leaves, NULL, NULL, NULL, 0, &b->assign_bytes)) arena->overflow = 1;
+  b->assign = (char *)fr__take(arena, b->assign_bytes, 1);
+  b->read = (float *)fr__take(arena, FR__READ, c->dim * F4);
+}
+
+// The floats, which only the CPU needs
+static void fr__work_floats(fr__arena *arena, const fr_config *c, const fr_limits *limits, struct fr__body *b)
+{
+  const fr_int F4 = (fr_int)sizeof(float), I = (fr_int)sizeof(fr_int), tasks = limits->tasks;
+  const fr_int rows = fr__max(limits->rows, limits->grad_rows), half = c->head_dim / 2, HD = c->heads * c->head_dim;
+  const fr_int widest = fr__max(fr__max(fr__qkv(c), 2 * c->ffn), fr__max(c->dim, fr__max(HD, c->vocab)));
+  const fr_int deepest = fr__max(widest, rows);
+  fr_int plain = 0, back = 0, kept = 0, floats = 0;
   b->cosine = (float *)fr__take(arena, limits->depth, half * F4);
   b->sine = (float *)fr__take(arena, limits->depth, half * F4);
   if (!fr__mul(limits->rows, fr__plain_floats(c), &plain) || !fr__mul(limits->grad_rows, fr__back_floats(c), &back) ||
-      !fr__mul(limits->grad_rows, fr__kept_floats(c), &kept) || !fr__add(kept, fr__max(plain, back), &floats))
+      !fr__mul(limits->grad_rows, fr__kept_floats(c), &kept) || !fr__add(kept, back, &back))
     arena->overflow = 1;
-  b->activations = (float *)fr__take(arena, floats, F4);
+  b->activations = (float *)fr__take(arena, fr__max(plain, back), F4);
   b->chunk = fr__min(fr__chunk_rows(c->vocab), fr__max(1, fr__max(limits->targets, limits->leaves)));
   b->logits = (float *)fr__take(arena, b->chunk, fr__stride(c->vocab) * F4);
   b->hidden = (float *)fr__take(arena, b->chunk, c->dim * F4);
   b->dhidden = (float *)fr__take(arena, b->chunk, c->dim * F4);
-  b->hidden_root = (float *)fr__take(arena, b->chunk, F4);
+  b->hidden_inverse = (float *)fr__take(arena, b->chunk, F4);
   b->scratch_floats = fr__round_up(fr__max(fr__pack_floats(widest, deepest) + fr__max(c->dim, c->vocab),
                                            fr__attention_layout(c->head_dim, limits->depth, c->heads / c->kv_heads, NULL, NULL)),
                                    FR__ALIGN);
@@ -2584,17 +2969,12 @@ static void fr__work_layout(fr__arena *arena, const fr_config *c, const fr_limit
   if (!fr__mul(limits->cache_rows, 2 * c->kv_heads * c->head_dim, &floats)) arena->overflow = 1;
   b->cache =
       (float *)fr__take(arena, c->layers, arena->overflow || floats > FR__INT_MAX / F4 ? FR__INT_MAX : floats * F4);
-  b->leaf_active = (fr_int *)fr__take(arena, limits->leaves, I);
-  b->leaf_row = (fr_int *)fr__take(arena, limits->leaves, I);
-  b->leaf_random = (fr_random *)fr__take(arena, limits->leaves, (fr_int)sizeof(fr_random));
-  b->spans = (fr_span *)fr__take(arena, spans, (fr_int)sizeof(fr_span));
-  b->targets = (fr_target *)fr__take(arena, limits->targets, (fr_int)sizeof(fr_target));
-  b->sums = (fr_sum *)fr__take(arena, limits->leaves, (fr_int)sizeof(fr_sum));
-  b->cost = (double *)fr__take(arena, limits->leaves, (fr_int)sizeof(double));
-  b->match = (fr_int *)fr__take(arena, limits->leaves, I);
-  b->order_forks = (fr_int *)fr__take(arena, limits->leaves, I);
-  if (fr_assign(NULL, 0, 0, limits->leaves, limits->leaves, NULL, NULL, NULL, 0, &b->assign_bytes)) arena->overflow = 1;
-  b->assign = (char *)fr__take(arena, b->assign_bytes, 1);
+}
+
+static void fr__work_layout(fr__arena *arena, const fr_config *c, const fr_limits *limits, struct fr__body *b)
+{
+  fr__work_tables(arena, c, limits, b);
+  if (!limits->backend) fr__work_floats(arena, c, limits, b);
 }
 
 // What a layout needs before it can be run: checked limits and a resolved config.
@@ -2616,6 +2996,8 @@ static fr_status fr__work_prepare(const fr_config *config, const fr_limits *limi
   return FR_OK;
 }
 
+static const fr_backend *fr__cpu(void);  // behind >>optim, where its table is complete
+
 FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_limits *limits, void *memory,
                                fr_int bytes, fr_int *needed)
 {
@@ -2636,7 +3018,7 @@ FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_
   b = (struct fr__body *)fr__take(&arena, 1, (fr_int)sizeof *b);
   memset(b, 0, sizeof *b);
   fr__work_layout(&arena, &resolved, &checked, b);
-  for (fr_int p = 0; p < checked.depth; p++) // angles in double: a float product is off by whole turns at far positions
+  for (fr_int p = 0; b->cosine && p < checked.depth; p++) // angles in double: a float product is off by whole turns at far positions
     for (fr_int j = 0; j < resolved.head_dim / 2; j++) {
       const double angle = (double)p * fr__rope_frequency(&resolved, j);
       b->cosine[p * (resolved.head_dim / 2) + j] = (float)cos(angle);
@@ -2650,7 +3032,9 @@ FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_
   work->kernels = fr__kernel_row(row);
   work->body = b;
   work->owned = NULL;
-  return fr__fine(&work->reason);
+  work->backend = checked.backend ? checked.backend : fr__cpu();
+  fr__fine(&work->reason);
+  return checked.backend ? work->backend->place(work->backend->self, work) : FR_OK;
 }
 
 FR_DEF const char *fr_work_kernel(const fr_work *work) { return work && work->kernels ? work->kernels->name : ""; }
@@ -2686,7 +3070,7 @@ static void fr__parallel(fr_work *work, void (*task)(void *, fr_int), void *arg)
 #endif
 }
 
-static void fr__share(fr_int count, fr_int tasks, fr_int index, fr_int *begin, fr_int *end)
+static void fr__portion(fr_int count, fr_int tasks, fr_int index, fr_int *begin, fr_int *end)
 {
   const fr_int each = count / tasks, more = count % tasks;
   *begin = index * each + fr__min(index, more);
@@ -2695,127 +3079,247 @@ static void fr__share(fr_int count, fr_int tasks, fr_int index, fr_int *begin, f
 
 // The same in whole groups of 16, for shares of channels: a lane's place in its vector must not depend on the share, for the
 // vector part and the leftover of a row round differently.
-static void fr__share_lanes(fr_int count, fr_int tasks, fr_int index, fr_int *begin, fr_int *end)
+static void fr__portion_lanes(fr_int count, fr_int tasks, fr_int index, fr_int *begin, fr_int *end)
 {
-  fr__share((count + 15) / 16, tasks, index, begin, end);
+  fr__portion((count + 15) / 16, tasks, index, begin, end);
   *begin = fr__min(*begin * 16, count);
   *end = fr__min(*end * 16, count);
 }
 
-// -- one pass over the layers
-typedef struct fr__pass {
-  fr_work *work;
-  const fr_config *c;
-  fr__params p, d;   // parameters, gradients
-  fr_int N;          // rows
-  const fr_token *token;
-  const fr_int *position;
-  const fr__block *blocks;
-  fr_int block_count;
-  int gradient;
-  const fr_int *cache_row;  // decoding: the cache row that each new row is stored in; NULL: keys are read from qkv
-  fr_int layer;
-  const float *gain;  // decoding: of the norm at hand
-  fr__layer a;
-  fr__shared r;
-  fr_int head_first, head_count;  // the chunk of head rows
-  const fr_int *head_list;        // rows to read logits of, instead of rows with targets
-  void (*rows)(const struct fr__pass *, fr_int, fr_int, fr_int);  // the work on rows that is being shared out
-} fr__pass;
-
-// Work on rows that need nothing of each other. Each task takes its share a block at a time, so that what one operation
-// writes is still in the second-level cache when the next one reads it.
-enum { FR__ROW_BLOCK = 240 };  // whole tiles of any row of kernels
-
-static void fr__task_rows(void *arg, fr_int index)
-{
-  const fr__pass *s = (const fr__pass *)arg;
-  fr_int begin, end;
-  fr__share(s->N, s->work->limits.tasks, index, &begin, &end);
-  for (; begin < end; begin += FR__ROW_BLOCK)
-    s->rows(s, index, begin, fr__min(begin + FR__ROW_BLOCK, end));
-}
-
-static void fr__parallel_rows(fr__pass *s, void (*rows)(const fr__pass *, fr_int, fr_int, fr_int))
-{
-  s->rows = rows;
-  fr__parallel(s->work, fr__task_rows, s);
-}
+// -- one pass over the layers: steps
+// A part of a step: rows begin .. end-1 (or every by-th block, or root and key/value head), and columns, or key/value heads,
+// col .. col_end-1.
+typedef struct fr__part { fr_int task, begin, end, by, col, col_end; } fr__part;
 
 static float *fr__scratch(const fr__pass *s, fr_int index)
 {
   return s->work->body->scratch + index * s->work->body->scratch_floats;
 }
 
-// Y (rows, out) = X W' for rows begin .. end-1;  `add`: Y += X W'.  ldy, ldx: floats from row to row
-static void fr__linear(const fr__pass *s, fr_int index, float *y, fr_int ldy, const float *x, fr_int ldx, const float *w,
-                       fr_int in, fr_int out, fr_int begin, fr_int end, int add)
+// Y (rows, out) = X W' for the part's rows and columns;  `add`: Y += X W'.  ldy, ldx: floats from row to row. W stands in
+// `pieces` views one below the other; what lies as it stands is one product. Decoding has few rows and all the weights to
+// read, so it streams them: always, whatever the number of rows, so that a leaf's bits do not depend on the others.
+static void fr__linear(const fr__pass *s, const fr__part *t, float *y, fr_int ldy, const float *x, fr_int ldx, const fr_view *w,
+                       int pieces, fr_int in, int add)
 {
-  fr__product(s->work->kernels, fr__scratch(s, index), y + begin * ldy, ldy, x + begin * ldx, ldx, 1, w, 1, in,
-              end - begin, out, in, add);
-}
-// dX (rows, in) = dY W for rows begin .. end-1 (sets)
-static void fr__linear_back(const fr__pass *s, fr_int index, float *dx, fr_int ldx, const float *dy, fr_int ldy,
-                            const float *w, fr_int in, fr_int out, fr_int begin, fr_int end)
-{
-  fr__gemm_set(s->work->kernels, fr__scratch(s, index), dx + begin * ldx, ldx, dy + begin * ldy, ldy, 1, w, in, 1,
-               end - begin, in, out);
-}
-// dW (out, in) += dY' X, this task's share of the longer side of W: the other side is packed by every task
-static void fr__linear_back_weight(const fr__pass *s, fr_int index, float *dw, const float *dy, fr_int ldy, const float *x,
-                                   fr_int ldx, fr_int in, fr_int out, fr_int N)
-{
-  fr_int row = 0, col = 0, rows = out, cols = in;
-  if (out >= in) fr__share(out, s->work->limits.tasks, index, &row, &rows);
-  else fr__share(in, s->work->limits.tasks, index, &col, &cols);
-  fr__gemm(s->work->kernels, fr__scratch(s, index), dw + row * in + col, in, dy + row, 1, ldy, x + col, ldx, 1,
-           rows - row, cols - col, N);
-}
-
-static void fr__task_embed(void *arg, fr_int index)
-{
-  const fr__pass *s = (const fr__pass *)arg;
-  fr_int begin, end;
-  fr__share(s->N, s->work->limits.tasks, index, &begin, &end);
-  fr__embed(s->work->kernels, s->a.x + begin * s->c->dim, s->p.tok_emb, s->token + begin, s->c->embed_scale,
-            end - begin, s->c->dim);
-}
-
-// q, k, v + b,  q and k normed a head if the config says so, then turned by their position;  k and v into the cache
-static void fr__rows_turn(const fr__pass *s, fr_int begin, fr_int end)
-{
-  const fr_config *c = s->c;
   const fr__kernels *kernels = s->work->kernels;
-  const fr_int D = c->head_dim, H = c->heads, K = c->kv_heads, W = fr__qkv(c), half = D / 2;
-  for (fr_int n = begin; n < end; n++) {
-    float *q = s->a.qkv + n * W, *k = q + H * D;
-    const float *cosine = s->work->body->cosine + s->position[n] * half,
-                *sine = s->work->body->sine + s->position[n] * half;
-    if (c->qkv_bias) kernels->axpy(q, 1.0f, s->p.b_qkv + s->layer * W, W);
-    if (c->qk_norm) {
-      float *root = s->gradient ? s->a.raw_root + n * (H + K) : NULL;
-      if (s->gradient) memcpy(s->a.raw + n * (H + K) * D, q, (size_t)((H + K) * D) * sizeof(float));
-      fr__rmsnorm(kernels, q, root, q, s->p.norm_q + s->layer * D, c->norm_eps, H, D);
-      fr__rmsnorm(kernels, k, root ? root + H : NULL, k, s->p.norm_k + s->layer * D, c->norm_eps, K, D);
+  const fr_int rows = t->end - t->begin;
+  fr_int first = 0;
+  y += t->begin * ldy;
+  x += t->begin * ldx;
+  for (int i = 0; i < pieces;) {
+    fr_view v = w[i++];
+    fr_int col, end;
+    while (i < pieces && fr__follows(&v, &w[i])) v.rows += w[i++].rows;
+    col = fr__max(t->col - first, 0);
+    end = fr__min(t->col_end - first, v.rows);
+    if (col < end) {
+      const char *at = (const char *)v.at + col * v.step;
+      float *out = y + first + col;
+      if (s->decodes) kernels->stream(out, ldy, x, ldx, at, v.step, (int)v.type, rows, end - col, in, add);
+      else fr__product(kernels, fr__scratch(s, t->task), out, ldy, x, ldx, 1, at, 1, v.step / fr__type_bytes(v.type), (int)v.type,
+                       rows, end - col, in, add);
     }
-    fr__rope(kernels, q, cosine, sine, 1.0f / sqrtf((float)D), H, D);
-    fr__rope(kernels, k, cosine, sine, 1.0f, K, D);
-    for (fr_int h = 0; s->cache_row && h < 2 * K; h++)
-      memcpy(s->work->body->cache + ((s->layer * 2 * K + h) * s->work->limits.cache_rows + s->cache_row[n]) * D, k + h * D,
-             (size_t)D * sizeof(float));
+    first += v.rows;
   }
 }
+// dX (rows, in) = dY W for the part's rows (sets)
+static void fr__linear_back(const fr__pass *s, const fr__part *t, float *dx, fr_int ldx, const float *dy, fr_int ldy,
+                            const fr_view *w, int pieces, fr_int in)
+{
+  int add = 0;
+  dx += t->begin * ldx;
+  dy += t->begin * ldy;
+  for (int i = 0; i < pieces;) {
+    fr_view v = w[i++];
+    while (i < pieces && fr__follows(&v, &w[i])) v.rows += w[i++].rows;
+    if (!v.rows) continue;
+    fr__product(s->work->kernels, fr__scratch(s, t->task), dx, ldx, dy, ldy, 1, v.at, v.step / fr__type_bytes(v.type), 1,
+                (int)v.type, t->end - t->begin, in, v.rows, add);
+    dy += v.rows;
+    add = 1;
+  }
+}
+// dW (out, in) += dY' X, this task's portion of the longer side of W: the other side is packed by every task. NULL: frozen
+static void fr__linear_sums(const fr__pass *s, fr_int index, float *dw, const float *dy, fr_int ldy, const float *x, fr_int ldx,
+                            fr_int in, fr_int out, fr_int N)
+{
+  fr_int row = 0, col = 0, rows = out, cols = in;
+  if (!dw) return;
+  if (out >= in) fr__portion(out, s->work->limits.tasks, index, &row, &rows);
+  else fr__portion(in, s->work->limits.tasks, index, &col, &cols);
+  fr__product(s->work->kernels, fr__scratch(s, index), dw + row * in + col, in, dy + row, 1, ldy, x + col, ldx, 1, FR_FLOAT32,
+              rows - row, cols - col, N, 1);
+}
 
-// h = rmsnorm(x),  q, k, v = h W', turned
-static void fr__rows_qkv(const fr__pass *s, fr_int index, fr_int begin, fr_int end)
+// h = rmsnorm(x), before attention and before the MLP
+static void fr__norm(const fr__pass *s, const fr__part *t, const float *x, const float *gain, float *inverse)
+{
+  const fr_int C = s->c->dim;
+  fr__rmsnorm(s->work->kernels, s->r.h + t->begin * C, s->gradient ? inverse + t->begin : NULL, x + t->begin * C, gain,
+              s->c->norm_eps, t->end - t->begin, C);
+}
+// h once more, for the sums of the step that read it
+static void fr__norm_again(const fr__pass *s, const fr__part *t, const float *x, const float *gain, const float *inverse)
+{
+  const fr_int C = s->c->dim;
+  for (fr_int n = t->begin; n < t->end; n++) s->work->kernels->mul(s->r.h + n * C, inverse[n], x + n * C, gain, C);
+}
+// dx through the norm: x also feeds the residual stream, so this adds
+static void fr__norm_back(const fr__pass *s, const fr__part *t, const float *x, const float *gain, const float *inverse)
+{
+  const fr_int C = s->c->dim, at = t->begin * C;
+  fr__rmsnorm_back(s->work->kernels, s->r.dx + at, s->r.dh + at, x + at, gain, inverse + t->begin, t->end - t->begin, C,
+                   fr__scratch(s, t->task));
+}
+static void fr__norm_sums(const fr__pass *s, const fr__part *t, float *dgain, const float *x, const float *inverse)
+{
+  fr_int begin, end;
+  if (!dgain) return;
+  fr__portion_lanes(s->c->dim, s->work->limits.tasks, t->task, &begin, &end);
+  fr__rmsnorm_back_gain(s->work->kernels, dgain, s->r.dh, x, inverse, s->N, s->c->dim, begin, end);
+}
+
+static void fr__norm_att(const fr__pass *s, const fr__part *t) { fr__norm(s, t, s->a.x, s->p.norm_att, s->a.inverse_att); }
+static void fr__norm_att_back(const fr__pass *s, const fr__part *t)
+{
+  fr__norm_back(s, t, s->a.x, s->p.norm_att, s->a.inverse_att);
+}
+static void fr__norm_att_sums(const fr__pass *s, const fr__part *t)
+{
+  fr__norm_sums(s, t, s->d.norm_att, s->a.x, s->a.inverse_att);
+}
+
+// q, k, v = h W'
+static void fr__step_qkv(const fr__pass *s, const fr__part *t)
+{
+  const fr_view w[] = { s->w.q, s->w.k, s->w.v };
+  fr__linear(s, t, s->a.qkv, fr__qkv(s->c), s->r.h, s->c->dim, w, 3, s->c->dim, 0);
+}
+// dh = dqkv W
+static void fr__qkv_back(const fr__pass *s, const fr__part *t)
+{
+  const fr_view w[] = { s->w.q, s->w.k, s->w.v };
+  fr__linear_back(s, t, s->r.dh, s->c->dim, s->r.dqkv, fr__qkv(s->c), w, 3, s->c->dim);
+  fr__norm_again(s, t, s->a.x, s->p.norm_att, s->a.inverse_att);
+}
+static void fr__qkv_sums(const fr__pass *s, const fr__part *t)
+{
+  const fr_int C = s->c->dim, W = fr__qkv(s->c);
+  fr__linear_sums(s, t->task, s->d.w_qkv, s->r.dqkv, W, s->r.h, C, C, W, s->N);
+}
+
+// What follows works on a row's q of the query heads of one key/value head, and on its k and v.
+typedef struct fr__head_part { float *q, *k, *v; fr_int group, q_at, k_at; } fr__head_part;  // _at: floats from the row's begin
+static fr__head_part fr__head_of(const fr_config *c, float *row, fr_int kv)
+{
+  const fr_int D = c->head_dim;
+  fr__head_part h;
+  h.group = c->heads / c->kv_heads;
+  h.q_at = kv * h.group * D;
+  h.k_at = (c->heads + kv) * D;
+  h.q = row + h.q_at;
+  h.k = row + h.k_at;
+  h.v = h.k + c->kv_heads * D;
+  return h;
+}
+
+// q, k, v + b
+static void fr__step_bias(const fr__pass *s, const fr__part *t)
+{
+  const fr_int D = s->c->head_dim, W = fr__qkv(s->c);
+  for (fr_int n = t->begin; n < t->end; n++)
+    for (fr_int kv = t->col; kv < fr__min(t->col_end, s->c->kv_heads); kv++) {
+      const fr__head_part h = fr__head_of(s->c, s->a.qkv + n * W, kv), b = fr__head_of(s->c, s->p.b_qkv, kv);
+      s->work->kernels->axpy(h.q, 1.0f, b.q, h.group * D);
+      s->work->kernels->axpy(h.k, 1.0f, b.k, D);
+      s->work->kernels->axpy(h.v, 1.0f, b.v, D);
+    }
+}
+// db += sum_n dqkv, threads share out the columns
+static void fr__bias_sums(const fr__pass *s, const fr__part *t)
+{
+  const fr_int W = fr__qkv(s->c);
+  fr_int begin, end;
+  fr__portion_lanes(W, s->work->limits.tasks, t->task, &begin, &end);
+  for (fr_int n = 0; s->d.b_qkv && n < s->N; n++)
+    s->work->kernels->axpy(s->d.b_qkv + begin, 1.0f, s->r.dqkv + n * W + begin, end - begin);
+}
+
+// q and k normed a head (Qwen3); with gradient they are kept as they were
+static void fr__step_head_norm(const fr__pass *s, const fr__part *t)
 {
   const fr_config *c = s->c;
-  const fr__kernels *kernels = s->work->kernels;
-  const fr_int C = c->dim, W = fr__qkv(c);
-  fr__rmsnorm(kernels, s->r.h + begin * C, s->gradient ? s->a.root_att + begin : NULL, s->a.x + begin * C,
-              s->p.norm_att + s->layer * C, c->norm_eps, end - begin, C);
-  fr__linear(s, index, s->a.qkv, W, s->r.h, C, s->p.w_qkv + s->layer * W * C, C, W, begin, end, 0);
-  fr__rows_turn(s, begin, end);
+  const fr_int D = c->head_dim, H = c->heads, K = c->kv_heads;
+  for (fr_int n = t->begin; n < t->end; n++)
+    for (fr_int kv = t->col; kv < fr__min(t->col_end, K); kv++) {
+      const fr__head_part h = fr__head_of(c, s->a.qkv + n * fr__qkv(c), kv);
+      float *inverse = s->gradient ? s->a.raw_inverse + n * (H + K) : NULL, *raw = s->a.raw + n * (H + K) * D;
+      if (inverse) memcpy(raw + h.q_at, h.q, (size_t)(h.group * D) * sizeof(float));
+      if (inverse) memcpy(raw + h.k_at, h.k, (size_t)D * sizeof(float));
+      fr__rmsnorm(s->work->kernels, h.q, inverse ? inverse + kv * h.group : NULL, h.q, s->p.norm_q, c->norm_eps, h.group, D);
+      fr__rmsnorm(s->work->kernels, h.k, inverse ? inverse + H + kv : NULL, h.k, s->p.norm_k, c->norm_eps, 1, D);
+    }
+}
+static void fr__head_norm_back(const fr__pass *s, const fr__part *t)
+{
+  const fr_config *c = s->c;
+  const fr_int D = c->head_dim, H = c->heads, K = c->kv_heads, W = fr__qkv(c);
+  float *scratch = fr__scratch(s, t->task), *out = scratch + D;
+  for (fr_int n = t->begin; n < t->end; n++)
+    for (fr_int h = 0; h < H + K; h++) {
+      float *d = s->r.dqkv + n * W + h * D;
+      memset(out, 0, (size_t)D * sizeof(float));
+      fr__rmsnorm_back(s->work->kernels, out, d, s->a.raw + (n * (H + K) + h) * D, h < H ? s->p.norm_q : s->p.norm_k,
+                       s->a.raw_inverse + n * (H + K) + h, 1, D, scratch);
+      memcpy(d, out, (size_t)D * sizeof(float));
+    }
+}
+// The gains of q and k are summed over all rows and heads, so threads share out the channels; this needs dqkv as it was
+// before the norm.
+static void fr__head_norm_sums(const fr__pass *s, const fr__part *t)
+{
+  const fr_int D = s->c->head_dim, H = s->c->heads, K = s->c->kv_heads, W = fr__qkv(s->c);
+  fr_int begin, end;
+  fr__portion_lanes(D, s->work->limits.tasks, t->task, &begin, &end);
+  for (fr_int n = 0; n < s->N; n++)
+    for (fr_int h = 0; h < H + K; h++) {
+      float *gain = h < H ? s->d.norm_q : s->d.norm_k;
+      if (gain)
+        s->work->kernels->mul_add(gain + begin, s->a.raw_inverse[n * (H + K) + h], s->r.dqkv + n * W + h * D + begin,
+                                  s->a.raw + (n * (H + K) + h) * D + begin, end - begin);
+    }
+}
+
+// q and k rotated by their position;  k and v into the cache
+static void fr__step_rotate(const fr__pass *s, const fr__part *t)
+{
+  const struct fr__body *b = s->work->body;
+  const fr_config *c = s->c;
+  const fr_int D = c->head_dim, K = c->kv_heads, half = D / 2;
+  for (fr_int n = t->begin; n < t->end; n++)
+    for (fr_int kv = t->col; kv < fr__min(t->col_end, K); kv++) {
+      const fr__head_part h = fr__head_of(c, s->a.qkv + n * fr__qkv(c), kv);
+      const float *cosine = b->cosine + b->position[n] * half, *sine = b->sine + b->position[n] * half;
+      fr__rope(s->work->kernels, h.q, cosine, sine, 1.0f / sqrtf((float)D), h.group, D);
+      fr__rope(s->work->kernels, h.k, cosine, sine, 1.0f, 1, D);
+      if (s->cached) {
+        const fr_int rows = s->work->limits.cache_rows, at = s->layer * 2 * K + kv;
+        memcpy(b->cache + (at * rows + b->cache_row[n]) * D, h.k, (size_t)D * sizeof(float));
+        memcpy(b->cache + ((at + K) * rows + b->cache_row[n]) * D, h.v, (size_t)D * sizeof(float));
+      }
+    }
+}
+static void fr__rotate_back(const fr__pass *s, const fr__part *t)
+{
+  const struct fr__body *b = s->work->body;
+  const fr_int D = s->c->head_dim, H = s->c->heads, half = D / 2;
+  for (fr_int n = t->begin; n < t->end; n++) {
+    float *dq = s->r.dqkv + n * fr__qkv(s->c);
+    const float *cosine = b->cosine + b->position[n] * half, *sine = b->sine + b->position[n] * half;
+    fr__rope_back(s->work->kernels, dq, cosine, sine, 1.0f / sqrtf((float)D), H, D);
+    fr__rope_back(s->work->kernels, dq + H * D, cosine, sine, 1.0f, s->c->kv_heads, D);
+  }
 }
 
 // The attention of one block: keys and values lie in qkv, or in the cache.
@@ -2832,7 +3336,7 @@ static fr__attention fr__attention_of(const fr__pass *s, fr_int index, const fr_
   t.lse = s->gradient ? s->a.lse : NULL;
   t.q = s->a.qkv;
   t.q_stride = W;
-  if (s->cache_row) {
+  if (s->cached) {
     t.kv_stride = D;
     t.kv_head = s->work->limits.cache_rows * D;
     t.k = b->cache + s->layer * 2 * c->kv_heads * t.kv_head;
@@ -2854,323 +3358,374 @@ static fr__attention fr__attention_of(const fr__pass *s, fr_int index, const fr_
   return t;
 }
 
-static void fr__task_attend(void *arg, fr_int index)
+// The part's blocks; when decoding a block is one row
+static void fr__step_attend(const fr__pass *s, const fr__part *t)
 {
-  const fr__pass *s = (const fr__pass *)arg;
-  for (fr_int i = index; i < s->block_count; i += s->work->limits.tasks) {
-    fr__attention t = fr__attention_of(s, index, &s->blocks[i]);
-    for (fr_int kv = 0; kv < s->c->kv_heads; kv++) fr__attend(&t, kv);
+  for (fr_int i = t->begin; i < t->end; i += t->by) {
+    const fr__attention attention = fr__attention_of(s, t->task, &s->work->body->blocks[i]);
+    for (fr_int kv = t->col; kv < fr__min(t->col_end, s->c->kv_heads); kv++) fr__attend(&attention, kv);
+  }
+}
+// A unit is a root and a key/value head: ancestors collect the gradients of their descendants in one order.
+static void fr__attend_back_roots(const fr__pass *s, const fr__part *t)
+{
+  const struct fr__body *b = s->work->body;
+  const fr_int K = s->c->kv_heads, D = s->c->head_dim, H = s->c->heads, W = fr__qkv(s->c);
+  for (fr_int i = t->begin; i < t->end; i += t->by) {
+    for (fr_int block = b->root_first[i / K]; block >= 0; block = b->root_next[block])
+      for (fr_int n = b->blocks[block].row; n < b->blocks[block].row + b->blocks[block].count; n++) {
+        const fr__head_part d = fr__head_of(s->c, s->r.dqkv + n * W, i % K);
+        memset(d.q, 0, (size_t)(d.group * D) * sizeof(float));
+        memset(d.k, 0, (size_t)D * sizeof(float));
+        memset(d.v, 0, (size_t)D * sizeof(float));
+      }
+    for (fr_int block = b->root_first[i / K]; block >= 0; block = b->root_next[block]) {
+      const fr__attention attention = fr__attention_of(s, t->task, &b->blocks[block]);
+      fr__attend_back(&attention, i % K, s->r.dqkv, s->r.dqkv + H * D, s->r.dqkv + (H + K) * D, s->r.datt);
+    }
   }
 }
 
-// x_mid = x + att W',   x_next = x_mid + swiglu(rmsnorm(x_mid) W') W'
-static void fr__rows_mlp(const fr__pass *s, fr_int index, fr_int begin, fr_int end)
+// x_mid = x + att W'
+static void fr__step_out(const fr__pass *s, const fr__part *t)
 {
-  const fr_config *c = s->c;
-  const fr__kernels *kernels = s->work->kernels;
-  const fr_int C = c->dim, F = c->ffn, HD = c->heads * c->head_dim, pair = 2 * fr__stride(F);
-  float *act = s->gradient ? s->r.act : s->a.gate_up;  // without gradient it may take the place of gate
-  const fr_int act_stride = s->gradient ? pair / 2 : pair;
-  const size_t bytes = (size_t)((end - begin) * C) * sizeof(float);
-  if (s->gradient) memcpy(s->a.x_mid + begin * C, s->a.x + begin * C, bytes);
-  fr__linear(s, index, s->a.x_mid, C, s->a.att, HD, s->p.w_out + s->layer * C * HD, HD, C, begin, end, 1);
-  fr__rmsnorm(kernels, s->r.h + begin * C, s->gradient ? s->a.root_mlp + begin : NULL, s->a.x_mid + begin * C,
-              s->p.norm_mlp + s->layer * C, c->norm_eps, end - begin, C);
-  fr__linear(s, index, s->a.gate_up, pair, s->r.h, C, s->p.w_gate_up + s->layer * 2 * F * C, C, 2 * F, begin, end, 0);
-  for (fr_int n = begin; n < end; n++)
-    kernels->swiglu(act + n * act_stride, s->a.gate_up + n * pair, s->a.gate_up + n * pair + F, F);
-  if (s->gradient) memcpy(s->a.x_next + begin * C, s->a.x_mid + begin * C, bytes);
-  fr__linear(s, index, s->a.x_next, C, act, act_stride, s->p.w_down + s->layer * C * F, F, C, begin, end, 1);
+  const fr_int C = s->c->dim, HD = s->c->heads * s->c->head_dim, at = t->begin * C;
+  if (s->gradient) memcpy(s->a.x_mid + at, s->a.x + at, (size_t)(t->end * C - at) * sizeof(float));
+  fr__linear(s, t, s->a.x_mid, C, s->a.att, HD, &s->w.out, 1, HD, 1);
 }
-
-// Decoding has few rows and all the weights to read, so tasks share out the rows of each W, and every product streams its
-// weights once for all rows: always, whatever the number of leaves, so that a leaf's bits do not depend on the others.
-static void fr__linear_stream(const fr__pass *s, fr_int index, float *y, fr_int ldy, const float *x, fr_int ldx,
-                              const float *w, fr_int in, fr_int out, int add)
+// datt = dx W
+static void fr__out_back(const fr__pass *s, const fr__part *t)
 {
-  fr_int begin, end;
-  fr__share_lanes(out, s->work->limits.tasks, index, &begin, &end);
-  s->work->kernels->stream(y + begin, ldy, x, ldx, w + begin * in, in, s->N, end - begin, in, add);
-}
-static void fr__task_decode_norm(void *arg, fr_int index)  // h = rmsnorm(x), before attention or before the MLP
-{
-  const fr__pass *s = (const fr__pass *)arg;
-  const fr_int C = s->c->dim;
-  fr_int begin, end;
-  fr__share(s->N, s->work->limits.tasks, index, &begin, &end);
-  fr__rmsnorm(s->work->kernels, s->r.h + begin * C, NULL, s->a.x + begin * C, s->gain, s->c->norm_eps, end - begin, C);
-}
-static void fr__task_decode_qkv(void *arg, fr_int index)
-{
-  const fr__pass *s = (const fr__pass *)arg;
-  const fr_int C = s->c->dim, W = fr__qkv(s->c);
-  fr__linear_stream(s, index, s->a.qkv, W, s->r.h, C, s->p.w_qkv + s->layer * W * C, C, W, 0);
-}
-static void fr__task_decode_attend(void *arg, fr_int index)  // a block is one row
-{
-  const fr__pass *s = (const fr__pass *)arg;
-  for (fr_int i = index; i < s->N; i += s->work->limits.tasks) {
-    fr__attention t;
-    fr__rows_turn(s, i, i + 1);
-    t = fr__attention_of(s, index, &s->blocks[i]);
-    for (fr_int kv = 0; kv < s->c->kv_heads; kv++) fr__attend(&t, kv);
-  }
-}
-static void fr__task_decode_out(void *arg, fr_int index)
-{
-  const fr__pass *s = (const fr__pass *)arg;
   const fr_int C = s->c->dim, HD = s->c->heads * s->c->head_dim;
-  fr__linear_stream(s, index, s->a.x, C, s->a.att, HD, s->p.w_out + s->layer * C * HD, HD, C, 1);
+  fr__linear_back(s, t, s->r.datt, HD, s->r.dx, C, &s->w.out, 1, HD);
 }
-static void fr__task_decode_gate_up(void *arg, fr_int index)
+static void fr__out_sums(const fr__pass *s, const fr__part *t)
 {
-  const fr__pass *s = (const fr__pass *)arg;
-  const fr_int C = s->c->dim, F = s->c->ffn, pair = 2 * fr__stride(F);
-  const float *w = s->p.w_gate_up + s->layer * 2 * F * C;
-  fr_int begin, end;
-  fr__linear_stream(s, index, s->a.gate_up, pair, s->r.h, C, w, C, F, 0);
-  fr__linear_stream(s, index, s->a.gate_up + F, pair, s->r.h, C, w + F * C, C, F, 0);
-  fr__share_lanes(F, s->work->limits.tasks, index, &begin, &end);
-  for (fr_int n = 0; n < s->N; n++) {
-    float *gate = s->a.gate_up + n * pair;
-    s->work->kernels->swiglu(gate + begin, gate + begin, gate + F + begin, end - begin);
-  }
+  const fr_int C = s->c->dim, HD = s->c->heads * s->c->head_dim;
+  fr__linear_sums(s, t->task, s->d.w_out, s->r.dx, C, s->a.att, HD, HD, C, s->N);
 }
-static void fr__task_decode_down(void *arg, fr_int index)
+
+static void fr__norm_mlp(const fr__pass *s, const fr__part *t) { fr__norm(s, t, s->a.x_mid, s->p.norm_mlp, s->a.inverse_mlp); }
+static void fr__norm_mlp_back(const fr__pass *s, const fr__part *t)
 {
-  const fr__pass *s = (const fr__pass *)arg;
+  fr__norm_back(s, t, s->a.x_mid, s->p.norm_mlp, s->a.inverse_mlp);
+}
+static void fr__norm_mlp_sums(const fr__pass *s, const fr__part *t)
+{
+  fr__norm_sums(s, t, s->d.norm_mlp, s->a.x_mid, s->a.inverse_mlp);
+}
+
+// gate, up = h W';  a column of F is one of each
+static void fr__step_gate_up(const fr__pass *s, const fr__part *t)
+{
+  const fr_view w[] = { s->w.gate, s->w.up };
+  const fr_int C = s->c->dim, pair = 2 * fr__stride(s->c->ffn);
+  const int together = s->decodes ? 1 : 2;
+  for (int i = 0; i < 2; i += together)
+    fr__linear(s, t, s->a.gate_up + i * s->c->ffn, pair, s->r.h, C, w + i, together, C, 0);
+}
+// dh = dgate_up W
+static void fr__gate_up_back(const fr__pass *s, const fr__part *t)
+{
+  const fr_view w[] = { s->w.gate, s->w.up };
+  fr__linear_back(s, t, s->r.dh, s->c->dim, s->r.dgate_up, 2 * fr__stride(s->c->ffn), w, 2, s->c->dim);
+  fr__norm_again(s, t, s->a.x_mid, s->p.norm_mlp, s->a.inverse_mlp);
+}
+static void fr__gate_up_sums(const fr__pass *s, const fr__part *t)
+{
   const fr_int C = s->c->dim, F = s->c->ffn;
-  fr__linear_stream(s, index, s->a.x, C, s->a.gate_up, 2 * fr__stride(F), s->p.w_down + s->layer * C * F, F, C, 1);
+  fr__linear_sums(s, t->task, s->d.w_gate_up, s->r.dgate_up, 2 * fr__stride(F), s->r.h, C, C, 2 * F, s->N);
 }
 
-static void fr__layers_decode(fr__pass *s)
+// act = swiglu(gate, up)
+static void fr__step_swiglu(const fr__pass *s, const fr__part *t)
 {
-  s->r = fr__shared_of(s->c, s->work->body, s->N, 0);
-  for (s->layer = 0; s->layer < s->c->layers; s->layer++) {
-    s->a = fr__layer_of(s->c, s->work->body, s->N, s->layer, 0);
-    if (s->layer == 0) fr__parallel(s->work, fr__task_embed, s);
-    s->gain = s->p.norm_att + s->layer * s->c->dim;
-    fr__parallel(s->work, fr__task_decode_norm, s);
-    fr__parallel(s->work, fr__task_decode_qkv, s);
-    fr__parallel(s->work, fr__task_decode_attend, s);
-    fr__parallel(s->work, fr__task_decode_out, s);
-    s->gain = s->p.norm_mlp + s->layer * s->c->dim;
-    fr__parallel(s->work, fr__task_decode_norm, s);
-    fr__parallel(s->work, fr__task_decode_gate_up, s);
-    fr__parallel(s->work, fr__task_decode_down, s);
+  const fr_int F = s->c->ffn, pair = 2 * fr__stride(F), end = fr__min(t->col_end, F);
+  for (fr_int n = t->begin; n < t->end; n++) {
+    const float *gate = s->a.gate_up + n * pair;
+    s->work->kernels->swiglu(s->r.act + n * s->r.act_stride + t->col, gate + t->col, gate + F + t->col, end - t->col);
   }
-  s->work->body->final_x = s->a.x_next;
 }
-
-static void fr__layers_forward(fr__pass *s)
+// dgate_up from dact; act again, for the sums of `down`
+static void fr__swiglu_back(const fr__pass *s, const fr__part *t)
 {
-  struct fr__body *b = s->work->body;
-  s->r = fr__shared_of(s->c, b, s->N, s->gradient);
-  for (s->layer = 0; s->layer < s->c->layers; s->layer++) {
-    s->a = fr__layer_of(s->c, b, s->N, s->layer, s->gradient);
-    if (s->layer == 0) fr__parallel(s->work, fr__task_embed, s);
-    fr__parallel_rows(s, fr__rows_qkv);
-    fr__parallel(s->work, fr__task_attend, s);
-    fr__parallel_rows(s, fr__rows_mlp);
-  }
-  b->final_x = s->a.x_next;
-}
-
-// Backward of fr__task_mlp, first half:
-//   dact = dx W_down    dgate_up by swiglu    dh = dgate_up W_gate_up;   h and act are computed again
-static void fr__rows_mlp_back(const fr__pass *s, fr_int index, fr_int begin, fr_int end)
-{
-  const fr_config *c = s->c;
-  const fr__kernels *kernels = s->work->kernels;
-  const fr_int C = c->dim, F = c->ffn, apart = fr__stride(F);
-  fr__linear_back(s, index, s->r.dact, apart, s->r.dx, C, s->p.w_down + s->layer * C * F, F, C, begin, end);
-  for (fr_int n = begin; n < end; n++) {
+  const fr_int F = s->c->ffn, apart = fr__stride(F);
+  for (fr_int n = t->begin; n < t->end; n++) {
     float *d = s->r.dgate_up + n * 2 * apart;
     const float *gate = s->a.gate_up + n * 2 * apart;
-    kernels->swiglu_back(d, d + F, s->r.act + n * apart, s->r.dact + n * apart, gate, gate + F, F);
-    kernels->mul(s->r.h + n * C, s->a.root_mlp[n], s->a.x_mid + n * C, s->p.norm_mlp + s->layer * C, C);
-  }
-  fr__linear_back(s, index, s->r.dh, C, s->r.dgate_up, 2 * apart, s->p.w_gate_up + s->layer * 2 * F * C, C, 2 * F, begin,
-                  end);
-}
-// the weights' gradients need dx as it was, so dx is updated only after them
-static void fr__task_mlp_back_weights(void *arg, fr_int index)
-{
-  const fr__pass *s = (const fr__pass *)arg;
-  const fr_int C = s->c->dim, F = s->c->ffn, apart = fr__stride(F);
-  fr_int begin, end;
-  fr__linear_back_weight(s, index, s->d.w_down + s->layer * C * F, s->r.dx, C, s->r.act, apart, F, C, s->N);
-  fr__linear_back_weight(s, index, s->d.w_gate_up + s->layer * 2 * F * C, s->r.dgate_up, 2 * apart, s->r.h, C, C, 2 * F,
-                         s->N);
-  fr__share_lanes(C, s->work->limits.tasks, index, &begin, &end);
-  fr__rmsnorm_back_gain(s->work->kernels, s->d.norm_mlp + s->layer * C, s->r.dh, s->a.x_mid, s->a.root_mlp, s->N, C,
-                        begin, end);
-}
-// dx through the norm of the MLP, then datt = dx W_out
-static void fr__rows_out_back(const fr__pass *s, fr_int index, fr_int begin, fr_int end)
-{
-  const fr_config *c = s->c;
-  const fr_int C = c->dim, HD = c->heads * c->head_dim;
-  fr__rmsnorm_back(s->work->kernels, s->r.dx + begin * C, s->r.dh + begin * C, s->a.x_mid + begin * C,
-                   s->p.norm_mlp + s->layer * C, s->a.root_mlp + begin, end - begin, C, fr__scratch(s, index));
-  fr__linear_back(s, index, s->r.datt, HD, s->r.dx, C, s->p.w_out + s->layer * C * HD, HD, C, begin, end);
-  memset(s->r.dqkv + begin * fr__qkv(c), 0, (size_t)((end - begin) * fr__qkv(c)) * sizeof(float));
-}
-// A task is a root and a key/value head: ancestors collect the gradients of their descendants in one order.
-static void fr__task_attend_back(void *arg, fr_int index)
-{
-  const fr__pass *s = (const fr__pass *)arg;
-  const struct fr__body *b = s->work->body;
-  const fr_int K = s->c->kv_heads, D = s->c->head_dim, H = s->c->heads;
-  for (fr_int i = index; i < b->root_count * K; i += s->work->limits.tasks)
-    for (fr_int block = b->root_first[i / K]; block >= 0; block = b->root_next[block]) {
-      const fr__attention t = fr__attention_of(s, index, &s->blocks[block]);
-      fr__attend_back(&t, i % K, s->r.dqkv, s->r.dqkv + H * D, s->r.dqkv + (H + K) * D, s->r.datt);
-    }
-}
-// Backward of fr__task_qkv: rope, the norms of q and k, dh = dqkv W_qkv;   h again for the weights
-static void fr__rows_qkv_back(const fr__pass *s, fr_int index, fr_int begin, fr_int end)
-{
-  const fr_config *c = s->c;
-  const fr__kernels *kernels = s->work->kernels;
-  const fr_int C = c->dim, D = c->head_dim, H = c->heads, K = c->kv_heads, W = fr__qkv(c), half = D / 2;
-  for (fr_int n = begin; n < end; n++) {
-    float *dq = s->r.dqkv + n * W, *dk = dq + H * D;
-    const float *cosine = s->work->body->cosine + s->position[n] * half,
-                *sine = s->work->body->sine + s->position[n] * half;
-    fr__rope_back(kernels, dq, cosine, sine, 1.0f / sqrtf((float)D), H, D);
-    fr__rope_back(kernels, dk, cosine, sine, 1.0f, K, D);
-    kernels->mul(s->r.h + n * C, s->a.root_att[n], s->a.x + n * C, s->p.norm_att + s->layer * C, C);
-  }
-  if (!c->qk_norm) fr__linear_back(s, index, s->r.dh, C, s->r.dqkv, W, s->p.w_qkv + s->layer * W * C, C, W, begin, end);
-}
-// The gains of q and k are summed over all rows and heads, so threads share out the channels; this needs dqkv as it was
-// before the norm.
-static void fr__task_qk_gain_back(void *arg, fr_int index)
-{
-  const fr__pass *s = (const fr__pass *)arg;
-  const fr_config *c = s->c;
-  const fr_int D = c->head_dim, H = c->heads, K = c->kv_heads, W = fr__qkv(c);
-  fr_int begin, end;
-  fr__share_lanes(D, s->work->limits.tasks, index, &begin, &end);
-  for (fr_int n = 0; n < s->N; n++)
-    for (fr_int h = 0; h < H + K; h++) {
-      float *gain = (h < H ? s->d.norm_q : s->d.norm_k) + s->layer * D;
-      s->work->kernels->mul_add(gain + begin, s->a.raw_root[n * (H + K) + h], s->r.dqkv + n * W + h * D + begin,
-                                s->a.raw + (n * (H + K) + h) * D + begin, end - begin);
-    }
-}
-static void fr__rows_qk_norm_back(const fr__pass *s, fr_int index, fr_int begin, fr_int end)
-{
-  const fr_config *c = s->c;
-  const fr_int C = c->dim, D = c->head_dim, H = c->heads, K = c->kv_heads, W = fr__qkv(c);
-  float *t = fr__scratch(s, index), *out = t + D;
-  for (fr_int n = begin; n < end; n++)
-    for (fr_int h = 0; h < H + K; h++) {
-      float *d = s->r.dqkv + n * W + h * D;
-      memset(out, 0, (size_t)D * sizeof(float));
-      fr__rmsnorm_back(s->work->kernels, out, d, s->a.raw + (n * (H + K) + h) * D,
-                       (h < H ? s->p.norm_q : s->p.norm_k) + s->layer * D, s->a.raw_root + n * (H + K) + h, 1, D, t);
-      memcpy(d, out, (size_t)D * sizeof(float));
-    }
-  fr__linear_back(s, index, s->r.dh, C, s->r.dqkv, W, s->p.w_qkv + s->layer * W * C, C, W, begin, end);
-}
-static void fr__task_att_back_weights(void *arg, fr_int index)
-{
-  const fr__pass *s = (const fr__pass *)arg;
-  const fr_config *c = s->c;
-  const fr_int C = c->dim, HD = c->heads * c->head_dim, W = fr__qkv(c);
-  fr_int begin, end;
-  fr__linear_back_weight(s, index, s->d.w_out + s->layer * C * HD, s->r.dx, C, s->a.att, HD, HD, C, s->N);
-  fr__linear_back_weight(s, index, s->d.w_qkv + s->layer * W * C, s->r.dqkv, W, s->r.h, C, C, W, s->N);
-  fr__share_lanes(C, s->work->limits.tasks, index, &begin, &end);
-  fr__rmsnorm_back_gain(s->work->kernels, s->d.norm_att + s->layer * C, s->r.dh, s->a.x, s->a.root_att, s->N, C, begin,
-                        end);
-  if (c->qkv_bias) {
-    fr__share_lanes(W, s->work->limits.tasks, index, &begin, &end);
-    for (fr_int n = 0; n < s->N; n++)
-      s->work->kernels->axpy(s->d.b_qkv + s->layer * W + begin, 1.0f, s->r.dqkv + n * W + begin, end - begin);
+    s->work->kernels->swiglu_back(d, d + F, s->r.act + n * apart, s->r.dact + n * apart, gate, gate + F, F);
   }
 }
-static void fr__rows_att_norm_back(const fr__pass *s, fr_int index, fr_int begin, fr_int end)
+
+// x_next = x_mid + act W'
+static void fr__step_down(const fr__pass *s, const fr__part *t)
 {
+  const fr_int C = s->c->dim, at = t->begin * C;
+  if (s->gradient) memcpy(s->a.x_next + at, s->a.x_mid + at, (size_t)(t->end * C - at) * sizeof(float));
+  fr__linear(s, t, s->a.x_next, C, s->r.act, s->r.act_stride, &s->w.down, 1, s->c->ffn, 1);
+}
+// dact = dx W
+static void fr__down_back(const fr__pass *s, const fr__part *t)
+{
+  fr__linear_back(s, t, s->r.dact, s->r.act_stride, s->r.dx, s->c->dim, &s->w.down, 1, s->c->ffn);
+}
+static void fr__down_sums(const fr__pass *s, const fr__part *t)
+{
+  const fr_int C = s->c->dim, F = s->c->ffn;
+  fr__linear_sums(s, t->task, s->d.w_down, s->r.dx, C, s->r.act, s->r.act_stride, F, C, s->N);
+}
+
+// -- the list, and the two schedules that run it
+// How a step may be shared out. Training cuts rows, and runs neighbours that are cut alike inside one task; decoding cuts
+// columns in groups of 16, or takes a row and a key/value head, and leaves the norms on the calling thread.
+enum { FR__ALONE, FR__BY_ROWS, FR__BY_BLOCKS, FR__BY_ROOTS, FR__BY_COLUMNS, FR__BY_HEADS, FR__BY_ITSELF };
+typedef struct fr__step {
+  void (*run[3])(const fr__pass *, const fr__part *);  // FR__FORWARD, FR__BACKWARD, FR__SUMS; sums share themselves out
+  int trains_by, back_by, decodes_by;
+  int columns;                                         // which of fr__columns, where decoding cuts these
+} fr__step;
+
+enum { FR__COLUMNS_QKV, FR__COLUMNS_DIM, FR__COLUMNS_FFN };
+static fr_int fr__columns(const fr_config *c, int which)
+{
+  return which == FR__COLUMNS_QKV ? fr__qkv(c) : which == FR__COLUMNS_DIM ? c->dim : c->ffn;
+}
+
+static const fr__step fr__step_table[FR__STEPS] = {
+  { { fr__norm_att, fr__norm_att_back, fr__norm_att_sums },      FR__BY_ROWS,   FR__BY_ROWS,  FR__ALONE,      0 },
+  { { fr__step_qkv, fr__qkv_back, fr__qkv_sums },                FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS, FR__COLUMNS_QKV },
+  { { fr__step_bias, NULL, fr__bias_sums },                      FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_HEADS,   0 },
+  { { fr__step_head_norm, fr__head_norm_back, fr__head_norm_sums }, FR__BY_ROWS, FR__BY_ROWS, FR__BY_HEADS,   0 },
+  { { fr__step_rotate, fr__rotate_back, NULL },                  FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_HEADS,   0 },
+  { { fr__step_attend, fr__attend_back_roots, NULL },            FR__BY_BLOCKS, FR__BY_ROOTS, FR__BY_HEADS,   0 },
+  { { fr__step_out, fr__out_back, fr__out_sums },                FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS, FR__COLUMNS_DIM },
+  { { fr__norm_mlp, fr__norm_mlp_back, fr__norm_mlp_sums },      FR__BY_ROWS,   FR__BY_ROWS,  FR__ALONE,      0 },
+  { { fr__step_gate_up, fr__gate_up_back, fr__gate_up_sums },    FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS, FR__COLUMNS_FFN },
+  { { fr__step_swiglu, fr__swiglu_back, NULL },                  FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS, FR__COLUMNS_FFN },
+  { { fr__step_down, fr__down_back, fr__down_sums },             FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS, FR__COLUMNS_DIM }
+};
+
+// Backward is a list of its own, not the forward one reversed: the sums of `down` need the act that swiglu's backward makes
+// again, and a norm's gradient overwrites the dx that others still read.
+static const fr__act fr__forward_list[] = {
+  { FR__NORM_ATT, FR__FORWARD }, { FR__QKV, FR__FORWARD }, { FR__BIAS, FR__FORWARD }, { FR__HEAD_NORM, FR__FORWARD },
+  { FR__ROTATE, FR__FORWARD }, { FR__ATTEND, FR__FORWARD }, { FR__OUT, FR__FORWARD }, { FR__NORM_MLP, FR__FORWARD },
+  { FR__GATE_UP, FR__FORWARD }, { FR__SWIGLU, FR__FORWARD }, { FR__DOWN, FR__FORWARD }
+};
+static const fr__act fr__backward_list[] = {
+  { FR__DOWN, FR__BACKWARD }, { FR__SWIGLU, FR__BACKWARD }, { FR__GATE_UP, FR__BACKWARD },
+  { FR__DOWN, FR__SUMS }, { FR__GATE_UP, FR__SUMS }, { FR__NORM_MLP, FR__SUMS },
+  { FR__NORM_MLP, FR__BACKWARD }, { FR__OUT, FR__BACKWARD },
+  { FR__ATTEND, FR__BACKWARD }, { FR__ROTATE, FR__BACKWARD }, { FR__HEAD_NORM, FR__SUMS },
+  { FR__HEAD_NORM, FR__BACKWARD }, { FR__QKV, FR__BACKWARD },
+  { FR__OUT, FR__SUMS }, { FR__QKV, FR__SUMS }, { FR__BIAS, FR__SUMS }, { FR__NORM_ATT, FR__SUMS },
+  { FR__NORM_ATT, FR__BACKWARD }
+};
+enum { FR__ACTS = sizeof fr__backward_list / sizeof fr__backward_list[0] };
+
+// The list that this model needs; returns its length.
+static fr_int fr__layer_list(const fr_config *c, int backward, fr__act list[FR__ACTS])
+{
+  const fr__act *all = backward ? fr__backward_list : fr__forward_list;
+  const fr_int count = backward ? FR__ACTS : FR__STEPS;
+  fr_int kept = 0;
+  for (fr_int i = 0; i < count; i++)
+    if (!(all[i].step == FR__BIAS && !c->qkv_bias) && !(all[i].step == FR__HEAD_NORM && !c->qk_norm)) list[kept++] = all[i];
+  return kept;
+}
+
+// Neighbours of the list that are shared out alike.
+typedef struct fr__segment { const fr__pass *pass; const fr__act *list; fr_int count; int by; fr_int columns; } fr__segment;
+
+static fr__segment fr__segment_of(const fr__pass *s, const fr__act *list)
+{
+  const fr__step *step = &fr__step_table[list->step];
+  fr__segment g = { NULL, NULL, 1, 0, 0 };
+  g.pass = s;
+  g.list = list;
+  g.by = list->way == FR__SUMS ? FR__BY_ITSELF : list->way == FR__BACKWARD ? step->back_by
+       : s->decodes ? step->decodes_by : step->trains_by;
+  if (g.by == FR__BY_COLUMNS) g.columns = fr__columns(s->c, step->columns);
+  return g;
+}
+
+static void fr__segment_run(const fr__segment *g, const fr__part *t)
+{
+  for (fr_int i = 0; i < g->count; i++) fr__step_table[g->list[i].step].run[g->list[i].way](g->pass, t);
+}
+
+static void fr__task_segment(void *arg, fr_int index)
+{
+  const fr__segment *g = (const fr__segment *)arg;
+  const fr_int tasks = g->pass->work->limits.tasks, K = g->pass->c->kv_heads, N = g->pass->N;
+  fr__part t = { 0, 0, 0, 1, 0, FR__INT_MAX };
+  t.task = index;
+  t.end = N;
+  if (g->by == FR__BY_HEADS) {
+    for (fr_int unit = index; unit < N * K; unit += tasks) {
+      t.begin = unit / K;
+      t.end = t.begin + 1;
+      t.col = unit % K;
+      t.col_end = t.col + 1;
+      fr__segment_run(g, &t);
+    }
+    return;
+  }
+  if (g->by == FR__BY_ROWS) fr__portion(N, tasks, index, &t.begin, &t.end);
+  if (g->by == FR__BY_COLUMNS) fr__portion_lanes(g->columns, tasks, index, &t.col, &t.col_end);
+  if (g->by == FR__BY_BLOCKS || g->by == FR__BY_ROOTS) {
+    t.begin = index;
+    t.end = g->by == FR__BY_BLOCKS ? g->pass->work->body->block_count : g->pass->work->body->root_count * K;
+    t.by = tasks;
+  }
+  if (t.begin < t.end && t.col < t.col_end) fr__segment_run(g, &t);
+}
+
+// The pass's view of its layer.
+static void fr__enter(fr__pass *s)
+{
+  const fr_config *c = s->c;
+  const fr_int C = c->dim, HD = c->heads * c->head_dim, KD = c->kv_heads * c->head_dim, F = c->ffn;
+#define FR__LAYER_AT(name, copies, rows, cols, start, decay)                                                    \
+  s->p.name = s->all_p.name ? s->all_p.name + ((copies) > 1 ? s->layer : 0) * (rows) * (cols) : NULL;           \
+  s->d.name = s->all_d.name ? s->all_d.name + ((copies) > 1 ? s->layer : 0) * (rows) * (cols) : NULL;
+  FR__PARAMS(FR__LAYER_AT)
+#undef FR__LAYER_AT
+  s->a = fr__layer_of(c, s->work->body, s->N, s->layer, s->gradient);
+  if (s->layer == c->layers - 1) s->work->body->final_x = s->a.x_next;
+  s->entered = s->layer;
+  if (s->model->views && s->model->views->layers) {
+    s->w = s->model->views->layers[s->layer];
+    return;
+  }
+  s->w.q = fr__floats_view(s->p.w_qkv, HD, C);
+  s->w.k = fr__floats_view(s->p.w_qkv + HD * C, KD, C);
+  s->w.v = fr__floats_view(s->p.w_qkv + (HD + KD) * C, KD, C);
+  s->w.out = fr__floats_view(s->p.w_out, C, HD);
+  s->w.gate = fr__floats_view(s->p.w_gate_up, F, C);
+  s->w.up = fr__floats_view(s->p.w_gate_up + F * C, F, C);
+  s->w.down = fr__floats_view(s->p.w_down, C, F);
+}
+
+static fr_status fr__cpu_step(void *self, fr__pass *s, const fr__act *list, fr_int count, fr_int *done)
+{
+  fr__segment g = fr__segment_of(s, list);
+  (void)self;
+  if (s->entered != s->layer) fr__enter(s);
+  for (; g.count < count; g.count++) {
+    const fr__segment next = fr__segment_of(s, list + g.count);
+    if (next.by != g.by || next.columns != g.columns) break;
+  }
+  if (g.by == FR__ALONE) {
+    const fr__part all = { 0, 0, s->N, 1, 0, FR__INT_MAX };
+    fr__segment_run(&g, &all);
+  } else fr__parallel(s->work, fr__task_segment, &g);
+  *done = g.count;
+  return FR_OK;
+}
+
+// -- the embedding, and the head: only rows with targets reach the vocabulary, a chunk at a time
+static void fr__task_embed(void *arg, fr_int index)
+{
+  const fr__pass *s = (const fr__pass *)arg;
+  const fr_token *token = s->work->body->token;
   const fr_int C = s->c->dim;
-  fr__rmsnorm_back(s->work->kernels, s->r.dx + begin * C, s->r.dh + begin * C, s->a.x + begin * C,
-                   s->p.norm_att + s->layer * C, s->a.root_att + begin, end - begin, C, fr__scratch(s, index));
+  fr_view piece[2];
+  const fr_int held = fr__table(s->model, &s->all_p, 0, piece);
+  fr_int begin, end;
+  fr__portion(s->N, s->work->limits.tasks, index, &begin, &end);
+  for (fr_int n = begin; n < end; n++)
+    fr__embed(s->work->kernels, s->a.x + n * C, &piece[token[n] >= held], token[n] >= held ? token[n] - held : token[n],
+              s->c->embed_scale, C, fr__scratch(s, index));
 }
 static void fr__task_embed_back(void *arg, fr_int index)
 {
   const fr__pass *s = (const fr__pass *)arg;
+  fr_view piece[2];
+  const fr_int held = fr__table(s->model, &s->all_p, 0, piece);
   fr_int begin, end;
-  fr__share_lanes(s->c->dim, s->work->limits.tasks, index, &begin, &end);
-  fr__embed_back(s->work->kernels, s->d.tok_emb, s->r.dx, s->token, s->c->embed_scale, s->N, s->c->dim, begin, end);
+  fr__portion_lanes(s->c->dim, s->work->limits.tasks, index, &begin, &end);
+  fr__embed_back(s->work->kernels, s->all_d.tok_emb, s->r.dx, s->work->body->token, held, s->c->embed_scale, s->N, s->c->dim,
+                 begin, end);
 }
-
-static void fr__layers_backward(fr__pass *s)
+static fr_status fr__cpu_embed(void *self, fr__pass *s, int way)
 {
-  for (s->layer = s->c->layers - 1; s->layer >= 0; s->layer--) {
-    s->a = fr__layer_of(s->c, s->work->body, s->N, s->layer, 1);
-    fr__parallel_rows(s, fr__rows_mlp_back);
-    fr__parallel(s->work, fr__task_mlp_back_weights, s);
-    fr__parallel_rows(s, fr__rows_out_back);
-    fr__parallel(s->work, fr__task_attend_back, s);
-    fr__parallel_rows(s, fr__rows_qkv_back);
-    if (s->c->qk_norm) {
-      fr__parallel(s->work, fr__task_qk_gain_back, s);
-      fr__parallel_rows(s, fr__rows_qk_norm_back);
-    }
-    fr__parallel(s->work, fr__task_att_back_weights, s);
-    fr__parallel_rows(s, fr__rows_att_norm_back);
-  }
-  fr__parallel(s->work, fr__task_embed_back, s);
+  (void)self;
+  s->layer = 0;
+  if (way == FR__FORWARD) fr__enter(s);
+  if (way == FR__FORWARD) fr__parallel(s->work, fr__task_embed, s);
+  else if (s->all_d.tok_emb) fr__parallel(s->work, fr__task_embed_back, s);
+  return FR_OK;
 }
 
-// -- the head: only rows with targets reach the vocabulary, a chunk at a time
 static fr_int fr__head_row_at(const fr__pass *s, fr_int i)
 {
   return s->head_list ? s->head_list[s->head_first + i] : s->work->body->head_rows[s->head_first + i].row;
 }
 
-// hidden = rmsnorm(x[row]),   logits = hidden W',   then the loss of each target and, with gradient, dlogits and dhidden
+// hidden = rmsnorm(x[row])
+static void fr__hidden(const fr__pass *s, fr_int begin, fr_int end)
+{
+  const struct fr__body *b = s->work->body;
+  const fr_int C = s->c->dim;
+  for (fr_int i = begin; i < end; i++)
+    fr__rmsnorm(s->work->kernels, b->hidden + i * C, b->hidden_inverse + i, b->final_x + fr__head_row_at(s, i) * C,
+                s->all_p.norm_final, s->c->norm_eps, 1, C);
+}
+
+// logits = hidden W',   then the loss of each target and, with gradient, dlogits, dhidden and dx
 static void fr__task_head(void *arg, fr_int index)
 {
   const fr__pass *s = (const fr__pass *)arg;
-  const fr_config *c = s->c;
   struct fr__body *b = s->work->body;
-  const float *w = c->tied ? s->p.tok_emb : s->p.head;
-  const fr_int C = c->dim, V = c->vocab, apart = fr__stride(V);
-  fr_int begin, end;
-  fr__share(s->head_count, s->work->limits.tasks, index, &begin, &end);
-  for (fr_int i = begin; i < end; i++)
-    fr__rmsnorm(s->work->kernels, b->hidden + i * C, b->hidden_root + i, b->final_x + fr__head_row_at(s, i) * C,
-                s->p.norm_final, c->norm_eps, 1, C);
-  if (s->head_list) return;  // fr__task_logits comes next
-  fr__linear(s, index, b->logits, apart, b->hidden, C, w, C, V, begin, end, 0);
-  for (fr_int i = begin; i < end; i++) {
+  const fr_int C = s->c->dim, V = s->c->vocab, apart = fr__stride(V);
+  fr__part t = { 0, 0, 0, 1, 0, FR__INT_MAX };
+  fr_view w[2];
+  t.task = index;
+  fr__table(s->model, &s->all_p, 1, w);
+  fr__portion(s->head_count, s->work->limits.tasks, index, &t.begin, &t.end);
+  if (t.begin >= t.end) return;
+  fr__hidden(s, t.begin, t.end);
+  fr__linear(s, &t, b->logits, apart, b->hidden, C, w, 2, C, 0);
+  for (fr_int i = t.begin; i < t.end; i++) {
     const fr__head_row *row = &b->head_rows[s->head_first + i];
     fr__cross_entropy(s->work->kernels, b->logits + i * apart, V, b->goals + row->first, row->count, fr__scratch(s, index),
-                      s->gradient);
+                      s->grads != NULL);
   }
-  if (!s->gradient) return;
-  fr__linear_back(s, index, b->dhidden, C, b->logits, apart, w, C, V, begin, end);
-  for (fr_int i = begin; i < end; i++) {
+  if (!s->grads) return;
+  fr__linear_back(s, &t, b->dhidden, C, b->logits, apart, w, 2, C);
+  for (fr_int i = t.begin; i < t.end; i++) {
     const fr_int row = fr__head_row_at(s, i);
-    fr__rmsnorm_back(s->work->kernels, s->r.dx + row * C, b->dhidden + i * C, b->final_x + row * C, s->p.norm_final,
-                     b->hidden_root + i, 1, C, fr__scratch(s, index));
+    fr__rmsnorm_back(s->work->kernels, s->r.dx + row * C, b->dhidden + i * C, b->final_x + row * C, s->all_p.norm_final,
+                     b->hidden_inverse + i, 1, C, fr__scratch(s, index));
   }
 }
-static void fr__task_head_back_weights(void *arg, fr_int index)
+static void fr__task_head_sums(void *arg, fr_int index)
 {
   const fr__pass *s = (const fr__pass *)arg;
   struct fr__body *b = s->work->body;
   const fr_int C = s->c->dim, V = s->c->vocab;
+  fr_view w[2];
+  const fr_int held = fr__table(s->model, &s->all_p, 1, w);
   fr_int begin, end;
-  fr__linear_back_weight(s, index, s->c->tied ? s->d.tok_emb : s->d.head, b->logits, fr__stride(V), b->hidden, C, C, V,
-                         s->head_count);
-  fr__share_lanes(C, s->work->limits.tasks, index, &begin, &end);
-  for (fr_int i = 0; i < s->head_count; i++)
-    s->work->kernels->mul_add(s->d.norm_final + begin, b->hidden_root[i], b->dhidden + i * C + begin,
+  fr__linear_sums(s, index, s->c->tied ? s->all_d.tok_emb : s->all_d.head, b->logits + held, fr__stride(V), b->hidden, C, C,
+                  V - held, s->head_count);
+  fr__portion_lanes(C, s->work->limits.tasks, index, &begin, &end);
+  for (fr_int i = 0; s->all_d.norm_final && i < s->head_count; i++)
+    s->work->kernels->mul_add(s->all_d.norm_final + begin, b->hidden_inverse[i], b->dhidden + i * C + begin,
                               b->final_x + fr__head_row_at(s, i) * C + begin, end - begin);
+}
+static fr_status fr__cpu_head(void *self, fr__pass *s)
+{
+  struct fr__body *b = s->work->body;
+  (void)self;
+  if (s->grads) memset(s->r.dx, 0, (size_t)(s->N * s->c->dim) * sizeof(float));
+  for (s->head_first = 0; s->head_first < b->head_row_count; s->head_first += b->chunk) {
+    s->head_count = fr__min(b->chunk, b->head_row_count - s->head_first);
+    fr__parallel(s->work, fr__task_head, s);
+    if (s->grads) fr__parallel(s->work, fr__task_head_sums, s);
+  }
+  return FR_OK;
 }
 
 // Logits of rows without a loss: of few rows when decoding, so that tasks share out the vocabulary.
@@ -3178,23 +3733,73 @@ static void fr__task_logits(void *arg, fr_int index)
 {
   const fr__pass *s = (const fr__pass *)arg;
   struct fr__body *b = s->work->body;
-  const fr_int C = s->c->dim, V = s->c->vocab;
-  fr_int begin, end;
-  fr__share_lanes(V, s->work->limits.tasks, index, &begin, &end);
-  s->work->kernels->stream(b->logits + begin, fr__stride(V), b->hidden, C,
-                           (s->c->tied ? s->p.tok_emb : s->p.head) + begin * C, C, s->head_count, end - begin, C, 0);
+  fr__part t = { 0, 0, 0, 1, 0, 0 };
+  fr_view w[2];
+  t.end = s->head_count;
+  fr__table(s->model, &s->all_p, 1, w);
+  fr__portion_lanes(s->c->vocab, s->work->limits.tasks, index, &t.col, &t.col_end);
+  fr__linear(s, &t, b->logits, fr__stride(s->c->vocab), b->hidden, s->c->dim, w, 2, s->c->dim, 0);
+}
+// Rows list[first ..] into the chunk: normed activations, and their logits if `vocabulary`
+static void fr__read_chunk(fr__pass *s, const fr_int *list, fr_int first, fr_int count, int vocabulary)
+{
+  s->head_list = list;
+  s->head_first = first;
+  s->head_count = count;
+  s->decodes = 1;
+  fr__hidden(s, 0, count);
+  if (vocabulary) fr__parallel(s->work, fr__task_logits, s);
+}
+static fr_status fr__cpu_rows(void *self, fr__pass *s, const fr_int *list, fr_int count, int vocabulary, float *out)
+{
+  const struct fr__body *b = s->work->body;
+  const fr_int width = vocabulary ? s->c->vocab : s->c->dim, apart = vocabulary ? fr__stride(width) : width;
+  (void)self;
+  for (fr_int first = 0; first < count; first += b->chunk) {
+    const fr_int rows = fr__min(b->chunk, count - first);
+    fr__read_chunk(s, list, first, rows, vocabulary);
+    for (fr_int i = 0; i < rows; i++)
+      memcpy(out + (first + i) * width, (vocabulary ? b->logits : b->hidden) + i * apart, (size_t)width * sizeof(float));
+  }
+  return FR_OK;
 }
 
-static void fr__head(fr__pass *s)
+typedef struct fr__sampler { fr__pass *pass; const fr_sampling *sampling; const float *draw; fr_token *token; double *logp; } fr__sampler;
+
+static void fr__task_sample(void *arg, fr_int index)
 {
-  struct fr__body *b = s->work->body;
-  for (s->head_first = 0; s->head_first < b->head_row_count; s->head_first += b->chunk) {
-    s->head_count = fr__min(b->chunk, b->head_row_count - s->head_first);
-    fr__parallel(s->work, fr__task_head, s);
-    if (s->gradient) fr__parallel(s->work, fr__task_head_back_weights, s);
+  const fr__sampler *d = (const fr__sampler *)arg;
+  const fr__pass *s = d->pass;
+  const struct fr__body *b = s->work->body;
+  const fr_int V = s->c->vocab;
+  float *odds = fr__scratch(s, index);
+  fr_int begin, end;
+  fr__portion(s->head_count, s->work->limits.tasks, index, &begin, &end);
+  for (fr_int i = begin; i < end; i++) {
+    const float *logits = b->logits + i * fr__stride(V), max = s->work->kernels->max(logits, V);
+    const fr_int at = s->head_first + i;
+    d->token[at] = fr__draw(s->work->kernels, logits, V, d->sampling, d->draw[at], odds, b->order + index * V);
+    d->logp[at] = (double)logits[d->token[at]] - (double)max - log(s->work->kernels->exp_sum(odds, logits, max, V));
   }
 }
+static fr_status fr__cpu_sample(void *self, fr__pass *s, const fr_int *list, fr_int count, const fr_sampling *sampling,
+                                const float *draw, fr_token *token, double *logp)
+{
+  fr__sampler d = { NULL, NULL, NULL, NULL, NULL };
+  (void)self;
+  d.pass = s;
+  d.sampling = sampling;
+  d.draw = draw;
+  d.token = token;
+  d.logp = logp;
+  for (fr_int first = 0; first < count; first += s->work->body->chunk) {
+    fr__read_chunk(s, list, first, fr__min(s->work->body->chunk, count - first), 1);
+    fr__parallel(s->work, fr__task_sample, &d);
+  }
+  return FR_OK;
+}
 
+// -- running a tree, on whatever backend
 static void fr__sums(const struct fr__body *b, const fr_tree *tree, fr_sum *sums, fr_int group_count)
 {
   if (group_count) memset(sums, 0, (size_t)group_count * sizeof *sums);
@@ -3209,15 +3814,20 @@ static void fr__sums(const struct fr__body *b, const fr_tree *tree, fr_sum *sums
   }
 }
 
-static fr__pass fr__pass_of(const fr_model *model, fr_work *work, float *grads)
+static fr__pass fr__pass_of(const fr_model *model, fr_work *work, float *grads, int gradient)
 {
   fr__pass s;
   memset(&s, 0, sizeof s);
   s.work = work;
+  s.model = model;
   s.c = &work->config;
-  s.p = fr__bind(s.c, model->params);
-  if (grads) s.d = fr__bind(s.c, grads);
-  s.gradient = grads != NULL;
+  s.all_p = fr__bind(model, model->params, 0);
+  s.all_d = fr__bind(model, grads, model->frozen);
+  s.grads = grads;
+  s.N = work->body->row_count;
+  s.gradient = gradient;
+  s.entered = -1;
+  if (work->body->activations) s.r = fr__shared_of(s.c, work->body, s.N, gradient);
   return s;
 }
 
@@ -3228,14 +3838,32 @@ static fr_status fr__pair(const fr_model *model, fr_work *work)
   if (!model || !model->params) return fr__fail(&work->reason, FR_INVALID, "the model is NULL or was not placed");
   if (!fr__same_shape(&model->config, &work->config) || model->config.vocab != work->config.vocab)
     return fr__fail(&work->reason, FR_CONFIG, "the workspace was placed for another model config");
+  if (model->stale && !work->limits.backend)
+    return fr__fail(&work->reason, FR_INVALID, "a backend holds newer parameters of this model; fr_work_download brings them");
   return FR_OK;
+}
+
+// All layers, forward or backward.
+static fr_status fr__layers(fr__pass *s, int way)
+{
+  const fr_backend *backend = s->work->backend;
+  fr__act list[FR__ACTS];
+  const fr_int count = fr__layer_list(s->c, way == FR__BACKWARD, list), L = s->c->layers;
+  fr_status status = way == FR__FORWARD ? backend->embed(backend->self, s, way) : FR_OK;
+  for (fr_int l = 0; l < L; l++) {
+    s->layer = way == FR__FORWARD ? l : L - 1 - l;
+    for (fr_int at = 0, done = 0; !status && at < count; at += done)
+      status = backend->step(backend->self, s, list + at, count - at, &done);
+  }
+  if (!status && way == FR__BACKWARD) status = backend->embed(backend->self, s, way);
+  return status;
 }
 
 // What is done with a tree. FR__BACK goes back over the tree that FR__KEEP ran last on this workspace: the same spans and
 // targets, whose weights may have been set in between, from what the forward pass gave.
 typedef enum fr__phase {
   FR__PLAIN,  // forward, activations of one layer only
-  FR__CACHE,  // the same, keys and values into the cache: decoding begins here
+  FR__CACHE,  // the same, keys and values into the cache: decoding begins here, or goes on
   FR__KEEP,   // forward, activations of all layers are kept
   FR__BACK,   // backward of what was kept
   FR__TRAIN   // both
@@ -3244,35 +3872,26 @@ typedef enum fr__phase {
 static fr_status fr__run_tree(const fr_model *model, fr_work *work, const fr_tree *tree, float *grads, fr_sum *sums,
                               fr_int group_count, fr__phase phase)
 {
+  const int gradient = phase >= FR__KEEP;
+  const fr_backend *backend;
   fr__pass s;
-  struct fr__body *b;
-  const int back = phase == FR__BACK || phase == FR__TRAIN;
   fr_status status = fr__pair(model, work);
   if (status) return status;
   if (group_count < 0 || (group_count && !sums))
     return fr__fail(&work->reason, FR_INVALID, "%d groups, and sums is NULL", group_count);
-  status = fr__tree_compile(work, tree, phase >= FR__KEEP, group_count);
+  if (phase != FR__CACHE) work->body->cached_spans = 0;
+  status = fr__tree_compile(work, tree, gradient, group_count, phase == FR__CACHE);
   if (status) return status;
-  b = work->body;
-  s = fr__pass_of(model, work, grads);
-  s.gradient = phase >= FR__KEEP;
-  s.N = b->row_count;
-  s.token = b->token;
-  s.position = b->position;
-  s.blocks = b->blocks;
-  s.block_count = b->block_count;
-  if (phase == FR__CACHE) {  // row n of the tree is row n of the cache
-    for (fr_int n = 0; n < s.N; n++) b->row_fill[n] = n;
-    s.cache_row = b->row_fill;
-  }
-  if (phase != FR__BACK) fr__layers_forward(&s);
-  s.r = fr__shared_of(s.c, b, s.N, s.gradient);
-  b->ready = 1;
-  s.gradient = back;
-  if (back) memset(s.r.dx, 0, (size_t)(s.N * s.c->dim) * sizeof(float));
-  fr__head(&s);
-  fr__sums(b, tree, sums, group_count);
-  if (back) fr__layers_backward(&s);
+  backend = work->backend;
+  s = fr__pass_of(model, work, grads, gradient);
+  s.cached = phase == FR__CACHE;
+  if (phase != FR__BACK) status = fr__layers(&s, FR__FORWARD);
+  else s.layer = s.entered = -1;
+  if (!status) status = backend->head(backend->self, &s);
+  if (!status && grads) status = fr__layers(&s, FR__BACKWARD);
+  if (status) return status;
+  fr__sums(work->body, tree, sums, group_count);
+  work->body->ready = 1;
   return fr__fine(&work->reason);
 }
 
@@ -3288,46 +3907,22 @@ FR_DEF fr_status fr_backward(const fr_model *model, fr_work *work, const fr_tree
   return fr__run_tree(model, work, tree, grads, sums, group_count, FR__TRAIN);
 }
 
-// Normed activations, or logits, of rows list[first ..] into the chunk buffers; at most body->chunk rows.
-static void fr__hidden_chunk(fr__pass *s, const fr_int *list, fr_int first, fr_int count)
-{
-  s->gradient = 0;
-  s->head_list = list;
-  s->head_first = first;
-  s->head_count = count;
-  fr__parallel(s->work, fr__task_head, s);
-}
-static void fr__logits_chunk(fr__pass *s, const fr_int *list, fr_int first, fr_int count)
-{
-  fr__hidden_chunk(s, list, first, count);
-  fr__parallel(s->work, fr__task_logits, s);
-}
-
 // Rows of the last run: logits if `vocabulary`, else what the vocabulary is multiplied with.
 static fr_status fr__read_rows(const fr_model *model, fr_work *work, const fr_int *rows, fr_int row_count, float *out,
                                int vocabulary)
 {
-  struct fr__body *b;
   fr__pass s;
-  const fr_status status = fr__pair(model, work);
+  fr_status status = fr__pair(model, work);
   if (status) return status;
-  b = work->body;
-  if (!b->ready) return fr__fail(&work->reason, FR_INVALID, "no tree was run on this workspace");
+  if (!work->body->ready) return fr__fail(&work->reason, FR_INVALID, "no tree was run on this workspace");
   if (row_count < 0 || (row_count && (!rows || !out)))
     return fr__fail(&work->reason, FR_INVALID, "%d rows at no address", row_count);
   for (fr_int i = 0; i < row_count; i++)
-    if (rows[i] < 0 || rows[i] >= b->row_count)
-      return fr__fail(&work->reason, FR_RANGE, "entry %d: row %d of %d", i, rows[i], b->row_count);
-  s = fr__pass_of(model, work, NULL);
-  for (fr_int first = 0; first < row_count; first += b->chunk) {
-    const fr_int count = fr__min(b->chunk, row_count - first), width = vocabulary ? s.c->vocab : s.c->dim;
-    const fr_int apart = vocabulary ? fr__stride(width) : width;
-    if (vocabulary) fr__logits_chunk(&s, rows, first, count);
-    else fr__hidden_chunk(&s, rows, first, count);
-    for (fr_int i = 0; i < count; i++)
-      memcpy(out + (first + i) * width, (vocabulary ? b->logits : b->hidden) + i * apart, (size_t)width * sizeof(float));
-  }
-  return fr__fine(&work->reason);
+    if (rows[i] < 0 || rows[i] >= work->body->row_count)
+      return fr__fail(&work->reason, FR_RANGE, "entry %d: row %d of %d", i, rows[i], work->body->row_count);
+  s = fr__pass_of(model, work, NULL, 0);
+  status = work->backend->rows(work->backend->self, &s, rows, row_count, vocabulary, out);
+  return status ? status : fr__fine(&work->reason);
 }
 
 FR_DEF fr_status fr_logits(const fr_model *model, fr_work *work, const fr_int *rows, fr_int row_count, float *logits)
@@ -3344,6 +3939,12 @@ FR_DEF fr_status fr_hidden(const fr_model *model, fr_work *work, const fr_int *r
 //   g = clipped gradient      p *= 1 - lr decay
 //   m += (1 - beta1) (g - m)      v += (1 - beta2) (g^2 - v)
 //   p -= lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
+
+// Floats of the gradient: those of all tensors that are not frozen.
+static fr_int fr__trained(const fr_model *model)
+{
+  return model->frozen ? fr__param_count(&model->config, model->views, model->frozen) : model->count;
+}
 
 static void fr__adamw_layout(fr__arena *arena, fr_adamw *adamw)
 {
@@ -3364,7 +3965,7 @@ FR_DEF fr_status fr_adamw_place(fr_adamw *adamw, const fr_model *model, void *me
   a.eps = 1e-8f;
   a.decay = 0.01f;
   a.clip = 1.0f;
-  a.count = model->count;
+  a.count = fr__trained(model);
   fr__adamw_layout(&arena, &a);
   status = fr__arena_open(&arena, memory, bytes, needed, NULL);
   if (status || !memory) return status;
@@ -3380,9 +3981,9 @@ enum { FR__NORM_PARTS = 64 };  // the norm is summed in this many parts, whateve
 
 typedef struct fr__update {
   fr_work *work;
-  fr_adamw *adamw;
+  const fr_adamw *adamw;
   const fr_model *model;
-  fr__adamw_factors factors;
+  const fr__adamw_factors *factors;
   float keep_decayed;
   double part[FR__NORM_PARTS];
 } fr__update;
@@ -3394,7 +3995,7 @@ static void fr__task_norm(void *arg, fr_int index)
     const float *g = u->adamw->grads;
     double s0 = 0.0, s1 = 0.0, s2 = 0.0, s3 = 0.0;  // four chains, since one would wait for each addition
     fr_int at, end;
-    fr__share(u->adamw->count, FR__NORM_PARTS, i, &at, &end);
+    fr__portion(u->adamw->count, FR__NORM_PARTS, i, &at, &end);
     for (; at + 4 <= end; at += 4) {
       s0 += (double)g[at] * (double)g[at];
       s1 += (double)g[at + 1] * (double)g[at + 1];
@@ -3408,24 +4009,69 @@ static void fr__task_norm(void *arg, fr_int index)
 
 static void fr__task_adamw(void *arg, fr_int index)
 {
-  fr__update *u = (fr__update *)arg;
-  fr_adamw *a = u->adamw;
-  fr_tensor tensor;
-  for (fr_int i = 0; i < FR__TENSORS; i++) {
-    fr__adamw_factors factors = u->factors;
+  const fr__update *u = (const fr__update *)arg;
+  const fr_adamw *a = u->adamw;
+  fr__tensor_row rows[FR__TENSORS];
+  fr_int p = 0, g = 0;  // of the tensor, in parameters and in gradients
+  fr__tensor_rows(rows, &u->model->config, u->model->views);
+  for (int i = 0; i < FR__TENSORS; p += fr__floats(&rows[i]), i++) {
+    fr__adamw_factors factors = *u->factors;
     fr_int at, end;
-    if (fr_model_tensor(u->model, i, &tensor) != FR_OK) return;
-    fr__share_lanes(tensor.copies * tensor.rows * tensor.cols, u->work->limits.tasks, index, &at, &end);
-    end -= at;
-    at += tensor.offset;
-    if (tensor.decays) factors.keep = u->keep_decayed;
-    u->work->kernels->adamw(u->model->params + at, a->grads + at, a->m + at, a->v + at, end, &factors);
+    if (u->model->frozen >> i & 1) continue;
+    fr__portion_lanes(fr__floats(&rows[i]), u->work->limits.tasks, index, &at, &end);
+    if (rows[i].decay) factors.keep = u->keep_decayed;
+    u->work->kernels->adamw(u->model->params + p + at, a->grads + g + at, a->m + g + at, a->v + g + at, end - at, &factors);
+    g += fr__floats(&rows[i]);
   }
+}
+
+static fr_status fr__cpu_norm(void *self, fr_work *work, const fr_model *model, const fr_adamw *adamw, double *norm)
+{
+  fr__update u;
+  (void)self;
+  u.work = work;
+  u.adamw = adamw;
+  u.model = model;
+  fr__parallel(work, fr__task_norm, &u);
+  *norm = 0.0;
+  for (int i = 0; i < FR__NORM_PARTS; i++) *norm += u.part[i];
+  *norm = sqrt(*norm);
+  return FR_OK;
+}
+
+static fr_status fr__cpu_adamw(void *self, fr_work *work, fr_model *model, fr_adamw *adamw, const fr__adamw_factors *factors,
+                               float keep_decayed)
+{
+  fr__update u;
+  (void)self;
+  u.work = work;
+  u.adamw = adamw;
+  u.model = model;
+  u.factors = factors;
+  u.keep_decayed = keep_decayed;
+  fr__parallel(work, fr__task_adamw, &u);
+  return FR_OK;
+}
+
+static fr_status fr__cpu_zero(void *self, fr_work *work, const fr_model *model, fr_adamw *adamw)
+{
+  (void)self;
+  (void)work;
+  (void)model;
+  memset(adamw->grads, 0, (size_t)adamw->count * sizeof(float));
+  return FR_OK;
+}
+
+static const fr_backend *fr__cpu(void)
+{
+  static const fr_backend cpu = { NULL, "cpu", NULL, NULL, NULL, fr__cpu_embed, fr__cpu_step, fr__cpu_head, fr__cpu_rows,
+                                  fr__cpu_sample, fr__cpu_norm, fr__cpu_adamw, fr__cpu_zero };
+  return &cpu;
 }
 
 static fr_status fr__adamw_check(const fr_adamw *a, const fr_model *model, fr_work *work, float lr)
 {
-  if (!a || !a->grads || !a->m || !a->v || a->count != model->count)
+  if (!a || !a->grads || !a->m || !a->v || a->count != fr__trained(model))
     return fr__fail(&work->reason, FR_INVALID, "the optimiser was placed for another model");
   if (!(lr >= 0.0f) || !fr__finite((double)lr))
     return fr__fail(&work->reason, FR_INVALID, "the learning rate is negative or not finite");
@@ -3437,47 +4083,63 @@ static fr_status fr__adamw_check(const fr_adamw *a, const fr_model *model, fr_wo
   return FR_OK;
 }
 
-// The norm, then whether the step is taken at all, then its factors.
-static fr_status fr__adamw_begin(fr__update *u, double loss, float lr, double *norm)
+// Whether the step is taken at all, then its factors.
+static fr_status fr__adamw_begin(fr_work *work, fr_adamw *a, double norm, double loss, float lr, fr__adamw_factors *factors)
 {
-  fr_adamw *a = u->adamw;
-  double sum = 0.0, t, c1, c2, scale;
-  fr__parallel(u->work, fr__task_norm, u);
-  for (int i = 0; i < FR__NORM_PARTS; i++) sum += u->part[i];
-  sum = sqrt(sum);
-  if (norm) *norm = sum;
-  if (!fr__finite(loss) || !fr__finite(sum)) {
+  double t, c1, c2, scale;
+  if (!fr__finite(loss) || !fr__finite(norm)) {
     a->skipped++;
-    return fr__fail(&u->work->reason, FR_NONFINITE, "step %d was skipped: the %s is not finite", (fr_int)a->step + 1,
+    return fr__fail(&work->reason, FR_NONFINITE, "step %d was skipped: the %s is not finite", (fr_int)a->step + 1,
                     fr__finite(loss) ? "gradient" : "loss");
   }
   t = (double)++a->step;
   c1 = 1.0 - pow((double)a->beta1, t);
   c2 = 1.0 - pow((double)a->beta2, t);
-  scale = a->clip > 0.0f ? (double)a->clip / (sum + 1e-6) : 1.0;
-  u->factors.scale = scale < 1.0 ? (float)scale : 1.0f;
-  u->factors.keep = 1.0f;
-  u->factors.rate = (float)((double)lr / c1);
-  u->factors.beta1 = a->beta1;
-  u->factors.beta2 = a->beta2;
-  u->factors.root2 = (float)(1.0 / sqrt(c2));
-  u->factors.eps = a->eps;
-  u->keep_decayed = 1.0f - lr * a->decay;
-  return fr__fine(&u->work->reason);
+  scale = a->clip > 0.0f ? (double)a->clip / (norm + 1e-6) : 1.0;
+  factors->scale = scale < 1.0 ? (float)scale : 1.0f;
+  factors->keep = 1.0f;
+  factors->rate = (float)((double)lr / c1);
+  factors->beta1 = a->beta1;
+  factors->beta2 = a->beta2;
+  factors->root2 = (float)(1.0 / sqrt(c2));
+  factors->eps = a->eps;
+  return fr__fine(&work->reason);
 }
 
 FR_DEF fr_status fr_adamw_step(fr_adamw *adamw, fr_model *model, fr_work *work, double loss, float lr, double *norm)
 {
-  fr__update u;
-  fr_status status = fr__pair(model, work);
+  const fr_backend *backend;
+  fr__adamw_factors factors;
+  double sum = 0.0;
+  fr_status status = fr__pair(model, work), zeroed;
   if (!status) status = fr__adamw_check(adamw, model, work, lr);
   if (status) return status;
-  u.work = work;
-  u.adamw = adamw;
-  u.model = model;
-  status = fr__adamw_begin(&u, loss, lr, norm);
-  if (!status) fr__parallel(work, fr__task_adamw, &u);
-  memset(adamw->grads, 0, (size_t)adamw->count * sizeof(float));
+  backend = work->backend;
+  status = backend->norm(backend->self, work, model, adamw, &sum);
+  if (status) return status;
+  if (norm) *norm = sum;
+  status = fr__adamw_begin(work, adamw, sum, loss, lr, &factors);
+  if (!status) {
+    status = backend->adamw(backend->self, work, model, adamw, &factors, 1.0f - lr * adamw->decay);
+    model->stale = work->limits.backend != NULL;
+  }
+  zeroed = backend->zero(backend->self, work, model, adamw);
+  return status ? status : zeroed;
+}
+
+FR_DEF fr_status fr_work_attach(fr_work *work, const fr_model *model, const fr_adamw *adamw)
+{
+  const fr_status status = fr__pair(model, work);
+  if (status || !work->limits.backend) return status;
+  return work->backend->attach(work->backend->self, work, model, adamw);
+}
+
+FR_DEF fr_status fr_work_download(fr_work *work, fr_model *model, fr_adamw *adamw)
+{
+  fr_status status = fr__pair(model, work);
+  if (status || !work->limits.backend) return status;
+  status = work->backend->download(work->backend->self, work, model, adamw);
+  if (!status) model->stale = 0;
   return status;
 }
 
@@ -4101,81 +4763,13 @@ FR_DEF fr_status fr_ssft_step(fr_model *model, fr_work *work, fr_adamw *adamw, c
 }
 
 // ---- >>generate ---------------------------------------------------------------------------------------
-// Is candidate a before b? By logit, then by the lower id.
-static int fr__likelier(const float *logits, fr_int a, fr_int b)
+FR_DEF fr_token fr_sample(const float *logits, fr_int vocab, const fr_sampling *sampling, fr_random *random, fr_int *scratch)
 {
-  return logits[a] > logits[b] || (logits[a] == logits[b] && a < b);
-}
-
-static void fr__sift(const float *logits, fr_int *heap, fr_int at, fr_int count)
-{
-  for (fr_int child = 2 * at + 1; child < count; at = child, child = 2 * at + 1) {
-    fr_int swap;
-    if (child + 1 < count && fr__likelier(logits, heap[child + 1], heap[child])) child++;
-    if (!fr__likelier(logits, heap[child], heap[at])) return;
-    swap = heap[at];
-    heap[at] = heap[child];
-    heap[child] = swap;
-  }
-}
-
-// Candidates leave a heap from the likeliest on, so that a top-k or top-p draw never sorts the whole vocabulary. The ones
-// taken stand at the end of index, the likeliest last.
-FR_DEF fr_token fr_sample(const float *logits, fr_int vocab, const fr_sampling *sampling, fr_random *random,
-                          fr_int *index)
-{
-  if (!logits || !sampling || vocab < 1 || (sampling->temperature > 0.0f && (!random || !index))) return -1;
-  const float inverse = sampling->temperature > 0.0f ? 1.0f / sampling->temperature : 0.0f;
-  const int cut_k =
-      sampling->top_k > 0 && sampling->top_k<vocab, cut_p = sampling->top_p> 0.0f && sampling->top_p < 1.0f;
-  fr_int best = 0, heap = vocab;
-  double mass = 0.0, draw;
-  for (fr_int v = 1; v < vocab; v++) if (logits[v] > logits[best]) best = v;
-  if (!(sampling->temperature > 0.0f)) return (fr_token)best;
-#define FR__ODDS(v) ((double)fr__exp((logits[v] - logits[best]) * inverse))
-  draw = (double)fr_random_uniform(random);
-  if (!cut_k && !cut_p) {  // exp is what it costs: odds are added up in 64 runs, and taken again in the run of the draw only
-    const fr_int run = (vocab - 1) / 64 + 1;
-    double part[64];
-    fr_int v = 0;
-    for (fr_int r = 0; r * run < vocab; r++) {
-      part[r] = 0.0;
-      for (; v < fr__min((r + 1) * run, vocab); v++) part[r] += FR__ODDS(v);
-      mass += part[r];
-    }
-    draw *= mass;
-    for (v = 0; v + run < vocab && draw >= part[v / run]; v += run) draw -= part[v / run];
-    for (; v < vocab; v++) if ((draw -= FR__ODDS(v)) < 0.0) return (fr_token)v;
-    for (v = vocab - 1; v > 0 && !(FR__ODDS(v) > 0.0); v--) continue;  // rounding must not lead past the last possible token
-    return (fr_token)v;
-  }
-  for (fr_int v = 0; v < vocab; v++) index[v] = v;
-  for (fr_int v = vocab / 2 - 1; v >= 0; v--) fr__sift(logits, index, v, vocab);
-  if (!cut_k) for (fr_int v = 0; v < vocab; v++) mass += FR__ODDS(v);
-  {
-    const fr_int most = cut_k ? sampling->top_k : vocab;
-    double kept = 0.0, all = mass;
-    while (vocab - heap < most) {
-      const fr_int top = index[0];
-      index[0] = index[--heap];
-      index[heap] = top;
-      fr__sift(logits, index, 0, heap);
-      kept += FR__ODDS(top);
-      if (!cut_k && kept >= (double)sampling->top_p * all) break;
-    }
-    if (cut_k && cut_p) {  // the smallest head of the k that holds top_p of their mass
-      all = kept;
-      kept = 0.0;
-      for (fr_int v = vocab - 1; v >= heap; v--) {
-        kept += FR__ODDS(index[v]);
-        if (kept >= (double)sampling->top_p * all) heap = v;
-      }
-    }
-    for (fr_int v = vocab - 1; v > heap; v--)
-      if ((draw -= FR__ODDS(index[v]) / kept) < 0.0) return (fr_token)index[v];
-  }
-#undef FR__ODDS
-  return (fr_token)index[heap];
+  fr_int row = 0;
+  if (!logits || !sampling || vocab < 1 || (sampling->temperature > 0.0f && (!random || !scratch))) return -1;
+  while (!fr__kernel_row(row)->available()) row++;
+  return fr__draw(fr__kernel_row(row), logits, vocab, sampling, sampling->temperature > 0.0f ? fr_random_uniform(random) : 0.0f,
+                  (float *)(void *)(scratch ? scratch + vocab : NULL), scratch);
 }
 
 FR_DEF fr_status fr_generate_limits(const fr_tree *tree, const fr_sampling *sampling, fr_int leaf_count,
@@ -4196,79 +4790,42 @@ FR_DEF fr_status fr_generate_limits(const fr_tree *tree, const fr_sampling *samp
   return FR_OK;
 }
 
-typedef struct fr__decode {
-  fr__pass pass;
-  const fr_sampling *sampling;
-  fr_leaf *leaves;
-  fr_int first, count;  // the chunk of active leaves whose logits are there
-} fr__decode;
-
-static void fr__task_sample(void *arg, fr_int index)
+// Everything that can be wrong with a call, before anything is run.
+static fr_status fr__generate_check(fr_work *work, const fr_tree *tree, const fr_sampling *o, const fr_leaf *leaves,
+                                    fr_int leaf_count)
 {
-  fr__decode *d = (fr__decode *)arg;
-  fr_work *work = d->pass.work;
-  struct fr__body *b = work->body;
-  const fr_int V = d->pass.c->vocab;
-  fr_int begin, end;
-  fr__share(d->count, work->limits.tasks, index, &begin, &end);
-  for (fr_int i = begin; i < end; i++) {
-    const fr_int number = b->leaf_active[d->first + i];
-    const float *logits = b->logits + i * fr__stride(V), max = work->kernels->max(logits, V);
-    fr_leaf *leaf = &d->leaves[number];
-    const fr_token token = fr_sample(logits, V, d->sampling, &b->leaf_random[number], b->order + index * V);
-    leaf->logp +=
-        (double)logits[token] - (double)max - log(work->kernels->exp_sum(fr__scratch(&d->pass, index), logits, max, V));
-    for (fr_int s = 0; s < d->sampling->stop_count; s++)
-      if (d->sampling->stops[s] == token) leaf->stop = token;
-    if (leaf->stop < 0) leaf->tokens[leaf->count++] = token;
-  }
-}
-
-// One token for each of the first `active` leaves, from the rows b->leaf_row; returns how many go on.
-static fr_int fr__decode_token(fr__decode *d, fr_int active)
-{
-  struct fr__body *b = d->pass.work->body;
-  fr_int next = 0;
-  for (d->first = 0; d->first < active; d->first += b->chunk) {
-    d->count = fr__min(b->chunk, active - d->first);
-    fr__logits_chunk(&d->pass, b->leaf_row, d->first, d->count);
-    fr__parallel(d->pass.work, fr__task_sample, d);
-  }
-  for (fr_int i = 0; i < active; i++) {
-    const fr_leaf *leaf = &d->leaves[b->leaf_active[i]];
-    if (leaf->stop < 0 && leaf->count < d->sampling->max_tokens) b->leaf_active[next++] = b->leaf_active[i];
-  }
-  return next;
-}
-
-FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree *tree, const fr_sampling *sampling,
-                             fr_leaf *leaves, fr_int leaf_count)
-{
+  const struct fr__body *b = work->body;
+  const fr_limits *has = &work->limits;
   const char *wrong;
-  struct fr__body *b;
-  fr__decode d;
-  fr_tree prefix;
   fr_limits need;
-  fr_int active, spans;
-  fr_status status = fr__pair(model, work);
-  if (status) return status;
-  if (!tree || !sampling || leaf_count < 0 || (leaf_count && !leaves))
+  fr_status status;
+  if (!tree || !o || leaf_count < 0 || (leaf_count && !leaves))
     return fr__fail(&work->reason, FR_INVALID, "tree, sampling or leaves are NULL");
-  wrong = sampling->max_tokens < 0 ? "max_tokens is negative"
-        : sampling->stop_count < 0 || (sampling->stop_count && !sampling->stops) ? "stop_count is negative, or stops is NULL"
-        : sampling->top_k < 0 ? "top_k is negative"
-        : !(sampling->temperature >= 0.0f) || !fr__finite((double)sampling->temperature) ? "temperature is negative or not finite"
-        : !(sampling->top_p >= 0.0f && sampling->top_p <= 1.0f) ? "top_p is not in 0 to 1" : NULL;
+  wrong = o->max_tokens < 0 ? "max_tokens is negative"
+        : o->stop_count < 0 || (o->stop_count && !o->stops) ? "stop_count is negative, or stops is NULL"
+        : o->top_k < 0 ? "top_k is negative"
+        : !(o->temperature >= 0.0f) || !fr__finite((double)o->temperature) ? "temperature is negative or not finite"
+        : !(o->top_p >= 0.0f && o->top_p <= 1.0f) ? "top_p is not in 0 to 1" : NULL;
   if (wrong) return fr__fail(&work->reason, FR_INVALID, "sampling: %s", wrong);
-  prefix = *tree;
-  prefix.targets = NULL;
-  prefix.target_count = 0;
-  status = fr_generate_limits(&prefix, sampling, leaf_count, &need);
+  status = fr_generate_limits(tree, o, leaf_count, &need);
   if (status) return fr__fail(&work->reason, status, "the tree's spans are not in order, or its size does not fit");
+  if (o->cached_spans < 0 || o->cached_spans > b->cached_spans || o->cached_spans > tree->span_count)
+    return fr__fail(&work->reason, FR_INVALID, "sampling: cached_spans is %d; the last call left %d", o->cached_spans, b->cached_spans);
+  for (fr_int s = 0; s < o->cached_spans; s++) {
+    const fr_span *span = &tree->spans[s];
+    if (span->parent != b->span_parent[s] || span->tokens.count < b->span_count[s] ||
+        fr__print(span->tokens.ids, b->span_count[s]) != b->span_print[s])
+      return fr__fail(&work->reason, FR_INVALID, "span %d is not the one that the last call left", s);
+    need.rows -= b->span_count[s];
+    need.cache_rows -= span->tokens.count;
+  }
+  if (o->cached_spans) {
+    need.rows = fr__max(need.rows, leaf_count);
+    if (!fr__add(need.cache_rows, b->cache_used, &need.cache_rows)) return fr__fail(&work->reason, FR_OVERFLOW, "the cache does not fit");
+  }
   {
     const char *const names[] = { "rows", "spans", "leaves", "depth", "cache_rows" };
     const fr_int needed[] = { need.rows, need.spans, need.leaves, need.depth, need.cache_rows };
-    const fr_limits *has = &work->limits;
     const fr_int limit[] = { has->rows, has->spans, has->leaves, has->depth, has->cache_rows };
     for (int i = 0; i < 5; i++)
       if (needed[i] > limit[i]) return fr__limit(&work->reason, names[i], needed[i], limit[i]);
@@ -4277,36 +4834,86 @@ FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree
     fr_int span = leaves[i].span;
     if (span < 0 || span >= tree->span_count)
       return fr__fail(&work->reason, FR_RANGE, "leaf %d: span %d of %d", i, span, tree->span_count);
-    if (!leaves[i].tokens && sampling->max_tokens)
+    if (!leaves[i].tokens && o->max_tokens)
       return fr__fail(&work->reason, FR_INVALID, "leaf %d: tokens is NULL", i);
     while (span >= 0 && tree->spans[span].tokens.count == 0) span = tree->spans[span].parent;
     if (span < 0) return fr__fail(&work->reason, FR_INVALID, "leaf %d has no token before it to continue", i);
   }
-  status = fr__run_tree(model, work, &prefix, NULL, NULL, 0, FR__CACHE);
+  return FR_OK;
+}
+
+// One token for each of the first `active` leaves, from the rows b->leaf_row; *active: how many go on.
+static fr_status fr__decode_token(fr__pass *s, const fr_sampling *o, fr_leaf *leaves, fr_int *active)
+{
+  const fr_backend *backend = s->work->backend;
+  struct fr__body *b = s->work->body;
+  fr_int next = 0;
+  int told = FR_GO_ON;
+  fr_status status;
+  for (fr_int i = 0; i < *active; i++)
+    b->leaf_draw[i] = o->temperature > 0.0f ? fr_random_uniform(&b->leaf_random[b->leaf_active[i]]) : 0.0f;
+  status = backend->sample(backend->self, s, b->leaf_row, *active, o, b->leaf_draw, b->leaf_token, b->leaf_logp);
+  if (status) return status;
+  for (fr_int i = 0; i < *active; i++) {
+    const fr_int number = b->leaf_active[i];
+    fr_leaf *leaf = &leaves[number];
+    if (told == FR_STOP_ALL) { leaf->stop = FR_STOPPED; continue; }
+    leaf->logp += b->leaf_logp[i];
+    for (fr_int k = 0; k < o->stop_count; k++) if (o->stops[k] == b->leaf_token[i]) leaf->stop = b->leaf_token[i];
+    if (leaf->stop < 0) leaf->tokens[leaf->count++] = b->leaf_token[i];
+    if (o->token) told = o->token(o->user, number, leaf);
+    if (told != FR_GO_ON && leaf->stop < 0) leaf->stop = FR_STOPPED;
+    if (leaf->stop == -1 && leaf->count < o->max_tokens) b->leaf_active[next++] = number;
+  }
+  for (fr_int i = 0; told == FR_STOP_ALL && i < next; i++) leaves[b->leaf_active[i]].stop = FR_STOPPED;
+  *active = told == FR_STOP_ALL ? 0 : next;
+  return FR_OK;
+}
+
+FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree *tree, const fr_sampling *sampling,
+                             fr_leaf *leaves, fr_int leaf_count)
+{
+  struct fr__body *b;
+  fr__pass s;
+  fr_tree prefix;
+  fr_int active = leaf_count, spans, new_rows;
+  fr_status status = fr__pair(model, work);
+  if (!status) status = fr__generate_check(work, tree, sampling, leaves, leaf_count);
   if (status) return status;
   b = work->body;
+  prefix = *tree;
+  prefix.targets = NULL;
+  prefix.target_count = 0;
+  b->cached_spans = sampling->cached_spans;
+  if (!b->cached_spans) b->cache_used = 0;
+  status = fr__run_tree(model, work, &prefix, NULL, NULL, 0, FR__CACHE);
+  b->ready = 0;
+  b->cached_spans = 0;
+  if (status) return status;
   spans = b->span_count_used;
-  memset(&d, 0, sizeof d);
-  d.pass = fr__pass_of(model, work, NULL);
-  d.sampling = sampling;
-  d.leaves = leaves;
+  new_rows = b->row_count;
   for (fr_int i = 0; i < leaf_count; i++) {  // a leaf is one more span, whose rows of the cache fill up as it grows
     fr_leaf *leaf = &leaves[i];
     fr_int span = leaf->span;
     b->span_parent[spans + i] = span;
     b->span_depth[spans + i] = b->span_depth[span] + b->span_count[span];
-    b->span_row[spans + i] = b->row_count + i * sampling->max_tokens;
+    b->span_row[spans + i] = b->cache_used + i * sampling->max_tokens;
     b->span_count[spans + i] = 0;
     while (b->span_count[span] == 0) span = b->span_parent[span];
-    b->leaf_row[i] = b->span_row[span] + b->span_count[span] - 1;
+    b->leaf_row[i] = -1;
+    for (fr_int n = 0; n < new_rows && b->leaf_row[i] < 0; n++)
+      if (b->cache_row[n] == b->span_row[span] + b->span_count[span] - 1) b->leaf_row[i] = n;
     b->leaf_active[i] = i;
     b->leaf_random[i] = fr_random_stream(sampling->seed, leaf->question, leaf->leaf);
     leaf->count = 0;
     leaf->stop = -1;
     leaf->logp = 0.0;
   }
-  active = sampling->max_tokens ? fr__decode_token(&d, leaf_count) : 0;
-  while (active) {
+  s = fr__pass_of(model, work, NULL, 0);
+  s.cached = s.decodes = 1;
+  if (!sampling->max_tokens) active = 0;
+  if (active) status = fr__decode_token(&s, sampling, leaves, &active);
+  while (!status && active) {
     for (fr_int a = 0; a < active; a++) {
       const fr_int number = b->leaf_active[a], span = spans + number;
       fr__block *block = &b->blocks[a];
@@ -4316,19 +4923,19 @@ FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree
       block->count = 1;
       b->token[a] = leaves[number].tokens[leaves[number].count - 1];
       b->position[a] = block->before;
-      b->row_fill[a] = b->span_row[span] + b->span_count[span]++;
+      b->cache_row[a] = b->span_row[span] + b->span_count[span]++;
       b->leaf_row[a] = a;
     }
-    d.pass.N = d.pass.block_count = active;
-    d.pass.token = b->token;
-    d.pass.position = b->position;
-    d.pass.blocks = b->blocks;
-    d.pass.cache_row = b->row_fill;
-    d.pass.head_list = NULL;
-    fr__layers_decode(&d.pass);
-    active = fr__decode_token(&d, active);
+    b->row_count = b->block_count = active;
+    s = fr__pass_of(model, work, NULL, 0);
+    s.cached = s.decodes = 1;
+    status = fr__layers(&s, FR__FORWARD);
+    if (!status) status = fr__decode_token(&s, sampling, leaves, &active);
   }
-  b->ready = 0;
+  if (status) return status;
+  for (fr_int i = 0; i < leaf_count; i++) b->span_print[spans + i] = fr__print(leaves[i].tokens, b->span_count[spans + i]);
+  b->cached_spans = spans + leaf_count;
+  if (leaf_count) b->cache_used += (leaf_count - 1) * sampling->max_tokens + leaves[leaf_count - 1].count;
   return fr__fine(&work->reason);
 }
 
@@ -4472,15 +5079,14 @@ static fr_model fr__chooser_block(const fr_chooser *c)
 static void fr__chooser_features(const fr_chooser *c, const fr_model *model, fr_work *work, fr_int row, fr_int T)
 {
   struct fr__body *b = work->body;
-  fr__pass s = fr__pass_of(model, work, NULL);
   memset(c->features, 0, (size_t)(c->positions * c->dim) * sizeof(float));
   for (fr_int t = 0; t < T; t++) b->row_fill[t] = row + t;
-  for (fr_int first = 0; first < T; first += b->chunk) {
-    const fr_int count = fr__min(b->chunk, T - first);
-    fr__hidden_chunk(&s, b->row_fill, first, count);
+  for (fr_int first = 0; first < T; first += FR__READ) {
+    const fr_int count = fr__min(FR__READ, T - first);
+    if (fr__read_rows(model, work, b->row_fill + first, count, b->read, 0)) return;
     for (fr_int i = 0; i < count; i++)
       work->kernels->axpy(c->features + fr__min(T - 1 - first - i, c->positions - 1) * c->dim, 1.0f / (float)T,
-                          b->hidden + i * c->dim, c->dim);
+                          b->read + i * c->dim, c->dim);
   }
 }
 // s_i = b_i + sum_p W_pi . features_p
@@ -4553,25 +5159,25 @@ static fr_status fr__chooser_check(const fr_chooser *c, fr_work *work, float lr)
 
 FR_DEF fr_status fr_chooser_step(fr_chooser *chooser, fr_work *work, double loss, float lr, double *norm)
 {
-  fr__update u;
+  fr__adamw_factors plain, decayed;
+  double sum = 0.0;
+  fr_adamw *a;
   fr_status status;
   if (!work || !work->body) return FR_INVALID;
   status = fr__chooser_check(chooser, work, lr);
   if (status) return status;
-  u.work = work;
-  u.adamw = &chooser->adamw;
-  u.model = NULL;
-  status = fr__adamw_begin(&u, loss, lr, norm);
+  a = &chooser->adamw;
+  fr__cpu_norm(NULL, work, NULL, a, &sum);
+  if (norm) *norm = sum;
+  status = fr__adamw_begin(work, a, sum, loss, lr, &plain);
   if (!status) {
-    fr_adamw *a = u.adamw;
     const fr_int weights = a->count - chooser->forks;
-    fr__adamw_factors decayed = u.factors;
-    decayed.keep = u.keep_decayed;
+    decayed = plain;
+    decayed.keep = 1.0f - lr * a->decay;
     work->kernels->adamw(chooser->params, a->grads, a->m, a->v, weights, &decayed);
-    work->kernels->adamw(chooser->params + weights, a->grads + weights, a->m + weights, a->v + weights, chooser->forks,
-                         &u.factors);
+    work->kernels->adamw(chooser->params + weights, a->grads + weights, a->m + weights, a->v + weights, chooser->forks, &plain);
   }
-  memset(chooser->adamw.grads, 0, (size_t)chooser->adamw.count * sizeof(float));
+  memset(a->grads, 0, (size_t)a->count * sizeof(float));
   return status;
 }
 
@@ -9444,7 +10050,7 @@ static fr_status fr__checkpoint_scan(fr__stream *s, fr_checkpoint *info, fr_mode
   config.qk_norm = (int)small[2];
   status = fr_config_check(&config, &resolved, reason);
   if (status) return status;
-  count = fr__param_count(&resolved);
+  count = fr__param_count(&resolved, NULL, 0);
   bytes = told[2] > (uint64_t)FR__INT_MAX ? 0 : fr__checkpoint_bytes(count, (int)has_adamw, (fr_int)told[2]);
   if (bytes == 0) return fr__fail(reason, FR_OVERFLOW, "the checkpoint does not fit this machine's address space");
   if (told[1] != (uint64_t)count || told[0] != (uint64_t)bytes)
@@ -9734,24 +10340,38 @@ static void fr__tile_avx2(float *c, fr_int ldc, const float *a, fr_int ai, fr_in
   }
 }
 
-// The last values of a row, zeros behind them.
-static void fr__last(float last[8], const float *x, fr_int left)
+// Eight values of a row of W from p on.
+FR__TARGET("avx2,fma")
+FR__INLINE void fr__load_avx2(__m256 *value, const void *row, fr_int p, const int type)
 {
-  for (fr_int i = 0; i < 8; i++) last[i] = i < left ? x[i] : 0.0f;
+  if (type == FR_FLOAT32) *value = _mm256_loadu_ps((const float *)row + p);
+  else {
+    const __m128i x = _mm_loadu_si128((const __m128i *)(const void *)((const uint16_t *)row + p));
+    *value = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16));
+  }
+}
+
+// The last values of a row, zeros behind them.
+static void fr__last(float last[8], const void *row, fr_int p, fr_int k, int type)
+{
+  memset(last, 0, 8 * sizeof(float));
+  if (type == FR_FLOAT32) for (fr_int i = p; i < k; i++) last[i - p] = ((const float *)row)[i];
+  else fr__widen_scalar(last, (const uint16_t *)row + p, k - p);
 }
 
 // R rows of X against J rows of W: R*J accumulators. One or two rows of X run down W a row at a time, unless the rows are so
 // short that adding up the lanes is most of the work; more take four rows of W together, so that they read X less often. An
 // element is one chain of sums in each lane either way, and the lanes are added as (0+2)+(1+3) of four, then the fours: for
 // J = 4 two rounds of shuffles and adds do that for four rows of W at once.
-// A processor foresees one stream of reads by itself; of four, FR__AHEAD floats ahead are asked of memory, into the
+// A processor foresees one stream of reads by itself; of four, FR__AHEAD bytes ahead are asked of memory, into the
 // second-level cache since X needs the first.
-#define FR__AHEAD 6144
+#define FR__AHEAD 24576
 #define FR__SHORT_ROW 256
 FR__TARGET("avx2,fma")
-FR__INLINE void fr__stream_block_avx2(const int R, const int J, float *y, fr_int ldy, const float *x, fr_int ldx,
-                                      const float *w, fr_int ldw, fr_int k, int add)
+FR__INLINE void fr__stream_block_avx2(const int R, const int J, const int type, float *y, fr_int ldy, const float *x, fr_int ldx,
+                                      const char *w, fr_int step, fr_int k, int add)
 {
+  const fr_int line = type == FR_FLOAT32 ? 16 : 32, size = 64 / line;  // values in a line of the cache, bytes of one
   __m256 t[2][4], wj[4];
   float last[8];
   fr_int p = 0;
@@ -9759,8 +10379,8 @@ FR__INLINE void fr__stream_block_avx2(const int R, const int J, float *y, fr_int
     FR__UNROLL(4) for (int j = 0; j < J; j++) t[i][j] = _mm256_setzero_ps();
   for (; p + 8 <= k; p += 8) {
     FR__UNROLL(4) for (int j = 0; j < J; j++) {
-      wj[j] = _mm256_loadu_ps(w + j * ldw + p);
-      if (J > 1 && p % 16 == 0) _mm_prefetch((const char *)(w + j * ldw + p + FR__AHEAD), _MM_HINT_T1);
+      fr__load_avx2(&wj[j], w + j * step, p, type);
+      if (J > 1 && p % line == 0) _mm_prefetch(w + j * step + p * size + FR__AHEAD, _MM_HINT_T1);
     }
     FR__UNROLL(2) for (int i = 0; i < R; i++) {
       const __m256 xi = _mm256_loadu_ps(x + i * ldx + p);
@@ -9769,11 +10389,11 @@ FR__INLINE void fr__stream_block_avx2(const int R, const int J, float *y, fr_int
   }
   if (p < k) {  // the same step once more
     FR__UNROLL(4) for (int j = 0; j < J; j++) {
-      fr__last(last, w + j * ldw + p, k - p);
+      fr__last(last, w + j * step, p, k, type);
       wj[j] = _mm256_loadu_ps(last);
     }
     FR__UNROLL(2) for (int i = 0; i < R; i++) {
-      fr__last(last, x + i * ldx + p, k - p);
+      fr__last(last, x + i * ldx, p, k, FR_FLOAT32);
       FR__UNROLL(4) for (int j = 0; j < J; j++) t[i][j] = _mm256_fmadd_ps(_mm256_loadu_ps(last), wj[j], t[i][j]);
     }
   }
@@ -9795,18 +10415,38 @@ FR__INLINE void fr__stream_block_avx2(const int R, const int J, float *y, fr_int
 }
 
 FR__TARGET("avx2,fma")
-static void fr__stream_avx2(float *y, fr_int ldy, const float *x, fr_int ldx, const float *w, fr_int ldw, fr_int m,
-                            fr_int n, fr_int k, int add)
+FR__INLINE void fr__stream_type_avx2(const int type, float *y, fr_int ldy, const float *x, fr_int ldx, const char *w, fr_int step,
+                                     fr_int m, fr_int n, fr_int k, int add)
 {
-  for (fr_int j = 0, cols; j < n; j += cols, y += cols, w += cols * ldw) {
+  for (fr_int j = 0, cols; j < n; j += cols, y += cols, w += cols * step) {
     fr_int i = 0;
     cols = (m > 2 || k <= FR__SHORT_ROW) && n - j >= 4 ? 4 : 1;
     for (; cols == 4 && m - i >= 2; i += 2)
-      fr__stream_block_avx2(2, 4, y + i * ldy, ldy, x + i * ldx, ldx, w, ldw, k, add);
+      fr__stream_block_avx2(2, 4, type, y + i * ldy, ldy, x + i * ldx, ldx, w, step, k, add);
     for (; i < m; i++)
       for (fr_int c = 0; c < cols; c++)
-        fr__stream_block_avx2(1, 1, y + i * ldy + c, ldy, x + i * ldx, ldx, w + c * ldw, ldw, k, add);
+        fr__stream_block_avx2(1, 1, type, y + i * ldy + c, ldy, x + i * ldx, ldx, w + c * step, step, k, add);
   }
+}
+
+FR__TARGET("avx2,fma")
+static void fr__stream_avx2(float *y, fr_int ldy, const float *x, fr_int ldx, const void *w, fr_int step, int type, fr_int m,
+                            fr_int n, fr_int k, int add)
+{
+  if (type == FR_FLOAT32) fr__stream_type_avx2(FR_FLOAT32, y, ldy, x, ldx, (const char *)w, step, m, n, k, add);
+  else fr__stream_type_avx2(FR_BFLOAT16, y, ldy, x, ldx, (const char *)w, step, m, n, k, add);
+}
+
+FR__TARGET("avx2,fma")
+static void fr__widen_avx2(float *y, const uint16_t *x, fr_int n)
+{
+  fr_int i = 0;
+  for (; i + 8 <= n; i += 8) {
+    __m256 value;
+    fr__load_avx2(&value, x, i, FR_BFLOAT16);
+    _mm256_storeu_ps(y + i, value);
+  }
+  fr__widen_scalar(y + i, x + i, n - i);
 }
 
 // Pairs of rows are interleaved, then pairs of pairs, then the halves of registers.
@@ -10053,10 +10693,27 @@ static void fr__tile_avx512(float *c, fr_int ldc, const float *a, fr_int ai, fr_
   }
 }
 
+// The last values of a row of W, zeros behind them. Loads of two bytes under a mask are not part of avx512f.
+FR__APART void fr__last_avx512(uint16_t last[16], const uint16_t *x, fr_int left)
+{
+  memset(last, 0, 32);
+  for (fr_int i = 0; i < left; i++) last[i] = x[i];
+}
+
+// Sixteen values of W as floats.
+FR__TARGET("avx512f")
+FR__INLINE void fr__load_avx512(__m512 *value, const uint16_t *x, fr_int left)
+{
+  uint16_t last[16];
+  if (left < 16) fr__last_avx512(last, x, left);
+  *value = _mm512_castsi512_ps(_mm512_slli_epi32(
+      _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(left < 16 ? last : x))), 16));
+}
+
 // As the AVX2 twin; 24 accumulators + 4 of W + 1 of X of 32 registers.
 FR__TARGET("avx512f")
-FR__INLINE void fr__stream_block_avx512(const int R, const int J, float *y, fr_int ldy, const float *x, fr_int ldx,
-                                        const float *w, fr_int ldw, fr_int k, int add)
+FR__INLINE void fr__stream_block_avx512(const int R, const int J, const int type, float *y, fr_int ldy, const float *x, fr_int ldx,
+                                        const char *w, fr_int step, fr_int k, int add)
 {
   __m512 t[6][4];
   FR__UNROLL(6) for (int i = 0; i < R; i++)
@@ -10065,8 +10722,11 @@ FR__INLINE void fr__stream_block_avx512(const int R, const int J, float *y, fr_i
     const __mmask16 on = p + 16 <= k ? 0xffff : (__mmask16)((1 << (k - p)) - 1);
     __m512 wj[4];
     FR__UNROLL(4) for (int j = 0; j < J; j++) {
-      wj[j] = _mm512_maskz_loadu_ps(on, w + j * ldw + p);
-      if (J > 1) _mm_prefetch((const char *)(w + j * ldw + p + FR__AHEAD), _MM_HINT_T1);
+      const char *row = w + j * step;
+      if (type == FR_FLOAT32) wj[j] = _mm512_maskz_loadu_ps(on, (const float *)(const void *)row + p);
+      else fr__load_avx512(&wj[j], (const uint16_t *)(const void *)row + p, k - p);
+      if (J > 1 && type == FR_FLOAT32) _mm_prefetch(row + p * 4 + FR__AHEAD, _MM_HINT_T1);
+      if (J > 1 && type == FR_BFLOAT16 && p % 32 == 0) _mm_prefetch(row + p * 2 + FR__AHEAD, _MM_HINT_T1);
     }
     FR__UNROLL(6) for (int i = 0; i < R; i++) {
       const __m512 xi = _mm512_maskz_loadu_ps(on, x + i * ldx + p);
@@ -10093,21 +10753,29 @@ FR__INLINE void fr__stream_block_avx512(const int R, const int J, float *y, fr_i
 }
 
 FR__TARGET("avx512f")
-static void fr__stream_avx512(float *y, fr_int ldy, const float *x, fr_int ldx, const float *w, fr_int ldw, fr_int m,
-                              fr_int n, fr_int k, int add)
+FR__INLINE void fr__stream_type_avx512(const int type, float *y, fr_int ldy, const float *x, fr_int ldx, const char *w, fr_int step,
+                                       fr_int m, fr_int n, fr_int k, int add)
 {
-  for (fr_int j = 0, cols; j < n; j += cols, y += cols, w += cols * ldw) {
+  for (fr_int j = 0, cols; j < n; j += cols, y += cols, w += cols * step) {
     fr_int i = 0;
     cols = (m > 2 || k <= FR__SHORT_ROW) && n - j >= 4 ? 4 : 1;
     for (; cols == 4 && m - i >= 6; i += 6)
-      fr__stream_block_avx512(6, 4, y + i * ldy, ldy, x + i * ldx, ldx, w, ldw, k, add);
+      fr__stream_block_avx512(6, 4, type, y + i * ldy, ldy, x + i * ldx, ldx, w, step, k, add);
     for (; cols == 4 && m - i >= 2; i += m - i >= 4 ? 4 : 2)
-      if (m - i >= 4) fr__stream_block_avx512(4, 4, y + i * ldy, ldy, x + i * ldx, ldx, w, ldw, k, add);
-      else fr__stream_block_avx512(2, 4, y + i * ldy, ldy, x + i * ldx, ldx, w, ldw, k, add);
+      if (m - i >= 4) fr__stream_block_avx512(4, 4, type, y + i * ldy, ldy, x + i * ldx, ldx, w, step, k, add);
+      else fr__stream_block_avx512(2, 4, type, y + i * ldy, ldy, x + i * ldx, ldx, w, step, k, add);
     for (; i < m; i++)
       for (fr_int c = 0; c < cols; c++)
-        fr__stream_block_avx512(1, 1, y + i * ldy + c, ldy, x + i * ldx, ldx, w + c * ldw, ldw, k, add);
+        fr__stream_block_avx512(1, 1, type, y + i * ldy + c, ldy, x + i * ldx, ldx, w + c * step, step, k, add);
   }
+}
+
+FR__TARGET("avx512f")
+static void fr__stream_avx512(float *y, fr_int ldy, const float *x, fr_int ldx, const void *w, fr_int step, int type, fr_int m,
+                              fr_int n, fr_int k, int add)
+{
+  if (type == FR_FLOAT32) fr__stream_type_avx512(FR_FLOAT32, y, ldy, x, ldx, (const char *)w, step, m, n, k, add);
+  else fr__stream_type_avx512(FR_BFLOAT16, y, ldy, x, ldx, (const char *)w, step, m, n, k, add);
 }
 
 FR__TARGET("avx512f")
@@ -10318,31 +10986,43 @@ static void fr__tile_neon(float *c, fr_int ldc, const float *a, fr_int ai, fr_in
     }
 }
 
-// The last 1 to 4 values of a row, zeros behind them.
-FR__INLINE float32x4_t fr__last_neon(const float *x, fr_int left)
+// Four values of a row from p < k on; the last 1 to 3, zeros behind them.
+FR__INLINE float32x4_t fr__load_neon(const void *row, fr_int p, fr_int k, const int type)
 {
   float last[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
-  if (left >= 4) return vld1q_f32(x);
-  for (fr_int i = 0; i < left; i++) last[i] = x[i];
+  const float *x = (const float *)row + (type == FR_FLOAT32 ? p : 0);
+  const uint16_t *half = (const uint16_t *)row + (type == FR_FLOAT32 ? 0 : p);
+  if (p + 4 <= k && type == FR_FLOAT32) return vld1q_f32(x);
+  if (p + 4 <= k) return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(half), 16));
+  if (type == FR_FLOAT32) for (fr_int i = 0; i < k - p; i++) last[i] = x[i];
+  else fr__widen_scalar(last, half, k - p);
   return vld1q_f32(last);
 }
 
-// As the AVX2 twin: R rows of X against 4 rows of W. Two rounds of pairwise sums leave one value of each row of W.
-#define FR__AHEAD 6144
-FR__INLINE void fr__stream_block_neon(const int R, float *y, fr_int ldy, const float *x, fr_int ldx, const float *const w[4],
-                                      fr_int k, fr_int n, int add)
+static void fr__widen_neon(float *y, const uint16_t *x, fr_int n)
 {
+  fr_int i = 0;
+  for (; i + 4 <= n; i += 4) vst1q_f32(y + i, fr__load_neon(x, i, n, FR_BFLOAT16));
+  fr__widen_scalar(y + i, x + i, n - i);
+}
+
+// As the AVX2 twin: R rows of X against 4 rows of W. Two rounds of pairwise sums leave one value of each row of W.
+#define FR__AHEAD 24576
+FR__INLINE void fr__stream_block_neon(const int R, const int type, float *y, fr_int ldy, const float *x, fr_int ldx,
+                                      const char *const w[4], fr_int k, fr_int n, int add)
+{
+  const fr_int line = type == FR_FLOAT32 ? 16 : 32, size = 64 / line;
   float32x4_t t[4][4];
   FR__UNROLL(4) for (int i = 0; i < R; i++)
     FR__UNROLL(4) for (int j = 0; j < 4; j++) t[i][j] = vdupq_n_f32(0.0f);
   for (fr_int p = 0; p < k; p += 4) {
     float32x4_t wj[4];
     FR__UNROLL(4) for (int j = 0; j < 4; j++) {
-      wj[j] = fr__last_neon(w[j] + p, k - p);
-      if (p % 16 == 0) __builtin_prefetch(w[j] + p + FR__AHEAD, 0, 2);
+      wj[j] = fr__load_neon(w[j], p, k, type);
+      if (p % line == 0) __builtin_prefetch(w[j] + p * size + FR__AHEAD, 0, 2);
     }
     FR__UNROLL(4) for (int i = 0; i < R; i++) {
-      const float32x4_t xi = fr__last_neon(x + i * ldx + p, k - p);
+      const float32x4_t xi = fr__load_neon(x + i * ldx, p, k, FR_FLOAT32);
       FR__UNROLL(4) for (int j = 0; j < 4; j++) t[i][j] = vfmaq_f32(t[i][j], xi, wj[j]);
     }
   }
@@ -10353,18 +11033,25 @@ FR__INLINE void fr__stream_block_neon(const int R, float *y, fr_int ldy, const f
   }
 }
 
-static void fr__stream_neon(float *y, fr_int ldy, const float *x, fr_int ldx, const float *w, fr_int ldw, fr_int m,
-                            fr_int n, fr_int k, int add)
+FR__INLINE void fr__stream_type_neon(const int type, float *y, fr_int ldy, const float *x, fr_int ldx, const char *w, fr_int step,
+                                     fr_int m, fr_int n, fr_int k, int add)
 {
   for (fr_int j = 0; j < n; j += 4) {
-    const float *rows[4];
+    const char *rows[4];
     fr_int i = 0;
-    FR__UNROLL(4) for (int r = 0; r < 4; r++) rows[r] = w + fr__min(j + r, n - 1) * ldw;
+    FR__UNROLL(4) for (int r = 0; r < 4; r++) rows[r] = w + fr__min(j + r, n - 1) * step;
     for (; i + 4 <= m; i += 4)
-      fr__stream_block_neon(4, y + i * ldy + j, ldy, x + i * ldx, ldx, rows, k, fr__min(n - j, 4), add);
+      fr__stream_block_neon(4, type, y + i * ldy + j, ldy, x + i * ldx, ldx, rows, k, fr__min(n - j, 4), add);
     for (; i < m; i++)
-      fr__stream_block_neon(1, y + i * ldy + j, ldy, x + i * ldx, ldx, rows, k, fr__min(n - j, 4), add);
+      fr__stream_block_neon(1, type, y + i * ldy + j, ldy, x + i * ldx, ldx, rows, k, fr__min(n - j, 4), add);
   }
+}
+
+static void fr__stream_neon(float *y, fr_int ldy, const float *x, fr_int ldx, const void *w, fr_int step, int type, fr_int m,
+                            fr_int n, fr_int k, int add)
+{
+  if (type == FR_FLOAT32) fr__stream_type_neon(FR_FLOAT32, y, ldy, x, ldx, (const char *)w, step, m, n, k, add);
+  else fr__stream_type_neon(FR_BFLOAT16, y, ldy, x, ldx, (const char *)w, step, m, n, k, add);
 }
 
 static float fr__dot_neon(const float *x, const float *y, fr_int n)
@@ -10515,19 +11202,19 @@ static void fr__adamw_neon(float *p, const float *g, float *m, float *v, fr_int 
 #endif  // FR__NEON
 
 // Best first. fr_work_place takes the first row that this processor has.
-#define FR__ROW(isa, mr, nr, narrow)                                                                                \
-  { #isa, mr, nr, fr__available_##isa, fr__tile_##isa, fr__stream_##isa, fr__transpose_##narrow, fr__dot_##isa,      \
+#define FR__ROW(isa, mr, nr, widen, transpose)                                                                      \
+  { #isa, mr, nr, fr__available_##isa, fr__tile_##isa, fr__stream_##isa, widen, transpose, fr__dot_##isa,            \
     fr__max_##isa, fr__exp_sum_##isa, fr__axpy_##isa, fr__combine_##isa, fr__scale_##isa, fr__rotate_##isa,          \
     fr__mul_##isa, fr__mul_add_##isa, fr__swiglu_##isa, fr__swiglu_back_##isa, fr__adamw_##isa }
 static const fr__kernels fr__rows[] = {
 #ifdef FR__X86
-  FR__ROW(avx512, 12, 32, avx2),
-  FR__ROW(avx2, 6, 16, avx2),
+  FR__ROW(avx512, 12, 32, fr__widen_avx2, fr__transpose_avx2),
+  FR__ROW(avx2, 6, 16, fr__widen_avx2, fr__transpose_avx2),
 #endif
 #ifdef FR__NEON
-  FR__ROW(neon, 12, 8, scalar),
+  FR__ROW(neon, 12, 8, fr__widen_neon, fr__transpose_scalar),
 #endif
-  FR__ROW(scalar, 4, 8, scalar)
+  FR__ROW(scalar, 4, 8, fr__widen_scalar, fr__transpose_scalar)
 };
 static const fr__kernels *fr__kernel_row(fr_int i)
 {

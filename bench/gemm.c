@@ -12,6 +12,18 @@
 
 #include <dlfcn.h>
 
+// C += A B, and C = A B, of floats
+static void fr__gemm(const fr__kernels *k, float *pack, float *C, fr_int ldc, const float *A, fr_int ar, fr_int ac, const float *B,
+                     fr_int br, fr_int bc, fr_int M, fr_int N, fr_int K)
+{
+  fr__product(k, pack, C, ldc, A, ar, ac, B, br, bc, FR_FLOAT32, M, N, K, 1);
+}
+static void fr__gemm_set(const fr__kernels *k, float *pack, float *C, fr_int ldc, const float *A, fr_int ar, fr_int ac, const float *B,
+                         fr_int br, fr_int bc, fr_int M, fr_int N, fr_int K)
+{
+  fr__product(k, pack, C, ldc, A, ar, ac, B, br, bc, FR_FLOAT32, M, N, K, 0);
+}
+
 // ---- OpenBLAS
 
 enum { ROW_MAJOR = 101, PLAIN = 111, TRANSPOSED = 112 };  // of cblas.h
@@ -294,12 +306,12 @@ static void shapes(const openblas *blas)
             compared ? 1.0 : 0.0, blas->sgemm ? blas->name : blas->why, 1.0);
 }
 
-// ---- few rows: what decoding multiplies, as fr__linear_stream calls it
+// ---- few rows: what decoding multiplies, as fr__linear calls it
 
 static void run_stream(void *arg)
 {
   const product *p = (const product *)arg;
-  p->kernels->stream(p->y, p->out, p->x, p->in, p->w, p->in, p->rows, p->out, p->in, 0);
+  p->kernels->stream(p->y, p->out, p->x, p->in, p->w, p->in * 4, FR_FLOAT32, p->rows, p->out, p->in, 0);
 }
 
 static void few_rows(const openblas *blas, fr_int out, fr_int in, const char *where, int targets)

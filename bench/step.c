@@ -41,7 +41,7 @@ typedef struct training {
 static void training_new(training *t, const shape *of, fr_int tasks)
 {
   const fr_int rows = of->sequences * of->length;
-  const fr_limits limits = { 0, rows, of->sequences, rows, of->sequences, of->length, tasks, 0 };
+  const fr_limits limits = { 0, rows, of->sequences, rows, of->sequences, of->length, tasks, 0, NULL };
   memset(t, 0, sizeof *t);
   t->of = of;
   t->ids = (fr_token *)bench_memory(rows, sizeof *t->ids);
@@ -117,26 +117,26 @@ static double step_flops(const shape *of)
 typedef struct operation {
   const char *name;
   void (*task)(void *arg, fr_int index);
-  void (*rows)(const fr__pass *pass, fr_int index, fr_int begin, fr_int end);  // if the task is fr__task_rows
+  int step, way;  // if the task is fr__task_segment: what the segment begins with
 } operation;
 
 static const operation operations[] = {
-  { "embedding", fr__task_embed, NULL },
-  { "norm, q k v, rope", fr__task_rows, fr__rows_qkv },
-  { "attention", fr__task_attend, NULL },
-  { "out, norm, MLP", fr__task_rows, fr__rows_mlp },
-  { "head, loss and their gradient", fr__task_head, NULL },
-  { "head: weights' gradient", fr__task_head_back_weights, NULL },
-  { "MLP gradient", fr__task_rows, fr__rows_mlp_back },
-  { "MLP: weights' gradient", fr__task_mlp_back_weights, NULL },
-  { "norm and out gradient", fr__task_rows, fr__rows_out_back },
-  { "attention gradient", fr__task_attend_back, NULL },
-  { "rope and q k v gradient", fr__task_rows, fr__rows_qkv_back },
-  { "q k v, out: weights' gradient", fr__task_att_back_weights, NULL },
-  { "norm gradient", fr__task_rows, fr__rows_att_norm_back },
-  { "embedding gradient", fr__task_embed_back, NULL },
-  { "norm of all gradients", fr__task_norm, NULL },
-  { "AdamW", fr__task_adamw, NULL }
+  { "embedding", fr__task_embed, 0, 0 },
+  { "norm, q k v, rope", fr__task_segment, FR__NORM_ATT, FR__FORWARD },
+  { "attention", fr__task_segment, FR__ATTEND, FR__FORWARD },
+  { "out, norm, MLP", fr__task_segment, FR__OUT, FR__FORWARD },
+  { "head, loss and their gradient", fr__task_head, 0, 0 },
+  { "head: weights' gradient", fr__task_head_sums, 0, 0 },
+  { "MLP gradient", fr__task_segment, FR__DOWN, FR__BACKWARD },
+  { "MLP: weights' gradient", fr__task_segment, FR__DOWN, FR__SUMS },
+  { "norm and out gradient", fr__task_segment, FR__NORM_MLP, FR__BACKWARD },
+  { "attention gradient", fr__task_segment, FR__ATTEND, FR__BACKWARD },
+  { "rope and q k v gradient", fr__task_segment, FR__ROTATE, FR__BACKWARD },
+  { "q k v, out: weights' gradient", fr__task_segment, FR__OUT, FR__SUMS },
+  { "norm gradient", fr__task_segment, FR__NORM_ATT, FR__BACKWARD },
+  { "embedding gradient", fr__task_embed_back, 0, 0 },
+  { "norm of all gradients", fr__task_norm, 0, 0 },
+  { "AdamW", fr__task_adamw, 0, 0 }
 };
 enum { OPERATIONS = sizeof operations / sizeof operations[0] };
 
@@ -166,9 +166,11 @@ static void run_and_book(void *user, fr_int tasks, void (*task)(void *arg, fr_in
   const double began = bench_now();
   int which = 0;
   for (fr_int i = 0; i < tasks; i++) task(arg, i);
-  while (which < OPERATIONS && !(operations[which].task == task &&
-                                 (!operations[which].rows || operations[which].rows == ((const fr__pass *)arg)->rows)))
-    which++;
+  for (; which < OPERATIONS; which++) {
+    const fr__act *first = task == fr__task_segment ? ((const fr__segment *)arg)->list : NULL;
+    if (operations[which].task == task && (!first || (first->step == operations[which].step && first->way == operations[which].way)))
+      break;
+  }
   s->seconds[which] += bench_now() - began;
 }
 

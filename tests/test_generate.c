@@ -323,7 +323,7 @@ static void sampling_distribution(void)
       const fr_int V = ways[w].V;
       float logits[MOST_VOCAB], kept[MOST_VOCAB];
       double p[MOST_VOCAB], chi = 0.0;
-      fr_int hits[MOST_VOCAB] = { 0 }, index[MOST_VOCAB], free_cells = 0, misses = 0;
+      fr_int hits[MOST_VOCAB] = { 0 }, index[2 * MOST_VOCAB], free_cells = 0, misses = 0;
       fr_random random = fr_random_stream(w, (uint64_t)kind, 3);
       fr_sampling sampling;
       memset(&sampling, 0, sizeof sampling);
@@ -353,7 +353,7 @@ static void sampling_distribution(void)
     }
   {
     float logits[5] = { 1.0f, 3.0f, -2.0f, 3.0f, 0.0f };
-    fr_int index[5];
+    fr_int index[2 * 5];
     fr_random random = fr_random_stream(1, 1, 1), same = random;
     fr_sampling greedy;
     memset(&greedy, 0, sizeof greedy);

@@ -853,7 +853,7 @@ static void without_status(void)
   fr_sampling greedy, warm;
   fr_model empty = no_model;
   fr_dataset dataset;
-  fr_int index[3];
+  fr_int index[2 * 3];
   before();
   fr_model_init(NULL, 1);
   fr_model_init(&empty, 1);

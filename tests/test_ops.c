@@ -6,6 +6,18 @@
 
 #include <float.h>
 
+// C += A B, and C = A B, of floats
+static void fr__gemm(const fr__kernels *k, float *pack, float *C, fr_int ldc, const float *A, fr_int ar, fr_int ac, const float *B,
+                     fr_int br, fr_int bc, fr_int M, fr_int N, fr_int K)
+{
+  fr__product(k, pack, C, ldc, A, ar, ac, B, br, bc, FR_FLOAT32, M, N, K, 1);
+}
+static void fr__gemm_set(const fr__kernels *k, float *pack, float *C, fr_int ldc, const float *A, fr_int ar, fr_int ac, const float *B,
+                         fr_int br, fr_int bc, fr_int M, fr_int N, fr_int K)
+{
+  fr__product(k, pack, C, ldc, A, ar, ac, B, br, bc, FR_FLOAT32, M, N, K, 0);
+}
+
 static const fr__kernels *next_kernel(const fr__kernels *k)
 {
   fr_int i = 0;
@@ -539,7 +551,7 @@ static void streams(void)
         for (fr_int i = 0; i < ROWS * ldx; i++) x[i] = i % ldx < length ? (float)test_normal() : NAN;
         for (fr_int i = 0; i < COLS * ldw; i++) w[i] = i % ldw < length ? (float)test_normal() : NAN;
         for (fr_int i = 0; i < ROWS * ldy; i++) start[i] = y[i] = add || i % ldy == n ? (float)test_normal() : NAN;
-        k->stream(y, ldy, x, ldx, w, ldw, m, n, length, add);
+        k->stream(y, ldy, x, ldx, w, ldw * 4, FR_FLOAT32, m, n, length, add);
         for (fr_int i = 0; i < ROWS; i++)
           for (fr_int j = 0; j < ldy; j++) {
             double sum = add ? (double)start[i * ldy + j] : 0.0, size = fabs(sum);
@@ -553,10 +565,10 @@ static void streams(void)
         for (fr_int i = 0; i < m; i++) {
           const fr_int j = test_below_int(n);
           memcpy(one, start + i * ldy, sizeof one);
-          k->stream(one, n, x + i * ldx, ldx, w, ldw, 1, n, length, add);
+          k->stream(one, n, x + i * ldx, ldx, w, ldw * 4, FR_FLOAT32, 1, n, length, add);
           CHECK(same_bits(one, y + i * ldy, n, 4));
           one[0] = start[i * ldy + j];
-          k->stream(one, 1, x + i * ldx, ldx, w + j * ldw, ldw, 1, 1, length, add);
+          k->stream(one, 1, x + i * ldx, ldx, w + j * ldw, ldw * 4, FR_FLOAT32, 1, 1, length, add);
           CHECK(one[0] == y[i * ldy + j]);
         }
       }
@@ -578,14 +590,19 @@ static void embedding(void)
 {
   enum { V = 9, C = 21, N = 6 };
   static const fr_token ids[N] = { 3, 8, 3, 0, 3, 1 };
-  float table[V * C], x[N * C], dx[N * C], dtable[V * C];
+  float table[V * C], x[N * C], dx[N * C], dtable[V * C], scratch[C];
+  fr_view view;
+  view.at = table;
+  view.step = C * 4;
+  view.rows = V;
+  view.type = FR_FLOAT32;
   EACH_KERNEL(k) {
     for (int i = 0; i < V * C; i++) { table[i] = (float)test_normal(); dtable[i] = 1.0f; }
     for (int i = 0; i < N * C; i++) { x[i] = NAN; dx[i] = (float)test_normal(); }
-    fr__embed(k, x, table, ids, 1.5f, N, C);
+    for (int n = 0; n < N; n++) fr__embed(k, x + n * C, &view, ids[n], 1.5f, C, scratch);
     for (int n = 0; n < N; n++)
       for (int c = 0; c < C; c++) CHECK(x[n * C + c] == (float)(1.5f * table[ids[n] * C + c]));
-    for (fr_int c = 0; c < C; c += 8) fr__embed_back(k, dtable, dx, ids, 1.5f, N, C, c, c + 8 < C ? c + 8 : C);
+    for (fr_int c = 0; c < C; c += 8) fr__embed_back(k, dtable, dx, ids, 0, 1.5f, N, C, c, c + 8 < C ? c + 8 : C);
     for (int v = 0; v < V; v++)
       for (int c = 0; c < C; c++) {
         double want = 1.0;
