@@ -2556,37 +2556,6 @@ static int fr__follows(const fr_view *a, const fr_view *b)
   return a->rows && a->type == b->type && a->step == b->step && (const char *)a->at + a->rows * a->step == (const char *)b->at;
 }
 
-static fr_status fr__view_check(const fr_view *view, const char *name, fr_int layer, fr_int rows, fr_int cols, fr_reason *reason)
-{
-  const int known = view->type == FR_FLOAT32 || view->type == FR_BFLOAT16;
-  const fr_int size = known ? fr__type_bytes(view->type) : 1;
-  if (!view->at) return fr__fail(reason, FR_INVALID, "layer %d: view '%s' has no address", layer, name);
-  if (!known) return fr__fail(reason, FR_UNSUPPORTED, "layer %d: view '%s' has type %d", layer, name, (fr_int)view->type);
-  if (view->rows != rows) return fr__fail(reason, FR_INVALID, "layer %d: view '%s' has %d rows, not %d", layer, name, view->rows, rows);
-  if (view->step < cols * size || view->step % size || (uintptr_t)view->at % (uintptr_t)size)
-    return fr__fail(reason, FR_INVALID, "layer %d: view '%s' is not aligned, or %d bytes do not hold a row of %d", layer, name,
-                    view->step, cols);
-  return FR_OK;
-}
-
-static fr_status fr__views_check(const fr_views *v, const fr_config *c, fr_reason *reason)
-{
-  const fr_int C = c->dim, HD = c->heads * c->head_dim, KD = c->kv_heads * c->head_dim, F = c->ffn;
-  fr_status status = FR_OK;
-  if (v->embedding.rows < 0 || v->embedding.rows > c->vocab || v->head.rows < 0 || v->head.rows > c->vocab || (c->tied && v->head.at))
-    return fr__fail(reason, FR_INVALID, "embedding or head: more rows than the vocabulary of %d, or a head where it is tied", c->vocab);
-  if (v->embedding.at || v->embedding.rows) status = fr__view_check(&v->embedding, "embedding", 0, v->embedding.rows, C, reason);
-  if (!status && (v->head.at || v->head.rows)) status = fr__view_check(&v->head, "head", 0, v->head.rows, C, reason);
-  for (fr_int l = 0; !status && v->layers && l < c->layers; l++) {
-    const fr_layer_views *w = &v->layers[l];
-    const fr_view *const views[] = { &w->q, &w->k, &w->v, &w->out, &w->gate, &w->up, &w->down };
-    const char *const names[] = { "q", "k", "v", "out", "gate", "up", "down" };
-    const fr_int rows[] = { HD, KD, KD, C, F, F, C }, cols[] = { C, C, C, HD, C, C, F };
-    for (int i = 0; !status && i < 7; i++) status = fr__view_check(views[i], names[i], l, rows[i], cols[i], reason);
-  }
-  return status;
-}
-
 static int fr__finite(double x) { return x - x == 0.0; }
 
 FR_DEF fr_status fr_config_check(const fr_config *config, fr_config *resolved, fr_reason *reason)
@@ -2640,45 +2609,42 @@ FR_DEF fr_status fr_config_check(const fr_config *config, fr_config *resolved, f
   return fr__fine(reason);
 }
 
-FR_DEF fr_status fr_model_place_views(fr_model *model, const fr_config *config, const fr_views *views, void *memory,
-                                      fr_int bytes, fr_int *needed, fr_reason *reason)
+static fr_status fr__model_place(fr_model *model, const fr_config *resolved, const fr_views *views, void *memory, fr_int bytes,
+                                 fr_int *needed, fr_reason *reason)
 {
-  fr_config resolved;
   fr__arena arena = { NULL, 0, 0 };
   fr_views *own = NULL;
   fr_layer_views *layers = NULL;
   float *params = NULL;
-  fr_int count;
-  fr_status status = fr_config_check(config, &resolved, reason);
-  if (!status && memory && !model) status = fr__fail(reason, FR_INVALID, "the model is NULL");
-  if (!status && views) status = fr__views_check(views, &resolved, reason);
-  if (status) return status;
-  count = fr__param_count(&resolved, views, 0);
+  const fr_int count = fr__param_count(resolved, views, 0);
+  if (memory && !model) return fr__fail(reason, FR_INVALID, "the model is NULL");
   for (int pass = 0; pass < 2; pass++) {
     params = (float *)fr__take(&arena, count, (fr_int)sizeof(float));
     if (views) own = (fr_views *)fr__take(&arena, 1, (fr_int)sizeof *own);
-    if (views && views->layers) layers = (fr_layer_views *)fr__take(&arena, resolved.layers, (fr_int)sizeof *layers);
-    if (pass) break;
-    status = fr__arena_open(&arena, memory, bytes, needed, reason);
-    if (status || !memory) return status;
+    if (views && views->layers) layers = (fr_layer_views *)fr__take(&arena, resolved->layers, (fr_int)sizeof *layers);
+    if (pass == 0) {
+      const fr_status status = fr__arena_open(&arena, memory, bytes, needed, reason);
+      if (status || !memory) return status;
+    }
   }
   memset(model, 0, sizeof *model);
-  model->config = resolved;
+  model->config = *resolved;
   model->count = count;
   model->params = params;
   memset(params, 0, (size_t)count * sizeof(float));
-  if (own) {
-    *own = *views;
-    own->layers = layers;
-    if (layers) memcpy(layers, views->layers, (size_t)resolved.layers * sizeof *layers);
-    model->views = own;
-  }
+  if (!own) return fr__fine(reason);
+  *own = *views;
+  own->layers = layers;
+  if (layers) memcpy(layers, views->layers, (size_t)resolved->layers * sizeof *layers);
+  model->views = own;
   return fr__fine(reason);
 }
 
 FR_DEF fr_status fr_model_place(fr_model *model, const fr_config *config, void *memory, fr_int bytes, fr_int *needed)
 {
-  return fr_model_place_views(model, config, NULL, memory, bytes, needed, NULL);
+  fr_config resolved;
+  const fr_status status = fr_config_check(config, &resolved, NULL);
+  return status ? status : fr__model_place(model, &resolved, NULL, memory, bytes, needed, NULL);
 }
 
 FR_DEF fr_status fr_model_tensor(const fr_model *model, fr_int index, fr_tensor *tensor)
@@ -2716,15 +2682,6 @@ FR_DEF void fr_model_init(fr_model *model, uint64_t seed)
   }
 }
 
-static float fr__element(const fr_view *view, fr_int row, fr_int col)
-{
-  const char *at = (const char *)view->at + row * view->step;
-  float x;
-  if (view->type == FR_FLOAT32) return ((const float *)(const void *)at)[col];
-  fr__widen_scalar(&x, (const uint16_t *)(const void *)at + col, 1);
-  return x;
-}
-
 // The embedding or an untied head: the rows of a view, if there is one, then the model's own. Returns how many the view has.
 static fr_int fr__table(const fr_model *model, const fr__params *p, int head, fr_view piece[2])
 {
@@ -2735,36 +2692,6 @@ static fr_int fr__table(const fr_model *model, const fr__params *p, int head, fr
   return piece[0].rows;
 }
 
-FR_DEF fr_status fr_model_set_rows(fr_model *model, fr_int first, fr_int count, int around_mean, float std,
-                                   uint64_t seed)
-{
-  const fr_config *c;
-  fr__params p;
-  if (!model || !model->params || model->stale) return FR_INVALID;
-  c = &model->config;
-  p = fr__bind(model, model->params, 0);
-  if (first < 0 || count < 0 || first > c->vocab || count > c->vocab - first) return FR_RANGE;
-  if (!(std >= 0.0f) || !fr__finite((double)std)) return FR_INVALID;
-  for (int which = 0; which < (c->tied ? 1 : 2); which++) {
-    fr_view piece[2];
-    const fr_int held = fr__table(model, &p, which, piece);
-    float *rows = which ? p.head : p.tok_emb;
-    fr_random random = fr_random_stream(seed, (uint64_t)which, 0);
-    if (!count) continue;
-    if (first < held) return FR_UNSUPPORTED;  // these rows are only looked at
-    rows += (first - held) * c->dim;
-    for (fr_int j = 0; j < c->dim; j++) {
-      double sum = 0.0;  // over all rows but these
-      for (fr_int v = 0; around_mean && v < c->vocab; v++)
-        if (v < first || v >= first + count) sum += (double)fr__element(&piece[v >= held], v < held ? v : v - held, j);
-      for (fr_int v = 0; v < count; v++)
-        rows[v * c->dim + j] = c->vocab > count ? (float)(sum / (double)(c->vocab - count)) : 0.0f;
-    }
-    for (fr_int i = 0; i < count * c->dim; i++) rows[i] += std * fr_random_normal(&random);
-  }
-  return FR_OK;
-}
-
 // All but the vocabulary.
 static int fr__same_shape(const fr_config *a, const fr_config *b)
 {
@@ -2773,51 +2700,6 @@ static int fr__same_shape(const fr_config *a, const fr_config *b)
          a->qk_norm == b->qk_norm && a->norm_eps == b->norm_eps && a->rope_theta == b->rope_theta &&
          a->embed_scale == b->embed_scale && a->rope_factor == b->rope_factor && a->rope_low == b->rope_low &&
          a->rope_high == b->rope_high && a->rope_original == b->rope_original;
-}
-
-// The pieces, one below the other, of one copy of a tensor, wherever they lie; returns how many.
-static int fr__pieces(const fr_model *model, const fr__params *p, int tensor, fr_int layer, fr_view piece[3])
-{
-  fr__tensor_row rows[FR__TENSORS];
-  const fr_layer_views *w = model->views ? model->views->layers : NULL;
-  const float *at = NULL;
-  if (tensor == FR__AT_tok_emb || tensor == FR__AT_head) {
-    fr__table(model, p, tensor == FR__AT_head, piece);
-    return 2;
-  }
-  if (w && tensor == FR__AT_w_qkv) { piece[0] = w[layer].q; piece[1] = w[layer].k; piece[2] = w[layer].v; return 3; }
-  if (w && tensor == FR__AT_w_out) { piece[0] = w[layer].out; return 1; }
-  if (w && tensor == FR__AT_w_gate_up) { piece[0] = w[layer].gate; piece[1] = w[layer].up; return 2; }
-  if (w && tensor == FR__AT_w_down) { piece[0] = w[layer].down; return 1; }
-  fr__tensor_rows(rows, &model->config, NULL);
-#define FR__WHERE(name, copies, rows, cols, start, decay) if (tensor == FR__AT_##name) at = p->name;
-  FR__PARAMS(FR__WHERE)
-#undef FR__WHERE
-  piece[0] = fr__floats_view(at + layer * rows[tensor].rows * rows[tensor].cols, rows[tensor].rows, rows[tensor].cols);
-  return 1;
-}
-
-FR_DEF fr_status fr_model_append_rows(fr_model *to, const fr_model *from)
-{
-  fr__tensor_row rows[FR__TENSORS];
-  fr__params p;
-  float *x;
-  if (!to || !from || to->params == from->params || to->stale || from->stale) return FR_INVALID;
-  if (!fr__same_shape(&to->config, &from->config) || to->config.vocab < from->config.vocab) return FR_CONFIG;
-  if (to->views) return FR_UNSUPPORTED;
-  fr__tensor_rows(rows, &to->config, NULL);
-  p = fr__bind(from, from->params, 0);
-  x = to->params;
-  for (int i = 0; i < FR__TENSORS; x += fr__floats(&rows[i]), i++)
-    for (fr_int copy = 0, row = 0; copy < rows[i].copies; copy++, row = 0) {
-      fr_view piece[3];
-      const int pieces = fr__pieces(from, &p, i, copy, piece);
-      for (int k = 0; k < pieces; k++)
-        for (fr_int r = 0; r < piece[k].rows; r++, row++)
-          for (fr_int j = 0; j < rows[i].cols; j++)
-            x[(copy * rows[i].rows + row) * rows[i].cols + j] = fr__element(&piece[k], r, j);
-    }
-  return fr_model_set_rows(to, from->config.vocab, to->config.vocab - from->config.vocab, 1, 0.0f, 0);
 }
 
 // -- workspace
@@ -3089,7 +2971,15 @@ static void fr__portion_lanes(fr_int count, fr_int tasks, fr_int index, fr_int *
 // -- one pass over the layers: steps
 // A part of a step: rows begin .. end-1 (or every by-th block, or root and key/value head), and columns, or key/value heads,
 // col .. col_end-1.
-typedef struct fr__part { fr_int task, begin, end, by, col, col_end; } fr__part;
+typedef struct fr__part { fr_int task, begin, end, by, col, col_end; int step; } fr__part;
+static fr__part fr__part_of(fr_int task, fr_int end)  // all columns of the first rows
+{
+  const fr__part all = { 0, 0, 0, 1, 0, FR__INT_MAX, 0 };
+  fr__part t = all;
+  t.task = task;
+  t.end = end;
+  return t;
+}
 
 static float *fr__scratch(const fr__pass *s, fr_int index)
 {
@@ -3152,42 +3042,44 @@ static void fr__linear_sums(const fr__pass *s, fr_int index, float *dw, const fl
               rows - row, cols - col, N, 1);
 }
 
-// h = rmsnorm(x), before attention and before the MLP
-static void fr__norm(const fr__pass *s, const fr__part *t, const float *x, const float *gain, float *inverse)
+// h = rmsnorm(x), before attention and before the MLP: two steps with one formula.
+typedef struct fr__normed { const float *x, *gain; float *inverse, *dgain; } fr__normed;
+static fr__normed fr__normed_by(const fr__pass *s, int step)
 {
+  const fr__normed att = { s->a.x, s->p.norm_att, s->a.inverse_att, s->d.norm_att };
+  const fr__normed mlp = { s->a.x_mid, s->p.norm_mlp, s->a.inverse_mlp, s->d.norm_mlp };
+  return step == FR__NORM_ATT ? att : mlp;
+}
+
+static void fr__step_norm(const fr__pass *s, const fr__part *t)
+{
+  const fr__normed m = fr__normed_by(s, t->step);
   const fr_int C = s->c->dim;
-  fr__rmsnorm(s->work->kernels, s->r.h + t->begin * C, s->gradient ? inverse + t->begin : NULL, x + t->begin * C, gain,
+  fr__rmsnorm(s->work->kernels, s->r.h + t->begin * C, s->gradient ? m.inverse + t->begin : NULL, m.x + t->begin * C, m.gain,
               s->c->norm_eps, t->end - t->begin, C);
 }
 // h once more, for the sums of the step that read it
-static void fr__norm_again(const fr__pass *s, const fr__part *t, const float *x, const float *gain, const float *inverse)
+static void fr__norm_again(const fr__pass *s, const fr__part *t, int step)
 {
+  const fr__normed m = fr__normed_by(s, step);
   const fr_int C = s->c->dim;
-  for (fr_int n = t->begin; n < t->end; n++) s->work->kernels->mul(s->r.h + n * C, inverse[n], x + n * C, gain, C);
+  for (fr_int n = t->begin; n < t->end; n++) s->work->kernels->mul(s->r.h + n * C, m.inverse[n], m.x + n * C, m.gain, C);
 }
 // dx through the norm: x also feeds the residual stream, so this adds
-static void fr__norm_back(const fr__pass *s, const fr__part *t, const float *x, const float *gain, const float *inverse)
+static void fr__norm_back(const fr__pass *s, const fr__part *t)
 {
+  const fr__normed m = fr__normed_by(s, t->step);
   const fr_int C = s->c->dim, at = t->begin * C;
-  fr__rmsnorm_back(s->work->kernels, s->r.dx + at, s->r.dh + at, x + at, gain, inverse + t->begin, t->end - t->begin, C,
+  fr__rmsnorm_back(s->work->kernels, s->r.dx + at, s->r.dh + at, m.x + at, m.gain, m.inverse + t->begin, t->end - t->begin, C,
                    fr__scratch(s, t->task));
 }
-static void fr__norm_sums(const fr__pass *s, const fr__part *t, float *dgain, const float *x, const float *inverse)
+static void fr__norm_sums(const fr__pass *s, const fr__part *t)
 {
+  const fr__normed m = fr__normed_by(s, t->step);
   fr_int begin, end;
-  if (!dgain) return;
+  if (!m.dgain) return;
   fr__portion_lanes(s->c->dim, s->work->limits.tasks, t->task, &begin, &end);
-  fr__rmsnorm_back_gain(s->work->kernels, dgain, s->r.dh, x, inverse, s->N, s->c->dim, begin, end);
-}
-
-static void fr__norm_att(const fr__pass *s, const fr__part *t) { fr__norm(s, t, s->a.x, s->p.norm_att, s->a.inverse_att); }
-static void fr__norm_att_back(const fr__pass *s, const fr__part *t)
-{
-  fr__norm_back(s, t, s->a.x, s->p.norm_att, s->a.inverse_att);
-}
-static void fr__norm_att_sums(const fr__pass *s, const fr__part *t)
-{
-  fr__norm_sums(s, t, s->d.norm_att, s->a.x, s->a.inverse_att);
+  fr__rmsnorm_back_gain(s->work->kernels, m.dgain, s->r.dh, m.x, m.inverse, s->N, s->c->dim, begin, end);
 }
 
 // q, k, v = h W'
@@ -3201,7 +3093,7 @@ static void fr__qkv_back(const fr__pass *s, const fr__part *t)
 {
   const fr_view w[] = { s->w.q, s->w.k, s->w.v };
   fr__linear_back(s, t, s->r.dh, s->c->dim, s->r.dqkv, fr__qkv(s->c), w, 3, s->c->dim);
-  fr__norm_again(s, t, s->a.x, s->p.norm_att, s->a.inverse_att);
+  fr__norm_again(s, t, FR__NORM_ATT);
 }
 static void fr__qkv_sums(const fr__pass *s, const fr__part *t)
 {
@@ -3405,16 +3297,6 @@ static void fr__out_sums(const fr__pass *s, const fr__part *t)
   fr__linear_sums(s, t->task, s->d.w_out, s->r.dx, C, s->a.att, HD, HD, C, s->N);
 }
 
-static void fr__norm_mlp(const fr__pass *s, const fr__part *t) { fr__norm(s, t, s->a.x_mid, s->p.norm_mlp, s->a.inverse_mlp); }
-static void fr__norm_mlp_back(const fr__pass *s, const fr__part *t)
-{
-  fr__norm_back(s, t, s->a.x_mid, s->p.norm_mlp, s->a.inverse_mlp);
-}
-static void fr__norm_mlp_sums(const fr__pass *s, const fr__part *t)
-{
-  fr__norm_sums(s, t, s->d.norm_mlp, s->a.x_mid, s->a.inverse_mlp);
-}
-
 // gate, up = h W';  a column of F is one of each
 static void fr__step_gate_up(const fr__pass *s, const fr__part *t)
 {
@@ -3429,7 +3311,7 @@ static void fr__gate_up_back(const fr__pass *s, const fr__part *t)
 {
   const fr_view w[] = { s->w.gate, s->w.up };
   fr__linear_back(s, t, s->r.dh, s->c->dim, s->r.dgate_up, 2 * fr__stride(s->c->ffn), w, 2, s->c->dim);
-  fr__norm_again(s, t, s->a.x_mid, s->p.norm_mlp, s->a.inverse_mlp);
+  fr__norm_again(s, t, FR__NORM_MLP);
 }
 static void fr__gate_up_sums(const fr__pass *s, const fr__part *t)
 {
@@ -3492,14 +3374,14 @@ static fr_int fr__columns(const fr_config *c, int which)
 }
 
 static const fr__step fr__step_table[FR__STEPS] = {
-  { { fr__norm_att, fr__norm_att_back, fr__norm_att_sums },      FR__BY_ROWS,   FR__BY_ROWS,  FR__ALONE,      0 },
+  { { fr__step_norm, fr__norm_back, fr__norm_sums },             FR__BY_ROWS,   FR__BY_ROWS,  FR__ALONE,      0 },
   { { fr__step_qkv, fr__qkv_back, fr__qkv_sums },                FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS, FR__COLUMNS_QKV },
   { { fr__step_bias, NULL, fr__bias_sums },                      FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_HEADS,   0 },
   { { fr__step_head_norm, fr__head_norm_back, fr__head_norm_sums }, FR__BY_ROWS, FR__BY_ROWS, FR__BY_HEADS,   0 },
   { { fr__step_rotate, fr__rotate_back, NULL },                  FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_HEADS,   0 },
   { { fr__step_attend, fr__attend_back_roots, NULL },            FR__BY_BLOCKS, FR__BY_ROOTS, FR__BY_HEADS,   0 },
   { { fr__step_out, fr__out_back, fr__out_sums },                FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS, FR__COLUMNS_DIM },
-  { { fr__norm_mlp, fr__norm_mlp_back, fr__norm_mlp_sums },      FR__BY_ROWS,   FR__BY_ROWS,  FR__ALONE,      0 },
+  { { fr__step_norm, fr__norm_back, fr__norm_sums },             FR__BY_ROWS,   FR__BY_ROWS,  FR__ALONE,      0 },
   { { fr__step_gate_up, fr__gate_up_back, fr__gate_up_sums },    FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS, FR__COLUMNS_FFN },
   { { fr__step_swiglu, fr__swiglu_back, NULL },                  FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS, FR__COLUMNS_FFN },
   { { fr__step_down, fr__down_back, fr__down_sums },             FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS, FR__COLUMNS_DIM }
@@ -3549,18 +3431,19 @@ static fr__segment fr__segment_of(const fr__pass *s, const fr__act *list)
   return g;
 }
 
-static void fr__segment_run(const fr__segment *g, const fr__part *t)
+static void fr__segment_run(const fr__segment *g, fr__part *t)
 {
-  for (fr_int i = 0; i < g->count; i++) fr__step_table[g->list[i].step].run[g->list[i].way](g->pass, t);
+  for (fr_int i = 0; i < g->count; i++) {
+    t->step = g->list[i].step;
+    fr__step_table[t->step].run[g->list[i].way](g->pass, t);
+  }
 }
 
 static void fr__task_segment(void *arg, fr_int index)
 {
   const fr__segment *g = (const fr__segment *)arg;
   const fr_int tasks = g->pass->work->limits.tasks, K = g->pass->c->kv_heads, N = g->pass->N;
-  fr__part t = { 0, 0, 0, 1, 0, FR__INT_MAX };
-  t.task = index;
-  t.end = N;
+  fr__part t = fr__part_of(index, N);
   if (g->by == FR__BY_HEADS) {
     for (fr_int unit = index; unit < N * K; unit += tasks) {
       t.begin = unit / K;
@@ -3617,7 +3500,7 @@ static fr_status fr__cpu_step(void *self, fr__pass *s, const fr__act *list, fr_i
     if (next.by != g.by || next.columns != g.columns) break;
   }
   if (g.by == FR__ALONE) {
-    const fr__part all = { 0, 0, s->N, 1, 0, FR__INT_MAX };
+    fr__part all = fr__part_of(0, s->N);
     fr__segment_run(&g, &all);
   } else fr__parallel(s->work, fr__task_segment, &g);
   *done = g.count;
@@ -3679,9 +3562,8 @@ static void fr__task_head(void *arg, fr_int index)
   const fr__pass *s = (const fr__pass *)arg;
   struct fr__body *b = s->work->body;
   const fr_int C = s->c->dim, V = s->c->vocab, apart = fr__stride(V);
-  fr__part t = { 0, 0, 0, 1, 0, FR__INT_MAX };
+  fr__part t = fr__part_of(index, 0);
   fr_view w[2];
-  t.task = index;
   fr__table(s->model, &s->all_p, 1, w);
   fr__portion(s->head_count, s->work->limits.tasks, index, &t.begin, &t.end);
   if (t.begin >= t.end) return;
@@ -3733,9 +3615,8 @@ static void fr__task_logits(void *arg, fr_int index)
 {
   const fr__pass *s = (const fr__pass *)arg;
   struct fr__body *b = s->work->body;
-  fr__part t = { 0, 0, 0, 1, 0, 0 };
+  fr__part t = fr__part_of(index, s->head_count);
   fr_view w[2];
-  t.end = s->head_count;
   fr__table(s->model, &s->all_p, 1, w);
   fr__portion_lanes(s->c->vocab, s->work->limits.tasks, index, &t.col, &t.col_end);
   fr__linear(s, &t, b->logits, fr__stride(s->c->vocab), b->hidden, s->c->dim, w, 2, s->c->dim, 0);
@@ -4125,22 +4006,6 @@ FR_DEF fr_status fr_adamw_step(fr_adamw *adamw, fr_model *model, fr_work *work, 
   }
   zeroed = backend->zero(backend->self, work, model, adamw);
   return status ? status : zeroed;
-}
-
-FR_DEF fr_status fr_work_attach(fr_work *work, const fr_model *model, const fr_adamw *adamw)
-{
-  const fr_status status = fr__pair(model, work);
-  if (status || !work->limits.backend) return status;
-  return work->backend->attach(work->backend->self, work, model, adamw);
-}
-
-FR_DEF fr_status fr_work_download(fr_work *work, fr_model *model, fr_adamw *adamw)
-{
-  fr_status status = fr__pair(model, work);
-  if (status || !work->limits.backend) return status;
-  status = work->backend->download(work->backend->self, work, model, adamw);
-  if (!status) model->stale = 0;
-  return status;
 }
 
 static int64_t fr__schedule_step(int64_t step, int64_t total)
@@ -5762,6 +5627,148 @@ FR_DEF fr_status fr_gfpo_step(const fr_policy *policy, const fr_model *writer, f
 }
 
 // ==== That is the method. What follows is built around it, reads and writes files, or makes it fast. ====
+
+// ---- >>weights ---------------------------------------------------------------------------------------
+// Weights that lie elsewhere, rows for forks, and copies on a backend.
+static fr_status fr__view_check(const fr_view *view, const char *name, fr_int layer, fr_int rows, fr_int cols, fr_reason *reason)
+{
+  const int known = view->type == FR_FLOAT32 || view->type == FR_BFLOAT16;
+  const fr_int size = known ? fr__type_bytes(view->type) : 1;
+  if (!view->at) return fr__fail(reason, FR_INVALID, "layer %d: view '%s' has no address", layer, name);
+  if (!known) return fr__fail(reason, FR_UNSUPPORTED, "layer %d: view '%s' has type %d", layer, name, (fr_int)view->type);
+  if (view->rows != rows) return fr__fail(reason, FR_INVALID, "layer %d: view '%s' has %d rows, not %d", layer, name, view->rows, rows);
+  if (view->step < cols * size || view->step % size || (uintptr_t)view->at % (uintptr_t)size)
+    return fr__fail(reason, FR_INVALID, "layer %d: view '%s' is not aligned, or %d bytes do not hold a row of %d", layer, name,
+                    view->step, cols);
+  return FR_OK;
+}
+
+static fr_status fr__views_check(const fr_views *v, const fr_config *c, fr_reason *reason)
+{
+  const fr_int C = c->dim, HD = c->heads * c->head_dim, KD = c->kv_heads * c->head_dim, F = c->ffn;
+  fr_status status = FR_OK;
+  if (v->embedding.rows < 0 || v->embedding.rows > c->vocab || v->head.rows < 0 || v->head.rows > c->vocab || (c->tied && v->head.at))
+    return fr__fail(reason, FR_INVALID, "embedding or head: more rows than the vocabulary of %d, or a head where it is tied", c->vocab);
+  if (v->embedding.at || v->embedding.rows) status = fr__view_check(&v->embedding, "embedding", 0, v->embedding.rows, C, reason);
+  if (!status && (v->head.at || v->head.rows)) status = fr__view_check(&v->head, "head", 0, v->head.rows, C, reason);
+  for (fr_int l = 0; !status && v->layers && l < c->layers; l++) {
+    const fr_layer_views *w = &v->layers[l];
+    const fr_view *const views[] = { &w->q, &w->k, &w->v, &w->out, &w->gate, &w->up, &w->down };
+    const char *const names[] = { "q", "k", "v", "out", "gate", "up", "down" };
+    const fr_int rows[] = { HD, KD, KD, C, F, F, C }, cols[] = { C, C, C, HD, C, C, F };
+    for (int i = 0; !status && i < 7; i++) status = fr__view_check(views[i], names[i], l, rows[i], cols[i], reason);
+  }
+  return status;
+}
+
+FR_DEF fr_status fr_model_place_views(fr_model *model, const fr_config *config, const fr_views *views, void *memory,
+                                      fr_int bytes, fr_int *needed, fr_reason *reason)
+{
+  fr_config resolved;
+  fr_status status = fr_config_check(config, &resolved, reason);
+  if (!status && views) status = fr__views_check(views, &resolved, reason);
+  return status ? status : fr__model_place(model, &resolved, views, memory, bytes, needed, reason);
+}
+
+static float fr__element(const fr_view *view, fr_int row, fr_int col)
+{
+  const char *at = (const char *)view->at + row * view->step;
+  float x;
+  if (view->type == FR_FLOAT32) return ((const float *)(const void *)at)[col];
+  fr__widen_scalar(&x, (const uint16_t *)(const void *)at + col, 1);
+  return x;
+}
+
+FR_DEF fr_status fr_model_set_rows(fr_model *model, fr_int first, fr_int count, int around_mean, float std,
+                                   uint64_t seed)
+{
+  const fr_config *c;
+  fr__params p;
+  if (!model || !model->params || model->stale) return FR_INVALID;
+  c = &model->config;
+  p = fr__bind(model, model->params, 0);
+  if (first < 0 || count < 0 || first > c->vocab || count > c->vocab - first) return FR_RANGE;
+  if (!(std >= 0.0f) || !fr__finite((double)std)) return FR_INVALID;
+  for (int which = 0; which < (c->tied ? 1 : 2); which++) {
+    fr_view piece[2];
+    const fr_int held = fr__table(model, &p, which, piece);
+    float *rows = which ? p.head : p.tok_emb;
+    fr_random random = fr_random_stream(seed, (uint64_t)which, 0);
+    if (!count) continue;
+    if (first < held) return FR_UNSUPPORTED;  // these rows are only looked at
+    rows += (first - held) * c->dim;
+    for (fr_int j = 0; j < c->dim; j++) {
+      double sum = 0.0;  // over all rows but these
+      for (fr_int v = 0; around_mean && v < c->vocab; v++)
+        if (v < first || v >= first + count) sum += (double)fr__element(&piece[v >= held], v < held ? v : v - held, j);
+      for (fr_int v = 0; v < count; v++)
+        rows[v * c->dim + j] = c->vocab > count ? (float)(sum / (double)(c->vocab - count)) : 0.0f;
+    }
+    for (fr_int i = 0; i < count * c->dim; i++) rows[i] += std * fr_random_normal(&random);
+  }
+  return FR_OK;
+}
+
+// The pieces, one below the other, of one copy of a tensor, wherever they lie; returns how many.
+static int fr__pieces(const fr_model *model, const fr__params *p, int tensor, fr_int layer, fr_view piece[3])
+{
+  fr__tensor_row rows[FR__TENSORS];
+  const fr_layer_views *w = model->views ? model->views->layers : NULL;
+  const float *at = NULL;
+  if (tensor == FR__AT_tok_emb || tensor == FR__AT_head) {
+    fr__table(model, p, tensor == FR__AT_head, piece);
+    return 2;
+  }
+  if (w && tensor == FR__AT_w_qkv) { piece[0] = w[layer].q; piece[1] = w[layer].k; piece[2] = w[layer].v; return 3; }
+  if (w && tensor == FR__AT_w_out) { piece[0] = w[layer].out; return 1; }
+  if (w && tensor == FR__AT_w_gate_up) { piece[0] = w[layer].gate; piece[1] = w[layer].up; return 2; }
+  if (w && tensor == FR__AT_w_down) { piece[0] = w[layer].down; return 1; }
+  fr__tensor_rows(rows, &model->config, NULL);
+#define FR__WHERE(name, copies, rows, cols, start, decay) if (tensor == FR__AT_##name) at = p->name;
+  FR__PARAMS(FR__WHERE)
+#undef FR__WHERE
+  piece[0] = fr__floats_view(at + layer * rows[tensor].rows * rows[tensor].cols, rows[tensor].rows, rows[tensor].cols);
+  return 1;
+}
+
+FR_DEF fr_status fr_model_append_rows(fr_model *to, const fr_model *from)
+{
+  fr__tensor_row rows[FR__TENSORS];
+  fr__params p;
+  float *x;
+  if (!to || !from || to->params == from->params || to->stale || from->stale) return FR_INVALID;
+  if (!fr__same_shape(&to->config, &from->config) || to->config.vocab < from->config.vocab) return FR_CONFIG;
+  if (to->views) return FR_UNSUPPORTED;
+  fr__tensor_rows(rows, &to->config, NULL);
+  p = fr__bind(from, from->params, 0);
+  x = to->params;
+  for (int i = 0; i < FR__TENSORS; x += fr__floats(&rows[i]), i++)
+    for (fr_int copy = 0, row = 0; copy < rows[i].copies; copy++, row = 0) {
+      fr_view piece[3];
+      const int pieces = fr__pieces(from, &p, i, copy, piece);
+      for (int k = 0; k < pieces; k++)
+        for (fr_int r = 0; r < piece[k].rows; r++, row++)
+          for (fr_int j = 0; j < rows[i].cols; j++)
+            x[(copy * rows[i].rows + row) * rows[i].cols + j] = fr__element(&piece[k], r, j);
+    }
+  return fr_model_set_rows(to, from->config.vocab, to->config.vocab - from->config.vocab, 1, 0.0f, 0);
+}
+
+FR_DEF fr_status fr_work_attach(fr_work *work, const fr_model *model, const fr_adamw *adamw)
+{
+  const fr_status status = fr__pair(model, work);
+  if (status || !work->limits.backend) return status;
+  return work->backend->attach(work->backend->self, work, model, adamw);
+}
+
+FR_DEF fr_status fr_work_download(fr_work *work, fr_model *model, fr_adamw *adamw)
+{
+  fr_status status = fr__pair(model, work);
+  if (status || !work->limits.backend) return status;
+  status = work->backend->download(work->backend->self, work, model, adamw);
+  if (!status) model->stale = 0;
+  return status;
+}
 
 // ---- >>vote -------------------------------------------------------------------------------------------
 static fr_status fr__weight_check(double weight, fr_int answer, fr_reason *reason)
