@@ -154,6 +154,19 @@ typedef struct fr_config {
 // FR_CONFIG with the reason, or FR_OVERFLOW when the parameters would not fit the address space.
 FR_DEF fr_status fr_config_check(const fr_config *config, fr_config *resolved, fr_reason *reason);
 
+// ---- weights: matrices where they lie, in a block of floats, in memory that cannot be written, in a file that is mapped
+//
+// A bfloat16 is the upper half of a float32: what is computed with one equals, bit for bit, what is computed with the float of the
+// same value. Rows start where `type` may lie: at a multiple of 4 bytes, or of 2.
+typedef enum fr_type { FR_FLOAT32, FR_BFLOAT16 } fr_type;
+
+typedef struct fr_view {
+  const void *at;    // row 0; the values of a row lie side by side
+  fr_int      step;  // bytes from row to row
+  fr_int      rows;
+  fr_type     type;
+} fr_view;
+
 // ---- model: parameters in one block of floats, described by a table
 typedef struct fr_model {
   fr_config config;  // resolved
@@ -298,7 +311,7 @@ typedef struct fr_adamw {
 
 FR_DEF fr_status fr_adamw_place(fr_adamw *adamw, const fr_model *model, void *memory, fr_int bytes, fr_int *needed);
 // One update with learning rate lr; then grads are cleared. If loss or the gradient norm is not finite, parameters and
-// state stay as they are, skipped is counted up, grads are cleared, and FR_NONFINITE is returned.
+// state stay as they are, skipped is counted up, grads are cleared, and FR_NONFINITE is retransposed.
 // *norm (may be NULL): the norm before clipping, accumulated in double.
 FR_DEF fr_status fr_adamw_step(fr_adamw *adamw, fr_model *model, fr_work *work, double loss, float lr, double *norm);
 
@@ -1364,10 +1377,12 @@ typedef struct fr__kernels {
   // of B, writes m <= mr rows and n <= nr columns of C. Each element is one chain of multiply-adds in the order of p.
   void (*tile)(float *c, fr_int ldc, const float *a, fr_int ai, fr_int ap, const float *b, fr_int bp, fr_int k, fr_int m,
                fr_int n, int add);
-  // Y (m,n) = X W', or += with `add`:  x[i*ldx + p], w[j*ldw + p], p < k.  For few rows: W is read once, where it lies. The
-  // sum of an element runs in lanes of p, then over the lanes, in an order that depends on k alone.
-  void (*stream)(float *y, fr_int ldy, const float *x, fr_int ldx, const float *w, fr_int ldw, fr_int m, fr_int n, fr_int k,
-                 int add);
+  // Y (m,n) = X W', or += with `add`:  x[i*ldx + p], value p < k of the row of W at w + j*step bytes, an fr_type.  For few
+  // rows: W is read once, where it lies. The sum of an element runs in lanes of p, then over the lanes, in an order that
+  // depends on k alone. A bfloat16 becomes a float as it is loaded.
+  void (*stream)(float *y, fr_int ldy, const float *x, fr_int ldx, const void *w, fr_int step, int type, fr_int m, fr_int n,
+                 fr_int k, int add);
+  void (*widen)(float *y, const uint16_t *x, fr_int n);                              // y = x, which is bfloat16
   void (*transpose)(float *dst, fr_int width, const float *src, fr_int step);        // dst[p*width + i] = src[i*step + p]; i, p < 8
   float (*dot)(const float *x, const float *y, fr_int n);                            // sum x y
   float (*max)(const float *x, fr_int n);                                            // n >= 1; a NaN may be passed over
@@ -1411,14 +1426,30 @@ static float fr__dot_scalar(const float *x, const float *y, fr_int n)
   return sum;
 }
 
-static void fr__stream_scalar(float *y, fr_int ldy, const float *x, fr_int ldx, const float *w, fr_int ldw, fr_int m,
+// The bits are copied: a float that goes through a register may change if it is a NaN.
+static void fr__widen_scalar(float *y, const uint16_t *x, fr_int n)
+{
+  for (fr_int i = 0; i < n; i++) {
+    const uint32_t bits = (uint32_t)x[i] << 16;
+    memcpy(y + i, &bits, sizeof bits);
+  }
+}
+
+static void fr__stream_scalar(float *y, fr_int ldy, const float *x, fr_int ldx, const void *w, fr_int step, int type, fr_int m,
                               fr_int n, fr_int k, int add)
 {
-  for (fr_int j = 0; j < n; j++)
+  for (fr_int j = 0; j < n; j++) {
+    const char *row = (const char *)w + j * step;
     for (fr_int i = 0; i < m; i++) {
-      const float sum = fr__dot_scalar(x + i * ldx, w + j * ldw, k);
+      float sum = 0.0f, value;
+      if (type == FR_FLOAT32) sum = fr__dot_scalar(x + i * ldx, (const float *)row, k);
+      else for (fr_int p = 0; p < k; p++) {
+        fr__widen_scalar(&value, (const uint16_t *)row + p, 1);
+        sum += x[i * ldx + p] * value;
+      }
       y[i * ldy + j] = add ? y[i * ldy + j] + sum : sum;
     }
+  }
 }
 
 static void fr__transpose_scalar(float *dst, fr_int width, const float *src, fr_int step)
@@ -1553,34 +1584,56 @@ static void fr__pack(const fr__kernels *kernels, float *panel, const float *x, f
       for (; i < width; i++) out[i] = 0.0f;
     }
   for (fr_int i0 = 0; step != 1 && i0 < count; i0 += width) {
-    const fr_int n = fr__min(count - i0, width), turned = along == 1 && n >= 8 ? depth / 8 * 8 : 0;
+    const fr_int n = fr__min(count - i0, width), transposed = along == 1 && n >= 8 ? depth / 8 * 8 : 0;
     const float *in = x + i0 * step;
     float *out = panel + i0 * depth;
-    for (fr_int i = 0; turned && i < n; i += 8) {
+    for (fr_int i = 0; transposed && i < n; i += 8) {
       const fr_int first = fr__min(i, n - 8);
-      for (fr_int p = 0; p < turned; p += 8) kernels->transpose(out + p * width + first, width, in + first * step + p, step);
+      for (fr_int p = 0; p < transposed; p += 8) kernels->transpose(out + p * width + first, width, in + first * step + p, step);
     }
-    for (fr_int p = n == width ? turned : 0; p < depth; p++) {
-      for (fr_int i = 0; p >= turned && i < n; i++) out[p * width + i] = in[i * step + p * along];
+    for (fr_int p = n == width ? transposed : 0; p < depth; p++) {
+      for (fr_int i = 0; p >= transposed && i < n; i++) out[p * width + i] = in[i * step + p * along];
       for (fr_int i = n; i < width; i++) out[p * width + i] = 0.0f;
     }
   }
 }
 
+// The same panels from bfloat16. Along their rows it is widened into its place; across them, the rows of x that make a panel are
+// widened into `rows` (width * depth floats) and packed from there.
+static void fr__pack_wide(const fr__kernels *kernels, float *panel, const uint16_t *x, fr_int step, fr_int along, fr_int count,
+                          fr_int depth, fr_int width, float *rows)
+{
+  for (fr_int p = 0; step == 1 && p < depth; p++)
+    for (fr_int i0 = 0; i0 < count; i0 += width) {
+      float *out = panel + i0 * depth + p * width;
+      const fr_int n = fr__min(count - i0, width);
+      kernels->widen(out, x + i0 + p * along, n);
+      for (fr_int i = n; i < width; i++) out[i] = 0.0f;
+    }
+  for (fr_int i0 = 0; step != 1 && i0 < count; i0 += width) {
+    const fr_int n = fr__min(count - i0, width);
+    for (fr_int i = 0; i < n; i++) kernels->widen(rows + i * depth, x + (i0 + i) * step, depth);
+    fr__pack(kernels, panel + i0 * depth, rows, depth, 1, n, depth, width);
+  }
+}
+
 //   pack    scratch of fr__pack_floats        ldc     row stride of C
-//   ar, ac  row and column stride of A        br, bc  of B        K >= 1        add  0: C is set
-static void fr__product(const fr__kernels *kernels, float *pack, float *C, fr_int ldc, const float *A, fr_int ar,
-                        fr_int ac, const float *B, fr_int br, fr_int bc, fr_int M, fr_int N, fr_int K, int add)
+//   ar, ac  row and column stride of A        br, bc  of B, in values; one of the two is 1     type  of B, an fr_type
+//   K >= 1        add  0: C is set
+// B of bfloat16 is widened while it is packed, in the space that A is packed into later: the tile sees the same floats.
+static void fr__product(const fr__kernels *kernels, float *pack, float *C, fr_int ldc, const float *A, fr_int ar, fr_int ac,
+                        const void *B, fr_int br, fr_int bc, int type, fr_int M, fr_int N, fr_int K, int add)
 {
   const fr_int mr = kernels->mr, nr = kernels->nr;
-  const int a_lies = (ac == 1 ? ar : ac) % 1024 != 0, b_lies = bc == 1 && br % 1024 != 0;
+  const int a_lies = (ac == 1 ? ar : ac) % 1024 != 0, b_lies = type == FR_FLOAT32 && bc == 1 && br % 1024 != 0;
   float *packed_a = pack, *packed_b = packed_a + FR__MC * fr__min(K, FR__KC);
   for (fr_int j0 = 0; j0 < N; j0 += FR__NC) {
     const fr_int nc = fr__min(N - j0, FR__NC), b_there = b_lies ? nc / nr * nr : 0;
     for (fr_int p0 = 0; p0 < K; p0 += FR__KC) {
-      const fr_int kc = fr__min(K - p0, FR__KC);
-      const float *b0 = B + p0 * br + j0 * bc;
-      fr__pack(kernels, packed_b, b0 + b_there * bc, bc, br, nc - b_there, kc, nr);
+      const fr_int kc = fr__min(K - p0, FR__KC), b0 = p0 * br + j0 * bc;
+      if (type == FR_FLOAT32)
+        fr__pack(kernels, packed_b, (const float *)B + b0 + b_there * bc, bc, br, nc - b_there, kc, nr);
+      else fr__pack_wide(kernels, packed_b, (const uint16_t *)B + b0, bc, br, nc, kc, nr, packed_a);
       for (fr_int i0 = 0; i0 < M; i0 += FR__MC) {
         const fr_int mc = fr__min(M - i0, FR__MC), a_there = a_lies ? mc / mr * mr : 0;
         const float *a0 = A + i0 * ar + p0 * ac;
@@ -1589,7 +1642,7 @@ static void fr__product(const fr__kernels *kernels, float *pack, float *C, fr_in
           const int there = i < a_there;
           const float *a = there ? a0 + i * ar : packed_a + (i - a_there) * kc;
           for (fr_int j = 0; j < nc; j += nr) {
-            const float *b = j < b_there ? b0 + j : packed_b + (j - b_there) * kc;
+            const float *b = j < b_there ? (const float *)B + b0 + j : packed_b + (j - b_there) * kc;
             kernels->tile(C + (i0 + i) * ldc + j0 + j, ldc, a, there ? ar : 1, there ? ac : mr, b, j < b_there ? br : nr, kc,
                           fr__min(mc - i, mr), fr__min(nc - j, nr), add || p0);
           }
@@ -1603,13 +1656,13 @@ static void fr__product(const fr__kernels *kernels, float *pack, float *C, fr_in
 static void fr__gemm(const fr__kernels *kernels, float *pack, float *C, fr_int ldc, const float *A, fr_int ar,
                      fr_int ac, const float *B, fr_int br, fr_int bc, fr_int M, fr_int N, fr_int K)
 {
-  fr__product(kernels, pack, C, ldc, A, ar, ac, B, br, bc, M, N, K, 1);
+  fr__product(kernels, pack, C, ldc, A, ar, ac, B, br, bc, FR_FLOAT32, M, N, K, 1);
 }
 // C = A B
 static void fr__gemm_set(const fr__kernels *kernels, float *pack, float *C, fr_int ldc, const float *A, fr_int ar,
                          fr_int ac, const float *B, fr_int br, fr_int bc, fr_int M, fr_int N, fr_int K)
 {
-  fr__product(kernels, pack, C, ldc, A, ar, ac, B, br, bc, M, N, K, 0);
+  fr__product(kernels, pack, C, ldc, A, ar, ac, B, br, bc, FR_FLOAT32, M, N, K, 0);
 }
 
 // ---- >>ops --------------------------------------------------------------------------------------------
@@ -1821,7 +1874,8 @@ static void fr__row_scores(const fr__attention *t, fr_int head, fr_int i, float 
   const float *q = t->q + (t->row + i) * t->q_stride + head * t->D, *k = t->k + head / t->group * t->kv_head;
   for (fr_int j = 0, run, keys = t->before + i + 1; j < keys; j += run) {
     run = fr__run(t->key_rows + j, keys - j);
-    t->kernels->stream(score + j, 0, q, 0, k + t->key_rows[j] * t->kv_stride, t->kv_stride, 1, run, t->D, 0);
+    t->kernels->stream(score + j, 0, q, 0, k + t->key_rows[j] * t->kv_stride, t->kv_stride * (fr_int)sizeof(float),
+                       FR_FLOAT32, 1, run, t->D, 0);
   }
 }
 
@@ -2752,7 +2806,7 @@ static void fr__linear(const fr__pass *s, fr_int index, float *y, fr_int ldy, co
                        fr_int in, fr_int out, fr_int begin, fr_int end, int add)
 {
   fr__product(s->work->kernels, fr__scratch(s, index), y + begin * ldy, ldy, x + begin * ldx, ldx, 1, w, 1, in,
-              end - begin, out, in, add);
+              FR_FLOAT32, end - begin, out, in, add);
 }
 // dX (rows, in) = dY W for rows begin .. end-1 (sets)
 static void fr__linear_back(const fr__pass *s, fr_int index, float *dx, fr_int ldx, const float *dy, fr_int ldy,
@@ -2781,7 +2835,7 @@ static void fr__task_embed(void *arg, fr_int index)
             end - begin, s->c->dim);
 }
 
-// q, k, v + b,  q and k normed a head if the config says so, then turned by their position;  k and v into the cache
+// q, k, v + b,  q and k normed a head if the config says so, then transposed by their position;  k and v into the cache
 static void fr__rows_turn(const fr__pass *s, fr_int begin, fr_int end)
 {
   const fr_config *c = s->c;
@@ -2806,7 +2860,7 @@ static void fr__rows_turn(const fr__pass *s, fr_int begin, fr_int end)
   }
 }
 
-// h = rmsnorm(x),  q, k, v = h W', turned
+// h = rmsnorm(x),  q, k, v = h W', transposed
 static void fr__rows_qkv(const fr__pass *s, fr_int index, fr_int begin, fr_int end)
 {
   const fr_config *c = s->c;
@@ -2890,7 +2944,8 @@ static void fr__linear_stream(const fr__pass *s, fr_int index, float *y, fr_int 
 {
   fr_int begin, end;
   fr__share_lanes(out, s->work->limits.tasks, index, &begin, &end);
-  s->work->kernels->stream(y + begin, ldy, x, ldx, w + begin * in, in, s->N, end - begin, in, add);
+  s->work->kernels->stream(y + begin, ldy, x, ldx, w + begin * in, in * (fr_int)sizeof(float), FR_FLOAT32, s->N, end - begin, in,
+                           add);
 }
 static void fr__task_decode_norm(void *arg, fr_int index)  // h = rmsnorm(x), before attention or before the MLP
 {
@@ -3182,7 +3237,8 @@ static void fr__task_logits(void *arg, fr_int index)
   fr_int begin, end;
   fr__share_lanes(V, s->work->limits.tasks, index, &begin, &end);
   s->work->kernels->stream(b->logits + begin, fr__stride(V), b->hidden, C,
-                           (s->c->tied ? s->p.tok_emb : s->p.head) + begin * C, C, s->head_count, end - begin, C, 0);
+                           (s->c->tied ? s->p.tok_emb : s->p.head) + begin * C, C * (fr_int)sizeof(float), FR_FLOAT32, s->head_count,
+                           end - begin, C, 0);
 }
 
 static void fr__head(fr__pass *s)
@@ -3539,9 +3595,9 @@ static int fr__sooner(const fr_int *row_of_col, fr_int a, fr_int b)
 FR_DEF fr_status fr_assign(const double *cost, fr_int row_stride, fr_int col_stride, fr_int rows, fr_int cols,
                            fr_int *col_of_row, double *total, void *memory, fr_int bytes, fr_int *needed)
 {
-  const int turned = rows > cols;  // the shorter side enters
-  const fr_int n = turned ? cols : rows, m = turned ? rows : cols, rs = turned ? col_stride : row_stride,
-               cs = turned ? row_stride : col_stride;
+  const int transposed = rows > cols;  // the shorter side enters
+  const fr_int n = transposed ? cols : rows, m = transposed ? rows : cols, rs = transposed ? col_stride : row_stride,
+               cs = transposed ? row_stride : col_stride;
   fr__arena arena = { NULL, 0, 0 };
   fr__assign_space s;
   double sum = 0.0;
@@ -3599,7 +3655,7 @@ FR_DEF fr_status fr_assign(const double *cost, fr_int row_stride, fr_int col_str
     }
   }
   for (fr_int r = 0; r < rows; r++) {
-    col_of_row[r] = turned ? s.row_of_col[r] : s.col_of_row[r];
+    col_of_row[r] = transposed ? s.row_of_col[r] : s.col_of_row[r];
     if (col_of_row[r] >= 0) sum += cost[r * row_stride + col_of_row[r] * col_stride];
   }
   if (total) *total = sum;
@@ -9734,24 +9790,38 @@ static void fr__tile_avx2(float *c, fr_int ldc, const float *a, fr_int ai, fr_in
   }
 }
 
-// The last values of a row, zeros behind them.
-static void fr__last(float last[8], const float *x, fr_int left)
+// Eight values of a row of W from p on.
+FR__TARGET("avx2,fma")
+FR__INLINE void fr__load_avx2(__m256 *value, const void *row, fr_int p, const int type)
 {
-  for (fr_int i = 0; i < 8; i++) last[i] = i < left ? x[i] : 0.0f;
+  if (type == FR_FLOAT32) *value = _mm256_loadu_ps((const float *)row + p);
+  else {
+    const __m128i x = _mm_loadu_si128((const __m128i *)(const void *)((const uint16_t *)row + p));
+    *value = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16));
+  }
+}
+
+// The last values of a row, zeros behind them.
+static void fr__last(float last[8], const void *row, fr_int p, fr_int k, int type)
+{
+  memset(last, 0, 8 * sizeof(float));
+  if (type == FR_FLOAT32) for (fr_int i = p; i < k; i++) last[i - p] = ((const float *)row)[i];
+  else fr__widen_scalar(last, (const uint16_t *)row + p, k - p);
 }
 
 // R rows of X against J rows of W: R*J accumulators. One or two rows of X run down W a row at a time, unless the rows are so
 // short that adding up the lanes is most of the work; more take four rows of W together, so that they read X less often. An
 // element is one chain of sums in each lane either way, and the lanes are added as (0+2)+(1+3) of four, then the fours: for
 // J = 4 two rounds of shuffles and adds do that for four rows of W at once.
-// A processor foresees one stream of reads by itself; of four, FR__AHEAD floats ahead are asked of memory, into the
+// A processor foresees one stream of reads by itself; of four, FR__AHEAD bytes ahead are asked of memory, into the
 // second-level cache since X needs the first.
-#define FR__AHEAD 6144
+#define FR__AHEAD 24576
 #define FR__SHORT_ROW 256
 FR__TARGET("avx2,fma")
-FR__INLINE void fr__stream_block_avx2(const int R, const int J, float *y, fr_int ldy, const float *x, fr_int ldx,
-                                      const float *w, fr_int ldw, fr_int k, int add)
+FR__INLINE void fr__stream_block_avx2(const int R, const int J, const int type, float *y, fr_int ldy, const float *x, fr_int ldx,
+                                      const char *w, fr_int step, fr_int k, int add)
 {
+  const fr_int line = type == FR_FLOAT32 ? 16 : 32, size = 64 / line;  // values in a line of the cache, bytes of one
   __m256 t[2][4], wj[4];
   float last[8];
   fr_int p = 0;
@@ -9759,8 +9829,8 @@ FR__INLINE void fr__stream_block_avx2(const int R, const int J, float *y, fr_int
     FR__UNROLL(4) for (int j = 0; j < J; j++) t[i][j] = _mm256_setzero_ps();
   for (; p + 8 <= k; p += 8) {
     FR__UNROLL(4) for (int j = 0; j < J; j++) {
-      wj[j] = _mm256_loadu_ps(w + j * ldw + p);
-      if (J > 1 && p % 16 == 0) _mm_prefetch((const char *)(w + j * ldw + p + FR__AHEAD), _MM_HINT_T1);
+      fr__load_avx2(&wj[j], w + j * step, p, type);
+      if (J > 1 && p % line == 0) _mm_prefetch(w + j * step + p * size + FR__AHEAD, _MM_HINT_T1);
     }
     FR__UNROLL(2) for (int i = 0; i < R; i++) {
       const __m256 xi = _mm256_loadu_ps(x + i * ldx + p);
@@ -9769,11 +9839,11 @@ FR__INLINE void fr__stream_block_avx2(const int R, const int J, float *y, fr_int
   }
   if (p < k) {  // the same step once more
     FR__UNROLL(4) for (int j = 0; j < J; j++) {
-      fr__last(last, w + j * ldw + p, k - p);
+      fr__last(last, w + j * step, p, k, type);
       wj[j] = _mm256_loadu_ps(last);
     }
     FR__UNROLL(2) for (int i = 0; i < R; i++) {
-      fr__last(last, x + i * ldx + p, k - p);
+      fr__last(last, x + i * ldx, p, k, FR_FLOAT32);
       FR__UNROLL(4) for (int j = 0; j < J; j++) t[i][j] = _mm256_fmadd_ps(_mm256_loadu_ps(last), wj[j], t[i][j]);
     }
   }
@@ -9795,18 +9865,38 @@ FR__INLINE void fr__stream_block_avx2(const int R, const int J, float *y, fr_int
 }
 
 FR__TARGET("avx2,fma")
-static void fr__stream_avx2(float *y, fr_int ldy, const float *x, fr_int ldx, const float *w, fr_int ldw, fr_int m,
-                            fr_int n, fr_int k, int add)
+FR__INLINE void fr__stream_type_avx2(const int type, float *y, fr_int ldy, const float *x, fr_int ldx, const char *w, fr_int step,
+                                     fr_int m, fr_int n, fr_int k, int add)
 {
-  for (fr_int j = 0, cols; j < n; j += cols, y += cols, w += cols * ldw) {
+  for (fr_int j = 0, cols; j < n; j += cols, y += cols, w += cols * step) {
     fr_int i = 0;
     cols = (m > 2 || k <= FR__SHORT_ROW) && n - j >= 4 ? 4 : 1;
     for (; cols == 4 && m - i >= 2; i += 2)
-      fr__stream_block_avx2(2, 4, y + i * ldy, ldy, x + i * ldx, ldx, w, ldw, k, add);
+      fr__stream_block_avx2(2, 4, type, y + i * ldy, ldy, x + i * ldx, ldx, w, step, k, add);
     for (; i < m; i++)
       for (fr_int c = 0; c < cols; c++)
-        fr__stream_block_avx2(1, 1, y + i * ldy + c, ldy, x + i * ldx, ldx, w + c * ldw, ldw, k, add);
+        fr__stream_block_avx2(1, 1, type, y + i * ldy + c, ldy, x + i * ldx, ldx, w + c * step, step, k, add);
   }
+}
+
+FR__TARGET("avx2,fma")
+static void fr__stream_avx2(float *y, fr_int ldy, const float *x, fr_int ldx, const void *w, fr_int step, int type, fr_int m,
+                            fr_int n, fr_int k, int add)
+{
+  if (type == FR_FLOAT32) fr__stream_type_avx2(FR_FLOAT32, y, ldy, x, ldx, (const char *)w, step, m, n, k, add);
+  else fr__stream_type_avx2(FR_BFLOAT16, y, ldy, x, ldx, (const char *)w, step, m, n, k, add);
+}
+
+FR__TARGET("avx2,fma")
+static void fr__widen_avx2(float *y, const uint16_t *x, fr_int n)
+{
+  fr_int i = 0;
+  for (; i + 8 <= n; i += 8) {
+    __m256 value;
+    fr__load_avx2(&value, x, i, FR_BFLOAT16);
+    _mm256_storeu_ps(y + i, value);
+  }
+  fr__widen_scalar(y + i, x + i, n - i);
 }
 
 // Pairs of rows are interleaved, then pairs of pairs, then the halves of registers.
@@ -10053,10 +10143,27 @@ static void fr__tile_avx512(float *c, fr_int ldc, const float *a, fr_int ai, fr_
   }
 }
 
+// The last values of a row of W, zeros behind them. Loads of two bytes under a mask are not part of avx512f.
+FR__APART void fr__last_avx512(uint16_t last[16], const uint16_t *x, fr_int left)
+{
+  memset(last, 0, 32);
+  for (fr_int i = 0; i < left; i++) last[i] = x[i];
+}
+
+// Sixteen values of W as floats.
+FR__TARGET("avx512f")
+FR__INLINE void fr__load_avx512(__m512 *value, const uint16_t *x, fr_int left)
+{
+  uint16_t last[16];
+  if (left < 16) fr__last_avx512(last, x, left);
+  *value = _mm512_castsi512_ps(_mm512_slli_epi32(
+      _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(left < 16 ? last : x))), 16));
+}
+
 // As the AVX2 twin; 24 accumulators + 4 of W + 1 of X of 32 registers.
 FR__TARGET("avx512f")
-FR__INLINE void fr__stream_block_avx512(const int R, const int J, float *y, fr_int ldy, const float *x, fr_int ldx,
-                                        const float *w, fr_int ldw, fr_int k, int add)
+FR__INLINE void fr__stream_block_avx512(const int R, const int J, const int type, float *y, fr_int ldy, const float *x, fr_int ldx,
+                                        const char *w, fr_int step, fr_int k, int add)
 {
   __m512 t[6][4];
   FR__UNROLL(6) for (int i = 0; i < R; i++)
@@ -10065,8 +10172,11 @@ FR__INLINE void fr__stream_block_avx512(const int R, const int J, float *y, fr_i
     const __mmask16 on = p + 16 <= k ? 0xffff : (__mmask16)((1 << (k - p)) - 1);
     __m512 wj[4];
     FR__UNROLL(4) for (int j = 0; j < J; j++) {
-      wj[j] = _mm512_maskz_loadu_ps(on, w + j * ldw + p);
-      if (J > 1) _mm_prefetch((const char *)(w + j * ldw + p + FR__AHEAD), _MM_HINT_T1);
+      const char *row = w + j * step;
+      if (type == FR_FLOAT32) wj[j] = _mm512_maskz_loadu_ps(on, (const float *)(const void *)row + p);
+      else fr__load_avx512(&wj[j], (const uint16_t *)(const void *)row + p, k - p);
+      if (J > 1 && type == FR_FLOAT32) _mm_prefetch(row + p * 4 + FR__AHEAD, _MM_HINT_T1);
+      if (J > 1 && type == FR_BFLOAT16 && p % 32 == 0) _mm_prefetch(row + p * 2 + FR__AHEAD, _MM_HINT_T1);
     }
     FR__UNROLL(6) for (int i = 0; i < R; i++) {
       const __m512 xi = _mm512_maskz_loadu_ps(on, x + i * ldx + p);
@@ -10093,21 +10203,29 @@ FR__INLINE void fr__stream_block_avx512(const int R, const int J, float *y, fr_i
 }
 
 FR__TARGET("avx512f")
-static void fr__stream_avx512(float *y, fr_int ldy, const float *x, fr_int ldx, const float *w, fr_int ldw, fr_int m,
-                              fr_int n, fr_int k, int add)
+FR__INLINE void fr__stream_type_avx512(const int type, float *y, fr_int ldy, const float *x, fr_int ldx, const char *w, fr_int step,
+                                       fr_int m, fr_int n, fr_int k, int add)
 {
-  for (fr_int j = 0, cols; j < n; j += cols, y += cols, w += cols * ldw) {
+  for (fr_int j = 0, cols; j < n; j += cols, y += cols, w += cols * step) {
     fr_int i = 0;
     cols = (m > 2 || k <= FR__SHORT_ROW) && n - j >= 4 ? 4 : 1;
     for (; cols == 4 && m - i >= 6; i += 6)
-      fr__stream_block_avx512(6, 4, y + i * ldy, ldy, x + i * ldx, ldx, w, ldw, k, add);
+      fr__stream_block_avx512(6, 4, type, y + i * ldy, ldy, x + i * ldx, ldx, w, step, k, add);
     for (; cols == 4 && m - i >= 2; i += m - i >= 4 ? 4 : 2)
-      if (m - i >= 4) fr__stream_block_avx512(4, 4, y + i * ldy, ldy, x + i * ldx, ldx, w, ldw, k, add);
-      else fr__stream_block_avx512(2, 4, y + i * ldy, ldy, x + i * ldx, ldx, w, ldw, k, add);
+      if (m - i >= 4) fr__stream_block_avx512(4, 4, type, y + i * ldy, ldy, x + i * ldx, ldx, w, step, k, add);
+      else fr__stream_block_avx512(2, 4, type, y + i * ldy, ldy, x + i * ldx, ldx, w, step, k, add);
     for (; i < m; i++)
       for (fr_int c = 0; c < cols; c++)
-        fr__stream_block_avx512(1, 1, y + i * ldy + c, ldy, x + i * ldx, ldx, w + c * ldw, ldw, k, add);
+        fr__stream_block_avx512(1, 1, type, y + i * ldy + c, ldy, x + i * ldx, ldx, w + c * step, step, k, add);
   }
+}
+
+FR__TARGET("avx512f")
+static void fr__stream_avx512(float *y, fr_int ldy, const float *x, fr_int ldx, const void *w, fr_int step, int type, fr_int m,
+                              fr_int n, fr_int k, int add)
+{
+  if (type == FR_FLOAT32) fr__stream_type_avx512(FR_FLOAT32, y, ldy, x, ldx, (const char *)w, step, m, n, k, add);
+  else fr__stream_type_avx512(FR_BFLOAT16, y, ldy, x, ldx, (const char *)w, step, m, n, k, add);
 }
 
 FR__TARGET("avx512f")
@@ -10318,31 +10436,43 @@ static void fr__tile_neon(float *c, fr_int ldc, const float *a, fr_int ai, fr_in
     }
 }
 
-// The last 1 to 4 values of a row, zeros behind them.
-FR__INLINE float32x4_t fr__last_neon(const float *x, fr_int left)
+// Four values of a row from p < k on; the last 1 to 3, zeros behind them.
+FR__INLINE float32x4_t fr__load_neon(const void *row, fr_int p, fr_int k, const int type)
 {
   float last[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
-  if (left >= 4) return vld1q_f32(x);
-  for (fr_int i = 0; i < left; i++) last[i] = x[i];
+  const float *x = (const float *)row + (type == FR_FLOAT32 ? p : 0);
+  const uint16_t *half = (const uint16_t *)row + (type == FR_FLOAT32 ? 0 : p);
+  if (p + 4 <= k && type == FR_FLOAT32) return vld1q_f32(x);
+  if (p + 4 <= k) return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(half), 16));
+  if (type == FR_FLOAT32) for (fr_int i = 0; i < k - p; i++) last[i] = x[i];
+  else fr__widen_scalar(last, half, k - p);
   return vld1q_f32(last);
 }
 
-// As the AVX2 twin: R rows of X against 4 rows of W. Two rounds of pairwise sums leave one value of each row of W.
-#define FR__AHEAD 6144
-FR__INLINE void fr__stream_block_neon(const int R, float *y, fr_int ldy, const float *x, fr_int ldx, const float *const w[4],
-                                      fr_int k, fr_int n, int add)
+static void fr__widen_neon(float *y, const uint16_t *x, fr_int n)
 {
+  fr_int i = 0;
+  for (; i + 4 <= n; i += 4) vst1q_f32(y + i, fr__load_neon(x, i, n, FR_BFLOAT16));
+  fr__widen_scalar(y + i, x + i, n - i);
+}
+
+// As the AVX2 twin: R rows of X against 4 rows of W. Two rounds of pairwise sums leave one value of each row of W.
+#define FR__AHEAD 24576
+FR__INLINE void fr__stream_block_neon(const int R, const int type, float *y, fr_int ldy, const float *x, fr_int ldx,
+                                      const char *const w[4], fr_int k, fr_int n, int add)
+{
+  const fr_int line = type == FR_FLOAT32 ? 16 : 32, size = 64 / line;
   float32x4_t t[4][4];
   FR__UNROLL(4) for (int i = 0; i < R; i++)
     FR__UNROLL(4) for (int j = 0; j < 4; j++) t[i][j] = vdupq_n_f32(0.0f);
   for (fr_int p = 0; p < k; p += 4) {
     float32x4_t wj[4];
     FR__UNROLL(4) for (int j = 0; j < 4; j++) {
-      wj[j] = fr__last_neon(w[j] + p, k - p);
-      if (p % 16 == 0) __builtin_prefetch(w[j] + p + FR__AHEAD, 0, 2);
+      wj[j] = fr__load_neon(w[j], p, k, type);
+      if (p % line == 0) __builtin_prefetch(w[j] + p * size + FR__AHEAD, 0, 2);
     }
     FR__UNROLL(4) for (int i = 0; i < R; i++) {
-      const float32x4_t xi = fr__last_neon(x + i * ldx + p, k - p);
+      const float32x4_t xi = fr__load_neon(x + i * ldx, p, k, FR_FLOAT32);
       FR__UNROLL(4) for (int j = 0; j < 4; j++) t[i][j] = vfmaq_f32(t[i][j], xi, wj[j]);
     }
   }
@@ -10353,18 +10483,25 @@ FR__INLINE void fr__stream_block_neon(const int R, float *y, fr_int ldy, const f
   }
 }
 
-static void fr__stream_neon(float *y, fr_int ldy, const float *x, fr_int ldx, const float *w, fr_int ldw, fr_int m,
-                            fr_int n, fr_int k, int add)
+FR__INLINE void fr__stream_type_neon(const int type, float *y, fr_int ldy, const float *x, fr_int ldx, const char *w, fr_int step,
+                                     fr_int m, fr_int n, fr_int k, int add)
 {
   for (fr_int j = 0; j < n; j += 4) {
-    const float *rows[4];
+    const char *rows[4];
     fr_int i = 0;
-    FR__UNROLL(4) for (int r = 0; r < 4; r++) rows[r] = w + fr__min(j + r, n - 1) * ldw;
+    FR__UNROLL(4) for (int r = 0; r < 4; r++) rows[r] = w + fr__min(j + r, n - 1) * step;
     for (; i + 4 <= m; i += 4)
-      fr__stream_block_neon(4, y + i * ldy + j, ldy, x + i * ldx, ldx, rows, k, fr__min(n - j, 4), add);
+      fr__stream_block_neon(4, type, y + i * ldy + j, ldy, x + i * ldx, ldx, rows, k, fr__min(n - j, 4), add);
     for (; i < m; i++)
-      fr__stream_block_neon(1, y + i * ldy + j, ldy, x + i * ldx, ldx, rows, k, fr__min(n - j, 4), add);
+      fr__stream_block_neon(1, type, y + i * ldy + j, ldy, x + i * ldx, ldx, rows, k, fr__min(n - j, 4), add);
   }
+}
+
+static void fr__stream_neon(float *y, fr_int ldy, const float *x, fr_int ldx, const void *w, fr_int step, int type, fr_int m,
+                            fr_int n, fr_int k, int add)
+{
+  if (type == FR_FLOAT32) fr__stream_type_neon(FR_FLOAT32, y, ldy, x, ldx, (const char *)w, step, m, n, k, add);
+  else fr__stream_type_neon(FR_BFLOAT16, y, ldy, x, ldx, (const char *)w, step, m, n, k, add);
 }
 
 static float fr__dot_neon(const float *x, const float *y, fr_int n)
@@ -10515,19 +10652,19 @@ static void fr__adamw_neon(float *p, const float *g, float *m, float *v, fr_int 
 #endif  // FR__NEON
 
 // Best first. fr_work_place takes the first row that this processor has.
-#define FR__ROW(isa, mr, nr, narrow)                                                                                \
-  { #isa, mr, nr, fr__available_##isa, fr__tile_##isa, fr__stream_##isa, fr__transpose_##narrow, fr__dot_##isa,      \
+#define FR__ROW(isa, mr, nr, widen, transpose)                                                                      \
+  { #isa, mr, nr, fr__available_##isa, fr__tile_##isa, fr__stream_##isa, widen, transpose, fr__dot_##isa,            \
     fr__max_##isa, fr__exp_sum_##isa, fr__axpy_##isa, fr__combine_##isa, fr__scale_##isa, fr__rotate_##isa,          \
     fr__mul_##isa, fr__mul_add_##isa, fr__swiglu_##isa, fr__swiglu_back_##isa, fr__adamw_##isa }
 static const fr__kernels fr__rows[] = {
 #ifdef FR__X86
-  FR__ROW(avx512, 12, 32, avx2),
-  FR__ROW(avx2, 6, 16, avx2),
+  FR__ROW(avx512, 12, 32, fr__widen_avx2, fr__transpose_avx2),
+  FR__ROW(avx2, 6, 16, fr__widen_avx2, fr__transpose_avx2),
 #endif
 #ifdef FR__NEON
-  FR__ROW(neon, 12, 8, scalar),
+  FR__ROW(neon, 12, 8, fr__widen_neon, fr__transpose_scalar),
 #endif
-  FR__ROW(scalar, 4, 8, scalar)
+  FR__ROW(scalar, 4, 8, fr__widen_scalar, fr__transpose_scalar)
 };
 static const fr__kernels *fr__kernel_row(fr_int i)
 {

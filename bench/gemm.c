@@ -299,7 +299,7 @@ static void shapes(const openblas *blas)
 static void run_stream(void *arg)
 {
   const product *p = (const product *)arg;
-  p->kernels->stream(p->y, p->out, p->x, p->in, p->w, p->in, p->rows, p->out, p->in, 0);
+  p->kernels->stream(p->y, p->out, p->x, p->in, p->w, p->in * (fr_int)sizeof(float), FR_FLOAT32, p->rows, p->out, p->in, 0);
 }
 
 static void few_rows(const openblas *blas, fr_int out, fr_int in, const char *where, int targets)
