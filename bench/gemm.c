@@ -13,12 +13,12 @@
 #include <dlfcn.h>
 
 // C += A B, and C = A B, of floats
-static void fr__gemm(const fr__kernels *k, float *pack, float *C, fr_int ldc, const float *A, fr_int ar, fr_int ac, const float *B,
+static void gemm_add(const fr__kernels *k, float *pack, float *C, fr_int ldc, const float *A, fr_int ar, fr_int ac, const float *B,
                      fr_int br, fr_int bc, fr_int M, fr_int N, fr_int K)
 {
   fr__product(k, pack, C, ldc, A, ar, ac, B, br, bc, FR_FLOAT32, M, N, K, 1);
 }
-static void fr__gemm_set(const fr__kernels *k, float *pack, float *C, fr_int ldc, const float *A, fr_int ar, fr_int ac, const float *B,
+static void gemm_set(const fr__kernels *k, float *pack, float *C, fr_int ldc, const float *A, fr_int ar, fr_int ac, const float *B,
                          fr_int br, fr_int bc, fr_int M, fr_int N, fr_int K)
 {
   fr__product(k, pack, C, ldc, A, ar, ac, B, br, bc, FR_FLOAT32, M, N, K, 0);
@@ -123,11 +123,11 @@ static void run_ours(void *arg)
   const product *p = (const product *)arg;
   const fr_int rows = p->rows, out = p->out, in = p->in;
   if (p->which == FORWARD)
-    fr__gemm_set(p->kernels, p->pack, p->y, out, p->x, in, 1, p->w, 1, in, rows, out, in);
+    gemm_set(p->kernels, p->pack, p->y, out, p->x, in, 1, p->w, 1, in, rows, out, in);
   else if (p->which == BACK)
-    fr__gemm_set(p->kernels, p->pack, p->x, in, p->y, out, 1, p->w, in, 1, rows, in, out);
+    gemm_set(p->kernels, p->pack, p->x, in, p->y, out, 1, p->w, in, 1, rows, in, out);
   else
-    fr__gemm(p->kernels, p->pack, p->w, in, p->y, 1, out, p->x, in, 1, out, in, rows);
+    gemm_add(p->kernels, p->pack, p->w, in, p->y, 1, out, p->x, in, 1, out, in, rows);
 }
 
 static void run_sgemm(void *arg)
@@ -200,7 +200,7 @@ static void run_blocked(void *arg)
 static void run_packed(void *arg)
 {
   const ladder *l = (const ladder *)arg;
-  fr__gemm_set(l->kernels, l->pack, l->c, l->n, l->a, l->n, 1, l->b, l->n, 1, l->n, l->n, l->n);
+  gemm_set(l->kernels, l->pack, l->c, l->n, l->a, l->n, 1, l->b, l->n, 1, l->n, l->n, l->n);
 }
 
 static void climb(ladder *l, const char *what, bench_work work, float *truth)

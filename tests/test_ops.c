@@ -7,12 +7,12 @@
 #include <float.h>
 
 // C += A B, and C = A B, of floats
-static void fr__gemm(const fr__kernels *k, float *pack, float *C, fr_int ldc, const float *A, fr_int ar, fr_int ac, const float *B,
+static void gemm_add(const fr__kernels *k, float *pack, float *C, fr_int ldc, const float *A, fr_int ar, fr_int ac, const float *B,
                      fr_int br, fr_int bc, fr_int M, fr_int N, fr_int K)
 {
   fr__product(k, pack, C, ldc, A, ar, ac, B, br, bc, FR_FLOAT32, M, N, K, 1);
 }
-static void fr__gemm_set(const fr__kernels *k, float *pack, float *C, fr_int ldc, const float *A, fr_int ar, fr_int ac, const float *B,
+static void gemm_set(const fr__kernels *k, float *pack, float *C, fr_int ldc, const float *A, fr_int ar, fr_int ac, const float *B,
                          fr_int br, fr_int bc, fr_int M, fr_int N, fr_int K)
 {
   fr__product(k, pack, C, ldc, A, ar, ac, B, br, bc, FR_FLOAT32, M, N, K, 0);
@@ -551,7 +551,7 @@ static void streams(void)
         for (fr_int i = 0; i < ROWS * ldx; i++) x[i] = i % ldx < length ? (float)test_normal() : NAN;
         for (fr_int i = 0; i < COLS * ldw; i++) w[i] = i % ldw < length ? (float)test_normal() : NAN;
         for (fr_int i = 0; i < ROWS * ldy; i++) start[i] = y[i] = add || i % ldy == n ? (float)test_normal() : NAN;
-        k->stream(y, ldy, x, ldx, w, ldw * 4, FR_FLOAT32, m, n, length, add);
+        k->stream(y, ldy, x, ldx, w, 4 * ldw, FR_FLOAT32, m, n, length, add);
         for (fr_int i = 0; i < ROWS; i++)
           for (fr_int j = 0; j < ldy; j++) {
             double sum = add ? (double)start[i * ldy + j] : 0.0, size = fabs(sum);
@@ -565,13 +565,128 @@ static void streams(void)
         for (fr_int i = 0; i < m; i++) {
           const fr_int j = test_below_int(n);
           memcpy(one, start + i * ldy, sizeof one);
-          k->stream(one, n, x + i * ldx, ldx, w, ldw * 4, FR_FLOAT32, 1, n, length, add);
+          k->stream(one, n, x + i * ldx, ldx, w, 4 * ldw, FR_FLOAT32, 1, n, length, add);
           CHECK(same_bits(one, y + i * ldy, n, 4));
           one[0] = start[i * ldy + j];
-          k->stream(one, 1, x + i * ldx, ldx, w + j * ldw, ldw * 4, FR_FLOAT32, 1, 1, length, add);
+          k->stream(one, 1, x + i * ldx, ldx, w + j * ldw, 4 * ldw, FR_FLOAT32, 1, 1, length, add);
           CHECK(one[0] == y[i * ldy + j]);
         }
       }
+}
+
+// ---- bfloat16: everything equals, bit for bit, what the floats of the same values give
+static float float_of(uint16_t half)  // 1 sign, 8 exponent, 7 mantissa
+{
+  const int exponent = half >> 7 & 255, mantissa = half & 127;
+  const double size = exponent ? ldexp(128 + mantissa, exponent - 134) : ldexp(mantissa, -133);
+  return (float)(half >> 15 ? -size : size);
+}
+
+// Values as weights have them, or (kind 1) subnormals and the ends of the range, or (2) every pattern, infinity and NaN too.
+static uint16_t some_half(int kind)
+{
+  const fr_int sign = test_below_int(2) << 15;
+  if (kind == 0) return (uint16_t)(sign | (120 + test_below_int(8)) << 7 | test_below_int(128));
+  if (kind == 1) return (uint16_t)(sign | (test_below_int(3) ? 0 : 127 + test_below_int(120)) << 7 | test_below_int(128));
+  return (uint16_t)test_below_int(65536);
+}
+
+// A NaN may come out with other bits where two met.
+static int same_values(const float *a, const float *b, fr_int count)
+{
+  for (fr_int i = 0; i < count; i++)
+    if (memcmp(a + i, b + i, sizeof *a) && (a[i] == a[i] || b[i] == b[i])) return 0;
+  return 1;
+}
+
+static void widening(void)
+{
+  enum { ALL = 65536 };
+  uint16_t *half = (uint16_t *)malloc(ALL * sizeof *half), *end;
+  float *wide = fixture_zeros(ALL + 1);
+  for (int i = 0; i < ALL; i++) half[i] = (uint16_t)i;
+  EACH_KERNEL(k) {
+    k->widen(wide, half, ALL);
+    for (int i = 0; i < ALL; i++) {
+      uint32_t bits;
+      memcpy(&bits, wide + i, sizeof bits);
+      CHECK(bits == (uint32_t)i * 65536u);  // subnormals, infinities and every NaN as well
+      if ((i & 0x7f80) != 0x7f80) CHECK(wide[i] == float_of((uint16_t)i));
+    }
+    for (fr_int n = 0; n <= 40; n++) {  // nothing behind the last value is read or written
+      end = (uint16_t *)malloc((size_t)n * sizeof *end + 1);
+      for (fr_int i = 0; i < n; i++) end[i] = some_half(0);
+      for (fr_int i = 0; i <= n; i++) wide[i] = 5.0f;
+      k->widen(wide, end, n);
+      for (fr_int i = 0; i < n; i++) CHECK(wide[i] == float_of(end[i]));
+      CHECK(wide[n] == 5.0f);
+      free(end);
+    }
+  }
+  free(half); free(wide);
+}
+
+static void wide_stream(const fr__kernels *k, fr_int m, fr_int n, fr_int length, int kind)
+{
+  const fr_int ldx = length + 1, ldy = n + 1, gap = test_below_int(4), ldw = length + gap;
+  const int add = (int)test_below_int(2);
+  float *x = fixture_zeros(m * ldx), *w = fixture_zeros(n * ldw), *y = fixture_zeros(m * ldy), *want = fixture_zeros(m * ldy);
+  uint16_t *half = (uint16_t *)malloc((size_t)(n * ldw) * sizeof *half);  // it ends where the last row's gap does
+  for (fr_int i = 0; i < m * ldx; i++) x[i] = i % ldx < length ? (float)test_normal() : NAN;
+  for (fr_int i = 0; i < n * ldw; i++) half[i] = i % ldw < length ? some_half(kind) : 0x7fff;
+  fr__widen_scalar(w, half, n * ldw);
+  for (fr_int i = 0; i < m * ldy; i++) want[i] = y[i] = add || i % ldy == n ? (float)test_normal() : NAN;
+  k->stream(want, ldy, x, ldx, w, 4 * ldw, FR_FLOAT32, m, n, length, add);
+  k->stream(y, ldy, x, ldx, half, 2 * ldw, FR_BFLOAT16, m, n, length, add);
+  if (!CHECK(same_values(y, want, m * ldy)))
+    fprintf(stderr, "  %s: stream of %ld rows, W %ld x %ld, kind %d\n", k->name, (long)m, (long)n, (long)length, kind);
+  free(x); free(w); free(y); free(want); free(half);
+}
+
+// across: 1 for Y = X W', where B is W read across, and 0 for dX = dY W
+static void wide_product(const fr__kernels *k, fr_int M, fr_int N, fr_int K, int across, int kind)
+{
+  const fr_int row = (across ? K : N) + test_below_int(4), rows = across ? N : K, ldc = N + 1;
+  const fr_int br = across ? 1 : row, bc = across ? row : 1, pack_floats = fr__pack_floats(N, K);
+  const int add = (int)test_below_int(2);
+  float *A = fixture_zeros(M * K), *B = fixture_zeros(rows * row), *C = fixture_zeros(M * ldc), *want = fixture_zeros(M * ldc);
+  float *pack = fixture_zeros(pack_floats + 64);
+  uint16_t *half = (uint16_t *)malloc((size_t)(rows * row) * sizeof *half);
+  for (fr_int i = 0; i < M * K; i++) A[i] = (float)test_normal();
+  for (fr_int i = 0; i < rows * row; i++) half[i] = i % row < (across ? K : N) ? some_half(kind) : 0x7fff;
+  fr__widen_scalar(B, half, rows * row);
+  for (fr_int i = 0; i < M * ldc; i++) want[i] = C[i] = add || i % ldc == N ? (float)test_normal() : NAN;
+  for (fr_int i = 0; i < pack_floats + 64; i++) pack[i] = i < pack_floats ? NAN : 5.0f;
+  fr__product(k, pack, want, ldc, A, K, 1, B, br, bc, FR_FLOAT32, M, N, K, add);
+  for (fr_int i = 0; i < pack_floats; i++) pack[i] = NAN;
+  fr__product(k, pack, C, ldc, A, K, 1, half, br, bc, FR_BFLOAT16, M, N, K, add);
+  for (int i = 0; i < 64; i++) CHECK(pack[pack_floats + i] == 5.0f);
+  if (!CHECK(same_values(C, want, M * ldc)))
+    fprintf(stderr, "  %s: M %ld N %ld K %ld, across %d, kind %d\n", k->name, (long)M, (long)N, (long)K, across, kind);
+  free(A); free(B); free(C); free(want); free(pack); free(half);
+}
+
+static void wide_weights(void)
+{
+  widening();
+  EACH_KERNEL(k)
+    for (int kind = 0; kind < 3; kind++) {
+      for (fr_int m = 1; m <= 13; m++)
+        for (fr_int length = 1; length <= 70; length += length < 35 ? 1 : 7)
+          for (fr_int n = 1 + (m + length) % 3; n <= 9; n += 3) wide_stream(k, m, n, length, kind);
+      for (fr_int m = 1; m <= 13; m += 3) wide_stream(k, m, 5, 252 + m, kind);
+      for (int across = 0; across < 2; across++) {
+        for (fr_int m = 1; m <= 13; m++)
+          for (fr_int n = 1; n <= 2 * k->nr + 1; n += 1 + (n > 9 && n < k->nr - 2 ? 3 : 0))
+            wide_product(k, m, n, 1 + test_below_int(40), across, kind);
+        for (fr_int K = 1; K <= 35; K++) wide_product(k, 1 + test_below_int(13), 1 + test_below_int(70), K, across, kind);
+        wide_product(k, FR__MC + 1, 33, FR__KC + 3, across, kind);  // one past each block
+        wide_product(k, 5, FR__NC + 7, 2 * FR__KC + 1, across, kind);
+        wide_product(k, 3, FR__NC, 1024, across, kind);
+        wide_product(k, 0, 5, 5, across, kind);
+        wide_product(k, 5, 0, 5, across, kind);
+      }
+    }
 }
 
 static void transposes(void)
@@ -626,6 +741,7 @@ int main(void)
   primitives();
   products();
   streams();
+  wide_weights();
   transposes();
   embedding();
   store_close(&refs);
