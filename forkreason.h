@@ -4066,9 +4066,9 @@ static int fr__sooner(const fr_int *row_of_col, fr_int a, fr_int b)
 FR_DEF fr_status fr_assign(const double *cost, fr_int row_stride, fr_int col_stride, fr_int rows, fr_int cols,
                            fr_int *col_of_row, double *total, void *memory, fr_int bytes, fr_int *needed)
 {
-  const int turned = rows > cols;  // the shorter side enters
-  const fr_int n = turned ? cols : rows, m = turned ? rows : cols, rs = turned ? col_stride : row_stride,
-               cs = turned ? row_stride : col_stride;
+  const int swapped = rows > cols;  // the shorter side enters
+  const fr_int n = swapped ? cols : rows, m = swapped ? rows : cols, rs = swapped ? col_stride : row_stride,
+               cs = swapped ? row_stride : col_stride;
   fr__arena arena = { NULL, 0, 0 };
   fr__assign_space s;
   double sum = 0.0;
@@ -4126,7 +4126,7 @@ FR_DEF fr_status fr_assign(const double *cost, fr_int row_stride, fr_int col_str
     }
   }
   for (fr_int r = 0; r < rows; r++) {
-    col_of_row[r] = turned ? s.row_of_col[r] : s.col_of_row[r];
+    col_of_row[r] = swapped ? s.row_of_col[r] : s.col_of_row[r];
     if (col_of_row[r] >= 0) sum += cost[r * row_stride + col_of_row[r] * col_stride];
   }
   if (total) *total = sum;

@@ -464,7 +464,7 @@ static void product(const fr__kernels *k, fr_int M, fr_int N, fr_int K, int how)
 {
   const int sets = (how & 32) != 0;
   void (*run)(const fr__kernels *, float *, float *, fr_int, const float *, fr_int, fr_int, const float *,
-              fr_int, fr_int, fr_int, fr_int, fr_int) = sets ? fr__gemm_set : fr__gemm;
+              fr_int, fr_int, fr_int, fr_int, fr_int) = sets ? gemm_set : gemm_add;
   const fr_int a_gap = how & 4 ? 3 : 0, b_gap = how & 8 ? 5 : 0, ldc = N + (how & 16 ? 2 : 0), far = how & 64 ? 1024 : 1;
   const fr_int a_row = fr__round_up((how & 1 ? M : K) + a_gap, far), b_row = fr__round_up((how & 2 ? K : N) + b_gap, far);
   const fr_int ar = how & 1 ? 1 : a_row, ac = how & 1 ? a_row : 1, br = how & 2 ? 1 : b_row, bc = how & 2 ? b_row : 1;
