@@ -328,7 +328,7 @@ static inline int same_answer(void *user, fr_int a, fr_int b)
 static inline int vote_is_right(reply *replies, fr_int count, pair q)
 {
   fr_vote_result vote;
-  fr_vote(count, same_answer, replies, &vote);
+  fr_vote(count, same_answer, replies, NULL, &vote, NULL);
   return vote.winner >= 0 && is_right(&replies[vote.winner], q);
 }
 

@@ -106,7 +106,7 @@ static inline void record_print_question(record *r, pair q)
     }
     printf("  %s\n", r->first[f].answer == q.a * q.b ? "right" : "wrong");
   }
-  fr_vote(r->forks, record_same, r, &vote);
+  fr_vote(r->forks, record_same, r, NULL, &vote, NULL);
   if (vote.winner < 0) printf("  vote    no answer; %d is right\n", q.a * q.b);
   else printf("  vote    %d, by %d of %d; %d is right\n", r->first[vote.winner].answer, (int)vote.votes, r->forks,
               q.a * q.b);
@@ -264,7 +264,7 @@ static inline void record_page_question(report_page *page, record *r, pair q)
   }
   snprintf(question, sizeof question, "%d \xC3\x97 %d = ?", q.a, q.b);
   snprintf(truth, sizeof truth, "%d", q.a * q.b);
-  fr_vote(r->forks, record_same, r, &vote);
+  fr_vote(r->forks, record_same, r, NULL, &vote, NULL);
   f.title = "One question under every fork";
   f.caption = "The first test question, greedy, SSFT. The model reads and writes its numbers units first; they are "
               "turned round here.";
