@@ -5274,14 +5274,14 @@ static const char *fr__skip_blanks(const char *at, const char *end)
   return at;
 }
 
-static int fr__begins(const char *at, const char *end, const char *word)
+FR__APART int fr__begins(const char *at, const char *end, const char *word)
 {
   while (*word && at < end && *at == *word) { at++; word++; }
   return !*word;
 }
 
 // The part of a text from `at` to `end`, without white space at its ends; no answer if nothing is left.
-static fr_text fr__answer_part(const char *at, const char *end)
+FR__APART fr_text fr__answer_part(const char *at, const char *end)
 {
   fr_text part = { NULL, 0 };
   at = fr__skip_blanks(at, end);
@@ -5343,7 +5343,7 @@ static fr_int fr__digit_product(const fr__digits *a, const fr__digits *b, fr_int
 }
 
 // The readers below return where the thing that begins at `at` ends, or NULL if there is none; a sign may be missing.
-static const char *fr__read_sign(const char *at, const char *end, int *negative)
+FR__APART const char *fr__read_sign(const char *at, const char *end, int *negative)
 {
   const int minus = fr__begins(at, end, "-") ? 1 : fr__begins(at, end, "\xE2\x88\x92") ? 3 : 0;
   if (minus) *negative = !*negative;
@@ -5351,7 +5351,7 @@ static const char *fr__read_sign(const char *at, const char *end, int *negative)
 }
 
 // 1234 or 1,234: groups of three digits behind one to three that do not begin with 0.
-static const char *fr__read_whole(const char *at, const char *end, fr__digits *d)
+FR__APART const char *fr__read_whole(const char *at, const char *end, fr__digits *d)
 {
   const char *start = at;
   d->count = 0;
@@ -5526,7 +5526,7 @@ FR_DEF int fr_answer_agree(void *user, fr_int a, fr_int b)
 }
 
 // ---- >>diagnose ---------------------------------------------------------------------------------------
-static double fr__table_sum(const fr_int *count, fr_int cells, fr_int stride)
+FR__APART double fr__table_sum(const fr_int *count, fr_int cells, fr_int stride)
 {
   double sum = 0.0;
   for (fr_int i = 0; i < cells; i++) sum += (double)count[i * stride];
@@ -5534,7 +5534,7 @@ static double fr__table_sum(const fr_int *count, fr_int cells, fr_int stride)
 }
 
 // What n of `all` add to the entropy, -p log p.
-static double fr__entropy_part(double n, double all) { return n > 0.0 ? -n / all * log(n / all) : 0.0; }
+FR__APART double fr__entropy_part(double n, double all) { return n > 0.0 ? -n / all * log(n / all) : 0.0; }
 
 // The mean of (n/T) log(nT / ab) over the n of one cell, when T traces with row sum a and column sum b are dealt at random:
 // hypergeometric, P(n+1) / P(n) = (a-n)(b-n) / ((n+1)(T-a-b+n+1)). Summed from the mode outwards until nothing is added, with
@@ -5674,7 +5674,7 @@ FR_DEF void fr_diagnosis_clear(fr_diagnosis *d)
   memset(d->coverage, 0, (size_t)((char *)d->map - (char *)d->coverage));
 }
 
-static fr_status fr__diagnosis_check(const fr_diagnosis *d, fr_int fork, fr_int source, fr_int tokens, fr_reason *reason)
+FR__APART fr_status fr__diagnosis_check(const fr_diagnosis *d, fr_int fork, fr_int source, fr_int tokens, fr_reason *reason)
 {
   if (fork < 0 || fork >= d->options.forks)
     return fr__fail(reason, FR_RANGE, "there is no fork %d among %d", fork, d->options.forks);

@@ -34,7 +34,7 @@ static void places(void)
 {
   static const find hash[] = {
     { "57*30=1710;57*4=228;1710+228=1938#1938", "1938" }, { "#1#2# 3 \n", "3" }, { "#### 12", "12" }, { "#a b", "a b" },
-    { "12", NULL }, { "12#", NULL }, { "12# \t\r\n", NULL }, { "", NULL },
+    { "#a\nb\n", "a\nb" }, { "12", NULL }, { "12#", NULL }, { "12# \t\r\n", NULL }, { "", NULL },
   };
   static const find gsm8k[] = {
     { "He has 3 * 6 = 18.\n#### 18", "18" }, { "#### 1\n#### 1,234\nThat is all.", "1,234" }, { "#### -5\r\n7", "-5" },
