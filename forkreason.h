@@ -20,7 +20,7 @@
 //     for (step = 0; step < steps; step++)                               // costs, matching, gradient, update
 //       fr_ssft_step(&model, &work, &adamw, &options, questions, count, 1e-3f, &report);
 //     fr_generate(&model, &work, &tree, &sampling, leaves, leaf_count);  // all forks at once
-//     fr_vote(leaf_count, same_answer, leaves, &vote);
+//     fr_vote(leaf_count, same_answer, leaves, NULL, &vote, NULL);
 //
 // Contents (search for the tag)
 //   >>options  >>legend  >>api                                           what you include
@@ -494,28 +494,24 @@ FR_DEF fr_status fr_generate_limits(const fr_tree *tree, const fr_sampling *samp
                                     fr_limits *limits);
 
 // ---- voting
+//
+// same(user, a, b): do answers a and b agree (an equivalence)? One for which same(user, a, a) is 0 is none: it does not vote.
+typedef int (*fr_same)(void *user, fr_int a, fr_int b);
 typedef struct fr_vote_result {
-  fr_int winner;    // index of the first answer of the largest class, -1 if there is none
-  fr_int votes;     // size of that class
-  fr_int distinct;  // number of classes
-  fr_int valid;     // answers that voted
-  double weight;    // sum of the weights of that class; votes, if answers have no weights
+  fr_int winner, votes;    // index of the first answer of the largest class, -1 if there is none; size of that class
+  fr_int distinct, valid;  // classes; answers that voted
+  double weight;           // sum of the weights of the winning class; votes, if answers have no weights
 } fr_vote_result;
 
-// Majority over answers 0 .. count-1. same(user, a, b) says whether two answers agree (an equivalence); an answer for which
-// same(user, a, a) is 0 is no answer and does not vote. Ties: the class whose first answer has the lowest index wins.
-FR_DEF fr_status fr_vote(fr_int count, int (*same)(void *user, fr_int a, fr_int b), void *user, fr_vote_result *result);
-// The same where answer a counts weight[a] (1 if weight is NULL): the largest sum wins, added up in the order of the index. An
-// answer of weight 0 votes, and wins only where all weights are 0. A weight or a sum that is not finite: FR_NONFINITE; a negative
-// weight: FR_INVALID.
-FR_DEF fr_status fr_vote_weighted(fr_int count, int (*same)(void *user, fr_int a, fr_int b), void *user,
-                                  const double *weight, fr_vote_result *result, fr_reason *reason);
-// The weight to take: exp(mean log p), the geometric mean probability of the leaf's tokens, stop included. It lies in 0 .. 1; its
-// power s > 1 trusts confidence more, s = 0 is the plain vote. A leaf without tokens: 0.
+// Majority over answers 0 .. count-1. Answer a counts weight[a] (1 if weight is NULL); the largest sum wins, added up in the
+// order of the index; in a tie the class whose first answer has the lowest index. An answer of weight 0 votes, and wins only
+// where all weights are 0. A weight or a sum that is not finite: FR_NONFINITE; a negative weight: FR_INVALID.
+FR_DEF fr_status fr_vote(fr_int count, fr_same same, void *user, const double *weight, fr_vote_result *result, fr_reason *reason);
+// The weight to take, 0 .. 1: exp(mean log p) of the leaf's tokens, stop included; 0 if it has none. Its power s > 1 trusts
+// confidence more, s = 0 is the plain vote.
 FR_DEF double fr_leaf_confidence(const fr_leaf *leaf);
 
-// The same vote, answer by answer, which knows when to stop. Answers enter in the order of their index:
-//   fr_poll_start(&poll, classes, k);
+// The same vote, answer by answer, which knows when to stop. Zero the poll, set classes and room, and add answers in order:
 //   while (poll.count < k && !fr_poll_decided(&poll, k - poll.count, 1)) {
 //     ... decode answer number poll.count ...
 //     fr_poll_add(&poll, same_answer, answers, 1, NULL);
@@ -523,47 +519,42 @@ FR_DEF double fr_leaf_confidence(const fr_leaf *leaf);
 typedef struct fr_vote_class { fr_int first, votes; double weight; } fr_vote_class;  // first: index of its first answer
 typedef struct fr_poll {
   fr_vote_class *classes;  // yours: the classes so far, in the order of their first answers
-  fr_int         room;     // classes there is room for; as many as answers is always enough
+  fr_int         room;     // for so many; as many as answers is always enough
   fr_int         count;    // answers added, whether they voted or not
-  fr_vote_result result;   // what fr_vote, or fr_vote_weighted, says of them
+  fr_vote_result result;   // what fr_vote says of them; all 0 before the first
 } fr_poll;
 
-FR_DEF fr_status fr_poll_start(fr_poll *poll, fr_vote_class *classes, fr_int room);
 // Adds answer number poll->count. It is compared with the first answers of all classes, so `same` has to know these still.
-// No room for one more class: FR_LIMIT; weights as in fr_vote_weighted, 1 for the plain vote.
-FR_DEF fr_status fr_poll_add(fr_poll *poll, int (*same)(void *user, fr_int a, fr_int b), void *user, double weight,
-                             fr_reason *reason);
+// No room for one more class: FR_LIMIT; weights as in fr_vote, 1 for the plain vote.
+FR_DEF fr_status fr_poll_add(fr_poll *poll, fr_same same, void *user, double weight, fr_reason *reason);
 // 1 if result.winner is the same whatever `to_come` more answers of weights 0 .. most say (1 for the plain vote, and for
 // fr_leaf_confidence), else 0: exactly, rounding included. With none to come it is decided; a `most` that is no weight decides nothing.
 FR_DEF int fr_poll_decided(const fr_poll *poll, fr_int to_come, double most);
 
-// The unbiased estimator 1 - C(n-c, k) / C(n, k) (Chen et al. 2021) from c correct among n samples. NaN unless 0 <= c <= n
-// and 1 <= k <= n.
+// The unbiased 1 - C(n-c,k) / C(n,k) (Chen et al. 2021) from c correct of n samples. NaN unless 0 <= c <= n and 1 <= k <= n.
 FR_DEF double fr_pass_at_k(fr_int n, fr_int c, fr_int k);
 
 // The budget of Cons@k: the fork of each of k leaves, spread evenly over N. Leaf j takes fork j mod N, so that the first k mod N
 // forks get one more; k < N draws k different forks, every subset equally likely, ascending. random is advanced only then, and
 // may be NULL otherwise. O(k + N).
 FR_DEF fr_status fr_fork_spread(fr_int k, fr_int fork_count, fr_random *random, fr_int *fork);
-// The paper's choice for Pass@1: the fork that was matched to the widest set of traces in training. coverage[i] counts the
-// traces of fork i (fr_diagnosis.coverage); the lowest index among equals, -1 if no fork has any. It is unreliable where all
-// ways cover alike: a validation split or the policy chooses better there.
-FR_DEF fr_int fr_fork_widest(const fr_int *coverage, fr_int fork_count);
 
 // ---- answers: found in a text, and compared
 typedef struct fr_text { const char *bytes; fr_int count; } fr_text;  // UTF-8, not terminated; may hold any character
 
+typedef enum fr_answer_form {
+  FR_ANSWER_HASH,   // behind the last '#', to the end
+  FR_ANSWER_GSM8K,  // behind the last "####", to the end of that line
+  FR_ANSWER_BOXED,  // in the last \boxed{} or \fbox{} that is closed; braces nest, \{ and \} are text
+  FR_ANSWER_NUMBER  // the last number, with its sign, as below; "3-5" ends with 5, "= -5" with -5, and of what is no number it
+                    // takes the last piece that is: 3 of 1e3, 30 of 10:30
+} fr_answer_form;
 // Where the answer stands in a text: a part of it, without white space at its ends; bytes NULL if there is none or it is empty.
 // Any bytes are safe, and the time is linear.
-FR_DEF fr_text fr_answer_hash(fr_text text);    // behind the last '#', to the end
-FR_DEF fr_text fr_answer_gsm8k(fr_text text);   // behind the last "####", to the end of that line
-FR_DEF fr_text fr_answer_boxed(fr_text text);   // in the last \boxed{} or \fbox{} that is closed; braces nest, \{ and \} are text
-FR_DEF fr_text fr_answer_number(fr_text text);  // the last number, with its sign, as below; "3-5" ends with 5, "= -5" with -5, and
-                                                // of what is no number it takes the last piece that is: 3 of 1e3, 30 of 10:30
+FR_DEF fr_text fr_answer_find(fr_answer_form form, fr_text text);
 // Do two answers agree? What is no answer (bytes NULL or only white space) agrees with nothing. Numbers agree if they are equal
 // as fractions, exactly; all else agrees byte for byte. White space at the ends does not count, nor do dollar signs around it
 // all. Equal are, line by line:
-//
 //   18  018  +18  18.  18.0  $18  \$18  18%  18\%  $18$      $ before and % behind are left aside, so that 50% is not 1/2
 //   1234  1,234  1,234.00
 //   .5  0.50  1/2  2/4  \frac{1}{2}  \frac12  \dfrac{2}{4}   and \tfrac
@@ -571,48 +562,43 @@ FR_DEF fr_text fr_answer_number(fr_text text);  // the last number, with its sig
 //   -.75  -3/4  \frac{-3}{4}                                 or with U+2212 for the minus sign
 //   -3  -$3  $-3
 //   0  -0
-//
-// Not numbers but text: 1,23 and 12,34 (groups are of three), 1/0, 1.5/2, 1e3, 2^3, \sqrt{4}, 3 cm (fr_answer_number takes the
+// Not numbers but text: 1,23 and 12,34 (groups are of three), 1/0, 1.5/2, 1e3, 2^3, \sqrt{4}, 3 cm (FR_ANSWER_NUMBER takes the
 // 3), and what needs a numerator or denominator of more than FR_ANSWER_DIGITS digits. About 3 KB of stack.
 #define FR_ANSWER_DIGITS 512
 FR_DEF int fr_answer_same(fr_text a, fr_text b);
-// For fr_vote: user is an array of fr_text, one for each answer.
-FR_DEF int fr_answer_agree(void *user, fr_int a, fr_int b);
+FR_DEF int fr_answer_agree(void *user, fr_int a, fr_int b);  // an fr_same: user is an array of fr_text, one for each answer
 
 // ---- diagnosis: do the forks part? Plain counts, fed question by question after fr_ssft_match or fr_ssft_step
 //
-// Where a source is said, any label of a trace will do: the model that wrote it, its strategy, or its index j where that has a
-// meaning. For values over time, read at the end of each window and clear:
+// A source is any label of a trace: the model that wrote it, its strategy, or its index j where that has a meaning.
+// For values over time, read at the end of each window and clear:
 //   fr_diagnosis_add(&d, &question, source, &reason);
 //   if (d.questions == window) { fr_diagnosis_read(&d, &series[n++]); fr_diagnosis_clear(&d); }
 typedef struct fr_diagnosis_options {
-  fr_int forks;      // N
-  fr_int sources;    // S
-  fr_int maps;       // different matchings that are told apart [256]   N = 6, M = 4 has 360
-  fr_int bins;       // of trace lengths [32]
-  fr_int bin_width;  // tokens [64]   bin b counts lengths b*bin_width .. (b+1)*bin_width - 1, the last one all above, too
+  fr_int forks, sources;   // N, S
+  fr_int maps;             // different matchings that are told apart [256]   N = 6, M = 4 has 360
+  fr_int bins, bin_width;  // of trace lengths [32], tokens [64]; the last bin counts all above, too
 } fr_diagnosis_options;
 
 // All counts since place or clear; yours to read.
 typedef struct fr_diagnosis {
   fr_diagnosis_options options;  // resolved
   fr_int  questions, traces;     // questions with a matching; traces with a fork
-  fr_int  largest;               // traces of the question that has most
+  fr_int  largest;               // M of the question that has most
   fr_int *coverage;              // (N) traces of each fork
   fr_int *matrix;                // (N,S) traces of fork i and source s
   fr_int *length;                // (N,bins) traces of each length
   double *tokens;                // (N) their tokens
   // Matchings by frequency, descending. Row m of map is one: the source of the trace that fork i got, -1 if it got none.
   fr_int  map_count;
-  fr_int *map;                   // (maps,N)
-  fr_int *map_questions;         // (maps) questions with this matching
+  fr_int *map, *map_questions;   // (maps,N), (maps) questions with this matching
   fr_int  other_questions;       // with one that came when all rows were taken
   // Margins, nats a token: the sum of costs of the second-best matching less that of the best.
   fr_int  margins;               // questions with costs and more than one possible matching
   double  margin_sum, margin_least;
-  // What fr_diagnosis_compare has seen.
-  fr_int  compared, agreeing;    // traces; among these, traces with the same fork
-  double  regret;                // sum of the costs lost
+  // What fr_diagnosis_compare has seen: traces; among these, traces with the same fork; the sum of the costs lost.
+  fr_int  compared, agreeing;
+  double  regret;
   fr_int *row;                   // (N) scratch, as is the rest
   void   *scratch;
   fr_int  scratch_bytes;
@@ -624,7 +610,7 @@ FR_DEF void fr_diagnosis_clear(fr_diagnosis *d);
 // One matched question: its map, the margin if cost is not NULL, and all its traces. source[M]; NULL: source of trace j is j. Two
 // traces in one fork are no matching (FR_INVALID): note those of SFT-mixed, and decoded texts, one by one.
 FR_DEF fr_status fr_diagnosis_add(fr_diagnosis *d, const fr_question *question, const fr_int *source, fr_reason *reason);
-// One trace: coverage, matrix and length only.
+// One trace: coverage, matrix, length, tokens.
 FR_DEF fr_status fr_diagnosis_note(fr_diagnosis *d, fr_int fork, fr_int source, fr_int tokens, fr_reason *reason);
 // The matching of a question by another cost, such as that of a prefix of L tokens: fork[M] against full->fork, and the regret
 // sum_j c[fork[j]][j] - c[full->fork[j]][j] if full->cost is not NULL. Forks that are alike disagree without regret.
@@ -632,26 +618,24 @@ FR_DEF fr_status fr_diagnosis_compare(fr_diagnosis *d, const fr_question *full, 
 
 // Mutual information of the row and the column of counts (rows,cols), in nats: I = sum p_ij log(p_ij / (p_i p_j)), as counted.
 typedef struct fr_information {
-  double value;    // I; 0 for an empty table
-  double maximum;  // the smaller entropy of row and column: I cannot be larger with these sums
-  double chance;   // what I would be on average if the same traces were dealt at random, all sums kept: exact
+  double value, maximum;  // I, 0 for an empty table; the smaller entropy of row and column: I cannot be larger with these sums
+  double chance;          // what I would be on average if the same traces were dealt at random with these sums: exact
 } fr_information;
 FR_DEF fr_status fr_information_of(const fr_int *count, fr_int rows, fr_int cols, fr_information *information);
 
 // What the counts say, at a glance. A ratio of nothing is 0.
 typedef struct fr_diagnosis_reading {
-  fr_information source;  // I(fork; source)
-  double entropy;         // of the matchings, nats; a lower bound if other_questions > 0: these count as one
-  double entropy_most;    // log min(questions, N! / (N-M)!), M = largest: all matchings of M different sources equally often
-  double share;           // of the questions in the most frequent matching (fr_diagnosis_share for more)
-  double margin;          // mean
-  double agreement;       // agreeing / compared
-  fr_int dead;            // forks without a trace
-  fr_int starved;         // forks below a tenth of an equal share, dead ones included
-  fr_int widest;          // fr_fork_widest, -1 if there are no traces
+  fr_information source;        // I(fork; source)
+  double entropy;               // of the matchings, nats; a lower bound if other_questions > 0: these count as one
+  double entropy_most;          // log min(questions, N! / (N-M)!), M = largest: all matchings of M sources equally often
+  double share, share_of_four;  // of the questions in the most frequent matching, in the four most frequent
+  double margin, agreement;     // mean; agreeing / compared
+  fr_int dead, starved;         // forks without a trace; forks below a tenth of an equal share, dead ones included
+  // The paper's choice for Pass@1: the fork with the widest coverage in training; the first of equals, -1 without traces. It is
+  // unreliable where all ways cover alike: a validation split or the policy chooses better there.
+  fr_int widest;
 } fr_diagnosis_reading;
 FR_DEF fr_status fr_diagnosis_read(const fr_diagnosis *d, fr_diagnosis_reading *reading);
-FR_DEF double fr_diagnosis_share(const fr_diagnosis *d, fr_int most);  // of the questions in the `most` most frequent matchings
 
 // How far the best assignment (as in fr_assign) is from the second best: the least total of an assignment that differs in at
 // least one pair, less the least total. 0: a tie; HUGE_VAL if there is only one. O(min) calls of fr_assign.
@@ -5779,8 +5763,7 @@ static fr_status fr__weight_check(double weight, fr_int answer, fr_reason *reaso
 }
 
 // Without weights each answer counts 1, and the sums are exact.
-FR_DEF fr_status fr_vote_weighted(fr_int count, int (*same)(void *user, fr_int a, fr_int b), void *user,
-                                  const double *weight, fr_vote_result *result, fr_reason *reason)
+FR_DEF fr_status fr_vote(fr_int count, fr_same same, void *user, const double *weight, fr_vote_result *result, fr_reason *reason)
 {
   fr_vote_result r = { -1, 0, 0, 0, 0.0 };
   if (count < 0 || !same || !result) {  // a plain constant, for compilers that ask whether *result was set
@@ -5792,14 +5775,14 @@ FR_DEF fr_status fr_vote_weighted(fr_int count, int (*same)(void *user, fr_int a
     if (status) return status;
   }
   for (fr_int a = 0; a < count; a++) {
-    fr_int votes = 1, earlier = 0;
-    double sum = weight ? weight[a] : 1.0;
+    fr_int votes = 0, first = 0;
+    double sum = 0.0;
     if (!same(user, a, a)) continue;
     r.valid++;
-    while (earlier < a && !(same(user, earlier, earlier) && same(user, earlier, a))) earlier++;
-    if (earlier < a) continue;  // counted with the first of its class
-    for (fr_int b = a + 1; b < count; b++) {
-      if (!same(user, b, b) || !same(user, a, b)) continue;
+    while (first < a && !(same(user, first, first) && same(user, first, a))) first++;
+    if (first < a) continue;  // counted with the first of its class
+    for (fr_int b = a; b < count; b++) {
+      if (b > a && !(same(user, b, b) && same(user, a, b))) continue;
       votes++;
       sum += weight ? weight[b] : 1.0;
     }
@@ -5814,11 +5797,6 @@ FR_DEF fr_status fr_vote_weighted(fr_int count, int (*same)(void *user, fr_int a
   return fr__fine(reason);
 }
 
-FR_DEF fr_status fr_vote(fr_int count, int (*same)(void *user, fr_int a, fr_int b), void *user, fr_vote_result *result)
-{
-  return fr_vote_weighted(count, same, user, NULL, result, NULL);
-}
-
 FR_DEF double fr_leaf_confidence(const fr_leaf *leaf)
 {
   const fr_int tokens = leaf ? leaf->count + (leaf->stop >= 0) : 0;
@@ -5826,45 +5804,37 @@ FR_DEF double fr_leaf_confidence(const fr_leaf *leaf)
   return leaf->logp > 0.0 ? 1.0 : exp(leaf->logp / (double)tokens);  // above 0 by rounding only
 }
 
-FR_DEF fr_status fr_poll_start(fr_poll *poll, fr_vote_class *classes, fr_int room)
+FR_DEF fr_status fr_poll_add(fr_poll *poll, fr_same same, void *user, double weight, fr_reason *reason)
 {
-  if (!poll || room < 0 || (room && !classes)) return FR_INVALID;
-  memset(poll, 0, sizeof *poll);
-  poll->classes = classes;
-  poll->room = room;
-  poll->result.winner = -1;
-  return FR_OK;
-}
-
-FR_DEF fr_status fr_poll_add(fr_poll *poll, int (*same)(void *user, fr_int a, fr_int b), void *user, double weight,
-                             fr_reason *reason)
-{
-  fr_vote_result *r;
-  fr_vote_class *c;
-  fr_int answer, at = 0;
-  double sum;
+  fr_vote_result r;
+  fr_vote_class c = { 0, 0, 0.0 };
+  fr_int at = 0;
   fr_status status;
-  if (!poll || !same) return fr__fail(reason, FR_INVALID, "poll or same is NULL");
-  r = &poll->result;
-  answer = poll->count;
-  status = fr__weight_check(weight, answer, reason);
+  if (!poll || !same || poll->room < 0 || (poll->room && !poll->classes))
+    return fr__fail(reason, FR_INVALID, "poll, same or the classes are NULL, or their room is negative");
+  status = fr__weight_check(weight, poll->count, reason);
   if (status) return status;
-  if (!same(user, answer, answer)) { poll->count++; return fr__fine(reason); }
-  while (at < r->distinct && !same(user, poll->classes[at].first, answer)) at++;
-  if (at == poll->room)
-    return fr__fail(reason, FR_LIMIT, "answer %d begins one class more than the %d there is room for", answer, at);
-  c = &poll->classes[at];
-  sum = at < r->distinct ? c->weight + weight : weight;
-  if (!fr__finite(sum)) return fr__fail(reason, FR_NONFINITE, "the weights up to answer %d add up to infinity", answer);
-  if (at == r->distinct) { c->first = answer; c->votes = 0; r->distinct++; }
-  c->votes++;
-  c->weight = sum;
-  if (r->winner < 0 || sum > r->weight || (sum == r->weight && c->first <= r->winner)) {
-    r->winner = c->first;
-    r->votes = c->votes;
-    r->weight = sum;
+  r = poll->result;
+  if (r.distinct == 0) r.winner = -1;  // a poll begins zeroed
+  if (same(user, poll->count, poll->count)) {
+    while (at < r.distinct && !same(user, poll->classes[at].first, poll->count)) at++;
+    if (at == poll->room)
+      return fr__fail(reason, FR_LIMIT, "answer %d begins one class more than the %d there is room for", poll->count, at);
+    if (at < r.distinct) c = poll->classes[at];
+    else { c.first = poll->count; r.distinct++; }
+    c.votes++;
+    c.weight += weight;
+    if (!fr__finite(c.weight))
+      return fr__fail(reason, FR_NONFINITE, "the weights up to answer %d add up to infinity", poll->count);
+    if (r.winner < 0 || c.weight > r.weight || (c.weight == r.weight && c.first <= r.winner)) {
+      r.winner = c.first;
+      r.votes = c.votes;
+      r.weight = c.weight;
+    }
+    r.valid++;
+    poll->classes[at] = c;
   }
-  r->valid++;
+  poll->result = r;
   poll->count++;
   return fr__fine(reason);
 }
@@ -5873,7 +5843,7 @@ FR_DEF fr_status fr_poll_add(fr_poll *poll, int (*same)(void *user, fr_int a, fr
 // one rounds as the poll itself would, and rounding is monotone, so no other completion takes a rival further.
 FR_DEF int fr_poll_decided(const fr_poll *poll, fr_int to_come, double most)
 {
-  if (!poll || (to_come > 0 && (poll->result.winner < 0 || !(most >= 0.0)))) return 0;
+  if (!poll || (to_come > 0 && (poll->result.distinct == 0 || !(most >= 0.0)))) return 0;
   for (fr_int i = 0; i <= poll->result.distinct && to_come > 0; i++) {
     const int is_new = i == poll->result.distinct;
     const fr_int first = is_new ? poll->count : poll->classes[i].first;
@@ -5906,83 +5876,56 @@ FR_DEF fr_status fr_fork_spread(fr_int k, fr_int fork_count, fr_random *random, 
   return FR_OK;
 }
 
-FR_DEF fr_int fr_fork_widest(const fr_int *coverage, fr_int fork_count)
-{
-  fr_int widest = -1, most = 0;
-  for (fr_int i = 0; coverage && i < fork_count; i++)
-    if (coverage[i] > most) most = coverage[widest = i];
-  return widest;
-}
-
 // ---- >>answer -----------------------------------------------------------------------------------------
 static int fr__is_blank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 static int fr__is_digit(char c) { return c >= '0' && c <= '9'; }
 static int fr__is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
-// The part of a text from `at` to `end`, without white space at its ends; no answer if nothing is left.
-static fr_text fr__answer_part(const char *at, const char *end)
+static const char *fr__skip_blanks(const char *at, const char *end)
 {
-  fr_text part = { NULL, 0 };
   while (at < end && fr__is_blank(*at)) at++;
-  while (at < end && fr__is_blank(end[-1])) end--;
-  if (at < end) { part.bytes = at; part.count = end - at; }
-  return part;
+  return at;
 }
 
-static fr_text fr__no_answer(void) { return fr__answer_part("", ""); }
-static int fr__begins(const char *at, const char *end, const char *word)
+FR__APART int fr__begins(const char *at, const char *end, const char *word)
 {
   while (*word && at < end && *at == *word) { at++; word++; }
   return !*word;
 }
 
-FR_DEF fr_text fr_answer_hash(fr_text text)
+// The part of a text from `at` to `end`, without white space at its ends; no answer if nothing is left.
+FR__APART fr_text fr__answer_part(const char *at, const char *end)
 {
-  for (fr_int i = text.bytes ? text.count : 0; i-- > 0;)
-    if (text.bytes[i] == '#') return fr__answer_part(text.bytes + i + 1, text.bytes + text.count);
-  return fr__no_answer();
-}
-
-FR_DEF fr_text fr_answer_gsm8k(fr_text text)
-{
-  for (fr_int i = text.bytes ? text.count : 0; i-- > 0;) {
-    const char *end = text.bytes + text.count, *line = text.bytes + i;
-    if (!fr__begins(line, end, "####")) continue;
-    while (line < end && *line != '\n' && *line != '\r') line++;
-    return fr__answer_part(text.bytes + i + 4, line);
-  }
-  return fr__no_answer();
-}
-
-// Backslashes escape in pairs: a brace behind an odd number of them does not count.
-static int fr__is_escaped(const char *text, fr_int at)
-{
-  fr_int before = at;
-  while (before > 0 && text[before - 1] == '\\') before--;
-  return (at - before) & 1;
+  fr_text part = { NULL, 0 };
+  at = fr__skip_blanks(at, end);
+  while (at < end && fr__is_blank(end[-1])) end--;
+  if (at < end) { part.bytes = at; part.count = end - at; }
+  return part;
 }
 
 // From the end: a '{' is closed if there are more '}' behind it than are closed already. So the last closed box is found, and then
-// its end, in linear time, however many boxes are left open.
-FR_DEF fr_text fr_answer_boxed(fr_text text)
+// its end, in linear time, however many boxes are left open. Backslashes escape in pairs: a brace behind an odd number of them
+// does not count.
+static fr_text fr__find_boxed(const char *t, fr_int count)
 {
-  const char *t = text.bytes;
   fr_int closers = 0;
-  for (fr_int i = t ? text.count : 0; i-- > 0;) {
+  for (fr_int i = count; i-- > 0;) {
     fr_int name = i, depth = 1, end = i + 1;
-    if ((t[i] != '{' && t[i] != '}') || fr__is_escaped(t, i)) continue;
+    if (t[i] != '{' && t[i] != '}') continue;
+    while (name > 0 && t[name - 1] == '\\') name--;
+    if ((i - name) & 1) continue;
     if (t[i] == '}') { closers++; continue; }
     if (closers == 0) continue;
     closers--;
-    while (name > 0 && fr__is_blank(t[name - 1])) name--;
+    for (name = i; name > 0 && fr__is_blank(t[name - 1]);) name--;
     if (!(name >= 6 && !memcmp(t + name - 6, "\\boxed", 6)) && !(name >= 5 && !memcmp(t + name - 5, "\\fbox", 5))) continue;
-    for (; end < text.count; end++) {
-      if (t[end] == '\\') { end++; continue; }
-      depth += (t[end] == '{') - (t[end] == '}');
-      if (depth == 0) return fr__answer_part(t + i + 1, t + end);
+    for (; depth > 0; end++) {
+      if (t[end] == '\\') end++;
+      else depth += (t[end] == '{') - (t[end] == '}');
     }
+    return fr__answer_part(t + i + 1, t + end - 1);
   }
-  return fr__no_answer();
+  return fr__answer_part(t, t);
 }
 
 // A number is a fraction of two digit strings, most significant digit first, no leading zeros: so 0 has no digits. A string counts
@@ -6012,9 +5955,16 @@ static fr_int fr__digit_product(const fr__digits *a, const fr__digits *b, fr_int
   return sum;
 }
 
-// The readers below return where the thing that begins at `at` ends, or NULL if there is none.
+// The readers below return where the thing that begins at `at` ends, or NULL if there is none; a sign may be missing.
+FR__APART const char *fr__read_sign(const char *at, const char *end, int *negative)
+{
+  const int minus = fr__begins(at, end, "-") ? 1 : fr__begins(at, end, "\xE2\x88\x92") ? 3 : 0;
+  if (minus) *negative = !*negative;
+  return at + (minus ? minus : fr__begins(at, end, "+"));
+}
+
 // 1234 or 1,234: groups of three digits behind one to three that do not begin with 0.
-static const char *fr__read_whole(const char *at, const char *end, fr__digits *d)
+FR__APART const char *fr__read_whole(const char *at, const char *end, fr__digits *d)
 {
   const char *start = at;
   d->count = 0;
@@ -6029,12 +5979,20 @@ static const char *fr__read_whole(const char *at, const char *end, fr__digits *d
   return at;
 }
 
-static const char *fr__read_sign(const char *at, const char *end, int *negative)
+// 12, 12.5 or .5
+static const char *fr__read_decimal(const char *at, const char *end, fr__number *n)
 {
-  if (fr__begins(at, end, "+")) return at + 1;
-  if (fr__begins(at, end, "-")) { *negative = !*negative; return at + 1; }
-  if (fr__begins(at, end, "\xE2\x88\x92")) { *negative = !*negative; return at + 3; }
-  return NULL;
+  const char *whole = fr__read_whole(at, end, &n->top);
+  n->negative = 0;
+  n->bottom.count = 0;
+  fr__digit_push(&n->bottom, 1);
+  if (whole) at = whole;
+  if (end - at < 2 || *at != '.' || !fr__is_digit(at[1])) return whole;
+  for (at++; at < end && fr__is_digit(*at); at++) {
+    fr__digit_push(&n->top, *at - '0');
+    fr__digit_push(&n->bottom, 0);
+  }
+  return at;
 }
 
 // 3/4, \frac{3}{4} (the parts may have signs) or \frac34.
@@ -6045,14 +6003,12 @@ static const char *fr__read_fraction(const char *at, const char *end, fr__number
     at += at[1] == 'f' ? 5 : 6;
     for (int part = 0; part < 2; part++) {
       fr__digits *d = part ? &n->bottom : &n->top;
-      const char *next;
-      while (at < end && fr__is_blank(*at)) at++;
+      at = fr__skip_blanks(at, end);
       if (at < end && fr__is_digit(*at)) { d->count = 0; fr__digit_push(d, *at++ - '0'); continue; }
       if (!fr__begins(at, end, "{")) return NULL;
-      for (at++; at < end && fr__is_blank(*at); at++) {}
-      next = fr__read_sign(at, end, &n->negative);
-      at = fr__read_whole(next ? next : at, end, d);
-      while (at && at < end && fr__is_blank(*at)) at++;
+      at = fr__read_sign(fr__skip_blanks(at + 1, end), end, &n->negative);
+      at = fr__read_whole(at, end, d);
+      if (at) at = fr__skip_blanks(at, end);
       if (!at || !fr__begins(at, end, "}")) return NULL;
       at++;
     }
@@ -6083,59 +6039,54 @@ static void fr__number_mix(const fr__digits *whole, fr__number *n)
   for (fr_int k = 0; k < digits; k++) fr__digit_push(&n->top, sum[k]);
 }
 
-// Sign and dollar in any order, then a fraction, a whole number with or without a fraction, or a decimal.
+// Sign and dollar in any order, then a fraction, a whole number with a fraction, or a decimal.
 static const char *fr__read_number(const char *at, const char *end, fr__number *n)
 {
   int negative = 0;
-  const char *next = fr__read_sign(at, end, &negative), *start;
-  const int has_sign = next != NULL;
-  if (next) at = next;
-  if (fr__begins(at, end, "\\$")) at += 2;
-  else if (fr__begins(at, end, "$")) at++;
-  next = has_sign ? NULL : fr__read_sign(at, end, &negative);
-  if (next) at = next;
+  fr__digits whole;
+  const char *const start = at, *next;
+  at = fr__read_sign(at, end, &negative);
+  next = at + (fr__begins(at, end, "\\$") ? 2 : fr__begins(at, end, "$"));
+  at = at == start ? fr__read_sign(next, end, &negative) : next;
   next = fr__read_fraction(at, end, n);
   if (!next) {
-    fr__digits whole;
-    start = at;
     next = fr__read_whole(at, end, &whole);
-    if (next) at = next;
-    next = next ? fr__read_fraction(at + fr__begins(at, end, " "), end, n) : NULL;
+    next = next ? fr__read_fraction(next + fr__begins(next, end, " "), end, n) : NULL;
     if (next && !n->negative) fr__number_mix(&whole, n);
-    else {
-      n->top = whole;
-      n->bottom.count = 0;
-      fr__digit_push(&n->bottom, 1);
-      next = at;
-      if (end - at > 1 && *at == '.' && fr__is_digit(at[1]))
-        for (next = at + 1; next < end && fr__is_digit(*next); next++) {
-          fr__digit_push(&n->top, *next - '0');
-          fr__digit_push(&n->bottom, 0);
-        }
-      if (next == start) return NULL;
-      n->negative = 0;
-    }
+    else next = fr__read_decimal(at, end, n);
   }
   n->negative ^= negative;
   return next;
 }
 
 // A sign is one if it does not stand behind an operand; a point begins a number if it does not go on with one.
-FR_DEF fr_text fr_answer_number(fr_text text)
+static fr_text fr__find_number(const char *begin, const char *end)
 {
-  const char *begin = text.bytes ? text.bytes : "", *end = begin + (text.bytes ? fr__max(text.count, 0) : 0);
-  fr_text last = fr__no_answer();
-  for (const char *at = begin; at < end;) {
+  fr_text last = fr__answer_part(begin, begin);
+  for (const char *at = begin, *next; at < end; at = next ? next : at + 1) {
     const char before = at > begin ? at[-1] : ' ';
     const int operand = fr__is_digit(before) || fr__is_letter(before) || before == ')' || before == ']' || before == '}';
     int negative = 0;
-    const char *next = operand && (*at == '.' || fr__read_sign(at, end, &negative)) ? NULL : at;
     fr__number number;
-    if (next) next = fr__read_number(at, end, &number);
+    next = operand && (*at == '.' || fr__read_sign(at, end, &negative) > at) ? NULL : fr__read_number(at, end, &number);
     if (next) last = fr__answer_part(at, next);
-    at = next ? next : at + 1;
   }
   return last;
+}
+
+FR_DEF fr_text fr_answer_find(fr_answer_form form, fr_text text)
+{
+  const char *const begin = text.bytes ? text.bytes : "", *const end = begin + (text.bytes ? fr__max(text.count, 0) : 0);
+  const char *const mark = form == FR_ANSWER_HASH ? "#" : form == FR_ANSWER_GSM8K ? "####" : NULL;
+  if (form == FR_ANSWER_BOXED) return fr__find_boxed(begin, end - begin);
+  if (form == FR_ANSWER_NUMBER) return fr__find_number(begin, end);
+  for (fr_int i = mark ? end - begin : 0; i-- > 0;) {
+    const char *line = begin + i;
+    if (!fr__begins(line, end, mark)) continue;
+    while (line < end && (form == FR_ANSWER_HASH || (*line != '\n' && *line != '\r'))) line++;
+    return fr__answer_part(begin + i + strlen(mark), line);
+  }
+  return fr__answer_part(begin, begin);
 }
 
 static int fr__answer_is_number(fr_text text, fr__number *n)
@@ -6151,7 +6102,7 @@ static int fr__answer_is_number(fr_text text, fr__number *n)
 
 static fr_text fr__answer_bare(fr_text text)
 {
-  fr_text bare = text.bytes && text.count > 0 ? fr__answer_part(text.bytes, text.bytes + text.count) : fr__no_answer();
+  fr_text bare = fr__answer_part(text.bytes, text.bytes ? text.bytes + fr__max(text.count, 0) : NULL);
   while (bare.count > 1 && bare.bytes[0] == '$' && bare.bytes[bare.count - 1] == '$')
     bare = fr__answer_part(bare.bytes + 1, bare.bytes + bare.count - 1);
   return bare;
@@ -6188,12 +6139,15 @@ FR_DEF int fr_answer_agree(void *user, fr_int a, fr_int b)
 }
 
 // ---- >>diagnose ---------------------------------------------------------------------------------------
-static double fr__table_sum(const fr_int *count, fr_int cells, fr_int stride)
+FR__APART double fr__table_sum(const fr_int *count, fr_int cells, fr_int stride)
 {
   double sum = 0.0;
   for (fr_int i = 0; i < cells; i++) sum += (double)count[i * stride];
   return sum;
 }
+
+// What n of `all` add to the entropy, -p log p.
+FR__APART double fr__entropy_part(double n, double all) { return n > 0.0 ? -n / all * log(n / all) : 0.0; }
 
 // The mean of (n/T) log(nT / ab) over the n of one cell, when T traces with row sum a and column sum b are dealt at random:
 // hypergeometric, P(n+1) / P(n) = (a-n)(b-n) / ((n+1)(T-a-b+n+1)). Summed from the mode outwards until nothing is added, with
@@ -6220,7 +6174,7 @@ static double fr__information_by_chance(double a, double b, double T)
 FR_DEF fr_status fr_information_of(const fr_int *count, fr_int rows, fr_int cols, fr_information *information)
 {
   fr_information sum = { 0.0, 0.0, 0.0 };
-  double entropy[2] = { 0.0, 0.0 }, T;
+  double of_rows = 0.0, of_cols = 0.0, T;
   fr_int cells;
   if (!information || !fr__mul(rows, cols, &cells) || (cells && !count)) return FR_INVALID;
   for (fr_int i = 0; i < cells; i++)
@@ -6228,15 +6182,15 @@ FR_DEF fr_status fr_information_of(const fr_int *count, fr_int rows, fr_int cols
   T = fr__table_sum(count, cells, 1);
   for (fr_int i = 0; T > 0.0 && i < rows; i++) {
     const double a = fr__table_sum(count + i * cols, cols, 1);
-    if (a > 0.0) entropy[0] -= a / T * log(a / T);
+    of_rows += fr__entropy_part(a, T);
     for (fr_int j = 0; j < cols; j++) {
       const double b = fr__table_sum(count + j, rows, cols), n = (double)count[i * cols + j];
-      if (i == 0 && b > 0.0) entropy[1] -= b / T * log(b / T);
+      if (i == 0) of_cols += fr__entropy_part(b, T);
       if (n > 0.0) sum.value += n / T * log(n * T / (a * b));
       if (a > 0.0 && b > 0.0) sum.chance += fr__information_by_chance(a, b, T);
     }
   }
-  sum.maximum = entropy[0] < entropy[1] ? entropy[0] : entropy[1];
+  sum.maximum = of_rows < of_cols ? of_rows : of_cols;
   if (sum.value < 0.0) sum.value = 0.0;  // rounding
   *information = sum;
   return FR_OK;
@@ -6244,104 +6198,85 @@ FR_DEF fr_status fr_information_of(const fr_int *count, fr_int rows, fr_int cols
 
 // The second best differs from the best in one of its pairs at least: the best is solved again with each of its pairs made too
 // dear to be taken, and the cheapest of these is the second best.
-typedef struct fr__margin_space {
-  double *cost;
-  fr_int *best, *other;
-  void   *scratch;
-  fr_int  scratch_bytes;
-} fr__margin_space;
-
-static fr_status fr__margin_layout(fr__arena *arena, fr_int rows, fr_int cols, fr__margin_space *s)
-{
-  fr_int cells;
-  const fr_status status = fr_assign(NULL, 0, 0, rows, cols, NULL, NULL, NULL, 0, &s->scratch_bytes);
-  if (status) return status;
-  if (!fr__mul(rows, cols, &cells)) return FR_OVERFLOW;
-  s->cost = (double *)fr__take(arena, cells, (fr_int)sizeof(double));
-  s->best = (fr_int *)fr__take(arena, rows, (fr_int)sizeof(fr_int));
-  s->other = (fr_int *)fr__take(arena, rows, (fr_int)sizeof(fr_int));
-  s->scratch = fr__take(arena, s->scratch_bytes, 1);
-  return FR_OK;
-}
-
 FR_DEF fr_status fr_assign_margin(const double *cost, fr_int row_stride, fr_int col_stride, fr_int rows, fr_int cols,
                                   double *margin, void *memory, fr_int bytes, fr_int *needed)
 {
   fr__arena arena = { NULL, 0, 0 };
-  fr__margin_space s;
-  double least, total, second = HUGE_VAL, low = HUGE_VAL, high = -HUGE_VAL, dear;
-  fr_status status = fr__margin_layout(&arena, rows, cols, &s);
-  if (!status) status = fr__arena_open(&arena, memory, bytes, needed, NULL);
-  if (status || !memory) return status;
-  if (!margin || (rows && cols && !cost)) return FR_INVALID;
-  if (rows == 0 || cols == 0) { *margin = HUGE_VAL; return FR_OK; }
-  fr__margin_layout(&arena, rows, cols, &s);
-  for (fr_int r = 0; r < rows; r++)
-    for (fr_int c = 0; c < cols; c++) {
-      const double x = s.cost[r * cols + c] = cost[r * row_stride + c * col_stride];
-      if (x < low) low = x;
-      if (x > high) high = x;
-    }
-  status = fr_assign(s.cost, cols, 1, rows, cols, s.best, &least, s.scratch, s.scratch_bytes, NULL);
+  double *c = NULL, least, total, second = HUGE_VAL, low = HUGE_VAL, high = -HUGE_VAL, dear;
+  fr_int *best = NULL, *other = NULL, cells, scratch_bytes;
+  void *scratch = NULL;
+  fr_status status = fr_assign(NULL, 0, 0, rows, cols, NULL, NULL, NULL, 0, &scratch_bytes);
+  if (status) return status;
+  if (!fr__mul(rows, cols, &cells)) return FR_OVERFLOW;
+  for (int placing = 0; placing < 2; placing++) {
+    c = (double *)fr__take(&arena, cells, (fr_int)sizeof(double));
+    best = (fr_int *)fr__take(&arena, rows, (fr_int)sizeof(fr_int));
+    other = (fr_int *)fr__take(&arena, rows, (fr_int)sizeof(fr_int));
+    scratch = fr__take(&arena, scratch_bytes, 1);
+    if (!placing) status = fr__arena_open(&arena, memory, bytes, needed, NULL);
+    if (status || !memory) return status;
+  }
+  if (!margin || (cells && !cost)) return FR_INVALID;
+  if (cells == 0) { *margin = HUGE_VAL; return FR_OK; }
+  for (fr_int i = 0; i < cells; i++) {
+    c[i] = cost[i / cols * row_stride + i % cols * col_stride];
+    if (c[i] < low) low = c[i];
+    if (c[i] > high) high = c[i];
+  }
+  status = fr_assign(c, cols, 1, rows, cols, best, &least, scratch, scratch_bytes, NULL);
   if (status) return status;
   dear = high + fabs(high) + (double)fr__min(rows, cols) * (high - low) + 1.0;  // dearer than all others together can save
   if (!fr__finite(dear) || !fr__finite(least)) return FR_NONFINITE;
-  for (fr_int r = 0; r < rows && rows * cols > 1; r++) {
-    double kept;
-    if (s.best[r] < 0) continue;
-    kept = s.cost[r * cols + s.best[r]];
-    s.cost[r * cols + s.best[r]] = dear;
-    status = fr_assign(s.cost, cols, 1, rows, cols, s.other, &total, s.scratch, s.scratch_bytes, NULL);
+  for (fr_int r = 0; r < rows && cells > 1; r++) {
+    if (best[r] < 0) continue;
+    c[r * cols + best[r]] = dear;
+    status = fr_assign(c, cols, 1, rows, cols, other, &total, scratch, scratch_bytes, NULL);
     if (status) return status;
-    s.cost[r * cols + s.best[r]] = kept;
+    c[r * cols + best[r]] = cost[r * row_stride + best[r] * col_stride];
     if (total < second) second = total;
   }
   *margin = second > least ? second - least : 0.0;  // below by rounding only
   return FR_OK;
 }
 
-// Shared by size and place. Sets the defaults; d gets its pointers.
-static fr_status fr__diagnosis_layout(fr__arena *arena, const fr_diagnosis_options *options, fr_diagnosis *d, fr_reason *reason)
+FR_DEF fr_status fr_diagnosis_place(fr_diagnosis *d, const fr_diagnosis_options *options, void *memory, fr_int bytes,
+                                    fr_int *needed, fr_reason *reason)
 {
   const fr_int I = (fr_int)sizeof(fr_int);
+  fr__arena arena = { NULL, 0, 0 };
+  fr_diagnosis at;
   fr_diagnosis_options o;
   fr_int sources, bins, maps;
   fr_status status;
   if (!options) return fr__fail(reason, FR_INVALID, "options is NULL");
+  memset(&at, 0, sizeof at);
   o = *options;
   if (o.forks < 1) return fr__fail(reason, FR_INVALID, "forks is %d, not at least 1", o.forks);
   if (o.sources < 1) return fr__fail(reason, FR_INVALID, "sources is %d, not at least 1", o.sources);
   if (o.maps < 0 || o.bins < 0 || o.bin_width < 0) return fr__fail(reason, FR_INVALID, "maps, bins or bin_width is negative");
+  if (memory && !d) return fr__fail(reason, FR_INVALID, "d is NULL");
   if (!o.maps) o.maps = 256;
   if (!o.bins) o.bins = 32;
   if (!o.bin_width) o.bin_width = 64;
-  status = fr_assign_margin(NULL, 0, 0, o.forks, o.forks, NULL, NULL, 0, &d->scratch_bytes);
+  status = fr_assign_margin(NULL, 0, 0, o.forks, o.forks, NULL, NULL, 0, &at.scratch_bytes);
   if (status || !fr__mul(o.forks, o.sources, &sources) || !fr__mul(o.forks, o.bins, &bins) || !fr__mul(o.maps, o.forks, &maps))
     return fr__fail(reason, FR_OVERFLOW, "the counts of %d forks do not fit the address space", o.forks);
-  d->options = o;
-  d->coverage = (fr_int *)fr__take(arena, o.forks, I);
-  d->matrix = (fr_int *)fr__take(arena, sources, I);
-  d->length = (fr_int *)fr__take(arena, bins, I);
-  d->tokens = (double *)fr__take(arena, o.forks, (fr_int)sizeof(double));
-  d->map = (fr_int *)fr__take(arena, maps, I);
-  d->map_questions = (fr_int *)fr__take(arena, o.maps, I);
-  d->row = (fr_int *)fr__take(arena, o.forks, I);
-  d->scratch = fr__take(arena, d->scratch_bytes, 1);
-  return FR_OK;
-}
-
-FR_DEF fr_status fr_diagnosis_place(fr_diagnosis *d, const fr_diagnosis_options *options, void *memory, fr_int bytes,
-                                    fr_int *needed, fr_reason *reason)
-{
-  fr__arena arena = { NULL, 0, 0 };
-  fr_diagnosis placed;
-  fr_status status = fr__diagnosis_layout(&arena, options, &placed, reason);
-  if (!status && memory && !d) status = fr__fail(reason, FR_INVALID, "d is NULL");
-  if (!status) status = fr__arena_open(&arena, memory, bytes, needed, reason);
-  if (status || !memory) return status;
-  fr__diagnosis_layout(&arena, options, d, reason);
+  at.options = o;
+  for (int placing = 0; placing < 2; placing++) {
+    at.coverage = (fr_int *)fr__take(&arena, o.forks, I);  // the counts stand side by side, up to map
+    at.matrix = (fr_int *)fr__take(&arena, sources, I);
+    at.length = (fr_int *)fr__take(&arena, bins, I);
+    at.tokens = (double *)fr__take(&arena, o.forks, (fr_int)sizeof(double));
+    at.map = (fr_int *)fr__take(&arena, maps, I);
+    at.map_questions = (fr_int *)fr__take(&arena, o.maps, I);
+    at.row = (fr_int *)fr__take(&arena, o.forks, I);
+    at.scratch = fr__take(&arena, at.scratch_bytes, 1);
+    if (!placing) status = fr__arena_open(&arena, memory, bytes, needed, reason);
+    if (status || !memory) return status;
+  }
+  *d = at;
   fr_diagnosis_clear(d);
-  return fr__fine(reason);
+  return FR_OK;
 }
 
 FR_DEF void fr_diagnosis_clear(fr_diagnosis *d)
@@ -6349,13 +6284,10 @@ FR_DEF void fr_diagnosis_clear(fr_diagnosis *d)
   if (!d || !d->coverage) return;
   d->questions = d->traces = d->largest = d->map_count = d->other_questions = d->margins = d->compared = d->agreeing = 0;
   d->margin_sum = d->margin_least = d->regret = 0.0;
-  memset(d->coverage, 0, (size_t)d->options.forks * sizeof(fr_int));
-  memset(d->matrix, 0, (size_t)(d->options.forks * d->options.sources) * sizeof(fr_int));
-  memset(d->length, 0, (size_t)(d->options.forks * d->options.bins) * sizeof(fr_int));
-  for (fr_int i = 0; i < d->options.forks; i++) d->tokens[i] = 0.0;
+  memset(d->coverage, 0, (size_t)((char *)d->map - (char *)d->coverage));
 }
 
-static fr_status fr__diagnosis_check(const fr_diagnosis *d, fr_int fork, fr_int source, fr_int tokens, fr_reason *reason)
+FR__APART fr_status fr__diagnosis_check(const fr_diagnosis *d, fr_int fork, fr_int source, fr_int tokens, fr_reason *reason)
 {
   if (fork < 0 || fork >= d->options.forks)
     return fr__fail(reason, FR_RANGE, "there is no fork %d among %d", fork, d->options.forks);
@@ -6453,43 +6385,35 @@ FR_DEF fr_status fr_diagnosis_compare(fr_diagnosis *d, const fr_question *full, 
   return fr__fine(reason);
 }
 
-FR_DEF double fr_diagnosis_share(const fr_diagnosis *d, fr_int most)
-{
-  double sum = 0.0;
-  if (!d || d->questions == 0) return 0.0;
-  for (fr_int m = 0; m < fr__min(most, d->map_count); m++) sum += (double)d->map_questions[m];
-  return sum / (double)d->questions;
-}
-
-// A share's part of the entropy, -p log p.
-static double fr__entropy_part(fr_int count, fr_int all)
-{
-  const double p = (double)count / (double)all;
-  return count > 0 ? -p * log(p) : 0.0;
-}
-
 FR_DEF fr_status fr_diagnosis_read(const fr_diagnosis *d, fr_diagnosis_reading *reading)
 {
   fr_diagnosis_reading r;
   fr_status status;
+  fr_int four = 0, most = 0;
   if (!d || !d->coverage || !reading) return FR_INVALID;
   memset(&r, 0, sizeof r);
   status = fr_information_of(d->matrix, d->options.forks, d->options.sources, &r.source);
   if (status) return status;
   if (d->questions > 0) {
-    r.entropy = fr__entropy_part(d->other_questions, d->questions);
-    for (fr_int m = 0; m < d->map_count; m++) r.entropy += fr__entropy_part(d->map_questions[m], d->questions);
+    const double all = (double)d->questions;
+    r.entropy = fr__entropy_part((double)d->other_questions, all);
+    for (fr_int m = 0; m < d->map_count; m++) {
+      r.entropy += fr__entropy_part((double)d->map_questions[m], all);
+      if (m < 4) four += d->map_questions[m];
+    }
+    r.share = (double)d->map_questions[0] / all;
+    r.share_of_four = (double)four / all;
     for (fr_int j = 0; j < d->largest; j++) r.entropy_most += log((double)(d->options.forks - j));
-    if (r.entropy_most > log((double)d->questions)) r.entropy_most = log((double)d->questions);
+    if (r.entropy_most > log(all)) r.entropy_most = log(all);
   }
-  r.share = fr_diagnosis_share(d, 1);
   if (d->margins) r.margin = d->margin_sum / (double)d->margins;
   if (d->compared) r.agreement = (double)d->agreeing / (double)d->compared;
+  r.widest = -1;
   for (fr_int i = 0; i < d->options.forks; i++) {
     r.dead += d->coverage[i] == 0;
     r.starved += d->coverage[i] == 0 || 10.0 * (double)d->coverage[i] * (double)d->options.forks < (double)d->traces;
+    if (d->coverage[i] > most) most = d->coverage[r.widest = i];
   }
-  r.widest = fr_fork_widest(d->coverage, d->options.forks);
   *reading = r;
   return FR_OK;
 }

@@ -127,18 +127,15 @@ static void page_seed(report_page *page, run *r, const study *p, const results *
     records[c].name = courses[c].name;
     records[c].way_names = p->job->way_names;
     records[c].limit = (int)p->job->deadline;
-    for (int f = 0; f < records[c].forks; f++) {
-      records[c].tests[f] = c == SET ? 0 : 1;
-      for (int w = 0; w <= WAYS && c != SET; w++) records[c].ways[f][w] = ledger_get(&all->of[t][0][a], "way %d %d", f, w);
-    }
+    for (int f = 0; f < records[c].forks; f++)
+      for (int w = 0; w <= WAYS; w++) records[c].ways[f][w] = ledger_get(&all->of[t][0][a], "way %d %d", f, w);
   }
   load_choice(r, &gfpo);
   progress_start(&r->l.bar, answer_work(&r->l, r->l.data.test_count * FORKS));
   progress_phase(&r->l.bar, "answers for the page", r->l.bar.all);
   answer(&r->l, &r->l.model, r->l.data.test, r->l.data.test_count, FORKS, FORKS, NULL, 0.0f, FOR_GREEDY, replies);
   progress_done(&r->l.bar);
-  for (fr_int i = 0; i < r->l.data.test_count * FORKS; i++)
-    record_reply(&records[SET], i % FORKS, replies[i].text, replies[i].way, replies[i].answer);
+  see_answers(&r->l, &records[SET], replies, r->l.data.test_count, FORKS);
   policy_of(r, &r->tuned, FORKS, r->l.data.test, 1, logp);
   for (int f = 0; f < FORKS; f++) records[SET].policy[f] = exp(logp[f]);
   const pair first = r->l.data.test[0];

@@ -76,7 +76,7 @@ typedef struct run {
   double   work;
   char     planned[MOST_UNITS][UNIT_NAME + 4], planned_ending[MOST_UNITS];
   int      planned_count;
-  fr_model tuned, kept;
+  fr_model tuned, best;
   record   past;      // of the fine-tuning that l.model comes from
 } run;
 
@@ -268,7 +268,7 @@ static double choosing_work(const run *r, const choice *a)
 }
 
 // Tunes a copy of l.model, which was fine-tuned, on rewards. What is kept is the best of all checked on validation
-// questions, the later one of equals. Leaves it in r->kept, and what happened in *log.
+// questions, the later one of equals. Leaves it in r->best, and what happened in *log.
 static void tune_on_rewards(run *r, const choice *a, ledger *log)
 {
   static asked a_step;
@@ -296,7 +296,7 @@ static void tune_on_rewards(run *r, const choice *a, ledger *log)
       const double since = step ? 1.0 / (double)r->set.check : 0.0;
       if (score >= best) {
         best = score;
-        memcpy(r->kept.params, r->tuned.params, (size_t)r->tuned.count * sizeof(float));
+        memcpy(r->best.params, r->tuned.params, (size_t)r->tuned.count * sizeof(float));
       }
       ledger_put(log, score, "%d validation", (int)step);
       ledger_put(log, rewards * since, "%d reward", (int)step);
@@ -365,16 +365,6 @@ static void measure_samples(reply *replies, const pair *pairs, fr_int count, int
   ledger_put(out, pass32 / (double)count, "%d pass32", t);
 }
 
-// The paper's rule for Pass@1: the fork with the widest coverage, here of the traces matched in the second half of fine-tuning.
-static fr_int widest_fork(const record *past)
-{
-  fr_int coverage[MOST_FORKS] = { 0 };
-  for (int i = past->windows / 2; i < past->windows; i++)
-    for (int k = 0; k < past->forks * WAYS; k++) coverage[k / WAYS] += (fr_int)past->share[i][k];
-  const fr_int fork = fr_fork_widest(coverage, past->forks);
-  return fork < 0 ? 0 : fork;
-}
-
 // `policy` NULL: there is none.
 static void measure(run *r, const choice *a, fr_model *policy, const fr_model *writer, ledger *out)
 {
@@ -383,10 +373,10 @@ static void measure(run *r, const choice *a, fr_model *policy, const fr_model *w
   const pair *pairs = l->data.test;
   static reply replies[MOST_TEST * SAMPLES];
   static fr_int fork_of[MOST_TEST * SAMPLES];
-  fr_int matrix[MOST_FORKS][WAYS + 1], right[MOST_FORKS] = { 0 }, taken[MOST_FORKS] = { 0 }, best = 0;
+  fr_diagnosis *taken = diagnose(l, SEEN_CHOICES, forks);
+  fr_int right[MOST_FORKS] = { 0 }, best = 0;
   double any = 0.0, mean = 0.0, pass1 = 0.0, written = 0.0;
   ledger_clear(out);
-  memset(matrix, 0, sizeof matrix);
   progress_phase(&l->bar, "  answering", measure_work(r, a));
   answer(l, writer, l->data.validation, validation, forks, forks, NULL, 0.0f, FOR_GREEDY, replies);
   for (fr_int i = 0; i < validation * forks; i++) right[i % forks] += is_right(&replies[i], l->data.validation[i / forks]);
@@ -394,38 +384,41 @@ static void measure(run *r, const choice *a, fr_model *policy, const fr_model *w
     if (right[f] > right[best]) best = f;
 
   answer(l, writer, pairs, test, forks, forks, NULL, 0.0f, FOR_GREEDY, replies);
+  const fr_diagnosis *greedy = see_answers(l, NULL, replies, test, forks);
   memset(right, 0, sizeof right);
   for (fr_int i = 0; i < test; i++) {
     int one = 0;
     for (fr_int f = 0; f < forks; f++) {
-      const reply *here = &replies[i * forks + f];
-      const int good = is_right(here, pairs[i]);
+      const int good = is_right(&replies[i * forks + f], pairs[i]);
       right[f] += good;
       one |= good;
-      written += (double)here->count / (double)(test * forks);
-      matrix[f][here->way]++;
     }
     any += one;
   }
-  for (fr_int f = 0; f < forks; f++) mean += (double)right[f] / (double)(test * forks);
+  for (fr_int f = 0; f < forks; f++) {
+    mean += (double)right[f] / (double)(test * forks);
+    written += greedy->tokens[f] / (double)(test * forks);
+  }
   if (policy) {
     pick_forks(r, policy, forks, pairs, test, 1, 1, fork_of);
     for (fr_int i = 0; i < test; i++) {
-      pass1 += is_right(&replies[i * forks + fork_of[i]], pairs[i]) / (double)test;
-      taken[fork_of[i]]++;
+      const reply *one = &replies[i * forks + fork_of[i]];
+      pass1 += is_right(one, pairs[i]) / (double)test;
+      require(l, fr_diagnosis_note(taken, one->fork, one->way, one->count, &l->work.reason));
     }
   }
   ledger_put(out, policy ? pass1 : mean, "pass1");
   ledger_put(out, (double)right[best] / (double)test, "best");
-  ledger_put(out, (double)right[widest_fork(&r->past)] / (double)test, "widest");
+  ledger_put(out, (double)right[r->past.widest] / (double)test, "widest");
   ledger_put(out, any / (double)test, "any");
   ledger_put(out, (double)(best + 1), "best fork");
-  ledger_put(out, information(matrix, forks), "information");
+  ledger_put(out, information(greedy), "information");
   ledger_put(out, written, "tokens");
   for (fr_int f = 0; f < forks; f++) {
     ledger_put(out, (double)right[f] / (double)test, "fork %d", (int)f);
-    ledger_put(out, (double)taken[f] / (double)test, "taken %d", (int)f);
-    for (int w = 0; w <= WAYS; w++) ledger_put(out, (double)matrix[f][w] / (double)test, "way %d %d", (int)f, w);
+    ledger_put(out, (double)taken->coverage[f] / (double)test, "taken %d", (int)f);
+    for (int w = 0; w <= WAYS; w++)
+      ledger_put(out, (double)greedy->matrix[f * greedy->options.sources + w] / (double)test, "way %d %d", (int)f, w);
   }
   for (int t = 0; t < TEMPERATURES; t++) {
     double good = 0.0;
@@ -512,7 +505,7 @@ static void train_unit(run *r, const training *t)
   apply(r, t);
   if (!due(r, name, "model", course_work(&r->l, &t->c))) return;
   load_model(r, base, &r->l.base, NULL);
-  r->l.kept = &r->past;
+  r->l.history = &r->past;
   fine_tune(&r->l, &t->c, t->rate);
   r->past.name = NULL;  // a pointer means nothing in a file
   save_model(r, name, &r->l.model, &r->past);
@@ -530,7 +523,7 @@ static void choose_unit(run *r, const choice *a)
   tune_on_rewards(r, a, &log);
   snprintf(notes, sizeof notes, "log_%s", name);
   save_ledger(r, notes, &log);
-  save_model(r, name, &r->kept, NULL);
+  save_model(r, name, &r->best, NULL);
 }
 
 // Brings l.model, and tuned if there is one, to what the unit left behind.
@@ -603,13 +596,13 @@ static void begin(run *r, const study *p, int seed)
   more = fr_limits_max(more, one);
   learner_work(l, &more);
   require(l, fr_model_new(&r->tuned, &l->set.config));
-  require(l, fr_model_new(&r->kept, &l->set.config));
+  require(l, fr_model_new(&r->best, &l->set.config));
 }
 
 static void end(run *r)
 {
   fr_model_free(&r->tuned);
-  fr_model_free(&r->kept);
+  fr_model_free(&r->best);
   learner_end(&r->l);
 }
 

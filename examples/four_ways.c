@@ -29,7 +29,7 @@ static const settings quick_run = { 1, 0, 1, 0, 0, NULL, NULL, { 29, 40, 20, 300
 
 typedef struct score {
   double pass1_best, pass1_mean, cons6_greedy, cons6, cons32, pass6, ways, information;
-  fr_int best, matrix[FORKS][WAYS + 1];
+  fr_int best;
 } score;
 
 static double score_work(const learner *r, const course *a)
@@ -54,15 +54,13 @@ static score score_arm(learner *r, const course *a)
     if (right[f] > most) most = right[f], s.best = f;
 
   answer(r, &r->model, r->data.test, test, forks, forks, NULL, 0.0f, FOR_GREEDY, replies);
+  s.information = information(see_answers(r, r->history, replies, test, forks));
   for (fr_int i = 0; i < test; i++) {
     const pair q = r->data.test[i];
     for (fr_int f = 0; f < forks; f++) {
-      const reply *one = &replies[i * forks + f];
-      const int good = is_right(one, q);
+      const int good = is_right(&replies[i * forks + f], q);
       s.pass1_mean += good * each / (double)forks;
       if (f == s.best) s.pass1_best += good * each;
-      s.matrix[f][one->way]++;
-      record_reply(r->kept, f, one->text, one->way, one->answer);
     }
     s.cons6_greedy += vote_is_right(&replies[i * forks], forks, q) * each;
   }
@@ -81,7 +79,6 @@ static score score_arm(learner *r, const course *a)
     s.cons6 += vote_is_right(mine, 6, q) * each;
     s.cons32 += vote_is_right(mine, SAMPLES, q) * each;
   }
-  s.information = information(s.matrix, forks);
   return s;
 }
 
@@ -261,7 +258,7 @@ int main(int argc, char **argv)
   if (set.tune) tune(&r);
   else {
     for (int i = 0; i < ARMS; i++) {
-      r.kept = &records[i];
+      r.history = &records[i];
       fine_tune(&r, &arms[i], arms[i].method == FR_SFT_MIXED ? r.set.mixed_rate : r.set.rate);
       scores[i] = score_arm(&r, &arms[i]);
     }

@@ -5,7 +5,7 @@
 //     round b up  40*57=2280;6*57=342;2280-342=1938#1938
 //     round a up  60*34=2040;3*34=102;2040-102=1938#1938
 // This is how a person reads them. One character is one token, and the model reads and writes every number units first
-// (75*43= for 57*34=), because carries run that way: so it learns several times faster.
+// (75*43= for 57*34=), because carries go that way: so it learns several times faster.
 #ifndef MULTIPLY_H
 #define MULTIPLY_H
 
@@ -85,8 +85,8 @@ static inline int answer_of(const char *text)
   return read_number(&text, &answer, &behind) && behind == '\0' ? answer : -1;
 }
 
-// Turns every run of digits round: reading order to units first, and back.
-static inline void turn_numbers(char *text)
+// Reverses every stretch of digits: reading order to units first, and back.
+static inline void reverse_numbers(char *text)
 {
   while (*text) {
     const size_t digits = strspn(text, "0123456789");
@@ -102,11 +102,11 @@ static inline void turn_numbers(char *text)
 // Text in reading order to tokens, units first; returns their number. `letters` is the alphabet, or another of that length.
 static inline fr_int encode_letters(fr_token *tokens, const char *text, const char *letters)
 {
-  char turned[ROOM];
+  char reversed[ROOM];
   fr_int count = 0;
-  snprintf(turned, sizeof turned, "%s", text);
-  turn_numbers(turned);
-  for (const char *c = turned; *c; c++) tokens[count++] = (fr_token)(strchr(letters, *c) - letters);
+  snprintf(reversed, sizeof reversed, "%s", text);
+  reverse_numbers(reversed);
+  for (const char *c = reversed; *c; c++) tokens[count++] = (fr_token)(strchr(letters, *c) - letters);
   return count;
 }
 
@@ -123,7 +123,7 @@ static inline void decode_letters(char text[ROOM], const fr_token *tokens, fr_in
 {
   for (fr_int i = 0; i < count; i++) text[i] = tokens[i] < END ? letters[tokens[i]] : '?';
   text[count] = '\0';
-  turn_numbers(text);
+  reverse_numbers(text);
 }
 
 static inline void decode(char text[ROOM], const fr_token *tokens, fr_int count)

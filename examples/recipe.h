@@ -51,6 +51,10 @@ typedef struct course {
   fr_int every;         // matched every so many steps, for all of their questions, with the model as it is then
 } course;
 
+// What is counted, fork by fork: the matchings of a window of steps and those of the second half of fine-tuning; greedy answers;
+// which fork a policy takes.
+enum { SEEN_WINDOW, SEEN_LATE, SEEN_ANSWERS, SEEN_CHOICES, SEEN };
+
 typedef struct learner {
   const char *program;  // for messages
   const task *job;
@@ -67,7 +71,9 @@ typedef struct learner {
   fr_int    fork_count; // N
   fr_token  fork_ids[MOST_FORKS];
   fr_tokens forks[MOST_FORKS];
-  record   *kept;       // what happens in a fine-tuning goes here; NULL: nothing is kept
+  record   *history;    // what happens in a fine-tuning goes here; NULL: nowhere
+  fr_diagnosis seen[SEEN];
+  void     *seen_memory[SEEN];
 } learner;
 
 // Everything random has a stream of its own: named by what it is for, so that no draw moves another.
@@ -85,6 +91,32 @@ static inline void require(learner *l, fr_status status)
   progress_done(&l->bar);
   fprintf(stderr, "%s: %s: %s\n", l->program, fr_status_text(status), l->work.reason.text);
   exit(1);
+}
+
+// Begins one of the diagnoses anew: forks against ways (NONE among them), lengths to the token.
+static inline fr_diagnosis *diagnose(learner *l, int which, fr_int forks)
+{
+  fr_diagnosis_options options;
+  fr_int bytes;
+  memset(&options, 0, sizeof options);
+  options.forks = forks;
+  options.sources = WAYS + 1;
+  options.bins = ROOM;
+  options.bin_width = 1;
+  require(l, fr_diagnosis_place(NULL, &options, NULL, 0, &bytes, &l->work.reason));
+  free(l->seen_memory[which]);
+  l->seen_memory[which] = malloc((size_t)bytes);
+  if (!l->seen_memory[which]) require(l, FR_MEMORY);
+  require(l, fr_diagnosis_place(&l->seen[which], &options, l->seen_memory[which], bytes, NULL, &l->work.reason));
+  return &l->seen[which];
+}
+
+static inline fr_diagnosis_reading reading_of(const fr_diagnosis *d)
+{
+  fr_diagnosis_reading reading;
+  memset(&reading, 0, sizeof reading);
+  fr_diagnosis_read(d, &reading);
+  return reading;
 }
 
 // One step of a trace, such as 40*57=2280;
@@ -190,6 +222,27 @@ static inline void course_options(const learner *l, const course *c, fr_ssft_opt
   options->seed = l->seed ^ (uint64_t)FOR_MATCHING << 32;
 }
 
+// Counts the matchings of a step; trace j of question i goes way[i][j]. All of SFT-mixed's are in one fork: no matching.
+static inline void see_step(learner *l, const course *c, fr_int step, const fr_question *questions, fr_int (*way)[WAYS])
+{
+  record *h = l->history;
+  const fr_int window = h ? record_window(h, step) : 0;
+  for (int which = SEEN_WINDOW; h && which <= SEEN_LATE; which++) {
+    fr_diagnosis *d = &l->seen[which];
+    for (fr_int i = 0; i < l->set.batch && (which == SEEN_WINDOW || window >= h->windows / 2); i++) {
+      const fr_question *q = &questions[i];
+      if (c->method != FR_SFT_MIXED) require(l, fr_diagnosis_add(d, q, way[i], &l->work.reason));
+      for (fr_int j = 0; c->method == FR_SFT_MIXED && j < q->trace_count; j++)
+        require(l, fr_diagnosis_note(d, q->fork[j], way[i][j], q->traces[j].count, &l->work.reason));
+    }
+  }
+  if (h && record_window(h, step + 1) > window) {
+    record_matchings(h, window, &l->seen[SEEN_WINDOW]);
+    fr_diagnosis_clear(&l->seen[SEEN_WINDOW]);
+  }
+  if (h && step + 1 == h->steps) h->widest = (int)reading_of(&l->seen[SEEN_LATE]).widest;
+}
+
 // Fine-tunes a copy of the base. All arms see the same questions in the same order.
 static inline void fine_tune(learner *l, const course *c, float rate)
 {
@@ -208,7 +261,9 @@ static inline void fine_tune(learner *l, const course *c, float rate)
   memcpy(l->model.params, l->base.params, (size_t)l->base.count * sizeof(float));
   require(l, fr_adamw_new(&l->adamw, &l->model));
   progress_phase(&l->bar, c->name, course_work(l, c));
-  record_start(l->kept, c->name, (int)c->forks, (int)steps);
+  record_start(l->history, c->name, (int)c->forks, (int)steps);
+  diagnose(l, SEEN_WINDOW, c->forks);
+  diagnose(l, SEEN_LATE, c->forks);
   for (fr_int step = 0; step < steps; step++) {
     for (fr_int i = 0; step % c->every == 0 && i < ahead; i++) {
       const fr_int number = step * set->batch + i, epoch = number / count;
@@ -245,9 +300,8 @@ static inline void fine_tune(learner *l, const course *c, float rate)
     const fr_status status = fr_adamw_step(&l->adamw, &l->model, &l->work, report.loss,
                                            rate * fr_schedule_stable(step, 20, steps * 6 / 10, steps, .02f), NULL);
     if (status != FR_NONFINITE) require(l, status);  // a step that went bad is left out
-    record_loss(l->kept, step, report.nll / (double)report.tokens);
-    for (fr_int i = step % c->every * set->batch, j = 0; j < set->batch; i++, j++)
-      record_match(l->kept, step, forks[i], ways[i], c->traces);
+    record_loss(l->history, step, report.nll / (double)report.tokens);
+    see_step(l, c, step, batch, ways + step % c->every * set->batch);
     progress_add(&l->bar, course_work(l, c) / (double)steps, (double)report.rows, report.nll / (double)report.tokens);
   }
   fr_adamw_free(&l->adamw);
@@ -328,17 +382,25 @@ static inline int same_answer(void *user, fr_int a, fr_int b)
 static inline int vote_is_right(reply *replies, fr_int count, pair q)
 {
   fr_vote_result vote;
-  fr_vote(count, same_answer, replies, &vote);
+  fr_vote(count, same_answer, replies, NULL, &vote, NULL);
   return vote.winner >= 0 && is_right(&replies[vote.winner], q);
 }
 
-// Mutual information of fork and way over log 4
-static inline double information(fr_int matrix[][WAYS + 1], fr_int forks)
+// Counts the greedy answers to `count` questions, each under every fork. They go to a record, too, unless it is NULL.
+static inline const fr_diagnosis *see_answers(learner *l, record *r, const reply *replies, fr_int count, fr_int forks)
 {
-  fr_information of = { 0.0, 0.0, 0.0 };
-  fr_information_of(matrix[0], forks, WAYS + 1, &of);
-  return of.value / log((double)WAYS);
+  fr_diagnosis *d = diagnose(l, SEEN_ANSWERS, forks);
+  for (fr_int i = 0; i < count * forks; i++) {
+    const reply *one = &replies[i];
+    require(l, fr_diagnosis_note(d, one->fork, one->way, one->count, &l->work.reason));
+    if (i < forks) record_first(r, one->fork, one->text, one->way, one->answer);
+  }
+  record_answers(r, d);
+  return d;
 }
+
+// Mutual information of fork and way over log 4
+static inline double information(const fr_diagnosis *d) { return reading_of(d).source.value / log((double)WAYS); }
 
 // ---- begin and end -------------------------------------------------------------------------------------
 
@@ -406,6 +468,8 @@ static inline void learner_end(learner *l)
   fr_model_free(&l->model);
   fr_model_free(&l->base);
   data_free(&l->data);
+  for (int i = 0; i < SEEN; i++) free(l->seen_memory[i]);
+  memset(l->seen_memory, 0, sizeof l->seen_memory);
 }
 
 #endif

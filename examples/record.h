@@ -11,11 +11,10 @@ typedef struct record {
   const char *name;
   int steps, points, windows;                                   // points of the loss, windows of the matching
   double loss[RECORD_POINTS];                                   // mean over the steps of a point
-  double share[RECORD_WINDOWS][RECORD_FORKS * WAYS];            // [forks][ways]: the questions matched so
-  double questions[RECORD_WINDOWS];
-  int forks;                                                    // how many it answers with
-  int tests[RECORD_FORKS], length[RECORD_FORKS][RECORD_TESTS];  // of the greedy answers: how many so far, their tokens
-  double ways[RECORD_FORKS][WAYS + 1];                          // ... and how many went which way
+  double share[RECORD_WINDOWS][RECORD_FORKS * WAYS];            // [forks][ways]: of its questions, those matched so
+  int forks, widest;                                            // how many it answers with; the fork of widest coverage
+  int tests, length[RECORD_FORKS][ROOM];                        // greedy answers of a fork; how many took so many tokens
+  double ways[RECORD_FORKS][WAYS + 1];                          // ... the share that went which way
   struct { int way, answer; char text[ROOM]; } first[RECORD_FORKS];
   double measures[RECORD_MEASURES];                             // as record_measures has them
   const char *const *way_names;                                 // NULL: those of multiply.h
@@ -28,7 +27,7 @@ static const char *const record_measures[RECORD_MEASURES] = {
   "ways among six, of 4", "I(fork; way) / log 4"
 };
 
-// A record may be NULL: then nothing is kept.
+// A record may be NULL: then nothing is written down.
 static inline void record_start(record *r, const char *name, int forks, int steps)
 {
   if (!r) return;
@@ -47,25 +46,34 @@ static inline void record_loss(record *r, fr_int step, double loss)
   r->loss[point] += (loss - r->loss[point]) / (double)(step - first + 1);
 }
 
-// Trace j of a question, which goes way[j], was matched to fork[j].
-static inline void record_match(record *r, fr_int step, const fr_int *fork, const fr_int *way, fr_int traces)
+static inline fr_int record_window(const record *r, fr_int step) { return step * r->windows / r->steps; }
+
+// d: what the diagnosis counted in this window.
+static inline void record_matchings(record *r, fr_int window, const fr_diagnosis *d)
 {
   if (!r) return;
-  const fr_int window = step * r->windows / r->steps;
-  r->questions[window]++;
-  for (fr_int j = 0; j < traces; j++) r->share[window][fork[j] * WAYS + way[j]]++;
+  for (fr_int k = 0; k < r->forks * WAYS; k++)
+    r->share[window][k] = (double)d->matrix[k / WAYS * d->options.sources + k % WAYS] / (double)d->questions;
 }
 
-static inline void record_reply(record *r, fr_int fork, const char *text, int way, int answer)
+// d: what the diagnosis counted of the greedy answers.
+static inline void record_answers(record *r, const fr_diagnosis *d)
 {
-  if (!r || r->tests[fork] == RECORD_TESTS) return;
-  if (r->tests[fork] == 0) {
-    snprintf(r->first[fork].text, ROOM, "%s", text);
-    r->first[fork].way = way;
-    r->first[fork].answer = answer;
+  if (!r) return;
+  r->tests = (int)d->coverage[0];
+  for (fr_int f = 0; f < r->forks; f++) {
+    for (int w = 0; w <= WAYS; w++) r->ways[f][w] = (double)d->matrix[f * d->options.sources + w] / (double)d->coverage[f];
+    for (int n = 0; n < ROOM; n++) r->length[f][n] = (int)d->length[f * d->options.bins + n];
   }
-  r->ways[fork][way]++;
-  r->length[fork][r->tests[fork]++] = (int)strlen(text);
+}
+
+// What a fork answered to the first question.
+static inline void record_first(record *r, fr_int fork, const char *text, int way, int answer)
+{
+  if (!r) return;
+  snprintf(r->first[fork].text, ROOM, "%s", text);
+  r->first[fork].way = way;
+  r->first[fork].answer = answer;
 }
 
 static inline int record_same(void *user, fr_int a, fr_int b)
@@ -85,7 +93,7 @@ static inline void record_print_ways(const record *r)
   for (int f = 0; f < r->forks; f++) {
     printf("\n  fork %d  ", f + 1);
     for (int w = 0; w <= WAYS; w++) {
-      const double share = r->ways[f][w] / r->tests[f];
+      const double share = r->ways[f][w];
       for (int i = 0; i < 8; i++) putchar(share * 8.0 >= i + 0.5 ? '#' : '.');
       printf(" %3.0f%% ", 100.0 * share);
     }
@@ -106,7 +114,7 @@ static inline void record_print_question(record *r, pair q)
     }
     printf("  %s\n", r->first[f].answer == q.a * q.b ? "right" : "wrong");
   }
-  fr_vote(r->forks, record_same, r, &vote);
+  fr_vote(r->forks, record_same, r, NULL, &vote, NULL);
   if (vote.winner < 0) printf("  vote    no answer; %d is right\n", q.a * q.b);
   else printf("  vote    %d, by %d of %d; %d is right\n", r->first[vote.winner].answer, (int)vote.votes, r->forks,
               q.a * q.b);
@@ -142,7 +150,7 @@ static inline void record_page_matching(report_page *page, const record *r)
   report_matching f;
   memset(&f, 0, sizeof f);
   for (int i = 0; i < r->windows; i++)
-    for (int k = 0; k < r->forks * WAYS; k++) share[i * r->forks * WAYS + k] = r->share[i][k] / r->questions[i];
+    memcpy(share + i * r->forks * WAYS, r->share[i], (size_t)(r->forks * WAYS) * sizeof(double));
   f.title = "The forks part";
   f.caption = "How SSFT matched forks and traces while it learned. No trace came with the name of its way, and their order "
               "was shuffled.";
@@ -167,8 +175,8 @@ static inline void record_page_matrix(report_page *page, const record *records, 
   for (int i = 0; i < count && i < 8; i++) {
     if (records[i].forks < 2) continue;
     names[f.arms++] = records[i].name;
-    for (int k = 0; k < f.forks; k++)  // 0 / 0 where an arm has no such fork
-      for (int w = 0; w <= WAYS; w++) *next++ = records[i].ways[k][w] / records[i].tests[k];
+    for (int k = 0; k < f.forks; k++)
+      for (int w = 0; w <= WAYS; w++) *next++ = k < records[i].forks ? records[i].ways[k][w] : (double)NAN;
   }
   f.title = "The way each fork goes";
   f.caption = "Greedy answers to the test questions; \xE2\x80\x9Cnone\xE2\x80\x9D is a trace that follows no way to "
@@ -194,7 +202,7 @@ static inline void record_page_bars(report_page *page, const record *records, in
     strong[i] = !strcmp(names[i], "SSFT");
     for (int m = 0; m < ACCURACIES; m++) {
       const double p = values[i * ACCURACIES + m] = records[i].measures[m];
-      errors[i * ACCURACIES + m] = m == 1 && records[i].forks > 1 ? (double)NAN : sqrt(p * (1.0 - p) / records[i].tests[0]);
+      errors[i * ACCURACIES + m] = m == 1 && records[i].forks > 1 ? (double)NAN : sqrt(p * (1.0 - p) / records[i].tests);
     }
     others[i * OTHERS] = records[i].measures[ACCURACIES] / (double)WAYS;
     others[i * OTHERS + 1] = records[i].measures[ACCURACIES + 1];
@@ -222,6 +230,7 @@ static inline void record_page_bars(report_page *page, const record *records, in
 
 static inline void record_page_lengths(report_page *page, const record *r)
 {
+  static int lengths[RECORD_FORKS][RECORD_TESTS];
   report_sample samples[RECORD_FORKS];
   char names[RECORD_FORKS][16];
   report_lengths f;
@@ -229,8 +238,10 @@ static inline void record_page_lengths(report_page *page, const record *r)
   for (int k = 0; k < r->forks; k++) {
     snprintf(names[k], sizeof names[k], "fork %d", k + 1);
     samples[k].name = names[k];
-    samples[k].values = r->length[k];
-    samples[k].count = r->tests[k];
+    samples[k].values = lengths[k];
+    samples[k].count = 0;
+    for (int n = 0; n < ROOM; n++)
+      for (int i = 0; i < r->length[k][n] && samples[k].count < RECORD_TESTS; i++) lengths[k][samples[k].count++] = n;
   }
   f.title = "How long the forks write";
   f.caption = "Greedy answers of SSFT to the test questions.";
@@ -264,10 +275,10 @@ static inline void record_page_question(report_page *page, record *r, pair q)
   }
   snprintf(question, sizeof question, "%d \xC3\x97 %d = ?", q.a, q.b);
   snprintf(truth, sizeof truth, "%d", q.a * q.b);
-  fr_vote(r->forks, record_same, r, &vote);
+  fr_vote(r->forks, record_same, r, NULL, &vote, NULL);
   f.title = "One question under every fork";
   f.caption = "The first test question, greedy, SSFT. The model reads and writes its numbers units first; they are "
-              "turned round here.";
+              "reversed here.";
   f.question = question;
   f.truth = truth;
   f.replies = replies;

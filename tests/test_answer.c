@@ -22,18 +22,19 @@ static int is(fr_text part, const char *want)
 }
 
 // ---- where the answer stands
+enum { FORMS = FR_ANSWER_NUMBER + 1 };
 typedef struct find { const char *text, *answer; } find;
 
-static void found(fr_text (*extract)(fr_text), const find *cases, int count)
+static void found(fr_answer_form form, const find *cases, int count)
 {
-  for (int i = 0; i < count; i++) CHECK(is(extract(text(cases[i].text)), cases[i].answer));
+  for (int i = 0; i < count; i++) CHECK(is(fr_answer_find(form, text(cases[i].text)), cases[i].answer));
 }
 
 static void places(void)
 {
   static const find hash[] = {
     { "57*30=1710;57*4=228;1710+228=1938#1938", "1938" }, { "#1#2# 3 \n", "3" }, { "#### 12", "12" }, { "#a b", "a b" },
-    { "12", NULL }, { "12#", NULL }, { "12# \t\r\n", NULL }, { "", NULL },
+    { "#a\nb\n", "a\nb" }, { "12", NULL }, { "12#", NULL }, { "12# \t\r\n", NULL }, { "", NULL },
   };
   static const find gsm8k[] = {
     { "He has 3 * 6 = 18.\n#### 18", "18" }, { "#### 1\n#### 1,234\nThat is all.", "1,234" }, { "#### -5\r\n7", "-5" },
@@ -61,10 +62,10 @@ static void places(void)
     { "50%", "50" }, { "$18$", "$18" }, { "1e3", "3" }, { "no number", NULL }, { "-", NULL }, { ".", NULL }, { "$", NULL },
     { "\\frac", NULL }, { "\\frac{", NULL }, { "", NULL },
   };
-  found(fr_answer_hash, hash, sizeof hash / sizeof *hash);
-  found(fr_answer_gsm8k, gsm8k, sizeof gsm8k / sizeof *gsm8k);
-  found(fr_answer_boxed, boxed, sizeof boxed / sizeof *boxed);
-  found(fr_answer_number, number, sizeof number / sizeof *number);
+  found(FR_ANSWER_HASH, hash, sizeof hash / sizeof *hash);
+  found(FR_ANSWER_GSM8K, gsm8k, sizeof gsm8k / sizeof *gsm8k);
+  found(FR_ANSWER_BOXED, boxed, sizeof boxed / sizeof *boxed);
+  found(FR_ANSWER_NUMBER, number, sizeof number / sizeof *number);
 }
 
 // ---- the table of the header: all of a line are equal, and nothing equals anything of another line
@@ -102,9 +103,10 @@ static void table(void)
     CHECK(!fr_answer_same(none, none) && !fr_answer_same(odd, odd) && !fr_answer_same(negative, negative));
     CHECK(!fr_answer_same(none, text("1")) && !fr_answer_same(text("1"), none));
     CHECK(fr_answer_same(zero, zero) && !fr_answer_same(zero, text("1")));  // a NUL is a byte like any other
-    CHECK(is(fr_answer_hash(odd), NULL) && is(fr_answer_gsm8k(odd), NULL) && is(fr_answer_boxed(odd), NULL) &&
-          is(fr_answer_number(odd), NULL) && is(fr_answer_number(negative), NULL) && is(fr_answer_hash(negative), NULL) &&
-          is(fr_answer_boxed(negative), NULL) && is(fr_answer_gsm8k(negative), NULL));
+    for (int form = -1; form <= FORMS; form++)
+      CHECK(is(fr_answer_find((fr_answer_form)form, odd), NULL) && is(fr_answer_find((fr_answer_form)form, negative), NULL) &&
+            is(fr_answer_find((fr_answer_form)form, none), NULL));
+    CHECK(is(fr_answer_find((fr_answer_form)FORMS, text("#### 7")), NULL));  // no form of ours
   }
 }
 
@@ -199,7 +201,7 @@ static void fractions(void)
     equal += same(x, y);
     // In a sentence it is found again: its value at least, for a percent sign or a full stop stay outside.
     snprintf(sentence, sizeof sentence, "After 7 days there are:%s and no more", x);
-    if (!CHECK(fr_answer_same(fr_answer_number(text(sentence)), text(x)))) fprintf(stderr, "  in \"%s\"\n", sentence);
+    if (!CHECK(fr_answer_same(fr_answer_find(FR_ANSWER_NUMBER, text(sentence)), text(x)))) fprintf(stderr, "  in \"%s\"\n", sentence);
   }
   CHECK(equal > 50000 && equal < 150000);
 }
@@ -277,10 +279,10 @@ static void long_numbers(void)
     for (int f = 0; f < 6; f++) {
       for (fr_int i = 0; i < n; i++) huge[i] = fill[f][i % (fr_int)strlen(fill[f])];
       CHECK(fr_answer_same(t, t));
-      fr_answer_number(t);
-      fr_answer_hash(t);
-      fr_answer_gsm8k(t);
-      CHECK(is(fr_answer_boxed(t), NULL));
+      fr_answer_find(FR_ANSWER_NUMBER, t);
+      fr_answer_find(FR_ANSWER_HASH, t);
+      fr_answer_find(FR_ANSWER_GSM8K, t);
+      CHECK(is(fr_answer_find(FR_ANSWER_BOXED, t), NULL));
     }
     free(huge);
   }
@@ -305,10 +307,7 @@ static void nonsense(void)
     memcpy(exact, buffer, (size_t)count);
     t.bytes = exact;
     t.count = count;
-    parts[0] = fr_answer_hash(t);
-    parts[1] = fr_answer_gsm8k(t);
-    parts[2] = fr_answer_boxed(t);
-    parts[3] = fr_answer_number(t);
+    for (int form = 0; form < FORMS; form++) parts[form] = fr_answer_find((fr_answer_form)form, t);
     for (int p = 0; p < 4; p++) {  // parts of the text, neither empty nor with white space at an end
       if (!parts[p].bytes) { CHECK(parts[p].count == 0); continue; }
       CHECK(parts[p].count > 0 && parts[p].bytes >= exact && parts[p].bytes + parts[p].count <= exact + count);
@@ -335,8 +334,8 @@ static void voted(void)
   static const char *const texts[6] = { "\\boxed{1/2}", "no idea", "\\boxed{0.50}", "\\boxed{7}", "\\boxed{\\frac12}", "\\boxed{" };
   fr_text answers[6];
   fr_vote_result r;
-  for (int i = 0; i < 6; i++) answers[i] = fr_answer_boxed(text(texts[i]));
-  CHECK(fr_vote(6, fr_answer_agree, answers, &r) == FR_OK);
+  for (int i = 0; i < 6; i++) answers[i] = fr_answer_find(FR_ANSWER_BOXED, text(texts[i]));
+  CHECK(fr_vote(6, fr_answer_agree, answers, NULL, &r, NULL) == FR_OK);
   CHECK(r.winner == 0 && r.votes == 3 && r.valid == 4 && r.distinct == 2);
   CHECK(!fr_answer_agree(NULL, 0, 0));
 }

@@ -120,6 +120,20 @@ static void pages(void)
   data_free(&r.data);
 }
 
+// The information in a table of fork and way, through a diagnosis that is fed one trace at a time.
+static double information_in(fr_int count[FORKS][WAYS + 1], fr_int forks)
+{
+  static learner l;
+  fr_diagnosis *d = diagnose(&l, SEEN_ANSWERS, forks);
+  for (fr_int f = 0; f < forks; f++)
+    for (int w = 0; w <= WAYS; w++)
+      for (fr_int n = 0; n < count[f][w]; n++) CHECK(fr_diagnosis_note(d, f, w, 1, NULL) == FR_OK);
+  const double value = information(d);
+  free(l.seen_memory[SEEN_ANSWERS]);
+  l.seen_memory[SEEN_ANSWERS] = NULL;
+  return value;
+}
+
 static void scoring(void)
 {
   fr_int same[FORKS][WAYS + 1], parted[FORKS][WAYS + 1], half[FORKS][WAYS + 1];
@@ -129,9 +143,9 @@ static void scoring(void)
       parted[f][w] = f == w ? 100 : 0;
       half[f][w] = (w < 2) == (f < 2) && w < 4 ? 50 : 0;
     }
-  CHECK_BELOW(fabs(information(same, FORKS)), 1e-12);
-  CHECK_BELOW(fabs(information(parted, WAYS) - 1.0), 1e-12);
-  CHECK_BELOW(fabs(information(half, WAYS) - 0.5), 1e-12);  // which two of the four ways: one bit of two
+  CHECK_BELOW(fabs(information_in(same, FORKS)), 1e-12);
+  CHECK_BELOW(fabs(information_in(parted, WAYS) - 1.0), 1e-12);
+  CHECK_BELOW(fabs(information_in(half, WAYS) - 0.5), 1e-12);  // which two of the four ways: one bit of two
 
   const pair q = { 57, 34 };
   reply replies[6];
@@ -184,21 +198,35 @@ static void page(const char *path, const char *json)
   }
 }
 
-// What is kept of a run: means over the steps of a point, shares of the questions of a window.
+// What is kept of a run: means over the steps of a point, shares of the questions of a window, the widest fork of the second
+// half, the greedy answers.
 static void keeping(void)
 {
   static record r;
-  const fr_int fork[WAYS] = { 5, 0, 1, 2 }, way[WAYS] = { 3, 2, 1, 0 };
+  static learner l;
+  static const course matched = { "", "", FR_SSFT, FORKS, 1, WAYS, 1 }, mixed = { "", "", FR_SFT_MIXED, 1, 1, WAYS, 1 };
+  fr_int fork[WAYS] = { 5, 0, 1, 2 }, late[WAYS] = { 5, 4, 1, 3 }, one[WAYS] = { 0, 0, 0, 0 }, way[1][WAYS] = { { 3, 2, 1, 0 } };
+  fr_tokens traces[WAYS] = { { NULL, 9 }, { NULL, 8 }, { NULL, 7 }, { NULL, 6 } };
+  fr_question q;
+  memset(&q, 0, sizeof q);
+  q.traces = traces;
+  q.trace_count = WAYS;
+  q.fork = fork;
+  l.set.batch = 1;
   record_start(NULL, "", 1, 1);
   record_loss(NULL, 0, 1.0);
-  record_match(NULL, 0, fork, way, WAYS);
-  record_reply(NULL, 0, "", 0, 0);
+  record_first(NULL, 0, "", 0, 0);
+  see_step(&l, &matched, 0, &q, way);  // without a record
   record_start(&r, "x", FORKS, 2 * RECORD_POINTS + 100);
+  l.history = &r;
+  diagnose(&l, SEEN_WINDOW, FORKS);
+  diagnose(&l, SEEN_LATE, FORKS);
   for (int step = 0; step < r.steps; step++) {
     record_loss(&r, step, (double)step);
-    record_match(&r, step, fork, way, WAYS);
+    if (record_window(&r, step) >= RECORD_WINDOWS - 5) q.fork = late;  // too few to be widest, and not in the first half
+    see_step(&l, &matched, step, &q, way);
   }
-  double sum = 0.0, questions = 0.0;
+  double sum = 0.0;
   int wrong = 0;
   for (int i = 0, step = 0; i < r.points; i++) {
     double mean = 0.0, count = 0.0;
@@ -207,14 +235,39 @@ static void keeping(void)
     sum += count;
   }
   CHECK(wrong == 0 && (int)sum == r.steps);
-  for (int i = 0; i < r.windows; i++) {
-    for (int j = 0; j < WAYS; j++) wrong += fabs(r.share[i][fork[j] * WAYS + way[j]] - r.questions[i]) > 0.0;
-    questions += r.questions[i];
+  for (int i = 0; i < r.windows; i++)
+    for (int f = 0; f < FORKS; f++)
+      for (int w = 0; w < WAYS; w++) {
+        int there = 0;
+        for (int j = 0; j < WAYS; j++) there |= (i < RECORD_WINDOWS - 5 ? fork : late)[j] == f && way[0][j] == w;
+        wrong += r.share[i][f * WAYS + w] != (double)there;
+      }
+  CHECK(wrong == 0);
+  CHECK(l.seen[SEEN_LATE].questions == r.steps / 2 && l.seen[SEEN_LATE].coverage[5] == r.steps / 2 && r.widest == 1);
+  // SFT-mixed has all traces in one fork.
+  record_start(&r, "x", 1, 3);
+  q.fork = one;
+  diagnose(&l, SEEN_WINDOW, 1);
+  diagnose(&l, SEEN_LATE, 1);
+  for (int step = 0; step < 3; step++) see_step(&l, &mixed, step, &q, way);
+  CHECK(r.widest == 0 && l.seen[SEEN_LATE].traces == 2 * WAYS && l.seen[SEEN_WINDOW].traces == 0);
+  // Answers of two forks to three questions.
+  static reply replies[6];
+  for (int i = 0; i < 6; i++) {
+    reply *a = &replies[i];
+    a->fork = i % 2;
+    a->way = i == 3 ? NONE : 2 * (i % 2);
+    a->answer = i + 7;
+    a->count = i == 1 ? 4 : 3;
+    strcpy(a->text, i == 1 ? "12#7" : "123");
   }
-  CHECK(wrong == 0 && (int)questions == r.steps);
-  for (int i = 0; i < RECORD_TESTS + 5; i++) record_reply(&r, 3, i ? "123" : "12#7", i ? NONE : 2, i ? -1 : 7);
-  CHECK(r.tests[3] == RECORD_TESTS && r.length[3][0] == 4 && r.length[3][1] == 3 && r.first[3].answer == 7 && r.first[3].way == 2);
-  CHECK((int)r.ways[3][2] == 1 && (int)r.ways[3][NONE] == RECORD_TESTS - 1 && !strcmp(r.first[3].text, "12#7"));
+  record_start(&r, "x", 2, 1);
+  const fr_diagnosis *d = see_answers(&l, &r, replies, 3, 2);
+  CHECK(r.tests == 3 && r.length[0][3] == 3 && r.length[1][3] == 2 && r.length[1][4] == 1 && d->tokens[1] == 10.0);
+  CHECK(r.first[1].answer == 8 && r.first[1].way == 2 && !strcmp(r.first[1].text, "12#7") && r.first[0].answer == 7);
+  CHECK(r.ways[0][0] == 1.0 && r.ways[1][2] == 2.0 / 3.0 && r.ways[1][NONE] == 1.0 / 3.0 && r.ways[1][0] == 0.0);
+  CHECK(see_answers(&l, NULL, replies, 3, 2)->traces == 6);
+  for (int i = 0; i < SEEN; i++) free(l.seen_memory[i]);
 }
 
 static void quick(const char *build)

@@ -208,7 +208,7 @@ static void by_hand(void)
   fr_question q = question_of(2, traces, first, cost);
   CHECK(fr_diagnosis_read(&d, &r) == FR_OK);
   CHECK(r.dead == N && r.starved == N && r.widest == -1 && r.entropy == 0.0 && r.entropy_most == 0.0 && r.share == 0.0 &&
-        r.margin == 0.0 && r.agreement == 0.0 && r.source.value == 0.0);
+        r.share_of_four == 0.0 && r.margin == 0.0 && r.agreement == 0.0 && r.source.value == 0.0);
   CHECK(fr_diagnosis_add(&d, &q, a_b, NULL) == FR_OK);
   q = question_of(2, traces, second, NULL);  // the same matching of sources, the traces in another order
   CHECK(fr_diagnosis_add(&d, &q, b_a, NULL) == FR_OK);
@@ -232,13 +232,13 @@ static void by_hand(void)
   CHECK_BELOW(fabs(r.entropy_most - log(3.0)), 1e-15);  // three questions; twelve maps
   // Rows 3 1 2, columns 3 3, cells (1,2) (0,1) (2,0): I = H(source) - H(source | fork) = log 2 - 3/6 H(1/3).
   CHECK_BELOW(fabs(r.source.value - (log(2.0) - 0.5 * (log(3.0) - 2.0 / 3.0 * log(2.0)))), 1e-15);
-  CHECK(fr_diagnosis_share(&d, 0) == 0.0 && fr_diagnosis_share(&d, 2) == 1.0 && fr_diagnosis_share(&d, 99) == 1.0 &&
-        fr_diagnosis_share(NULL, 1) == 0.0);
+  CHECK(r.share_of_four == 1.0);  // there are two
   // A fork below a tenth of an equal share is starved: of 4 forks and 41 traces, one with 1.
   fr_diagnosis_clear(&d);
   CHECK(d.questions == 0 && d.traces == 0 && d.map_count == 0 && d.margins == 0 && d.compared == 0 && d.regret == 0.0);
   for (int t = 0; t < 41; t++) CHECK(fr_diagnosis_note(&d, t == 0 ? 1 : t % 2 * 2, 0, 0, NULL) == FR_OK);
-  CHECK(fr_diagnosis_read(&d, &r) == FR_OK && r.dead == 1 && r.starved == 2 && d.questions == 0 && r.share == 0.0);
+  CHECK(fr_diagnosis_read(&d, &r) == FR_OK && r.dead == 1 && r.starved == 2 && d.questions == 0 && r.share == 0.0 &&
+        r.share_of_four == 0.0);
   CHECK(d.tokens[0] == 0.0 && d.coverage[0] == 20 && d.length[0] == 20);
   free(memory);
   // All 24 matchings of three traces to four forks once: as even as can be.
@@ -253,8 +253,31 @@ static void by_hand(void)
   CHECK(fr_diagnosis_read(&d, &r) == FR_OK && d.map_count == 24 && d.other_questions == 0);
   CHECK_BELOW(fabs(r.entropy - log(24.0)), 1e-14);
   CHECK_BELOW(fabs(r.entropy_most - log(24.0)), 1e-14);
+  CHECK(r.share == 1.0 / 24.0 && r.share_of_four == 4.0 / 24.0);
   CHECK_BELOW(r.source.value, 1e-15);
   free(memory);
+}
+
+// The widest fork: the first of equals.
+static void widest(void)
+{
+  static const fr_int coverage[6] = { 3, 9, 4, 9, 0, 8 };
+  static const struct { int first, forks, traces; fr_int widest; } cases[] = {
+    { 0, 6, 1, 1 }, { 2, 4, 1, 1 }, { 0, 1, 1, 0 }, { 0, 2, 0, -1 }, { 4, 1, 1, -1 }, { 4, 2, 1, 1 }
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    fr_diagnosis_options o = options_of(0);
+    fr_diagnosis d;
+    fr_diagnosis_reading r;
+    void *memory;
+    o.forks = cases[i].forks;
+    memory = place(&d, &o);
+    for (int f = 0; f < cases[i].forks; f++)
+      for (fr_int n = 0; cases[i].traces && n < coverage[cases[i].first + f]; n++)
+        CHECK(fr_diagnosis_note(&d, f, 0, 1, NULL) == FR_OK);
+    CHECK(fr_diagnosis_read(&d, &r) == FR_OK && r.widest == cases[i].widest);
+    free(memory);
+  }
 }
 
 // Random questions against a second bookkeeping; windows by clear.
@@ -325,6 +348,9 @@ static void by_counting(void)
         CHECK_BELOW(fabs(r.entropy - entropy), 1e-13);
         CHECK_BELOW(fabs(r.entropy_most - fmin(log((double)QUESTIONS), largest < 3 ? log(12.0) : log(24.0))), 1e-13);
         CHECK_BELOW(fabs(r.share - (double)d.map_questions[0] / QUESTIONS), 1e-15);
+        counted = 0;
+        for (fr_int m = 0; m < fr__min(4, d.map_count); m++) counted += d.map_questions[m];
+        CHECK_BELOW(fabs(r.share_of_four - (double)counted / QUESTIONS), 1e-15);
       }
       fr_diagnosis_clear(&d);
     }
@@ -469,6 +495,7 @@ int main(void)
   margins();
   informations();
   by_hand();
+  widest();
   by_counting();
   out_of_a_step();
   errors();

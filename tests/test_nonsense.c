@@ -789,11 +789,11 @@ static void decoding(void)
     CHECK(bytes <= block_bytes[0]);
   }
 
-  REFUSE_QUIETLY(ANY, fr_vote(3, NULL, NULL, &w.vote));
-  REFUSE_QUIETLY(ANY, fr_vote(-1, never, NULL, &w.vote));
-  REFUSE_QUIETLY(ANY, fr_vote(3, never, NULL, NULL));
-  CHECK(fr_vote(5, never, NULL, &w.vote) == FR_OK && w.vote.winner == -1 && w.vote.valid == 0);
-  CHECK(fr_vote(0, never, NULL, &w.vote) == FR_OK && w.vote.winner == -1);
+  REFUSE_QUIETLY(ANY, fr_vote(3, NULL, NULL, NULL, &w.vote, NULL));
+  REFUSE_QUIETLY(ANY, fr_vote(-1, never, NULL, NULL, &w.vote, NULL));
+  REFUSE_QUIETLY(ANY, fr_vote(3, never, NULL, NULL, NULL, NULL));
+  CHECK(fr_vote(5, never, NULL, NULL, &w.vote, NULL) == FR_OK && w.vote.winner == -1 && w.vote.valid == 0);
+  CHECK(fr_vote(0, never, NULL, NULL, &w.vote, NULL) == FR_OK && w.vote.winner == -1);
   w = good;
   CHECK(isnan(fr_pass_at_k(0, 0, 1)) && isnan(fr_pass_at_k(5, 6, 1)) && isnan(fr_pass_at_k(5, -1, 1)));
   CHECK(isnan(fr_pass_at_k(5, 3, 0)) && isnan(fr_pass_at_k(5, 3, 6)) && isnan(fr_pass_at_k(-5, -3, -1)));

@@ -130,7 +130,7 @@ int main(void)
   CHECK(whole >= 3);
   voters = leaves;
   fr_vote_result vote;
-  CHECK(fr_vote(TINY_FORKS, same_answer, NULL, &vote) == FR_OK);
+  CHECK(fr_vote(TINY_FORKS, same_answer, NULL, NULL, &vote, NULL) == FR_OK);
   CHECK(vote.valid == whole && vote.winner >= 0);
 
   // Nothing was written behind an object, nor behind them all.

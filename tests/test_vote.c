@@ -14,7 +14,7 @@ static fr_vote_result vote(fr_int count, const char *const *answers)
 {
   fr_vote_result result;
   memset(&result, 1, sizeof result);
-  CHECK(fr_vote(count, same_text, (void *)(uintptr_t)answers, &result) == FR_OK);
+  CHECK(fr_vote(count, same_text, (void *)(uintptr_t)answers, NULL, &result, NULL) == FR_OK);
   return result;
 }
 
@@ -38,9 +38,9 @@ static void votes(void)
   CHECK(r.winner == -1 && r.votes == 0 && r.distinct == 0 && r.valid == 0);
   {
     fr_vote_result kept = vote(6, plain), before = kept;
-    CHECK(fr_vote(-1, same_text, NULL, &kept) == FR_INVALID);
-    CHECK(fr_vote(2, NULL, NULL, &kept) == FR_INVALID);
-    CHECK(fr_vote(2, same_text, (void *)(uintptr_t)plain, NULL) == FR_INVALID);
+    CHECK(fr_vote(-1, same_text, NULL, NULL, &kept, NULL) == FR_INVALID);
+    CHECK(fr_vote(2, NULL, NULL, NULL, &kept, NULL) == FR_INVALID);
+    CHECK(fr_vote(2, same_text, (void *)(uintptr_t)plain, NULL, NULL, NULL) == FR_INVALID);
     CHECK(!memcmp(&kept, &before, sizeof kept));
   }
 }
@@ -65,7 +65,7 @@ static void random_votes(void)
     }
     for (fr_int i = count; i-- > 0;)  // from the back, so that an earlier one of equal size replaces
       if (answers[i] >= 0 && (winner < 0 || votes_of[answers[i]] >= votes_of[answers[winner]])) winner = i;
-    CHECK(fr_vote(count, same_number, answers, &r) == FR_OK);
+    CHECK(fr_vote(count, same_number, answers, NULL, &r, NULL) == FR_OK);
     CHECK(r.winner == winner && r.valid == valid && r.distinct == distinct &&
           r.votes == (winner < 0 ? 0 : votes_of[answers[winner]]) && r.weight == (double)r.votes);
   }
@@ -101,6 +101,15 @@ static fr_vote_result weighed(fr_int count, const int *answers, const double *we
   return r;
 }
 
+static fr_poll poll_of(fr_vote_class *classes, fr_int room)
+{
+  fr_poll poll;
+  memset(&poll, 0, sizeof poll);
+  poll.classes = classes;
+  poll.room = room;
+  return poll;
+}
+
 static void weights(void)
 {
   int answers[12];
@@ -111,25 +120,24 @@ static void weights(void)
   {
     static const int two[4] = { 0, 1, 0, 1 };
     static const double sure[4] = { .2, .5, .2, .25 }, even[4] = { .5, .25, .25, .5 }, none[4] = { 0, 0, 0, 0 };
-    CHECK(fr_vote_weighted(4, same_number, (void *)(uintptr_t)two, sure, &r, NULL) == FR_OK);
+    CHECK(fr_vote(4, same_number, (void *)(uintptr_t)two, sure, &r, NULL) == FR_OK);
     CHECK(r.winner == 1 && r.votes == 2 && r.distinct == 2 && r.valid == 4 && r.weight == .75);
-    CHECK(fr_vote_weighted(4, same_number, (void *)(uintptr_t)two, even, &r, NULL) == FR_OK);
+    CHECK(fr_vote(4, same_number, (void *)(uintptr_t)two, even, &r, NULL) == FR_OK);
     CHECK(r.winner == 0 && r.weight == .75);  // a tie: the earlier first answer
-    CHECK(fr_vote_weighted(4, same_number, (void *)(uintptr_t)two, none, &r, NULL) == FR_OK);
+    CHECK(fr_vote(4, same_number, (void *)(uintptr_t)two, none, &r, NULL) == FR_OK);
     CHECK(r.winner == 0 && r.votes == 2 && r.weight == 0.0);
   }
   for (int trial = 0; trial < 3000; trial++) {
     const fr_int count = test_below_int(13);
-    fr_poll poll;
-    CHECK(fr_poll_start(&poll, classes, 12) == FR_OK && poll.count == 0 && poll.result.winner == -1);
+    fr_poll poll = poll_of(classes, 12);
     for (fr_int i = 0; i < count; i++) {
       answers[i] = (int)test_below_int(5) - 1;
       weight[i] = trial % 2 ? test_uniform(0.0, 1.0) : (double)test_below_int(4) / 4.0;  // many ties, or rounding
     }
     for (fr_int n = 0; n <= count; n++) {  // the poll at each moment is the vote over what it has seen
       const fr_vote_result want = weighed(n, answers, weight);
-      CHECK(fr_vote_weighted(n, same_number, answers, weight, &r, &reason) == FR_OK && same_result(&r, &want));
-      CHECK(poll.count == n && same_result(&poll.result, &want));
+      CHECK(fr_vote(n, same_number, answers, weight, &r, &reason) == FR_OK && same_result(&r, &want));
+      CHECK(poll.count == n && (n ? same_result(&poll.result, &want) : poll.result.valid == 0 && poll.result.distinct == 0));
       if (n < count) CHECK(fr_poll_add(&poll, same_number, answers, weight[n], &reason) == FR_OK);
     }
   }
@@ -137,16 +145,16 @@ static void weights(void)
   memset(&r, 7, sizeof r);
   kept = r;
   weight[5] = NAN;
-  CHECK(fr_vote_weighted(12, same_number, answers, weight, &r, &reason) == FR_NONFINITE && strstr(reason.text, "answer 5"));
+  CHECK(fr_vote(12, same_number, answers, weight, &r, &reason) == FR_NONFINITE && strstr(reason.text, "answer 5"));
   weight[5] = HUGE_VAL;
-  CHECK(fr_vote_weighted(12, same_number, answers, weight, &r, NULL) == FR_NONFINITE);
+  CHECK(fr_vote(12, same_number, answers, weight, &r, NULL) == FR_NONFINITE);
   weight[5] = -1e-300;
-  CHECK(fr_vote_weighted(12, same_number, answers, weight, &r, &reason) == FR_INVALID && strstr(reason.text, "answer 5"));
+  CHECK(fr_vote(12, same_number, answers, weight, &r, &reason) == FR_INVALID && strstr(reason.text, "answer 5"));
   weight[5] = weight[4] = 1.7e308;
-  CHECK(fr_vote_weighted(12, same_number, answers, weight, &r, &reason) == FR_NONFINITE && reason.text[0]);
-  CHECK(fr_vote_weighted(-1, same_number, answers, weight, &r, NULL) == FR_INVALID);
-  CHECK(fr_vote_weighted(2, NULL, answers, weight, &r, NULL) == FR_INVALID);
-  CHECK(fr_vote_weighted(2, same_number, answers, weight, NULL, NULL) == FR_INVALID);
+  CHECK(fr_vote(12, same_number, answers, weight, &r, &reason) == FR_NONFINITE && reason.text[0]);
+  CHECK(fr_vote(-1, same_number, answers, weight, &r, NULL) == FR_INVALID);
+  CHECK(fr_vote(2, NULL, answers, weight, &r, NULL) == FR_INVALID);
+  CHECK(fr_vote(2, same_number, answers, weight, NULL, NULL) == FR_INVALID);
   CHECK(!memcmp(&r, &kept, sizeof r));
 }
 
@@ -195,8 +203,7 @@ static void stopping(void)
     const fr_int n = test_below_int(9), count = n + test_below_int(4);
     const double most = plain ? 1.0 : trial % 4 ? .3 : 1.0;
     fr_vote_class classes[9];
-    fr_poll poll;
-    CHECK(fr_poll_start(&poll, classes, 9) == FR_OK);
+    fr_poll poll = poll_of(classes, 9);
     for (fr_int i = 0; i < n; i++) {
       answers[i] = (int)test_below_int(trial % 3 ? 3 : 5) - 1;
       if (answers[i] < 0 && test_below_int(2)) answers[i] = 0;
@@ -205,15 +212,14 @@ static void stopping(void)
     }
     told = fr_poll_decided(&poll, count - n, most);
     early += told && count > n;
-    CHECK(told == !can_change(answers, weight, n, count, most, poll.result.winner));
+    CHECK(told == !can_change(answers, weight, n, count, most, n ? poll.result.winner : -1));
   }
   CHECK(early > 300);  // of both kinds there were many
   {
-    static const int lead[5] = { 0, 0, 1, 0, 1 };
+    static const int lead[5] = { 0, 0, 1, 0, 1 }, nobody[1] = { -1 };
     fr_vote_class classes[2];
-    fr_poll poll, kept;
+    fr_poll poll = poll_of(classes, 2), kept;
     fr_reason reason;
-    CHECK(fr_poll_start(&poll, classes, 2) == FR_OK);
     CHECK(!fr_poll_decided(&poll, 1, 1.0) && fr_poll_decided(&poll, 0, 1.0));
     for (int i = 0; i < 4; i++) CHECK(fr_poll_add(&poll, same_number, (void *)(uintptr_t)lead, 1.0, NULL) == FR_OK);
     // 3 to 1: two more cannot turn it, since the leader was first in a tie.
@@ -233,13 +239,19 @@ static void stopping(void)
       CHECK(fr_poll_add(&poll, same_number, (void *)(uintptr_t)third, -1.0, &reason) == FR_INVALID);
       CHECK(fr_poll_add(&poll, NULL, NULL, 1.0, &reason) == FR_INVALID && fr_poll_add(NULL, same_number, NULL, 1.0, NULL) == FR_INVALID);
       CHECK(!memcmp(&poll, &kept, sizeof poll) && classes[0].votes == 3 && classes[1].votes == 1);
-      CHECK(fr_poll_start(NULL, classes, 2) == FR_INVALID && fr_poll_start(&poll, NULL, 2) == FR_INVALID &&
-            fr_poll_start(&poll, classes, -1) == FR_INVALID);
+      poll = poll_of(NULL, 2);
+      CHECK(fr_poll_add(&poll, same_number, (void *)(uintptr_t)lead, 1.0, &reason) == FR_INVALID && poll.count == 0);
+      poll = poll_of(classes, -1);
+      CHECK(fr_poll_add(&poll, same_number, (void *)(uintptr_t)lead, 1.0, &reason) == FR_INVALID && poll.count == 0);
+      poll = poll_of(NULL, 0);  // room for nobody: who gives no answer may come
+      CHECK(fr_poll_add(&poll, same_number, (void *)(uintptr_t)lead, 1.0, &reason) == FR_LIMIT && poll.count == 0);
+      CHECK(fr_poll_add(&poll, same_number, (void *)(uintptr_t)nobody, 1.0, NULL) == FR_OK && poll.count == 1 &&
+            poll.result.winner == -1);
     }
   }
 }
 
-// ---- the budget and the paper's choice
+// ---- the budget
 static void budget(void)
 {
   fr_int fork[40];
@@ -271,11 +283,6 @@ static void budget(void)
   fork[0] = 77;
   CHECK(fr_fork_spread(-1, 5, &random, fork) == FR_INVALID && fr_fork_spread(3, 0, &random, fork) == FR_INVALID);
   CHECK(fr_fork_spread(3, 5, NULL, fork) == FR_INVALID && fr_fork_spread(3, 2, &random, NULL) == FR_INVALID && fork[0] == 77);
-  {
-    static const fr_int coverage[6] = { 3, 9, 4, 9, 0, 8 }, nothing[2] = { 0, 0 };
-    CHECK(fr_fork_widest(coverage, 6) == 1 && fr_fork_widest(coverage + 2, 4) == 1 && fr_fork_widest(coverage, 1) == 0);
-    CHECK(fr_fork_widest(nothing, 2) == -1 && fr_fork_widest(coverage, 0) == -1 && fr_fork_widest(NULL, 3) == -1);
-  }
 }
 
 // ---- pass@k: 1 - C(n-c,k)/C(n,k) with exact binomials
