@@ -44,6 +44,7 @@ static void against_reference(const store *s, const char *name)
 
   for (int over_forks = 0; over_forks < 2; over_forks++) {
     fr_gfpo_options o;
+    fr_rollouts r;
     fr__tally tally;
     fr_int fork[16];
     double logp[16], old[16], weight[16], slope[16], lse = 0.0, worst = 0.0, scale = 0.0;
@@ -55,6 +56,13 @@ static void against_reference(const store *s, const char *name)
     o.fork_count = forks;
     o.group = group;
     o.fork_weight = 1.0f;
+    o.softmax = over_forks ? FR_OVER_FORKS : FR_OVER_VOCABULARY;
+    memset(&r, 0, sizeof r);
+    r.fork = fork;
+    r.logp_old = old;
+    r.advantage = want;
+    r.weight = weight;
+    r.slope = slope;
     o.clip_low = (float)store_scalar(s, "", "basic/clip_low");
     {
       char entry[64];
@@ -77,7 +85,7 @@ static void against_reference(const store *s, const char *name)
       logp[i] = store_at(s, logits, (fr_int)store_at(s, ids, i)) - log(lse);
       CHECK_BELOW(fabs(logp[i] - store_at(s, store_get(s, prefix, "logp_forks"), i)), 1e-12);
     }
-    fr__choice_loss(&o, over_forks, fork, old, want, weight, NULL, logp, slope, &tally);
+    fr__choice_loss(&o, &r, 0, logp, &tally);
     CHECK_BELOW(fabs(tally.loss - store_scalar(s, prefix, "loss")), 1e-7);
     CHECK_BELOW(fabs(tally.entropy - store_scalar(s, prefix, "entropy_of_forks")), 1e-12);
     for (fr_int i = 0; i < forks; i++) {
@@ -646,7 +654,7 @@ static void chooser_gradient(fr_int positions)
           want[i] += (double)chooser.params[(slot * N + i) * C + k] * (double)all[t * C + k] / PROMPT;
       }
     }
-    fr__chooser_features(&chooser, &c.writer, &c.work, 0, PROMPT);
+    fr__chooser_features(&chooser, &c.writer, &c.work, 0);
     fr__chooser_scores(&chooser, got);
     for (fr_int i = 0; i < N; i++) CHECK_BELOW(fabs(want[i] - got[i]), 1e-5);
   }
