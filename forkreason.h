@@ -3627,12 +3627,16 @@ FR_DEF fr_status fr_assign(const double *cost, fr_int row_stride, fr_int col_str
 // fits, and the tree itself are three runs of one builder and cannot disagree.
 typedef struct fr__node { fr_int span, first, last, depth; } fr__node;  // a span, its first row, the row that predicts what
                                                                         // follows, the tokens down to there
+static const fr__node fr__ground = { -1, -1, -1, 0 };                   // what prompts grow on
 
 typedef struct fr__forest {
   fr_work *work;         // NULL: only measures
+  fr_int times, alike;   // 1; to measure many at once: so many like this question, with so many like each trace or rollout
   fr_int rows, spans, depth, targets, groups;
   fr_int leaves, room;   // to be decoded under it, and the tokens that these may have
+  fr_tree tree;          // once it is filled
 } fr__forest;
+static const fr__forest fr__empty = { NULL, 1, 1, 0, 0, 0, 0, 0, 0, 0, { NULL, 0, NULL, 0 } };
 
 enum { FR__ROWS = 1, FR__GRAD_ROWS = 2 };  // the limits that bound the rows of a forest
 
@@ -3650,13 +3654,11 @@ typedef struct fr__plan {
   int    texts;
 } fr__plan;
 
-static const fr__node fr__ground = { -1, -1, -1, 0 };  // what prompts grow on
-
-// Counters stop at a size that no limit can have, far from where sums of a few would wrap.
+// Sizes stop at one that no limit can have, far from where sums of a few would wrap.
 static const fr_int fr__most = FR__INT_MAX / 8;
-static void fr__more(fr_int *counter, fr_int more)
+static void fr__more(fr_int *size, fr_int more, fr_int times)
 {
-  if (!fr__add(*counter, more, counter) || *counter > fr__most) *counter = fr__most;
+  if (!fr__mul(more, times, &more) || !fr__add(*size, more, size) || *size > fr__most) *size = fr__most;
 }
 
 // A span; without tokens none, and what follows grows on the parent.
@@ -3672,9 +3674,9 @@ static fr__node fr__grow(fr__forest *f, fr__node parent, const fr_token *ids, fr
   }
   node.span = f->spans;
   node.first = f->rows;
-  fr__more(&f->spans, 1);
-  fr__more(&f->rows, count);
-  fr__more(&node.depth, count);
+  fr__more(&f->spans, 1, f->times);
+  fr__more(&f->rows, count, f->times);
+  fr__more(&node.depth, count, 1);
   node.last = f->rows - 1;
   f->depth = fr__max(f->depth, node.depth);
   return node;
@@ -3691,23 +3693,20 @@ static void fr__aim(fr__forest *f, fr__node before, fr__node node, const fr_toke
     target->weight = weight;
     target->group = group;
   }
-  fr__more(&f->targets, count);
+  fr__more(&f->targets, count, f->times);
 }
 
+// With its last token a target only; opens its group, if it is in one.
 static void fr__grow_trace(fr__forest *f, fr__node fork, const fr_token *ids, fr_int count, float weight, fr_int group)
 {
-  const fr__node trace = fr__grow(f, fork, ids, count - 1);
+  const fr_int times = f->times;
+  fr__node trace;
+  f->times = 0;
+  fr__more(&f->times, times, f->alike);
+  trace = fr__grow(f, fork, ids, count - 1);
   fr__aim(f, fork, trace, ids, count, weight, group);
-}
-
-// A leaf that fr_generate will grow under the fork
-static void fr__grow_leaf(fr__forest *f, fr__node fork, fr_int tokens, fr_rollouts *r, fr_int at)
-{
-  if (f->work) r->leaves[at].span = fork.span;
-  fr__more(&f->leaves, 1);
-  fr__more(&f->room, tokens);
-  fr__more(&fork.depth, tokens);
-  f->depth = fr__max(f->depth, fork.depth);
+  fr__more(&f->groups, group >= 0, f->times);
+  f->times = times;
 }
 
 static fr_limits fr__forest_limits(const fr__forest *f, int bound)
@@ -3747,9 +3746,7 @@ static fr_status fr__fits(const fr__forest *f, fr_work *work, const fr__plan *pl
 static fr_status fr__each_fits(fr_work *work, const fr__plan *plan, const fr_question *questions, fr_int count)
 {
   fr_status status = FR_OK;
-  fr__forest empty;
-  memset(&empty, 0, sizeof empty);
-  for (fr_int n = 0; !status && n < count; n++) status = fr__fits(&empty, work, plan, &questions[n], n);
+  for (fr_int n = 0; !status && n < count; n++) status = fr__fits(&fr__empty, work, plan, &questions[n], n);
   return status;
 }
 
@@ -3759,67 +3756,28 @@ static fr_status fr__fill(fr__forest *f, fr_work *work, const fr__plan *plan, co
 {
   const fr_int first = *next;
   fr_status status = FR_OK;
-  memset(f, 0, sizeof *f);
+  *f = fr__empty;
   f->work = work;
-  while (*next < count && (status = fr__fits(f, work, plan, &questions[*next], *next)) == FR_OK) {
+  for (; *next < count && (status = fr__fits(f, work, plan, &questions[*next], *next)) == FR_OK; ++*next)
     plan->build(f, plan, &questions[*next], *next);
-    ++*next;
-  }
+  f->tree.spans = work->body->spans;
+  f->tree.span_count = f->spans;
+  f->tree.targets = work->body->targets;
+  f->tree.target_count = f->targets;
   return *next > first ? FR_OK : status;
-}
-
-static fr_tree fr__forest_tree(const fr__forest *f)
-{
-  fr_tree tree;
-  tree.spans = f->work->body->spans;
-  tree.span_count = f->spans;
-  tree.targets = f->work->body->targets;
-  tree.target_count = f->targets;
-  return tree;
 }
 
 static fr_status fr__run_forest(const fr__forest *f, const fr_model *model, float *grads, fr__phase phase)
 {
-  const fr_tree tree = fr__forest_tree(f);
-  return f->spans ? fr__run_tree(model, f->work, &tree, grads, f->work->body->sums, f->groups, phase) : FR_OK;
+  return f->spans ? fr__run_tree(model, f->work, &f->tree, grads, f->work->body->sums, f->groups, phase) : FR_OK;
 }
 
-// Sizes grow evenly with the number of like parts, so that those of many follow from those of none and of one.
-static fr_int fr__evenly(fr_int none, fr_int one, fr_int count)
+// Hands out limits that were measured, unless a size stopped.
+static fr_status fr__give_limits(const fr_limits *need, fr_limits *limits)
 {
-  fr_int all;
-  return fr__mul(one - none, count, &all) && fr__add(none, all, &all) ? fr__min(all, fr__most) : fr__most;
-}
-static fr__forest fr__times(const fr__forest *none, const fr__forest *one, fr_int count)
-{
-  fr__forest f = *one;
-  f.rows = fr__evenly(none->rows, one->rows, count);
-  f.spans = fr__evenly(none->spans, one->spans, count);
-  f.targets = fr__evenly(none->targets, one->targets, count);
-  f.groups = fr__evenly(none->groups, one->groups, count);
-  f.leaves = fr__evenly(none->leaves, one->leaves, count);
-  f.room = fr__evenly(none->room, one->room, count);
-  return f;
-}
-
-// Raises `need` to what `questions` of a kind ask for, each with `parts` traces or rollouts: measured with none and with one.
-static fr_status fr__raise_limits(fr_limits *need, const fr__forest measured[2], fr_int parts, fr_int questions, int bound)
-{
-  fr__forest empty, all = fr__times(&measured[0], &measured[1], parts);
-  memset(&empty, 0, sizeof empty);
-  all = fr__times(&empty, &all, questions);
-  *need = fr_limits_max(*need, fr__forest_limits(&all, bound));
-  return fr__max(fr__max(need->rows, need->targets), fr__max(need->depth, need->cache_rows)) < fr__most ? FR_OK : FR_OVERFLOW;
-}
-
-static fr__plan fr__plan_of(fr__builder build, int bound)
-{
-  fr__plan plan;
-  memset(&plan, 0, sizeof plan);
-  plan.build = build;
-  plan.bound = bound;
-  plan.unknown = -1;
-  return plan;
+  if (fr__max(fr__max(need->rows, need->targets), fr__max(need->depth, need->cache_rows)) >= fr__most) return FR_OVERFLOW;
+  *limits = *need;
+  return FR_OK;
 }
 
 static fr_int fr__longest(const fr_tokens *forks, fr_int count)
@@ -3847,10 +3805,8 @@ static void fr__build_costs(fr__forest *f, const fr__plan *plan, const fr_questi
   prompt = fr__grow(f, fr__ground, q->prompt.ids, q->prompt.count);
   for (fr_int i = 0; i < o->fork_count; i++) {
     fork = fr__grow(f, prompt, o->forks[i].ids, o->forks[i].count);
-    for (fr_int j = 0; j < q->trace_count; j++) {
+    for (fr_int j = 0; j < q->trace_count; j++)
       fr__grow_trace(f, fork, q->traces[j].ids, fr__prefix(o, q->traces[j].count), 1.0f, f->groups);
-      fr__more(&f->groups, 1);
-    }
   }
 }
 
@@ -3886,13 +3842,12 @@ static void fr__build_loss(fr__forest *f, const fr__plan *plan, const fr_questio
       fr__grow_trace(f, fork, trace->ids, trace->count, (float)(1.0 / (each * plan->total.traces)), group + j);  // eq:reduction
     }
   }
-  fr__more(&f->groups, M + 1);
+  fr__more(&f->groups, 1, f->times);
 }
 
 static fr__plan fr__ssft_plan(const fr_ssft_options *o, fr__builder build, int bound)
 {
-  fr__plan plan = fr__plan_of(build, bound);
-  plan.ssft = o;
+  const fr__plan plan = { build, bound, -1, o, { 1.0, 1.0 }, NULL, NULL, 0 };
   return plan;
 }
 
@@ -3903,7 +3858,6 @@ FR_DEF fr_status fr_ssft_limits(const fr_ssft_options *options, fr_int prompt, f
   fr_question question;
   fr_tokens text;
   fr_limits need;
-  fr_status status = FR_OK;
   if (!options || !options->forks || !limits || prompt < 1 || trace < 1 || traces < 1 || questions < 1 ||
       options->fork_count < 1 || options->prefix < 0)
     return FR_INVALID;
@@ -3918,17 +3872,17 @@ FR_DEF fr_status fr_ssft_limits(const fr_ssft_options *options, fr_int prompt, f
   text.count = trace;
   question.prompt.count = prompt;
   question.traces = &text;
-  for (int pass = 0; !status && pass < 2; pass++) {
+  question.trace_count = 1;
+  for (int pass = 0; pass < 2; pass++) {
     fr__plan plan = fr__ssft_plan(&o, pass ? fr__build_loss : fr__build_costs, pass ? FR__ROWS | FR__GRAD_ROWS : FR__ROWS);
-    fr__forest f[2];
-    memset(f, 0, sizeof f);
+    fr__forest f = fr__empty;
+    f.times = questions;
+    f.alike = traces;
     plan.unknown = fr__longest(o.forks, o.fork_count);
-    for (question.trace_count = 0; question.trace_count < 2; question.trace_count++)
-      plan.build(&f[question.trace_count], &plan, &question, 0);
-    status = fr__raise_limits(&need, f, traces, questions, plan.bound);
+    plan.build(&f, &plan, &question, 0);
+    need = fr_limits_max(need, fr__forest_limits(&f, plan.bound));
   }
-  if (!status) *limits = need;
-  return status;
+  return fr__give_limits(&need, limits);
 }
 
 // -- checks
@@ -3958,24 +3912,23 @@ static fr_status fr__forks_check(fr_work *work, const fr_tokens *forks, fr_int c
   return FR_OK;
 }
 
-// Everything that can be wrong, but for the limits, is found here, before anything is run.
-static fr_status fr__ssft_check(const fr_model *model, fr_work *work, const fr_ssft_options *o,
-                                const fr_question *questions, fr_int count, int matched)
+// Everything that can be wrong is found here, before anything is run.
+static fr_status fr__ssft_check(const fr_model *model, fr_work *work, const fr__plan *plan, const fr_question *questions,
+                                fr_int count)
 {
+  const fr_ssft_options *o = plan->ssft;
+  const int matched = plan->build == fr__build_loss;
+  const char *wrong;
   fr_status status = fr__pair(model, work);
   if (status) return status;
-  if (!o) return fr__fail(&work->reason, FR_INVALID, "the options are NULL");
-  if (count < 0 || (count && !questions))
-    return fr__fail(&work->reason, FR_INVALID, "%d questions at no address", count);
-  if (o->method < FR_SSFT || o->method > FR_SFT_MIXED)
-    return fr__fail(&work->reason, FR_INVALID, "method %d is none of fr_method", (fr_int)o->method);
-  if (o->reduction < FR_MEAN_TOKENS || o->reduction > FR_MEAN_TRACES || o->fork_target < FR_FORK_UNIFORM ||
-      o->fork_target > FR_FORK_MATCHED)
-    return fr__fail(&work->reason, FR_INVALID, "reduction %d or fork_target %d is not one of its enum",
-                    (fr_int)o->reduction, (fr_int)o->fork_target);
-  if (!(o->fork_weight >= 0.0f) || !fr__finite((double)o->fork_weight))
-    return fr__fail(&work->reason, FR_INVALID, "fork_weight is negative or not finite");
-  if (o->prefix < 0) return fr__fail(&work->reason, FR_INVALID, "prefix %d is negative", o->prefix);
+  wrong = !o ? "the options are NULL"
+        : count < 0 || (count && !questions) ? "there are less than 0 questions, or some at no address"
+        : o->method < FR_SSFT || o->method > FR_SFT_MIXED ? "method is none of fr_method"
+        : o->reduction < FR_MEAN_TOKENS || o->reduction > FR_MEAN_TRACES ? "reduction is none of fr_reduction"
+        : o->fork_target < FR_FORK_UNIFORM || o->fork_target > FR_FORK_MATCHED ? "fork_target is none of fr_fork_target"
+        : !(o->fork_weight >= 0.0f) || !fr__finite((double)o->fork_weight) ? "fork_weight is negative or not finite"
+        : o->prefix < 0 ? "prefix is negative" : NULL;
+  if (wrong) return fr__fail(&work->reason, FR_INVALID, "%s", wrong);
   status = fr__forks_check(work, o->forks, o->fork_count);
   if (status) return status;
   for (fr_int n = 0; n < count; n++) {
@@ -4001,7 +3954,7 @@ static fr_status fr__ssft_check(const fr_model *model, fr_work *work, const fr_s
                           q->fork[j]);
     }
   }
-  return FR_OK;
+  return fr__each_fits(work, plan, questions, count);
 }
 
 // Matching by the costs, or without them; sets q->fork.
@@ -4087,8 +4040,7 @@ FR_DEF fr_status fr_ssft_match(const fr_model *model, fr_work *work, const fr_ss
                                fr_question *questions, fr_int count)
 {
   const fr__plan plan = fr__ssft_plan(options, fr__build_costs, FR__ROWS);
-  fr_status status = fr__ssft_check(model, work, options, questions, count, 0);
-  if (!status) status = fr__each_fits(work, &plan, questions, count);
+  fr_status status = fr__ssft_check(model, work, &plan, questions, count);
   if (!status) status = fr__match_all(model, work, &plan, questions, count);
   return status ? status : fr__fine(&work->reason);
 }
@@ -4113,8 +4065,7 @@ static fr_status fr__ssft_loss(const fr_model *model, fr_work *work, const fr_ss
                                fr_ssft_report *report)
 {
   fr__plan plan = fr__ssft_plan(options, fr__build_loss, grads ? FR__GRAD_ROWS : FR__ROWS);
-  fr_status status = fr__ssft_check(model, work, options, questions, count, 1);
-  if (!status) status = fr__each_fits(work, &plan, questions, count);
+  fr_status status = fr__ssft_check(model, work, &plan, questions, count);
   if (status) return status;
   if (!(total.traces > 0.0) || !(total.questions > 0.0) || !fr__finite(total.traces) || !fr__finite(total.questions))
     return fr__fail(&work->reason, FR_INVALID, "the total is not positive and finite; fr_ssft_count gives it");
@@ -4145,9 +4096,8 @@ FR_DEF fr_status fr_ssft_step(fr_model *model, fr_work *work, fr_adamw *adamw, c
   fr_status status = fr__pair(model, work);
   if (!status && count < 1) status = fr__fail(&work->reason, FR_INVALID, "a step needs at least one question");
   if (!status) status = fr__adamw_check(adamw, model, work, lr);
-  if (!status) status = fr__ssft_check(model, work, options, questions, count, 0);
+  if (!status) status = fr__ssft_check(model, work, &costs, questions, count);
   if (!status) status = fr_ssft_count(options, questions, count, &loss.total);
-  if (!status) status = fr__each_fits(work, &costs, questions, count);
   if (status) return status;
   loss.unknown = fr__longest(options->forks, options->fork_count);
   status = fr__each_fits(work, &loss, questions, count);
@@ -4452,6 +4402,18 @@ static int fr__under(const fr__plan *p, fr_int i, fr_int at)
   return p->texts == FR__WRITTEN || (fr__scored(&r->leaves[at]) && (r->advantage[at] != 0.0 || p->gfpo->kl > 0.0f));
 }
 
+// A leaf that fr_generate will write under the fork
+static void fr__grow_leaf(fr__forest *f, fr__node fork, fr_int tokens, fr_leaf *leaf)
+{
+  fr_int leaves = 0;
+  if (f->work) leaf->span = fork.span;
+  fr__more(&leaves, f->times, f->alike);
+  fr__more(&f->leaves, leaves, 1);
+  fr__more(&f->room, tokens, leaves);
+  fr__more(&fork.depth, tokens, 1);
+  f->depth = fr__max(f->depth, fork.depth);
+}
+
 // The forks, and what stands under them. To be scored: group  base + i: -s_i, and the last token of a fork with nothing under
 // it is no input, so that a fork of one token needs no row. Targets of rollouts are in no group.
 static void fr__build_choice(fr__forest *f, const fr__plan *p, const fr_question *q, fr_int n)
@@ -4466,13 +4428,15 @@ static void fr__build_choice(fr__forest *f, const fr__plan *p, const fr_question
     fr__node fork;
     for (fr_int at = first; !used && at < end; at++) used = fr__under(p, i, at);
     fork = fr__grow(f, prompt, ids->ids, used ? ids->count : scored ? ids->count - 1 : 0);
-    if (scored) fr__aim(f, prompt, fork, ids->ids, ids->count, 0.0f, f->groups);
-    if (scored) fr__more(&f->groups, 1);
+    if (scored) {
+      fr__aim(f, prompt, fork, ids->ids, ids->count, 0.0f, f->groups);
+      fr__more(&f->groups, 1, f->times);
+    }
     for (fr_int at = first; used && at < end; at++) {
-      const fr_leaf *leaf = p->rollouts ? &p->rollouts->leaves[at] : NULL;
+      fr_leaf *leaf = p->rollouts ? &p->rollouts->leaves[at] : NULL;
       if (!fr__under(p, i, at)) continue;
       if (!scored) {
-        fr__grow_leaf(f, fork, T, p->rollouts, at);
+        fr__grow_leaf(f, fork, T, leaf);
       } else if (!leaf) {
         fr__grow_trace(f, fork, NULL, T, 0.0f, -1);
       } else {
@@ -4487,11 +4451,8 @@ static void fr__build_choice(fr__forest *f, const fr__plan *p, const fr_question
 // Without rollouts: those yet to come.
 static fr__plan fr__choice_plan(const fr_gfpo_options *o, fr_rollouts *rollouts, int texts, int bound)
 {
-  fr__plan plan = fr__plan_of(fr__build_choice, bound);
+  fr__plan plan = { fr__build_choice, bound, -1, NULL, { 1.0, 1.0 }, o, rollouts, texts };
   if (texts && !rollouts) plan.unknown = fr__longest(o->forks, o->fork_count);
-  plan.gfpo = o;
-  plan.rollouts = rollouts;
-  plan.texts = texts;
   return plan;
 }
 
@@ -4614,19 +4575,25 @@ FR_DEF fr_status fr_chooser_step(fr_chooser *chooser, fr_work *work, double loss
 }
 
 // -- checks
-static fr_status fr__gfpo_check(fr_work *work, const fr_gfpo_options *o, const fr_question *questions, fr_int count)
+// What a call works on, once it was checked, with the options' defaults filled in
+typedef struct fr__choosing {
+  const fr_policy *policy;       // NULL: forks one after the other
+  fr_work *work;
+  const fr_question *questions;
+  fr_int count;
+  fr_rollouts *rollouts;
+  fr_gfpo_options o;
+} fr__choosing;
+
+static fr_status fr__options_check(fr_work *work, const fr_gfpo_options *o)
 {
-  fr_status status;
-  if (!work || !work->body) return FR_INVALID;
-  if (!o) return fr__fail(&work->reason, FR_INVALID, "the options are NULL");
-  status = fr__forks_check(work, o->forks, o->fork_count);
-  if (status) return status;
-  if (count < 1 || !questions) return fr__fail(&work->reason, FR_INVALID, "%d questions, or at no address", count);
-  if (o->credit < FR_GFPO || o->credit > FR_GRPO || o->softmax < FR_OVER_FORKS || o->softmax > FR_OVER_VOCABULARY ||
-      o->deviation < FR_STD_POPULATION || o->deviation > FR_STD_NONE || o->reduction < FR_MEAN_TOKENS ||
-      o->reduction > FR_MEAN_TRACES)
-    return fr__fail(&work->reason, FR_INVALID, "credit %d, softmax %d, deviation %d or reduction %d is not one of its enum",
-                    (fr_int)o->credit, (fr_int)o->softmax, (fr_int)o->deviation, (fr_int)o->reduction);
+  const char *wrong = !o ? "the options are NULL"
+        : o->credit < FR_GFPO || o->credit > FR_GRPO ? "credit is none of fr_credit"
+        : o->softmax < FR_OVER_FORKS || o->softmax > FR_OVER_VOCABULARY ? "softmax is none of fr_fork_softmax"
+        : o->deviation < FR_STD_POPULATION || o->deviation > FR_STD_NONE ? "deviation is none of fr_deviation"
+        : o->reduction < FR_MEAN_TOKENS || o->reduction > FR_MEAN_TRACES ? "reduction is none of fr_reduction"
+        : o->updates < 0 ? "updates is negative" : NULL;
+  if (wrong) return fr__fail(&work->reason, FR_INVALID, "%s", wrong);
   {
     const float weights[] = { o->eps, o->clip_low, o->clip_high, o->entropy, o->kl, o->fork_weight };
     for (int i = 0; i < 6; i++)
@@ -4634,19 +4601,12 @@ static fr_status fr__gfpo_check(fr_work *work, const fr_gfpo_options *o, const f
         return fr__fail(&work->reason, FR_INVALID,
                         "eps, clip_low, clip_high, entropy, kl and fork_weight must be finite and not negative");
   }
-  if (o->updates < 0) return fr__fail(&work->reason, FR_INVALID, "updates %d is negative", o->updates);
-  for (fr_int n = 0; n < count; n++) {
-    status = fr__tokens_check(work, &questions[n].prompt, "question", n, "prompt", 0);
-    if (status) return status;
-  }
-  return FR_OK;
+  return fr__forks_check(work, o->forks, o->fork_count);
 }
 
 static fr_status fr__policy_check(const fr_policy *policy, fr_work *work, const fr_gfpo_options *o)
 {
-  fr_status status;
-  if (!policy) return fr__fail(&work->reason, FR_INVALID, "the policy is NULL");
-  status = fr__pair(policy->model, work);
+  fr_status status = fr__pair(policy->model, work);
   if (status || !policy->chooser) return status;
   status = fr__chooser_check(policy->chooser, work, 0.0f);
   if (status) return status;
@@ -4658,34 +4618,14 @@ static fr_status fr__policy_check(const fr_policy *policy, fr_work *work, const 
   return FR_OK;
 }
 
-static fr_status fr__trainable(const fr_policy *policy, fr_work *work, const fr_gfpo_options *o, float lr)
+static fr_status fr__trainable(const fr__choosing *c, float lr)
 {
-  fr_status status = FR_OK;
-  if (!policy->chooser) status = fr__adamw_check(policy->adamw, policy->model, work, lr);
-  else status = fr__chooser_check(policy->chooser, work, lr);
-  if (status || !(o->kl > 0.0f)) return status;
-  if (!policy->start) return fr__fail(&work->reason, FR_INVALID, "kl is set, but the policy has no start");
-  return fr__pair(policy->start, work);
-}
-
-static fr_int fr__fork_tokens(const fr_gfpo_options *o)
-{
-  fr_int sum = 0;
-  for (fr_int i = 0; i < o->fork_count; i++)
-    if (!fr__add(sum, o->forks[i].count, &sum)) return -1;
-  return sum;
-}
-
-static fr_status fr__rollouts_check(const fr_rollouts *r, fr_work *work, const fr_gfpo_options *o, fr_int count)
-{
-  if (!r || !r->leaves || !r->tokens) return fr__fail(&work->reason, FR_INVALID, "the rollouts are NULL or not placed");
-  if (count > r->questions) return fr__fail(&work->reason, FR_LIMIT, "%d questions, and room for %d", count, r->questions);
-  if (o->group != r->group || o->fork_count != r->forks || o->sampling.max_tokens != r->max_tokens)
-    return fr__fail(&work->reason, FR_INVALID, "group %d, %d forks, max_tokens %d; the rollouts were placed for %d, %d, %d",
-                    o->group, o->fork_count, o->sampling.max_tokens, r->group, r->forks, r->max_tokens);
-  if (o->credit == FR_GRPO && (!r->token_logp || fr__fork_tokens(o) > r->fork_tokens))
-    return fr__fail(&work->reason, FR_INVALID, "the rollouts were not placed for FR_GRPO with these forks");
-  return FR_OK;
+  const fr_policy *policy = c->policy;
+  fr_status status = policy->chooser ? fr__chooser_check(policy->chooser, c->work, lr)
+                                     : fr__adamw_check(policy->adamw, policy->model, c->work, lr);
+  if (status || !(c->o.kl > 0.0f)) return status;
+  if (!policy->start) return fr__fail(&c->work->reason, FR_INVALID, "kl is set, but the policy has no start");
+  return fr__pair(policy->start, c->work);
 }
 
 // -- rollouts
@@ -4708,7 +4648,6 @@ static fr_status fr__rollouts_layout(fr__arena *arena, fr_rollouts *r, int token
   r->weight = (double *)fr__take(arena, rollouts, D);
   r->slope = (double *)fr__take(arena, r->forks, D);
   r->tokens = (fr_token *)fr__take(arena, texts, (fr_int)sizeof(fr_token));
-  r->token_logp = r->token_now = r->token_start = NULL;
   if (!tokens) return FR_OK;
   r->token_logp = (double *)fr__take(arena, texts, D);
   r->token_now = (double *)fr__take(arena, targets, D);
@@ -4721,13 +4660,53 @@ static fr_status fr__rollouts_prepare(fr_rollouts *r, const fr_gfpo_options *o, 
   memset(r, 0, sizeof *r);
   if (!o || !o->forks || o->fork_count < 1 || o->group < 1 || o->sampling.max_tokens < 1 || questions < 1)
     return FR_INVALID;
-  for (fr_int i = 0; i < o->fork_count; i++) if (o->forks[i].count < 1) return FR_INVALID;
   r->questions = questions;
   r->group = o->group;
   r->forks = o->fork_count;
   r->max_tokens = o->sampling.max_tokens;
-  r->fork_tokens = fr__fork_tokens(o);
-  return r->fork_tokens < 0 ? FR_OVERFLOW : FR_OK;
+  for (fr_int i = 0; i < o->fork_count; i++) {
+    if (o->forks[i].count < 1) return FR_INVALID;
+    if (!fr__add(r->fork_tokens, o->forks[i].count, &r->fork_tokens)) return FR_OVERFLOW;
+  }
+  return FR_OK;
+}
+
+static fr_status fr__rollouts_check(const fr_rollouts *r, fr_work *work, const fr_gfpo_options *o, fr_int count)
+{
+  fr_rollouts want;
+  if (!r || !r->leaves || !r->tokens) return fr__fail(&work->reason, FR_INVALID, "the rollouts are NULL or not placed");
+  if (count > r->questions) return fr__fail(&work->reason, FR_LIMIT, "%d questions, and room for %d", count, r->questions);
+  if (fr__rollouts_prepare(&want, o, count) || want.group != r->group || want.forks != r->forks || want.max_tokens != r->max_tokens)
+    return fr__fail(&work->reason, FR_INVALID, "group %d, %d forks, max_tokens %d; the rollouts were placed for %d, %d, %d",
+                    o->group, o->fork_count, o->sampling.max_tokens, r->group, r->forks, r->max_tokens);
+  if (o->credit == FR_GRPO && (!r->token_logp || want.fork_tokens > r->fork_tokens))
+    return fr__fail(&work->reason, FR_INVALID, "the rollouts were not placed for FR_GRPO with these forks");
+  return FR_OK;
+}
+
+// Checks what the public calls have in common. `asked`: whether there must be a policy, and rollouts.
+enum { FR__ASKS_POLICY = 1, FR__ASKS_ROLLOUTS = 2 };
+static fr_status fr__choosing_begin(fr__choosing *c, int asked, const fr_policy *policy, fr_work *work,
+                                    const fr_gfpo_options *options, const fr_question *questions, fr_int count,
+                                    fr_rollouts *rollouts)
+{
+  fr_status status;
+  if (!work || !work->body) return FR_INVALID;
+  status = fr__options_check(work, options);
+  if (status) return status;
+  if (count < 1 || !questions) return fr__fail(&work->reason, FR_INVALID, "%d questions, or at no address", count);
+  if (asked & FR__ASKS_POLICY && !policy) return fr__fail(&work->reason, FR_INVALID, "the policy is NULL");
+  for (fr_int n = 0; !status && n < count; n++)
+    status = fr__tokens_check(work, &questions[n].prompt, "question", n, "prompt", 0);
+  if (!status && policy) status = fr__policy_check(policy, work, options);
+  if (!status && asked & FR__ASKS_ROLLOUTS) status = fr__rollouts_check(rollouts, work, options, count);
+  c->policy = policy;
+  c->work = work;
+  c->questions = questions;
+  c->count = count;
+  c->rollouts = rollouts;
+  if (!status) c->o = fr__gfpo_resolved(options, policy);
+  return status;
 }
 
 FR_DEF fr_status fr_rollouts_place(fr_rollouts *rollouts, const fr_gfpo_options *options, fr_int questions, void *memory,
@@ -4758,19 +4737,20 @@ FR_DEF fr_status fr_gfpo_limits(const fr_gfpo_options *options, fr_int prompt, f
   fr_status status = fr__rollouts_prepare(&r, options, questions);
   if (!status && (prompt < 1 || !limits)) status = FR_INVALID;
   if (status) return status;
-  o = *options;
+  o = fr__gfpo_resolved(options, NULL);
+  o.group = 1;
   memset(&question, 0, sizeof question);
   memset(&need, 0, sizeof need);
   question.prompt.count = prompt;
-  for (int i = 0; !status && i < (o.credit == FR_GRPO ? 3 : 2); i++) {
+  for (int i = 0; i < (o.credit == FR_GRPO ? 3 : 2); i++) {  // the last: one question with its whole group
     const fr__plan plan = fr__choice_plan(&o, NULL, texts[i], i == 1 ? FR__ROWS : FR__ROWS | FR__GRAD_ROWS);
-    fr__forest f[2];
-    memset(f, 0, sizeof f);
-    for (o.group = 0; o.group < 2; o.group++) fr__build_choice(&f[o.group], &plan, &question, 0);
-    status = fr__raise_limits(&need, f, r.group, i == 2 ? 1 : questions, plan.bound);  // GRPO: one question with its whole group
+    fr__forest f = fr__empty;
+    f.times = i == 2 ? 1 : questions;
+    f.alike = r.group;
+    fr__build_choice(&f, &plan, &question, 0);
+    need = fr_limits_max(need, fr__forest_limits(&f, plan.bound));
   }
-  if (!status) *limits = need;
-  return status;
+  return fr__give_limits(&need, limits);
 }
 
 FR_DEF fr_status fr_advantages(const double *reward, fr_int count, fr_deviation deviation, double eps, double *advantage,
@@ -4815,24 +4795,17 @@ FR_DEF fr_int fr_policy_pick(const double *logp, fr_int count, fr_random *random
   return last;
 }
 
-// The first prompt from a span of the forest on that was just run
-static fr_int fr__prompt_from(const struct fr__body *b, fr_int span)
-{
-  while (b->span_parent[span] >= 0) span++;
-  return span;
-}
-
 // log pi of the questions first .. next-1 of the forest that was just run: by the chooser, or from the sums of the forks' targets
-static fr_status fr__choice_logp(const fr_model *model, const fr_chooser *chooser, fr_work *work, const fr_gfpo_options *o,
-                                 fr_int first, fr_int next, double *logp)
+static fr_status fr__choice_logp(const fr__choosing *c, const fr_model *model, const fr_chooser *chooser, fr_int first,
+                                 fr_int next, double *logp)
 {
-  const fr_sum *sums = work->body->sums;
-  const fr_int N = o->fork_count;
-  for (fr_int n = first, span = 0; n < next; n++, span++, logp += N) {
+  const struct fr__body *b = c->work->body;
+  const fr_sum *sums = b->sums;
+  const fr_int N = c->o.fork_count, spans = b->span_count_used / (next - first);
+  for (fr_int n = first; n < next; n++, logp += N) {
     double max = -HUGE_VAL, sum = 0.0;
-    if (chooser) {
-      span = fr__prompt_from(work->body, span);
-      fr__chooser_features(chooser, model, work, span);
+    if (chooser) {  // no texts stand under the forks, so that questions have equally many spans
+      fr__chooser_features(chooser, model, c->work, (n - first) * spans);
       fr__chooser_scores(chooser, logp);
     } else {
       for (fr_int i = 0; i < N; i++, sums++) logp[i] = -sums->nll;  // eq:score
@@ -4841,67 +4814,50 @@ static fr_status fr__choice_logp(const fr_model *model, const fr_chooser *choose
     for (fr_int i = 0; i < N; i++) sum += exp(logp[i] - max);
     for (fr_int i = 0; i < N; i++)
       if (!fr__finite(logp[i]))
-        return fr__fail(&work->reason, FR_NONFINITE, "question %d: the log-probability of fork %d is not finite", n, i);
-    for (fr_int i = 0; o->softmax == FR_OVER_FORKS && i < N; i++) logp[i] -= max + log(sum);  // eq:policy
+        return fr__fail(&c->work->reason, FR_NONFINITE, "question %d: the log-probability of fork %d is not finite", n, i);
+    for (fr_int i = 0; c->o.softmax == FR_OVER_FORKS && i < N; i++) logp[i] -= max + log(sum);  // eq:policy
   }
   return FR_OK;
 }
 
-// This, fr__rollout and fr__gfpo_gradient take what was checked.
-static fr_status fr__policy_logp(const fr_policy *policy, fr_work *work, const fr_gfpo_options *o,
-                                 const fr_question *questions, fr_int count, double *logp)
+static fr_status fr__policy_logp(const fr__choosing *c, double *logp)
 {
-  const fr__plan plan = fr__choice_plan(o, NULL, FR__NO_TEXTS, FR__ROWS);
+  const fr__plan plan = fr__choice_plan(&c->o, NULL, FR__NO_TEXTS, FR__ROWS);
   fr_status status = FR_OK;
-  for (fr_int n = 0, next = 0; !status && n < count; n = next) {
+  for (fr_int n = 0, next = 0; !status && n < c->count; n = next) {
     fr__forest f;
-    status = fr__fill(&f, work, &plan, questions, count, &next);
-    if (!status) status = fr__run_forest(&f, policy->model, NULL, FR__PLAIN);
-    if (!status) status = fr__choice_logp(policy->model, policy->chooser, work, o, n, next, logp + n * o->fork_count);
+    status = fr__fill(&f, c->work, &plan, c->questions, c->count, &next);
+    if (!status) status = fr__run_forest(&f, c->policy->model, NULL, FR__PLAIN);
+    if (!status) status = fr__choice_logp(c, c->policy->model, c->policy->chooser, n, next, logp + n * c->o.fork_count);
   }
   return status;
-}
-
-// What a call will run must fit: the policy, with gradient if it is trained, and the writing of the longest texts.
-static fr_status fr__gfpo_fits(const fr_policy *policy, fr_work *work, const fr_gfpo_options *o, const fr_question *questions,
-                               fr_int count, int trained)
-{
-  const int texts = trained && o->credit == FR_GRPO ? FR__TRAINED : FR__NO_TEXTS;
-  const int bound = trained && !policy->chooser ? FR__ROWS | FR__GRAD_ROWS : FR__ROWS;
-  const fr__plan choice = fr__choice_plan(o, NULL, texts, bound), writing = fr__choice_plan(o, NULL, FR__WRITTEN, FR__ROWS);
-  const fr_status status = policy ? fr__each_fits(work, &choice, questions, count) : FR_OK;
-  return status ? status : fr__each_fits(work, &writing, questions, count);
 }
 
 FR_DEF fr_status fr_policy_logp(const fr_policy *policy, fr_work *work, const fr_gfpo_options *options,
                                 const fr_question *questions, fr_int count, double *logp)
 {
-  fr_gfpo_options o;
+  fr__choosing c;
   fr__plan plan;
-  fr_status status = fr__gfpo_check(work, options, questions, count);
-  if (!status) status = fr__policy_check(policy, work, options);
+  fr_status status = fr__choosing_begin(&c, FR__ASKS_POLICY, policy, work, options, questions, count, NULL);
   if (!status && !logp) status = fr__fail(&work->reason, FR_INVALID, "logp is NULL");
   if (status) return status;
-  o = fr__gfpo_resolved(options, policy);
-  plan = fr__choice_plan(&o, NULL, FR__NO_TEXTS, FR__ROWS);
+  plan = fr__choice_plan(&c.o, NULL, FR__NO_TEXTS, FR__ROWS);
   status = fr__each_fits(work, &plan, questions, count);
-  if (!status) status = fr__policy_logp(policy, work, &o, questions, count, logp);
+  if (!status) status = fr__policy_logp(&c, logp);
   return status ? status : fr__fine(&work->reason);
 }
 
 // Lets the writer finish the forks that were drawn, as many questions at a time as the limits allow.
-static fr_status fr__write(const fr_model *writer, fr_work *work, const fr_gfpo_options *o, const fr_question *questions,
-                           fr_int count, fr_rollouts *r)
+static fr_status fr__write(const fr__choosing *c, const fr_model *writer)
 {
-  const fr__plan plan = fr__choice_plan(o, r, FR__WRITTEN, FR__ROWS);
+  const fr__plan plan = fr__choice_plan(&c->o, c->rollouts, FR__WRITTEN, FR__ROWS);
+  const fr_int G = c->o.group;
   fr_status status = FR_OK;
-  for (fr_int n = 0, next = 0; !status && n < count; n = next) {
+  for (fr_int n = 0, next = 0; !status && n < c->count; n = next) {
     fr__forest f;
-    fr_tree tree;
-    status = fr__fill(&f, work, &plan, questions, count, &next);
-    if (status) break;
-    tree = fr__forest_tree(&f);
-    status = fr_generate(writer, work, &tree, &o->sampling, r->leaves + n * o->group, (next - n) * o->group);
+    status = fr__fill(&f, c->work, &plan, c->questions, c->count, &next);
+    if (!status)
+      status = fr_generate(writer, c->work, &f.tree, &c->o.sampling, c->rollouts->leaves + n * G, (next - n) * G);
   }
   return status;
 }
@@ -4919,18 +4875,29 @@ static double fr__entropy(const double *logp, fr_int count)
   return sum;
 }
 
-static fr_status fr__rollout(const fr_policy *policy, const fr_model *writer, fr_work *work, const fr_gfpo_options *o,
-                             const fr_question *questions, fr_int count, fr_rollouts *r, fr_gfpo_report *report)
+// What is run must fit: the policy, with gradient if it is `trained`, and the writing of the longest texts.
+static fr_status fr__rollout(const fr__choosing *c, const fr_model *writer, int trained, fr_gfpo_report *report)
 {
-  const fr_int N = o->fork_count, G = o->group;
+  const fr_policy *policy = c->policy;
+  const fr_question *questions = c->questions;
+  const fr_gfpo_options *o = &c->o;
+  const fr_int N = o->fork_count, G = o->group, count = c->count;
+  const fr__plan choice = fr__choice_plan(o, NULL, trained && o->credit == FR_GRPO ? FR__TRAINED : FR__NO_TEXTS,
+                                          trained && !policy->chooser ? FR__ROWS | FR__GRAD_ROWS : FR__ROWS);
+  const fr__plan writing = fr__choice_plan(o, NULL, FR__WRITTEN, FR__ROWS);
+  fr_work *work = c->work;
+  fr_rollouts *r = c->rollouts;
   fr_gfpo_report sum;
   fr_int equal = 0;
   fr_status status = FR_OK;
   if (!o->reward) return fr__fail(&work->reason, FR_INVALID, "the options have no reward");
+  if (policy) status = fr__each_fits(work, &choice, questions, count);
+  if (!status) status = fr__each_fits(work, &writing, questions, count);
+  if (status) return status;
   r->count = r->passes = 0;
   memset(&sum, 0, sizeof sum);
   for (fr_int i = 0; i < count * N; i++) r->logp[i] = -log((double)N);
-  if (policy) status = fr__policy_logp(policy, work, o, questions, count, r->logp);
+  if (policy) status = fr__policy_logp(c, r->logp);
   for (fr_int n = 0; !status && n < count; n++) {
     const uint64_t stream = o->draw * (uint64_t)(G + 1);
     fr_random random = fr_random_stream(o->sampling.seed, questions[n].key, stream);
@@ -4943,7 +4910,7 @@ static fr_status fr__rollout(const fr_policy *policy, const fr_model *writer, fr
       r->leaves[at].tokens = r->tokens + at * r->max_tokens;
     }
   }
-  if (!status) status = fr__write(writer, work, o, questions, count, r);
+  if (!status) status = fr__write(c, writer);
   if (status) return status;
   for (fr_int i = 0; i < N; i++) { r->fork_count[i] = 0; r->fork_reward[i] = 0.0; }
   for (fr_int n = 0; n < count; n++) {
@@ -4979,15 +4946,10 @@ FR_DEF fr_status fr_gfpo_rollout(const fr_policy *policy, const fr_model *writer
                                  const fr_gfpo_options *options, const fr_question *questions, fr_int count,
                                  fr_rollouts *rollouts, fr_gfpo_report *report)
 {
-  fr_gfpo_options o;
+  fr__choosing c;
   fr_status status = fr__pair(writer, work);
-  if (!status) status = fr__gfpo_check(work, options, questions, count);
-  if (!status && policy) status = fr__policy_check(policy, work, options);
-  if (!status) status = fr__rollouts_check(rollouts, work, options, count);
-  if (status) return status;
-  o = fr__gfpo_resolved(options, policy);
-  status = fr__gfpo_fits(policy, work, &o, questions, count, 0);
-  return status ? status : fr__rollout(policy, writer, work, &o, questions, count, rollouts, report);
+  if (!status) status = fr__choosing_begin(&c, FR__ASKS_ROLLOUTS, policy, work, options, questions, count, rollouts);
+  return status ? status : fr__rollout(&c, writer, 0, report);
 }
 
 // -- the loss
@@ -5090,49 +5052,47 @@ static fr_int fr__target_weights(fr_target *targets, const fr__plan *plan, fr_in
 }
 
 // What a backward pass runs: for FR_GRPO also the rollouts.
-static fr__plan fr__gradient_plan(const fr_policy *policy, const fr_gfpo_options *o, fr_rollouts *r)
+static fr__plan fr__gradient_plan(const fr__choosing *c)
 {
-  return fr__choice_plan(o, r, o->credit == FR_GRPO ? FR__TRAINED : FR__NO_TEXTS,
-                         policy->chooser ? FR__ROWS : FR__ROWS | FR__GRAD_ROWS);
+  return fr__choice_plan(&c->o, c->rollouts, c->o.credit == FR_GRPO ? FR__TRAINED : FR__NO_TEXTS,
+                         c->policy->chooser ? FR__ROWS : FR__ROWS | FR__GRAD_ROWS);
 }
 
-static fr_status fr__gfpo_gradient(const fr_policy *policy, fr_work *work, const fr__plan *plan, const fr_question *questions,
-                                   fr_gfpo_report *report)
+static fr_status fr__gfpo_gradient(const fr__choosing *c, fr_gfpo_report *report)
 {
-  const fr_gfpo_options *o = plan->gfpo;
-  const fr_chooser *chooser = policy->chooser;
-  fr_rollouts *r = plan->rollouts;
+  const fr__plan plan = fr__gradient_plan(c);
+  const fr_policy *policy = c->policy;
+  fr_rollouts *r = c->rollouts;
+  fr_work *work = c->work;
   struct fr__body *b = work->body;
-  const fr_int N = o->fork_count;
+  const fr_int N = c->o.fork_count;
   fr__tally tally;
   fr_int rows = 0;
   memset(&tally, 0, sizeof tally);
-  fr__term_weights(o, r);
-  for (fr_int n = 0, next = 0; n < r->count;) {
-    const double *logp = b->cost;
+  fr__term_weights(&c->o, r);
+  for (fr_int n = 0, next = 0; n < r->count; n = next) {
     fr_int at = 0;
     fr__forest f;
-    fr_status status = fr__fill(&f, work, plan, questions, r->count, &next);
-    if (!status && o->kl > 0.0f) {
+    fr_status status = fr__fill(&f, work, &plan, c->questions, r->count, &next);
+    if (!status && c->o.kl > 0.0f) {
       status = fr__run_forest(&f, policy->start, NULL, FR__PLAIN);
-      if (!status) status = fr__choice_logp(policy->start, NULL, work, o, n, next, r->logp_start + n * N);
-      if (!status && plan->texts) fr__target_logp(b, f.targets, r->token_start);
+      if (!status) status = fr__choice_logp(c, policy->start, NULL, n, next, r->logp_start + n * N);
+      if (!status && plan.texts) fr__target_logp(b, f.targets, r->token_start);
     }
-    if (!status) status = fr__run_forest(&f, policy->model, NULL, chooser ? FR__PLAIN : FR__KEEP);
-    if (!status) status = fr__choice_logp(policy->model, chooser, work, o, n, next, b->cost);
+    if (!status) status = fr__run_forest(&f, policy->model, NULL, policy->chooser ? FR__PLAIN : FR__KEEP);
+    if (!status) status = fr__choice_logp(c, policy->model, policy->chooser, n, next, b->cost);
     if (status) return status;
-    if (plan->texts) fr__target_logp(b, f.targets, r->token_now);
-    for (fr_int span = 0; n < next; n++, span++, logp += N) {
-      fr__choice_loss(o, r, n, logp, &tally);
-      if (!chooser) {
-        at = fr__target_weights(b->targets, plan, n, at, &tally);
+    if (plan.texts) fr__target_logp(b, f.targets, r->token_now);
+    for (fr_int q = n; q < next; q++) {
+      fr__choice_loss(&c->o, r, q, b->cost + (q - n) * N, &tally);
+      if (!policy->chooser) {
+        at = fr__target_weights(b->targets, &plan, q, at, &tally);
       } else {
-        span = fr__prompt_from(b, span);
-        fr__chooser_features(chooser, policy->model, work, span);
-        fr__chooser_back(chooser, work, r->slope);
+        fr__chooser_features(policy->chooser, policy->model, work, (q - n) * (f.spans / (next - n)));
+        fr__chooser_back(policy->chooser, work, r->slope);
       }
     }
-    if (chooser) continue;
+    if (policy->chooser) continue;
     status = fr__run_forest(&f, policy->model, policy->adamw->grads, FR__BACK);
     if (status) return status;
     rows += f.rows;
@@ -5151,52 +5111,42 @@ static fr_status fr__gfpo_gradient(const fr_policy *policy, fr_work *work, const
 FR_DEF fr_status fr_gfpo_backward(const fr_policy *policy, fr_work *work, const fr_gfpo_options *options,
                                   const fr_question *questions, fr_rollouts *rollouts, fr_gfpo_report *report)
 {
-  fr_gfpo_options o;
+  fr__choosing c;
   fr__plan plan;
   fr_status status;
   if (!work || !work->body) return FR_INVALID;
-  if (!rollouts || rollouts->count < 1)
-    return fr__fail(&work->reason, FR_INVALID, "there are no rollouts to learn from");
-  status = fr__gfpo_check(work, options, questions, rollouts->count);
-  if (!status) status = fr__policy_check(policy, work, options);
-  if (!status) status = fr__trainable(policy, work, options, 0.0f);
-  if (!status) status = fr__rollouts_check(rollouts, work, options, rollouts->count);
+  if (!rollouts || rollouts->count < 1) return fr__fail(&work->reason, FR_INVALID, "there are no rollouts to learn from");
+  status = fr__choosing_begin(&c, FR__ASKS_POLICY | FR__ASKS_ROLLOUTS, policy, work, options, questions, rollouts->count,
+                              rollouts);
+  if (!status) status = fr__trainable(&c, 0.0f);
   if (status) return status;
-  o = fr__gfpo_resolved(options, policy);
-  plan = fr__gradient_plan(policy, &o, rollouts);
+  plan = fr__gradient_plan(&c);
   status = fr__each_fits(work, &plan, questions, rollouts->count);
-  return status ? status : fr__gfpo_gradient(policy, work, &plan, questions, report);
+  return status ? status : fr__gfpo_gradient(&c, report);
 }
 
 FR_DEF fr_status fr_gfpo_step(const fr_policy *policy, const fr_model *writer, fr_work *work,
                               const fr_gfpo_options *options, const fr_question *questions, fr_int count,
                               fr_rollouts *rollouts, float lr, fr_gfpo_report *report)
 {
-  fr_gfpo_options o;
+  fr__choosing c;
   fr_gfpo_report sum;
-  fr__plan plan;
   fr_int rows = 0;
   int idle;
   fr_status status = fr__pair(writer, work);
-  if (!status) status = fr__gfpo_check(work, options, questions, count);
-  if (!status) status = fr__policy_check(policy, work, options);
-  if (!status) status = fr__trainable(policy, work, options, lr);
+  if (!status) status = fr__choosing_begin(&c, FR__ASKS_POLICY, policy, work, options, questions, count, rollouts);
+  if (!status) status = fr__trainable(&c, lr);
   if (status) return status;
-  if (options->group < 2)
-    return fr__fail(&work->reason, FR_INVALID, "a group of %d has no advantage to learn from", options->group);
-  if (options->credit == FR_GFPO && options->fork_count < 2)
+  if (c.o.group < 2) return fr__fail(&work->reason, FR_INVALID, "a group of %d has no advantage to learn from", c.o.group);
+  if (c.o.credit == FR_GFPO && c.o.fork_count < 2)
     return fr__fail(&work->reason, FR_INVALID, "one fork leaves FR_GFPO nothing to choose");
   status = fr__rollouts_check(rollouts, work, options, count);
+  if (!status) status = fr__rollout(&c, writer, 1, &sum);
   if (status) return status;
-  o = fr__gfpo_resolved(options, policy);
-  plan = fr__gradient_plan(policy, &o, rollouts);
-  status = fr__gfpo_fits(policy, work, &o, questions, count, 1);
-  if (!status) status = fr__rollout(policy, writer, work, &o, questions, count, rollouts, &sum);
-  if (status) return status;
-  idle = !(o.kl > 0.0f) && !(o.entropy > 0.0f && o.fork_count > 1);
+  idle = !(c.o.kl > 0.0f) && !(c.o.entropy > 0.0f && c.o.fork_count > 1);
   for (fr_int n = 0; n < count; n++) idle = idle && !fr__has_advantage(rollouts, n);
-  for (fr_int u = 0; !idle && u < o.updates; u++) {
-    status = fr__gfpo_gradient(policy, work, &plan, questions, &sum);
+  for (fr_int u = 0; !idle && u < c.o.updates; u++) {
+    status = fr__gfpo_gradient(&c, &sum);
     if (status) {
       fr_adamw *a = policy->chooser ? &policy->chooser->adamw : policy->adamw;
       memset(a->grads, 0, (size_t)a->count * sizeof(float));
