@@ -4363,7 +4363,7 @@ FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree
 //   eq:advantage         A_g = (R_g - mean R) / (std R + eps)
 //   eq:ratio             rho = pi(i_g) / old(i_g);  FR_GRPO also  p(y_g[t] | ...) / old(y_g[t] | ...)
 //   eq:clip              l = -min(rho A, clip(rho, 1 - clip_low, 1 + clip_high) A)
-//   eq:clip-gradient     dl/dlog pi = -rho A, or 0 where the clipped one is the smaller
+//   eq:slope             dl/dlog pi = -rho A, or 0 where the clipped one is the smaller
 //   eq:term-weight       c_g = 1/(B G);  FR_GRPO: 1/(B sum_k (|y_k| + fork_weight))  or  1/(B G (|y_g| + fork_weight))
 //   eq:gfpo              L = sum_x [ sum_g c_g l_g + (sum_g c_g) (kl KL - entropy H) ],  c_g times fork_weight
 //   eq:entropy           H = -sum_i pi_i log pi_i                        dH/dlog pi_i = -pi_i (log pi_i + 1)
@@ -4795,13 +4795,21 @@ FR_DEF fr_int fr_policy_pick(const double *logp, fr_int count, fr_random *random
   return last;
 }
 
-// log pi of the questions first .. next-1 of the forest that was just run: by the chooser, or from the sums of the forks' targets
-static fr_status fr__choice_logp(const fr__choosing *c, const fr_model *model, const fr_chooser *chooser, fr_int first,
-                                 fr_int next, double *logp)
+// What the policy runs; if it is trained on FR_GRPO's credit, with the rollouts under the forks.
+static fr__plan fr__policy_plan(const fr__choosing *c, fr_rollouts *rollouts, int trained)
 {
-  const struct fr__body *b = c->work->body;
-  const fr_sum *sums = b->sums;
-  const fr_int N = c->o.fork_count, spans = b->span_count_used / (next - first);
+  const int texts = trained && c->o.credit == FR_GRPO ? FR__TRAINED : FR__NO_TEXTS;
+  return fr__choice_plan(&c->o, rollouts, texts, trained && !c->policy->chooser ? FR__ROWS | FR__GRAD_ROWS : FR__ROWS);
+}
+
+// Runs a forest of the questions first .. next-1 and sets their log pi: by the chooser, or from the sums of the forks' targets.
+static fr_status fr__score(const fr__choosing *c, const fr__forest *f, const fr_model *model, const fr_chooser *chooser,
+                           fr__phase phase, fr_int first, fr_int next, double *logp)
+{
+  const fr_sum *sums = c->work->body->sums;
+  const fr_int N = c->o.fork_count, spans = f->spans / (next - first);
+  const fr_status status = fr__run_forest(f, model, NULL, phase);
+  if (status) return status;
   for (fr_int n = first; n < next; n++, logp += N) {
     double max = -HUGE_VAL, sum = 0.0;
     if (chooser) {  // no texts stand under the forks, so that questions have equally many spans
@@ -4822,13 +4830,13 @@ static fr_status fr__choice_logp(const fr__choosing *c, const fr_model *model, c
 
 static fr_status fr__policy_logp(const fr__choosing *c, double *logp)
 {
-  const fr__plan plan = fr__choice_plan(&c->o, NULL, FR__NO_TEXTS, FR__ROWS);
+  const fr__plan plan = fr__policy_plan(c, NULL, 0);
+  const fr_policy *p = c->policy;
   fr_status status = FR_OK;
   for (fr_int n = 0, next = 0; !status && n < c->count; n = next) {
     fr__forest f;
     status = fr__fill(&f, c->work, &plan, c->questions, c->count, &next);
-    if (!status) status = fr__run_forest(&f, c->policy->model, NULL, FR__PLAIN);
-    if (!status) status = fr__choice_logp(c, c->policy->model, c->policy->chooser, n, next, logp + n * c->o.fork_count);
+    if (!status) status = fr__score(c, &f, p->model, p->chooser, FR__PLAIN, n, next, logp + n * c->o.fork_count);
   }
   return status;
 }
@@ -4841,7 +4849,7 @@ FR_DEF fr_status fr_policy_logp(const fr_policy *policy, fr_work *work, const fr
   fr_status status = fr__choosing_begin(&c, FR__ASKS_POLICY, policy, work, options, questions, count, NULL);
   if (!status && !logp) status = fr__fail(&work->reason, FR_INVALID, "logp is NULL");
   if (status) return status;
-  plan = fr__choice_plan(&c.o, NULL, FR__NO_TEXTS, FR__ROWS);
+  plan = fr__policy_plan(&c, NULL, 0);
   status = fr__each_fits(work, &plan, questions, count);
   if (!status) status = fr__policy_logp(&c, logp);
   return status ? status : fr__fine(&work->reason);
@@ -4882,9 +4890,7 @@ static fr_status fr__rollout(const fr__choosing *c, const fr_model *writer, int 
   const fr_question *questions = c->questions;
   const fr_gfpo_options *o = &c->o;
   const fr_int N = o->fork_count, G = o->group, count = c->count;
-  const fr__plan choice = fr__choice_plan(o, NULL, trained && o->credit == FR_GRPO ? FR__TRAINED : FR__NO_TEXTS,
-                                          trained && !policy->chooser ? FR__ROWS | FR__GRAD_ROWS : FR__ROWS);
-  const fr__plan writing = fr__choice_plan(o, NULL, FR__WRITTEN, FR__ROWS);
+  const fr__plan choice = fr__policy_plan(c, NULL, trained), writing = fr__choice_plan(o, NULL, FR__WRITTEN, FR__ROWS);
   fr_work *work = c->work;
   fr_rollouts *r = c->rollouts;
   fr_gfpo_report sum;
@@ -4965,7 +4971,7 @@ static double fr__clipped(const fr_gfpo_options *o, double now, double old, doub
   if (advantage == 0.0) return 0.0;  // whatever the ratio, an infinite one included
   tally->terms++;
   tally->clipped += cut;
-  if (!cut) *slope = -ratio * advantage;  // eq:clip-gradient
+  if (!cut) *slope = -ratio * advantage;  // eq:slope
   return -advantage * (cut ? bound : ratio);  // eq:clip
 }
 
@@ -5051,18 +5057,11 @@ static fr_int fr__target_weights(fr_target *targets, const fr__plan *plan, fr_in
   return at;
 }
 
-// What a backward pass runs: for FR_GRPO also the rollouts.
-static fr__plan fr__gradient_plan(const fr__choosing *c)
-{
-  return fr__choice_plan(&c->o, c->rollouts, c->o.credit == FR_GRPO ? FR__TRAINED : FR__NO_TEXTS,
-                         c->policy->chooser ? FR__ROWS : FR__ROWS | FR__GRAD_ROWS);
-}
-
 static fr_status fr__gfpo_gradient(const fr__choosing *c, fr_gfpo_report *report)
 {
-  const fr__plan plan = fr__gradient_plan(c);
   const fr_policy *policy = c->policy;
   fr_rollouts *r = c->rollouts;
+  const fr__plan plan = fr__policy_plan(c, r, 1);
   fr_work *work = c->work;
   struct fr__body *b = work->body;
   const fr_int N = c->o.fork_count;
@@ -5075,12 +5074,11 @@ static fr_status fr__gfpo_gradient(const fr__choosing *c, fr_gfpo_report *report
     fr__forest f;
     fr_status status = fr__fill(&f, work, &plan, c->questions, r->count, &next);
     if (!status && c->o.kl > 0.0f) {
-      status = fr__run_forest(&f, policy->start, NULL, FR__PLAIN);
-      if (!status) status = fr__choice_logp(c, policy->start, NULL, n, next, r->logp_start + n * N);
+      status = fr__score(c, &f, policy->start, NULL, FR__PLAIN, n, next, r->logp_start + n * N);
       if (!status && plan.texts) fr__target_logp(b, f.targets, r->token_start);
     }
-    if (!status) status = fr__run_forest(&f, policy->model, NULL, policy->chooser ? FR__PLAIN : FR__KEEP);
-    if (!status) status = fr__choice_logp(c, policy->model, policy->chooser, n, next, b->cost);
+    if (!status)
+      status = fr__score(c, &f, policy->model, policy->chooser, policy->chooser ? FR__PLAIN : FR__KEEP, n, next, b->cost);
     if (status) return status;
     if (plan.texts) fr__target_logp(b, f.targets, r->token_now);
     for (fr_int q = n; q < next; q++) {
@@ -5120,7 +5118,7 @@ FR_DEF fr_status fr_gfpo_backward(const fr_policy *policy, fr_work *work, const 
                               rollouts);
   if (!status) status = fr__trainable(&c, 0.0f);
   if (status) return status;
-  plan = fr__gradient_plan(&c);
+  plan = fr__policy_plan(&c, rollouts, 1);
   status = fr__each_fits(work, &plan, questions, rollouts->count);
   return status ? status : fr__gfpo_gradient(&c, report);
 }

@@ -74,7 +74,7 @@ static void against_reference(const store *s, const char *name)
       old[g] = store_at(s, store_get(s, prefix, "logp_old_of_actions"), g);
       weight[g] = 1.0 / (double)group;
     }
-    for (fr_int v = 0; v < logits->count; v++) {  // the policy of these logits, as fr__choice_logp makes it
+    for (fr_int v = 0; v < logits->count; v++) {  // the policy of these logits, as fr__score makes it
       const double x = store_at(s, logits, v);
       int is_fork = 0;
       for (fr_int i = 0; i < forks; i++) is_fork |= v == (fr_int)store_at(s, ids, i);
@@ -1038,8 +1038,39 @@ static void toy_one_fork(void)
   fr_work_free(&t.work);
 }
 
+// ---- the formulas: each tag of the header stands at exactly one formula, and at exactly one line of code that computes it
+static void formulas(void)
+{
+  enum { MOST = 64, LONGEST = 32 };
+  static char tags[MOST][LONGEST];
+  int formula[MOST] = { 0 }, code[MOST] = { 0 }, count = 0;
+  char line[512];
+  FILE *file = fopen("forkreason.h", "r");
+  if (!CHECK(file != NULL)) return;
+  while (fgets(line, sizeof line, file))
+    for (const char *at = line; (at = strstr(at, "eq:")) != NULL;) {
+      size_t length = 3;
+      int i = 0;
+      while ((at[length] >= 'a' && at[length] <= 'z') || at[length] == '-') length++;
+      CHECK(length > 3 && length < LONGEST);
+      while (i < count && (strlen(tags[i]) != length || strncmp(tags[i], at, length))) i++;
+      if (i == count && CHECK(count < MOST)) memcpy(tags[count++], at, length);
+      if (strncmp(line, "//", 2)) code[i]++;
+      else formula[i] += !strncmp(line, "//   eq:", 8) ? 1 : 2;  // inside of a sentence: one too many
+      at += length;
+    }
+  fclose(file);
+  CHECK(count >= 20);
+  for (int i = 0; i < count; i++)
+    if (!CHECK(formula[i] == 1 && code[i] == 1))
+      fprintf(stderr, "  %s: %d formulas, %d lines of code\n", tags[i], formula[i], code[i]);
+  for (int i = 0; i < count; i++)  // so that a search for one finds no other
+    for (int k = 0; k < count; k++) CHECK(i == k || !strstr(tags[k], tags[i]));
+}
+
 int main(void)
 {
+  formulas();
   references();
   reference_model("llama_ssft");
   reference_model("qwen3_ssft");
