@@ -372,18 +372,16 @@ typedef struct fr_ssft_report {
 // What the batch's reduction divides by, given up front so that micro-batches add up to one gradient.
 typedef struct fr_ssft_total { double traces; double questions; } fr_ssft_total;
 
-// Limits for questions up to (prompt, trace) tokens with up to `traces` traces, `questions` of them in one pass.
-// Larger batches are run as several passes, whole questions at a time, with the same result up to rounding.
+// Limits for questions up to (prompt, trace) tokens with up to `traces` traces, `questions` of them in one pass, whatever the
+// method and the fork term. Larger batches are run as several passes, whole questions at a time, equal up to rounding.
 FR_DEF fr_status fr_ssft_limits(const fr_ssft_options *options, fr_int prompt, fr_int trace, fr_int traces,
                                 fr_int questions, fr_limits *limits);
-// Fills fork, and cost where asked for. c[i][j] = -1/L_j sum_{t<=L_j} log p(r_j[t] | x, g_i, r_j[<t]), L_j = min(L, |r_j|).
-// For FR_SSFT the matching minimises sum_j c[fork[j]][j]; the other methods match without looking at the costs, and run
-// no cost pass for a question whose cost is NULL. A cost that is not finite: FR_NONFINITE names the question; those
-// before it keep their new matching.
+// Fills fork, and cost where asked for; the formulas stand in >>ssft. For FR_SSFT the matching minimises the sum of the costs of
+// (fork[j], j); the other methods do not look at them, and run no cost pass for a question whose cost is NULL. A cost that is
+// not finite: FR_NONFINITE names the question; those before it keep their new matching.
 FR_DEF fr_status fr_ssft_match(const fr_model *model, fr_work *work, const fr_ssft_options *options,
                                fr_question *questions, fr_int count);
-FR_DEF fr_status fr_ssft_count(const fr_ssft_options *options, const fr_question *questions, fr_int count,
-                               fr_ssft_total *total);
+FR_DEF fr_status fr_ssft_count(const fr_ssft_options *options, const fr_question *questions, fr_int count, fr_ssft_total *total);
 // ADDS the gradient of the set loss of these questions, matched before, to grads[model->count].
 FR_DEF fr_status fr_ssft_backward(const fr_model *model, fr_work *work, const fr_ssft_options *options,
                                   const fr_question *questions, fr_int count, fr_ssft_total total, float *grads,
@@ -391,8 +389,8 @@ FR_DEF fr_status fr_ssft_backward(const fr_model *model, fr_work *work, const fr
 // The loss alone, without gradient (limits as for the cost pass); for validation.
 FR_DEF fr_status fr_ssft_loss(const fr_model *model, fr_work *work, const fr_ssft_options *options,
                               const fr_question *questions, fr_int count, fr_ssft_total total, fr_ssft_report *report);
-// Match, backward and update in one call, with the same bits. A step that is skipped because its numbers are not finite returns FR_OK, with
-// report->skipped 1 and why in work->reason.
+// Match, backward and update in one call, with the same bits. A step that is skipped because its numbers are not finite
+// returns FR_OK, with report->skipped 1 and why in work->reason.
 FR_DEF fr_status fr_ssft_step(fr_model *model, fr_work *work, fr_adamw *adamw, const fr_ssft_options *options,
                               fr_question *questions, fr_int count, float lr, fr_ssft_report *report);
 
@@ -611,13 +609,13 @@ FR_DEF fr_status fr_assign_margin(const double *cost, fr_int row_stride, fr_int 
 // ---- choosing: which fork for which question (GFPO in the paper), and GRPO on all tokens as its baseline
 //
 // The policy pi(i | question) is a distribution over the N forks at the question's last position. A step draws G forks a
-// question from it, lets the writer finish each one, has your reward judge the texts, and moves the policy towards the forks
-// that did better than their group. The gradient enters at the fork alone, so it costs the questions' rows and not the rollouts'.
+// question, lets the writer finish them, has your reward judge the texts, and moves the policy towards the forks that did better
+// than their group. The gradient enters at the fork alone: it costs the questions' rows and not the rollouts'.
 //
 //     fr_model_append_rows(&tuned, &writer);                             // of equal vocab: a copy
 //     fr_policy policy = { &tuned, NULL, &adamw, NULL };
-//     fr_gfpo_limits(&options, longest_prompt, questions_per_step, &limits);   // options: zeroed, then forks, group, sampling,
-//     fr_work_new(&work, &writer.config, &limits);                             // reward
+//     fr_gfpo_limits(&options, longest_prompt, questions_per_step, &limits);   // options: forks, group, sampling, reward, else 0
+//     fr_work_new(&work, &writer.config, &limits);
 //     fr_rollouts_new(&rollouts, &options, questions_per_step);
 //     for (options.draw = 0; options.draw < steps; options.draw++)
 //       fr_gfpo_step(&policy, &writer, &work, &options, questions, count, &rollouts, 1e-3f, &report);
@@ -661,10 +659,8 @@ typedef struct fr_gfpo_options {  // a field left 0 takes the default in bracket
   fr_credit       credit;         // [FR_GFPO]  price of FR_GRPO: a forward and a training pass over rollouts with advantage
   fr_fork_softmax softmax;        // [FR_OVER_FORKS]
   fr_deviation    deviation;      // [FR_STD_POPULATION]
-  fr_reduction    reduction;      // FR_GRPO: a group's loss is [the mean over all its tokens], or FR_MEAN_TRACES, the mean
-                                  //          over rollouts of each one's mean (the original GRPO: short ones weigh more)
-  float           fork_weight;    // [1]     FR_GRPO: what the fork weighs beside one token of its text. Beside 50 equal ones its
-                                  //          choice is learned poorly; about their number gives it a say (make compare)
+  fr_reduction    reduction;      // FR_GRPO: a group's loss is [the mean over its tokens], or the mean of its rollouts' means
+  float           fork_weight;    // [1]     FR_GRPO: of the fork beside one token of its text; about their number gives it a say
   float           eps;            // [1e-6]  advantage = (reward - mean) / (std + eps)
   float           clip_low;       // [.2]    the ratio pi / pi_old is clipped to 1 - clip_low .. 1 + clip_high, which
   float           clip_high;      // [.2]    matters from the second update on the same rollouts on
@@ -674,7 +670,7 @@ typedef struct fr_gfpo_options {  // a field left 0 takes the default in bracket
 } fr_gfpo_options;
 
 // (b): logit_i = b_i + 1/T sum_t W[slot(t)]_i . h_t over the T tokens of the question, where h_t is fr_hidden of the model and
-// slot(t) = min(T-1 - t, positions-1): with 1 position all tokens share one W, with more the last ones have their own.
+// slot(t) = min(T-1 - t, positions-1): with 1 position all tokens have one W, with more the last ones have their own.
 typedef struct fr_chooser {
   fr_int  forks, positions, dim;  // N, P, C
   float  *params;                 // W (P,N,C), then b (N); zeros at first, a uniform policy
@@ -700,9 +696,8 @@ typedef struct fr_rollouts {
   fr_int   passes;       // fr_gfpo_backward calls since
   fr_leaf *leaves;       // [Q*G]
   fr_int  *fork;         // [Q*G]
-  double  *reward;       // [Q*G]
-  double  *advantage;    // [Q*G]
-  double  *logp;         // [Q*N] log pi(fork | question) when the forks were drawn; of the forks in turn: -log N
+  double  *reward, *advantage;  // [Q*G]
+  double  *logp;         // [Q*N] log pi(fork | question) when the forks were drawn; without a policy: -log N
   double  *logp_old;     // [Q*G] that of the fork that was drawn
   double  *logp_start;   // [Q*N] of the start policy; set by backward if kl > 0
   double  *token_logp;   // [Q*G*max_tokens] FR_GRPO: old log p of each token and of the stop, set by the first backward
@@ -733,8 +728,8 @@ typedef struct fr_gfpo_report {
   int    skipped;        // 1 if an update was left out because its gradient was not finite (fr_gfpo_step only)
 } fr_gfpo_report;
 
-// Limits for `questions` questions of up to `prompt` tokens decoded in one batch; a longer call runs several, whole questions at
-// a time. FR_GRPO runs one question with its group with gradient at a time; grad_rows, rows and targets may be raised.
+// Limits for `questions` questions of up to `prompt` tokens in one batch; a longer call runs several, whole questions at a time.
+// FR_GRPO runs one question with its group with gradient at a time; rows, grad_rows, spans and targets may be raised.
 FR_DEF fr_status fr_gfpo_limits(const fr_gfpo_options *options, fr_int prompt, fr_int questions, fr_limits *limits);
 // Advantages of one group. Equal rewards give 0 exactly, so does a group of one. *std (may be NULL): the deviation used, 0
 // for FR_STD_NONE. A reward that is not finite, and rewards too far apart or, without eps, too close: FR_NONFINITE.
@@ -743,28 +738,23 @@ FR_DEF fr_status fr_advantages(const double *reward, fr_int count, fr_deviation 
 // logp[count*N]: log pi of every fork, of each question's prompt; the options' forks and softmax are read.
 FR_DEF fr_status fr_policy_logp(const fr_policy *policy, fr_work *work, const fr_gfpo_options *options,
                                 const fr_question *questions, fr_int count, double *logp);
-// A fork drawn in proportion to exp(logp), by one draw; random NULL: the likeliest, ties to the lowest. -1 if there is none: count
-// < 1, a NaN, or nothing finite.
+// A fork drawn in proportion to exp(logp), by one draw; random NULL: the likeliest, ties to the lowest. -1: none, a NaN, or
+// nothing finite.
 FR_DEF fr_int fr_policy_pick(const double *logp, fr_int count, fr_random *random);
 
 // The three parts of a step, usable alone. Of a question prompt and key are read.
 //
-// Draws, decodes in one batch, and judges. Random streams: (seed, key, draw*(G+1)) gives the forks of a question, and
-// (seed, key, draw*(G+1) + 1 + g) the text of rollout g, so nothing depends on the other questions or on the tasks.
-// policy NULL: rollout g takes fork g mod N; with G = k*N every fork is tried k times and fork_reward is its accuracy, to
-// be compared before and after training. FR_NONFINITE, naming question and rollout: a reward, or the writer's
-// log-probability, is not finite. report (may be NULL): what is known so far.
-FR_DEF fr_status fr_gfpo_rollout(const fr_policy *policy, const fr_model *writer, fr_work *work,
-                                 const fr_gfpo_options *options, const fr_question *questions, fr_int count,
-                                 fr_rollouts *rollouts, fr_gfpo_report *report);
-// ADDS to policy->adamw->grads (or chooser->adamw.grads) the gradient of the mean over these questions of
-//   FR_GFPO:  -1/G sum_g min(ratio_g A_g, clip(ratio_g) A_g)  -  entropy H(pi)  +  kl KL(pi || start)
-// with ratio_g = pi(fork_g) / pi_old(fork_g); H and KL are exact, sums over the N forks, and count for every question,
-// whatever its rewards. FR_GRPO has such a ratio for the fork, fork_weight times, and for each token of rollout g, reduced as
-// the option says; their KL, per token, is estimated by exp(d) - d - 1, d = log p_start - log p (Schulman's k3), and the fork's H and KL weigh
-// as much as its ratio does. The first call after fr_gfpo_rollout takes the policy as it is for the old one of the tokens.
-// `questions` are those of the rollouts. Of report (may be NULL) loss, entropy, kl, clip_fraction and rows are set. After
-// FR_NONFINITE, a log-probability of the policy that is not finite, the gradient may hold a part; clear it.
+// Draws, decodes in one batch, and judges. Stream (seed, key, draw*(G+1)) gives the forks of a question, (seed, key,
+// draw*(G+1) + 1 + g) the text of rollout g: nothing depends on the other questions or on the tasks. policy NULL: rollout g takes
+// fork g mod N; with G = k*N fork_reward is each fork's accuracy, to be compared before and after training. FR_NONFINITE names
+// question and rollout: a reward, or the writer's log-probability, is not finite. report (may be NULL): what is known so far.
+FR_DEF fr_status fr_gfpo_rollout(const fr_policy *policy, const fr_model *writer, fr_work *work, const fr_gfpo_options *options,
+                                 const fr_question *questions, fr_int count, fr_rollouts *rollouts, fr_gfpo_report *report);
+// ADDS to policy->adamw->grads (or chooser->adamw.grads) the gradient of the mean loss over these questions, those of the
+// rollouts; the formulas stand in >>choose. H and KL are exact, sums over the N forks, and count for every question, whatever its
+// rewards; a token's KL is estimated (Schulman's k3). The first call after fr_gfpo_rollout takes the policy as it is for the old
+// one of the tokens. Of report (may be NULL) loss, entropy, kl, clip_fraction and rows are set. After FR_NONFINITE, a
+// log-probability of the policy that is not finite, the gradient may hold a part; clear it.
 FR_DEF fr_status fr_gfpo_backward(const fr_policy *policy, fr_work *work, const fr_gfpo_options *options,
                                   const fr_question *questions, fr_rollouts *rollouts, fr_gfpo_report *report);
 // AdamW on the chooser's params; as fr_adamw_step.
@@ -3618,8 +3608,8 @@ FR_DEF fr_status fr_assign(const double *cost, fr_int row_stride, fr_int col_str
 //   eq:reduction      w_j = 1/T (FR_MEAN_TOKENS)  or  1/(|r_j| R) (FR_MEAN_TRACES)
 //   eq:fork-term      F = a/(Q |K|) sum_{i in K} -log p(g_i | x),  a = fork_weight,  K: all forks, or those that sigma takes
 //   eq:set-loss       S = sum_x [ sum_j w_j sum_t -log p(r_j[t] | x, g_sigma(j), r_j[<t])  +  F ]
-//   eq:set-gradient   dS = sum_x [ sum_j w_j sum_t -d log p(r_j[t] | ...)  +  dF ],  sigma held fixed: where the best map is
-//                     one alone, it stays the best nearby, so that this is also the gradient of the least loss of all maps
+//   eq:set-gradient   dS = sum_x [ sum_j w_j sum_t -d log p(r_j[t] | ...)  +  dF ],  sigma held fixed: where no other map is
+//                     as good, it does not change nearby, so that this is the whole gradient
 
 // -- one builder for all trees that the method runs: costs, loss, policy, GRPO, writing
 // Question by question: the prompt, a fork, what stands under it, the next fork. The last token of a trace is a target and
@@ -3683,8 +3673,7 @@ static fr__node fr__grow(fr__forest *f, fr__node parent, const fr_token *ids, fr
 }
 
 // Targets: the first token after node `before`, the others after the rows of `node`, which begins with them.
-static void fr__aim(fr__forest *f, fr__node before, fr__node node, const fr_token *ids, fr_int count, float weight,
-                    fr_int group)
+static void fr__aim(fr__forest *f, fr__node before, fr__node node, const fr_token *ids, fr_int count, float weight, fr_int group)
 {
   for (fr_int t = 0; f->work && t < count; t++) {
     fr_target *target = &f->work->body->targets[f->targets + t];
@@ -3788,11 +3777,6 @@ static fr_int fr__longest(const fr_tokens *forks, fr_int count)
 }
 
 // -- the two passes
-static fr_int fr__prefix(const fr_ssft_options *o, fr_int trace)
-{
-  return o->prefix > 0 ? fr__min(o->prefix, trace) : trace;  // eq:prefix
-}
-
 static int fr__costed(const fr_ssft_options *o, const fr_question *q) { return o->method == FR_SSFT || q->cost; }
 
 // Every fork with every trace, cut to its first L_j tokens; group  base + i*M + j
@@ -3805,17 +3789,11 @@ static void fr__build_costs(fr__forest *f, const fr__plan *plan, const fr_questi
   prompt = fr__grow(f, fr__ground, q->prompt.ids, q->prompt.count);
   for (fr_int i = 0; i < o->fork_count; i++) {
     fork = fr__grow(f, prompt, o->forks[i].ids, o->forks[i].count);
-    for (fr_int j = 0; j < q->trace_count; j++)
-      fr__grow_trace(f, fork, q->traces[j].ids, fr__prefix(o, q->traces[j].count), 1.0f, f->groups);
+    for (fr_int j = 0; j < q->trace_count; j++) {
+      const fr_int all = q->traces[j].count, L = o->prefix ? fr__min(o->prefix, all) : all;  // eq:prefix
+      fr__grow_trace(f, fork, q->traces[j].ids, L, 1.0f, f->groups);
+    }
   }
-}
-
-// How many forks have the fork term's target.
-static fr_int fr__forks_targeted(const fr_ssft_options *o, const fr_question *q)
-{
-  if (o->fork_weight == 0.0f) return 0;
-  if (o->fork_target == FR_FORK_UNIFORM) return o->fork_count;
-  return o->method == FR_SFT_MIXED ? 1 : q->trace_count;
 }
 
 // The forks with the traces matched to them; group  base + j, and base + M for the fork term. An unused fork is there for its
@@ -3823,16 +3801,17 @@ static fr_int fr__forks_targeted(const fr_ssft_options *o, const fr_question *q)
 static void fr__build_loss(fr__forest *f, const fr__plan *plan, const fr_question *q, fr_int number)
 {
   const fr_ssft_options *o = plan->ssft;
-  const fr_int M = q->trace_count, group = f->groups, targeted = fr__forks_targeted(o, q);
+  const fr_int N = o->fork_count, M = q->trace_count, group = f->groups;
+  const fr_int taken = o->method == FR_SFT_MIXED ? 1 : M, targeted = o->fork_target == FR_FORK_UNIFORM ? N : taken;
   const double fork_weight = targeted ? (double)o->fork_weight / ((double)targeted * plan->total.questions) : 0.0;
   const fr__node prompt = fr__grow(f, fr__ground, q->prompt.ids, q->prompt.count);
   (void)number;
-  for (fr_int i = 0; i < o->fork_count; i++) {
+  for (fr_int i = 0; i < N; i++) {
     const fr_tokens *ids = &o->forks[i];
     int used = plan->unknown >= 0, aimed;
     fr__node fork;
     for (fr_int j = 0; !used && j < M; j++) used = q->fork[j] == i;
-    aimed = targeted == o->fork_count || (targeted && used);
+    aimed = o->fork_weight > 0.0f && (used || targeted == N);
     fork = fr__grow(f, prompt, ids->ids, used ? ids->count : aimed ? ids->count - 1 : 0);
     if (aimed) fr__aim(f, prompt, fork, ids->ids, ids->count, (float)fork_weight, group + M);  // eq:fork-term
     for (fr_int j = 0; used && j < M; j++) {
@@ -3905,12 +3884,13 @@ static fr_status fr__forks_check(fr_work *work, const fr_tokens *forks, fr_int c
     const fr_status status = fr__tokens_check(work, &forks[i], "options", 0, "fork", i);
     if (status) return status;
     for (fr_int k = 0; k < i; k++)
-      if (forks[i].count == forks[k].count &&
-          memcmp(forks[i].ids, forks[k].ids, (size_t)forks[i].count * sizeof(fr_token)) == 0)
+      if (forks[i].count == forks[k].count && memcmp(forks[i].ids, forks[k].ids, (size_t)forks[i].count * sizeof(fr_token)) == 0)
         return fr__fail(&work->reason, FR_INVALID, "forks %d and %d are the same tokens", k, i);
   }
   return FR_OK;
 }
+
+static int fr__weight(float x) { return x >= 0.0f && fr__finite((double)x); }
 
 // Everything that can be wrong is found here, before anything is run.
 static fr_status fr__ssft_check(const fr_model *model, fr_work *work, const fr__plan *plan, const fr_question *questions,
@@ -3926,7 +3906,7 @@ static fr_status fr__ssft_check(const fr_model *model, fr_work *work, const fr__
         : o->method < FR_SSFT || o->method > FR_SFT_MIXED ? "method is none of fr_method"
         : o->reduction < FR_MEAN_TOKENS || o->reduction > FR_MEAN_TRACES ? "reduction is none of fr_reduction"
         : o->fork_target < FR_FORK_UNIFORM || o->fork_target > FR_FORK_MATCHED ? "fork_target is none of fr_fork_target"
-        : !(o->fork_weight >= 0.0f) || !fr__finite((double)o->fork_weight) ? "fork_weight is negative or not finite"
+        : !fr__weight(o->fork_weight) ? "fork_weight is negative or not finite"
         : o->prefix < 0 ? "prefix is negative" : NULL;
   if (wrong) return fr__fail(&work->reason, FR_INVALID, "%s", wrong);
   status = fr__forks_check(work, o->forks, o->fork_count);
@@ -3937,8 +3917,7 @@ static fr_status fr__ssft_check(const fr_model *model, fr_work *work, const fr__
     if (status) return status;
     if (q->trace_count < 1 || !q->traces) return fr__fail(&work->reason, FR_INVALID, "question %d has no trace", n);
     if (q->trace_count > o->fork_count && o->method != FR_SFT_MIXED)
-      return fr__fail(&work->reason, FR_INVALID, "question %d has %d traces for %d forks", n, q->trace_count,
-                      o->fork_count);
+      return fr__fail(&work->reason, FR_INVALID, "question %d has %d traces for %d forks", n, q->trace_count, o->fork_count);
     if (!q->fork) return fr__fail(&work->reason, FR_INVALID, "question %d: fork is NULL", n);
     for (fr_int j = 0; j < q->trace_count; j++) {
       status = fr__tokens_check(work, &q->traces[j], "question", n, "trace", j);
@@ -3950,8 +3929,7 @@ static fr_status fr__ssft_check(const fr_model *model, fr_work *work, const fr__
                         q->fork[j], o->fork_count);
       for (fr_int k = 0; k < j && o->method != FR_SFT_MIXED; k++)
         if (q->fork[k] == q->fork[j])
-          return fr__fail(&work->reason, FR_INVALID, "question %d: traces %d and %d both have fork %d", n, k, j,
-                          q->fork[j]);
+          return fr__fail(&work->reason, FR_INVALID, "question %d: traces %d and %d both have fork %d", n, k, j, q->fork[j]);
     }
   }
   return fr__each_fits(work, plan, questions, count);
@@ -4045,8 +4023,7 @@ FR_DEF fr_status fr_ssft_match(const fr_model *model, fr_work *work, const fr_ss
   return status ? status : fr__fine(&work->reason);
 }
 
-FR_DEF fr_status fr_ssft_count(const fr_ssft_options *options, const fr_question *questions, fr_int count,
-                               fr_ssft_total *total)
+FR_DEF fr_status fr_ssft_count(const fr_ssft_options *options, const fr_question *questions, fr_int count, fr_ssft_total *total)
 {
   fr_ssft_total sum = { 0.0, 0.0 };
   if (!options || !total || count < 0 || (count && !questions)) return FR_INVALID;
@@ -4060,9 +4037,8 @@ FR_DEF fr_status fr_ssft_count(const fr_ssft_options *options, const fr_question
   return FR_OK;
 }
 
-static fr_status fr__ssft_loss(const fr_model *model, fr_work *work, const fr_ssft_options *options,
-                               const fr_question *questions, fr_int count, fr_ssft_total total, float *grads,
-                               fr_ssft_report *report)
+static fr_status fr__ssft_loss(const fr_model *model, fr_work *work, const fr_ssft_options *options, const fr_question *questions,
+                               fr_int count, fr_ssft_total total, float *grads, fr_ssft_report *report)
 {
   fr__plan plan = fr__ssft_plan(options, fr__build_loss, grads ? FR__GRAD_ROWS : FR__ROWS);
   fr_status status = fr__ssft_check(model, work, &plan, questions, count);
@@ -4592,16 +4568,11 @@ static fr_status fr__options_check(fr_work *work, const fr_gfpo_options *o)
         : o->softmax < FR_OVER_FORKS || o->softmax > FR_OVER_VOCABULARY ? "softmax is none of fr_fork_softmax"
         : o->deviation < FR_STD_POPULATION || o->deviation > FR_STD_NONE ? "deviation is none of fr_deviation"
         : o->reduction < FR_MEAN_TOKENS || o->reduction > FR_MEAN_TRACES ? "reduction is none of fr_reduction"
+        : !fr__weight(o->eps) || !fr__weight(o->entropy) || !fr__weight(o->kl) || !fr__weight(o->fork_weight) ||
+          !fr__weight(o->clip_low) || !fr__weight(o->clip_high)
+          ? "eps, clip_low, clip_high, entropy, kl and fork_weight must be finite and not negative"
         : o->updates < 0 ? "updates is negative" : NULL;
-  if (wrong) return fr__fail(&work->reason, FR_INVALID, "%s", wrong);
-  {
-    const float weights[] = { o->eps, o->clip_low, o->clip_high, o->entropy, o->kl, o->fork_weight };
-    for (int i = 0; i < 6; i++)
-      if (!(weights[i] >= 0.0f) || !fr__finite((double)weights[i]))
-        return fr__fail(&work->reason, FR_INVALID,
-                        "eps, clip_low, clip_high, entropy, kl and fork_weight must be finite and not negative");
-  }
-  return fr__forks_check(work, o->forks, o->fork_count);
+  return wrong ? fr__fail(&work->reason, FR_INVALID, "%s", wrong) : fr__forks_check(work, o->forks, o->fork_count);
 }
 
 static fr_status fr__policy_check(const fr_policy *policy, fr_work *work, const fr_gfpo_options *o)
@@ -4870,12 +4841,6 @@ static fr_status fr__write(const fr__choosing *c, const fr_model *writer)
   return status;
 }
 
-static int fr__has_advantage(const fr_rollouts *r, fr_int question)
-{
-  for (fr_int g = 0; g < r->group; g++) if (r->advantage[question * r->group + g] != 0.0) return 1;
-  return 0;
-}
-
 static double fr__entropy(const double *logp, fr_int count)
 {
   double sum = 0.0;
@@ -4894,7 +4859,7 @@ static fr_status fr__rollout(const fr__choosing *c, const fr_model *writer, int 
   fr_work *work = c->work;
   fr_rollouts *r = c->rollouts;
   fr_gfpo_report sum;
-  fr_int equal = 0;
+  fr_int moved = 0;  // questions with an advantage
   fr_status status = FR_OK;
   if (!o->reward) return fr__fail(&work->reason, FR_INVALID, "the options have no reward");
   if (policy) status = fr__each_fits(work, &choice, questions, count);
@@ -4923,12 +4888,11 @@ static fr_status fr__rollout(const fr__choosing *c, const fr_model *writer, int 
     for (fr_int g = 0; g < G; g++) {
       const fr_int at = n * G + g;
       const fr_leaf *leaf = &r->leaves[at];
-      if (!fr__finite(leaf->logp))
-        return fr__fail(&work->reason, FR_NONFINITE, "question %d, rollout %d: the writer's log-probability is not finite", n,
-                        g);
-      r->reward[at] = o->reward(o->user, n, r->fork[at], leaf);
-      if (!fr__finite(r->reward[at]))
-        return fr__fail(&work->reason, FR_NONFINITE, "question %d, rollout %d: the reward is not finite", n, g);
+      const int written = fr__finite(leaf->logp);
+      if (written) r->reward[at] = o->reward(o->user, n, r->fork[at], leaf);
+      if (!written || !fr__finite(r->reward[at]))
+        return fr__fail(&work->reason, FR_NONFINITE, "question %d, rollout %d: the %s is not finite", n, g,
+                        written ? "reward" : "writer's log-probability");
       r->fork_count[r->fork[at]]++;
       r->fork_reward[r->fork[at]] += r->reward[at];
       sum.reward += r->reward[at] / (double)(count * G);
@@ -4938,19 +4902,18 @@ static fr_status fr__rollout(const fr__choosing *c, const fr_model *writer, int 
     if (fr_advantages(r->reward + n * G, G, o->deviation, (double)o->eps, r->advantage + n * G, NULL))
       return fr__fail(&work->reason, FR_NONFINITE, "question %d: the rewards are too far apart to be normalised", n);
     sum.entropy += fr__entropy(r->logp + n * N, N) / (double)count;
-    equal += !fr__has_advantage(r, n);
+    for (fr_int g = 0; g < G; g++) if (r->advantage[n * G + g] != 0.0) { moved++; break; }
   }
   for (fr_int i = 0; i < N; i++) if (r->fork_count[i]) r->fork_reward[i] /= (double)r->fork_count[i];
   r->count = sum.questions = count;
   sum.rollouts = count * G;
-  sum.frac_zero_std = (double)equal / (double)count;
+  sum.frac_zero_std = (double)(count - moved) / (double)count;
   if (report) *report = sum;
   return fr__fine(&work->reason);
 }
 
-FR_DEF fr_status fr_gfpo_rollout(const fr_policy *policy, const fr_model *writer, fr_work *work,
-                                 const fr_gfpo_options *options, const fr_question *questions, fr_int count,
-                                 fr_rollouts *rollouts, fr_gfpo_report *report)
+FR_DEF fr_status fr_gfpo_rollout(const fr_policy *policy, const fr_model *writer, fr_work *work, const fr_gfpo_options *options,
+                                 const fr_question *questions, fr_int count, fr_rollouts *rollouts, fr_gfpo_report *report)
 {
   fr__choosing c;
   fr_status status = fr__pair(writer, work);
@@ -5141,8 +5104,7 @@ FR_DEF fr_status fr_gfpo_step(const fr_policy *policy, const fr_model *writer, f
   status = fr__rollouts_check(rollouts, work, options, count);
   if (!status) status = fr__rollout(&c, writer, 1, &sum);
   if (status) return status;
-  idle = !(c.o.kl > 0.0f) && !(c.o.entropy > 0.0f && c.o.fork_count > 1);
-  for (fr_int n = 0; n < count; n++) idle = idle && !fr__has_advantage(rollouts, n);
+  idle = !(c.o.kl > 0.0f) && !(c.o.entropy > 0.0f && c.o.fork_count > 1) && sum.frac_zero_std >= 1.0;
   for (fr_int u = 0; !idle && u < c.o.updates; u++) {
     status = fr__gfpo_gradient(&c, &sum);
     if (status) {
