@@ -409,18 +409,16 @@ typedef struct fr_ssft_report {
 // What the batch's reduction divides by, given up front so that micro-batches add up to one gradient.
 typedef struct fr_ssft_total { double traces; double questions; } fr_ssft_total;
 
-// Limits for questions up to (prompt, trace) tokens with up to `traces` traces, `questions` of them in one pass.
-// Larger batches are run as several passes, whole questions at a time, with the same result up to rounding.
+// Limits for questions up to (prompt, trace) tokens with up to `traces` traces, `questions` of them in one pass, whatever the
+// method and the fork term. Larger batches are run as several passes, whole questions at a time, equal up to rounding.
 FR_DEF fr_status fr_ssft_limits(const fr_ssft_options *options, fr_int prompt, fr_int trace, fr_int traces,
                                 fr_int questions, fr_limits *limits);
-// Fills fork, and cost where asked for. c[i][j] = -1/L_j sum_{t<=L_j} log p(r_j[t] | x, g_i, r_j[<t]), L_j = min(L, |r_j|).
-// For FR_SSFT the matching minimises sum_j c[fork[j]][j]; the other methods match without looking at the costs, and run
-// no cost pass for a question whose cost is NULL. A cost that is not finite: FR_NONFINITE names the question; those
-// before it keep their new matching.
+// Fills fork, and cost where asked for; the formulas stand in >>ssft. For FR_SSFT the matching minimises the sum of the costs of
+// (fork[j], j); the other methods do not look at them, and run no cost pass for a question whose cost is NULL. A cost that is
+// not finite: FR_NONFINITE names the question; those before it keep their new matching.
 FR_DEF fr_status fr_ssft_match(const fr_model *model, fr_work *work, const fr_ssft_options *options,
                                fr_question *questions, fr_int count);
-FR_DEF fr_status fr_ssft_count(const fr_ssft_options *options, const fr_question *questions, fr_int count,
-                               fr_ssft_total *total);
+FR_DEF fr_status fr_ssft_count(const fr_ssft_options *options, const fr_question *questions, fr_int count, fr_ssft_total *total);
 // ADDS the gradient of the set loss of these questions, matched before, to grads[model->count].
 FR_DEF fr_status fr_ssft_backward(const fr_model *model, fr_work *work, const fr_ssft_options *options,
                                   const fr_question *questions, fr_int count, fr_ssft_total total, float *grads,
@@ -428,8 +426,8 @@ FR_DEF fr_status fr_ssft_backward(const fr_model *model, fr_work *work, const fr
 // The loss alone, without gradient (limits as for the cost pass); for validation.
 FR_DEF fr_status fr_ssft_loss(const fr_model *model, fr_work *work, const fr_ssft_options *options,
                               const fr_question *questions, fr_int count, fr_ssft_total total, fr_ssft_report *report);
-// Match, backward and update in one call, with the same bits. A step that is skipped because its numbers are not finite returns FR_OK, with
-// report->skipped 1 and why in work->reason.
+// Match, backward and update in one call, with the same bits. A step that is skipped because its numbers are not finite
+// returns FR_OK, with report->skipped 1 and why in work->reason.
 FR_DEF fr_status fr_ssft_step(fr_model *model, fr_work *work, fr_adamw *adamw, const fr_ssft_options *options,
                               fr_question *questions, fr_int count, float lr, fr_ssft_report *report);
 
@@ -645,13 +643,13 @@ FR_DEF fr_status fr_assign_margin(const double *cost, fr_int row_stride, fr_int 
 // ---- choosing: which fork for which question (GFPO in the paper), and GRPO on all tokens as its baseline
 //
 // The policy pi(i | question) is a distribution over the N forks at the question's last position. A step draws G forks a
-// question from it, lets the writer finish each one, has your reward judge the texts, and moves the policy towards the forks
-// that did better than their group. The gradient enters at the fork alone, so it costs the questions' rows and not the rollouts'.
+// question, lets the writer finish them, has your reward judge the texts, and moves the policy towards the forks that did better
+// than their group. The gradient enters at the fork alone: it costs the questions' rows and not the rollouts'.
 //
 //     fr_model_append_rows(&tuned, &writer);                             // of equal vocab: a copy
 //     fr_policy policy = { &tuned, NULL, &adamw, NULL };
-//     fr_gfpo_limits(&options, longest_prompt, questions_per_step, &limits);   // options: zeroed, then forks, group, sampling,
-//     fr_work_new(&work, &writer.config, &limits);                             // reward
+//     fr_gfpo_limits(&options, longest_prompt, questions_per_step, &limits);   // options: forks, group, sampling, reward, else 0
+//     fr_work_new(&work, &writer.config, &limits);
 //     fr_rollouts_new(&rollouts, &options, questions_per_step);
 //     for (options.draw = 0; options.draw < steps; options.draw++)
 //       fr_gfpo_step(&policy, &writer, &work, &options, questions, count, &rollouts, 1e-3f, &report);
@@ -695,10 +693,8 @@ typedef struct fr_gfpo_options {  // a field left 0 takes the default in bracket
   fr_credit       credit;         // [FR_GFPO]  price of FR_GRPO: a forward and a training pass over rollouts with advantage
   fr_fork_softmax softmax;        // [FR_OVER_FORKS]
   fr_deviation    deviation;      // [FR_STD_POPULATION]
-  fr_reduction    reduction;      // FR_GRPO: a group's loss is [the mean over all its tokens], or FR_MEAN_TRACES, the mean
-                                  //          over rollouts of each one's mean (the original GRPO: short ones weigh more)
-  float           fork_weight;    // [1]     FR_GRPO: what the fork weighs beside one token of its text. Beside 50 equal ones its
-                                  //          choice is learned poorly; about their number gives it a say (make compare)
+  fr_reduction    reduction;      // FR_GRPO: a group's loss is [the mean over its tokens], or the mean of its rollouts' means
+  float           fork_weight;    // [1]     FR_GRPO: of the fork beside one token of its text; about their number gives it a say
   float           eps;            // [1e-6]  advantage = (reward - mean) / (std + eps)
   float           clip_low;       // [.2]    the ratio pi / pi_old is clipped to 1 - clip_low .. 1 + clip_high, which
   float           clip_high;      // [.2]    matters from the second update on the same rollouts on
@@ -708,7 +704,7 @@ typedef struct fr_gfpo_options {  // a field left 0 takes the default in bracket
 } fr_gfpo_options;
 
 // (b): logit_i = b_i + 1/T sum_t W[slot(t)]_i . h_t over the T tokens of the question, where h_t is fr_hidden of the model and
-// slot(t) = min(T-1 - t, positions-1): with 1 position all tokens share one W, with more the last ones have their own.
+// slot(t) = min(T-1 - t, positions-1): with 1 position all tokens have one W, with more the last ones have their own.
 typedef struct fr_chooser {
   fr_int  forks, positions, dim;  // N, P, C
   float  *params;                 // W (P,N,C), then b (N); zeros at first, a uniform policy
@@ -734,9 +730,8 @@ typedef struct fr_rollouts {
   fr_int   passes;       // fr_gfpo_backward calls since
   fr_leaf *leaves;       // [Q*G]
   fr_int  *fork;         // [Q*G]
-  double  *reward;       // [Q*G]
-  double  *advantage;    // [Q*G]
-  double  *logp;         // [Q*N] log pi(fork | question) when the forks were drawn; of the forks in turn: -log N
+  double  *reward, *advantage;  // [Q*G]
+  double  *logp;         // [Q*N] log pi(fork | question) when the forks were drawn; without a policy: -log N
   double  *logp_old;     // [Q*G] that of the fork that was drawn
   double  *logp_start;   // [Q*N] of the start policy; set by backward if kl > 0
   double  *token_logp;   // [Q*G*max_tokens] FR_GRPO: old log p of each token and of the stop, set by the first backward
@@ -767,8 +762,8 @@ typedef struct fr_gfpo_report {
   int    skipped;        // 1 if an update was left out because its gradient was not finite (fr_gfpo_step only)
 } fr_gfpo_report;
 
-// Limits for `questions` questions of up to `prompt` tokens decoded in one batch; a longer call runs several, whole questions at
-// a time. FR_GRPO runs one question with its group with gradient at a time; grad_rows, rows and targets may be raised.
+// Limits for `questions` questions of up to `prompt` tokens in one batch; a longer call runs several, whole questions at a time.
+// FR_GRPO runs one question with its group with gradient at a time; rows, grad_rows, spans and targets may be raised.
 FR_DEF fr_status fr_gfpo_limits(const fr_gfpo_options *options, fr_int prompt, fr_int questions, fr_limits *limits);
 // Advantages of one group. Equal rewards give 0 exactly, so does a group of one. *std (may be NULL): the deviation used, 0
 // for FR_STD_NONE. A reward that is not finite, and rewards too far apart or, without eps, too close: FR_NONFINITE.
@@ -777,28 +772,23 @@ FR_DEF fr_status fr_advantages(const double *reward, fr_int count, fr_deviation 
 // logp[count*N]: log pi of every fork, of each question's prompt; the options' forks and softmax are read.
 FR_DEF fr_status fr_policy_logp(const fr_policy *policy, fr_work *work, const fr_gfpo_options *options,
                                 const fr_question *questions, fr_int count, double *logp);
-// A fork drawn in proportion to exp(logp), by one draw; random NULL: the likeliest, ties to the lowest. -1 if there is none: count
-// < 1, a NaN, or nothing finite.
+// A fork drawn in proportion to exp(logp), by one draw; random NULL: the likeliest, ties to the lowest. -1: none, a NaN, or
+// nothing finite.
 FR_DEF fr_int fr_policy_pick(const double *logp, fr_int count, fr_random *random);
 
 // The three parts of a step, usable alone. Of a question prompt and key are read.
 //
-// Draws, decodes in one batch, and judges. Random streams: (seed, key, draw*(G+1)) gives the forks of a question, and
-// (seed, key, draw*(G+1) + 1 + g) the text of rollout g, so nothing depends on the other questions or on the tasks.
-// policy NULL: rollout g takes fork g mod N; with G = k*N every fork is tried k times and fork_reward is its accuracy, to
-// be compared before and after training. FR_NONFINITE, naming question and rollout: a reward, or the writer's
-// log-probability, is not finite. report (may be NULL): what is known so far.
-FR_DEF fr_status fr_gfpo_rollout(const fr_policy *policy, const fr_model *writer, fr_work *work,
-                                 const fr_gfpo_options *options, const fr_question *questions, fr_int count,
-                                 fr_rollouts *rollouts, fr_gfpo_report *report);
-// ADDS to policy->adamw->grads (or chooser->adamw.grads) the gradient of the mean over these questions of
-//   FR_GFPO:  -1/G sum_g min(ratio_g A_g, clip(ratio_g) A_g)  -  entropy H(pi)  +  kl KL(pi || start)
-// with ratio_g = pi(fork_g) / pi_old(fork_g); H and KL are exact, sums over the N forks, and count for every question,
-// whatever its rewards. FR_GRPO has such a ratio for the fork, fork_weight times, and for each token of rollout g, reduced as
-// the option says; their KL, per token, is estimated by exp(d) - d - 1, d = log p_start - log p (Schulman's k3), and the fork's H and KL weigh
-// as much as its ratio does. The first call after fr_gfpo_rollout takes the policy as it is for the old one of the tokens.
-// `questions` are those of the rollouts. Of report (may be NULL) loss, entropy, kl, clip_fraction and rows are set. After
-// FR_NONFINITE, a log-probability of the policy that is not finite, the gradient may hold a part; clear it.
+// Draws, decodes in one batch, and judges. Stream (seed, key, draw*(G+1)) gives the forks of a question, (seed, key,
+// draw*(G+1) + 1 + g) the text of rollout g: nothing depends on the other questions or on the tasks. policy NULL: rollout g takes
+// fork g mod N; with G = k*N fork_reward is each fork's accuracy, to be compared before and after training. FR_NONFINITE names
+// question and rollout: a reward, or the writer's log-probability, is not finite. report (may be NULL): what is known so far.
+FR_DEF fr_status fr_gfpo_rollout(const fr_policy *policy, const fr_model *writer, fr_work *work, const fr_gfpo_options *options,
+                                 const fr_question *questions, fr_int count, fr_rollouts *rollouts, fr_gfpo_report *report);
+// ADDS to policy->adamw->grads (or chooser->adamw.grads) the gradient of the mean loss over these questions, those of the
+// rollouts; the formulas stand in >>choose. H and KL are exact, sums over the N forks, and count for every question, whatever its
+// rewards; a token's KL is estimated (Schulman's k3). The first call after fr_gfpo_rollout takes the policy as it is for the old
+// one of the tokens. Of report (may be NULL) loss, entropy, kl, clip_fraction and rows are set. After FR_NONFINITE, a
+// log-probability of the policy that is not finite, the gradient may hold a part; clear it.
 FR_DEF fr_status fr_gfpo_backward(const fr_policy *policy, fr_work *work, const fr_gfpo_options *options,
                                   const fr_question *questions, fr_rollouts *rollouts, fr_gfpo_report *report);
 // AdamW on the chooser's params; as fr_adamw_step.
@@ -4118,213 +4108,274 @@ FR_DEF fr_status fr_assign(const double *cost, fr_int row_stride, fr_int col_str
 }
 
 // ---- >>ssft -------------------------------------------------------------------------------------------
-// Both passes of the method are trees. Each question adds one root to a forest; a pass holds as many questions as the
-// limits allow.
-//   cost pass:  prompt - every fork - every trace, cut to its first L_j tokens; group  base + i*M + j
-//   loss pass:  prompt - forks - the traces matched to them;                     group  base + j, and base + M for the fork
-// All prompts stand first, then all forks, then the traces.
-// The last token of a trace is a target and never an input, so a span of a trace has one token less.
-typedef struct fr__forest { fr_work *work; fr_int spans, targets, groups, rows, depth; } fr__forest;
+// The paper's set loss in this file's symbols; each tag stands here and at the line that computes it.
+//   x question    r_1 .. r_M its traces, the end token included    g_1 .. g_N forks, N >= M    p the model
+//   Q questions of the batch, R their traces, T the tokens of these: fr_ssft_total
+//
+//   eq:prefix         L_j = min(L, |r_j|); |r_j| if L is 0
+//   eq:cost           c_ij = -1/L_j sum_{t <= L_j} log p(r_j[t] | x, g_i, r_j[<t])            without gradient
+//   eq:match          sigma = argmin over injective maps {1..M} -> {1..N} of  sum_j c_{sigma(j) j}
+//   eq:random-match   sigma = any injective map, all equally likely: the baseline
+//   eq:reduction      w_j = 1/T (FR_MEAN_TOKENS)  or  1/(|r_j| R) (FR_MEAN_TRACES)
+//   eq:fork-term      F = a/(Q |K|) sum_{i in K} -log p(g_i | x),  a = fork_weight,  K: all forks, or those that sigma takes
+//   eq:set-loss       S = sum_x [ sum_j w_j sum_t -log p(r_j[t] | x, g_sigma(j), r_j[<t])  +  F ]
+//   eq:set-gradient   dS = sum_x [ sum_j w_j sum_t -d log p(r_j[t] | ...)  +  dF ],  sigma held fixed: where no other map is
+//                     as good, it does not change nearby, so that this is the whole gradient
 
-static fr_int fr__forest_span(fr__forest *f, fr_int parent, const fr_token *ids, fr_int count)
+// -- one builder for all trees that the method runs: costs, loss, policy, GRPO, writing
+// Question by question: the prompt, a fork, what stands under it, the next fork. The last token of a trace is a target and
+// never an input, so its span has one token less. With work NULL the same code only counts; limits, the check that a question
+// fits, and the tree itself are three runs of one builder and cannot disagree.
+typedef struct fr__node { fr_int span, first, last, depth; } fr__node;  // a span, its first row, the row that predicts what
+                                                                        // follows, the tokens down to there
+static const fr__node fr__ground = { -1, -1, -1, 0 };                   // what prompts grow on
+
+typedef struct fr__forest {
+  fr_work *work;         // NULL: only measures
+  fr_int times, alike;   // 1; to measure many at once: so many like this question, with so many like each trace or rollout
+  fr_int rows, spans, depth, targets, groups;
+  fr_int leaves, room;   // to be decoded under it, and the tokens that these may have
+  fr_tree tree;          // once it is filled
+} fr__forest;
+static const fr__forest fr__empty = { NULL, 1, 1, 0, 0, 0, 0, 0, 0, 0, { NULL, 0, NULL, 0 } };
+
+enum { FR__ROWS = 1, FR__GRAD_ROWS = 2 };  // the limits that bound the rows of a forest
+
+// A kind of forest: its builder, which adds a question, and what that reads.
+struct fr__plan;
+typedef void (*fr__builder)(fr__forest *f, const struct fr__plan *plan, const fr_question *question, fr_int number);
+typedef struct fr__plan {
+  fr__builder build;
+  int    bound;                   // FR__ROWS, FR__GRAD_ROWS or both
+  fr_int unknown;                 // -1, or to measure before traces have their forks: all are used, and this is the longest
+  const fr_ssft_options *ssft;
+  fr_ssft_total total;
+  const fr_gfpo_options *gfpo;    // the last three: see >>choose
+  fr_rollouts *rollouts;
+  int    texts;
+} fr__plan;
+
+// Sizes stop at one that no limit can have, far from where sums of a few would wrap.
+static const fr_int fr__most = FR__INT_MAX / 8;
+static void fr__more(fr_int *size, fr_int more, fr_int times)
 {
-  fr_span *span = &f->work->body->spans[f->spans];
-  span->parent = parent;
-  span->tokens.ids = ids;
-  span->tokens.count = count;
-  f->work->body->span_row[f->spans] = f->rows;
-  f->rows += count;
-  return f->spans++;
+  if (!fr__mul(more, times, &more) || !fr__add(*size, more, size) || *size > fr__most) *size = fr__most;
 }
 
-static void fr__forest_target(fr__forest *f, fr_int row, fr_token token, float weight, fr_int group)
+// A span; without tokens none, and what follows grows on the parent.
+static fr__node fr__grow(fr__forest *f, fr__node parent, const fr_token *ids, fr_int count)
 {
-  fr_target *target = &f->work->body->targets[f->targets++];
-  target->row = row;
-  target->token = token;
-  target->weight = weight;
-  target->group = group;
-}
-
-static void fr__forest_trace(fr__forest *f, fr_int fork, fr_int fork_last_row, const fr_token *ids, fr_int count,
-                             float weight, fr_int group)
-{
-  const fr_int first = f->rows;
-  fr__forest_span(f, fork, ids, count - 1);
-  for (fr_int t = 0; t < count; t++) fr__forest_target(f, t ? first + t - 1 : fork_last_row, ids[t], weight, group);
-}
-
-static fr_int fr__prefix(const fr_ssft_options *o, fr_int trace)
-{
-  return o->prefix > 0 ? fr__min(o->prefix, trace) : trace;
-}
-
-static int fr__costed(const fr_ssft_options *o, const fr_question *q) { return o->method == FR_SSFT || q->cost; }
-
-static int fr__fork_used(const fr_question *q, fr_int fork)
-{
-  int used = 0;
-  for (fr_int j = 0; j < q->trace_count; j++) used |= q->fork[j] == fork;
-  return used;
-}
-
-// How many forks have the fork term's target.
-static fr_int fr__forks_targeted(const fr_ssft_options *o, const fr_question *q)
-{
-  if (o->fork_weight == 0.0f) return 0;
-  if (o->fork_target == FR_FORK_UNIFORM) return o->fork_count;
-  return o->method == FR_SFT_MIXED ? 1 : q->trace_count;
-}
-
-// Tokens of the span of fork i; -1: it needs none. An unused fork is there for its targets alone.
-static fr_int fr__fork_span(const fr_ssft_options *o, const fr_question *q, fr_int i, int costs)
-{
-  const fr_int tokens = o->forks[i].count;
-  if (costs || fr__fork_used(q, i)) return tokens;
-  return tokens > 1 && fr__forks_targeted(o, q) == o->fork_count ? tokens - 1 : -1;
-}
-
-// Prompts and forks; the forks' spans follow each other in the order in which the passes ask for them.
-static fr_int fr__forest_begin(fr__forest *f, fr_work *work, const fr_ssft_options *o, const fr_question *questions,
-                               fr_int count, int costs)
-{
-  fr_int prompt = 0, first_fork;
-  memset(f, 0, sizeof *f);
-  f->work = work;
-  for (fr_int n = 0; n < count; n++)
-    if (!costs || fr__costed(o, &questions[n]))
-      fr__forest_span(f, -1, questions[n].prompt.ids, questions[n].prompt.count);
-  first_fork = f->spans;
-  for (fr_int n = 0; n < count; n++) {
-    if (costs && !fr__costed(o, &questions[n])) continue;
-    for (fr_int i = 0; i < o->fork_count; i++) {
-      const fr_int tokens = fr__fork_span(o, &questions[n], i, costs);
-      if (tokens >= 0) fr__forest_span(f, prompt, o->forks[i].ids, tokens);
-    }
-    prompt++;
+  fr__node node = parent;
+  if (count < 1) return node;
+  if (f->work) {
+    fr_span *span = &f->work->body->spans[f->spans];
+    span->parent = parent.span;
+    span->tokens.ids = ids;
+    span->tokens.count = count;
   }
-  return first_fork;
+  node.span = f->spans;
+  node.first = f->rows;
+  fr__more(&f->spans, 1, f->times);
+  fr__more(&f->rows, count, f->times);
+  fr__more(&node.depth, count, 1);
+  node.last = f->rows - 1;
+  f->depth = fr__max(f->depth, node.depth);
+  return node;
 }
 
-static void fr__forest_costs(fr__forest *f, const fr_ssft_options *o, const fr_question *questions, fr_int count,
-                             fr_int fork)
+// Targets: the first token after node `before`, the others after the rows of `node`, which begins with them.
+static void fr__aim(fr__forest *f, fr__node before, fr__node node, const fr_token *ids, fr_int count, float weight, fr_int group)
 {
-  const struct fr__body *b = f->work->body;
-  for (fr_int n = 0; n < count; n++) {
-    const fr_question *q = &questions[n];
-    if (!fr__costed(o, q)) continue;
-    for (fr_int i = 0; i < o->fork_count; i++, fork++)
-      for (fr_int j = 0; j < q->trace_count; j++)
-        fr__forest_trace(f, fork, b->span_row[fork] + o->forks[i].count - 1, q->traces[j].ids,
-                         fr__prefix(o, q->traces[j].count), 1.0f, f->groups++);
+  for (fr_int t = 0; f->work && t < count; t++) {
+    fr_target *target = &f->work->body->targets[f->targets + t];
+    target->row = t ? node.first + t - 1 : before.last;
+    target->token = ids[t];
+    target->weight = weight;
+    target->group = group;
   }
+  fr__more(&f->targets, count, f->times);
 }
 
-// The fork term of one question: -log p(fork | prompt), a sum over the fork's tokens, for the matched forks or for all.
-// Returns the span of the next question's first fork.
-static fr_int fr__forest_loss(fr__forest *f, const fr_ssft_options *o, const fr_question *q, fr_int prompt, fr_int fork,
-                              fr_ssft_total total)
+// With its last token a target only; opens its group, if it is in one.
+static void fr__grow_trace(fr__forest *f, fr__node fork, const fr_token *ids, fr_int count, float weight, fr_int group)
 {
-  const struct fr__body *b = f->work->body;
-  const fr_int M = q->trace_count, group = f->groups, prompt_last = b->span_row[prompt] + q->prompt.count - 1;
-  const fr_int targeted = fr__forks_targeted(o, q);
-  const float fork_weight = targeted ? (float)((double)o->fork_weight / ((double)targeted * total.questions)) : 0.0f;
-  for (fr_int i = 0; i < o->fork_count; i++) {
-    const fr_tokens *ids = &o->forks[i];
-    const int used = fr__fork_used(q, i), spanned = fr__fork_span(o, q, i, 0) >= 0;
-    const fr_int first = spanned ? b->span_row[fork] : 0;
-    for (fr_int t = 0; targeted && (used || targeted == o->fork_count) && t < ids->count; t++)
-      fr__forest_target(f, t ? first + t - 1 : prompt_last, ids->ids[t], fork_weight, group + M);
-    for (fr_int j = 0; used && j < M; j++)
-      if (q->fork[j] == i) {
-        const double weight =
-            o->reduction == FR_MEAN_TOKENS ? 1.0 / total.traces : 1.0 / ((double)q->traces[j].count * total.traces);
-        fr__forest_trace(f, fork, first + ids->count - 1, q->traces[j].ids, q->traces[j].count, (float)weight, group + j);
-      }
-    fork += spanned;
-  }
-  f->groups += M + 1;
-  return fork;
+  const fr_int times = f->times;
+  fr__node trace;
+  f->times = 0;
+  fr__more(&f->times, times, f->alike);
+  trace = fr__grow(f, fork, ids, count - 1);
+  fr__aim(f, fork, trace, ids, count, weight, group);
+  fr__more(&f->groups, group >= 0, f->times);
+  f->times = times;
 }
 
-// What one question adds to either pass.
-static fr__forest fr__forest_need(const fr_ssft_options *o, const fr_question *q, int costs)
+static fr_limits fr__forest_limits(const fr__forest *f, int bound)
 {
-  fr__forest need;
-  fr_int fork_tokens = 0, longest_fork = 0, longest = 0;
+  fr_limits need;
   memset(&need, 0, sizeof need);
-  for (fr_int i = 0; i < o->fork_count; i++) {
-    fork_tokens += o->forks[i].count;
-    longest_fork = fr__max(longest_fork, o->forks[i].count);
-  }
-  need.rows = q->prompt.count + fork_tokens;
-  need.spans = 1 + o->fork_count;
-  for (fr_int j = 0; j < q->trace_count; j++) {
-    const fr_int length = costs ? fr__prefix(o, q->traces[j].count) : q->traces[j].count,
-                 times = costs ? o->fork_count : 1;
-    need.rows += times * (length - 1);
-    need.spans += times;
-    need.targets += times * length;
-    longest = fr__max(longest, length);
-  }
-  if (!costs) need.targets += fork_tokens;
-  need.groups = costs ? o->fork_count * q->trace_count : q->trace_count + 1;
-  need.depth = q->prompt.count + longest_fork + longest - 1;
+  need.rows = bound & FR__ROWS ? fr__max(f->rows, f->leaves) : 0;
+  need.grad_rows = bound & FR__GRAD_ROWS ? f->rows : 0;
+  need.spans = f->spans + f->leaves;
+  need.targets = f->targets;
+  need.leaves = fr__max(f->groups, f->leaves);
+  need.depth = f->depth;
+  need.cache_rows = f->leaves ? f->rows + f->room : 0;
   return need;
 }
 
-static const char *fr__forest_fits(const fr__forest *have, const fr__forest *need, const fr_limits *limits,
-                                   int gradient, fr_int *needed, fr_int *limit)
+// Does question n fit beside what is there?
+static fr_status fr__fits(const fr__forest *f, fr_work *work, const fr__plan *plan, const fr_question *question, fr_int n)
 {
-  const char *const names[] = { gradient ? "grad_rows" : "rows", "spans", "targets", "leaves", "depth" };
-  const fr_int needs[] = {have->rows + need->rows, have->spans + need->spans, have->targets + need->targets,
-                          have->groups + need->groups, need->depth};
-  const fr_int most[] = {gradient ? limits->grad_rows : limits->rows, limits->spans, limits->targets, limits->leaves,
-                         limits->depth};
-  for (int i = 0; i < 5; i++)
-    if (needs[i] > most[i]) { *needed = needs[i]; *limit = most[i]; return names[i]; }
-  return NULL;
-}
-
-// How many of the questions fit one pass
-static fr_int fr__forest_most(fr_work *work, const fr_ssft_options *o, const fr_question *questions, fr_int count, int pass)
-{
-  fr__forest have;
-  fr_int n = 0;
-  memset(&have, 0, sizeof have);
-  for (; n < count; n++) {
-    fr__forest need;
-    fr_int needed, limit;
-    if (pass == 0 && !fr__costed(o, &questions[n])) continue;
-    need = fr__forest_need(o, &questions[n], pass == 0);
-    if (fr__forest_fits(&have, &need, &work->limits, pass == 2, &needed, &limit)) break;
-    have.rows += need.rows;
-    have.spans += need.spans;
-    have.targets += need.targets;
-    have.groups += need.groups;
-  }
-  return n;
-}
-
-// Each question alone must fit the limits. pass: 0 costs, 1 loss, 2 loss with gradient.
-static fr_status fr__ssft_fits(fr_work *work, const fr_ssft_options *o, const fr_question *questions, fr_int count,
-                               int pass)
-{
-  fr__forest empty;
-  memset(&empty, 0, sizeof empty);
-  for (fr_int n = 0; n < count; n++) {
-    fr__forest need;
-    fr_int needed, limit;
-    const char *name;
-    if (pass == 0 && !fr__costed(o, &questions[n])) continue;  // no cost pass
-    need = fr__forest_need(o, &questions[n], pass == 0);
-    name = fr__forest_fits(&empty, &need, &work->limits, pass == 2, &needed, &limit);
-    if (name)
-      return fr__fail(&work->reason, FR_LIMIT, "question %d: limit '%s' is %d, it needs %d", n, name, limit, needed);
+  static const char *const names[] = { "rows", "grad_rows", "spans", "targets", "leaves", "depth", "cache_rows" };
+  const fr_limits *has = &work->limits;
+  fr__forest measured = *f;
+  measured.work = NULL;
+  plan->build(&measured, plan, question, n);
+  {
+    const fr_limits need = fr__forest_limits(&measured, plan->bound);
+    const fr_int needed[] = { need.rows, need.grad_rows, need.spans, need.targets, need.leaves, need.depth, need.cache_rows };
+    const fr_int limit[] = { has->rows, has->grad_rows, has->spans, has->targets, has->leaves, has->depth, has->cache_rows };
+    for (int i = 0; i < 7; i++)
+      if (needed[i] > limit[i])
+        return fr__fail(&work->reason, FR_LIMIT, "question %d: limit '%s' is %d, it needs %d", n, names[i], limit[i], needed[i]);
   }
   return FR_OK;
 }
 
+// Each question alone must fit, which is found out before anything is run.
+static fr_status fr__each_fits(fr_work *work, const fr__plan *plan, const fr_question *questions, fr_int count)
+{
+  fr_status status = FR_OK;
+  for (fr_int n = 0; !status && n < count; n++) status = fr__fits(&fr__empty, work, plan, &questions[n], n);
+  return status;
+}
+
+// Builds as many questions as fit, from *next on, and moves *next behind them.
+static fr_status fr__fill(fr__forest *f, fr_work *work, const fr__plan *plan, const fr_question *questions, fr_int count,
+                          fr_int *next)
+{
+  const fr_int first = *next;
+  fr_status status = FR_OK;
+  *f = fr__empty;
+  f->work = work;
+  for (; *next < count && (status = fr__fits(f, work, plan, &questions[*next], *next)) == FR_OK; ++*next)
+    plan->build(f, plan, &questions[*next], *next);
+  f->tree.spans = work->body->spans;
+  f->tree.span_count = f->spans;
+  f->tree.targets = work->body->targets;
+  f->tree.target_count = f->targets;
+  return *next > first ? FR_OK : status;
+}
+
+static fr_status fr__run_forest(const fr__forest *f, const fr_model *model, float *grads, fr__phase phase)
+{
+  return f->spans ? fr__run_tree(model, f->work, &f->tree, grads, f->work->body->sums, f->groups, phase) : FR_OK;
+}
+
+// Hands out limits that were measured, unless a size stopped.
+static fr_status fr__give_limits(const fr_limits *need, fr_limits *limits)
+{
+  if (fr__max(fr__max(need->rows, need->targets), fr__max(need->depth, need->cache_rows)) >= fr__most) return FR_OVERFLOW;
+  *limits = *need;
+  return FR_OK;
+}
+
+static fr_int fr__longest(const fr_tokens *forks, fr_int count)
+{
+  fr_int longest = 0;
+  for (fr_int i = 1; i < count; i++) if (forks[i].count > forks[longest].count) longest = i;
+  return longest;
+}
+
+// -- the two passes
+static int fr__costed(const fr_ssft_options *o, const fr_question *q) { return o->method == FR_SSFT || q->cost; }
+
+// Every fork with every trace, cut to its first L_j tokens; group  base + i*M + j
+static void fr__build_costs(fr__forest *f, const fr__plan *plan, const fr_question *q, fr_int number)
+{
+  const fr_ssft_options *o = plan->ssft;
+  fr__node prompt, fork;
+  (void)number;
+  if (!fr__costed(o, q)) return;
+  prompt = fr__grow(f, fr__ground, q->prompt.ids, q->prompt.count);
+  for (fr_int i = 0; i < o->fork_count; i++) {
+    fork = fr__grow(f, prompt, o->forks[i].ids, o->forks[i].count);
+    for (fr_int j = 0; j < q->trace_count; j++) {
+      const fr_int all = q->traces[j].count, L = o->prefix ? fr__min(o->prefix, all) : all;  // eq:prefix
+      fr__grow_trace(f, fork, q->traces[j].ids, L, 1.0f, f->groups);
+    }
+  }
+}
+
+// The forks with the traces matched to them; group  base + j, and base + M for the fork term. An unused fork is there for its
+// targets alone, without its last token.
+static void fr__build_loss(fr__forest *f, const fr__plan *plan, const fr_question *q, fr_int number)
+{
+  const fr_ssft_options *o = plan->ssft;
+  const fr_int N = o->fork_count, M = q->trace_count, group = f->groups;
+  const fr_int taken = o->method == FR_SFT_MIXED ? 1 : M, targeted = o->fork_target == FR_FORK_UNIFORM ? N : taken;
+  const double fork_weight = targeted ? (double)o->fork_weight / ((double)targeted * plan->total.questions) : 0.0;
+  const fr__node prompt = fr__grow(f, fr__ground, q->prompt.ids, q->prompt.count);
+  (void)number;
+  for (fr_int i = 0; i < N; i++) {
+    const fr_tokens *ids = &o->forks[i];
+    int used = plan->unknown >= 0, aimed;
+    fr__node fork;
+    for (fr_int j = 0; !used && j < M; j++) used = q->fork[j] == i;
+    aimed = o->fork_weight > 0.0f && (used || targeted == N);
+    fork = fr__grow(f, prompt, ids->ids, used ? ids->count : aimed ? ids->count - 1 : 0);
+    if (aimed) fr__aim(f, prompt, fork, ids->ids, ids->count, (float)fork_weight, group + M);  // eq:fork-term
+    for (fr_int j = 0; used && j < M; j++) {
+      const fr_tokens *trace = &q->traces[j];
+      const double each = o->reduction == FR_MEAN_TOKENS ? 1.0 : (double)trace->count;
+      if ((plan->unknown >= 0 ? plan->unknown : q->fork[j]) != i) continue;
+      fr__grow_trace(f, fork, trace->ids, trace->count, (float)(1.0 / (each * plan->total.traces)), group + j);  // eq:reduction
+    }
+  }
+  fr__more(&f->groups, 1, f->times);
+}
+
+static fr__plan fr__ssft_plan(const fr_ssft_options *o, fr__builder build, int bound)
+{
+  const fr__plan plan = { build, bound, -1, o, { 1.0, 1.0 }, NULL, NULL, 0 };
+  return plan;
+}
+
+FR_DEF fr_status fr_ssft_limits(const fr_ssft_options *options, fr_int prompt, fr_int trace, fr_int traces,
+                                fr_int questions, fr_limits *limits)
+{
+  fr_ssft_options o;
+  fr_question question;
+  fr_tokens text;
+  fr_limits need;
+  if (!options || !options->forks || !limits || prompt < 1 || trace < 1 || traces < 1 || questions < 1 ||
+      options->fork_count < 1 || options->prefix < 0)
+    return FR_INVALID;
+  for (fr_int i = 0; i < options->fork_count; i++) if (options->forks[i].count < 1) return FR_INVALID;
+  o = *options;  // whatever the method and the fork term become
+  o.method = FR_SSFT;
+  o.fork_weight = 1.0f;
+  o.fork_target = FR_FORK_UNIFORM;
+  memset(&question, 0, sizeof question);
+  memset(&need, 0, sizeof need);
+  text.ids = NULL;
+  text.count = trace;
+  question.prompt.count = prompt;
+  question.traces = &text;
+  question.trace_count = 1;
+  for (int pass = 0; pass < 2; pass++) {
+    fr__plan plan = fr__ssft_plan(&o, pass ? fr__build_loss : fr__build_costs, pass ? FR__ROWS | FR__GRAD_ROWS : FR__ROWS);
+    fr__forest f = fr__empty;
+    f.times = questions;
+    f.alike = traces;
+    plan.unknown = fr__longest(o.forks, o.fork_count);
+    plan.build(&f, &plan, &question, 0);
+    need = fr_limits_max(need, fr__forest_limits(&f, plan.bound));
+  }
+  return fr__give_limits(&need, limits);
+}
+
+// -- checks
 static fr_status fr__tokens_check(fr_work *work, const fr_tokens *tokens, const char *what, fr_int at,
                                   const char *inside, fr_int number)
 {
@@ -4344,31 +4395,31 @@ static fr_status fr__forks_check(fr_work *work, const fr_tokens *forks, fr_int c
     const fr_status status = fr__tokens_check(work, &forks[i], "options", 0, "fork", i);
     if (status) return status;
     for (fr_int k = 0; k < i; k++)
-      if (forks[i].count == forks[k].count &&
-          memcmp(forks[i].ids, forks[k].ids, (size_t)forks[i].count * sizeof(fr_token)) == 0)
+      if (forks[i].count == forks[k].count && memcmp(forks[i].ids, forks[k].ids, (size_t)forks[i].count * sizeof(fr_token)) == 0)
         return fr__fail(&work->reason, FR_INVALID, "forks %d and %d are the same tokens", k, i);
   }
   return FR_OK;
 }
 
+static int fr__weight(float x) { return x >= 0.0f && fr__finite((double)x); }
+
 // Everything that can be wrong is found here, before anything is run.
-static fr_status fr__ssft_check(const fr_model *model, fr_work *work, const fr_ssft_options *o,
-                                const fr_question *questions, fr_int count, int pass)
+static fr_status fr__ssft_check(const fr_model *model, fr_work *work, const fr__plan *plan, const fr_question *questions,
+                                fr_int count)
 {
+  const fr_ssft_options *o = plan->ssft;
+  const int matched = plan->build == fr__build_loss;
+  const char *wrong;
   fr_status status = fr__pair(model, work);
   if (status) return status;
-  if (!o) return fr__fail(&work->reason, FR_INVALID, "the options are NULL");
-  if (count < 0 || (count && !questions))
-    return fr__fail(&work->reason, FR_INVALID, "%d questions at no address", count);
-  if (o->method < FR_SSFT || o->method > FR_SFT_MIXED)
-    return fr__fail(&work->reason, FR_INVALID, "method %d is none of fr_method", (fr_int)o->method);
-  if (o->reduction < FR_MEAN_TOKENS || o->reduction > FR_MEAN_TRACES || o->fork_target < FR_FORK_UNIFORM ||
-      o->fork_target > FR_FORK_MATCHED)
-    return fr__fail(&work->reason, FR_INVALID, "reduction %d or fork_target %d is not one of its enum",
-                    (fr_int)o->reduction, (fr_int)o->fork_target);
-  if (!(o->fork_weight >= 0.0f) || !fr__finite((double)o->fork_weight))
-    return fr__fail(&work->reason, FR_INVALID, "fork_weight is negative or not finite");
-  if (o->prefix < 0) return fr__fail(&work->reason, FR_INVALID, "prefix %d is negative", o->prefix);
+  wrong = !o ? "the options are NULL"
+        : count < 0 || (count && !questions) ? "there are less than 0 questions, or some at no address"
+        : o->method < FR_SSFT || o->method > FR_SFT_MIXED ? "method is none of fr_method"
+        : o->reduction < FR_MEAN_TOKENS || o->reduction > FR_MEAN_TRACES ? "reduction is none of fr_reduction"
+        : o->fork_target < FR_FORK_UNIFORM || o->fork_target > FR_FORK_MATCHED ? "fork_target is none of fr_fork_target"
+        : !fr__weight(o->fork_weight) ? "fork_weight is negative or not finite"
+        : o->prefix < 0 ? "prefix is negative" : NULL;
+  if (wrong) return fr__fail(&work->reason, FR_INVALID, "%s", wrong);
   status = fr__forks_check(work, o->forks, o->fork_count);
   if (status) return status;
   for (fr_int n = 0; n < count; n++) {
@@ -4377,69 +4428,37 @@ static fr_status fr__ssft_check(const fr_model *model, fr_work *work, const fr_s
     if (status) return status;
     if (q->trace_count < 1 || !q->traces) return fr__fail(&work->reason, FR_INVALID, "question %d has no trace", n);
     if (q->trace_count > o->fork_count && o->method != FR_SFT_MIXED)
-      return fr__fail(&work->reason, FR_INVALID, "question %d has %d traces for %d forks", n, q->trace_count,
-                      o->fork_count);
+      return fr__fail(&work->reason, FR_INVALID, "question %d has %d traces for %d forks", n, q->trace_count, o->fork_count);
     if (!q->fork) return fr__fail(&work->reason, FR_INVALID, "question %d: fork is NULL", n);
     for (fr_int j = 0; j < q->trace_count; j++) {
       status = fr__tokens_check(work, &q->traces[j], "question", n, "trace", j);
       if (status) return status;
     }
-    for (fr_int j = 0; pass && j < q->trace_count; j++) {
+    for (fr_int j = 0; matched && j < q->trace_count; j++) {
       if (q->fork[j] < 0 || q->fork[j] >= o->fork_count)
         return fr__fail(&work->reason, FR_RANGE, "question %d: trace %d has fork %d of %d; match first", n, j,
                         q->fork[j], o->fork_count);
       for (fr_int k = 0; k < j && o->method != FR_SFT_MIXED; k++)
         if (q->fork[k] == q->fork[j])
-          return fr__fail(&work->reason, FR_INVALID, "question %d: traces %d and %d share fork %d", n, k, j,
-                          q->fork[j]);
+          return fr__fail(&work->reason, FR_INVALID, "question %d: traces %d and %d both have fork %d", n, k, j, q->fork[j]);
     }
   }
-  return fr__ssft_fits(work, o, questions, count, pass);
+  return fr__each_fits(work, plan, questions, count);
 }
 
-FR_DEF fr_status fr_ssft_limits(const fr_ssft_options *options, fr_int prompt, fr_int trace, fr_int traces,
-                                fr_int questions, fr_limits *limits)
-{
-  fr_int fork_tokens = 0, longest_fork = 0, N, prefix, leaves, rows, loss_rows, targets, loss_targets, ok;
-  if (!options || !options->forks || !limits || prompt < 1 || trace < 1 || traces < 1 || questions < 1 ||
-      options->fork_count < 1 || options->prefix < 0)
-    return FR_INVALID;
-  N = options->fork_count;
-  for (fr_int i = 0; i < N; i++) {
-    if (options->forks[i].count < 1) return FR_INVALID;
-    if (!fr__add(fork_tokens, options->forks[i].count, &fork_tokens)) return FR_OVERFLOW;
-    longest_fork = fr__max(longest_fork, options->forks[i].count);
-  }
-  prefix = fr__prefix(options, trace);
-  ok = fr__mul(N, traces, &leaves) && fr__mul(leaves, prefix, &targets) && fr__mul(traces, trace, &loss_targets) &&
-       fr__add(loss_targets, fork_tokens, &loss_targets) && fr__add(targets, prompt, &rows) &&
-       fr__add(rows, fork_tokens, &rows) && fr__add(loss_targets, prompt, &loss_rows);
-  if (!ok) return FR_OVERFLOW;
-  rows -= leaves;
-  loss_rows -= traces;
-  memset(limits, 0, sizeof *limits);
-  ok = fr__mul(fr__max(rows, loss_rows), questions, &limits->rows) &&
-       fr__mul(loss_rows, questions, &limits->grad_rows) && fr__mul(1 + N + leaves, questions, &limits->spans) &&
-       fr__mul(fr__max(targets, loss_targets), questions, &limits->targets) &&
-       fr__mul(fr__max(leaves, traces + 1), questions, &limits->leaves) &&
-       fr__add(prompt + longest_fork, trace, &limits->depth);
-  return ok ? FR_OK : FR_OVERFLOW;
-}
-
-// Matching without costs, or from q's cost matrix.
-static fr_status fr__match_one(fr_work *work, const fr_ssft_options *o, fr_question *q, const double *cost,
-                               fr_int number)
+// Matching by the costs, or without them; sets q->fork.
+static fr_status fr__match_one(fr_work *work, const fr_ssft_options *o, fr_question *q, fr_int number)
 {
   struct fr__body *b = work->body;
   const fr_int M = q->trace_count, N = o->fork_count;
   if (o->method == FR_SSFT) {  // rows are traces, columns are forks
-    const fr_status status = fr_assign(cost, 1, M, M, N, b->match, NULL, b->assign, b->assign_bytes, NULL);
+    const fr_status status = fr_assign(b->cost, 1, M, M, N, b->match, NULL, b->assign, b->assign_bytes, NULL);  // eq:match
     if (status) return fr__fail(&work->reason, status, "question %d: a cost is not finite", number);
     memcpy(q->fork, b->match, (size_t)M * sizeof(fr_int));
   } else if (o->method == FR_SSFT_RANDOM) {
     fr_random random = fr_random_stream(o->seed, q->key, o->draw);
     for (fr_int j = 0; j < M; j++) {  // trace j takes the k-th of the forks that are still free
-      fr_int k = fr_random_below(&random, N - j), fork = -1;
+      fr_int k = fr_random_below(&random, N - j), fork = -1;  // eq:random-match
       do {
         fr_int taken = 0;
         fork++;
@@ -4454,55 +4473,68 @@ static fr_status fr__match_one(fr_work *work, const fr_ssft_options *o, fr_quest
   return FR_OK;
 }
 
-// The trees of one pass, in the workspace's own arrays
-static fr_tree fr__forest_tree(const fr__forest *f)
+// This and fr__loss_all take what was checked, in as many passes as the limits ask for.
+static fr_status fr__match_all(const fr_model *model, fr_work *work, const fr__plan *plan, fr_question *questions, fr_int count)
 {
-  fr_tree tree;
-  tree.spans = f->work->body->spans;
-  tree.span_count = f->spans;
-  tree.targets = f->work->body->targets;
-  tree.target_count = f->targets;
-  return tree;
+  const fr_ssft_options *o = plan->ssft;
+  double *cost = work->body->cost;
+  fr_status status = FR_OK;
+  for (fr_int n = 0, next = 0; !status && n < count;) {
+    const fr_sum *sums = work->body->sums;
+    fr__forest f;
+    status = fr__fill(&f, work, plan, questions, count, &next);
+    if (!status) status = fr__run_forest(&f, model, NULL, FR__PLAIN);
+    for (; !status && n < next; n++) {
+      fr_question *q = &questions[n];
+      const fr_int cells = o->fork_count * q->trace_count;
+      for (fr_int i = 0; fr__costed(o, q) && i < cells; i++, sums++) cost[i] = sums->nll / (double)sums->count;  // eq:cost
+      status = fr__match_one(work, o, q, n);
+      if (!status && q->cost) memcpy(q->cost, cost, (size_t)cells * sizeof(double));
+    }
+  }
+  return status;
 }
 
-// Costs and matching of questions that fit one pass; `number` is that of the first one, for the reason.
-static fr_status fr__match_pass(const fr_model *model, fr_work *work, const fr_ssft_options *o, fr_question *questions,
-                                fr_int count, fr_int number)
+static fr_status fr__loss_all(const fr_model *model, fr_work *work, const fr__plan *plan, const fr_question *questions,
+                              fr_int count, float *grads, fr_ssft_report *report)
 {
-  struct fr__body *b = work->body;
-  fr__forest f;
-  fr_int group = 0;
+  fr_ssft_report r;
   fr_status status = FR_OK;
-  const fr_int first_fork = fr__forest_begin(&f, work, o, questions, count, 1);
-  fr__forest_costs(&f, o, questions, count, first_fork);
-  if (f.groups) {
-    const fr_tree tree = fr__forest_tree(&f);
-    status = fr__run_tree(model, work, &tree, NULL, b->sums, f.groups, FR__PLAIN);
+  memset(&r, 0, sizeof r);
+  for (fr_int n = 0, next = 0; !status && n < count;) {
+    const fr_sum *sums = work->body->sums;
+    fr__forest f;
+    status = fr__fill(&f, work, plan, questions, count, &next);
+    if (!status) status = fr__run_forest(&f, model, grads, grads ? FR__TRAIN : FR__PLAIN);  // eq:set-gradient
+    r.rows += f.rows;
+    for (; !status && n < next; n++) {
+      const fr_question *q = &questions[n];
+      for (fr_int j = 0; j <= q->trace_count; j++) r.loss += sums[j].weighted;  // eq:set-loss
+      for (fr_int j = 0; j < q->trace_count; j++, sums++) {
+        r.nll += sums->nll;
+        r.tokens += sums->count;
+        if (q->nll) q->nll[j] = sums->nll;
+      }
+      if (sums->weight > 0.0) r.fork_nll += sums->weighted * plan->total.questions / (double)plan->ssft->fork_weight;
+      sums++;
+      r.traces += q->trace_count;
+      r.questions++;
+    }
   }
-  for (fr_int n = 0; !status && n < count; n++) {
-    fr_question *q = &questions[n];
-    const fr_int cells = o->fork_count * q->trace_count;
-    for (fr_int i = 0; fr__costed(o, q) && i < cells; i++, group++)
-      b->cost[i] = b->sums[group].nll / (double)b->sums[group].count;
-    status = fr__match_one(work, o, q, b->cost, number + n);
-    if (!status && q->cost) memcpy(q->cost, b->cost, (size_t)cells * sizeof(double));
-  }
+  if (!status && report) *report = r;
   return status;
 }
 
 FR_DEF fr_status fr_ssft_match(const fr_model *model, fr_work *work, const fr_ssft_options *options,
                                fr_question *questions, fr_int count)
 {
-  fr_status status = fr__ssft_check(model, work, options, questions, count, 0);
-  for (fr_int n = 0, most; !status && n < count; n += most) {
-    most = fr__forest_most(work, options, questions + n, count - n, 0);
-    status = fr__match_pass(model, work, options, questions + n, most, n);
-  }
+  const fr__plan plan = fr__ssft_plan(options, fr__build_costs, FR__ROWS);
+  fr_status status = fr__ssft_check(model, work, &plan, questions, count);
+  if (!status) status = fr__match_all(model, work, &plan, questions, count);
   return status ? status : fr__fine(&work->reason);
 }
 
-FR_DEF fr_status fr_ssft_count(const fr_ssft_options *options, const fr_question *questions, fr_int count,
-                               fr_ssft_total *total)
+FR_DEF fr_status fr_ssft_count(const fr_ssft_options *options, const fr_question *questions, fr_int count, fr_ssft_total *total)
 {
   fr_ssft_total sum = { 0.0, 0.0 };
   if (!options || !total || count < 0 || (count && !questions)) return FR_INVALID;
@@ -4516,54 +4548,17 @@ FR_DEF fr_status fr_ssft_count(const fr_ssft_options *options, const fr_question
   return FR_OK;
 }
 
-// The loss of questions that fit one pass, added to `sum`.
-static fr_status fr__loss_pass(const fr_model *model, fr_work *work, const fr_ssft_options *o, const fr_question *questions,
-                               fr_int count, fr_ssft_total total, float *grads, fr_ssft_report *sum)
+static fr_status fr__ssft_loss(const fr_model *model, fr_work *work, const fr_ssft_options *options, const fr_question *questions,
+                               fr_int count, fr_ssft_total total, float *grads, fr_ssft_report *report)
 {
-  const fr_sum *sums = work->body->sums;
-  fr__forest f;
-  fr_tree tree;
-  fr_int fork = fr__forest_begin(&f, work, o, questions, count, 0);
-  fr_status status;
-  for (fr_int n = 0; n < count; n++) fork = fr__forest_loss(&f, o, &questions[n], n, fork, total);
-  tree = fr__forest_tree(&f);
-  status = fr__run_tree(model, work, &tree, grads, work->body->sums, f.groups, grads ? FR__TRAIN : FR__PLAIN);
-  if (status) return status;
-  sum->rows += f.rows;
-  for (fr_int n = 0; n < count; n++) {
-    const fr_question *q = &questions[n];
-    for (fr_int j = 0; j < q->trace_count; j++, sums++) {
-      sum->loss += sums->weighted;
-      sum->nll += sums->nll;
-      sum->tokens += sums->count;
-      if (q->nll) q->nll[j] = sums->nll;
-    }
-    sum->loss += sums->weighted;
-    if (sums->weight > 0.0) sum->fork_nll += sums->weighted * total.questions / (double)o->fork_weight;
-    sums++;
-    sum->traces += q->trace_count;
-    sum->questions++;
-  }
-  return FR_OK;
-}
-
-static fr_status fr__ssft_loss(const fr_model *model, fr_work *work, const fr_ssft_options *options,
-                               const fr_question *questions, fr_int count, fr_ssft_total total, float *grads,
-                               fr_ssft_report *report)
-{
-  fr_status status = fr__ssft_check(model, work, options, questions, count, grads ? 2 : 1);
-  fr_ssft_report sum;
-  memset(&sum, 0, sizeof sum);
+  fr__plan plan = fr__ssft_plan(options, fr__build_loss, grads ? FR__GRAD_ROWS : FR__ROWS);
+  fr_status status = fr__ssft_check(model, work, &plan, questions, count);
   if (status) return status;
   if (!(total.traces > 0.0) || !(total.questions > 0.0) || !fr__finite(total.traces) || !fr__finite(total.questions))
     return fr__fail(&work->reason, FR_INVALID, "the total is not positive and finite; fr_ssft_count gives it");
-  for (fr_int n = 0, most; !status && n < count; n += most) {
-    most = fr__forest_most(work, options, questions + n, count - n, grads ? 2 : 1);
-    status = fr__loss_pass(model, work, options, questions + n, most, total, grads, &sum);
-  }
-  if (status) return status;
-  if (report) *report = sum;
-  return fr__fine(&work->reason);
+  plan.total = total;
+  status = fr__loss_all(model, work, &plan, questions, count, grads, report);
+  return status ? status : fr__fine(&work->reason);
 }
 
 FR_DEF fr_status fr_ssft_backward(const fr_model *model, fr_work *work, const fr_ssft_options *options,
@@ -4583,30 +4578,31 @@ FR_DEF fr_status fr_ssft_loss(const fr_model *model, fr_work *work, const fr_ssf
 FR_DEF fr_status fr_ssft_step(fr_model *model, fr_work *work, fr_adamw *adamw, const fr_ssft_options *options,
                               fr_question *questions, fr_int count, float lr, fr_ssft_report *report)
 {
+  fr__plan costs = fr__ssft_plan(options, fr__build_costs, FR__ROWS), loss = fr__ssft_plan(options, fr__build_loss, FR__GRAD_ROWS);
   fr_ssft_report r;
-  fr_ssft_total total;
   fr_status status = fr__pair(model, work);
   if (!status && count < 1) status = fr__fail(&work->reason, FR_INVALID, "a step needs at least one question");
   if (!status) status = fr__adamw_check(adamw, model, work, lr);
-  if (!status) status = fr__ssft_check(model, work, options, questions, count, 0);
-  if (!status) status = fr__ssft_fits(work, options, questions, count, 2);
-  if (!status) status = fr_ssft_count(options, questions, count, &total);
+  if (!status) status = fr__ssft_check(model, work, &costs, questions, count);
+  if (!status) status = fr_ssft_count(options, questions, count, &loss.total);
   if (status) return status;
-  status = fr_ssft_match(model, work, options, questions, count);
-  if (!status) status = fr_ssft_backward(model, work, options, questions, count, total, adamw->grads, &r);
+  loss.unknown = fr__longest(options->forks, options->fork_count);
+  status = fr__each_fits(work, &loss, questions, count);
+  if (status) return status;
+  loss.unknown = -1;
+  memset(&r, 0, sizeof r);
+  status = fr__match_all(model, work, &costs, questions, count);
+  if (!status) status = fr__loss_all(model, work, &loss, questions, count, adamw->grads, &r);
   if (status == FR_NONFINITE) {  // the model itself has gone bad: skipped like any other such step
-    memset(&r, 0, sizeof r);
     r.loss = r.nll = r.norm = HUGE_VAL - HUGE_VAL;
     r.skipped = 1;
     adamw->skipped++;
     memset(adamw->grads, 0, (size_t)adamw->count * sizeof(float));
-    if (report) *report = r;
-    return FR_OK;
+  } else {
+    if (!status) status = fr_adamw_step(adamw, model, work, r.loss, lr, &r.norm);
+    r.skipped = status == FR_NONFINITE;
+    if (status && !r.skipped) return status;
   }
-  if (status) return status;
-  status = fr_adamw_step(adamw, model, work, r.loss, lr, &r.norm);
-  r.skipped = status == FR_NONFINITE;
-  if (status && !r.skipped) return status;
   if (report) *report = r;
   return FR_OK;  // work->reason says why a step was skipped
 }
@@ -4789,18 +4785,30 @@ FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree
 }
 
 // ---- >>choose -----------------------------------------------------------------------------------------
-// The policy's pass is a forest like that of the set loss:
-//   FR_GFPO:  prompt - forks without their last tokens;                       group  base + i: -s_i
-//   FR_GRPO:  the same, and under the forks their rollouts, likewise cut;     targets of rollouts are in no group
-// A fork of one token has no row of its own, so that the question's last row predicts all of them. Each question is run
-// forward for its scores; they give every target its weight, and the weighted targets are the gradient, for which the same
-// rows go back.
+// GFPO and GRPO in this file's symbols; each tag stands here and at the line that computes it.
+//   x question    g_1 .. g_N forks    pi the policy, old: that of the rollouts, start: what it came from
+//   G rollouts a question: fork i_g, text y_g of |y_g| tokens with the stop, reward R_g    B questions
 //
-// FR_OVER_FORKS: log pi_i = s_i - lse(s), hence dL/ds_i = d_i - pi_i sum_k d_k with d_i = dL/dlog pi_i: these sum to 0 over the
-// forks, so the vocabulary's own softmax drops out of dlogits = (sum w) p - sum w onehot, w = -dL/ds, at the row they share.
+//   eq:score             s_i = sum_t log p(g_i[t] | x, g_i[<t])
+//   eq:chooser-score     s_i = b_i + sum_p W_pi . f_p,   f_p = 1/T sum of the activations h_t in slot p
+//   eq:policy            log pi_i = s_i - log sum_k exp(s_k);  FR_OVER_VOCABULARY: s_i
+//   eq:advantage         A_g = (R_g - mean R) / (std R + eps)
+//   eq:ratio             rho = pi(i_g) / old(i_g);  FR_GRPO also  p(y_g[t] | ...) / old(y_g[t] | ...)
+//   eq:clip              l = -min(rho A, clip(rho, 1 - clip_low, 1 + clip_high) A)
+//   eq:slope             dl/dlog pi = -rho A, or 0 where the clipped one is the smaller
+//   eq:term-weight       c_g = 1/(B G);  FR_GRPO: 1/(B sum_k (|y_k| + fork_weight))  or  1/(B G (|y_g| + fork_weight))
+//   eq:gfpo              L = sum_x [ sum_g c_g l_g + (sum_g c_g) (kl KL - entropy H) ],  c_g times fork_weight
+//   eq:entropy           H = -sum_i pi_i log pi_i                        dH/dlog pi_i = -pi_i (log pi_i + 1)
+//   eq:kl                KL = sum_i pi_i (log pi_i - log start_i)        dKL/dlog pi_i = pi_i (log pi_i - log start_i + 1)
+//   eq:choice-gradient   dL/ds_i = d_i - pi_i sum_k d_k,  d_i = dL/dlog pi_i;  FR_OVER_VOCABULARY: d_i
+//   eq:grpo              L of a token = c_g (l + kl (exp(d) - d - 1)),  d = log start(y_g[t]) - log p(y_g[t])
+//
+// The choice-gradient sums to 0 over the forks, so the vocabulary's own softmax drops out of dlogits = (sum w) p - sum w onehot,
+// w = -dL/ds, at the row that predicts them all. Each question is run forward for its scores; they give every target its
+// weight, and the weighted targets are the gradient, for which the same rows go back.
 
-// The options with defaults filled in.
-static fr_gfpo_options fr__gfpo_resolved(const fr_gfpo_options *options)
+// The options with defaults filled in; a chooser has no vocabulary.
+static fr_gfpo_options fr__gfpo_resolved(const fr_gfpo_options *options, const fr_policy *policy)
 {
   fr_gfpo_options o = *options;
   if (o.eps == 0.0f) o.eps = 1e-6f;
@@ -4808,109 +4816,76 @@ static fr_gfpo_options fr__gfpo_resolved(const fr_gfpo_options *options)
   if (o.clip_high == 0.0f) o.clip_high = 0.2f;
   if (o.fork_weight == 0.0f || o.credit == FR_GFPO) o.fork_weight = 1.0f;
   if (o.updates == 0) o.updates = 1;
+  if (policy && policy->chooser) o.softmax = FR_OVER_FORKS;
   return o;
 }
 
 // Targets of a rollout: its tokens, and the stop that ended it.
 static fr_int fr__scored(const fr_leaf *leaf) { return leaf->count + (leaf->stop >= 0); }
 
-// Is rollout `at` run with gradient? r is NULL where only the forks are scored.
-static int fr__takes_part(const fr_gfpo_options *o, const fr_rollouts *r, fr_int at)
+enum { FR__NO_TEXTS, FR__TRAINED, FR__WRITTEN };  // what stands under the forks: nothing, rollouts to learn from, leaves to decode
+
+// Has rollout `at` its place under fork i? Those yet to come are measured under the longest; nothing is learned from some.
+static int fr__under(const fr__plan *p, fr_int i, fr_int at)
 {
-  return o->credit == FR_GRPO && r && fr__scored(&r->leaves[at]) && (r->advantage[at] != 0.0 || o->kl > 0.0f);
+  const fr_rollouts *r = p->rollouts;
+  if (p->unknown >= 0) return p->unknown == i;
+  if (r->fork[at] != i) return 0;
+  return p->texts == FR__WRITTEN || (fr__scored(&r->leaves[at]) && (r->advantage[at] != 0.0 || p->gfpo->kl > 0.0f));
 }
 
-static void fr__forest_choice(fr__forest *f, const fr_gfpo_options *o, const fr_question *q, const fr_rollouts *r, fr_int n)
+// A leaf that fr_generate will write under the fork
+static void fr__grow_leaf(fr__forest *f, fr__node fork, fr_int tokens, fr_leaf *leaf)
 {
-  const fr_int prompt = fr__forest_span(f, -1, q->prompt.ids, q->prompt.count), prompt_last = f->rows - 1, G = o->group;
-  for (fr_int i = 0; i < o->fork_count; i++, f->groups++) {
-    const fr_tokens *ids = &o->forks[i];
-    const fr_int first = f->rows;
-    fr_int used = 0, fork = -1, last;
-    for (fr_int at = n * G; at < (n + 1) * G; at++) used += fr__takes_part(o, r, at) && r->fork[at] == i;
-    if (used || ids->count > 1) fork = fr__forest_span(f, prompt, ids->ids, ids->count - !used);
-    last = f->rows - 1;
-    for (fr_int t = 0; t < ids->count; t++)
-      fr__forest_target(f, t ? first + t - 1 : prompt_last, ids->ids[t], 0.0f, f->groups);
-    for (fr_int at = n * G; used && at < (n + 1) * G; at++)
-      if (fr__takes_part(o, r, at) && r->fork[at] == i) {
-        const fr_leaf *leaf = &r->leaves[at];
-        const fr_int count = fr__scored(leaf), row = f->rows;
-        fr__forest_span(f, fork, leaf->tokens, count - 1);
-        for (fr_int t = 0; t < count; t++)
-          fr__forest_target(f, t ? row + t - 1 : last, t < leaf->count ? leaf->tokens[t] : leaf->stop, 0.0f, -1);
-      }
-  }
+  fr_int leaves = 0;
+  if (f->work) leaf->span = fork.span;
+  fr__more(&leaves, f->times, f->alike);
+  fr__more(&f->leaves, leaves, 1);
+  fr__more(&f->room, tokens, leaves);
+  fr__more(&fork.depth, tokens, 1);
+  f->depth = fr__max(f->depth, fork.depth);
 }
 
-static fr__forest fr__choice_need(const fr_gfpo_options *o, const fr_question *q, const fr_rollouts *r, fr_int n)
+// The forks, and what stands under them. To be scored: group  base + i: -s_i, and the last token of a fork with nothing under
+// it is no input, so that a fork of one token needs no row. Targets of rollouts are in no group.
+static void fr__build_choice(fr__forest *f, const fr__plan *p, const fr_question *q, fr_int n)
 {
-  fr__forest need;
-  fr_int longest_fork = 0, longest = 0;
-  memset(&need, 0, sizeof need);
-  need.spans = 1 + o->fork_count;
-  need.groups = o->fork_count;
+  const fr_gfpo_options *o = p->gfpo;
+  const fr_int T = o->sampling.max_tokens, first = n * o->group, end = p->texts ? first + o->group : first;
+  const int scored = p->texts != FR__WRITTEN;
+  const fr__node prompt = fr__grow(f, fr__ground, q->prompt.ids, q->prompt.count);
   for (fr_int i = 0; i < o->fork_count; i++) {
-    need.targets += o->forks[i].count;
-    longest_fork = fr__max(longest_fork, o->forks[i].count);
-  }
-  need.rows = q->prompt.count + need.targets;
-  for (fr_int at = n * o->group; at < (n + 1) * o->group; at++)
-    if (fr__takes_part(o, r, at)) {
-      const fr_int count = fr__scored(&r->leaves[at]);
-      need.spans++;
-      need.rows += count - 1;
-      need.targets += count;
-      longest = fr__max(longest, count - 1);
+    const fr_tokens *ids = &o->forks[i];
+    int used = p->unknown >= 0;
+    fr__node fork;
+    for (fr_int at = first; !used && at < end; at++) used = fr__under(p, i, at);
+    fork = fr__grow(f, prompt, ids->ids, used ? ids->count : scored ? ids->count - 1 : 0);
+    if (scored) {
+      fr__aim(f, prompt, fork, ids->ids, ids->count, 0.0f, f->groups);
+      fr__more(&f->groups, 1, f->times);
     }
-  need.depth = q->prompt.count + longest_fork + longest;
-  return need;
-}
-
-// Does question n fit beside what is there? `gradient`: the pass is run forward, then with gradient.
-static fr_status fr__choice_fits(const fr__forest *f, fr_work *work, const fr__forest *need, fr_int n, int gradient)
-{
-  fr_int needed, limit;
-  const char *name = fr__forest_fits(f, need, &work->limits, 0, &needed, &limit);
-  if (!name && gradient) name = fr__forest_fits(f, need, &work->limits, 1, &needed, &limit);
-  if (!name) return FR_OK;
-  return fr__fail(&work->reason, FR_LIMIT, "question %d: limit '%s' is %d, it needs %d", n, name, limit, needed);
-}
-
-// Each question alone must fit. `longest`: rollouts yet to come are taken to be that long.
-static fr_status fr__choices_fit(fr_work *work, const fr_gfpo_options *o, const fr_question *questions, fr_int count,
-                                 const fr_rollouts *r, fr_int longest, int gradient)
-{
-  fr__forest empty;
-  memset(&empty, 0, sizeof empty);
-  for (fr_int n = 0; n < count; n++) {
-    fr__forest need = fr__choice_need(o, &questions[n], r, n);
-    fr_status status;
-    if (longest) {
-      need.rows += o->group * (longest - 1);
-      need.spans += o->group;
-      need.targets += o->group * longest;
-      need.depth += longest - 1;
+    for (fr_int at = first; used && at < end; at++) {
+      fr_leaf *leaf = p->rollouts ? &p->rollouts->leaves[at] : NULL;
+      if (!fr__under(p, i, at)) continue;
+      if (!scored) {
+        fr__grow_leaf(f, fork, T, leaf);
+      } else if (!leaf) {
+        fr__grow_trace(f, fork, NULL, T, 0.0f, -1);
+      } else {
+        const fr__node text = fr__grow(f, fork, leaf->tokens, fr__scored(leaf) - 1);
+        fr__aim(f, fork, text, leaf->tokens, leaf->count, 0.0f, -1);
+        fr__aim(f, text, text, &leaf->stop, leaf->stop >= 0, 0.0f, -1);
+      }
     }
-    status = fr__choice_fits(&empty, work, &need, n, gradient);
-    if (status) return status;
   }
-  return FR_OK;
 }
 
-// As many questions as fit, from `first` on; returns the next one.
-static fr_int fr__choice_forest(fr__forest *f, fr_work *work, const fr_gfpo_options *o, const fr_question *questions,
-                                fr_int first, fr_int count, const fr_rollouts *r, int gradient)
+// Without rollouts: those yet to come.
+static fr__plan fr__choice_plan(const fr_gfpo_options *o, fr_rollouts *rollouts, int texts, int bound)
 {
-  fr_int n = first;
-  memset(f, 0, sizeof *f);
-  f->work = work;
-  for (; n < count; n++) {
-    const fr__forest need = fr__choice_need(o, &questions[n], r, n);
-    if (fr__choice_fits(f, work, &need, n, gradient)) break;
-    fr__forest_choice(f, o, &questions[n], r, n);
-  }
-  return n;
+  fr__plan plan = { fr__build_choice, bound, -1, NULL, { 1.0, 1.0 }, o, rollouts, texts };
+  if (texts && !rollouts) plan.unknown = fr__longest(o->forks, o->fork_count);
+  return plan;
 }
 
 // -- the linear chooser
@@ -4924,10 +4899,11 @@ static fr_model fr__chooser_block(const fr_chooser *c)
   return block;
 }
 
-// features (P,C) = 1/T sum of the normed activations of each slot, for the question of T rows from `row` on (sets)
-static void fr__chooser_features(const fr_chooser *c, const fr_model *model, fr_work *work, fr_int row, fr_int T)
+// features (P,C) = 1/T sum of the normed activations of each slot, for the question whose prompt is a span of T rows (sets)
+static void fr__chooser_features(const fr_chooser *c, const fr_model *model, fr_work *work, fr_int span)
 {
   struct fr__body *b = work->body;
+  const fr_int row = b->span_row[span], T = b->span_count[span];
   memset(c->features, 0, (size_t)(c->positions * c->dim) * sizeof(float));
   for (fr_int t = 0; t < T; t++) b->row_fill[t] = row + t;
   for (fr_int first = 0; first < T; first += FR__READ) {
@@ -4938,7 +4914,6 @@ static void fr__chooser_features(const fr_chooser *c, const fr_model *model, fr_
                           b->read + i * c->dim, c->dim);
   }
 }
-// s_i = b_i + sum_p W_pi . features_p
 static void fr__chooser_scores(const fr_chooser *c, double *s)
 {
   const float *bias = c->params + c->positions * c->forks * c->dim;
@@ -4946,7 +4921,7 @@ static void fr__chooser_scores(const fr_chooser *c, double *s)
     s[i] = (double)bias[i];
     for (fr_int p = 0; p < c->positions; p++)
       for (fr_int k = 0; k < c->dim; k++)
-        s[i] += (double)c->params[(p * c->forks + i) * c->dim + k] * (double)c->features[p * c->dim + k];
+        s[i] += (double)c->params[(p * c->forks + i) * c->dim + k] * (double)c->features[p * c->dim + k];  // eq:chooser-score
   }
 }
 // dW_pi += ds_i features_p      db_i += ds_i
@@ -5031,38 +5006,33 @@ FR_DEF fr_status fr_chooser_step(fr_chooser *chooser, fr_work *work, double loss
 }
 
 // -- checks
-static fr_status fr__gfpo_check(fr_work *work, const fr_gfpo_options *o, const fr_question *questions, fr_int count)
+// What a call works on, once it was checked, with the options' defaults filled in
+typedef struct fr__choosing {
+  const fr_policy *policy;       // NULL: forks one after the other
+  fr_work *work;
+  const fr_question *questions;
+  fr_int count;
+  fr_rollouts *rollouts;
+  fr_gfpo_options o;
+} fr__choosing;
+
+static fr_status fr__options_check(fr_work *work, const fr_gfpo_options *o)
 {
-  fr_status status;
-  if (!o) return fr__fail(&work->reason, FR_INVALID, "the options are NULL");
-  status = fr__forks_check(work, o->forks, o->fork_count);
-  if (status) return status;
-  if (count < 1 || !questions) return fr__fail(&work->reason, FR_INVALID, "%d questions, or at no address", count);
-  if (o->credit < FR_GFPO || o->credit > FR_GRPO || o->softmax < FR_OVER_FORKS || o->softmax > FR_OVER_VOCABULARY ||
-      o->deviation < FR_STD_POPULATION || o->deviation > FR_STD_NONE || o->reduction < FR_MEAN_TOKENS ||
-      o->reduction > FR_MEAN_TRACES)
-    return fr__fail(&work->reason, FR_INVALID, "credit %d, softmax %d, deviation %d or reduction %d is not one of its enum",
-                    (fr_int)o->credit, (fr_int)o->softmax, (fr_int)o->deviation, (fr_int)o->reduction);
-  {
-    const float weights[] = { o->eps, o->clip_low, o->clip_high, o->entropy, o->kl, o->fork_weight };
-    for (int i = 0; i < 6; i++)
-      if (!(weights[i] >= 0.0f) || !fr__finite((double)weights[i]))
-        return fr__fail(&work->reason, FR_INVALID,
-                        "eps, clip_low, clip_high, entropy, kl and fork_weight must be finite and not negative");
-  }
-  if (o->updates < 0) return fr__fail(&work->reason, FR_INVALID, "updates %d is negative", o->updates);
-  for (fr_int n = 0; n < count; n++) {
-    status = fr__tokens_check(work, &questions[n].prompt, "question", n, "prompt", 0);
-    if (status) return status;
-  }
-  return FR_OK;
+  const char *wrong = !o ? "the options are NULL"
+        : o->credit < FR_GFPO || o->credit > FR_GRPO ? "credit is none of fr_credit"
+        : o->softmax < FR_OVER_FORKS || o->softmax > FR_OVER_VOCABULARY ? "softmax is none of fr_fork_softmax"
+        : o->deviation < FR_STD_POPULATION || o->deviation > FR_STD_NONE ? "deviation is none of fr_deviation"
+        : o->reduction < FR_MEAN_TOKENS || o->reduction > FR_MEAN_TRACES ? "reduction is none of fr_reduction"
+        : !fr__weight(o->eps) || !fr__weight(o->entropy) || !fr__weight(o->kl) || !fr__weight(o->fork_weight) ||
+          !fr__weight(o->clip_low) || !fr__weight(o->clip_high)
+          ? "eps, clip_low, clip_high, entropy, kl and fork_weight must be finite and not negative"
+        : o->updates < 0 ? "updates is negative" : NULL;
+  return wrong ? fr__fail(&work->reason, FR_INVALID, "%s", wrong) : fr__forks_check(work, o->forks, o->fork_count);
 }
 
 static fr_status fr__policy_check(const fr_policy *policy, fr_work *work, const fr_gfpo_options *o)
 {
-  fr_status status;
-  if (!policy) return fr__fail(&work->reason, FR_INVALID, "the policy is NULL");
-  status = fr__pair(policy->model, work);
+  fr_status status = fr__pair(policy->model, work);
   if (status || !policy->chooser) return status;
   status = fr__chooser_check(policy->chooser, work, 0.0f);
   if (status) return status;
@@ -5074,34 +5044,14 @@ static fr_status fr__policy_check(const fr_policy *policy, fr_work *work, const 
   return FR_OK;
 }
 
-static fr_status fr__trainable(const fr_policy *policy, fr_work *work, const fr_gfpo_options *o, float lr)
+static fr_status fr__trainable(const fr__choosing *c, float lr)
 {
-  fr_status status = FR_OK;
-  if (!policy->chooser) status = fr__adamw_check(policy->adamw, policy->model, work, lr);
-  else status = fr__chooser_check(policy->chooser, work, lr);
-  if (status || !(o->kl > 0.0f)) return status;
-  if (!policy->start) return fr__fail(&work->reason, FR_INVALID, "kl is set, but the policy has no start");
-  return fr__pair(policy->start, work);
-}
-
-static fr_int fr__fork_tokens(const fr_gfpo_options *o)
-{
-  fr_int sum = 0;
-  for (fr_int i = 0; i < o->fork_count; i++)
-    if (!fr__add(sum, o->forks[i].count, &sum)) return -1;
-  return sum;
-}
-
-static fr_status fr__rollouts_check(const fr_rollouts *r, fr_work *work, const fr_gfpo_options *o, fr_int count)
-{
-  if (!r || !r->leaves || !r->tokens) return fr__fail(&work->reason, FR_INVALID, "the rollouts are NULL or not placed");
-  if (count > r->questions) return fr__fail(&work->reason, FR_LIMIT, "%d questions, and room for %d", count, r->questions);
-  if (o->group != r->group || o->fork_count != r->forks || o->sampling.max_tokens != r->max_tokens)
-    return fr__fail(&work->reason, FR_INVALID, "group %d, %d forks, max_tokens %d; the rollouts were placed for %d, %d, %d",
-                    o->group, o->fork_count, o->sampling.max_tokens, r->group, r->forks, r->max_tokens);
-  if (o->credit == FR_GRPO && (!r->token_logp || fr__fork_tokens(o) > r->fork_tokens))
-    return fr__fail(&work->reason, FR_INVALID, "the rollouts were not placed for FR_GRPO with these forks");
-  return FR_OK;
+  const fr_policy *policy = c->policy;
+  fr_status status = policy->chooser ? fr__chooser_check(policy->chooser, c->work, lr)
+                                     : fr__adamw_check(policy->adamw, policy->model, c->work, lr);
+  if (status || !(c->o.kl > 0.0f)) return status;
+  if (!policy->start) return fr__fail(&c->work->reason, FR_INVALID, "kl is set, but the policy has no start");
+  return fr__pair(policy->start, c->work);
 }
 
 // -- rollouts
@@ -5124,7 +5074,6 @@ static fr_status fr__rollouts_layout(fr__arena *arena, fr_rollouts *r, int token
   r->weight = (double *)fr__take(arena, rollouts, D);
   r->slope = (double *)fr__take(arena, r->forks, D);
   r->tokens = (fr_token *)fr__take(arena, texts, (fr_int)sizeof(fr_token));
-  r->token_logp = r->token_now = r->token_start = NULL;
   if (!tokens) return FR_OK;
   r->token_logp = (double *)fr__take(arena, texts, D);
   r->token_now = (double *)fr__take(arena, targets, D);
@@ -5137,13 +5086,53 @@ static fr_status fr__rollouts_prepare(fr_rollouts *r, const fr_gfpo_options *o, 
   memset(r, 0, sizeof *r);
   if (!o || !o->forks || o->fork_count < 1 || o->group < 1 || o->sampling.max_tokens < 1 || questions < 1)
     return FR_INVALID;
-  for (fr_int i = 0; i < o->fork_count; i++) if (o->forks[i].count < 1) return FR_INVALID;
   r->questions = questions;
   r->group = o->group;
   r->forks = o->fork_count;
   r->max_tokens = o->sampling.max_tokens;
-  r->fork_tokens = fr__fork_tokens(o);
-  return r->fork_tokens < 0 ? FR_OVERFLOW : FR_OK;
+  for (fr_int i = 0; i < o->fork_count; i++) {
+    if (o->forks[i].count < 1) return FR_INVALID;
+    if (!fr__add(r->fork_tokens, o->forks[i].count, &r->fork_tokens)) return FR_OVERFLOW;
+  }
+  return FR_OK;
+}
+
+static fr_status fr__rollouts_check(const fr_rollouts *r, fr_work *work, const fr_gfpo_options *o, fr_int count)
+{
+  fr_rollouts want;
+  if (!r || !r->leaves || !r->tokens) return fr__fail(&work->reason, FR_INVALID, "the rollouts are NULL or not placed");
+  if (count > r->questions) return fr__fail(&work->reason, FR_LIMIT, "%d questions, and room for %d", count, r->questions);
+  if (fr__rollouts_prepare(&want, o, count) || want.group != r->group || want.forks != r->forks || want.max_tokens != r->max_tokens)
+    return fr__fail(&work->reason, FR_INVALID, "group %d, %d forks, max_tokens %d; the rollouts were placed for %d, %d, %d",
+                    o->group, o->fork_count, o->sampling.max_tokens, r->group, r->forks, r->max_tokens);
+  if (o->credit == FR_GRPO && (!r->token_logp || want.fork_tokens > r->fork_tokens))
+    return fr__fail(&work->reason, FR_INVALID, "the rollouts were not placed for FR_GRPO with these forks");
+  return FR_OK;
+}
+
+// Checks what the public calls have in common. `asked`: whether there must be a policy, and rollouts.
+enum { FR__ASKS_POLICY = 1, FR__ASKS_ROLLOUTS = 2 };
+static fr_status fr__choosing_begin(fr__choosing *c, int asked, const fr_policy *policy, fr_work *work,
+                                    const fr_gfpo_options *options, const fr_question *questions, fr_int count,
+                                    fr_rollouts *rollouts)
+{
+  fr_status status;
+  if (!work || !work->body) return FR_INVALID;
+  status = fr__options_check(work, options);
+  if (status) return status;
+  if (count < 1 || !questions) return fr__fail(&work->reason, FR_INVALID, "%d questions, or at no address", count);
+  if (asked & FR__ASKS_POLICY && !policy) return fr__fail(&work->reason, FR_INVALID, "the policy is NULL");
+  for (fr_int n = 0; !status && n < count; n++)
+    status = fr__tokens_check(work, &questions[n].prompt, "question", n, "prompt", 0);
+  if (!status && policy) status = fr__policy_check(policy, work, options);
+  if (!status && asked & FR__ASKS_ROLLOUTS) status = fr__rollouts_check(rollouts, work, options, count);
+  c->policy = policy;
+  c->work = work;
+  c->questions = questions;
+  c->count = count;
+  c->rollouts = rollouts;
+  if (!status) c->o = fr__gfpo_resolved(options, policy);
+  return status;
 }
 
 FR_DEF fr_status fr_rollouts_place(fr_rollouts *rollouts, const fr_gfpo_options *options, fr_int questions, void *memory,
@@ -5166,31 +5155,28 @@ FR_DEF fr_status fr_rollouts_place(fr_rollouts *rollouts, const fr_gfpo_options 
 
 FR_DEF fr_status fr_gfpo_limits(const fr_gfpo_options *options, fr_int prompt, fr_int questions, fr_limits *limits)
 {
-  fr_limits need;
+  static const int texts[] = { FR__NO_TEXTS, FR__WRITTEN, FR__TRAINED };
   fr_rollouts r;
-  fr_int one, texts, leaves, longest = 0;
-  const fr_status status = fr__rollouts_prepare(&r, options, questions);
+  fr_gfpo_options o;
+  fr_question question;
+  fr_limits need;
+  fr_status status = fr__rollouts_prepare(&r, options, questions);
+  if (!status && (prompt < 1 || !limits)) status = FR_INVALID;
   if (status) return status;
-  if (prompt < 1 || !limits) return FR_INVALID;
+  o = fr__gfpo_resolved(options, NULL);
+  o.group = 1;
+  memset(&question, 0, sizeof question);
   memset(&need, 0, sizeof need);
-  for (fr_int i = 0; i < r.forks; i++) longest = fr__max(longest, options->forks[i].count);
-  if (!fr__add(prompt, r.fork_tokens, &one) || !fr__mul(one, questions, &need.rows) ||
-      !fr__mul(r.group, r.max_tokens, &texts) || !fr__mul(r.group, questions, &leaves) ||
-      !fr__mul(texts, questions, &need.cache_rows) || !fr__add(need.cache_rows, need.rows, &need.cache_rows) ||
-      !fr__add(r.forks, r.group, &need.spans) || !fr__add(need.spans, 1, &need.spans) ||
-      !fr__mul(need.spans, questions, &need.spans) || !fr__mul(r.fork_tokens, questions, &need.targets) ||
-      !fr__mul(fr__max(r.group, r.forks), questions, &need.leaves) || !fr__add(prompt, longest, &need.depth) ||
-      !fr__add(need.depth, r.max_tokens, &need.depth) || !fr__add(one, texts, &one) || !fr__add(texts, r.group, &texts) ||
-      !fr__add(texts, r.fork_tokens, &texts))
-    return FR_OVERFLOW;
-  need.grad_rows = need.rows;
-  if (options->credit == FR_GRPO) {  // one question with its whole group
-    need.rows = need.grad_rows = fr__max(need.rows, one);
-    need.targets = fr__max(need.targets, texts);
+  question.prompt.count = prompt;
+  for (int i = 0; i < (o.credit == FR_GRPO ? 3 : 2); i++) {  // the last: one question with its whole group
+    const fr__plan plan = fr__choice_plan(&o, NULL, texts[i], i == 1 ? FR__ROWS : FR__ROWS | FR__GRAD_ROWS);
+    fr__forest f = fr__empty;
+    f.times = i == 2 ? 1 : questions;
+    f.alike = r.group;
+    fr__build_choice(&f, &plan, &question, 0);
+    need = fr_limits_max(need, fr__forest_limits(&f, plan.bound));
   }
-  need.rows = fr__max(need.rows, leaves);
-  *limits = need;
-  return FR_OK;
+  return fr__give_limits(&need, limits);
 }
 
 FR_DEF fr_status fr_advantages(const double *reward, fr_int count, fr_deviation deviation, double eps, double *advantage,
@@ -5209,7 +5195,7 @@ FR_DEF fr_status fr_advantages(const double *reward, fr_int count, fr_deviation 
   sum = equal || deviation == FR_STD_NONE ? 0.0 : sqrt(sum / (double)(count - (deviation == FR_STD_SAMPLE)));
   if (deviation != FR_STD_NONE && !equal) scale = 1.0 / (sum + eps);
   if (!fr__finite(scale)) return FR_NONFINITE;
-  for (fr_int g = 0; g < count; g++) advantage[g] = equal ? 0.0 : (reward[g] - mean) * scale;
+  for (fr_int g = 0; g < count; g++) advantage[g] = equal ? 0.0 : (reward[g] - mean) * scale;  // eq:advantage
   if (std) *std = sum;
   return FR_OK;
 }
@@ -5235,131 +5221,112 @@ FR_DEF fr_int fr_policy_pick(const double *logp, fr_int count, fr_random *random
   return last;
 }
 
-// log pi of the questions first .. of a forest that was just run: by the chooser, or from the sums of the forks' targets.
-static fr_status fr__choice_logp(const fr_model *model, const fr_chooser *chooser, fr_work *work,
-                                 fr_int N, int over_forks, fr_int first, double *logp)
+// What the policy runs; if it is trained on FR_GRPO's credit, with the rollouts under the forks.
+static fr__plan fr__policy_plan(const fr__choosing *c, fr_rollouts *rollouts, int trained)
 {
-  struct fr__body *b = work->body;
-  fr_int group = 0;
-  for (fr_int span = 0, n = first; span < b->span_count_used; span++) {
+  const int texts = trained && c->o.credit == FR_GRPO ? FR__TRAINED : FR__NO_TEXTS;
+  return fr__choice_plan(&c->o, rollouts, texts, trained && !c->policy->chooser ? FR__ROWS | FR__GRAD_ROWS : FR__ROWS);
+}
+
+// Runs a forest of the questions first .. next-1 and sets their log pi: by the chooser, or from the sums of the forks' targets.
+static fr_status fr__score(const fr__choosing *c, const fr__forest *f, const fr_model *model, const fr_chooser *chooser,
+                           fr__phase phase, fr_int first, fr_int next, double *logp)
+{
+  const fr_sum *sums = c->work->body->sums;
+  const fr_int N = c->o.fork_count, spans = f->spans / (next - first);
+  const fr_status status = fr__run_forest(f, model, NULL, phase);
+  if (status) return status;
+  for (fr_int n = first; n < next; n++, logp += N) {
     double max = -HUGE_VAL, sum = 0.0;
-    if (b->span_parent[span] >= 0) continue;  // a question is a root
-    if (chooser) {
-      fr__chooser_features(chooser, model, work, b->span_row[span], b->span_count[span]);
+    if (chooser) {  // no texts stand under the forks, so that questions have equally many spans
+      fr__chooser_features(chooser, model, c->work, (n - first) * spans);
       fr__chooser_scores(chooser, logp);
     } else {
-      for (fr_int i = 0; i < N; i++) logp[i] = -b->sums[group++].nll;
+      for (fr_int i = 0; i < N; i++, sums++) logp[i] = -sums->nll;  // eq:score
     }
     for (fr_int i = 0; i < N; i++) if (logp[i] > max) max = logp[i];
     for (fr_int i = 0; i < N; i++) sum += exp(logp[i] - max);
     for (fr_int i = 0; i < N; i++)
       if (!fr__finite(logp[i]))
-        return fr__fail(&work->reason, FR_NONFINITE, "question %d: the log-probability of fork %d is not finite", n, i);
-    for (fr_int i = 0; over_forks && i < N; i++) logp[i] -= max + log(sum);
-    logp += N;
-    n++;
+        return fr__fail(&c->work->reason, FR_NONFINITE, "question %d: the log-probability of fork %d is not finite", n, i);
+    for (fr_int i = 0; c->o.softmax == FR_OVER_FORKS && i < N; i++) logp[i] -= max + log(sum);  // eq:policy
   }
   return FR_OK;
+}
+
+static fr_status fr__policy_logp(const fr__choosing *c, double *logp)
+{
+  const fr__plan plan = fr__policy_plan(c, NULL, 0);
+  const fr_policy *p = c->policy;
+  fr_status status = FR_OK;
+  for (fr_int n = 0, next = 0; !status && n < c->count; n = next) {
+    fr__forest f;
+    status = fr__fill(&f, c->work, &plan, c->questions, c->count, &next);
+    if (!status) status = fr__score(c, &f, p->model, p->chooser, FR__PLAIN, n, next, logp + n * c->o.fork_count);
+  }
+  return status;
 }
 
 FR_DEF fr_status fr_policy_logp(const fr_policy *policy, fr_work *work, const fr_gfpo_options *options,
                                 const fr_question *questions, fr_int count, double *logp)
 {
-  fr_status status;
-  if (!work || !work->body) return FR_INVALID;
-  status = fr__gfpo_check(work, options, questions, count);
-  if (!status) status = fr__policy_check(policy, work, options);
+  fr__choosing c;
+  fr__plan plan;
+  fr_status status = fr__choosing_begin(&c, FR__ASKS_POLICY, policy, work, options, questions, count, NULL);
   if (!status && !logp) status = fr__fail(&work->reason, FR_INVALID, "logp is NULL");
-  if (!status) status = fr__choices_fit(work, options, questions, count, NULL, 0, 0);
-  for (fr_int n = 0; !status && n < count;) {
-    const fr_int first = n;
-    const int over_forks = policy->chooser || options->softmax == FR_OVER_FORKS;
-    fr__forest f;
-    fr_tree tree;
-    n = fr__choice_forest(&f, work, options, questions, n, count, NULL, 0);
-    tree = fr__forest_tree(&f);
-    status = fr_forward(policy->model, work, &tree, work->body->sums, f.groups);
-    if (!status)
-      status = fr__choice_logp(policy->model, policy->chooser, work, options->fork_count, over_forks, first,
-                               logp + first * options->fork_count);
-  }
+  if (status) return status;
+  plan = fr__policy_plan(&c, NULL, 0);
+  status = fr__each_fits(work, &plan, questions, count);
+  if (!status) status = fr__policy_logp(&c, logp);
   return status ? status : fr__fine(&work->reason);
 }
 
 // Lets the writer finish the forks that were drawn, as many questions at a time as the limits allow.
-static fr_status fr__write(const fr_model *writer, fr_work *work, const fr_gfpo_options *o, const fr_question *questions,
-                           fr_int count, fr_rollouts *r)
+static fr_status fr__write(const fr__choosing *c, const fr_model *writer)
 {
-  const fr_int N = o->fork_count, G = o->group, T = o->sampling.max_tokens;
-  const fr_limits *has = &work->limits;
+  const fr__plan plan = fr__choice_plan(&c->o, c->rollouts, FR__WRITTEN, FR__ROWS);
+  const fr_int G = c->o.group;
   fr_status status = FR_OK;
-  for (fr_int n = 0; !status && n < count;) {
-    const fr_int first = n;
+  for (fr_int n = 0, next = 0; !status && n < c->count; n = next) {
     fr__forest f;
-    fr_tree tree;
-    memset(&f, 0, sizeof f);
-    f.work = work;
-    for (; n < count; n++) {
-      const fr__forest need = fr__choice_need(o, &questions[n], NULL, n);
-      const fr_int leaves = (n + 1 - first) * G, rows = f.rows + need.rows;
-      const char *const names[] = { "rows", "spans", "leaves", "depth", "cache_rows" };
-      const fr_int needed[] = { fr__max(rows, leaves), f.spans + need.spans + leaves, leaves, need.depth + T,
-                                rows + leaves * T };
-      const fr_int limit[] = { has->rows, has->spans, has->leaves, has->depth, has->cache_rows };
-      int i = 0;
-      fr_int prompt;
-      while (i < 5 && needed[i] <= limit[i]) i++;
-      if (i < 5 && n == first)
-        return fr__fail(&work->reason, FR_LIMIT, "question %d with its group: limit '%s' is %d, it needs %d", n, names[i],
-                        limit[i], needed[i]);
-      if (i < 5) break;
-      prompt = fr__forest_span(&f, -1, questions[n].prompt.ids, questions[n].prompt.count);
-      for (fr_int k = 0; k < N; k++) fr__forest_span(&f, prompt, o->forks[k].ids, o->forks[k].count);
-      for (fr_int at = n * G; at < (n + 1) * G; at++) r->leaves[at].span = prompt + 1 + r->fork[at];
-    }
-    tree = fr__forest_tree(&f);
-    status = fr_generate(writer, work, &tree, &o->sampling, r->leaves + first * G, (n - first) * G);
+    status = fr__fill(&f, c->work, &plan, c->questions, c->count, &next);
+    if (!status)
+      status = fr_generate(writer, c->work, &f.tree, &c->o.sampling, c->rollouts->leaves + n * G, (next - n) * G);
   }
   return status;
-}
-
-static int fr__has_advantage(const fr_rollouts *r, fr_int question)
-{
-  for (fr_int g = 0; g < r->group; g++) if (r->advantage[question * r->group + g] != 0.0) return 1;
-  return 0;
 }
 
 static double fr__entropy(const double *logp, fr_int count)
 {
   double sum = 0.0;
-  for (fr_int i = 0; i < count; i++) sum -= exp(logp[i]) * logp[i];
+  for (fr_int i = 0; i < count; i++) sum -= exp(logp[i]) * logp[i];  // eq:entropy
   return sum;
 }
 
-FR_DEF fr_status fr_gfpo_rollout(const fr_policy *policy, const fr_model *writer, fr_work *work,
-                                 const fr_gfpo_options *options, const fr_question *questions, fr_int count,
-                                 fr_rollouts *rollouts, fr_gfpo_report *report)
+// What is run must fit: the policy, with gradient if it is `trained`, and the writing of the longest texts.
+static fr_status fr__rollout(const fr__choosing *c, const fr_model *writer, int trained, fr_gfpo_report *report)
 {
-  fr_gfpo_options o;
+  const fr_policy *policy = c->policy;
+  const fr_question *questions = c->questions;
+  const fr_gfpo_options *o = &c->o;
+  const fr_int N = o->fork_count, G = o->group, count = c->count;
+  const fr__plan choice = fr__policy_plan(c, NULL, trained), writing = fr__choice_plan(o, NULL, FR__WRITTEN, FR__ROWS);
+  fr_work *work = c->work;
+  fr_rollouts *r = c->rollouts;
   fr_gfpo_report sum;
-  fr_rollouts *r = rollouts;
-  fr_int N, G, equal = 0;
-  fr_status status = fr__pair(writer, work);
-  if (!status) status = fr__gfpo_check(work, options, questions, count);
-  if (!status && policy) status = fr__policy_check(policy, work, options);
-  if (!status) status = fr__rollouts_check(r, work, options, count);
-  if (!status && !options->reward) status = fr__fail(&work->reason, FR_INVALID, "the options have no reward");
+  fr_int moved = 0;  // questions with an advantage
+  fr_status status = FR_OK;
+  if (!o->reward) return fr__fail(&work->reason, FR_INVALID, "the options have no reward");
+  if (policy) status = fr__each_fits(work, &choice, questions, count);
+  if (!status) status = fr__each_fits(work, &writing, questions, count);
   if (status) return status;
-  o = fr__gfpo_resolved(options);
-  N = o.fork_count;
-  G = o.group;
   r->count = r->passes = 0;
   memset(&sum, 0, sizeof sum);
   for (fr_int i = 0; i < count * N; i++) r->logp[i] = -log((double)N);
-  if (policy) status = fr_policy_logp(policy, work, &o, questions, count, r->logp);
+  if (policy) status = fr__policy_logp(c, r->logp);
   for (fr_int n = 0; !status && n < count; n++) {
-    const uint64_t stream = o.draw * (uint64_t)(G + 1);
-    fr_random random = fr_random_stream(o.sampling.seed, questions[n].key, stream);
+    const uint64_t stream = o->draw * (uint64_t)(G + 1);
+    fr_random random = fr_random_stream(o->sampling.seed, questions[n].key, stream);
     for (fr_int g = 0; g < G; g++) {
       const fr_int at = n * G + g, fork = policy ? fr_policy_pick(r->logp + n * N, N, &random) : g % N;
       r->fork[at] = fork;
@@ -5369,84 +5336,88 @@ FR_DEF fr_status fr_gfpo_rollout(const fr_policy *policy, const fr_model *writer
       r->leaves[at].tokens = r->tokens + at * r->max_tokens;
     }
   }
-  if (!status) status = fr__write(writer, work, &o, questions, count, r);
+  if (!status) status = fr__write(c, writer);
   if (status) return status;
   for (fr_int i = 0; i < N; i++) { r->fork_count[i] = 0; r->fork_reward[i] = 0.0; }
   for (fr_int n = 0; n < count; n++) {
     for (fr_int g = 0; g < G; g++) {
       const fr_int at = n * G + g;
       const fr_leaf *leaf = &r->leaves[at];
-      if (!fr__finite(leaf->logp))
-        return fr__fail(&work->reason, FR_NONFINITE, "question %d, rollout %d: the writer's log-probability is not finite", n,
-                        g);
-      r->reward[at] = o.reward(o.user, n, r->fork[at], leaf);
-      if (!fr__finite(r->reward[at]))
-        return fr__fail(&work->reason, FR_NONFINITE, "question %d, rollout %d: the reward is not finite", n, g);
+      const int written = fr__finite(leaf->logp);
+      if (written) r->reward[at] = o->reward(o->user, n, r->fork[at], leaf);
+      if (!written || !fr__finite(r->reward[at]))
+        return fr__fail(&work->reason, FR_NONFINITE, "question %d, rollout %d: the %s is not finite", n, g,
+                        written ? "reward" : "writer's log-probability");
       r->fork_count[r->fork[at]]++;
       r->fork_reward[r->fork[at]] += r->reward[at];
       sum.reward += r->reward[at] / (double)(count * G);
       sum.tokens += fr__scored(leaf);
       sum.unfinished += leaf->stop < 0;
     }
-    if (fr_advantages(r->reward + n * G, G, o.deviation, (double)o.eps, r->advantage + n * G, NULL))
+    if (fr_advantages(r->reward + n * G, G, o->deviation, (double)o->eps, r->advantage + n * G, NULL))
       return fr__fail(&work->reason, FR_NONFINITE, "question %d: the rewards are too far apart to be normalised", n);
     sum.entropy += fr__entropy(r->logp + n * N, N) / (double)count;
-    equal += !fr__has_advantage(r, n);
+    for (fr_int g = 0; g < G; g++) if (r->advantage[n * G + g] != 0.0) { moved++; break; }
   }
   for (fr_int i = 0; i < N; i++) if (r->fork_count[i]) r->fork_reward[i] /= (double)r->fork_count[i];
   r->count = sum.questions = count;
   sum.rollouts = count * G;
-  sum.frac_zero_std = (double)equal / (double)count;
+  sum.frac_zero_std = (double)(count - moved) / (double)count;
   if (report) *report = sum;
   return fr__fine(&work->reason);
+}
+
+FR_DEF fr_status fr_gfpo_rollout(const fr_policy *policy, const fr_model *writer, fr_work *work, const fr_gfpo_options *options,
+                                 const fr_question *questions, fr_int count, fr_rollouts *rollouts, fr_gfpo_report *report)
+{
+  fr__choosing c;
+  fr_status status = fr__pair(writer, work);
+  if (!status) status = fr__choosing_begin(&c, FR__ASKS_ROLLOUTS, policy, work, options, questions, count, rollouts);
+  return status ? status : fr__rollout(&c, writer, 0, report);
 }
 
 // -- the loss
 typedef struct fr__tally { double loss, entropy, kl; fr_int terms, clipped; } fr__tally;
 
-// -min(r A, clip(r) A), r = exp(now - old); *slope: its derivative by now, -r A, or 0 where the clipped one is the smaller
+// A term of a fork or of a token, and *slope, its derivative by `now`
 static double fr__clipped(const fr_gfpo_options *o, double now, double old, double advantage, fr__tally *tally, double *slope)
 {
-  const double ratio = exp(now - old), bound = advantage > 0.0 ? 1.0 + (double)o->clip_high : 1.0 - (double)o->clip_low;
+  const double bound = advantage > 0.0 ? 1.0 + (double)o->clip_high : 1.0 - (double)o->clip_low;
+  const double ratio = exp(now - old);  // eq:ratio
   const int cut = advantage > 0.0 ? ratio > bound : ratio < bound;
   *slope = 0.0;
   if (advantage == 0.0) return 0.0;  // whatever the ratio, an infinite one included
   tally->terms++;
   tally->clipped += cut;
-  if (!cut) *slope = -ratio * advantage;
-  return -advantage * (cut ? bound : ratio);
+  if (!cut) *slope = -ratio * advantage;  // eq:slope
+  return -advantage * (cut ? bound : ratio);  // eq:clip
 }
 
-// The fork's part of one question's loss, added to the tally, and ds[N] = dL/ds (sets), from logp[N] = log pi. c_g: weight[G],
-// times fork_weight
-//   L  = sum_g c_g clipped_g + (sum_g c_g) (kl KL - entropy H)       over the G rollouts
-//   H  = -sum_i pi_i log pi_i                        dH/dlog pi_i  = -pi_i (log pi_i + 1)
-//   KL = sum_i pi_i (log pi_i - log start_i)         dKL/dlog pi_i = pi_i (log pi_i - log start_i + 1)
-static void fr__choice_loss(const fr_gfpo_options *o, int over_forks, const fr_int *fork, const double *old,
-                            const double *advantage, const double *weight, const double *start, const double *logp,
-                            double *ds, fr__tally *tally)
+// The forks' part of the loss of question n, added to the tally, and r->slope[N] = dL/ds, from logp[N] = log pi
+static void fr__choice_loss(const fr_gfpo_options *o, fr_rollouts *r, fr_int n, const double *logp, fr__tally *tally)
 {
-  const fr_int N = o->fork_count;
-  const double entropy = fr__entropy(logp, N);
-  double all = 0.0, sum = 0.0, kl = 0.0;
+  const fr_int N = o->fork_count, first = n * o->group;
+  const double entropy = fr__entropy(logp, N), *start = o->kl > 0.0f ? r->logp_start + n * N : NULL;
+  double *ds = r->slope, all = 0.0, sum = 0.0, kl = 0.0;
   for (fr_int i = 0; i < N; i++) ds[i] = 0.0;
   if (N < 2) return;  // nothing to choose
-  for (fr_int g = 0; g < o->group; g++) {
-    const double c = weight[g] * (double)o->fork_weight;
+  for (fr_int at = first; at < first + o->group; at++) {
+    const double c = r->weight[at] * (double)o->fork_weight;
+    const fr_int i = r->fork[at];
     double slope;
     all += c;
-    tally->loss += c * fr__clipped(o, logp[fork[g]], old[g], advantage[g], tally, &slope);
-    ds[fork[g]] += c * slope;
+    tally->loss += c * fr__clipped(o, logp[i], r->logp_old[at], r->advantage[at], tally, &slope);
+    ds[i] += c * slope;
   }
   for (fr_int i = 0; i < N; i++) {
     const double pi = exp(logp[i]), above = start ? logp[i] - start[i] : 0.0;
-    kl += pi * above;
+    kl += pi * above;  // eq:kl
     ds[i] += all * pi * (double)o->entropy * (logp[i] + 1.0);
     if (start) ds[i] += all * pi * (double)o->kl * (above + 1.0);
     sum += ds[i];
   }
-  for (fr_int i = 0; over_forks && i < N; i++) ds[i] -= exp(logp[i]) * sum;
-  tally->loss += all * ((double)o->kl * kl - (double)o->entropy * entropy);
+  for (fr_int i = 0; o->softmax == FR_OVER_FORKS && i < N; i++) ds[i] -= exp(logp[i]) * sum;  // eq:choice-gradient
+  tally->loss += all * ((double)o->kl * kl - (double)o->entropy * entropy);  // eq:gfpo
   tally->entropy += entropy;
   tally->kl += all * kl;
 }
@@ -5456,13 +5427,13 @@ static void fr__term_weights(const fr_gfpo_options *o, fr_rollouts *r)
 {
   const fr_int G = o->group;
   const double choice = o->fork_count > 1 ? (double)o->fork_weight : 0.0;
-  for (fr_int n = 0; n < r->count; n++) {
+  for (fr_int first = 0; first < r->count * G; first += G) {
     double terms = 0.0;
-    for (fr_int at = n * G; at < (n + 1) * G; at++) terms += (double)fr__scored(&r->leaves[at]) + choice;
-    for (fr_int at = n * G; at < (n + 1) * G; at++) {
+    for (fr_int at = first; at < first + G; at++) terms += (double)fr__scored(&r->leaves[at]) + choice;
+    for (fr_int at = first; at < first + G; at++) {
       const double own = (double)fr__scored(&r->leaves[at]) + choice;
-      const double share = o->credit == FR_GFPO ? (double)G : o->reduction == FR_MEAN_TOKENS ? terms : (double)G * own;
-      r->weight[at] = 1.0 / (share * (double)r->count);
+      const double among = o->credit == FR_GFPO ? (double)G : o->reduction == FR_MEAN_TOKENS ? terms : (double)G * own;
+      r->weight[at] = 1.0 / (among * (double)r->count);  // eq:term-weight
     }
   }
 }
@@ -5473,27 +5444,30 @@ static void fr__target_logp(const struct fr__body *b, fr_int count, double *logp
   for (fr_int i = 0; i < count; i++) logp[b->goal_source[i]] = -b->goals[i].nll;
 }
 
-// The weights -dL/dlog p of one question's targets, from target `at` on, in the order of fr__forest_choice; returns the target
-// after them. A token's own part of the loss is c_g (clipped + kl (exp(d) - d - 1)), d = log p_start - log p.
-static fr_int fr__target_weights(fr_target *targets, const fr_gfpo_options *o, fr_rollouts *r, fr_int n, fr_int at,
-                                 fr__tally *tally)
+// The weights -dL/dlog p of one question's targets, from target `at` on, in the order of fr__build_choice; returns the target
+// after them.
+static fr_int fr__target_weights(fr_target *targets, const fr__plan *plan, fr_int n, fr_int at, fr__tally *tally)
 {
-  const fr_int G = o->group;
+  const fr_gfpo_options *o = plan->gfpo;
+  const fr_rollouts *r = plan->rollouts;
   for (fr_int i = 0; i < o->fork_count; i++) {
     for (fr_int t = 0; t < o->forks[i].count; t++) targets[at++].weight = (float)-r->slope[i];
-    for (fr_int k = n * G; k < (n + 1) * G; k++) {
+    for (fr_int k = n * o->group; plan->texts && k < (n + 1) * o->group; k++) {
       double *old = r->token_logp + k * r->max_tokens, slope;
-      if (r->fork[k] != i || !fr__takes_part(o, r, k)) continue;
+      if (!fr__under(plan, i, k)) continue;
       for (fr_int t = 0; t < fr__scored(&r->leaves[k]); t++, at++) {
         const double now = r->token_now[at], weight = r->weight[k];
+        double loss, d, kl;
         if (r->passes == 0) old[t] = now;
-        tally->loss += weight * fr__clipped(o, now, old[t], r->advantage[k], tally, &slope);
+        loss = fr__clipped(o, now, old[t], r->advantage[k], tally, &slope);
         if (o->kl > 0.0f) {
-          const double d = r->token_start[at] - now, kl = exp(d) - d - 1.0;
+          d = r->token_start[at] - now;
+          kl = exp(d) - d - 1.0;
           tally->kl += weight * kl;
-          tally->loss += weight * (double)o->kl * kl;
+          loss += (double)o->kl * kl;  // eq:grpo
           slope += (double)o->kl * (1.0 - exp(d));
         }
+        tally->loss += weight * loss;
         targets[at].weight = (float)(-weight * slope);
       }
     }
@@ -5501,63 +5475,44 @@ static fr_int fr__target_weights(fr_target *targets, const fr_gfpo_options *o, f
   return at;
 }
 
-FR_DEF fr_status fr_gfpo_backward(const fr_policy *policy, fr_work *work, const fr_gfpo_options *options,
-                                  const fr_question *questions, fr_rollouts *rollouts, fr_gfpo_report *report)
+static fr_status fr__gfpo_gradient(const fr__choosing *c, fr_gfpo_report *report)
 {
-  fr_gfpo_options o;
-  fr_rollouts *r = rollouts;
+  const fr_policy *policy = c->policy;
+  fr_rollouts *r = c->rollouts;
+  const fr__plan plan = fr__policy_plan(c, r, 1);
+  fr_work *work = c->work;
+  struct fr__body *b = work->body;
+  const fr_int N = c->o.fork_count;
   fr__tally tally;
-  fr_int N, G, rows = 0;
-  int over_forks;
-  fr_status status;
-  if (!work || !work->body) return FR_INVALID;
-  if (!r || r->count < 1) return fr__fail(&work->reason, FR_INVALID, "there are no rollouts to learn from");
-  status = fr__gfpo_check(work, options, questions, r->count);
-  if (!status) status = fr__policy_check(policy, work, options);
-  if (!status) status = fr__trainable(policy, work, options, 0.0f);
-  if (!status) status = fr__rollouts_check(r, work, options, r->count);
-  if (!status) status = fr__choices_fit(work, options, questions, r->count, r, 0, !policy->chooser);
-  if (status) return status;
-  o = fr__gfpo_resolved(options);
-  N = o.fork_count;
-  G = o.group;
-  over_forks = policy->chooser || o.softmax == FR_OVER_FORKS;
+  fr_int rows = 0;
   memset(&tally, 0, sizeof tally);
-  fr__term_weights(&o, r);
-  for (fr_int n = 0; !status && n < r->count;) {
+  fr__term_weights(&c->o, r);
+  for (fr_int n = 0, next = 0; n < r->count; n = next) {
+    fr_int at = 0;
     fr__forest f;
-    fr_tree tree;
-    fr_int at = 0, root = 0, q = n;
-    n = fr__choice_forest(&f, work, &o, questions, n, r->count, r, !policy->chooser);
-    tree = fr__forest_tree(&f);
-    if (o.kl > 0.0f) {
-      status = fr_forward(policy->start, work, &tree, work->body->sums, f.groups);
-      if (!status) status = fr__choice_logp(policy->start, NULL, work, N, over_forks, q, r->logp_start + q * N);
-      if (!status && o.credit == FR_GRPO) fr__target_logp(work->body, f.targets, r->token_start);
+    fr_status status = fr__fill(&f, work, &plan, c->questions, r->count, &next);
+    if (!status && c->o.kl > 0.0f) {
+      status = fr__score(c, &f, policy->start, NULL, FR__PLAIN, n, next, r->logp_start + n * N);
+      if (!status && plan.texts) fr__target_logp(b, f.targets, r->token_start);
     }
     if (!status)
-      status = fr__run_tree(policy->model, work, &tree, NULL, work->body->sums, f.groups, policy->chooser ? FR__PLAIN : FR__KEEP);
-    if (!status) status = fr__choice_logp(policy->model, policy->chooser, work, N, over_forks, q, work->body->cost);
-    if (status) break;
-    if (o.credit == FR_GRPO) fr__target_logp(work->body, f.targets, r->token_now);
-    for (const double *logp = work->body->cost; q < n; q++, logp += N) {
-      fr__choice_loss(&o, over_forks, r->fork + q * G, r->logp_old + q * G, r->advantage + q * G, r->weight + q * G,
-                      o.kl > 0.0f ? r->logp_start + q * N : NULL, logp, r->slope, &tally);
+      status = fr__score(c, &f, policy->model, policy->chooser, policy->chooser ? FR__PLAIN : FR__KEEP, n, next, b->cost);
+    if (status) return status;
+    if (plan.texts) fr__target_logp(b, f.targets, r->token_now);
+    for (fr_int q = n; q < next; q++) {
+      fr__choice_loss(&c->o, r, q, b->cost + (q - n) * N, &tally);
       if (!policy->chooser) {
-        at = fr__target_weights(work->body->targets, &o, r, q, at, &tally);
-        continue;
+        at = fr__target_weights(b->targets, &plan, q, at, &tally);
+      } else {
+        fr__chooser_features(policy->chooser, policy->model, work, (q - n) * (f.spans / (next - n)));
+        fr__chooser_back(policy->chooser, work, r->slope);
       }
-      while (work->body->span_parent[root] >= 0) root++;
-      fr__chooser_features(policy->chooser, policy->model, work, work->body->span_row[root], work->body->span_count[root]);
-      fr__chooser_back(policy->chooser, work, r->slope);
-      root++;
     }
-    if (!policy->chooser) {
-      status = fr__run_tree(policy->model, work, &tree, policy->adamw->grads, work->body->sums, f.groups, FR__BACK);
-      rows += f.rows;
-    }
+    if (policy->chooser) continue;
+    status = fr__run_forest(&f, policy->model, policy->adamw->grads, FR__BACK);
+    if (status) return status;
+    rows += f.rows;
   }
-  if (status) return status;
   r->passes++;
   if (report) {
     report->loss = tally.loss;
@@ -5569,31 +5524,44 @@ FR_DEF fr_status fr_gfpo_backward(const fr_policy *policy, fr_work *work, const 
   return fr__fine(&work->reason);
 }
 
+FR_DEF fr_status fr_gfpo_backward(const fr_policy *policy, fr_work *work, const fr_gfpo_options *options,
+                                  const fr_question *questions, fr_rollouts *rollouts, fr_gfpo_report *report)
+{
+  fr__choosing c;
+  fr__plan plan;
+  fr_status status;
+  if (!work || !work->body) return FR_INVALID;
+  if (!rollouts || rollouts->count < 1) return fr__fail(&work->reason, FR_INVALID, "there are no rollouts to learn from");
+  status = fr__choosing_begin(&c, FR__ASKS_POLICY | FR__ASKS_ROLLOUTS, policy, work, options, questions, rollouts->count,
+                              rollouts);
+  if (!status) status = fr__trainable(&c, 0.0f);
+  if (status) return status;
+  plan = fr__policy_plan(&c, rollouts, 1);
+  status = fr__each_fits(work, &plan, questions, rollouts->count);
+  return status ? status : fr__gfpo_gradient(&c, report);
+}
+
 FR_DEF fr_status fr_gfpo_step(const fr_policy *policy, const fr_model *writer, fr_work *work,
                               const fr_gfpo_options *options, const fr_question *questions, fr_int count,
                               fr_rollouts *rollouts, float lr, fr_gfpo_report *report)
 {
+  fr__choosing c;
   fr_gfpo_report sum;
-  fr_int rows = 0, updates;
+  fr_int rows = 0;
   int idle;
   fr_status status = fr__pair(writer, work);
-  if (!status) status = fr__gfpo_check(work, options, questions, count);
-  if (!status) status = fr__policy_check(policy, work, options);
-  if (!status) status = fr__trainable(policy, work, options, lr);
+  if (!status) status = fr__choosing_begin(&c, FR__ASKS_POLICY, policy, work, options, questions, count, rollouts);
+  if (!status) status = fr__trainable(&c, lr);
   if (status) return status;
-  if (options->group < 2)
-    return fr__fail(&work->reason, FR_INVALID, "a group of %d has no advantage to learn from", options->group);
-  if (options->credit == FR_GFPO && options->fork_count < 2)
+  if (c.o.group < 2) return fr__fail(&work->reason, FR_INVALID, "a group of %d has no advantage to learn from", c.o.group);
+  if (c.o.credit == FR_GFPO && c.o.fork_count < 2)
     return fr__fail(&work->reason, FR_INVALID, "one fork leaves FR_GFPO nothing to choose");
-  status = fr__choices_fit(work, options, questions, count, NULL,
-                           options->credit == FR_GRPO ? options->sampling.max_tokens : 0, !policy->chooser);
-  if (!status) status = fr_gfpo_rollout(policy, writer, work, options, questions, count, rollouts, &sum);
+  status = fr__rollouts_check(rollouts, work, options, count);
+  if (!status) status = fr__rollout(&c, writer, 1, &sum);
   if (status) return status;
-  idle = !(options->kl > 0.0f) && !(options->entropy > 0.0f && options->fork_count > 1);
-  for (fr_int n = 0; n < count; n++) idle = idle && !fr__has_advantage(rollouts, n);
-  updates = idle ? 0 : fr__gfpo_resolved(options).updates;
-  for (fr_int u = 0; u < updates; u++) {
-    status = fr_gfpo_backward(policy, work, options, questions, rollouts, &sum);
+  idle = !(c.o.kl > 0.0f) && !(c.o.entropy > 0.0f && c.o.fork_count > 1) && sum.frac_zero_std >= 1.0;
+  for (fr_int u = 0; !idle && u < c.o.updates; u++) {
+    status = fr__gfpo_gradient(&c, &sum);
     if (status) {
       fr_adamw *a = policy->chooser ? &policy->chooser->adamw : policy->adamw;
       memset(a->grads, 0, (size_t)a->count * sizeof(float));

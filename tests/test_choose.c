@@ -44,6 +44,7 @@ static void against_reference(const store *s, const char *name)
 
   for (int over_forks = 0; over_forks < 2; over_forks++) {
     fr_gfpo_options o;
+    fr_rollouts r;
     fr__tally tally;
     fr_int fork[16];
     double logp[16], old[16], weight[16], slope[16], lse = 0.0, worst = 0.0, scale = 0.0;
@@ -55,6 +56,13 @@ static void against_reference(const store *s, const char *name)
     o.fork_count = forks;
     o.group = group;
     o.fork_weight = 1.0f;
+    o.softmax = over_forks ? FR_OVER_FORKS : FR_OVER_VOCABULARY;
+    memset(&r, 0, sizeof r);
+    r.fork = fork;
+    r.logp_old = old;
+    r.advantage = want;
+    r.weight = weight;
+    r.slope = slope;
     o.clip_low = (float)store_scalar(s, "", "basic/clip_low");
     {
       char entry[64];
@@ -66,7 +74,7 @@ static void against_reference(const store *s, const char *name)
       old[g] = store_at(s, store_get(s, prefix, "logp_old_of_actions"), g);
       weight[g] = 1.0 / (double)group;
     }
-    for (fr_int v = 0; v < logits->count; v++) {  // the policy of these logits, as fr__choice_logp makes it
+    for (fr_int v = 0; v < logits->count; v++) {  // the policy of these logits, as fr__score makes it
       const double x = store_at(s, logits, v);
       int is_fork = 0;
       for (fr_int i = 0; i < forks; i++) is_fork |= v == (fr_int)store_at(s, ids, i);
@@ -77,7 +85,7 @@ static void against_reference(const store *s, const char *name)
       logp[i] = store_at(s, logits, (fr_int)store_at(s, ids, i)) - log(lse);
       CHECK_BELOW(fabs(logp[i] - store_at(s, store_get(s, prefix, "logp_forks"), i)), 1e-12);
     }
-    fr__choice_loss(&o, over_forks, fork, old, want, weight, NULL, logp, slope, &tally);
+    fr__choice_loss(&o, &r, 0, logp, &tally);
     CHECK_BELOW(fabs(tally.loss - store_scalar(s, prefix, "loss")), 1e-7);
     CHECK_BELOW(fabs(tally.entropy - store_scalar(s, prefix, "entropy_of_forks")), 1e-12);
     for (fr_int i = 0; i < forks; i++) {
@@ -646,7 +654,7 @@ static void chooser_gradient(fr_int positions)
           want[i] += (double)chooser.params[(slot * N + i) * C + k] * (double)all[t * C + k] / PROMPT;
       }
     }
-    fr__chooser_features(&chooser, &c.writer, &c.work, 0, PROMPT);
+    fr__chooser_features(&chooser, &c.writer, &c.work, 0);
     fr__chooser_scores(&chooser, got);
     for (fr_int i = 0; i < N; i++) CHECK_BELOW(fabs(want[i] - got[i]), 1e-5);
   }
@@ -1030,8 +1038,39 @@ static void toy_one_fork(void)
   fr_work_free(&t.work);
 }
 
+// ---- the formulas: each tag of the header stands at exactly one formula, and at exactly one line of code that computes it
+static void formulas(void)
+{
+  enum { MOST = 64, LONGEST = 32 };
+  static char tags[MOST][LONGEST];
+  int formula[MOST] = { 0 }, code[MOST] = { 0 }, count = 0;
+  char line[512];
+  FILE *file = fopen("forkreason.h", "r");
+  if (!CHECK(file != NULL)) return;
+  while (fgets(line, sizeof line, file))
+    for (const char *at = line; (at = strstr(at, "eq:")) != NULL;) {
+      size_t length = 3;
+      int i = 0;
+      while ((at[length] >= 'a' && at[length] <= 'z') || at[length] == '-') length++;
+      CHECK(length > 3 && length < LONGEST);
+      while (i < count && (strlen(tags[i]) != length || strncmp(tags[i], at, length))) i++;
+      if (i == count && CHECK(count < MOST)) memcpy(tags[count++], at, length);
+      if (strncmp(line, "//", 2)) code[i]++;
+      else formula[i] += !strncmp(line, "//   eq:", 8) ? 1 : 2;  // inside of a sentence: one too many
+      at += length;
+    }
+  fclose(file);
+  CHECK(count >= 20);
+  for (int i = 0; i < count; i++)
+    if (!CHECK(formula[i] == 1 && code[i] == 1))
+      fprintf(stderr, "  %s: %d formulas, %d lines of code\n", tags[i], formula[i], code[i]);
+  for (int i = 0; i < count; i++)  // so that a search for one finds no other
+    for (int k = 0; k < count; k++) CHECK(i == k || !strstr(tags[k], tags[i]));
+}
+
 int main(void)
 {
+  formulas();
   references();
   reference_model("llama_ssft");
   reference_model("qwen3_ssft");

@@ -103,6 +103,7 @@ static void reference_model(const char *name, const char *kernel)
   for (fr_int j = 0; j < q.M; j++) if (q.traces[j].count > longest) longest = q.traces[j].count;
   CHECK(fr_ssft_limits(&q.options, q.question.prompt.count, longest, q.M, 1, &limits) == FR_OK);
   limits.tasks = 2;
+  limits.depth++;  // with_fork_token runs the last tokens too
   work = fixture_work(&config, &limits, &own);
   grads = fixture_zeros(model.count);
   if (fr_work_select(&work, kernel) == FR_OK)
@@ -628,7 +629,7 @@ static void errors(void)
       switch (which - 29) {
         case 0: tight.rows = tight.grad_rows = 12; break;
         case 1: tight.spans = 12; break;
-        case 2: tight.targets = 17; break;
+        case 2: tight.targets = 11; break;
         case 3: tight.leaves = 6; break;
         default: tight.depth = 2; break;
       }
@@ -730,7 +731,9 @@ static void limits_suffice(void)
       CHECK(fr_ssft_count(&b.options, b.questions, 2, &total) == FR_OK);
       CHECK(fr_ssft_backward(&model, &work, &b.options, b.questions, 2, total, grads, NULL) == FR_OK);
       free(own);
-      // Traces one token longer than said are refused.
+      // Traces one token longer than said are refused, if one of them has the longest fork.
+      for (fr_int j = 1; j < M; j++) if (b.fork[0][j] == 2) b.fork[0][j] = b.fork[0][0];
+      b.fork[0][0] = 2;
       CHECK(fr_ssft_limits(&b.options, 5, 8, M, 1, &limits) == FR_OK);
       work = fixture_work(&config, &limits, &own);
       CHECK(fr_ssft_backward(&model, &work, &b.options, b.questions, 1, total, grads, NULL) == FR_LIMIT);
@@ -739,7 +742,60 @@ static void limits_suffice(void)
   free(memory); free(grads);
 }
 
-// ---- a step is its three parts, bit for bit: the rows that matching and loss share are run once in a step and twice in the parts
+// ... and what they need exactly: one less of anything is refused, by its name; two questions go through in one pass.
+static void limits_are_needed(void)
+{
+  static batch b;
+  static const char *const names[] = { "'rows'", "'grad_rows'", "'spans'", "'targets'", "'leaves'", "'depth'" };
+  const fr_config config = fixture_config(2);
+  void *memory, *own;
+  fr_model model = fixture_model(&config, &memory);
+  fr_adamw adamw;
+  fr_work work;
+  fixture_randomise(&model);
+  CHECK(fr_adamw_new(&adamw, &model) == FR_OK);
+  for (int prefix = 0; prefix < 5; prefix++) {
+    fr_limits limits;
+    fr_ssft_total total;
+    fr_ssft_report report;
+    random_batch(&b, 2, 1);
+    b.options.prefix = prefix;
+    b.options.fork_weight = 1.0f;
+    for (int n = 0; n < 2; n++) {
+      b.questions[n].prompt = tokens_of(&b, 5, 31);
+      b.questions[n].trace_count = 6;
+      for (fr_int j = 0; j < 6; j++) b.traces[n][j] = tokens_of(&b, 9, 31);
+    }
+    CHECK(fr_ssft_count(&b.options, b.questions, 2, &total) == FR_OK);
+    CHECK(fr_ssft_limits(&b.options, 5, 9, 6, 2, &limits) == FR_OK);
+    work = fixture_work(&config, &limits, &own);
+    CHECK(fr_ssft_step(&model, &work, &adamw, &b.options, b.questions, 2, 0.0f, NULL) == FR_OK);
+    CHECK(fr_ssft_loss(&model, &work, &b.options, b.questions, 2, total, &report) == FR_OK);
+    CHECK(work.body->row_count == report.rows && report.rows == limits.grad_rows);
+    free(own);
+    for (int which = 0; which < 6; which++) {
+      fr_status status[3];
+      int named = 0;
+      CHECK(fr_ssft_limits(&b.options, 5, 9, 6, 1, &limits) == FR_OK);
+      *(which == 0 ? &limits.rows : which == 1 ? &limits.grad_rows : which == 2 ? &limits.spans : which == 3 ? &limits.targets :
+        which == 4 ? &limits.leaves : &limits.depth) -= 1;
+      work = fixture_work(&config, &limits, &own);
+      for (int call = 0; call < 3; call++) {
+        status[call] = call == 0   ? fr_ssft_match(&model, &work, &b.options, b.questions, 1)
+                       : call == 1 ? fr_ssft_loss(&model, &work, &b.options, b.questions, 1, total, NULL)
+                                   : fr_ssft_step(&model, &work, &adamw, &b.options, b.questions, 1, 0.0f, NULL);
+        CHECK(status[call] == FR_OK || (status[call] == FR_LIMIT && strstr(work.reason.text, "question 0: limit ")));
+        named += status[call] == FR_LIMIT && strstr(work.reason.text, names[which]);
+      }
+      if (!CHECK(named > 0)) fprintf(stderr, "  prefix %d, limit %s\n", prefix, names[which]);
+      free(own);
+    }
+  }
+  fr_adamw_free(&adamw);
+  free(memory);
+}
+
+// ---- a step is its three parts, bit for bit
 static void step_is_its_parts(void)
 {
   for (int layers = 1; layers <= 3; layers += 2)
@@ -800,5 +856,6 @@ int main(void)
   step_is_its_parts();
   errors();
   limits_suffice();
+  limits_are_needed();
   return test_done("ssft");
 }
