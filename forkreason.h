@@ -465,9 +465,10 @@ typedef struct fr_sampling {
   // FR_STOP_LEAF ends this leaf, FR_STOP_ALL the call, which returns FR_OK with what there is. NULL: nobody is told.
   int (*token)(void *user, fr_int leaf, const struct fr_leaf *the_leaf);
   void *user;
-  // The tree's first cached_spans spans are those of the last fr_generate on this workspace, its leaves after its spans, with
-  // the tokens that they were left with: what is in the cache is not run again. Of each call's spans and leaves the limit
-  // cache_rows has to hold new rows + leaves * max_tokens. FR_INVALID if they are others, or another tree was run since. [0]
+  // Going on, such as with the next turn of a chat: the tree's first cached_spans spans are the first of the last fr_generate on
+  // this workspace, its spans and then its leaves (parent: leaf->span) with the tokens that they were left with, and the model is
+  // as it was. They are in the cache, and only the last token of each is run again. cache_rows has to hold them, a leaf with
+  // the room for its max_tokens, beside what is new. FR_INVALID if they are others, or another tree was run since. [0]
   fr_int cached_spans;
 } fr_sampling;
 
@@ -1225,7 +1226,8 @@ struct fr__body {
   fr_int *row_fill;         // [row+1] for the counting sort
   // decoding
   fr_int *cache_row;        // [row] the cache row of each new row
-  fr_int cached_spans, cache_used;  // spans whose rows are in the cache, 0 after any other run; rows of it that are taken
+  fr_int cached_spans;      // how many spans are in the cache; 0 after any other run
+  const float *cached_params;  // the parameters that it was made with
   uint64_t *span_print;     // [span] a hash of the tokens that are there
   fr_int *leaf_active, *leaf_row;
   fr_random *leaf_random;
@@ -2379,14 +2381,27 @@ static fr_status fr__limit(fr_reason *reason, const char *name, fr_int needed, f
   return fr__fail(reason, FR_LIMIT, "limit '%s' is %d, the work needs %d", name, limit, needed);
 }
 
-// Checks a tree completely before anything of the workspace changes, then fills the arrays. To the cache: of the first
-// cached_spans spans those rows that are there (span_count) are not run again, and all others follow behind cache_used.
-static fr_status fr__tree_compile(fr_work *work, const fr_tree *tree, int gradient, fr_int group_count, int to_cache)
+// Rows of a span in the cache that are not run again: all but the last, whose activations what follows may ask for, and whose
+// keys and values are missing where the span is a leaf that max_tokens ended.
+static fr_int fr__there(const fr_span *span) { return fr__max(span->tokens.count - 1, 0); }
+
+// Behind the last row of the first `spans` spans.
+static fr_int fr__cache_end(const struct fr__body *b, fr_int spans)
+{
+  fr_int end = 0;
+  for (fr_int s = 0; s < spans; s++) end = fr__max(end, b->span_row[s] + b->span_count[s]);
+  return end;
+}
+
+enum { FR__NO_CACHE = -1 };
+// Checks a tree completely before anything of the workspace changes, then fills the arrays. `cached`: FR__NO_CACHE, or how many
+// spans are in the cache already; all others follow there behind them.
+static fr_status fr__tree_compile(fr_work *work, const fr_tree *tree, int gradient, fr_int group_count, fr_int cached)
 {
   struct fr__body *b = work->body;
   const fr_limits *limits = &work->limits;
-  const fr_int row_limit = gradient ? limits->grad_rows : limits->rows, cached = to_cache ? b->cached_spans : 0;
-  fr_int rows = 0, at = to_cache ? b->cache_used : 0;
+  const fr_int row_limit = gradient ? limits->grad_rows : limits->rows;
+  fr_int rows = 0, at = fr__cache_end(b, cached);
   if (!tree || tree->span_count < 0 || tree->target_count < 0 || (tree->span_count && !tree->spans) ||
       (tree->target_count && !tree->targets))
     return fr__fail(&work->reason, FR_INVALID, "the tree is NULL or has a negative count");
@@ -2400,12 +2415,12 @@ static fr_status fr__tree_compile(fr_work *work, const fr_tree *tree, int gradie
     if (span->tokens.count < 0 || (span->tokens.count && !span->tokens.ids))
       return fr__fail(&work->reason, FR_INVALID, "span %d: %d tokens at no address, or a negative count", s,
                       span->tokens.count);
-    if (span->tokens.count - (s < cached ? b->span_count[s] : 0) > row_limit - rows) {
+    if (span->tokens.count - (s < cached ? fr__there(span) : 0) > row_limit - rows) {
       fr_int needed = rows;
       for (; s < tree->span_count; s++) if (!fr__add(needed, tree->spans[s].tokens.count, &needed)) break;
       return fr__limit(&work->reason, gradient ? "grad_rows" : "rows", needed, row_limit);
     }
-    rows += span->tokens.count - (s < cached ? b->span_count[s] : 0);
+    rows += span->tokens.count - (s < cached ? fr__there(span) : 0);
     for (fr_int t = 0; t < span->tokens.count; t++)
       if (span->tokens.ids[t] < 0 || span->tokens.ids[t] >= work->config.vocab)
         return fr__fail(&work->reason, FR_RANGE, "span %d, token %d: id %d is not below the vocabulary of %d", s, t,
@@ -2427,16 +2442,17 @@ static fr_status fr__tree_compile(fr_work *work, const fr_tree *tree, int gradie
     if (b->span_depth[s] + tree->spans[s].tokens.count > limits->depth)
       return fr__limit(&work->reason, "depth", b->span_depth[s] + tree->spans[s].tokens.count, limits->depth);
   }
-  b->ready = 0;  // from here on what fr_logits needs of the last run is overwritten
+  b->ready = 0;  // from here on what fr_logits and fr_generate need of the last run is overwritten
+  b->cached_spans = 0;
   b->span_count_used = tree->span_count;
   b->block_count = b->root_count = rows = 0;
   for (fr_int s = 0; s < tree->span_count; s++) {
     const fr_span *span = &tree->spans[s];
-    const fr_int count = span->tokens.count, there = s < cached ? b->span_count[s] : 0;
+    const fr_int count = span->tokens.count, there = s < cached ? fr__there(span) : 0;
     b->span_parent[s] = span->parent;
     b->span_count[s] = count;
     if (s >= cached) { b->span_row[s] = at; at += count; }
-    if (to_cache) b->span_print[s] = fr__print(span->tokens.ids, count);
+    if (cached >= 0) b->span_print[s] = fr__print(span->tokens.ids, count);
     b->span_root[s] = span->parent < 0 ? b->root_count : b->span_root[span->parent];
     if (span->parent < 0) b->root_first[b->root_count++] = -1;
     for (fr_int t = there; t < count; t += FR__QUERIES) {
@@ -2449,11 +2465,10 @@ static fr_status fr__tree_compile(fr_work *work, const fr_tree *tree, int gradie
     for (fr_int t = there; t < count; t++, rows++) {
       b->token[rows] = span->tokens.ids[t];
       b->position[rows] = b->span_depth[s] + t;
-      if (to_cache) b->cache_row[rows] = b->span_row[s] + t;
+      if (cached >= 0) b->cache_row[rows] = b->span_row[s] + t;
     }
   }
   b->row_count = rows;
-  if (to_cache) b->cache_used = at;
   for (fr_int i = b->block_count - 1; i >= 0; i--) {  // backwards, so that each chain runs in order of blocks
     const fr_int root = b->span_root[b->blocks[i].span];
     b->root_next[i] = b->root_first[root];
@@ -3744,7 +3759,6 @@ static fr_status fr__layers(fr__pass *s, int way)
 // targets, whose weights may have been set in between, from what the forward pass gave.
 typedef enum fr__phase {
   FR__PLAIN,  // forward, activations of one layer only
-  FR__CACHE,  // the same, keys and values into the cache: decoding begins here, or goes on
   FR__KEEP,   // forward, activations of all layers are kept
   FR__BACK,   // backward of what was kept
   FR__TRAIN   // both
@@ -3760,12 +3774,10 @@ static fr_status fr__run_tree(const fr_model *model, fr_work *work, const fr_tre
   if (status) return status;
   if (group_count < 0 || (group_count && !sums))
     return fr__fail(&work->reason, FR_INVALID, "%d groups, and sums is NULL", group_count);
-  if (phase != FR__CACHE) work->body->cached_spans = 0;
-  status = fr__tree_compile(work, tree, gradient, group_count, phase == FR__CACHE);
+  status = fr__tree_compile(work, tree, gradient, group_count, FR__NO_CACHE);
   if (status) return status;
   backend = work->backend;
   s = fr__pass_of(model, work, grads, gradient);
-  s.cached = phase == FR__CACHE;
   if (phase != FR__BACK) status = fr__layers(&s, FR__FORWARD);
   else s.layer = s.entered = -1;
   if (!status) status = backend->head(backend->self, &s);
@@ -4656,11 +4668,12 @@ FR_DEF fr_status fr_generate_limits(const fr_tree *tree, const fr_sampling *samp
 }
 
 // Everything that can be wrong with a call, before anything is run.
-static fr_status fr__generate_check(fr_work *work, const fr_tree *tree, const fr_sampling *o, const fr_leaf *leaves,
-                                    fr_int leaf_count)
+static fr_status fr__generate_check(const fr_model *model, fr_work *work, const fr_tree *tree, const fr_sampling *o,
+                                    const fr_leaf *leaves, fr_int leaf_count)
 {
   const struct fr__body *b = work->body;
   const fr_limits *has = &work->limits;
+  const fr_int left = b->cached_params == model->params ? b->cached_spans : 0;
   const char *wrong;
   fr_limits need;
   fr_status status;
@@ -4674,20 +4687,20 @@ static fr_status fr__generate_check(fr_work *work, const fr_tree *tree, const fr
   if (wrong) return fr__fail(&work->reason, FR_INVALID, "sampling: %s", wrong);
   status = fr_generate_limits(tree, o, leaf_count, &need);
   if (status) return fr__fail(&work->reason, status, "the tree's spans are not in order, or its size does not fit");
-  if (o->cached_spans < 0 || o->cached_spans > b->cached_spans || o->cached_spans > tree->span_count)
-    return fr__fail(&work->reason, FR_INVALID, "sampling: cached_spans is %d; the last call left %d", o->cached_spans, b->cached_spans);
+  if (o->cached_spans < 0 || o->cached_spans > left || o->cached_spans > tree->span_count)
+    return fr__fail(&work->reason, FR_INVALID, "sampling: cached_spans is %d of %d; of this model there are %d", o->cached_spans,
+                    tree->span_count, left);
   for (fr_int s = 0; s < o->cached_spans; s++) {
     const fr_span *span = &tree->spans[s];
-    if (span->parent != b->span_parent[s] || span->tokens.count < b->span_count[s] ||
-        fr__print(span->tokens.ids, b->span_count[s]) != b->span_print[s])
+    if (span->parent != b->span_parent[s] || span->tokens.count != b->span_count[s] || (span->tokens.count && !span->tokens.ids) ||
+        fr__print(span->tokens.ids, span->tokens.count) != b->span_print[s])
       return fr__fail(&work->reason, FR_INVALID, "span %d is not the one that the last call left", s);
-    need.rows -= b->span_count[s];
+    need.rows -= fr__there(span);
     need.cache_rows -= span->tokens.count;
   }
-  if (o->cached_spans) {
-    need.rows = fr__max(need.rows, leaf_count);
-    if (!fr__add(need.cache_rows, b->cache_used, &need.cache_rows)) return fr__fail(&work->reason, FR_OVERFLOW, "the cache does not fit");
-  }
+  need.rows = fr__max(need.rows, leaf_count);
+  if (!fr__add(need.cache_rows, fr__cache_end(b, o->cached_spans), &need.cache_rows))
+    return fr__fail(&work->reason, FR_OVERFLOW, "the cache does not fit this machine's address space");
   {
     const char *const names[] = { "rows", "spans", "leaves", "depth", "cache_rows" };
     const fr_int needed[] = { need.rows, need.spans, need.leaves, need.depth, need.cache_rows };
@@ -4741,41 +4754,39 @@ FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree
   struct fr__body *b;
   fr__pass s;
   fr_tree prefix;
-  fr_int active = leaf_count, spans, new_rows;
+  fr_int active = leaf_count, spans, end;
   fr_status status = fr__pair(model, work);
-  if (!status) status = fr__generate_check(work, tree, sampling, leaves, leaf_count);
+  if (!status) status = fr__generate_check(model, work, tree, sampling, leaves, leaf_count);
   if (status) return status;
   b = work->body;
   prefix = *tree;
   prefix.targets = NULL;
   prefix.target_count = 0;
-  b->cached_spans = sampling->cached_spans;
-  if (!b->cached_spans) b->cache_used = 0;
-  status = fr__run_tree(model, work, &prefix, NULL, NULL, 0, FR__CACHE);
-  b->ready = 0;
-  b->cached_spans = 0;
+  status = fr__tree_compile(work, &prefix, 0, 0, sampling->cached_spans);
   if (status) return status;
-  spans = b->span_count_used;
-  new_rows = b->row_count;
+  s = fr__pass_of(model, work, NULL, 0);
+  s.cached = 1;
+  status = fr__layers(&s, FR__FORWARD);
+  if (status) return status;
+  spans = tree->span_count;
+  end = fr__cache_end(b, spans);
   for (fr_int i = 0; i < leaf_count; i++) {  // a leaf is one more span, whose rows of the cache fill up as it grows
     fr_leaf *leaf = &leaves[i];
     fr_int span = leaf->span;
     b->span_parent[spans + i] = span;
     b->span_depth[spans + i] = b->span_depth[span] + b->span_count[span];
-    b->span_row[spans + i] = b->cache_used + i * sampling->max_tokens;
+    b->span_row[spans + i] = end + i * sampling->max_tokens;
     b->span_count[spans + i] = 0;
     while (b->span_count[span] == 0) span = b->span_parent[span];
-    b->leaf_row[i] = -1;
-    for (fr_int n = 0; n < new_rows && b->leaf_row[i] < 0; n++)
-      if (b->cache_row[n] == b->span_row[span] + b->span_count[span] - 1) b->leaf_row[i] = n;
+    b->leaf_row[i] = 0;  // the last row of a span is always among those that were run
+    while (b->cache_row[b->leaf_row[i]] != b->span_row[span] + b->span_count[span] - 1) b->leaf_row[i]++;
     b->leaf_active[i] = i;
     b->leaf_random[i] = fr_random_stream(sampling->seed, leaf->question, leaf->leaf);
     leaf->count = 0;
     leaf->stop = -1;
     leaf->logp = 0.0;
   }
-  s = fr__pass_of(model, work, NULL, 0);
-  s.cached = s.decodes = 1;
+  s.decodes = 1;
   if (!sampling->max_tokens) active = 0;
   if (active) status = fr__decode_token(&s, sampling, leaves, &active);
   while (!status && active) {
@@ -4798,9 +4809,12 @@ FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree
     if (!status) status = fr__decode_token(&s, sampling, leaves, &active);
   }
   if (status) return status;
-  for (fr_int i = 0; i < leaf_count; i++) b->span_print[spans + i] = fr__print(leaves[i].tokens, b->span_count[spans + i]);
+  for (fr_int i = 0; i < leaf_count; i++) {
+    b->span_count[spans + i] = leaves[i].count;
+    b->span_print[spans + i] = fr__print(leaves[i].tokens, leaves[i].count);
+  }
   b->cached_spans = spans + leaf_count;
-  if (leaf_count) b->cache_used += (leaf_count - 1) * sampling->max_tokens + leaves[leaf_count - 1].count;
+  b->cached_params = model->params;
   return fr__fine(&work->reason);
 }
 
