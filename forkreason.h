@@ -110,7 +110,7 @@ typedef int32_t   fr_token;  // 0 .. vocab-1
   S(FR_NONFINITE,   "a number that has to be finite is not")                                           \
   S(FR_SYNTAX,      "the text is not well formed")                                                     \
   S(FR_FORMAT,      "well formed, but not what was expected")                                          \
-  S(FR_UNSUPPORTED, "the file asks for something that is not supported")                               \
+  S(FR_UNSUPPORTED, "something is asked for that is not supported")                                    \
   S(FR_CHECKSUM,    "the file is damaged: its checksum differs")                                       \
   S(FR_IO,          "a file could not be opened, read or written")
 
@@ -181,7 +181,8 @@ typedef struct fr_model {
 
 // One named tensor: `copies` (one a layer, or 1) matrices of rows x cols, contiguous from params + offset.
 // Linear layers are stored as [out, in], y = W x. w_qkv stacks the rows of q, then k, then v; w_gate_up those
-// of gate, then up. copies is 0 for a tensor that the config leaves out, or that views hold.
+// of gate, then up. copies is 0 for a tensor that the config leaves out, or that views hold; of the embedding and the head, rows
+// are those that views leave. Gradients and moments stand in the same order, without the frozen tensors.
 typedef struct fr_tensor {
   const char *name;
   fr_int      offset, copies, rows, cols;
@@ -190,8 +191,8 @@ typedef struct fr_tensor {
 
 FR_DEF fr_status fr_model_place(fr_model *model, const fr_config *config, void *memory, fr_int bytes, fr_int *needed);
 // A model whose matrices lie where they are: in a mapped file, in flash, in another model's block. Gains, biases and what views
-// leave out are its own, in params. Such a model runs forward, decodes and scores; what would have to change a view says
-// FR_UNSUPPORTED. The views are copied, what they point to is not. Embedding and head may be views of fewer rows than the
+// leave out are its own, in params. Such a model runs forward, decodes and scores; what would have to change a view, or
+// save it, says FR_UNSUPPORTED. The views are copied, what they point to is not. Embedding and head may be views of fewer rows than the
 // vocabulary: the rest, such as rows of forks, is its own and can be trained, alone if all other tensors are frozen.
 typedef struct fr_layer_views { fr_view q, k, v, out, gate, up, down; } fr_layer_views;  // all seven
 typedef struct fr_views {
@@ -310,7 +311,8 @@ FR_DEF fr_limits fr_limits_max(fr_limits a, fr_limits b);
 // allowed with 0. A loss that is not finite is reported as such, with FR_OK.
 FR_DEF fr_status fr_forward(const fr_model *model, fr_work *work, const fr_tree *tree, fr_sum *sums,
                             fr_int group_count);
-// Runs forward (limit grad_rows), then backward, and ADDS the gradient of sum_t w_t (-log p(t)) to grads[model->count].
+// Runs forward (limit grad_rows), then backward, and ADDS the gradient of sum_t w_t (-log p(t)) to grads[adamw->count]:
+// model->count floats, less those of frozen tensors, which are not among them.
 // Call it on any number of trees before one optimiser step.
 FR_DEF fr_status fr_backward(const fr_model *model, fr_work *work, const fr_tree *tree, float *grads, fr_sum *sums,
                              fr_int group_count);
@@ -421,7 +423,7 @@ FR_DEF fr_status fr_ssft_match(const fr_model *model, fr_work *work, const fr_ss
                                fr_question *questions, fr_int count);
 FR_DEF fr_status fr_ssft_count(const fr_ssft_options *options, const fr_question *questions, fr_int count,
                                fr_ssft_total *total);
-// ADDS the gradient of the set loss of these questions, matched before, to grads[model->count].
+// ADDS the gradient of the set loss of these questions, matched before, to grads, as in fr_backward.
 FR_DEF fr_status fr_ssft_backward(const fr_model *model, fr_work *work, const fr_ssft_options *options,
                                   const fr_question *questions, fr_int count, fr_ssft_total total, float *grads,
                                   fr_ssft_report *report);
@@ -2370,6 +2372,7 @@ FR_DEF fr_limits fr_limits_max(fr_limits a, fr_limits b)
   a.depth = fr__max(a.depth, b.depth);
   a.tasks = fr__max(a.tasks, b.tasks);
   a.cache_rows = fr__max(a.cache_rows, b.cache_rows);
+  if (!a.backend) a.backend = b.backend;
   return a;
 }
 
@@ -5648,12 +5651,13 @@ static fr_status fr__view_check(const fr_view *view, const char *name, fr_int la
 {
   const int known = view->type == FR_FLOAT32 || view->type == FR_BFLOAT16;
   const fr_int size = known ? fr__type_bytes(view->type) : 1;
+  fr_int bytes;
   if (!view->at) return fr__fail(reason, FR_INVALID, "layer %d: view '%s' has no address", layer, name);
   if (!known) return fr__fail(reason, FR_UNSUPPORTED, "layer %d: view '%s' has type %d", layer, name, (fr_int)view->type);
   if (view->rows != rows) return fr__fail(reason, FR_INVALID, "layer %d: view '%s' has %d rows, not %d", layer, name, view->rows, rows);
-  if (view->step < cols * size || view->step % size || (uintptr_t)view->at % (uintptr_t)size)
-    return fr__fail(reason, FR_INVALID, "layer %d: view '%s' is not aligned, or %d bytes do not hold a row of %d", layer, name,
-                    view->step, cols);
+  if (view->step < cols * size || view->step % size || (uintptr_t)view->at % (uintptr_t)size || !fr__mul(rows, view->step, &bytes))
+    return fr__fail(reason, FR_INVALID, "layer %d: view '%s' is not aligned, or its step of %d bytes does not suit a row of %d", layer,
+                    name, view->step, cols);
   return FR_OK;
 }
 
@@ -5698,18 +5702,18 @@ FR_DEF fr_status fr_model_set_rows(fr_model *model, fr_int first, fr_int count, 
 {
   const fr_config *c;
   fr__params p;
+  fr_view piece[2];
   if (!model || !model->params || model->stale) return FR_INVALID;
   c = &model->config;
   p = fr__bind(model, model->params, 0);
   if (first < 0 || count < 0 || first > c->vocab || count > c->vocab - first) return FR_RANGE;
   if (!(std >= 0.0f) || !fr__finite((double)std)) return FR_INVALID;
-  for (int which = 0; which < (c->tied ? 1 : 2); which++) {
-    fr_view piece[2];
+  for (int which = 0; count && which < (c->tied ? 1 : 2); which++)  // rows of a view are only looked at
+    if (first < fr__table(model, &p, which, piece)) return FR_UNSUPPORTED;
+  for (int which = 0; count && which < (c->tied ? 1 : 2); which++) {
     const fr_int held = fr__table(model, &p, which, piece);
     float *rows = which ? p.head : p.tok_emb;
     fr_random random = fr_random_stream(seed, (uint64_t)which, 0);
-    if (!count) continue;
-    if (first < held) return FR_UNSUPPORTED;  // these rows are only looked at
     rows += (first - held) * c->dim;
     for (fr_int j = 0; j < c->dim; j++) {
       double sum = 0.0;  // over all rows but these
@@ -5750,7 +5754,7 @@ FR_DEF fr_status fr_model_append_rows(fr_model *to, const fr_model *from)
   fr__tensor_row rows[FR__TENSORS];
   fr__params p;
   float *x;
-  if (!to || !from || to->params == from->params || to->stale || from->stale) return FR_INVALID;
+  if (!to || !from || !to->params || !from->params || to->params == from->params || to->stale || from->stale) return FR_INVALID;
   if (!fr__same_shape(&to->config, &from->config) || to->config.vocab < from->config.vocab) return FR_CONFIG;
   if (to->views) return FR_UNSUPPORTED;
   fr__tensor_rows(rows, &to->config, NULL);
@@ -10123,8 +10127,13 @@ static fr_status fr__checkpoint_fits(const fr_checkpoint *info, const fr_model *
 
 static fr_status fr__checkpoint_arguments(const fr_model *model, const fr_adamw *adamw, fr_reason *reason)
 {
-  if (!model || !model->params || (adamw && (!adamw->m || !adamw->v || adamw->count != model->count)))
+  if (!model || !model->params || (adamw && (!adamw->m || !adamw->v || adamw->count != fr__trained(model))))
     return fr__fail(reason, FR_INVALID, "the model or its optimiser has no memory, or they do not belong together");
+  if (model->stale)
+    return fr__fail(reason, FR_INVALID, "a backend holds newer parameters of this model; fr_work_download brings them");
+  if (model->views) return fr__fail(reason, FR_UNSUPPORTED, "of a model of views; fr_model_append_rows copies it into one of floats");
+  if (adamw && adamw->count != model->count)
+    return fr__fail(reason, FR_UNSUPPORTED, "tensors are frozen: the file has room for the moments of all or of none");
   return FR_OK;
 }
 
