@@ -110,7 +110,7 @@ typedef int32_t   fr_token;  // 0 .. vocab-1
   S(FR_NONFINITE,   "a number that has to be finite is not")                                           \
   S(FR_SYNTAX,      "the text is not well formed")                                                     \
   S(FR_FORMAT,      "well formed, but not what was expected")                                          \
-  S(FR_UNSUPPORTED, "the file asks for something that is not supported")                               \
+  S(FR_UNSUPPORTED, "something is asked for that is not supported")                                    \
   S(FR_CHECKSUM,    "the file is damaged: its checksum differs")                                       \
   S(FR_IO,          "a file could not be opened, read or written")
 
@@ -181,7 +181,8 @@ typedef struct fr_model {
 
 // One named tensor: `copies` (one a layer, or 1) matrices of rows x cols, contiguous from params + offset.
 // Linear layers are stored as [out, in], y = W x. w_qkv stacks the rows of q, then k, then v; w_gate_up those
-// of gate, then up. copies is 0 for a tensor that the config leaves out, or that views hold.
+// of gate, then up. copies is 0 for a tensor that the config leaves out, or that views hold; of the embedding and the head, rows
+// are those that views leave. Gradients and moments stand in the same order, without the frozen tensors.
 typedef struct fr_tensor {
   const char *name;
   fr_int      offset, copies, rows, cols;
@@ -190,8 +191,8 @@ typedef struct fr_tensor {
 
 FR_DEF fr_status fr_model_place(fr_model *model, const fr_config *config, void *memory, fr_int bytes, fr_int *needed);
 // A model whose matrices lie where they are: in a mapped file, in flash, in another model's block. Gains, biases and what views
-// leave out are its own, in params. Such a model runs forward, decodes and scores; what would have to change a view says
-// FR_UNSUPPORTED. The views are copied, what they point to is not. Embedding and head may be views of fewer rows than the
+// leave out are its own, in params. Such a model runs forward, decodes and scores; what would have to change a view, or
+// save it, says FR_UNSUPPORTED. The views are copied, what they point to is not. Embedding and head may be views of fewer rows than the
 // vocabulary: the rest, such as rows of forks, is its own and can be trained, alone if all other tensors are frozen.
 typedef struct fr_layer_views { fr_view q, k, v, out, gate, up, down; } fr_layer_views;  // all seven
 typedef struct fr_views {
@@ -310,7 +311,8 @@ FR_DEF fr_limits fr_limits_max(fr_limits a, fr_limits b);
 // allowed with 0. A loss that is not finite is reported as such, with FR_OK.
 FR_DEF fr_status fr_forward(const fr_model *model, fr_work *work, const fr_tree *tree, fr_sum *sums,
                             fr_int group_count);
-// Runs forward (limit grad_rows), then backward, and ADDS the gradient of sum_t w_t (-log p(t)) to grads[model->count].
+// Runs forward (limit grad_rows), then backward, and ADDS the gradient of sum_t w_t (-log p(t)) to grads[adamw->count]:
+// model->count floats, less those of frozen tensors, which are not among them.
 // Call it on any number of trees before one optimiser step.
 FR_DEF fr_status fr_backward(const fr_model *model, fr_work *work, const fr_tree *tree, float *grads, fr_sum *sums,
                              fr_int group_count);
@@ -419,7 +421,7 @@ FR_DEF fr_status fr_ssft_limits(const fr_ssft_options *options, fr_int prompt, f
 FR_DEF fr_status fr_ssft_match(const fr_model *model, fr_work *work, const fr_ssft_options *options,
                                fr_question *questions, fr_int count);
 FR_DEF fr_status fr_ssft_count(const fr_ssft_options *options, const fr_question *questions, fr_int count, fr_ssft_total *total);
-// ADDS the gradient of the set loss of these questions, matched before, to grads[model->count].
+// ADDS the gradient of the set loss of these questions, matched before, to grads, as in fr_backward.
 FR_DEF fr_status fr_ssft_backward(const fr_model *model, fr_work *work, const fr_ssft_options *options,
                                   const fr_question *questions, fr_int count, fr_ssft_total total, float *grads,
                                   fr_ssft_report *report);
@@ -463,9 +465,10 @@ typedef struct fr_sampling {
   // FR_STOP_LEAF ends this leaf, FR_STOP_ALL the call, which returns FR_OK with what there is. NULL: nobody is told.
   int (*token)(void *user, fr_int leaf, const struct fr_leaf *the_leaf);
   void *user;
-  // The tree's first cached_spans spans are those of the last fr_generate on this workspace, its leaves after its spans, with
-  // the tokens that they were left with: what is in the cache is not run again. Of each call's spans and leaves the limit
-  // cache_rows has to hold new rows + leaves * max_tokens. FR_INVALID if they are others, or another tree was run since. [0]
+  // Going on, such as with the next turn of a chat: the tree's first cached_spans spans are the first of the last fr_generate on
+  // this workspace, its spans and then its leaves (parent: leaf->span) with the tokens that they were left with, and the model is
+  // as it was. They are in the cache, and only the last token of each is run again. cache_rows has to hold them, a leaf with
+  // the room for its max_tokens, beside what is new. FR_INVALID if they are others, or another tree was run since. [0]
   fr_int cached_spans;
 } fr_sampling;
 
@@ -1199,7 +1202,8 @@ struct fr__body {
   fr_int *row_fill;         // [row+1] for the counting sort
   // decoding
   fr_int *cache_row;        // [row] the cache row of each new row
-  fr_int cached_spans, cache_used;  // spans whose rows are in the cache, 0 after any other run; rows of it that are taken
+  fr_int cached_spans;      // how many spans are in the cache; 0 after any other run
+  const float *cached_params;  // the parameters that it was made with
   uint64_t *span_print;     // [span] a hash of the tokens that are there
   fr_int *leaf_active, *leaf_row;
   fr_random *leaf_random;
@@ -2342,6 +2346,7 @@ FR_DEF fr_limits fr_limits_max(fr_limits a, fr_limits b)
   a.depth = fr__max(a.depth, b.depth);
   a.tasks = fr__max(a.tasks, b.tasks);
   a.cache_rows = fr__max(a.cache_rows, b.cache_rows);
+  if (!a.backend) a.backend = b.backend;
   return a;
 }
 
@@ -2353,14 +2358,27 @@ static fr_status fr__limit(fr_reason *reason, const char *name, fr_int needed, f
   return fr__fail(reason, FR_LIMIT, "limit '%s' is %d, the work needs %d", name, limit, needed);
 }
 
-// Checks a tree completely before anything of the workspace changes, then fills the arrays. To the cache: of the first
-// cached_spans spans those rows that are there (span_count) are not run again, and all others follow behind cache_used.
-static fr_status fr__tree_compile(fr_work *work, const fr_tree *tree, int gradient, fr_int group_count, int to_cache)
+// Rows of a span in the cache that are not run again: all but the last, whose activations what follows may ask for, and whose
+// keys and values are missing where the span is a leaf that max_tokens ended.
+static fr_int fr__there(const fr_span *span) { return fr__max(span->tokens.count - 1, 0); }
+
+// Behind the last row of the first `spans` spans.
+static fr_int fr__cache_end(const struct fr__body *b, fr_int spans)
+{
+  fr_int end = 0;
+  for (fr_int s = 0; s < spans; s++) end = fr__max(end, b->span_row[s] + b->span_count[s]);
+  return end;
+}
+
+enum { FR__NO_CACHE = -1 };
+// Checks a tree completely before anything of the workspace changes, then fills the arrays. `cached`: FR__NO_CACHE, or how many
+// spans are in the cache already; all others follow there behind them.
+static fr_status fr__tree_compile(fr_work *work, const fr_tree *tree, int gradient, fr_int group_count, fr_int cached)
 {
   struct fr__body *b = work->body;
   const fr_limits *limits = &work->limits;
-  const fr_int row_limit = gradient ? limits->grad_rows : limits->rows, cached = to_cache ? b->cached_spans : 0;
-  fr_int rows = 0, at = to_cache ? b->cache_used : 0;
+  const fr_int row_limit = gradient ? limits->grad_rows : limits->rows;
+  fr_int rows = 0, at = fr__cache_end(b, cached);
   if (!tree || tree->span_count < 0 || tree->target_count < 0 || (tree->span_count && !tree->spans) ||
       (tree->target_count && !tree->targets))
     return fr__fail(&work->reason, FR_INVALID, "the tree is NULL or has a negative count");
@@ -2374,12 +2392,12 @@ static fr_status fr__tree_compile(fr_work *work, const fr_tree *tree, int gradie
     if (span->tokens.count < 0 || (span->tokens.count && !span->tokens.ids))
       return fr__fail(&work->reason, FR_INVALID, "span %d: %d tokens at no address, or a negative count", s,
                       span->tokens.count);
-    if (span->tokens.count - (s < cached ? b->span_count[s] : 0) > row_limit - rows) {
+    if (span->tokens.count - (s < cached ? fr__there(span) : 0) > row_limit - rows) {
       fr_int needed = rows;
       for (; s < tree->span_count; s++) if (!fr__add(needed, tree->spans[s].tokens.count, &needed)) break;
       return fr__limit(&work->reason, gradient ? "grad_rows" : "rows", needed, row_limit);
     }
-    rows += span->tokens.count - (s < cached ? b->span_count[s] : 0);
+    rows += span->tokens.count - (s < cached ? fr__there(span) : 0);
     for (fr_int t = 0; t < span->tokens.count; t++)
       if (span->tokens.ids[t] < 0 || span->tokens.ids[t] >= work->config.vocab)
         return fr__fail(&work->reason, FR_RANGE, "span %d, token %d: id %d is not below the vocabulary of %d", s, t,
@@ -2401,16 +2419,17 @@ static fr_status fr__tree_compile(fr_work *work, const fr_tree *tree, int gradie
     if (b->span_depth[s] + tree->spans[s].tokens.count > limits->depth)
       return fr__limit(&work->reason, "depth", b->span_depth[s] + tree->spans[s].tokens.count, limits->depth);
   }
-  b->ready = 0;  // from here on what fr_logits needs of the last run is overwritten
+  b->ready = 0;  // from here on what fr_logits and fr_generate need of the last run is overwritten
+  b->cached_spans = 0;
   b->span_count_used = tree->span_count;
   b->block_count = b->root_count = rows = 0;
   for (fr_int s = 0; s < tree->span_count; s++) {
     const fr_span *span = &tree->spans[s];
-    const fr_int count = span->tokens.count, there = s < cached ? b->span_count[s] : 0;
+    const fr_int count = span->tokens.count, there = s < cached ? fr__there(span) : 0;
     b->span_parent[s] = span->parent;
     b->span_count[s] = count;
     if (s >= cached) { b->span_row[s] = at; at += count; }
-    if (to_cache) b->span_print[s] = fr__print(span->tokens.ids, count);
+    if (cached >= 0) b->span_print[s] = fr__print(span->tokens.ids, count);
     b->span_root[s] = span->parent < 0 ? b->root_count : b->span_root[span->parent];
     if (span->parent < 0) b->root_first[b->root_count++] = -1;
     for (fr_int t = there; t < count; t += FR__QUERIES) {
@@ -2423,11 +2442,10 @@ static fr_status fr__tree_compile(fr_work *work, const fr_tree *tree, int gradie
     for (fr_int t = there; t < count; t++, rows++) {
       b->token[rows] = span->tokens.ids[t];
       b->position[rows] = b->span_depth[s] + t;
-      if (to_cache) b->cache_row[rows] = b->span_row[s] + t;
+      if (cached >= 0) b->cache_row[rows] = b->span_row[s] + t;
     }
   }
   b->row_count = rows;
-  if (to_cache) b->cache_used = at;
   for (fr_int i = b->block_count - 1; i >= 0; i--) {  // backwards, so that each chain runs in order of blocks
     const fr_int root = b->span_root[b->blocks[i].span];
     b->root_next[i] = b->root_first[root];
@@ -3718,7 +3736,6 @@ static fr_status fr__layers(fr__pass *s, int way)
 // targets, whose weights may have been set in between, from what the forward pass gave.
 typedef enum fr__phase {
   FR__PLAIN,  // forward, activations of one layer only
-  FR__CACHE,  // the same, keys and values into the cache: decoding begins here, or goes on
   FR__KEEP,   // forward, activations of all layers are kept
   FR__BACK,   // backward of what was kept
   FR__TRAIN   // both
@@ -3734,12 +3751,10 @@ static fr_status fr__run_tree(const fr_model *model, fr_work *work, const fr_tre
   if (status) return status;
   if (group_count < 0 || (group_count && !sums))
     return fr__fail(&work->reason, FR_INVALID, "%d groups, and sums is NULL", group_count);
-  if (phase != FR__CACHE) work->body->cached_spans = 0;
-  status = fr__tree_compile(work, tree, gradient, group_count, phase == FR__CACHE);
+  status = fr__tree_compile(work, tree, gradient, group_count, FR__NO_CACHE);
   if (status) return status;
   backend = work->backend;
   s = fr__pass_of(model, work, grads, gradient);
-  s.cached = phase == FR__CACHE;
   if (phase != FR__BACK) status = fr__layers(&s, FR__FORWARD);
   else s.layer = s.entered = -1;
   if (!status) status = backend->head(backend->self, &s);
@@ -4636,11 +4651,12 @@ FR_DEF fr_status fr_generate_limits(const fr_tree *tree, const fr_sampling *samp
 }
 
 // Everything that can be wrong with a call, before anything is run.
-static fr_status fr__generate_check(fr_work *work, const fr_tree *tree, const fr_sampling *o, const fr_leaf *leaves,
-                                    fr_int leaf_count)
+static fr_status fr__generate_check(const fr_model *model, fr_work *work, const fr_tree *tree, const fr_sampling *o,
+                                    const fr_leaf *leaves, fr_int leaf_count)
 {
   const struct fr__body *b = work->body;
   const fr_limits *has = &work->limits;
+  const fr_int left = b->cached_params == model->params ? b->cached_spans : 0;
   const char *wrong;
   fr_limits need;
   fr_status status;
@@ -4654,20 +4670,20 @@ static fr_status fr__generate_check(fr_work *work, const fr_tree *tree, const fr
   if (wrong) return fr__fail(&work->reason, FR_INVALID, "sampling: %s", wrong);
   status = fr_generate_limits(tree, o, leaf_count, &need);
   if (status) return fr__fail(&work->reason, status, "the tree's spans are not in order, or its size does not fit");
-  if (o->cached_spans < 0 || o->cached_spans > b->cached_spans || o->cached_spans > tree->span_count)
-    return fr__fail(&work->reason, FR_INVALID, "sampling: cached_spans is %d; the last call left %d", o->cached_spans, b->cached_spans);
+  if (o->cached_spans < 0 || o->cached_spans > left || o->cached_spans > tree->span_count)
+    return fr__fail(&work->reason, FR_INVALID, "sampling: cached_spans is %d of %d; of this model there are %d", o->cached_spans,
+                    tree->span_count, left);
   for (fr_int s = 0; s < o->cached_spans; s++) {
     const fr_span *span = &tree->spans[s];
-    if (span->parent != b->span_parent[s] || span->tokens.count < b->span_count[s] ||
-        fr__print(span->tokens.ids, b->span_count[s]) != b->span_print[s])
+    if (span->parent != b->span_parent[s] || span->tokens.count != b->span_count[s] || (span->tokens.count && !span->tokens.ids) ||
+        fr__print(span->tokens.ids, span->tokens.count) != b->span_print[s])
       return fr__fail(&work->reason, FR_INVALID, "span %d is not the one that the last call left", s);
-    need.rows -= b->span_count[s];
+    need.rows -= fr__there(span);
     need.cache_rows -= span->tokens.count;
   }
-  if (o->cached_spans) {
-    need.rows = fr__max(need.rows, leaf_count);
-    if (!fr__add(need.cache_rows, b->cache_used, &need.cache_rows)) return fr__fail(&work->reason, FR_OVERFLOW, "the cache does not fit");
-  }
+  need.rows = fr__max(need.rows, leaf_count);
+  if (!fr__add(need.cache_rows, fr__cache_end(b, o->cached_spans), &need.cache_rows))
+    return fr__fail(&work->reason, FR_OVERFLOW, "the cache does not fit this machine's address space");
   {
     const char *const names[] = { "rows", "spans", "leaves", "depth", "cache_rows" };
     const fr_int needed[] = { need.rows, need.spans, need.leaves, need.depth, need.cache_rows };
@@ -4721,41 +4737,39 @@ FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree
   struct fr__body *b;
   fr__pass s;
   fr_tree prefix;
-  fr_int active = leaf_count, spans, new_rows;
+  fr_int active = leaf_count, spans, end;
   fr_status status = fr__pair(model, work);
-  if (!status) status = fr__generate_check(work, tree, sampling, leaves, leaf_count);
+  if (!status) status = fr__generate_check(model, work, tree, sampling, leaves, leaf_count);
   if (status) return status;
   b = work->body;
   prefix = *tree;
   prefix.targets = NULL;
   prefix.target_count = 0;
-  b->cached_spans = sampling->cached_spans;
-  if (!b->cached_spans) b->cache_used = 0;
-  status = fr__run_tree(model, work, &prefix, NULL, NULL, 0, FR__CACHE);
-  b->ready = 0;
-  b->cached_spans = 0;
+  status = fr__tree_compile(work, &prefix, 0, 0, sampling->cached_spans);
   if (status) return status;
-  spans = b->span_count_used;
-  new_rows = b->row_count;
+  s = fr__pass_of(model, work, NULL, 0);
+  s.cached = 1;
+  status = fr__layers(&s, FR__FORWARD);
+  if (status) return status;
+  spans = tree->span_count;
+  end = fr__cache_end(b, spans);
   for (fr_int i = 0; i < leaf_count; i++) {  // a leaf is one more span, whose rows of the cache fill up as it grows
     fr_leaf *leaf = &leaves[i];
     fr_int span = leaf->span;
     b->span_parent[spans + i] = span;
     b->span_depth[spans + i] = b->span_depth[span] + b->span_count[span];
-    b->span_row[spans + i] = b->cache_used + i * sampling->max_tokens;
+    b->span_row[spans + i] = end + i * sampling->max_tokens;
     b->span_count[spans + i] = 0;
     while (b->span_count[span] == 0) span = b->span_parent[span];
-    b->leaf_row[i] = -1;
-    for (fr_int n = 0; n < new_rows && b->leaf_row[i] < 0; n++)
-      if (b->cache_row[n] == b->span_row[span] + b->span_count[span] - 1) b->leaf_row[i] = n;
+    b->leaf_row[i] = 0;  // the last row of a span is always among those that were run
+    while (b->cache_row[b->leaf_row[i]] != b->span_row[span] + b->span_count[span] - 1) b->leaf_row[i]++;
     b->leaf_active[i] = i;
     b->leaf_random[i] = fr_random_stream(sampling->seed, leaf->question, leaf->leaf);
     leaf->count = 0;
     leaf->stop = -1;
     leaf->logp = 0.0;
   }
-  s = fr__pass_of(model, work, NULL, 0);
-  s.cached = s.decodes = 1;
+  s.decodes = 1;
   if (!sampling->max_tokens) active = 0;
   if (active) status = fr__decode_token(&s, sampling, leaves, &active);
   while (!status && active) {
@@ -4778,9 +4792,12 @@ FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree
     if (!status) status = fr__decode_token(&s, sampling, leaves, &active);
   }
   if (status) return status;
-  for (fr_int i = 0; i < leaf_count; i++) b->span_print[spans + i] = fr__print(leaves[i].tokens, b->span_count[spans + i]);
+  for (fr_int i = 0; i < leaf_count; i++) {
+    b->span_count[spans + i] = leaves[i].count;
+    b->span_print[spans + i] = fr__print(leaves[i].tokens, leaves[i].count);
+  }
   b->cached_spans = spans + leaf_count;
-  if (leaf_count) b->cache_used += (leaf_count - 1) * sampling->max_tokens + leaves[leaf_count - 1].count;
+  b->cached_params = model->params;
   return fr__fine(&work->reason);
 }
 
@@ -5586,12 +5603,13 @@ static fr_status fr__view_check(const fr_view *view, const char *name, fr_int la
 {
   const int known = view->type == FR_FLOAT32 || view->type == FR_BFLOAT16;
   const fr_int size = known ? fr__type_bytes(view->type) : 1;
+  fr_int bytes;
   if (!view->at) return fr__fail(reason, FR_INVALID, "layer %d: view '%s' has no address", layer, name);
   if (!known) return fr__fail(reason, FR_UNSUPPORTED, "layer %d: view '%s' has type %d", layer, name, (fr_int)view->type);
   if (view->rows != rows) return fr__fail(reason, FR_INVALID, "layer %d: view '%s' has %d rows, not %d", layer, name, view->rows, rows);
-  if (view->step < cols * size || view->step % size || (uintptr_t)view->at % (uintptr_t)size)
-    return fr__fail(reason, FR_INVALID, "layer %d: view '%s' is not aligned, or %d bytes do not hold a row of %d", layer, name,
-                    view->step, cols);
+  if (view->step < cols * size || view->step % size || (uintptr_t)view->at % (uintptr_t)size || !fr__mul(rows, view->step, &bytes))
+    return fr__fail(reason, FR_INVALID, "layer %d: view '%s' is not aligned, or its step of %d bytes does not suit a row of %d", layer,
+                    name, view->step, cols);
   return FR_OK;
 }
 
@@ -5636,18 +5654,18 @@ FR_DEF fr_status fr_model_set_rows(fr_model *model, fr_int first, fr_int count, 
 {
   const fr_config *c;
   fr__params p;
+  fr_view piece[2];
   if (!model || !model->params || model->stale) return FR_INVALID;
   c = &model->config;
   p = fr__bind(model, model->params, 0);
   if (first < 0 || count < 0 || first > c->vocab || count > c->vocab - first) return FR_RANGE;
   if (!(std >= 0.0f) || !fr__finite((double)std)) return FR_INVALID;
-  for (int which = 0; which < (c->tied ? 1 : 2); which++) {
-    fr_view piece[2];
+  for (int which = 0; count && which < (c->tied ? 1 : 2); which++)  // rows of a view are only looked at
+    if (first < fr__table(model, &p, which, piece)) return FR_UNSUPPORTED;
+  for (int which = 0; count && which < (c->tied ? 1 : 2); which++) {
     const fr_int held = fr__table(model, &p, which, piece);
     float *rows = which ? p.head : p.tok_emb;
     fr_random random = fr_random_stream(seed, (uint64_t)which, 0);
-    if (!count) continue;
-    if (first < held) return FR_UNSUPPORTED;  // these rows are only looked at
     rows += (first - held) * c->dim;
     for (fr_int j = 0; j < c->dim; j++) {
       double sum = 0.0;  // over all rows but these
@@ -5688,7 +5706,7 @@ FR_DEF fr_status fr_model_append_rows(fr_model *to, const fr_model *from)
   fr__tensor_row rows[FR__TENSORS];
   fr__params p;
   float *x;
-  if (!to || !from || to->params == from->params || to->stale || from->stale) return FR_INVALID;
+  if (!to || !from || !to->params || !from->params || to->params == from->params || to->stale || from->stale) return FR_INVALID;
   if (!fr__same_shape(&to->config, &from->config) || to->config.vocab < from->config.vocab) return FR_CONFIG;
   if (to->views) return FR_UNSUPPORTED;
   fr__tensor_rows(rows, &to->config, NULL);
@@ -10001,8 +10019,13 @@ static fr_status fr__checkpoint_fits(const fr_checkpoint *info, const fr_model *
 
 static fr_status fr__checkpoint_arguments(const fr_model *model, const fr_adamw *adamw, fr_reason *reason)
 {
-  if (!model || !model->params || (adamw && (!adamw->m || !adamw->v || adamw->count != model->count)))
+  if (!model || !model->params || (adamw && (!adamw->m || !adamw->v || adamw->count != fr__trained(model))))
     return fr__fail(reason, FR_INVALID, "the model or its optimiser has no memory, or they do not belong together");
+  if (model->stale)
+    return fr__fail(reason, FR_INVALID, "a backend holds newer parameters of this model; fr_work_download brings them");
+  if (model->views) return fr__fail(reason, FR_UNSUPPORTED, "of a model of views; fr_model_append_rows copies it into one of floats");
+  if (adamw && adamw->count != model->count)
+    return fr__fail(reason, FR_UNSUPPORTED, "tensors are frozen: the file has room for the moments of all or of none");
   return FR_OK;
 }
 
