@@ -10,7 +10,7 @@ LDLIBS = -lm
 BUILD  = build
 JOBS   = 2
 COMPILE = $(CC) -std=c99 $(CFLAGS) -I. -pthread
-SHARED  = forkreason.h $(addprefix examples/, pool.h progress.h multiply.h number_line.h recipe.h record.h report.h traces.h)
+SHARED  = forkreason.h $(addprefix examples/, pool.h progress.h multiply.h number_line.h recipe.h record.h report.h)
 
 all: examples
 

@@ -63,7 +63,7 @@ int main(void)
 {
   static const char *const method[] = { "ssft", "random", "sft" };
   static const char small[] = "--layers 1 --dim 16 --heads 2 --ffn 24 --forks 4 --most 2 --prefix 6 --length 100 --batch 3 --steps 30 --evaluations 5 --sample 3 --held-out 0.2";
-  char whole_path[300], part_path[300], options[1000];
+  char whole_path[300], part_path[300], other_path[300], options[1000];
   folder = getenv("TEST_BUILD") ? getenv("TEST_BUILD") : "build";
   snprintf(options, sizeof options, "%s/train_traces", folder);
   FILE *program = fopen(options, "rb");
@@ -76,6 +76,7 @@ int main(void)
   snprintf(data_path, sizeof data_path, "%.200s/test_resume.jsonl", folder);
   snprintf(whole_path, sizeof whole_path, "%.200s/test_resume.whole", folder);
   snprintf(part_path, sizeof part_path, "%.200s/test_resume.part", folder);
+  snprintf(other_path, sizeof other_path, "%.200s/test_resume.other", folder);
   make_data();
   for (int m = 0; m < 3; m++) {
     remove(whole_path);
@@ -100,9 +101,11 @@ int main(void)
   CHECK(run(data_path, options) == 0 && said("train:280: 280 ids, 18 merges"));
   snprintf(options, sizeof options, "%s --tokenizer train:280 --threads 1 --stop 13 --save %s", small, part_path);
   CHECK(run(data_path, options) == 0);
-  snprintf(options, sizeof options, "--load %s --save %s", part_path, part_path);
-  CHECK(run(data_path, options) == 1 && said("its tokens are others"));
-  snprintf(options, sizeof options, "--load %s --save %s --tokenizer train:280", part_path, part_path);
+  snprintf(options, sizeof options, "--load %s --save %s --tokenizer train:270", part_path, part_path);
+  CHECK(run(data_path, options) == 1 && said("its tokens are others: the model was trained with another tokenizer"));
+  snprintf(options, sizeof options, "--load %s --save %s --tokenizer train:280", part_path, other_path);
+  CHECK(run(data_path, options) == 0 && same_file(whole_path, other_path));
+  snprintf(options, sizeof options, "--load %s --save %s", part_path, part_path);  // they come with the file
   CHECK(run(data_path, options) == 0 && same_file(whole_path, part_path));
   snprintf(options, sizeof options, "%s --tokenizer tests/data/tokenizer/tiny/qwenstyle/tokenizer.json", small);
   CHECK(run(data_path, options) == 0 && said("tokenizer.json: 529 ids, 256 merges"));
@@ -128,6 +131,6 @@ int main(void)
   CHECK(run(data_path, "--help") == 0 && said("--evaluations"));
   snprintf(options, sizeof options, "%s --steps 1 --save no/such/folder/x", small);
   CHECK(run(data_path, options) == 1 && said("cannot be opened for writing"));
-  remove(log_path); remove(data_path); remove(whole_path); remove(part_path);
+  remove(log_path); remove(data_path); remove(whole_path); remove(part_path); remove(other_path);
   return test_done("resume");
 }
