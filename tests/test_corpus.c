@@ -1,9 +1,25 @@
 // From data to steps: what is in a corpus and what was left out, the split, batches that are the same bits whatever was asked for
 // before, limits that suffice and no more, validation against plain sums, the diagnosis; bundles: there and back, damaged, of
 // another framing.
+#include "tests/test.h"
+
+// Allocation number `failing` of those since `allocated` was 0 fails; -1: none does.
+static long allocated, failing = -1, alive;
+static void *counted_malloc(size_t bytes)
+{
+  if (allocated++ == failing) return NULL;
+  alive++;
+  return test_alloc(bytes);
+}
+static void counted_free(void *memory)
+{
+  alive--;
+  free(memory);
+}
+#define FR_MALLOC(bytes) counted_malloc(bytes)
+#define FR_FREE(memory) counted_free(memory)
 #define FORKREASON_IMPLEMENTATION
 #include "forkreason.h"
-#include "tests/test.h"
 
 enum { GUARD = 32, FORKS = 4 };
 
@@ -656,6 +672,294 @@ static void validation(void)
   close_setup(&s);
 }
 
+// ---- bundles
+static fr_bundle bundle_of(const setup *s)
+{
+  fr_bundle b;
+  memset(&b, 0, sizeof b);
+  b.tokenizer = &s->tokenizer;
+  b.framing = s->framing;
+  b.framing.before = text_of("<ask>");
+  b.options.fork_count = 2;
+  b.options.method = FR_SSFT_RANDOM;
+  b.options.prefix = 17;
+  b.options.reduction = FR_MEAN_TRACES;
+  b.options.fork_weight = 0.375f;
+  b.options.fork_target = FR_FORK_MATCHED;
+  b.options.seed = (uint64_t)1 << 63 | 5;
+  b.options.draw = 9;
+  b.corpus.length = 1000;
+  b.corpus.traces = 4;
+  b.corpus.batch = 7;
+  b.corpus.costs = 1;
+  b.corpus.held_out = 0.15625;
+  b.corpus.seed = 77;
+  b.key = 0xFEDCBA9876543210u;
+  b.user.bytes = "mine\0too";
+  b.user.count = 8;
+  return b;
+}
+
+static int text_same(fr_text a, fr_text b) { return a.count == b.count && (a.count == 0 || !memcmp(a.bytes, b.bytes, (size_t)a.count)); }
+
+static int tokenizers_same(const fr_tokenizer *a, const fr_tokenizer *b)
+{
+  fr_int x = 0, y = 0;
+  CHECK(fr_tokenizer_write(a, FR_TOKENIZER_OWN, NULL, 0, &x, NULL) == FR_OK && fr_tokenizer_write(b, FR_TOKENIZER_OWN, NULL, 0, &y, NULL) == FR_OK);
+  unsigned char *p = (unsigned char *)test_alloc((size_t)x), *q = (unsigned char *)test_alloc((size_t)y);
+  CHECK(fr_tokenizer_write(a, FR_TOKENIZER_OWN, p, x, &x, NULL) == FR_OK && fr_tokenizer_write(b, FR_TOKENIZER_OWN, q, y, &y, NULL) == FR_OK);
+  const int same = x == y && !memcmp(p, q, (size_t)x);
+  free(p);
+  free(q);
+  return same;
+}
+
+static int bundles_same(const fr_bundle *a, const fr_bundle *b)
+{
+  int same = tokenizers_same(a->tokenizer, b->tokenizer) && text_same(a->framing.before, b->framing.before) &&
+             text_same(a->framing.after, b->framing.after) && a->framing.end == b->framing.end &&
+             a->framing.fork_count == b->framing.fork_count && a->key == b->key && text_same(a->user, b->user);
+  for (fr_int i = 0; same && i < a->framing.fork_count; i++) same = text_same(a->framing.forks[i], b->framing.forks[i]);
+  const fr_ssft_options *o = &a->options, *p = &b->options;
+  same = same && o->fork_count == p->fork_count && o->method == p->method && o->prefix == p->prefix && o->reduction == p->reduction &&
+         !memcmp(&o->fork_weight, &p->fork_weight, 4) && o->fork_target == p->fork_target && o->seed == p->seed && o->draw == p->draw;
+  const fr_corpus_options *c = &a->corpus, *e = &b->corpus;
+  return same && c->length == e->length && c->traces == e->traces && c->batch == e->batch && c->costs == e->costs &&
+         !memcmp(&c->held_out, &e->held_out, 8) && c->seed == e->seed;
+}
+
+static unsigned char *image(const fr_bundle *b, fr_int *bytes)
+{
+  unsigned char *memory;
+  fr_reason reason;
+  CHECK(fr_bundle_write(b, NULL, 0, bytes, &reason) == FR_OK && reason.text[0] == 0);
+  memory = (unsigned char *)test_alloc((size_t)*bytes);
+  CHECK(fr_bundle_write(b, memory, *bytes, bytes, &reason) == FR_OK && reason.text[0] == 0);
+  return memory;
+}
+
+static uint64_t number(const unsigned char *p, int bytes)
+{
+  uint64_t value = 0;
+  for (int i = 0; i < bytes; i++) value = value << 8 | p[bytes - 1 - i];
+  return value;
+}
+
+static void seal(unsigned char *file, fr_int bytes)
+{
+  uint64_t hash = 0;
+  for (fr_int at = 0; at < bytes - 8; at += 8) {
+    hash = (hash ^ number(file + at, bytes - 8 - at < 8 ? (int)(bytes - 8 - at) : 8)) * 0x9E3779B97F4A7C15u;
+    hash ^= hash >> 32;
+  }
+  for (int i = 0; i < 8; i++) file[bytes - 8 + i] = (unsigned char)(hash >> (8 * i));
+}
+
+static void bundles(void)
+{
+  setup s, other;
+  open_bytes(&s, 3);
+  open_bytes(&other, 4);
+  fr_bundle b = bundle_of(&s), back, before, expected;
+  fr_reason reason;
+  fr_int bytes, needed = 0;
+  unsigned char *file = image(&b, &bytes);
+  // The places of the format: "<ask>" at 24, "<|asked|>", the end, three forks, numbers from 129 on, "mine\0too", the tokenizer.
+  CHECK(!memcmp(file, "\x89" "FRB\r\n\x1A\n", 8) && number(file + 8, 8) == 1 && number(file + 16, 8) == (uint64_t)bytes);
+  CHECK(number(file + 24, 8) == 5 && !memcmp(file + 32, "<ask>", 5) && number(file + 37, 8) == 9 && !memcmp(file + 45, "<|asked|>", 9));
+  CHECK(number(file + 54, 8) == 256 && number(file + 62, 8) == 3 && number(file + 70, 8) == 8 && !memcmp(file + 78, "<think1>", 8));
+  CHECK(number(file + 102, 8) == 8 && !memcmp(file + 110, "<think3>", 8));
+  static const uint64_t numbers[] = { 2, 1, 17, 1 }, more[] = { 1, (uint64_t)1 << 63 | 5, 9, 1000, 4, 7, 1, 0x3FC4000000000000u, 77,
+                                                                0xFEDCBA9876543210u, 8 };
+  for (int i = 0; i < 4; i++) CHECK(number(file + 118 + 8 * i, 8) == numbers[i]);
+  CHECK(number(file + 150, 4) == 0x3EC00000);
+  for (int i = 0; i < 11; i++) CHECK(number(file + 154 + 8 * i, 8) == more[i]);
+  CHECK(!memcmp(file + 242, "mine\0too", 8) && number(file + 250, 8) == (uint64_t)bytes - 266 && !memcmp(file + 258, "\x89" "FRT", 4));
+  unsigned char *copy = (unsigned char *)test_alloc((size_t)bytes + 1);
+  memcpy(copy, file, (size_t)bytes);
+  seal(copy, bytes);
+  CHECK(!memcmp(copy, file, (size_t)bytes));
+
+  // There and back, in memory of exactly the measured size at an odd address; the bytes may go.
+  CHECK(fr_bundle_place(NULL, NULL, copy, bytes, NULL, 0, &needed, &reason) == FR_OK);
+  unsigned char *memory = (unsigned char *)test_alloc((size_t)needed + GUARD + 1);
+  memset(memory, 0xA5, (size_t)needed + GUARD + 1);
+  CHECK(fr_bundle_place(&back, &b, copy, bytes, memory + 1, needed, NULL, &reason) == FR_OK && reason.text[0] == 0);
+  for (fr_int i = 0; i < GUARD; i++) CHECK(memory[1 + needed + i] == 0xA5);
+  memset(copy, 0x3C, (size_t)bytes);
+  CHECK(bundles_same(&b, &back) && back.owned == NULL);
+  memcpy(copy, file, (size_t)bytes);
+  memset(&back, 0x3C, sizeof back);
+  before = back;
+  CHECK(fr_bundle_place(&back, NULL, copy, bytes, memory, needed - 1, NULL, &reason) == FR_MEMORY && reason.text[0]);
+  CHECK(fr_bundle_place(&back, NULL, NULL, bytes, memory, needed, NULL, &reason) == FR_INVALID &&
+        fr_bundle_place(NULL, NULL, copy, bytes, memory, needed, NULL, &reason) == FR_INVALID &&
+        fr_bundle_place(&back, NULL, copy, -1, memory, needed, NULL, &reason) == FR_FORMAT);
+
+  // What is written must be writable.
+  needed = 77;
+  CHECK(fr_bundle_write(&b, copy, bytes - 1, &needed, &reason) == FR_MEMORY && needed == 77);
+  CHECK(fr_bundle_write(NULL, NULL, 0, &needed, &reason) == FR_INVALID && fr_bundle_write(&b, NULL, 0, NULL, &reason) == FR_INVALID);
+  for (int kind = 0; kind < 8; kind++) {
+    fr_bundle wrong = b;
+    if (kind == 0) wrong.tokenizer = NULL;
+    if (kind == 1) wrong.options.prefix = -1;
+    if (kind == 2) wrong.options.method = (fr_method)4;
+    if (kind == 3) wrong.user.bytes = NULL;
+    if (kind == 4) wrong.framing.end = -1;
+    if (kind == 5) wrong.framing.forks = NULL;
+    if (kind == 6) wrong.corpus.batch = -5;
+    if (kind == 7) wrong.framing.before.count = -1;
+    CHECK(fr_bundle_write(&wrong, NULL, 0, &needed, &reason) == FR_INVALID && reason.text[0] && needed == 77);
+  }
+
+  // Another framing.
+  static const char *const what[] = { "tokenizer", "corpus", "text around the question", "text around the question", "end of a trace",
+                                      "number of forks", "text of a fork" };
+  for (int kind = 0; kind < 7; kind++) {
+    fr_text forks[3];
+    expected = b;
+    memcpy(forks, s.forks, sizeof forks);
+    expected.framing.forks = forks;
+    if (kind == 0) expected.tokenizer = &other.tokenizer;
+    if (kind == 1) expected.key++;
+    if (kind == 2) expected.framing.before.count--;
+    if (kind == 3) expected.framing.after = text_of("<|Asked|>");
+    if (kind == 4) expected.framing.end++;
+    if (kind == 5) expected.framing.fork_count--;
+    if (kind == 6) forks[2] = forks[1];
+    CHECK(fr_bundle_place(&back, &expected, file, bytes, memory, PTRDIFF_MAX, NULL, &reason) == FR_FORMAT);
+    if (!CHECK(strstr(reason.text, what[kind]) != NULL)) fprintf(stderr, "  %s\n", reason.text);
+  }
+  CHECK(!memcmp(&back, &before, sizeof back));
+  memset(&expected, 0, sizeof expected);  // expects nothing
+  CHECK(fr_bundle_new(&back, &expected, file, bytes, &reason) == FR_OK && bundles_same(&b, &back));
+  fr_bundle_free(&back);
+  fr_bundle_free(&back);
+
+  // Every truncation and every flipped bit is refused.
+  memset(&back, 0x3C, sizeof back);
+  for (fr_int cut = 0; cut < bytes; cut++) {
+    unsigned char *part = (unsigned char *)test_alloc((size_t)cut);
+    memcpy(part, file, (size_t)cut);
+    const fr_status status = fr_bundle_place(&back, NULL, part, cut, memory, PTRDIFF_MAX, NULL, &reason);
+    CHECK(reason.text[0] && status == (cut < 32 ? FR_FORMAT : FR_CHECKSUM));
+    if (cut < bytes - 1) {  // and where length and checksum are right
+      for (int i = 0; cut > 40 && i < 8; i++) part[16 + i] = (unsigned char)((uint64_t)cut >> (8 * i));
+      if (cut > 40) seal(part, cut);
+      if (cut > 40) CHECK(fr_bundle_place(&back, NULL, part, cut, memory, PTRDIFF_MAX, NULL, &reason) != FR_OK && reason.text[0]);
+    }
+    free(part);
+  }
+  for (fr_int at = 0; at < bytes; at++)
+    for (int bit = 0; bit < 8; bit++) {
+      copy[at] = (unsigned char)(file[at] ^ 1 << bit);
+      const fr_status status = fr_bundle_place(&back, NULL, copy, bytes, memory, PTRDIFF_MAX, NULL, &reason);
+      CHECK(reason.text[0] && status == (at < 8 ? FR_FORMAT : at < 16 ? FR_UNSUPPORTED : FR_CHECKSUM));
+      copy[at] = file[at];
+    }
+  CHECK(!memcmp(&back, &before, sizeof back));
+  // Fields out of range, with a checksum that is right.
+  static const struct { int at; uint64_t value; fr_status status; } lies[] = {
+    { 24, 6, FR_FORMAT }, { 24, UINT64_MAX, FR_FORMAT }, { 54, 400, FR_FORMAT }, { 54, (uint64_t)1 << 31, FR_FORMAT }, { 62, 2, FR_FORMAT },
+    { 62, UINT64_MAX, FR_FORMAT }, { 62, INT64_MAX, FR_FORMAT }, { 70, 0, FR_FORMAT }, { 70, (uint64_t)1 << 62, FR_FORMAT }, { 118, UINT64_MAX, FR_FORMAT }, { 126, 4, FR_FORMAT },
+    { 134, UINT64_MAX, FR_FORMAT }, { 142, 2, FR_FORMAT }, { 154, 2, FR_FORMAT }, { 178, UINT64_MAX, FR_FORMAT }, { 202, 2, FR_FORMAT },
+    { 234, 9, FR_FORMAT }, { 250, 3, FR_FORMAT } };
+  for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
+    memcpy(copy, file, (size_t)bytes);
+    for (int k = 0; k < 8; k++) copy[lies[i].at + k] = (unsigned char)(lies[i].value >> (8 * k));
+    seal(copy, bytes);
+    const fr_status status = fr_bundle_place(&back, NULL, copy, bytes, memory, PTRDIFF_MAX, NULL, &reason);
+    if (!CHECK(status == lies[i].status && reason.text[0])) fprintf(stderr, "  field at %d: status %d, %s\n", lies[i].at, (int)status, reason.text);
+  }
+  CHECK(!memcmp(&back, &before, sizeof back));
+  // Wild ones: an error, or a bundle that can be written again.
+  long good = 0;
+  for (int round = 0; round < 4000; round++) {
+    memcpy(copy, file, (size_t)bytes);
+    for (ptrdiff_t changes = test_below_int(3); changes >= 0; changes--)
+      copy[24 + test_below_int(round % 2 ? bytes - 24 : 300)] = (unsigned char)test_bits();
+    seal(copy, bytes);
+    if (fr_bundle_new(&back, NULL, copy, bytes, &reason) == FR_OK) {
+      CHECK(fr_bundle_write(&back, NULL, 0, &needed, &reason) == FR_OK && needed == bytes);
+      fr_bundle_free(&back);
+      good++;
+    } else CHECK(reason.text[0]);
+  }
+  CHECK(good > 100 && good < 3900);
+  free(memory);
+  free(copy);
+  free(file);
+  close_setup(&s);
+  close_setup(&other);
+}
+
+static void bundle_files(void)
+{
+  const char *folder = getenv("TEST_BUILD") ? getenv("TEST_BUILD") : "build";
+  char path[500];
+  setup s;
+  open_bytes(&s, 3);
+  fr_bundle b = bundle_of(&s), back, none, expected;
+  fr_model model, read;
+  fr_adamw adamw, moments;
+  fr_reason reason;
+  memset(&none, 0, sizeof none);
+  make_model(&model, &s);
+  CHECK(fr_adamw_new(&adamw, &model) == FR_OK);
+  for (fr_int i = 0; i < model.count; i++) adamw.m[i] = (float)i;
+  adamw.step = 12;
+  snprintf(path, sizeof path, "%.400s/test_corpus.tmp.bundle", folder);
+  remove(path);
+  CHECK(fr_bundle_load(path, NULL, &back, &read, NULL, &reason) == FR_IO && !memcmp(&back, &none, sizeof back) && read.owned == NULL);
+  const long others = alive;
+  CHECK(fr_bundle_save(path, &b, &model, &adamw, &reason) == FR_OK && alive == others);
+  CHECK(fr_bundle_load(path, &b, &back, &read, &moments, &reason) == FR_OK && reason.text[0] == 0);
+  CHECK(bundles_same(&b, &back) && !memcmp(read.params, model.params, (size_t)model.count * 4) && moments.step == 12 &&
+        !memcmp(moments.m, adamw.m, (size_t)model.count * 4));
+  fr_bundle_free(&back);
+  fr_adamw_free(&moments);
+  // It is a checkpoint like any other, and any other is a checkpoint without a bundle.
+  CHECK(fr_checkpoint_load(path, &read, NULL, NULL, 0, &reason) == FR_OK);
+  fr_model_free(&read);
+  CHECK(alive == others);
+  CHECK(fr_bundle_load(path, NULL, &back, &read, NULL, &reason) == FR_OK && bundles_same(&b, &back));
+  fr_bundle_free(&back);
+  fr_model_free(&read);
+  expected = b;
+  expected.framing.fork_count = 2;
+  CHECK(fr_bundle_load(path, &expected, &back, &read, &moments, &reason) == FR_FORMAT && strstr(reason.text, "number of forks") != NULL);
+  CHECK(alive == others && !memcmp(&back, &none, sizeof back) && read.params == NULL && moments.m == NULL);
+  for (failing = 0; failing < 5; failing++) {
+    allocated = 0;
+    const fr_status status = fr_bundle_load(path, NULL, &back, &read, &moments, &reason);
+    CHECK(status == (failing < 4 ? FR_MEMORY : FR_OK) && (failing == 4 || (reason.text[0] && alive == others && read.params == NULL)));
+  }
+  fr_bundle_free(&back);
+  fr_model_free(&read);
+  fr_adamw_free(&moments);
+  allocated = failing = 0;
+  CHECK(fr_bundle_save(path, &b, &model, &adamw, &reason) == FR_MEMORY && reason.text[0]);
+  failing = -1;
+  CHECK(fr_bundle_save(path, &b, NULL, NULL, &reason) == FR_INVALID && fr_bundle_save(path, NULL, &model, NULL, &reason) == FR_INVALID);
+  CHECK(fr_bundle_load(path, NULL, NULL, &read, NULL, &reason) == FR_INVALID && fr_bundle_load(path, NULL, &back, NULL, NULL, &reason) == FR_INVALID);
+  CHECK(alive == others);
+  CHECK(fr_bundle_load(path, NULL, &back, &read, &moments, &reason) == FR_OK);  // still the one before
+  fr_bundle_free(&back);
+  fr_model_free(&read);
+  fr_adamw_free(&moments);
+  CHECK(fr_bundle_save(path, &b, &model, NULL, &reason) == FR_OK);
+  CHECK(fr_bundle_load(path, NULL, &back, &read, &moments, &reason) == FR_FORMAT && strstr(reason.text, "optimiser") != NULL && alive == others);
+  CHECK(fr_checkpoint_save(path, &model, &adamw, "twenty bytes of mine", 20, &reason) == FR_OK);
+  CHECK(fr_bundle_load(path, NULL, &back, &read, &moments, &reason) == FR_FORMAT && strstr(reason.text, "no bundle") != NULL && alive == others);
+  CHECK(fr_checkpoint_save(path, &model, &adamw, NULL, 0, &reason) == FR_OK);
+  CHECK(fr_bundle_load(path, NULL, &back, &read, &moments, &reason) == FR_FORMAT && strstr(reason.text, "no bundle") != NULL && alive == others);
+  remove(path);
+  fr_adamw_free(&adamw);
+  fr_model_free(&model);
+  close_setup(&s);
+}
+
 int main(void)
 {
   contents();
@@ -666,5 +970,8 @@ int main(void)
   batches();
   limits();
   validation();
+  bundles();
+  bundle_files();
+  CHECK(alive == 0);  // nothing above leaked
   return test_done("corpus");
 }
