@@ -14,19 +14,11 @@ SHARED  = forkreason.h $(addprefix examples/, pool.h progress.h multiply.h numbe
 
 all: examples
 
-examples: $(BUILD)/first $(BUILD)/four_ways $(BUILD)/train_traces
+examples: $(addprefix $(BUILD)/, first four_ways train_traces stream_forks)
 
-$(BUILD)/first: examples/first.c forkreason.h
+$(BUILD)/%: examples/%.c $(SHARED)
 	@mkdir -p $(BUILD)
-	$(COMPILE) -o $@ examples/first.c $(LDLIBS)
-
-$(BUILD)/four_ways: examples/four_ways.c $(SHARED)
-	@mkdir -p $(BUILD)
-	$(COMPILE) -o $@ examples/four_ways.c $(LDLIBS)
-
-$(BUILD)/train_traces: examples/train_traces.c $(SHARED)
-	@mkdir -p $(BUILD)
-	$(COMPILE) -o $@ examples/train_traces.c $(LDLIBS)
+	$(COMPILE) -o $@ $< $(LDLIBS)
 
 demo: $(BUILD)/four_ways
 	$(BUILD)/four_ways --html $(BUILD)/four_ways.html
