@@ -1,4 +1,4 @@
-// examples/train_traces: a run that was stopped at a checkpoint and continued ends with the same file, byte for byte, as an
+// examples/train_traces and stream_forks: a run that was stopped at a checkpoint and continued ends with the same file, byte for byte, as an
 // unbroken one, for every method; so does one with another number of threads. Bad input ends in a message and status 1.
 #define _POSIX_C_SOURCE 200809L
 #include "tests/test.h"
@@ -57,6 +57,26 @@ static void make_data(void)
                "{\"text\":\"%d and %d make %d\"},{\"text\":\"no idea\",\"correct\":false},{\"text\":\"%0200d\"}]}\n",
             q, q / 2, q + q / 2, q + q / 2, q, q / 2, q + q / 2, 7);
   CHECK(fclose(f) == 0);
+}
+
+// examples/stream_forks: trained in one go; killed when it has saved for the first time, and continued; on other data.
+static void stream(const char *file, const char *whole_path, const char *part_path)
+{
+  char command[2000];
+  remove(whole_path);
+  remove(part_path);
+  snprintf(command, sizeof command, "%s/stream_forks %s %s 30 >%s 2>&1 </dev/null", folder, file, whole_path, log_path);
+  CHECK(system(command) == 0);
+  CHECK(said("step 20: ") && said("step 30: ") && said("\n<think1> ") && said("\n<think4> "));
+  snprintf(command, sizeof command, "%s/stream_forks %s %s 30 >%s 2>&1 </dev/null & p=$!; while kill -0 $p 2>%s && [ ! -s %s ]; do sleep .05; done;"
+           " kill -9 $p 2>>%s; wait $p", folder, file, part_path, log_path, log_path, part_path, log_path);
+  CHECK(system(command) != -1);
+  snprintf(command, sizeof command, "%s/stream_forks %s %s 30 >%s 2>&1 </dev/null", folder, file, part_path, log_path);
+  CHECK(system(command) == 0 && said("\n<think4> ") && same_file(whole_path, part_path));
+  snprintf(command, sizeof command, "%s/stream_forks tests/data/jsonl/ok.jsonl %s 30 >%s 2>&1 </dev/null", folder, part_path, log_path);
+  CHECK(system(command) != 0 && said("other data"));
+  snprintf(command, sizeof command, "--load %s", part_path);
+  CHECK(run(file, command) == 1 && said("is not a checkpoint of this program"));
 }
 
 int main(void)
@@ -131,6 +151,14 @@ int main(void)
   CHECK(run(data_path, "--help") == 0 && said("--evaluations"));
   snprintf(options, sizeof options, "%s --steps 1 --save no/such/folder/x", small);
   CHECK(run(data_path, options) == 1 && said("cannot be opened for writing"));
+  static const char real[] = "../shared/data/gsm8k_traces.jsonl";
+  snprintf(options, sizeof options, "%s/stream_forks", folder);
+  FILE *there[2] = { fopen(options, "rb"), fopen(real, "rb") };
+  if (!there[0]) printf("left out: %s is not there (make examples)\n", options);
+  else stream(data_path, whole_path, part_path);
+  if (there[0] && there[1]) stream(real, whole_path, part_path);
+  for (int i = 0; i < 2; i++)
+    if (there[i]) fclose(there[i]);
   remove(log_path); remove(data_path); remove(whole_path); remove(part_path); remove(other_path);
-  return test_done("resume");
+  return test_done(there[1] ? "resume" : "resume, without ../shared/data/gsm8k_traces.jsonl");
 }
