@@ -6509,10 +6509,11 @@ typedef struct fr__build {
   fr_dataset_counts counts;
 } fr__build;
 
-// What a row says, as places in its line; kind 0 where it says nothing.
-typedef struct fr__line {
-  fr__json_token question, traces, completion, answer, correct, verified, source;
-} fr__line;
+// What a row or a trace says, as places in its line; kind 0 where it says nothing.
+enum { FR__QUESTION, FR__TRACES, FR__COMPLETION, FR__VERIFIED, FR__TEXT_OF, FR__ANSWER, FR__CORRECT, FR__SOURCE, FR__LINE_FIELDS };
+
+typedef struct fr__line { fr__json_token at[FR__LINE_FIELDS]; } fr__line;
+typedef struct fr__field { const char *name, *kinds, *wrong; int field; } fr__field;  // the kinds of value it may have
 
 static fr_text fr__build_text(fr__build *build, const char *line, fr__json_token token)
 {
@@ -6533,15 +6534,15 @@ static int fr__json_blank(const char *text, fr__json_token token)
   return 1;
 }
 
-// `verdict` is 't', 'f' or 0.
-static void fr__build_trace(fr__build *build, const char *line, const fr__line *row, fr__json_token text,
-                            fr__json_token answer, fr__json_token source, char verdict)
+static void fr__build_trace(fr__build *build, const char *line, const fr__line *row, const fr__line *said)
 {
+  const fr__json_token text = said->at[FR__TEXT_OF], answer = said->at[FR__ANSWER], source = said->at[FR__SOURCE];
+  const fr__json_token right = row->at[FR__ANSWER];
+  char verdict = said->at[FR__CORRECT].kind;  // 't', 'f' or 0
   fr_trace trace;
   build->counts.traces++;
-  if (verdict == 0 && answer.kind && row->answer.kind)
-    verdict = fr__json_order(line, answer.start, answer.start + answer.count, row->answer.start,
-                             row->answer.start + row->answer.count) ? 'f' : 't';
+  if (verdict == 0 && answer.kind && right.kind)
+    verdict = fr__json_order(line, answer.start, answer.start + answer.count, right.start, right.start + right.count) ? 'f' : 't';
   if (verdict == 'f') { build->counts.incorrect++; return; }
   if (fr__json_blank(line, text)) { build->counts.empty++; return; }
   trace.text = fr__build_text(build, line, text);
@@ -6557,86 +6558,66 @@ static void fr__build_trace(fr__build *build, const char *line, const fr__line *
   build->trace_count++;
 }
 
-// The kind of value, one of `kinds`, that follows a name, or an error. Null reads as absent where `kinds` has an n.
-static int fr__line_value(fr__json *json, fr__json_token *value, const char *kinds, const char *wrong)
+// The fields of an object whose '{' has been read. Null reads as absent where the kinds have an n; other names are skipped.
+static int fr__line_object(fr__json *json, const fr__field *fields, int count, fr__line *line)
 {
-  const fr__json_token name = json->token;
-  const char kind = fr__json_next(json);
-  const fr__json_token found = json->token;
-  if (kind == '!') return 0;
-  if (!strchr(kinds, kind)) {
-    fr__json_wrong(json, FR_FORMAT, found.kind == '"' ? found.start - 1 : found.start, wrong);
-    return 0;
-  }
-  if (value->kind) {
-    fr__json_wrong(json, FR_FORMAT, name.start - 1, "this repeats under another name what the row already has");
-    return 0;
-  }
-  if (!fr__json_skip(json)) return 0;
-  *value = found;
-  if (kind == '[') value->count = json->at - found.start;
-  if (kind == 'n') value->kind = 0;
-  return 1;
-}
-
-// An object with a trace, whose '{' has been read.
-static int fr__line_trace(fr__json *json, fr__json_token *text, fr__json_token *answer, fr__json_token *source,
-                          fr__json_token *correct)
-{
-  const fr_int start = json->token.start;
   while (fr__json_next(json) == 'k') {
-    int good;
-    if (fr__json_is(json, json->token, "text"))
-      good = fr__line_value(json, text, "\"", "a trace's text must be a string");
-    else if (fr__json_is(json, json->token, "answer"))
-      good = fr__line_value(json, answer, "\"0n", "an answer must be a string or a number");
-    else if (fr__json_is(json, json->token, "source"))
-      good = fr__line_value(json, source, "\"n", "a source must be a string");
-    else if (fr__json_is(json, json->token, "correct"))
-      good = fr__line_value(json, correct, "tfn", "correct must be true or false");
-    else good = fr__json_next(json) != '!' && fr__json_skip(json);
-    if (!good) return 0;
+    const fr__json_token name = json->token;
+    fr__json_token *value, found;
+    int i = 0;
+    while (i < count && !fr__json_is(json, name, fields[i].name)) i++;
+    if (fr__json_next(json) == '!') return 0;
+    found = json->token;
+    if (i < count && !strchr(fields[i].kinds, found.kind))
+      fr__json_wrong(json, FR_FORMAT, found.kind == '"' ? found.start - 1 : found.start, fields[i].wrong);
+    else if (i < count && line->at[fields[i].field].kind)
+      fr__json_wrong(json, FR_FORMAT, name.start - 1, "this repeats under another name what the row already has");
+    if (json->status || !fr__json_skip(json)) return 0;
+    if (i == count) continue;
+    value = &line->at[fields[i].field];
+    *value = found;
+    if (found.kind == '[') value->count = json->at - found.start;
+    if (found.kind == 'n') value->kind = 0;
   }
-  if (json->token.kind == '!') return 0;
-  if (!text->kind) { fr__json_wrong(json, FR_FORMAT, start, "this trace has no text"); return 0; }
-  return 1;
+  return json->token.kind != '!';
 }
 
 static int fr__line_traces(fr__build *build, fr__json *json, const fr__line *row, fr_int *names)
 {
-  const fr__json_token none = { 0, 0, 0 };
+  static const fr__field fields[] = {
+    { "text", "\"", "a trace's text must be a string", FR__TEXT_OF },
+    { "answer", "\"0n", "an answer must be a string or a number", FR__ANSWER },
+    { "source", "\"n", "a source must be a string", FR__SOURCE },
+    { "correct", "tfn", "correct must be true or false", FR__CORRECT } };
+  const fr__json_token traces = row->at[FR__TRACES], verdicts = row->at[FR__VERIFIED];
   fr__json list, verified;
-  fr__json_start(&list, json->text, row->traces.start, row->traces.start + row->traces.count, json->line, names,
-                 FR_DATASET_NAMES);
-  fr__json_start(&verified, json->text, row->verified.start, row->verified.start + row->verified.count, json->line,
-                 names, 0);
+  fr__json_start(&list, json->text, traces.start, traces.start + traces.count, json->line, names, FR_DATASET_NAMES);
+  fr__json_start(&verified, json->text, verdicts.start, verdicts.start + verdicts.count, json->line, names, 0);
   fr__json_next(&list);
-  if (row->verified.kind) fr__json_next(&verified);
+  if (verdicts.kind) fr__json_next(&verified);
   while (fr__json_next(&list) != ']') {
-    fr__json_token text = list.token, answer = none, source = none, correct = none;
-    if (list.token.kind == '{') {
-      text = none;
-      if (!fr__line_trace(&list, &text, &answer, &source, &correct)) break;
-    } else if (list.token.kind != '"') {
-      fr__json_wrong(&list, FR_FORMAT, list.token.start, "a trace must be a string or an object with a text");
-      break;
+    const fr__json_token start = list.token;
+    fr__line trace;
+    memset(&trace, 0, sizeof trace);
+    if (start.kind == '"') {
+      trace.at[FR__TEXT_OF] = start;
+    } else if (start.kind == '{') {
+      if (!fr__line_object(&list, fields, 4, &trace)) break;
+      if (!trace.at[FR__TEXT_OF].kind) fr__json_wrong(&list, FR_FORMAT, start.start, "this trace has no text");
+    } else {
+      fr__json_wrong(&list, FR_FORMAT, start.start, "a trace must be a string or an object with a text");
     }
-    if (row->verified.kind) {
+    if (!list.status && verdicts.kind) {
       const char kind = fr__json_next(&verified);
-      if (kind == ']') {
-        fr__json_wrong(&list, FR_FORMAT, row->verified.start, "this list is shorter than the list of traces");
-        break;
-      }
-      if (!strchr("tfn", kind)) {
-        fr__json_wrong(&list, FR_FORMAT, verified.token.start, "true or false was expected");
-        break;
-      }
-      if (!correct.kind && kind != 'n') correct.kind = kind;
+      if (kind == ']') fr__json_wrong(&list, FR_FORMAT, verdicts.start, "this list is shorter than the list of traces");
+      else if (!strchr("tfn", kind)) fr__json_wrong(&list, FR_FORMAT, verified.token.start, "true or false was expected");
+      else if (!trace.at[FR__CORRECT].kind && kind != 'n') trace.at[FR__CORRECT].kind = kind;
     }
-    fr__build_trace(build, json->text, row, text, answer, source, correct.kind);
+    if (list.status) break;
+    fr__build_trace(build, json->text, row, &trace);
   }
-  if (!list.status && row->verified.kind && fr__json_next(&verified) != ']')
-    fr__json_wrong(&list, FR_FORMAT, row->verified.start, "this list is longer than the list of traces");
+  if (!list.status && verdicts.kind && fr__json_next(&verified) != ']')
+    fr__json_wrong(&list, FR_FORMAT, verdicts.start, "this list is longer than the list of traces");
   if (list.status) fr__json_wrong(json, list.status, list.wrong_at, list.wrong);
   return !list.status;
 }
@@ -6644,64 +6625,50 @@ static int fr__line_traces(fr__build *build, fr__json *json, const fr__line *row
 // Reads the object on one line.
 static int fr__build_line(fr__build *build, fr__json *json, fr_int *names)
 {
-  fr__line row;
+  static const char question[] = "the question must be a string", list[] = "the traces must be an array";
+  static const fr__field fields[] = {
+    { "question", "\"", question, FR__QUESTION }, { "problem", "\"", question, FR__QUESTION }, { "prompt", "\"", question, FR__QUESTION },
+    { "traces", "[", list, FR__TRACES }, { "generations", "[", list, FR__TRACES }, { "thinking_trajectories", "[", list, FR__TRACES },
+    { "completion", "\"", "the completion must be a string", FR__COMPLETION },
+    { "answer", "\"0n", "an answer must be a string or a number", FR__ANSWER },
+    { "correctness_math_verify", "[n", "correctness_math_verify must be an array", FR__VERIFIED },
+    // These two belong to a completion; beside a list of traces they mean something else and may have any type.
+    { "correct", "{[\"0tfn", "", FR__CORRECT }, { "source", "{[\"0tfn", "", FR__SOURCE } };
+  fr__line row, said;
+  fr__json_token *at = row.at;
+  fr_problem problem;
   fr_int start;
   memset(&row, 0, sizeof row);
+  memset(&said, 0, sizeof said);
   if (fr__json_next(json) == '!') return 0;
   start = json->token.start;
   if (json->token.kind != '{') {
     fr__json_wrong(json, FR_FORMAT, json->token.kind == '"' ? start - 1 : start, "each line must hold one object");
     return 0;
   }
-  while (fr__json_next(json) == 'k') {
-    const fr__json_token name = json->token;
-    int good;
-    if (fr__json_is(json, name, "question") || fr__json_is(json, name, "problem") ||
-        fr__json_is(json, name, "prompt"))
-      good = fr__line_value(json, &row.question, "\"", "the question must be a string");
-    else if (fr__json_is(json, name, "traces") || fr__json_is(json, name, "generations") ||
-             fr__json_is(json, name, "thinking_trajectories"))
-      good = fr__line_value(json, &row.traces, "[", "the traces must be an array");
-    else if (fr__json_is(json, name, "completion"))
-      good = fr__line_value(json, &row.completion, "\"", "the completion must be a string");
-    else if (fr__json_is(json, name, "answer"))
-      good = fr__line_value(json, &row.answer, "\"0n", "an answer must be a string or a number");
-    else if (fr__json_is(json, name, "correctness_math_verify"))
-      good = fr__line_value(json, &row.verified, "[n", "correctness_math_verify must be an array");
-    // These two belong to a completion; beside a list of traces they mean something else and may have any type.
-    else if (fr__json_is(json, name, "correct")) good = fr__line_value(json, &row.correct, "{[\"0tfn", "");
-    else if (fr__json_is(json, name, "source")) good = fr__line_value(json, &row.source, "{[\"0tfn", "");
-    else good = fr__json_next(json) != '!' && fr__json_skip(json);
-    if (!good) return 0;
-  }
-  if (json->token.kind == '!' || fr__json_next(json) == '!') return 0;
-  if (!row.question.kind) fr__json_wrong(json, FR_FORMAT, start, "this row has no question");
-  else if (row.question.count == 0) fr__json_wrong(json, FR_FORMAT, row.question.start - 1, "the question is empty");
-  else if (!row.traces.kind && !row.completion.kind) fr__json_wrong(json, FR_FORMAT, start, "this row has no traces");
-  else if (row.traces.kind && row.completion.kind)
+  if (!fr__line_object(json, fields, (int)(sizeof fields / sizeof *fields), &row) || fr__json_next(json) == '!') return 0;
+  if (!at[FR__QUESTION].kind) fr__json_wrong(json, FR_FORMAT, start, "this row has no question");
+  else if (!at[FR__QUESTION].count) fr__json_wrong(json, FR_FORMAT, at[FR__QUESTION].start - 1, "the question is empty");
+  else if (!at[FR__TRACES].kind && !at[FR__COMPLETION].kind) fr__json_wrong(json, FR_FORMAT, start, "this row has no traces");
+  else if (at[FR__TRACES].kind && at[FR__COMPLETION].kind)
     fr__json_wrong(json, FR_FORMAT, start, "this row has both traces and a completion");
-  else if (row.completion.kind && row.verified.kind)
-    fr__json_wrong(json, FR_FORMAT, row.verified.start, "this list needs a list of traces");
-  else if (row.completion.kind && row.correct.kind && !strchr("tf", row.correct.kind))
-    fr__json_wrong(json, FR_FORMAT, row.correct.start, "correct must be true or false");
-  else if (row.completion.kind && row.source.kind && row.source.kind != '"')
-    fr__json_wrong(json, FR_FORMAT, row.source.start, "a source must be a string");
-  if (json->status) return 0;
-  if (row.traces.kind) {
-    if (!fr__line_traces(build, json, &row, names)) return 0;
-  } else {
-    const fr__json_token no_answer = { 0, 0, 0 };
-    fr__build_trace(build, json->text, &row, row.completion, no_answer, row.source, row.correct.kind);
-  }
-  {
-    fr_problem problem;
-    memset(&problem, 0, sizeof problem);
-    problem.text = fr__build_text(build, json->text, row.question);
-    problem.answer = fr__build_text(build, json->text, row.answer);
-    if (build->problems) {
-      problem.key = fr__hash((uint64_t)problem.text.count, problem.text.bytes, problem.text.count);
-      build->problems[build->problem_count] = problem;
-    }
+  else if (at[FR__COMPLETION].kind && at[FR__VERIFIED].kind)
+    fr__json_wrong(json, FR_FORMAT, at[FR__VERIFIED].start, "this list needs a list of traces");
+  else if (at[FR__COMPLETION].kind && at[FR__CORRECT].kind && !strchr("tf", at[FR__CORRECT].kind))
+    fr__json_wrong(json, FR_FORMAT, at[FR__CORRECT].start, "correct must be true or false");
+  else if (at[FR__COMPLETION].kind && at[FR__SOURCE].kind && at[FR__SOURCE].kind != '"')
+    fr__json_wrong(json, FR_FORMAT, at[FR__SOURCE].start, "a source must be a string");
+  if (json->status || (at[FR__TRACES].kind && !fr__line_traces(build, json, &row, names))) return 0;
+  said.at[FR__TEXT_OF] = at[FR__COMPLETION];
+  said.at[FR__CORRECT] = at[FR__CORRECT];
+  said.at[FR__SOURCE] = at[FR__SOURCE];
+  if (at[FR__COMPLETION].kind) fr__build_trace(build, json->text, &row, &said);
+  memset(&problem, 0, sizeof problem);
+  problem.text = fr__build_text(build, json->text, at[FR__QUESTION]);
+  problem.answer = fr__build_text(build, json->text, at[FR__ANSWER]);
+  if (build->problems) {
+    problem.key = fr__hash((uint64_t)problem.text.count, problem.text.bytes, problem.text.count);
+    build->problems[build->problem_count] = problem;
   }
   build->problem_count++;
   build->counts.rows++;
@@ -9534,19 +9501,6 @@ static fr_status fr__checkpoint_scan(fr__stream *s, fr_checkpoint *info, fr_mode
   return fr__fine(reason);
 }
 
-// Whether what a checked file holds can go where the caller wants it.
-static fr_status fr__checkpoint_fits(const fr_checkpoint *info, const fr_model *model, const fr_adamw *adamw,
-                                     const void *user, fr_int user_bytes, fr_reason *reason)
-{
-  if (!fr__same_shape(&info->config, &model->config) || info->config.vocab != model->config.vocab)
-    return fr__fail(reason, FR_CONFIG, "the checkpoint is of a model with another config");
-  if (adamw && !info->has_adamw) return fr__fail(reason, FR_FORMAT, "the checkpoint has no optimiser");
-  if (user && user_bytes != info->user_bytes)
-    return fr__fail(reason, FR_FORMAT, "the checkpoint has %d bytes of the caller, %d were expected",
-                    info->user_bytes, user_bytes);
-  return FR_OK;
-}
-
 static fr_status fr__checkpoint_arguments(const fr_model *model, const fr_adamw *adamw, fr_reason *reason)
 {
   if (!model || !model->params || (adamw && (!adamw->m || !adamw->v || adamw->count != model->count)))
@@ -9585,31 +9539,47 @@ FR_DEF fr_status fr_checkpoint_write(void *memory, fr_int bytes, fr_int *needed,
   return fr__fine(reason);
 }
 
-// memory is only read.
-static fr_status fr__checkpoint_memory(const void *memory, fr_int bytes, fr_checkpoint *info, fr_model *model,
-                                       fr_adamw *adamw, void *user, fr_reason *reason)
+// From a file or from memory, which is only read. Without info all is stored, in a second look, when it is known to be whole and to
+// go where the caller wants it.
+static fr_status fr__checkpoint_get(const char *path, const void *memory, fr_int bytes, fr_checkpoint *info, fr_model *model,
+                                    fr_adamw *adamw, void *user, fr_int user_bytes, fr_reason *reason)
 {
+  fr_checkpoint found;
   fr__stream s;
-  fr__stream_memory(&s, (void *)(uintptr_t)memory, bytes);
-  return fr__checkpoint_scan(&s, info, model, adamw, user, reason);
+  fr_status status = info ? FR_OK : fr__checkpoint_arguments(model, adamw, reason);
+  if (!status && ((!path && !memory) || bytes < 0)) status = fr__fail(reason, FR_INVALID, "path or memory is NULL, or bytes is negative");
+  for (int look = 0; !status && look < (info ? 1 : 2); look++) {
+    fr__stream_memory(&s, (void *)(uintptr_t)memory, bytes);
+#ifndef FR_NO_STDIO
+    if (path) s.file = fopen(path, "rb");
+    if (path && !s.file) return fr__fail(reason, FR_IO, "%s cannot be opened", path);
+#endif
+    status = fr__checkpoint_scan(&s, &found, look ? model : NULL, look ? adamw : NULL, look ? user : NULL, reason);
+#ifndef FR_NO_STDIO
+    if (path && ferror((FILE *)s.file)) status = fr__fail(reason, FR_IO, "%s cannot be read", path);
+    if (path) fclose((FILE *)s.file);
+#endif
+    if (status && look) status = fr__fail(reason, FR_IO, "%s changed while it was read; the model is not usable", path ? path : "memory");
+    if (status || info || look) continue;
+    if (!fr__same_shape(&found.config, &model->config) || found.config.vocab != model->config.vocab)
+      status = fr__fail(reason, FR_CONFIG, "the checkpoint is of a model with another config");
+    else if (adamw && !found.has_adamw) status = fr__fail(reason, FR_FORMAT, "the checkpoint has no optimiser");
+    else if (user && user_bytes != found.user_bytes)
+      status = fr__fail(reason, FR_FORMAT, "the checkpoint has %d bytes of the caller, %d were expected", found.user_bytes, user_bytes);
+  }
+  if (!status && info) *info = found;
+  return status;
 }
 
 FR_DEF fr_status fr_checkpoint_inspect(const void *memory, fr_int bytes, fr_checkpoint *info, fr_reason *reason)
 {
-  if (!memory || bytes < 0 || !info)
-    return fr__fail(reason, FR_INVALID, "memory or info is NULL, or bytes is negative");
-  return fr__checkpoint_memory(memory, bytes, info, NULL, NULL, NULL, reason);
+  return fr__checkpoint_get(NULL, memory, bytes, info, NULL, NULL, NULL, 0, reason);
 }
 
 FR_DEF fr_status fr_checkpoint_read(const void *memory, fr_int bytes, fr_model *model, fr_adamw *adamw, void *user,
                                     fr_int user_bytes, fr_reason *reason)
 {
-  fr_checkpoint info;
-  fr_status status = fr__checkpoint_arguments(model, adamw, reason);
-  if (!status) status = fr_checkpoint_inspect(memory, bytes, &info, reason);
-  if (!status) status = fr__checkpoint_fits(&info, model, adamw, user, user_bytes, reason);
-  if (!status) status = fr__checkpoint_memory(memory, bytes, &info, model, adamw, user, reason);
-  return status;
+  return fr__checkpoint_get(NULL, memory, bytes, NULL, model, adamw, user, user_bytes, reason);
 }
 
 #ifndef FR_NO_STDIO
@@ -9621,49 +9591,15 @@ FR_DEF fr_status fr_checkpoint_save(const char *path, const fr_model *model, con
   return status ? status : fr__save(path, fr__checkpoint_put, &what, reason);
 }
 
-static fr_status fr__checkpoint_file(const char *path, FILE *file, fr_checkpoint *info, fr_model *model, fr_adamw *adamw,
-                                     void *user, fr_reason *reason)
-{
-  fr__stream s;
-  fr_status status;
-  fr__stream_memory(&s, NULL, 0);
-  s.file = file;
-  status = fr__checkpoint_scan(&s, info, model, adamw, user, reason);
-  if (ferror(file)) return fr__fail(reason, FR_IO, "%s cannot be read", path);
-  return status;
-}
-
 FR_DEF fr_status fr_checkpoint_config(const char *path, fr_checkpoint *info, fr_reason *reason)
 {
-  FILE *file;
-  fr_status status;
-  if (!path || !info) return fr__fail(reason, FR_INVALID, "path or info is NULL");
-  file = fopen(path, "rb");
-  if (!file) return fr__fail(reason, FR_IO, "%s cannot be opened", path);
-  status = fr__checkpoint_file(path, file, info, NULL, NULL, NULL, reason);
-  fclose(file);
-  return status;
+  return fr__checkpoint_get(path, NULL, 0, info, NULL, NULL, NULL, 0, reason);
 }
 
 FR_DEF fr_status fr_checkpoint_load(const char *path, fr_model *model, fr_adamw *adamw, void *user, fr_int user_bytes,
                                     fr_reason *reason)
 {
-  FILE *file;
-  fr_checkpoint info;
-  fr_status status = fr__checkpoint_arguments(model, adamw, reason);
-  if (status) return status;
-  if (!path) return fr__fail(reason, FR_INVALID, "path is NULL");
-  file = fopen(path, "rb");
-  if (!file) return fr__fail(reason, FR_IO, "%s cannot be opened", path);
-  status = fr__checkpoint_file(path, file, &info, NULL, NULL, NULL, reason);
-  if (!status) status = fr__checkpoint_fits(&info, model, adamw, user, user_bytes, reason);
-  if (!status) {
-    if (fseek(file, 0, SEEK_SET) != 0) status = fr__fail(reason, FR_IO, "%s cannot be read twice", path);
-    else if (fr__checkpoint_file(path, file, &info, model, adamw, user, reason) != FR_OK)
-      status = fr__fail(reason, FR_IO, "%s changed while it was read; the model is not usable", path);
-  }
-  fclose(file);
-  return status;
+  return fr__checkpoint_get(path, NULL, 0, NULL, model, adamw, user, user_bytes, reason);
 }
 #endif  // FR_NO_STDIO
 
