@@ -787,30 +787,26 @@ FR_DEF void fr_rollouts_free(fr_rollouts *rollouts);
 //
 //   {"question": "...", "answer": "18", "traces": [{"text": "...", "answer": "18", "correct": true, "source": "A"}]}
 //
-// A trace may be a plain string. Other names for the question: problem, prompt; for the traces: generations,
-// thinking_trajectories, or one `completion` a row, which then may carry `correct` and `source` beside it. A row may
-// have correctness_math_verify, one boolean a trace. Answers are strings or numbers; null counts as absent except for
-// the question and the traces; other names are skipped. Rows with the same question are merged into the first.
-// A trace is correct if it says so (correct, then correctness_math_verify); else if both it and its row give an answer,
-// if these are equal; else yes. Incorrect, empty (only white space) and repeated traces are left out, and then problems
-// without any trace; all of that is counted.
+// A trace may be a plain string. Other names for the question: problem, prompt; for the traces: generations, thinking_trajectories,
+// or one `completion` a row, which then may carry `correct` and `source` beside it. A row may have correctness_math_verify, one
+// boolean a trace. Answers are strings or numbers; null counts as absent except for the question and the traces; other names are
+// skipped. Rows with the same question are merged into the first. A trace is correct if it says so (correct, then
+// correctness_math_verify); else if both it and its row give an answer, if these are equal; else yes. Incorrect, empty (only white
+// space) and repeated traces are left out, and then problems without any trace; all of that is counted.
 //
 // The JSON is read strictly: valid UTF-8, no lone surrogate, no name twice in an object, at most 64 levels, at most
-// FR_DATASET_NAMES names in all objects open at one time (more: FR_LIMIT). The time is O(bytes log bytes) for any input,
-// since repeated names, questions and traces are found by merge sort. The memory is less than 20 times the text's bytes
-// plus 1,000 on a 64-bit machine; on real data about once the text.
+// FR_DATASET_NAMES names in all objects open at one time (more: FR_LIMIT). The time is O(bytes log bytes) for any input, the memory
+// less than 20 times the text's bytes plus 1,000 on a 64-bit machine; on real data about once the text.
 #define FR_DATASET_NAMES 512
 
 typedef struct fr_trace {
-  fr_text text;
-  fr_text answer;   // bytes is NULL if the file has none
-  fr_int  source;   // index into dataset->sources, -1: none
-  fr_int  problem;  // index of its problem
+  fr_text text, answer;  // bytes of the answer are NULL if the file has none; as for a problem
+  fr_int  source;        // index into dataset->sources, -1: none
+  fr_int  problem;       // index of its problem
 } fr_trace;
 
 typedef struct fr_problem {
-  fr_text  text;
-  fr_text  answer;        // bytes is NULL if the file has none
+  fr_text  text, answer;
   fr_int   first, count;  // its traces are dataset->traces[first] .. [first+count-1], in the order of the file
   uint64_t key;           // hash of the text: the same in every file; names the problem in random streams
 } fr_problem;
@@ -822,9 +818,7 @@ typedef struct fr_dataset_counts {
   fr_int conflicts;  // among these, rows whose answer differs from the one before
   fr_int no_trace;   // problems dropped because no trace was left
   fr_int traces;     // traces in the text
-  fr_int incorrect;
-  fr_int empty;
-  fr_int repeated;   // the same text under the same question
+  fr_int incorrect, empty, repeated;  // repeated: the same text under the same question
 } fr_dataset_counts;
 
 typedef struct fr_dataset {
@@ -837,9 +831,8 @@ typedef struct fr_dataset {
   void *owned;
 } fr_dataset;
 
-// Errors: FR_SYNTAX (not JSON), FR_FORMAT (JSON, but not such a row) and FR_LIMIT, each with line and column (counted in
-// characters) in the reason. The dataset keeps its own copy of all strings; the text may go. A text without rows gives an
-// empty dataset and FR_OK.
+// Errors: FR_SYNTAX (not JSON), FR_FORMAT (JSON, but not such a row) and FR_LIMIT, each with line and column (counted in characters)
+// in the reason. All strings are copied; the text may go. A text without rows gives an empty dataset and FR_OK.
 FR_DEF fr_status fr_dataset_place(fr_dataset *dataset, const char *text, fr_int text_bytes, void *memory, fr_int bytes,
                                   fr_int *needed, fr_reason *reason);
 
@@ -1039,67 +1032,58 @@ typedef struct fr_checkpoint {
 } fr_checkpoint;
 
 // All of these take adamw or user NULL: it is then not written, or not read. Reading needs a model of the file's config, an
-// optimiser only if the file has one, and user_bytes as in the file. Before anything of yours changes, the whole file has
-// been checked: magic, version (FR_UNSUPPORTED), config, its length against what the config implies, and the checksum
-// (FR_CHECKSUM). adamw->grads are neither stored nor touched.
-FR_DEF fr_status fr_checkpoint_write(void *memory, fr_int bytes, fr_int *needed, const fr_model *model,
-                                     const fr_adamw *adamw, const void *user, fr_int user_bytes, fr_reason *reason);
+// optimiser only if the file has one, and user_bytes as in the file. Before anything of yours changes, the whole file has been
+// checked: magic, version (FR_UNSUPPORTED), config, its length against what the config implies, and the checksum (FR_CHECKSUM).
+// adamw->grads are neither stored nor touched. inspect and config only check, and tell what a model has to be like.
+FR_DEF fr_status fr_checkpoint_write(void *memory, fr_int bytes, fr_int *needed, const fr_model *model, const fr_adamw *adamw,
+                                     const void *user, fr_int user_bytes, fr_reason *reason);
 FR_DEF fr_status fr_checkpoint_inspect(const void *memory, fr_int bytes, fr_checkpoint *info, fr_reason *reason);
 FR_DEF fr_status fr_checkpoint_read(const void *memory, fr_int bytes, fr_model *model, fr_adamw *adamw, void *user,
                                     fr_int user_bytes, fr_reason *reason);
 #ifndef FR_NO_STDIO
-// Writes PATH.tmp, then renames it over PATH: a reader finds the old file or the new one, never half of one. On failure
-// the temporary file is removed and PATH is as it was. Whatever stood at PATH is replaced, a symbolic link itself and not
-// the file that it points to. A PATH of 1,000 bytes or more: FR_LIMIT. No second copy of the
-// model is made; load goes over the file twice, and only a file that changes in between can leave half a model (FR_IO).
+// Writes PATH.tmp, then renames it over PATH: a reader finds the old file or the new one, never half of one. On failure the
+// temporary file is removed and PATH is as it was. Whatever stood at PATH is replaced, a symbolic link itself and not the file that
+// it points to. A PATH of 1,000 bytes or more: FR_LIMIT. No second copy of the model is made; load goes over the file twice, and
+// only a file that changes in between can leave half a model (FR_IO).
 FR_DEF fr_status fr_checkpoint_save(const char *path, const fr_model *model, const fr_adamw *adamw, const void *user,
                                     fr_int user_bytes, fr_reason *reason);
-// Checks the whole file as load does, and tells what it holds, so that a model of this config can be made first.
 FR_DEF fr_status fr_checkpoint_config(const char *path, fr_checkpoint *info, fr_reason *reason);
 FR_DEF fr_status fr_checkpoint_load(const char *path, fr_model *model, fr_adamw *adamw, void *user, fr_int user_bytes,
                                     fr_reason *reason);
 #endif
 
-// ---- corpus: a data set, a tokenizer and a framing, ready to train on
-//
-//     fr_corpus_new(&corpus, &dataset, &encoder, &framing, &settings, &reason);    // settings: zeroed, then batch, held_out, seed
-//     options.forks = corpus.forks;  options.fork_count = corpus.fork_count;       // of fr_ssft_options
-//     fr_corpus_limits(&corpus, &options, 1, &limits);                             // for fr_work_new
-//     for (step = 0; step < steps && !fr_corpus_batch(&corpus, step); step++)
-//       fr_ssft_step(&model, &work, &adamw, &options, corpus.batch, settings.batch, rate, &report);
-//     fr_corpus_validate(&corpus, &model, &work, &options, 0, NULL, &validation);
+// ---- corpus: a data set, a tokenizer and a framing, ready to train on (examples/stream_forks.c)
 typedef struct fr_corpus_options {
   fr_int   length;    // tokens of a question, a fork and a trace with its end; with more than this a trace is left out [0: any]
   fr_int   traces;    // drawn of a question at a time: min(its traces, N, this), every subset equally likely [0: no such bound]
   fr_int   batch;     // questions in a step [1]
-  int      costs;     // 1: batches ask for their costs, which a diagnosis needs for margins
-  double   held_out;  // about this fraction of the questions is not trained on. Which depends on seed and text alone, so a
-                      // question stays on its side when the file grows or is reordered
+  int      costs;     // 1: batches ask for their costs, of which a diagnosis makes margins
+  double   held_out;  // about this fraction of the questions is not trained on; which depends on seed and text alone
   uint64_t seed;      // of the split, the order of the questions in each epoch, and the draws
 } fr_corpus_options;
 
-// Why something is not in a corpus; what the data set left out itself is in its counts.
+// Why a trace or a question is not in a corpus; what the data set left out itself is in its counts.
 typedef enum fr_left_out {
-  FR_TRACE_LONG,         // traces with more than options.length tokens
-  FR_TRACE_BOUNDARY,     // traces that have other ids behind a fork than apart
-  FR_QUESTION_BOUNDARY,  // questions that have other ids before a fork than apart; their traces are not counted
-  FR_QUESTION_BARE,      // questions of which no trace is left
+  FR_TRACE_LONG,         // above options.length
+  FR_TRACE_BOUNDARY,     // it has other ids behind a fork than apart
+  FR_QUESTION_BOUNDARY,  // the same before a fork; its traces are not counted
+  FR_QUESTION_BARE,      // no trace of it is left
   FR_LEFT_OUT_COUNT
 } fr_left_out;
 
 typedef struct fr_corpus {
   fr_corpus_options options;                 // resolved
-  fr_int       left_out[FR_LEFT_OUT_COUNT];  // how many
-  fr_reason    example[FR_LEFT_OUT_COUNT];   // and the first of each: its index in the data set, how it begins, and why
+  fr_int       left_out[FR_LEFT_OUT_COUNT];  // how many; and the first of each: index in the data set, how it begins, why
+  fr_reason    example[FR_LEFT_OUT_COUNT];
   fr_tokens   *forks;                        // for fr_ssft_options
   fr_int       fork_count;                   // N
-  fr_question *questions;                    // with all their traces, in the order of the data set
-  fr_int      *problem;                      // [count] index of each question in the data set
-  fr_int      *order;                        // [count] the questions to train on, then those held out
-  fr_int       count, train;                 // questions; of these to train on
+  fr_question *questions;                    // [count] with all their traces, in the order of the data set
+  fr_int      *problem;                      // [count] the index of each in the data set
+  fr_int      *order;                        // [count] `train` questions to train on, then those held out
+  fr_int       count, train;
   fr_int       traces, tokens, sources;      // in all; the sources of the data set, and one for traces without
-  uint64_t     key;                          // of all ids: equal only for the same texts, tokens and framing
-  fr_question *batch;                        // [options.batch] of the last fr_corpus_batch
+  uint64_t     key;                          // hash of all texts: names what a model was trained on
+  fr_question *batch;                        // [options.batch]
   struct fr__corpus *body;
   void        *owned;
 } fr_corpus;
@@ -1107,30 +1091,28 @@ typedef struct fr_corpus {
 // Encodes all. The data set and the encoder may go afterwards. Errors name the question by its index in the data set.
 FR_DEF fr_status fr_corpus_place(fr_corpus *corpus, const fr_dataset *dataset, fr_encoder *encoder, const fr_framing *framing,
                                  const fr_corpus_options *options, void *memory, fr_int bytes, fr_int *needed, fr_reason *reason);
-// Limits for training any `questions` questions in one pass, and for fr_corpus_validate, one at a time.
+// Limits for a pass of any `questions` questions to train on, and of one that is held out, whole.
 FR_DEF fr_status fr_corpus_limits(const fr_corpus *corpus, const fr_ssft_options *options, fr_int questions, fr_limits *limits);
-// Sets corpus->batch to that of a step, 0 or later, whatever was asked for before. Every epoch has its own order; position
-// p = step * options.batch + i of a run is question p % train of epoch p / train.
+// Sets corpus->batch to that of a step, 0 or later, whatever was asked for before: question p % train of epoch p / train, in an
+// order of its own, with a draw of its traces, for each position p = step * options.batch + i.
 FR_DEF fr_status fr_corpus_batch(fr_corpus *corpus, int64_t step);
-// Feeds the batch, matched by `method`, with the source of each trace. diagnosis->options.sources has to be corpus->sources.
+// Feeds the batch, matched by `method`, with the sources of its traces, of which diagnosis->options has corpus->sources.
 FR_DEF fr_status fr_corpus_diagnose(const fr_corpus *corpus, fr_method method, fr_diagnosis *diagnosis, fr_reason *reason);
-
+// Of the first `questions` questions held out (0: all), always with the same traces, scored whole under every fork and matched as
+// the options say; nats a token. diagnosis (may be NULL) is fed. Reasons are in work->reason.
 typedef struct fr_validation {
-  double mixture;  // -log( mean over forks of p(trace | question, fork) ) a token: all forks as one model, to be compared with others
-  double matched;  // -log p(trace | question, its fork) a token: a matching by cost has seen the trace, so this is no prediction
+  double mixture;  // -log( mean over forks of p(trace | question, fork) ): all forks as one model, to be compared with others
+  double matched;  // -log p(trace | question, its fork): a matching by cost has seen the trace, so this is no prediction
   fr_int questions, traces, tokens;
 } fr_validation;
-// Of the first `questions` questions held out (0, or more than there are: all), always with the same traces, scored whole under
-// every fork and matched as the options say. diagnosis (may be NULL) is fed. Reasons are in work->reason.
 FR_DEF fr_status fr_corpus_validate(fr_corpus *corpus, const fr_model *model, fr_work *work, const fr_ssft_options *options,
                                     fr_int questions, fr_diagnosis *diagnosis, fr_validation *validation);
 
 // ---- bundle: what must not part, as the bytes of yours in a checkpoint
-#define FR_BUNDLE_VERSION 1
 typedef struct fr_bundle {
   const fr_tokenizer *tokenizer;
   fr_framing          framing;
-  fr_ssft_options     options;  // with the ids of the forks of the framing
+  fr_ssft_options     options;  // without the ids of the forks, which fr_framing_forks and a corpus give
   fr_corpus_options   corpus;
   uint64_t            key;      // of the corpus; 0: none
   fr_text             user;     // any bytes of yours
@@ -1144,7 +1126,6 @@ FR_DEF fr_status fr_bundle_write(const fr_bundle *bundle, void *memory, fr_int c
 FR_DEF fr_status fr_bundle_place(fr_bundle *bundle, const fr_bundle *expected, const void *user, fr_int user_bytes, void *memory,
                                  fr_int bytes, fr_int *needed, fr_reason *reason);
 #ifndef FR_NO_MALLOC
-// As all malloc pairs below.
 FR_DEF fr_status fr_dataset_new(fr_dataset *dataset, const char *text, fr_int text_bytes, fr_reason *reason);
 FR_DEF fr_status fr_corpus_new(fr_corpus *corpus, const fr_dataset *dataset, fr_encoder *encoder, const fr_framing *framing,
                                const fr_corpus_options *options, fr_reason *reason);
@@ -1154,7 +1135,7 @@ FR_DEF void fr_corpus_free(fr_corpus *corpus);
 FR_DEF void fr_bundle_free(fr_bundle *bundle);
 #ifndef FR_NO_STDIO
 FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reason *reason);
-// A checkpoint with the bundle. Loading makes bundle, model and, if not NULL, adamw (fr_model_new, ...); on failure they are zeroed.
+// A checkpoint with the bundle. Loading makes bundle, model and, if not NULL, adamw; on failure they are zeroed.
 FR_DEF fr_status fr_bundle_save(const char *path, const fr_bundle *bundle, const fr_model *model, const fr_adamw *adamw,
                                 fr_reason *reason);
 FR_DEF fr_status fr_bundle_load(const char *path, const fr_bundle *expected, fr_bundle *bundle, fr_model *model, fr_adamw *adamw,
@@ -9951,6 +9932,7 @@ FR_DEF fr_status fr_corpus_validate(fr_corpus *corpus, const fr_model *model, fr
 //   0    8 bytes  89 46 52 42 0D 0A 1A 0A       24   what fr__bundle_fields lists, in its order
 //   8    u64      version, 1                         the tokenizer in its own form, a text
 //   16   u64      bytes of the whole                 checksum
+enum { FR__BUNDLE_VERSION = 1 };
 static const unsigned char fr__bundle_magic[8] = { 0x89, 'F', 'R', 'B', '\r', '\n', 0x1A, '\n' };
 
 // forks[N], if not NULL, is set to the texts of the forks when they are read.
@@ -10007,7 +9989,7 @@ FR_DEF fr_status fr_bundle_write(const fr_bundle *bundle, void *memory, fr_int c
   for (int pass = 0; pass < 2; pass++) {  // measure, then write
     fr__stream_memory(&s, pass ? out : NULL, total);
     fr__put(&s, fr__bundle_magic, 8);
-    fr__put_int(&s, FR_BUNDLE_VERSION, 8);
+    fr__put_int(&s, FR__BUNDLE_VERSION, 8);
     fr__both_size(&x, total);
     fr__bundle_fields(&x, &b, NULL);
     fr__both_size(&x, tokenizer);
@@ -10065,8 +10047,8 @@ FR_DEF fr_status fr_bundle_place(fr_bundle *bundle, const fr_bundle *expected, c
   fr_status status;
   if (!user || (memory && !bundle)) return fr__fail(reason, FR_INVALID, "there are no bytes, or bundle is NULL");
   if (user_bytes < 32 || memcmp(from, fr__bundle_magic, 8) != 0) return fr__fail(reason, FR_FORMAT, "these bytes are no bundle");
-  if (fr__get_int(&head, 8) != FR_BUNDLE_VERSION)
-    return fr__fail(reason, FR_UNSUPPORTED, "the bundle has another version than %d", (fr_int)FR_BUNDLE_VERSION);
+  if (fr__get_int(&head, 8) != FR__BUNDLE_VERSION)
+    return fr__fail(reason, FR_UNSUPPORTED, "the bundle has another version than %d", (fr_int)FR__BUNDLE_VERSION);
   if (fr__get_int(&head, 8) != (uint64_t)user_bytes || fr__get_int(&sum, 8) != fr__hash(0, from, user_bytes - 8))
     return fr__fail(reason, FR_CHECKSUM, "the bundle is damaged: its length or its checksum differs");
   memset(&b, 0, sizeof b);

@@ -164,6 +164,23 @@ static void contents(void)
   sums(&c, &d);
   fr_corpus_free(&c);
   fr_dataset_free(&d);
+  // Sources stay with their traces when others go; the key is that of all texts.
+  d = data_of("{\"question\":\"one\",\"traces\":[{\"text\":\"too long\",\"source\":\"A\"},{\"text\":\"ab\",\"source\":\"B\"},\"c\"]}\n");
+  c = corpus_of(&d, &s, &o);
+  CHECK(c.traces == 2 && c.body->source[0] == 1 && c.body->source[1] == 2);
+  const uint64_t with_c = c.key;
+  fr_corpus_free(&c);
+  fr_dataset_free(&d);
+  d = data_of("{\"question\":\"one\",\"traces\":[\"ab\",\"d\"]}\n");
+  c = corpus_of(&d, &s, &o);
+  CHECK(c.traces == 2 && c.body->source[0] == 0 && c.key != with_c);
+  fr_corpus_free(&c);
+  fr_dataset_free(&d);
+  d = data_of("{\"question\":\"One\",\"traces\":[\"ab\",\"c\"]}\n");
+  c = corpus_of(&d, &s, &o);
+  CHECK(c.traces == 2 && c.key != with_c);
+  fr_corpus_free(&c);
+  fr_dataset_free(&d);
   // The words of a question are cut between characters.
   d = data_of("{\"question\":\"It is 38 bytes long up to here, is it.\xC3\xA9?\",\"traces\":[\"a\"]}\n");
   o.length = 1;
@@ -414,6 +431,12 @@ static void batches(void)
     for (fr_int i = 0; i < c.count; i++) CHECK(seen[c.order[i]] == (i < c.train));
   }
   CHECK(first_half < 4);
+  uint64_t order[4] = { 0, 0, 0, 0 };
+  for (int64_t position = 0; position < 4 * c.train; position++) {
+    CHECK(fr_corpus_batch(&c, position / 5) == FR_OK);
+    order[position / c.train] = fr__hash(order[position / c.train] ^ c.batch[position % 5].key, NULL, 0) * 3;
+  }
+  for (int epoch = 1; epoch < 4; epoch++) CHECK(order[epoch] != order[epoch - 1] && order[epoch] != order[0]);
   CHECK(fr_corpus_batch(&c, -1) == FR_INVALID && fr_corpus_batch(NULL, 0) == FR_INVALID && fr_corpus_batch(&c, INT64_MAX / 5) == FR_INVALID);
   CHECK(fr_corpus_batch(&c, INT64_MAX / 5 - 1) == FR_OK);
   fr_corpus_free(&again);
@@ -873,6 +896,11 @@ static void bundles(void)
     if (!CHECK(status == lies[i].status && reason.text[0])) fprintf(stderr, "  field at %d: status %d, %s\n", lies[i].at, (int)status, reason.text);
   }
   CHECK(!memcmp(&back, &before, sizeof back));
+  // More than what it tells, with length and checksum that are right.
+  memcpy(copy, file, (size_t)bytes);
+  for (int k = 0; k < 8; k++) copy[16 + k] = (unsigned char)((uint64_t)(bytes + 1) >> (8 * k));
+  seal(copy, bytes + 1);
+  CHECK(fr_bundle_place(&back, NULL, copy, bytes + 1, memory, PTRDIFF_MAX, NULL, &reason) == FR_FORMAT);
   // Wild ones: an error, or a bundle that can be written again.
   long good = 0;
   for (int round = 0; round < 4000; round++) {
