@@ -1034,12 +1034,11 @@ typedef struct fr_checkpoint {
 // All of these take adamw or user NULL: it is then not written, or not read. Reading needs a model of the file's config, an
 // optimiser only if the file has one, and user_bytes as in the file. Before anything of yours changes, the whole file has been
 // checked: magic, version (FR_UNSUPPORTED), config, its length against what the config implies, and the checksum (FR_CHECKSUM).
-// adamw->grads are neither stored nor touched. inspect and config only check, and tell what a model has to be like.
+// adamw->grads are neither stored nor touched. *info (may be NULL) tells what the file holds; with model NULL that is all.
 FR_DEF fr_status fr_checkpoint_write(void *memory, fr_int bytes, fr_int *needed, const fr_model *model, const fr_adamw *adamw,
                                      const void *user, fr_int user_bytes, fr_reason *reason);
-FR_DEF fr_status fr_checkpoint_inspect(const void *memory, fr_int bytes, fr_checkpoint *info, fr_reason *reason);
-FR_DEF fr_status fr_checkpoint_read(const void *memory, fr_int bytes, fr_model *model, fr_adamw *adamw, void *user,
-                                    fr_int user_bytes, fr_reason *reason);
+FR_DEF fr_status fr_checkpoint_read(const void *memory, fr_int bytes, fr_checkpoint *info, fr_model *model, fr_adamw *adamw,
+                                    void *user, fr_int user_bytes, fr_reason *reason);
 #ifndef FR_NO_STDIO
 // Writes PATH.tmp, then renames it over PATH: a reader finds the old file or the new one, never half of one. On failure the
 // temporary file is removed and PATH is as it was. Whatever stood at PATH is replaced, a symbolic link itself and not the file that
@@ -1047,9 +1046,8 @@ FR_DEF fr_status fr_checkpoint_read(const void *memory, fr_int bytes, fr_model *
 // only a file that changes in between can leave half a model (FR_IO).
 FR_DEF fr_status fr_checkpoint_save(const char *path, const fr_model *model, const fr_adamw *adamw, const void *user,
                                     fr_int user_bytes, fr_reason *reason);
-FR_DEF fr_status fr_checkpoint_config(const char *path, fr_checkpoint *info, fr_reason *reason);
-FR_DEF fr_status fr_checkpoint_load(const char *path, fr_model *model, fr_adamw *adamw, void *user, fr_int user_bytes,
-                                    fr_reason *reason);
+FR_DEF fr_status fr_checkpoint_load(const char *path, fr_checkpoint *info, fr_model *model, fr_adamw *adamw, void *user,
+                                    fr_int user_bytes, fr_reason *reason);
 #endif
 
 // ---- corpus: a data set, a tokenizer and a framing, ready to train on (examples/stream_forks.c)
@@ -1083,7 +1081,8 @@ typedef struct fr_corpus {
   fr_int       count, train;
   fr_int       traces, tokens, sources;      // in all; the sources of the data set, and one for traces without
   uint64_t     key;                          // hash of all texts: names what a model was trained on
-  fr_question *batch;                        // [options.batch]
+  fr_question *batch;                        // [options.batch] and for fr_diagnosis_add the sources of the traces of each
+  fr_int     **source;
   struct fr__corpus *body;
   void        *owned;
 } fr_corpus;
@@ -1096,8 +1095,6 @@ FR_DEF fr_status fr_corpus_limits(const fr_corpus *corpus, const fr_ssft_options
 // Sets corpus->batch to that of a step, 0 or later, whatever was asked for before: question p % train of epoch p / train, in an
 // order of its own, with a draw of its traces, for each position p = step * options.batch + i.
 FR_DEF fr_status fr_corpus_batch(fr_corpus *corpus, int64_t step);
-// Feeds the batch, matched by `method`, with the sources of its traces, of which diagnosis->options has corpus->sources.
-FR_DEF fr_status fr_corpus_diagnose(const fr_corpus *corpus, fr_method method, fr_diagnosis *diagnosis, fr_reason *reason);
 // Of the first `questions` questions held out (0: all), always with the same traces, scored whole under every fork and matched as
 // the options say; nats a token. diagnosis (may be NULL) is fed. Reasons are in work->reason.
 typedef struct fr_validation {
@@ -9520,16 +9517,16 @@ FR_DEF fr_status fr_checkpoint_write(void *memory, fr_int bytes, fr_int *needed,
   return fr__fine(reason);
 }
 
-// From a file or from memory, which is only read. Without info all is stored, in a second look, when it is known to be whole and to
-// go where the caller wants it.
+// From a file or from memory, which is only read. Numbers are stored in a second look, when all is known to be whole and to go where
+// the caller wants it.
 static fr_status fr__checkpoint_get(const char *path, const void *memory, fr_int bytes, fr_checkpoint *info, fr_model *model,
                                     fr_adamw *adamw, void *user, fr_int user_bytes, fr_reason *reason)
 {
   fr_checkpoint found;
   fr__stream s;
-  fr_status status = info ? FR_OK : fr__checkpoint_arguments(model, adamw, reason);
+  fr_status status = model || !info ? fr__checkpoint_arguments(model, adamw, reason) : FR_OK;
   if (!status && ((!path && !memory) || bytes < 0)) status = fr__fail(reason, FR_INVALID, "path or memory is NULL, or bytes is negative");
-  for (int look = 0; !status && look < (info ? 1 : 2); look++) {
+  for (int look = 0; !status && look < (model ? 2 : 1); look++) {
     fr__stream_memory(&s, (void *)(uintptr_t)memory, bytes);
 #ifndef FR_NO_STDIO
     if (path) s.file = fopen(path, "rb");
@@ -9540,8 +9537,8 @@ static fr_status fr__checkpoint_get(const char *path, const void *memory, fr_int
     if (path && ferror((FILE *)s.file)) status = fr__fail(reason, FR_IO, "%s cannot be read", path);
     if (path) fclose((FILE *)s.file);
 #endif
-    if (status && look) status = fr__fail(reason, FR_IO, "%s changed while it was read; the model is not usable", path ? path : "memory");
-    if (status || info || look) continue;
+    if (status && look) return fr__fail(reason, FR_IO, "%s changed while it was read; the model is not usable", path ? path : "memory");
+    if (status || !model || look) continue;
     if (!fr__same_shape(&found.config, &model->config) || found.config.vocab != model->config.vocab)
       status = fr__fail(reason, FR_CONFIG, "the checkpoint is of a model with another config");
     else if (adamw && !found.has_adamw) status = fr__fail(reason, FR_FORMAT, "the checkpoint has no optimiser");
@@ -9552,15 +9549,10 @@ static fr_status fr__checkpoint_get(const char *path, const void *memory, fr_int
   return status;
 }
 
-FR_DEF fr_status fr_checkpoint_inspect(const void *memory, fr_int bytes, fr_checkpoint *info, fr_reason *reason)
+FR_DEF fr_status fr_checkpoint_read(const void *memory, fr_int bytes, fr_checkpoint *info, fr_model *model, fr_adamw *adamw,
+                                    void *user, fr_int user_bytes, fr_reason *reason)
 {
-  return fr__checkpoint_get(NULL, memory, bytes, info, NULL, NULL, NULL, 0, reason);
-}
-
-FR_DEF fr_status fr_checkpoint_read(const void *memory, fr_int bytes, fr_model *model, fr_adamw *adamw, void *user,
-                                    fr_int user_bytes, fr_reason *reason)
-{
-  return fr__checkpoint_get(NULL, memory, bytes, NULL, model, adamw, user, user_bytes, reason);
+  return fr__checkpoint_get(NULL, memory, bytes, info, model, adamw, user, user_bytes, reason);
 }
 
 #ifndef FR_NO_STDIO
@@ -9572,15 +9564,10 @@ FR_DEF fr_status fr_checkpoint_save(const char *path, const fr_model *model, con
   return status ? status : fr__save(path, fr__checkpoint_put, &what, reason);
 }
 
-FR_DEF fr_status fr_checkpoint_config(const char *path, fr_checkpoint *info, fr_reason *reason)
+FR_DEF fr_status fr_checkpoint_load(const char *path, fr_checkpoint *info, fr_model *model, fr_adamw *adamw, void *user,
+                                    fr_int user_bytes, fr_reason *reason)
 {
-  return fr__checkpoint_get(path, NULL, 0, info, NULL, NULL, NULL, 0, reason);
-}
-
-FR_DEF fr_status fr_checkpoint_load(const char *path, fr_model *model, fr_adamw *adamw, void *user, fr_int user_bytes,
-                                    fr_reason *reason)
-{
-  return fr__checkpoint_get(path, NULL, 0, NULL, model, adamw, user, user_bytes, reason);
+  return fr__checkpoint_get(path, NULL, 0, info, model, adamw, user, user_bytes, reason);
 }
 #endif  // FR_NO_STDIO
 
@@ -9668,6 +9655,7 @@ static void fr__corpus_layout(fr__arena *arena, fr_corpus *c, struct fr__corpus 
   b->traces = (fr_tokens *)fr__take(arena, drawn, (fr_int)sizeof(fr_tokens));
   b->fork = (fr_int *)fr__take(arena, drawn, I);
   b->drawn = (fr_int *)fr__take(arena, drawn, I);
+  c->source = (fr_int **)fr__take(arena, c->options.batch + 1, (fr_int)sizeof(fr_int *));
   b->nll = (double *)fr__take(arena, drawn, (fr_int)sizeof(double));
   b->cost = (double *)fr__take(arena, cells, (fr_int)sizeof(double));
   b->fork_ids = (fr_token *)fr__take(arena, b->fork_count, (fr_int)sizeof(fr_token));
@@ -9788,7 +9776,7 @@ FR_DEF fr_status fr_corpus_place(fr_corpus *corpus, const fr_dataset *dataset, f
     status = fr__arena_open(&arena, memory, bytes, needed, reason);
     if (status || !memory) return status;
     fr__corpus_layout(&arena, &c, &b, dataset);
-    c.batch[0].traces = NULL;  // there is none yet
+    memset(c.batch, 0, (size_t)c.options.batch * sizeof *c.batch);  // there is none yet
     status = fr__corpus_fill(&c, &b, dataset, encoder, framing, &p);
   }
   if (status) {
@@ -9832,6 +9820,7 @@ static fr_question *fr__corpus_draw(fr_corpus *c, fr_int slot, fr_int number, ui
   fr_question *q = &c->batch[slot];
   fr_random random = fr_random_stream(seed, from->key, draw);
   *q = *from;
+  c->source[slot] = b->drawn + at;
   q->traces = b->traces + at;
   q->fork = b->fork + at;
   q->nll = b->nll + at;
@@ -9839,7 +9828,7 @@ static fr_question *fr__corpus_draw(fr_corpus *c, fr_int slot, fr_int number, ui
   q->trace_count = fr__corpus_drawn(c, from->trace_count);
   for (fr_int t = 0, taken = 0; taken < q->trace_count; t++)
     if (fr_random_below(&random, from->trace_count - t) < q->trace_count - taken) {
-      b->drawn[at + taken] = b->source[b->first[number] + t];
+      c->source[slot][taken] = b->source[b->first[number] + t];
       b->fork[at + taken] = -1;
       b->traces[at + taken++] = from->traces[t];
     }
@@ -9865,25 +9854,6 @@ FR_DEF fr_status fr_corpus_batch(fr_corpus *corpus, int64_t step)
   return FR_OK;
 }
 
-static fr_status fr__corpus_feed(const fr_corpus *c, fr_int slot, fr_method method, fr_diagnosis *diagnosis, fr_reason *reason)
-{
-  const fr_question *q = &c->batch[slot];
-  const fr_int *source = c->body->drawn + slot * c->body->most;
-  fr_status status = FR_OK;
-  if (method != FR_SFT_MIXED) return fr_diagnosis_add(diagnosis, q, source, reason);
-  for (fr_int j = 0; !status && j < q->trace_count; j++)
-    status = fr_diagnosis_note(diagnosis, q->fork[j], source[j], q->traces[j].count, reason);
-  return status;
-}
-
-FR_DEF fr_status fr_corpus_diagnose(const fr_corpus *corpus, fr_method method, fr_diagnosis *diagnosis, fr_reason *reason)
-{
-  fr_status status = FR_OK;
-  if (!corpus || !corpus->body || !corpus->batch[0].traces) return fr__fail(reason, FR_INVALID, "there is no batch");
-  for (fr_int i = 0; !status && i < corpus->options.batch; i++) status = fr__corpus_feed(corpus, i, method, diagnosis, reason);
-  return status;
-}
-
 FR_DEF fr_status fr_corpus_validate(fr_corpus *corpus, const fr_model *model, fr_work *work, const fr_ssft_options *options,
                                     fr_int questions, fr_diagnosis *diagnosis, fr_validation *validation)
 {
@@ -9904,7 +9874,9 @@ FR_DEF fr_status fr_corpus_validate(fr_corpus *corpus, const fr_model *model, fr
     const fr_int number = corpus->order[corpus->train + i];
     fr_question *q = fr__corpus_draw(corpus, slot, number, fr__hash(corpus->options.seed, "held out", 8), 0);
     fr_status status = fr_ssft_match(model, work, &o, q, 1);
-    if (!status && diagnosis) status = fr__corpus_feed(corpus, slot, o.method, diagnosis, &work->reason);
+    if (!status && diagnosis && o.method != FR_SFT_MIXED) status = fr_diagnosis_add(diagnosis, q, corpus->source[slot], &work->reason);
+    for (fr_int j = 0; !status && diagnosis && o.method == FR_SFT_MIXED && j < q->trace_count; j++)
+      status = fr_diagnosis_note(diagnosis, q->fork[j], corpus->source[slot][j], q->traces[j].count, &work->reason);
     if (status) {
       const fr_reason why = work->reason;
       return fr__fail(&work->reason, status, "question %d, held out: %s", corpus->problem[number], why.text);
@@ -10111,12 +10083,12 @@ FR_DEF fr_status fr_bundle_load(const char *path, const fr_bundle *expected, fr_
   memset(bundle, 0, sizeof *bundle);
   memset(model, 0, sizeof *model);
   if (adamw) memset(adamw, 0, sizeof *adamw);
-  status = fr_checkpoint_config(path, &info, reason);
+  status = fr_checkpoint_load(path, &info, NULL, NULL, NULL, 0, reason);
   if (status) return status;
   user = FR_MALLOC((size_t)info.user_bytes + 1);
   if (!user || fr_model_new(model, &info.config) || (adamw && fr_adamw_new(adamw, model)))
     status = fr__fail(reason, FR_MEMORY, "no memory for the model in %s", path);
-  if (!status) status = fr_checkpoint_load(path, model, adamw, user, info.user_bytes, reason);
+  if (!status) status = fr_checkpoint_load(path, NULL, model, adamw, user, info.user_bytes, reason);
   if (!status) status = fr_bundle_new(bundle, expected, user, info.user_bytes, reason);
   if (user) FR_FREE(user);
   if (status) fr_model_free(model);

@@ -33,7 +33,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
       if (dataset.problems[p].count < 1) abort();
     fr_dataset_free(&dataset);
   }
-  if (bytes > 0) fr_checkpoint_inspect(data, (fr_int)bytes, &info, &reason);
+  if (bytes > 0) fr_checkpoint_read(data, (fr_int)bytes, &info, NULL, NULL, NULL, 0, &reason);
   if (fr_bundle_new(&bundle, NULL, data, (fr_int)bytes, &reason) == FR_OK) fr_bundle_free(&bundle);
   return 0;
 }

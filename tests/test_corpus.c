@@ -187,7 +187,7 @@ static void contents(void)
   c = corpus_of(&d, &s, &o);
   CHECK(c.count == 0 && c.train == 0 && !strcmp(c.example[FR_QUESTION_BARE].text,
                                                 "question 0, \"It is 38 bytes long up to here, is it.\": no trace is left"));
-  CHECK(fr_corpus_batch(&c, 0) == FR_INVALID && fr_corpus_diagnose(&c, FR_SSFT, NULL, NULL) == FR_INVALID);
+  CHECK(fr_corpus_batch(&c, 0) == FR_INVALID);
   fr_corpus_free(&c);
   fr_corpus_free(&c);
   fr_dataset_free(&d);
@@ -560,6 +560,18 @@ static double plain_nll(const fr_model *model, fr_work *work, fr_tokens prompt, 
   return sum.nll;
 }
 
+static fr_status diagnose(const fr_corpus *c, fr_method method, fr_diagnosis *d, fr_reason *reason)
+{
+  fr_status status = FR_OK;
+  for (fr_int i = 0; !status && i < c->options.batch; i++) {
+    const fr_question *q = &c->batch[i];
+    if (method != FR_SFT_MIXED) status = fr_diagnosis_add(d, q, c->source[i], reason);
+    for (fr_int j = 0; !status && method == FR_SFT_MIXED && j < q->trace_count; j++)
+      status = fr_diagnosis_note(d, q->fork[j], c->source[i][j], q->traces[j].count, reason);
+  }
+  return status;
+}
+
 static void validation(void)
 {
   setup s;
@@ -671,10 +683,10 @@ static void validation(void)
     options.method = (fr_method)method;
     for (int step = 0; step < 4; step++) {
       CHECK(fr_corpus_batch(&c, step) == FR_OK);
-      if (step == 0) CHECK(fr_corpus_diagnose(&c, options.method, &diagnosis, &work.reason) == FR_RANGE);  // not matched yet
+      if (step == 0) CHECK(diagnose(&c, options.method, &diagnosis, &work.reason) == FR_RANGE);  // not matched yet
       if (step == 0) fr_diagnosis_clear(&diagnosis);
       CHECK(fr_ssft_step(&model, &work, &adamw, &options, c.batch, 2, 1e-3f, &report) == FR_OK);
-      CHECK(fr_corpus_diagnose(&c, options.method, &diagnosis, &work.reason) == FR_OK);
+      CHECK(diagnose(&c, options.method, &diagnosis, &work.reason) == FR_OK);
       traces += report.traces;
       for (fr_int i = 0; i < 2; i++) {
         double nll = 0.0;
@@ -685,7 +697,6 @@ static void validation(void)
     CHECK(diagnosis.traces == traces && diagnosis.questions == (method == FR_SFT_MIXED ? 0 : 8));
     CHECK(diagnosis.margins == (method == FR_SFT_MIXED ? 0 : 8));
   }
-  CHECK(fr_corpus_diagnose(NULL, FR_SSFT, &diagnosis, &work.reason) == FR_INVALID && fr_corpus_diagnose(&c, FR_SSFT, NULL, &work.reason) == FR_INVALID);
   fr_adamw_free(&adamw);
   fr_work_free(&work);
   fr_model_free(&model);
@@ -948,7 +959,7 @@ static void bundle_files(void)
   fr_bundle_free(&back);
   fr_adamw_free(&moments);
   // It is a checkpoint like any other, and any other is a checkpoint without a bundle.
-  CHECK(fr_checkpoint_load(path, &read, NULL, NULL, 0, &reason) == FR_OK);
+  CHECK(fr_checkpoint_load(path, NULL, &read, NULL, NULL, 0, &reason) == FR_OK);
   fr_model_free(&read);
   CHECK(alive == others);
   CHECK(fr_bundle_load(path, NULL, &back, &read, NULL, &reason) == FR_OK && bundles_same(&b, &back));
