@@ -9582,7 +9582,7 @@ struct fr__corpus {
   fr_int     most;          // traces drawn of a question at most
   fr_tokens *traces;        // [batch + 1][most] of the drawn questions; the last one is that of fr_corpus_validate
   fr_int    *fork, *drawn;  //   drawn: their sources
-  double    *nll, *cost;    //   cost [batch + 1][N * most]
+  double    *cost;          // [batch + 1][N * most]
   fr_token  *fork_ids;
   fr_text   *texts;         // scratch: traces of one question
   fr_int    *at;            //   and their indices in the data set
@@ -9656,7 +9656,6 @@ static void fr__corpus_layout(fr__arena *arena, fr_corpus *c, struct fr__corpus 
   b->fork = (fr_int *)fr__take(arena, drawn, I);
   b->drawn = (fr_int *)fr__take(arena, drawn, I);
   c->source = (fr_int **)fr__take(arena, c->options.batch + 1, (fr_int)sizeof(fr_int *));
-  b->nll = (double *)fr__take(arena, drawn, (fr_int)sizeof(double));
   b->cost = (double *)fr__take(arena, cells, (fr_int)sizeof(double));
   b->fork_ids = (fr_token *)fr__take(arena, b->fork_count, (fr_int)sizeof(fr_token));
   b->texts = (fr_text *)fr__take(arena, b->longest, (fr_int)sizeof(fr_text));
@@ -9823,7 +9822,6 @@ static fr_question *fr__corpus_draw(fr_corpus *c, fr_int slot, fr_int number, ui
   c->source[slot] = b->drawn + at;
   q->traces = b->traces + at;
   q->fork = b->fork + at;
-  q->nll = b->nll + at;
   q->cost = c->options.costs || slot == c->options.batch ? b->cost + at * c->fork_count : NULL;
   q->trace_count = fr__corpus_drawn(c, from->trace_count);
   for (fr_int t = 0, taken = 0; taken < q->trace_count; t++)
@@ -9902,8 +9900,8 @@ FR_DEF fr_status fr_corpus_validate(fr_corpus *corpus, const fr_model *model, fr
 // -- bundles. Numbers have 8 bytes; a text is its length and its bytes.
 //
 //   0    8 bytes  89 46 52 42 0D 0A 1A 0A       24   what fr__bundle_fields lists, in its order
-//   8    u64      version, 1                         the tokenizer in its own form, a text
-//   16   u64      bytes of the whole                 checksum
+//   8    u64      version, 1                         the tokenizer in its own form
+//   16   u64      bytes of the whole                 u64 checksum
 enum { FR__BUNDLE_VERSION = 1 };
 static const unsigned char fr__bundle_magic[8] = { 0x89, 'F', 'R', 'B', '\r', '\n', 0x1A, '\n' };
 
@@ -9915,6 +9913,9 @@ static void fr__bundle_fields(fr__both *x, fr_bundle *b, fr_text *forks)
   fr_ssft_options *o = &b->options;
   fr_corpus_options *c = &b->corpus;
   uint64_t held_out;
+  fr_int *const sizes[5] = { &o->fork_count, &o->prefix, &c->length, &c->traces, &c->batch };
+  uint64_t *const words[5] = { &o->seed, &o->draw, &c->seed, &held_out, &b->key };
+  memcpy(&held_out, &c->held_out, 8);
   f->before = fr__both_text(x, f->before);
   f->after = fr__both_text(x, f->after);
   f->end = (fr_token)fr__both_int(x, (uint64_t)f->end, 8, INT32_MAX);
@@ -9923,62 +9924,50 @@ static void fr__bundle_fields(fr__both *x, fr_bundle *b, fr_text *forks)
     const fr_text fork = fr__both_text(x, f->forks ? f->forks[i] : none);
     if (forks) forks[i] = fork;
   }
-  o->fork_count = fr__both_size(x, o->fork_count);
   o->method = (fr_method)fr__both_int(x, (uint64_t)o->method, 8, FR_SFT_MIXED);
-  o->prefix = fr__both_size(x, o->prefix);
   o->reduction = (fr_reduction)fr__both_int(x, (uint64_t)o->reduction, 8, FR_MEAN_TRACES);
-  o->fork_weight = fr__both_float(x, o->fork_weight);
   o->fork_target = (fr_fork_target)fr__both_int(x, (uint64_t)o->fork_target, 8, FR_FORK_MATCHED);
-  o->seed = fr__both_int(x, o->seed, 8, UINT64_MAX);
-  o->draw = fr__both_int(x, o->draw, 8, UINT64_MAX);
-  c->length = fr__both_size(x, c->length);
-  c->traces = fr__both_size(x, c->traces);
-  c->batch = fr__both_size(x, c->batch);
+  o->fork_weight = fr__both_float(x, o->fork_weight);
   c->costs = (int)fr__both_int(x, (uint64_t)(c->costs != 0), 8, 1);
-  memcpy(&held_out, &c->held_out, 8);
-  held_out = fr__both_int(x, held_out, 8, UINT64_MAX);
+  for (int i = 0; i < 5; i++) *sizes[i] = fr__both_size(x, *sizes[i]);
+  for (int i = 0; i < 5; i++) *words[i] = fr__both_int(x, *words[i], 8, UINT64_MAX);
   memcpy(&c->held_out, &held_out, 8);
-  c->seed = fr__both_int(x, c->seed, 8, UINT64_MAX);
-  b->key = fr__both_int(x, b->key, 8, UINT64_MAX);
   b->user = fr__both_text(x, b->user);
+}
+
+// All but the checksum.
+static int fr__bundle_put(fr__stream *s, fr_bundle b, fr_int total)
+{
+  fr__both x = { NULL, NULL, 0, 0 };
+  x.out = s;
+  fr__put(s, fr__bundle_magic, 8);
+  fr__put_int(s, FR__BUNDLE_VERSION, 8);
+  fr__both_size(&x, total);
+  fr__bundle_fields(&x, &b, NULL);
+  fr__flush(s);
+  s->hash = 0;  // the tokenizer's form has its own
+  fr__put_form(s, b.tokenizer);
+  return !x.bad && !s->failed;
 }
 
 FR_DEF fr_status fr_bundle_write(const fr_bundle *bundle, void *memory, fr_int capacity, fr_int *bytes, fr_reason *reason)
 {
-  unsigned char *out = (unsigned char *)memory;
-  fr_bundle b;
   fr__stream s;
-  fr__both x;
-  fr_int tokenizer, total = 0;
-  fr_status status;
-  if (!bundle || !bytes || fr__framing_check(&bundle->framing) || !fr__text_good(bundle->user))
-    return fr__fail(reason, FR_INVALID, "bundle or bytes is NULL, or the framing or your bytes are not usable");
-  status = fr_tokenizer_write(bundle->tokenizer, FR_TOKENIZER_OWN, NULL, 0, &tokenizer, reason);
-  if (status) return status;
-  b = *bundle;
-  memset(&x, 0, sizeof x);
-  x.out = &s;
-  for (int pass = 0; pass < 2; pass++) {  // measure, then write
-    fr__stream_memory(&s, pass ? out : NULL, total);
-    fr__put(&s, fr__bundle_magic, 8);
-    fr__put_int(&s, FR__BUNDLE_VERSION, 8);
-    fr__both_size(&x, total);
-    fr__bundle_fields(&x, &b, NULL);
-    fr__both_size(&x, tokenizer);
-    fr__flush(&s);
-    if (x.bad) return fr__fail(reason, FR_INVALID, "a field of the bundle is out of range");
-    if (s.failed || !fr__add(s.done, tokenizer, &total) || !fr__add(total, 8, &total))
-      return fr__fail(reason, FR_OVERFLOW, "the bundle does not fit the address space");
-    if (pass == 0 && memory && capacity < total)
-      return fr__fail(reason, FR_MEMORY, "the bundle needs %d bytes, %d were given", total, capacity);
-    *bytes = total;
-    if (!memory) return fr__fine(reason);
-  }
-  status = fr_tokenizer_write(bundle->tokenizer, FR_TOKENIZER_OWN, out + s.done, tokenizer, &tokenizer, reason);
-  fr__stream_memory(&s, out + total - 8, 8);
-  fr__put_int(&s, fr__hash(0, out, total - 8), 8);
+  fr_int total;
+  if (!bundle || !bytes || !bundle->tokenizer || !bundle->tokenizer->body || fr__framing_check(&bundle->framing) ||
+      !fr__text_good(bundle->user))
+    return fr__fail(reason, FR_INVALID, "bundle, tokenizer or bytes is NULL, or the framing or your bytes are not usable");
+  fr__stream_memory(&s, NULL, 0);
+  if (!fr__bundle_put(&s, *bundle, 0) || !fr__add(s.done, 8, &total))
+    return fr__fail(reason, FR_INVALID, "a field of the bundle is out of range, or all is too large");
+  if (memory && capacity < total) return fr__fail(reason, FR_MEMORY, "the bundle needs %d bytes, %d were given", total, capacity);
+  *bytes = total;
+  if (!memory) return fr__fine(reason);
+  fr__stream_memory(&s, memory, total);
+  fr__bundle_put(&s, *bundle, total);
+  fr__put_int(&s, fr__hash(0, memory, total - 8), 8);
   fr__flush(&s);
-  return status;
+  return fr__fine(reason);
 }
 
 // What the caller has otherwise, or NULL. `file` is the tokenizer's own form.
@@ -10028,9 +10017,10 @@ FR_DEF fr_status fr_bundle_place(fr_bundle *bundle, const fr_bundle *expected, c
   x.in = head;
   x.left = user_bytes - 32;
   fr__bundle_fields(&x, &b, NULL);
+  if (x.bad) return fr__fail(reason, FR_FORMAT, "a field of the bundle is out of range");
   texts = user_bytes - 8 - x.left;
-  source.file = fr__both_text(&x, source.file);
-  if (x.bad || x.left) return fr__fail(reason, FR_FORMAT, "a field of the bundle is out of range, or does not end where it does");
+  source.file.bytes = from + texts;
+  source.file.count = x.left;
   status = fr_tokenizer_place(NULL, &source, NULL, 0, &size, reason);
   for (int placing = 0; !status && placing < 2; placing++) {
     tokenizer = (fr_tokenizer *)fr__take(&arena, 1, (fr_int)sizeof(fr_tokenizer));

@@ -413,7 +413,7 @@ static void batches(void)
     CHECK(fr_corpus_batch(&c, step) == FR_OK);
     hash[step] = batch_hash(&c);
     for (int k = 0; k < step; k++) CHECK(hash[k] != hash[step]);
-    for (fr_int i = 0; i < 5; i++) CHECK(c.batch[i].cost == NULL && c.batch[i].nll && c.batch[i].fork[1] == -1 && c.batch[i].trace_count == 2);
+    for (fr_int i = 0; i < 5; i++) CHECK(c.batch[i].cost == NULL && c.batch[i].fork[1] == -1 && c.batch[i].trace_count == 2);
   }
   // A run that begins anywhere gives the same bits; so does going back and forth.
   for (int step = STEPS - 1; step >= 0; step--) {
@@ -688,11 +688,7 @@ static void validation(void)
       CHECK(fr_ssft_step(&model, &work, &adamw, &options, c.batch, 2, 1e-3f, &report) == FR_OK);
       CHECK(diagnose(&c, options.method, &diagnosis, &work.reason) == FR_OK);
       traces += report.traces;
-      for (fr_int i = 0; i < 2; i++) {
-        double nll = 0.0;
-        for (fr_int j = 0; j < c.batch[i].trace_count; j++) nll += c.batch[i].nll[j];
-        CHECK(nll > 0.0 && nll <= report.nll * 1.0001 && c.batch[i].cost != NULL);
-      }
+      for (fr_int i = 0; i < 2; i++) CHECK(c.batch[i].cost != NULL);
     }
     CHECK(diagnosis.traces == traces && diagnosis.questions == (method == FR_SFT_MIXED ? 0 : 8));
     CHECK(diagnosis.margins == (method == FR_SFT_MIXED ? 0 : 8));
@@ -803,12 +799,12 @@ static void bundles(void)
   CHECK(number(file + 24, 8) == 5 && !memcmp(file + 32, "<ask>", 5) && number(file + 37, 8) == 9 && !memcmp(file + 45, "<|asked|>", 9));
   CHECK(number(file + 54, 8) == 256 && number(file + 62, 8) == 3 && number(file + 70, 8) == 8 && !memcmp(file + 78, "<think1>", 8));
   CHECK(number(file + 102, 8) == 8 && !memcmp(file + 110, "<think3>", 8));
-  static const uint64_t numbers[] = { 2, 1, 17, 1 }, more[] = { 1, (uint64_t)1 << 63 | 5, 9, 1000, 4, 7, 1, 0x3FC4000000000000u, 77,
-                                                                0xFEDCBA9876543210u, 8 };
-  for (int i = 0; i < 4; i++) CHECK(number(file + 118 + 8 * i, 8) == numbers[i]);
-  CHECK(number(file + 150, 4) == 0x3EC00000);
-  for (int i = 0; i < 11; i++) CHECK(number(file + 154 + 8 * i, 8) == more[i]);
-  CHECK(!memcmp(file + 242, "mine\0too", 8) && number(file + 250, 8) == (uint64_t)bytes - 266 && !memcmp(file + 258, "\x89" "FRT", 4));
+  static const uint64_t numbers[] = { 1, 1, 1 }, more[] = { 1, 2, 17, 1000, 4, 7, (uint64_t)1 << 63 | 5, 9, 77, 0x3FC4000000000000u,
+                                                            0xFEDCBA9876543210u, 8 };
+  for (int i = 0; i < 3; i++) CHECK(number(file + 118 + 8 * i, 8) == numbers[i]);
+  CHECK(number(file + 142, 4) == 0x3EC00000);
+  for (int i = 0; i < 12; i++) CHECK(number(file + 146 + 8 * i, 8) == more[i]);
+  CHECK(!memcmp(file + 242, "mine\0too", 8) && !memcmp(file + 250, "\x89" "FRT", 4));
   unsigned char *copy = (unsigned char *)test_alloc((size_t)bytes + 1);
   memcpy(copy, file, (size_t)bytes);
   seal(copy, bytes);
@@ -896,9 +892,8 @@ static void bundles(void)
   // Fields out of range, with a checksum that is right.
   static const struct { int at; uint64_t value; fr_status status; } lies[] = {
     { 24, 6, FR_FORMAT }, { 24, UINT64_MAX, FR_FORMAT }, { 54, 400, FR_FORMAT }, { 54, (uint64_t)1 << 31, FR_FORMAT }, { 62, 2, FR_FORMAT },
-    { 62, UINT64_MAX, FR_FORMAT }, { 62, INT64_MAX, FR_FORMAT }, { 70, 0, FR_FORMAT }, { 70, (uint64_t)1 << 62, FR_FORMAT }, { 118, UINT64_MAX, FR_FORMAT }, { 126, 4, FR_FORMAT },
-    { 134, UINT64_MAX, FR_FORMAT }, { 142, 2, FR_FORMAT }, { 154, 2, FR_FORMAT }, { 178, UINT64_MAX, FR_FORMAT }, { 202, 2, FR_FORMAT },
-    { 234, 9, FR_FORMAT }, { 250, 3, FR_FORMAT } };
+    { 62, UINT64_MAX, FR_FORMAT }, { 62, INT64_MAX, FR_FORMAT }, { 70, 0, FR_FORMAT }, { 70, (uint64_t)1 << 62, FR_FORMAT }, { 118, 4, FR_FORMAT }, { 126, 2, FR_FORMAT }, { 134, 2, FR_FORMAT },
+    { 146, 2, FR_FORMAT }, { 154, UINT64_MAX, FR_FORMAT }, { 186, UINT64_MAX, FR_FORMAT }, { 234, UINT64_MAX, FR_FORMAT } };
   for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
     memcpy(copy, file, (size_t)bytes);
     for (int k = 0; k < 8; k++) copy[lies[i].at + k] = (unsigned char)(lies[i].value >> (8 * k));
