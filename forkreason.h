@@ -9715,7 +9715,7 @@ static fr_status fr__corpus_fill(fr_corpus *c, struct fr__corpus *b, const fr_da
 {
   const uint64_t seed = fr__hash(c->options.seed, "split", 5);
   char *memory = b->room;
-  fr_int used = 0;
+  fr_int used = 0, n = 0;
   fr_status status = fr_framing_forks(encoder, framing, b->fork_ids, b->fork_count, c->forks, &used);
   for (fr_int i = 0; !status && i < c->fork_count; i++) b->longest_fork = fr__max(b->longest_fork, c->forks[i].count);
   for (*p = 0; !status && *p < d->problem_count; ++*p) {
@@ -9740,7 +9740,7 @@ static fr_status fr__corpus_fill(fr_corpus *c, struct fr__corpus *b, const fr_da
       c->tokens += q->traces[j].count;
     }
   }
-  for (int held_out = 0, n = 0; held_out < 2; held_out++) {
+  for (int held_out = 0; held_out < 2; held_out++) {
     for (fr_int i = 0; i < c->count; i++) {
       fr_random random = fr_random_stream(seed, c->questions[i].key, 0);
       if (((double)fr_random_uniform(&random) < c->options.held_out) == held_out) c->order[n++] = i;
@@ -9897,7 +9897,7 @@ FR_DEF fr_status fr_corpus_validate(fr_corpus *corpus, const fr_model *model, fr
   return fr__fine(&work->reason);
 }
 
-// -- bundles. Numbers have 8 bytes; a text is its length and its bytes.
+// -- bundles. Numbers have 8 bytes, a float 4; a text is its length and its bytes.
 //
 //   0    8 bytes  89 46 52 42 0D 0A 1A 0A       24   what fr__bundle_fields lists, in its order
 //   8    u64      version, 1                         the tokenizer in its own form
@@ -9995,7 +9995,7 @@ FR_DEF fr_status fr_bundle_place(fr_bundle *bundle, const fr_bundle *expected, c
                                  fr_int bytes, fr_int *needed, fr_reason *reason)
 {
   const char *from = (const char *)user, *differs = NULL;
-  const unsigned char *head = (const unsigned char *)user + 8, *sum = head + user_bytes - 16;
+  const unsigned char *sum;
   fr__arena arena = { NULL, 0, 0 };
   fr__both x = { NULL, NULL, 0, 0 };
   fr_tokenizer_source source;
@@ -10008,14 +10008,15 @@ FR_DEF fr_status fr_bundle_place(fr_bundle *bundle, const fr_bundle *expected, c
   fr_status status;
   if (!user || (memory && !bundle)) return fr__fail(reason, FR_INVALID, "there are no bytes, or bundle is NULL");
   if (user_bytes < 32 || memcmp(from, fr__bundle_magic, 8) != 0) return fr__fail(reason, FR_FORMAT, "these bytes are no bundle");
-  if (fr__get_int(&head, 8) != FR__BUNDLE_VERSION)
+  x.in = (const unsigned char *)user + 8;
+  x.left = user_bytes - 32;
+  sum = x.in + user_bytes - 16;
+  if (fr__get_int(&x.in, 8) != FR__BUNDLE_VERSION)
     return fr__fail(reason, FR_UNSUPPORTED, "the bundle has another version than %d", (fr_int)FR__BUNDLE_VERSION);
-  if (fr__get_int(&head, 8) != (uint64_t)user_bytes || fr__get_int(&sum, 8) != fr__hash(0, from, user_bytes - 8))
+  if (fr__get_int(&x.in, 8) != (uint64_t)user_bytes || fr__get_int(&sum, 8) != fr__hash(0, from, user_bytes - 8))
     return fr__fail(reason, FR_CHECKSUM, "the bundle is damaged: its length or its checksum differs");
   memset(&b, 0, sizeof b);
   memset(&source, 0, sizeof source);
-  x.in = head;
-  x.left = user_bytes - 32;
   fr__bundle_fields(&x, &b, NULL);
   if (x.bad) return fr__fail(reason, FR_FORMAT, "a field of the bundle is out of range");
   texts = user_bytes - 8 - x.left;
