@@ -10,23 +10,15 @@ LDLIBS = -lm
 BUILD  = build
 JOBS   = 2
 COMPILE = $(CC) -std=c99 $(CFLAGS) -I. -pthread
-SHARED  = forkreason.h $(addprefix examples/, pool.h progress.h multiply.h number_line.h recipe.h record.h report.h traces.h)
+SHARED  = forkreason.h $(addprefix examples/, pool.h progress.h multiply.h number_line.h recipe.h record.h report.h)
 
 all: examples
 
-examples: $(BUILD)/first $(BUILD)/four_ways $(BUILD)/train_traces
+examples: $(addprefix $(BUILD)/, first four_ways train_traces stream_forks)
 
-$(BUILD)/first: examples/first.c forkreason.h
+$(BUILD)/%: examples/%.c $(SHARED)
 	@mkdir -p $(BUILD)
-	$(COMPILE) -o $@ examples/first.c $(LDLIBS)
-
-$(BUILD)/four_ways: examples/four_ways.c $(SHARED)
-	@mkdir -p $(BUILD)
-	$(COMPILE) -o $@ examples/four_ways.c $(LDLIBS)
-
-$(BUILD)/train_traces: examples/train_traces.c $(SHARED)
-	@mkdir -p $(BUILD)
-	$(COMPILE) -o $@ examples/train_traces.c $(LDLIBS)
+	$(COMPILE) -o $@ $< $(LDLIBS)
 
 demo: $(BUILD)/four_ways
 	$(BUILD)/four_ways --html $(BUILD)/four_ways.html

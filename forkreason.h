@@ -30,7 +30,7 @@
 //   >>assign >>ssft                                                      matching, the set loss, baselines
 //   >>generate >>vote >>answer                                          decoding, majority, reading answers
 //   >>diagnose >>choose                                                  do the forks part? which one to take?
-//   >>bytes >>json >>dataset >>bpe >>io                                   files and tokens
+//   >>bytes >>json >>dataset >>bpe >>checkpoint >>corpus                  files, tokens, from data to steps
 //   >>new                                                                the malloc pairs
 //   >>license
 #ifndef FORKREASON_H
@@ -814,47 +814,38 @@ FR_DEF void fr_rollouts_free(fr_rollouts *rollouts);
 //
 //   {"question": "...", "answer": "18", "traces": [{"text": "...", "answer": "18", "correct": true, "source": "A"}]}
 //
-// A trace may be a plain string. Other names for the question: problem, prompt; for the traces: generations,
-// thinking_trajectories, or one `completion` a row, which then may carry `correct` and `source` beside it. A row may
-// have correctness_math_verify, one boolean a trace. Answers are strings or numbers; null counts as absent except for
-// the question and the traces; other names are skipped. Rows with the same question are merged into the first.
-// A trace is correct if it says so (correct, then correctness_math_verify); else if both it and its row give an answer,
-// if these are equal; else yes. Incorrect, empty (only white space) and repeated traces are left out, and then problems
-// without any trace; all of that is counted.
+// A trace may be a plain string. Other names for the question: problem, prompt; for the traces: generations, thinking_trajectories,
+// or one `completion` a row, which then may carry `correct` and `source` beside it. A row may have correctness_math_verify, one
+// boolean a trace. Answers are strings or numbers; null counts as absent except for the question and the traces; other names are
+// skipped. Rows with the same question are merged into the first. A trace is correct if it says so (correct, then
+// correctness_math_verify); else if both it and its row give an answer, if these are equal; else yes. Incorrect, empty (only white
+// space) and repeated traces are left out, and then problems without any trace; all of that is counted.
 //
 // The JSON is read strictly: valid UTF-8, no lone surrogate, no name twice in an object, at most 64 levels, at most
-// FR_DATASET_NAMES names in all objects open at one time (more: FR_LIMIT). The time is O(bytes log bytes) for any input,
-// since repeated names, questions and traces are found by merge sort. The memory is less than 20 times the text's bytes
-// plus 1,000 on a 64-bit machine; on real data about once the text.
+// FR_DATASET_NAMES names in all objects open at one time (more: FR_LIMIT). The time is O(bytes log bytes) for any input, the memory
+// less than 20 times the text's bytes plus 1,000 on a 64-bit machine; on real data about once the text.
 #define FR_DATASET_NAMES 512
 
 typedef struct fr_trace {
-  fr_text text;
-  fr_text answer;   // bytes is NULL if the file has none
-  fr_int  source;   // index into dataset->sources, -1: none
-  fr_int  problem;  // index of its problem
+  fr_text text, answer;  // bytes of the answer are NULL if the file has none; as for a problem
+  fr_int  source;        // index into dataset->sources, -1: none
+  fr_int  problem;       // index of its problem
 } fr_trace;
 
 typedef struct fr_problem {
-  fr_text  text;
-  fr_text  answer;        // bytes is NULL if the file has none
+  fr_text  text, answer;
   fr_int   first, count;  // its traces are dataset->traces[first] .. [first+count-1], in the order of the file
   uint64_t key;           // hash of the text: the same in every file; names the problem in random streams
 } fr_problem;
 
-// Nothing is dropped silently: rows = problem_count + merged + no_trace + filtered_problems,
-// and traces = trace_count + incorrect + empty + repeated + filtered.
+// Nothing is dropped silently: rows = problem_count + merged + no_trace, and traces = trace_count + incorrect + empty + repeated.
 typedef struct fr_dataset_counts {
-  fr_int rows;               // lines with an object
-  fr_int merged;             // rows joined to an earlier row with the same question
-  fr_int conflicts;          // among these, rows whose answer differs from the one that was kept
-  fr_int no_trace;           // problems dropped because no trace was left
-  fr_int filtered_problems;  // problems dropped by fr_dataset_filter
-  fr_int traces;             // traces in the text
-  fr_int incorrect;
-  fr_int empty;
-  fr_int repeated;           // the same text under the same question
-  fr_int filtered;           // traces dropped by fr_dataset_filter
+  fr_int rows;       // lines with an object
+  fr_int merged;     // rows joined to an earlier row with the same question
+  fr_int conflicts;  // among these, rows whose answer differs from the one before
+  fr_int no_trace;   // problems dropped because no trace was left
+  fr_int traces;     // traces in the text
+  fr_int incorrect, empty, repeated;  // repeated: the same text under the same question
 } fr_dataset_counts;
 
 typedef struct fr_dataset {
@@ -862,33 +853,15 @@ typedef struct fr_dataset {
   fr_trace   *traces;
   fr_text    *sources;  // names, distinct, in the order of the file
   fr_int problem_count, trace_count, source_count;
+  fr_int longest;       // bytes of the longest question or trace, for fr_encoder_new
   fr_dataset_counts counts;
   void *owned;
 } fr_dataset;
 
-// Errors: FR_SYNTAX (not JSON), FR_FORMAT (JSON, but not such a row) and FR_LIMIT, each with line and column (counted in
-// characters) in the reason. The dataset keeps its own copy of all strings; the text may go. A text without rows gives an
-// empty dataset and FR_OK.
+// Errors: FR_SYNTAX (not JSON), FR_FORMAT (JSON, but not such a row) and FR_LIMIT, each with line and column (counted in characters)
+// in the reason. All strings are copied; the text may go. A text without rows gives an empty dataset and FR_OK.
 FR_DEF fr_status fr_dataset_place(fr_dataset *dataset, const char *text, fr_int text_bytes, void *memory, fr_int bytes,
                                   fr_int *needed, fr_reason *reason);
-
-// Keeps the traces for which keep(user, problem, trace) is not 0, in place and in order, then the problems that still have
-// one. For what is known only after tokenising, such as a length: cutting a trace would lose its answer, so drop it. dataset or
-// keep NULL: nothing is done.
-FR_DEF void fr_dataset_filter(fr_dataset *dataset,
-                              int (*keep)(void *user, const fr_problem *problem, const fr_trace *trace), void *user);
-
-// Splits by question: sets order[problem_count] to the training problems, then those held out, each in the order of the
-// file, and *train_count. About held_out (0 .. 1) of them are held out; which depends on seed and text alone, so a
-// question stays on its side when the file grows or is reordered.
-FR_DEF fr_status fr_dataset_split(const fr_dataset *dataset, double held_out, uint64_t seed, fr_int *order,
-                                  fr_int *train_count);
-
-// Draws min(traces of the problem, forks, most) of its traces, without repetition, every subset equally likely, from the
-// stream (seed, problem's key, draw). most 0: no such bound. Sets picked[] to ascending indices into dataset->traces and
-// returns how many; 0 if problem is out of range, or forks is below 1 or most below 0.
-FR_DEF fr_int fr_dataset_draw(const fr_dataset *dataset, fr_int problem, fr_int forks, fr_int most, uint64_t seed,
-                              uint64_t draw, fr_int *picked);
 
 // ---- tokenizer: byte-level BPE, text to ids and back
 //
@@ -1073,17 +1046,7 @@ FR_DEF void fr_tokenizer_free(fr_tokenizer *tokenizer);
 FR_DEF void fr_encoder_free(fr_encoder *encoder);
 #endif
 
-// ---- checkpoint: config, parameters, optimiser and a few bytes of yours in one file
-//
-// Little-endian everywhere, floats as their bits:
-//
-//   0    8 bytes  89 46 52 4B 0D 0A 1A 0A      48   u64 x 8  layers dim heads kv_heads head_dim ffn vocab rope_original
-//   8    u32      version, 1                   112  u32 x 3  tied qkv_bias qk_norm
-//   12   u32      1 with optimiser, else 0     124  f32 x 6  norm_eps rope_theta embed_scale rope_factor _low _high
-//   16   u64      bytes of the whole file      148  f32 x 5  beta1 beta2 eps decay clip   (0 without optimiser)
-//   24   u64      parameters                   168  u64 x 2  steps done, steps skipped    (0 without optimiser)
-//   32   u64      bytes of yours               184  u64      0
-//   40   u64      0                            192  f32[]    parameters, then m and v if there; your bytes; u64 checksum
+// ---- checkpoint: config, parameters, optimiser and bytes of yours in one file
 #define FR_CHECKPOINT_VERSION 1
 
 typedef struct fr_checkpoint {
@@ -1096,33 +1059,112 @@ typedef struct fr_checkpoint {
 } fr_checkpoint;
 
 // All of these take adamw or user NULL: it is then not written, or not read. Reading needs a model of the file's config, an
-// optimiser only if the file has one, and user_bytes as in the file. Before anything of yours changes, the whole file has
-// been checked: magic, version (FR_UNSUPPORTED), config, its length against what the config implies, and the checksum
-// (FR_CHECKSUM). adamw->grads are neither stored nor touched.
-FR_DEF fr_status fr_checkpoint_write(void *memory, fr_int bytes, fr_int *needed, const fr_model *model,
-                                     const fr_adamw *adamw, const void *user, fr_int user_bytes, fr_reason *reason);
-FR_DEF fr_status fr_checkpoint_inspect(const void *memory, fr_int bytes, fr_checkpoint *info, fr_reason *reason);
-FR_DEF fr_status fr_checkpoint_read(const void *memory, fr_int bytes, fr_model *model, fr_adamw *adamw, void *user,
-                                    fr_int user_bytes, fr_reason *reason);
+// optimiser only if the file has one, and user_bytes as in the file. Before anything of yours changes, the whole file has been
+// checked: magic, version (FR_UNSUPPORTED), config, its length against what the config implies, and the checksum (FR_CHECKSUM).
+// adamw->grads are neither stored nor touched. *info (may be NULL) tells what the file holds; with model NULL that is all.
+FR_DEF fr_status fr_checkpoint_write(void *memory, fr_int bytes, fr_int *needed, const fr_model *model, const fr_adamw *adamw,
+                                     const void *user, fr_int user_bytes, fr_reason *reason);
+FR_DEF fr_status fr_checkpoint_read(const void *memory, fr_int bytes, fr_checkpoint *info, fr_model *model, fr_adamw *adamw,
+                                    void *user, fr_int user_bytes, fr_reason *reason);
 #ifndef FR_NO_STDIO
-// Writes PATH.tmp, then renames it over PATH: a reader finds the old file or the new one, never half of one. On failure
-// the temporary file is removed and PATH is as it was. Whatever stood at PATH is replaced, a symbolic link itself and not
-// the file that it points to. A PATH of 1,000 bytes or more: FR_LIMIT. No second copy of the
-// model is made; load goes over the file twice, and only a file that changes in between can leave half a model (FR_IO).
+// Writes PATH.tmp, then renames it over PATH: a reader finds the old file or the new one, never half of one. On failure the
+// temporary file is removed and PATH is as it was. Whatever stood at PATH is replaced, a symbolic link itself and not the file that
+// it points to. A PATH of 1,000 bytes or more: FR_LIMIT. No second copy of the model is made; load goes over the file twice, and
+// only a file that changes in between can leave half a model (FR_IO).
 FR_DEF fr_status fr_checkpoint_save(const char *path, const fr_model *model, const fr_adamw *adamw, const void *user,
                                     fr_int user_bytes, fr_reason *reason);
-// Checks the whole file as load does, and tells what it holds, so that a model of this config can be made first.
-FR_DEF fr_status fr_checkpoint_config(const char *path, fr_checkpoint *info, fr_reason *reason);
-FR_DEF fr_status fr_checkpoint_load(const char *path, fr_model *model, fr_adamw *adamw, void *user, fr_int user_bytes,
-                                    fr_reason *reason);
+FR_DEF fr_status fr_checkpoint_load(const char *path, fr_checkpoint *info, fr_model *model, fr_adamw *adamw, void *user,
+                                    fr_int user_bytes, fr_reason *reason);
 #endif
+
+// ---- corpus: a data set, a tokenizer and a framing, ready to train on (examples/stream_forks.c)
+typedef struct fr_corpus_options {
+  fr_int   length;    // tokens of a question, a fork and a trace with its end; with more than this a trace is left out [0: any]
+  fr_int   traces;    // drawn of a question at a time: min(its traces, N, this), every subset equally likely [0: no such bound]
+  fr_int   batch;     // questions in a step [1]
+  int      costs;     // 1: batches ask for their costs, of which a diagnosis makes margins
+  double   held_out;  // about this fraction of the questions is not trained on; which depends on seed and text alone
+  uint64_t seed;      // of the split, the order of the questions in each epoch, and the draws
+} fr_corpus_options;
+
+// Why a trace or a question is not in a corpus; what the data set left out itself is in its counts.
+typedef enum fr_left_out {
+  FR_TRACE_LONG,         // above options.length
+  FR_TRACE_BOUNDARY,     // it has other ids behind a fork than apart
+  FR_QUESTION_BOUNDARY,  // the same before a fork; its traces are not counted
+  FR_QUESTION_BARE,      // no trace of it is left
+  FR_LEFT_OUT_COUNT
+} fr_left_out;
+
+typedef struct fr_corpus {
+  fr_corpus_options options;                 // resolved
+  fr_int       left_out[FR_LEFT_OUT_COUNT];  // how many; and the first of each: index in the data set, how it begins, why
+  fr_reason    example[FR_LEFT_OUT_COUNT];
+  fr_tokens   *forks;                        // for fr_ssft_options
+  fr_int       fork_count;                   // N
+  fr_question *questions;                    // [count] with all their traces, in the order of the data set
+  fr_int      *problem;                      // [count] the index of each in the data set
+  fr_int      *order;                        // [count] `train` questions to train on, then those held out
+  fr_int       count, train;
+  fr_int       traces, tokens, sources;      // in all; the sources of the data set, and one for traces without
+  uint64_t     key;                          // hash of all texts: names what a model was trained on
+  fr_question *batch;                        // [options.batch] and for fr_diagnosis_add the sources of the traces of each
+  fr_int     **source;
+  struct fr__corpus *body;
+  void        *owned;
+} fr_corpus;
+
+// Encodes all. The data set and the encoder may go afterwards. Errors name the question by its index in the data set.
+FR_DEF fr_status fr_corpus_place(fr_corpus *corpus, const fr_dataset *dataset, fr_encoder *encoder, const fr_framing *framing,
+                                 const fr_corpus_options *options, void *memory, fr_int bytes, fr_int *needed, fr_reason *reason);
+// Limits for a pass of any `questions` questions to train on, and of one that is held out, whole.
+FR_DEF fr_status fr_corpus_limits(const fr_corpus *corpus, const fr_ssft_options *options, fr_int questions, fr_limits *limits);
+// Sets corpus->batch to that of a step, 0 or later, whatever was asked for before: question p % train of epoch p / train, in an
+// order of its own, with a draw of its traces, for each position p = step * options.batch + i.
+FR_DEF fr_status fr_corpus_batch(fr_corpus *corpus, int64_t step);
+// Of the first `questions` questions held out (0: all), always with the same traces, scored whole under every fork and matched as
+// the options say; nats a token. diagnosis (may be NULL) is fed. Reasons are in work->reason.
+typedef struct fr_validation {
+  double mixture;  // -log( mean over forks of p(trace | question, fork) ): all forks as one model, to be compared with others
+  double matched;  // -log p(trace | question, its fork): a matching by cost has seen the trace, so this is no prediction
+  fr_int questions, traces, tokens;
+} fr_validation;
+FR_DEF fr_status fr_corpus_validate(fr_corpus *corpus, const fr_model *model, fr_work *work, const fr_ssft_options *options,
+                                    fr_int questions, fr_diagnosis *diagnosis, fr_validation *validation);
+
+// ---- bundle: what must not part, as the bytes of yours in a checkpoint
+typedef struct fr_bundle {
+  const fr_tokenizer *tokenizer;
+  fr_framing          framing;
+  fr_ssft_options     options;  // without the ids of the forks, which fr_framing_forks and a corpus give
+  fr_corpus_options   corpus;
+  uint64_t            key;      // of the corpus; 0: none
+  fr_text             user;     // any bytes of yours
+  void               *owned;
+} fr_bundle;
+
+// For fr_checkpoint_write and _save: sets *bytes; memory may be NULL, then it only measures.
+FR_DEF fr_status fr_bundle_write(const fr_bundle *bundle, void *memory, fr_int capacity, fr_int *bytes, fr_reason *reason);
+// From such bytes, which are checked whole and may go. `expected` (may be NULL) is what the model is to be run with: if its
+// tokenizer, framing or key, where it has one, is another: FR_FORMAT with what differs.
+FR_DEF fr_status fr_bundle_place(fr_bundle *bundle, const fr_bundle *expected, const void *user, fr_int user_bytes, void *memory,
+                                 fr_int bytes, fr_int *needed, fr_reason *reason);
 #ifndef FR_NO_MALLOC
-// Size, malloc and place; on failure *dataset is zeroed, and free is safe on it.
 FR_DEF fr_status fr_dataset_new(fr_dataset *dataset, const char *text, fr_int text_bytes, fr_reason *reason);
+FR_DEF fr_status fr_corpus_new(fr_corpus *corpus, const fr_dataset *dataset, fr_encoder *encoder, const fr_framing *framing,
+                               const fr_corpus_options *options, fr_reason *reason);
+FR_DEF fr_status fr_bundle_new(fr_bundle *bundle, const fr_bundle *expected, const void *user, fr_int user_bytes, fr_reason *reason);
+FR_DEF void fr_dataset_free(fr_dataset *dataset);
+FR_DEF void fr_corpus_free(fr_corpus *corpus);
+FR_DEF void fr_bundle_free(fr_bundle *bundle);
 #ifndef FR_NO_STDIO
 FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reason *reason);
+// A checkpoint with the bundle. Loading makes bundle, model and, if not NULL, adamw; on failure they are zeroed.
+FR_DEF fr_status fr_bundle_save(const char *path, const fr_bundle *bundle, const fr_model *model, const fr_adamw *adamw,
+                                fr_reason *reason);
+FR_DEF fr_status fr_bundle_load(const char *path, const fr_bundle *expected, fr_bundle *bundle, fr_model *model, fr_adamw *adamw,
+                                fr_reason *reason);
 #endif
-FR_DEF void fr_dataset_free(fr_dataset *dataset);
 #endif
 
 #ifndef FR_NO_MALLOC
@@ -6968,10 +7010,11 @@ typedef struct fr__build {
   fr_dataset_counts counts;
 } fr__build;
 
-// What a row says, as places in its line; kind 0 where it says nothing.
-typedef struct fr__line {
-  fr__json_token question, traces, completion, answer, correct, verified, source;
-} fr__line;
+// What a row or a trace says, as places in its line; kind 0 where it says nothing.
+enum { FR__QUESTION, FR__TRACES, FR__COMPLETION, FR__VERIFIED, FR__TEXT_OF, FR__ANSWER, FR__CORRECT, FR__SOURCE, FR__LINE_FIELDS };
+
+typedef struct fr__line { fr__json_token at[FR__LINE_FIELDS]; } fr__line;
+typedef struct fr__field { const char *name, *kinds, *wrong; int field; } fr__field;  // the kinds of value it may have
 
 static fr_text fr__build_text(fr__build *build, const char *line, fr__json_token token)
 {
@@ -6992,15 +7035,15 @@ static int fr__json_blank(const char *text, fr__json_token token)
   return 1;
 }
 
-// `verdict` is 't', 'f' or 0.
-static void fr__build_trace(fr__build *build, const char *line, const fr__line *row, fr__json_token text,
-                            fr__json_token answer, fr__json_token source, char verdict)
+static void fr__build_trace(fr__build *build, const char *line, const fr__line *row, const fr__line *said)
 {
+  const fr__json_token text = said->at[FR__TEXT_OF], answer = said->at[FR__ANSWER], source = said->at[FR__SOURCE];
+  const fr__json_token right = row->at[FR__ANSWER];
+  char verdict = said->at[FR__CORRECT].kind;  // 't', 'f' or 0
   fr_trace trace;
   build->counts.traces++;
-  if (verdict == 0 && answer.kind && row->answer.kind)
-    verdict = fr__json_order(line, answer.start, answer.start + answer.count, row->answer.start,
-                             row->answer.start + row->answer.count) ? 'f' : 't';
+  if (verdict == 0 && answer.kind && right.kind)
+    verdict = fr__json_order(line, answer.start, answer.start + answer.count, right.start, right.start + right.count) ? 'f' : 't';
   if (verdict == 'f') { build->counts.incorrect++; return; }
   if (fr__json_blank(line, text)) { build->counts.empty++; return; }
   trace.text = fr__build_text(build, line, text);
@@ -7016,86 +7059,66 @@ static void fr__build_trace(fr__build *build, const char *line, const fr__line *
   build->trace_count++;
 }
 
-// The kind of value, one of `kinds`, that follows a name, or an error. Null reads as absent where `kinds` has an n.
-static int fr__line_value(fr__json *json, fr__json_token *value, const char *kinds, const char *wrong)
+// The fields of an object whose '{' has been read. Null reads as absent where the kinds have an n; other names are skipped.
+static int fr__line_object(fr__json *json, const fr__field *fields, int count, fr__line *line)
 {
-  const fr__json_token name = json->token;
-  const char kind = fr__json_next(json);
-  const fr__json_token found = json->token;
-  if (kind == '!') return 0;
-  if (!strchr(kinds, kind)) {
-    fr__json_wrong(json, FR_FORMAT, found.kind == '"' ? found.start - 1 : found.start, wrong);
-    return 0;
-  }
-  if (value->kind) {
-    fr__json_wrong(json, FR_FORMAT, name.start - 1, "this repeats under another name what the row already has");
-    return 0;
-  }
-  if (!fr__json_skip(json)) return 0;
-  *value = found;
-  if (kind == '[') value->count = json->at - found.start;
-  if (kind == 'n') value->kind = 0;
-  return 1;
-}
-
-// An object with a trace, whose '{' has been read.
-static int fr__line_trace(fr__json *json, fr__json_token *text, fr__json_token *answer, fr__json_token *source,
-                          fr__json_token *correct)
-{
-  const fr_int start = json->token.start;
   while (fr__json_next(json) == 'k') {
-    int good;
-    if (fr__json_is(json, json->token, "text"))
-      good = fr__line_value(json, text, "\"", "a trace's text must be a string");
-    else if (fr__json_is(json, json->token, "answer"))
-      good = fr__line_value(json, answer, "\"0n", "an answer must be a string or a number");
-    else if (fr__json_is(json, json->token, "source"))
-      good = fr__line_value(json, source, "\"n", "a source must be a string");
-    else if (fr__json_is(json, json->token, "correct"))
-      good = fr__line_value(json, correct, "tfn", "correct must be true or false");
-    else good = fr__json_next(json) != '!' && fr__json_skip(json);
-    if (!good) return 0;
+    const fr__json_token name = json->token;
+    fr__json_token *value, found;
+    int i = 0;
+    while (i < count && !fr__json_is(json, name, fields[i].name)) i++;
+    if (fr__json_next(json) == '!') return 0;
+    found = json->token;
+    if (i < count && !strchr(fields[i].kinds, found.kind))
+      fr__json_wrong(json, FR_FORMAT, found.kind == '"' ? found.start - 1 : found.start, fields[i].wrong);
+    else if (i < count && line->at[fields[i].field].kind)
+      fr__json_wrong(json, FR_FORMAT, name.start - 1, "this repeats under another name what the row already has");
+    if (json->status || !fr__json_skip(json)) return 0;
+    if (i == count) continue;
+    value = &line->at[fields[i].field];
+    *value = found;
+    if (found.kind == '[') value->count = json->at - found.start;
+    if (found.kind == 'n') value->kind = 0;
   }
-  if (json->token.kind == '!') return 0;
-  if (!text->kind) { fr__json_wrong(json, FR_FORMAT, start, "this trace has no text"); return 0; }
-  return 1;
+  return json->token.kind != '!';
 }
 
 static int fr__line_traces(fr__build *build, fr__json *json, const fr__line *row, fr_int *names)
 {
-  const fr__json_token none = { 0, 0, 0 };
+  static const fr__field fields[] = {
+    { "text", "\"", "a trace's text must be a string", FR__TEXT_OF },
+    { "answer", "\"0n", "an answer must be a string or a number", FR__ANSWER },
+    { "source", "\"n", "a source must be a string", FR__SOURCE },
+    { "correct", "tfn", "correct must be true or false", FR__CORRECT } };
+  const fr__json_token traces = row->at[FR__TRACES], verdicts = row->at[FR__VERIFIED];
   fr__json list, verified;
-  fr__json_start(&list, json->text, row->traces.start, row->traces.start + row->traces.count, json->line, names,
-                 FR_DATASET_NAMES);
-  fr__json_start(&verified, json->text, row->verified.start, row->verified.start + row->verified.count, json->line,
-                 names, 0);
+  fr__json_start(&list, json->text, traces.start, traces.start + traces.count, json->line, names, FR_DATASET_NAMES);
+  fr__json_start(&verified, json->text, verdicts.start, verdicts.start + verdicts.count, json->line, names, 0);
   fr__json_next(&list);
-  if (row->verified.kind) fr__json_next(&verified);
+  if (verdicts.kind) fr__json_next(&verified);
   while (fr__json_next(&list) != ']') {
-    fr__json_token text = list.token, answer = none, source = none, correct = none;
-    if (list.token.kind == '{') {
-      text = none;
-      if (!fr__line_trace(&list, &text, &answer, &source, &correct)) break;
-    } else if (list.token.kind != '"') {
-      fr__json_wrong(&list, FR_FORMAT, list.token.start, "a trace must be a string or an object with a text");
-      break;
+    const fr__json_token start = list.token;
+    fr__line trace;
+    memset(&trace, 0, sizeof trace);
+    if (start.kind == '"') {
+      trace.at[FR__TEXT_OF] = start;
+    } else if (start.kind == '{') {
+      if (!fr__line_object(&list, fields, 4, &trace)) break;
+      if (!trace.at[FR__TEXT_OF].kind) fr__json_wrong(&list, FR_FORMAT, start.start, "this trace has no text");
+    } else {
+      fr__json_wrong(&list, FR_FORMAT, start.start, "a trace must be a string or an object with a text");
     }
-    if (row->verified.kind) {
+    if (!list.status && verdicts.kind) {
       const char kind = fr__json_next(&verified);
-      if (kind == ']') {
-        fr__json_wrong(&list, FR_FORMAT, row->verified.start, "this list is shorter than the list of traces");
-        break;
-      }
-      if (!strchr("tfn", kind)) {
-        fr__json_wrong(&list, FR_FORMAT, verified.token.start, "true or false was expected");
-        break;
-      }
-      if (!correct.kind && kind != 'n') correct.kind = kind;
+      if (kind == ']') fr__json_wrong(&list, FR_FORMAT, verdicts.start, "this list is shorter than the list of traces");
+      else if (!strchr("tfn", kind)) fr__json_wrong(&list, FR_FORMAT, verified.token.start, "true or false was expected");
+      else if (!trace.at[FR__CORRECT].kind && kind != 'n') trace.at[FR__CORRECT].kind = kind;
     }
-    fr__build_trace(build, json->text, row, text, answer, source, correct.kind);
+    if (list.status) break;
+    fr__build_trace(build, json->text, row, &trace);
   }
-  if (!list.status && row->verified.kind && fr__json_next(&verified) != ']')
-    fr__json_wrong(&list, FR_FORMAT, row->verified.start, "this list is longer than the list of traces");
+  if (!list.status && verdicts.kind && fr__json_next(&verified) != ']')
+    fr__json_wrong(&list, FR_FORMAT, verdicts.start, "this list is longer than the list of traces");
   if (list.status) fr__json_wrong(json, list.status, list.wrong_at, list.wrong);
   return !list.status;
 }
@@ -7103,64 +7126,50 @@ static int fr__line_traces(fr__build *build, fr__json *json, const fr__line *row
 // Reads the object on one line.
 static int fr__build_line(fr__build *build, fr__json *json, fr_int *names)
 {
-  fr__line row;
+  static const char question[] = "the question must be a string", list[] = "the traces must be an array";
+  static const fr__field fields[] = {
+    { "question", "\"", question, FR__QUESTION }, { "problem", "\"", question, FR__QUESTION }, { "prompt", "\"", question, FR__QUESTION },
+    { "traces", "[", list, FR__TRACES }, { "generations", "[", list, FR__TRACES }, { "thinking_trajectories", "[", list, FR__TRACES },
+    { "completion", "\"", "the completion must be a string", FR__COMPLETION },
+    { "answer", "\"0n", "an answer must be a string or a number", FR__ANSWER },
+    { "correctness_math_verify", "[n", "correctness_math_verify must be an array", FR__VERIFIED },
+    // These two belong to a completion; beside a list of traces they mean something else and may have any type.
+    { "correct", "{[\"0tfn", "", FR__CORRECT }, { "source", "{[\"0tfn", "", FR__SOURCE } };
+  fr__line row, said;
+  fr__json_token *at = row.at;
+  fr_problem problem;
   fr_int start;
   memset(&row, 0, sizeof row);
+  memset(&said, 0, sizeof said);
   if (fr__json_next(json) == '!') return 0;
   start = json->token.start;
   if (json->token.kind != '{') {
     fr__json_wrong(json, FR_FORMAT, json->token.kind == '"' ? start - 1 : start, "each line must hold one object");
     return 0;
   }
-  while (fr__json_next(json) == 'k') {
-    const fr__json_token name = json->token;
-    int good;
-    if (fr__json_is(json, name, "question") || fr__json_is(json, name, "problem") ||
-        fr__json_is(json, name, "prompt"))
-      good = fr__line_value(json, &row.question, "\"", "the question must be a string");
-    else if (fr__json_is(json, name, "traces") || fr__json_is(json, name, "generations") ||
-             fr__json_is(json, name, "thinking_trajectories"))
-      good = fr__line_value(json, &row.traces, "[", "the traces must be an array");
-    else if (fr__json_is(json, name, "completion"))
-      good = fr__line_value(json, &row.completion, "\"", "the completion must be a string");
-    else if (fr__json_is(json, name, "answer"))
-      good = fr__line_value(json, &row.answer, "\"0n", "an answer must be a string or a number");
-    else if (fr__json_is(json, name, "correctness_math_verify"))
-      good = fr__line_value(json, &row.verified, "[n", "correctness_math_verify must be an array");
-    // These two belong to a completion; beside a list of traces they mean something else and may have any type.
-    else if (fr__json_is(json, name, "correct")) good = fr__line_value(json, &row.correct, "{[\"0tfn", "");
-    else if (fr__json_is(json, name, "source")) good = fr__line_value(json, &row.source, "{[\"0tfn", "");
-    else good = fr__json_next(json) != '!' && fr__json_skip(json);
-    if (!good) return 0;
-  }
-  if (json->token.kind == '!' || fr__json_next(json) == '!') return 0;
-  if (!row.question.kind) fr__json_wrong(json, FR_FORMAT, start, "this row has no question");
-  else if (row.question.count == 0) fr__json_wrong(json, FR_FORMAT, row.question.start - 1, "the question is empty");
-  else if (!row.traces.kind && !row.completion.kind) fr__json_wrong(json, FR_FORMAT, start, "this row has no traces");
-  else if (row.traces.kind && row.completion.kind)
+  if (!fr__line_object(json, fields, (int)(sizeof fields / sizeof *fields), &row) || fr__json_next(json) == '!') return 0;
+  if (!at[FR__QUESTION].kind) fr__json_wrong(json, FR_FORMAT, start, "this row has no question");
+  else if (!at[FR__QUESTION].count) fr__json_wrong(json, FR_FORMAT, at[FR__QUESTION].start - 1, "the question is empty");
+  else if (!at[FR__TRACES].kind && !at[FR__COMPLETION].kind) fr__json_wrong(json, FR_FORMAT, start, "this row has no traces");
+  else if (at[FR__TRACES].kind && at[FR__COMPLETION].kind)
     fr__json_wrong(json, FR_FORMAT, start, "this row has both traces and a completion");
-  else if (row.completion.kind && row.verified.kind)
-    fr__json_wrong(json, FR_FORMAT, row.verified.start, "this list needs a list of traces");
-  else if (row.completion.kind && row.correct.kind && !strchr("tf", row.correct.kind))
-    fr__json_wrong(json, FR_FORMAT, row.correct.start, "correct must be true or false");
-  else if (row.completion.kind && row.source.kind && row.source.kind != '"')
-    fr__json_wrong(json, FR_FORMAT, row.source.start, "a source must be a string");
-  if (json->status) return 0;
-  if (row.traces.kind) {
-    if (!fr__line_traces(build, json, &row, names)) return 0;
-  } else {
-    const fr__json_token no_answer = { 0, 0, 0 };
-    fr__build_trace(build, json->text, &row, row.completion, no_answer, row.source, row.correct.kind);
-  }
-  {
-    fr_problem problem;
-    memset(&problem, 0, sizeof problem);
-    problem.text = fr__build_text(build, json->text, row.question);
-    problem.answer = fr__build_text(build, json->text, row.answer);
-    if (build->problems) {
-      problem.key = fr__hash((uint64_t)problem.text.count, problem.text.bytes, problem.text.count);
-      build->problems[build->problem_count] = problem;
-    }
+  else if (at[FR__COMPLETION].kind && at[FR__VERIFIED].kind)
+    fr__json_wrong(json, FR_FORMAT, at[FR__VERIFIED].start, "this list needs a list of traces");
+  else if (at[FR__COMPLETION].kind && at[FR__CORRECT].kind && !strchr("tf", at[FR__CORRECT].kind))
+    fr__json_wrong(json, FR_FORMAT, at[FR__CORRECT].start, "correct must be true or false");
+  else if (at[FR__COMPLETION].kind && at[FR__SOURCE].kind && at[FR__SOURCE].kind != '"')
+    fr__json_wrong(json, FR_FORMAT, at[FR__SOURCE].start, "a source must be a string");
+  if (json->status || (at[FR__TRACES].kind && !fr__line_traces(build, json, &row, names))) return 0;
+  said.at[FR__TEXT_OF] = at[FR__COMPLETION];
+  said.at[FR__CORRECT] = at[FR__CORRECT];
+  said.at[FR__SOURCE] = at[FR__SOURCE];
+  if (at[FR__COMPLETION].kind) fr__build_trace(build, json->text, &row, &said);
+  memset(&problem, 0, sizeof problem);
+  problem.text = fr__build_text(build, json->text, at[FR__QUESTION]);
+  problem.answer = fr__build_text(build, json->text, at[FR__ANSWER]);
+  if (build->problems) {
+    problem.key = fr__hash((uint64_t)problem.text.count, problem.text.bytes, problem.text.count);
+    build->problems[build->problem_count] = problem;
   }
   build->problem_count++;
   build->counts.rows++;
@@ -7247,28 +7256,6 @@ static void fr__find_equals(fr_int count, fr_int *links, fr_int *owner, fr__orde
   }
 }
 
-// Keeps the traces whose problem is not -1 and the problems that still have one. Traces are sorted by problem.
-static fr_int fr__dataset_pack(fr_dataset *dataset)
-{
-  fr_int traces = 0, problems = 0, t = 0;
-  const fr_int before = dataset->problem_count;
-  for (fr_int p = 0; p < before; p++) {
-    fr_problem problem = dataset->problems[p];
-    const fr_int end = problem.first + problem.count, first = traces;
-    for (t = problem.first; t < end; t++)
-      if (dataset->traces[t].problem >= 0) {
-        dataset->traces[traces] = dataset->traces[t];
-        dataset->traces[traces++].problem = problems;
-      }
-    problem.first = first;
-    problem.count = traces - first;
-    if (problem.count) dataset->problems[problems++] = problem;
-  }
-  dataset->trace_count = traces;
-  dataset->problem_count = problems;
-  return before - problems;
-}
-
 // Merges rows of one question, brings the traces of a problem together, drops repeated ones, gives each source one number.
 static void fr__build_join(fr__build *build, fr_dataset *dataset)
 {
@@ -7284,12 +7271,12 @@ static void fr__build_join(fr__build *build, fr_dataset *dataset)
       owner[i] = count;
       problems[count++] = row;
     } else {  // owner[i] < i, so its entry is the number of the problem already
-      fr_problem *kept;
+      fr_problem *first;
       owner[i] = owner[owner[i]];
-      kept = &problems[owner[i]];
+      first = &problems[owner[i]];
       build->counts.merged++;
-      if (!kept->answer.bytes) kept->answer = row.answer;
-      else if (row.answer.bytes && fr__text_order(kept->answer, row.answer) != 0) build->counts.conflicts++;
+      if (!first->answer.bytes) first->answer = row.answer;
+      else if (row.answer.bytes && fr__text_order(first->answer, row.answer) != 0) build->counts.conflicts++;
     }
   }
   for (fr_int t = 0; t < trace_count; t++) {
@@ -7311,16 +7298,26 @@ static void fr__build_join(fr__build *build, fr_dataset *dataset)
     p = after;
   }
 
-  fr__find_equals(trace_count, links, owner, fr__trace_order, traces);
-  for (fr_int t = 0; t < trace_count; t++)
-    if (owner[t] != t) { traces[t].problem = -1; build->counts.repeated++; }
-
+  memset(dataset, 0, sizeof *dataset);
   dataset->problems = problems;
   dataset->traces = traces;
   dataset->sources = build->sources;
-  dataset->problem_count = count;
-  dataset->source_count = 0;
-  dataset->owned = NULL;
+  fr__find_equals(trace_count, links, owner, fr__trace_order, traces);
+  for (fr_int p = 0, t = 0; p < count; p++) {  // what is left moves to the front
+    fr_problem problem = problems[p];
+    const fr_int end = problem.first + problem.count;
+    problem.first = dataset->trace_count;
+    for (; t < end; t++) {
+      if (owner[t] != t) { build->counts.repeated++; continue; }
+      dataset->longest = fr__max(dataset->longest, traces[t].text.count);
+      traces[dataset->trace_count] = traces[t];
+      traces[dataset->trace_count++].problem = dataset->problem_count;
+    }
+    problem.count = dataset->trace_count - problem.first;
+    if (problem.count == 0) { build->counts.no_trace++; continue; }
+    dataset->longest = fr__max(dataset->longest, problem.text.count);
+    problems[dataset->problem_count++] = problem;
+  }
   fr__find_equals(build->source_count, links, owner, fr__source_order, build->sources);
   for (fr_int i = 0; i < build->source_count; i++) {
     if (owner[i] != i) {
@@ -7330,9 +7327,8 @@ static void fr__build_join(fr__build *build, fr_dataset *dataset)
       build->sources[owner[i]] = build->sources[i];
     }
   }
-  for (fr_int t = 0; t < trace_count; t++)
+  for (fr_int t = 0; t < dataset->trace_count; t++)
     if (traces[t].source >= 0) traces[t].source = owner[traces[t].source];
-  build->counts.no_trace = fr__dataset_pack(dataset);
   dataset->counts = build->counts;
 }
 
@@ -7361,50 +7357,6 @@ FR_DEF fr_status fr_dataset_place(fr_dataset *dataset, const char *text, fr_int 
   if (status) return status;
   fr__build_join(&build, dataset);
   return FR_OK;
-}
-
-FR_DEF void fr_dataset_filter(fr_dataset *dataset, int (*keep)(void *user, const fr_problem *problem,
-                                                               const fr_trace *trace), void *user)
-{
-  if (!dataset || !keep) return;
-  for (fr_int t = 0; t < dataset->trace_count; t++) {
-    fr_trace *trace = &dataset->traces[t];
-    if (!keep(user, &dataset->problems[trace->problem], trace)) { trace->problem = -1; dataset->counts.filtered++; }
-  }
-  dataset->counts.filtered_problems += fr__dataset_pack(dataset);
-}
-
-FR_DEF fr_status fr_dataset_split(const fr_dataset *dataset, double held_out, uint64_t seed, fr_int *order,
-                                  fr_int *train_count)
-{
-  fr_int count = 0;
-  if (!dataset || !train_count || (dataset->problem_count && !order) || !(held_out >= 0.0 && held_out <= 1.0))
-    return FR_INVALID;
-  for (int held = 0; held < 2; held++) {
-    for (fr_int p = 0; p < dataset->problem_count; p++) {
-      fr_random random = fr_random_stream(seed, dataset->problems[p].key, 0);
-      if (((double)fr_random_uniform(&random) < held_out) == held) order[count++] = p;
-    }
-    if (!held) *train_count = count;
-  }
-  return FR_OK;
-}
-
-// Selection sampling: of `left` traces still ahead, `wanted` are to be taken, so each is taken with chance wanted / left.
-FR_DEF fr_int fr_dataset_draw(const fr_dataset *dataset, fr_int problem, fr_int forks, fr_int most, uint64_t seed,
-                              uint64_t draw, fr_int *picked)
-{
-  const fr_problem *p;
-  fr_random random;
-  fr_int wanted, taken = 0;
-  if (!dataset || problem < 0 || problem >= dataset->problem_count || forks < 1 || most < 0 || !picked) return 0;
-  p = &dataset->problems[problem];
-  random = fr_random_stream(seed, p->key, draw);
-  wanted = fr__min(p->count, forks);
-  if (most > 0) wanted = fr__min(wanted, most);
-  for (fr_int t = 0; taken < wanted; t++)
-    if (fr_random_below(&random, p->count - t) < wanted - taken) picked[taken++] = p->first + t;
-  return taken;
 }
 
 // ---- >>bpe --------------------------------------------------------------------------------------------
@@ -9815,7 +9767,16 @@ FR_DEF fr_status fr_tokenizer_load(fr_tokenizer *tokenizer, const char *path, co
 
 #endif  // FR_NO_MALLOC
 
-// ---- >>io ---------------------------------------------------------------------------------------------
+// ---- >>checkpoint -------------------------------------------------------------------------------------
+// Little-endian everywhere, floats as their bits:
+//
+//   0    8 bytes  89 46 52 4B 0D 0A 1A 0A      48   u64 x 8  layers dim heads kv_heads head_dim ffn vocab rope_original
+//   8    u32      version, 1                   112  u32 x 3  tied qkv_bias qk_norm
+//   12   u32      1 with optimiser, else 0     124  f32 x 6  norm_eps rope_theta embed_scale rope_factor _low _high
+//   16   u64      bytes of the whole file      148  f32 x 5  beta1 beta2 eps decay clip   (0 without optimiser)
+//   24   u64      parameters                   168  u64 x 2  steps done, steps skipped    (0 without optimiser)
+//   32   u64      bytes of yours               184  u64      0
+//   40   u64      0                            192  f32[]    parameters, then m and v if there; your bytes; u64 checksum
 enum { FR__CHECKPOINT_HEAD = 192 };
 static const unsigned char fr__magic[8] = { 0x89, 'F', 'R', 'K', '\r', '\n', 0x1A, '\n' };
 
@@ -9867,6 +9828,78 @@ static int fr__stream_get_floats(fr__stream *s, float *x, fr_int count, fr_int l
   return 1;
 }
 
+// One list of fields for both ways: written to a stream, or read from memory. What is short or above its most is bad, and 0.
+typedef struct fr__both {
+  fr__stream          *out;  // NULL: reads
+  const unsigned char *in;
+  fr_int               left;
+  int                  bad;
+} fr__both;
+
+static uint64_t fr__both_int(fr__both *x, uint64_t value, int bytes, uint64_t most)
+{
+  if (x->out) fr__put_int(x->out, value, bytes);
+  else value = x->left < bytes ? 0 : fr__get_int(&x->in, bytes);
+  if (!x->out) x->left -= bytes;
+  if (x->left >= 0 && value <= most) return value;
+  x->bad = 1;
+  return 0;
+}
+
+static fr_int fr__both_size(fr__both *x, fr_int size) { return (fr_int)fr__both_int(x, (uint64_t)size, 8, (uint64_t)FR__INT_MAX); }
+
+static fr_text fr__both_text(fr__both *x, fr_text text)
+{
+  const fr_int count = fr__both_size(x, text.count);
+  if (x->out) {
+    fr__put(x->out, text.bytes, count);
+    return text;
+  }
+  if (count > x->left) x->bad = 1;
+  text.bytes = (const char *)x->in;
+  text.count = x->bad ? 0 : count;
+  x->in += text.count;
+  x->left -= text.count;
+  return text;
+}
+
+static float fr__both_float(fr__both *x, float value)
+{
+  uint32_t bits;
+  memcpy(&bits, &value, 4);
+  bits = (uint32_t)fr__both_int(x, bits, 4, UINT32_MAX);
+  memcpy(&value, &bits, 4);
+  return value;
+}
+
+// What the head tells, behind magic and version.
+typedef struct fr__told {
+  fr_config config;
+  fr_adamw  adamw;
+  uint64_t  has_adamw, bytes, count, user_bytes;
+} fr__told;
+
+static void fr__checkpoint_fields(fr__both *x, fr__told *t)
+{
+  fr_config *c = &t->config;
+  fr_adamw *a = &t->adamw;
+  fr_int *const sizes[8] = { &c->layers, &c->dim, &c->heads, &c->kv_heads, &c->head_dim, &c->ffn, &c->vocab, &c->rope_original };
+  int *const flags[3] = { &c->tied, &c->qkv_bias, &c->qk_norm };
+  float *const floats[11] = { &c->norm_eps, &c->rope_theta, &c->embed_scale, &c->rope_factor, &c->rope_low, &c->rope_high,
+                              &a->beta1, &a->beta2, &a->eps, &a->decay, &a->clip };
+  t->has_adamw = fr__both_int(x, t->has_adamw, 4, 1);
+  t->bytes = fr__both_int(x, t->bytes, 8, UINT64_MAX);
+  t->count = fr__both_int(x, t->count, 8, UINT64_MAX);
+  t->user_bytes = fr__both_int(x, t->user_bytes, 8, UINT64_MAX);
+  fr__both_int(x, 0, 8, 0);
+  for (int i = 0; i < 8; i++) *sizes[i] = fr__both_size(x, *sizes[i]);
+  for (int i = 0; i < 3; i++) *flags[i] = (int)fr__both_int(x, (uint64_t)*flags[i], 4, 1);
+  for (int i = 0; i < 11; i++) *floats[i] = fr__both_float(x, *floats[i]);
+  a->step = (int64_t)fr__both_int(x, (uint64_t)a->step, 8, INT64_MAX);
+  a->skipped = (int64_t)fr__both_int(x, (uint64_t)a->skipped, 8, INT64_MAX);
+  fr__both_int(x, 0, 8, 0);
+}
+
 // Bytes of a whole file; 0 if they do not fit.
 static fr_int fr__checkpoint_bytes(fr_int count, int has_adamw, fr_int user_bytes)
 {
@@ -9888,28 +9921,20 @@ static void fr__checkpoint_put(fr__stream *s, const void *what)
 {
   const fr__put_checkpoint *w = (const fr__put_checkpoint *)what;
   const fr_adamw *a = w->adamw;
-  const fr_config *c = &w->model->config;
   const fr_int count = w->model->count;
-  const fr_int sizes[8] = { c->layers, c->dim, c->heads, c->kv_heads, c->head_dim, c->ffn, c->vocab,
-                            c->rope_original };
-  const float floats[11] = { c->norm_eps, c->rope_theta, c->embed_scale, c->rope_factor, c->rope_low, c->rope_high,
-                             a ? a->beta1 : 0.0f, a ? a->beta2 : 0.0f, a ? a->eps : 0.0f, a ? a->decay : 0.0f,
-                             a ? a->clip : 0.0f };
+  fr__both x = { NULL, NULL, 0, 0 };
+  fr__told told;
+  x.out = s;
+  memset(&told, 0, sizeof told);
+  told.config = w->model->config;
+  if (a) told.adamw = *a;
+  told.has_adamw = a != NULL;
+  told.bytes = (uint64_t)w->bytes;
+  told.count = (uint64_t)count;
+  told.user_bytes = (uint64_t)w->user_bytes;
   fr__put(s, fr__magic, 8);
   fr__put_int(s, FR_CHECKPOINT_VERSION, 4);
-  fr__put_int(s, a != NULL, 4);
-  fr__put_int(s, (uint64_t)w->bytes, 8);
-  fr__put_int(s, (uint64_t)count, 8);
-  fr__put_int(s, (uint64_t)w->user_bytes, 8);
-  fr__put_int(s, 0, 8);
-  for (int i = 0; i < 8; i++) fr__put_int(s, (uint64_t)sizes[i], 8);
-  fr__put_int(s, (uint64_t)c->tied, 4);
-  fr__put_int(s, (uint64_t)c->qkv_bias, 4);
-  fr__put_int(s, (uint64_t)c->qk_norm, 4);
-  fr__put_floats(s, floats, 11);
-  fr__put_int(s, a ? (uint64_t)a->step : 0, 8);
-  fr__put_int(s, a ? (uint64_t)a->skipped : 0, 8);
-  fr__put_int(s, 0, 8);
+  fr__checkpoint_fields(&x, &told);
   fr__put_floats(s, w->model->params, count);
   if (a) fr__put_floats(s, a->m, count);
   if (a) fr__put_floats(s, a->v, count);
@@ -9923,64 +9948,45 @@ static fr_status fr__checkpoint_scan(fr__stream *s, fr_checkpoint *info, fr_mode
                                      fr_reason *reason)
 {
   unsigned char head[FR__CHECKPOINT_HEAD], sum[8];
-  const unsigned char *p = head;
-  fr_config config, resolved;
-  fr_int *const sizes[8] = { &config.layers, &config.dim, &config.heads, &config.kv_heads, &config.head_dim,
-                             &config.ffn, &config.vocab, &config.rope_original };
-  float *const floats[6] = { &config.norm_eps, &config.rope_theta, &config.embed_scale, &config.rope_factor,
-                             &config.rope_low, &config.rope_high };
-  float hyper[5];
-  uint64_t version, has_adamw, told[4], small[3], step, skipped, spare, hash;
+  const unsigned char *p = head + 8;
+  fr__both x = { NULL, NULL, FR__CHECKPOINT_HEAD - 12, 0 };
+  fr__told told;
+  fr_config resolved;
   fr_int count, bytes, body;
+  uint64_t version, hash;
   fr_status status;
   if (!fr__stream_get(s, head, 8, 8))
     return fr__fail(reason, FR_FORMAT, "the file is shorter than the head of a checkpoint");
-  if (memcmp(p, fr__magic, 8) != 0) return fr__fail(reason, FR_FORMAT, "this is not a checkpoint of this library");
+  if (memcmp(head, fr__magic, 8) != 0) return fr__fail(reason, FR_FORMAT, "this is not a checkpoint of this library");
   if (!fr__stream_get(s, head + 8, FR__CHECKPOINT_HEAD - 8, FR__CHECKPOINT_HEAD))
     return fr__fail(reason, FR_FORMAT, "the file is shorter than the head of a checkpoint, %d bytes",
                     (fr_int)FR__CHECKPOINT_HEAD);
-  p += 8;
   version = fr__get_int(&p, 4);
   if (version != FR_CHECKPOINT_VERSION)
     return fr__fail(reason, FR_UNSUPPORTED, "the checkpoint has version %d; this library reads version %d",
                     (fr_int)(version & 0x7fffffff), (fr_int)FR_CHECKPOINT_VERSION);
-  has_adamw = fr__get_int(&p, 4);
-  for (int i = 0; i < 4; i++) told[i] = fr__get_int(&p, 8);
-  memset(&config, 0, sizeof config);
-  for (int i = 0; i < 8; i++) {
-    const uint64_t size = fr__get_int(&p, 8);
-    if (size < 1 || size > (uint64_t)FR__INT_MAX)
-      return fr__fail(reason, FR_CONFIG, "a size in the checkpoint's config is 0 or too large");
-    *sizes[i] = (fr_int)size;
-  }
-  for (int i = 0; i < 3; i++) small[i] = fr__get_int(&p, 4);
-  for (int i = 0; i < 6; i++) *floats[i] = fr__get_float(&p);
-  for (int i = 0; i < 5; i++) hyper[i] = fr__get_float(&p);
-  step = fr__get_int(&p, 8);
-  skipped = fr__get_int(&p, 8);
-  spare = fr__get_int(&p, 8);
-  if (has_adamw > 1 || small[0] > 1 || small[1] > 1 || small[2] > 1 || spare || told[3] || step > INT64_MAX ||
-      skipped > INT64_MAX)
-    return fr__fail(reason, FR_FORMAT, "a field of the checkpoint's head is out of range");
-  config.tied = (int)small[0];
-  config.qkv_bias = (int)small[1];
-  config.qk_norm = (int)small[2];
-  status = fr_config_check(&config, &resolved, reason);
+  memset(&told, 0, sizeof told);
+  if (adamw) told.adamw = *adamw;
+  x.in = p;
+  fr__checkpoint_fields(&x, &told);
+  if (told.config.layers < 1 || told.config.dim < 1 || told.config.heads < 1 || told.config.kv_heads < 1 ||
+      told.config.head_dim < 1 || told.config.ffn < 1 || told.config.vocab < 1 || told.config.rope_original < 1)
+    return fr__fail(reason, FR_CONFIG, "a size in the checkpoint's config is 0 or too large");
+  if (x.bad) return fr__fail(reason, FR_FORMAT, "a field of the checkpoint's head is out of range");
+  status = fr_config_check(&told.config, &resolved, reason);
   if (status) return status;
   count = fr__param_count(&resolved, NULL, 0);
-  bytes = told[2] > (uint64_t)FR__INT_MAX ? 0 : fr__checkpoint_bytes(count, (int)has_adamw, (fr_int)told[2]);
+  bytes = told.user_bytes > (uint64_t)FR__INT_MAX
+              ? 0 : fr__checkpoint_bytes(count, (int)told.has_adamw, (fr_int)told.user_bytes);
   if (bytes == 0) return fr__fail(reason, FR_OVERFLOW, "the checkpoint does not fit this machine's address space");
-  if (told[1] != (uint64_t)count || told[0] != (uint64_t)bytes)
+  if (told.count != (uint64_t)count || told.bytes != (uint64_t)bytes)
     return fr__fail(reason, FR_FORMAT, "the head implies %d parameters and %d bytes, but tells other numbers", count,
                     bytes);
   body = bytes - 8;
   if (!fr__stream_get_floats(s, model ? model->params : NULL, count, body) ||
-      (has_adamw && (!fr__stream_get_floats(s, adamw ? adamw->m : NULL, count, body) ||
-                     !fr__stream_get_floats(s, adamw ? adamw->v : NULL, count, body))) ||
-      !fr__stream_get(s, user, (fr_int)told[2], body))
-    return fr__fail(reason, FR_FORMAT, "the file has %d bytes, its head implies %d", s->done, bytes);
-  hash = s->hash;
-  if (!fr__stream_get(s, sum, 8, bytes))
+      (told.has_adamw && (!fr__stream_get_floats(s, adamw ? adamw->m : NULL, count, body) ||
+                          !fr__stream_get_floats(s, adamw ? adamw->v : NULL, count, body))) ||
+      !fr__stream_get(s, user, (fr_int)told.user_bytes, body) || (hash = s->hash, !fr__stream_get(s, sum, 8, bytes)))
     return fr__fail(reason, FR_FORMAT, "the file has %d bytes, its head implies %d", s->done, bytes);
   p = sum;
   if (fr__stream_raw(s, head, 1) != 0)
@@ -9988,33 +9994,12 @@ static fr_status fr__checkpoint_scan(fr__stream *s, fr_checkpoint *info, fr_mode
   if (fr__get_int(&p, 8) != hash) return fr__fail(reason, FR_CHECKSUM, "%s", fr_status_text(FR_CHECKSUM));
   info->config = resolved;
   info->count = count;
-  info->has_adamw = (int)has_adamw;
-  info->step = (int64_t)step;
-  info->user_bytes = (fr_int)told[2];
+  info->has_adamw = (int)told.has_adamw;
+  info->step = told.adamw.step;
+  info->user_bytes = (fr_int)told.user_bytes;
   info->bytes = bytes;
-  if (adamw) {
-    adamw->beta1 = hyper[0];
-    adamw->beta2 = hyper[1];
-    adamw->eps = hyper[2];
-    adamw->decay = hyper[3];
-    adamw->clip = hyper[4];
-    adamw->step = (int64_t)step;
-    adamw->skipped = (int64_t)skipped;
-  }
+  if (adamw) *adamw = told.adamw;
   return fr__fine(reason);
-}
-
-// Whether what a checked file holds can go where the caller wants it.
-static fr_status fr__checkpoint_fits(const fr_checkpoint *info, const fr_model *model, const fr_adamw *adamw,
-                                     const void *user, fr_int user_bytes, fr_reason *reason)
-{
-  if (!fr__same_shape(&info->config, &model->config) || info->config.vocab != model->config.vocab)
-    return fr__fail(reason, FR_CONFIG, "the checkpoint is of a model with another config");
-  if (adamw && !info->has_adamw) return fr__fail(reason, FR_FORMAT, "the checkpoint has no optimiser");
-  if (user && user_bytes != info->user_bytes)
-    return fr__fail(reason, FR_FORMAT, "the checkpoint has %d bytes of the caller, %d were expected",
-                    info->user_bytes, user_bytes);
-  return FR_OK;
 }
 
 static fr_status fr__checkpoint_arguments(const fr_model *model, const fr_adamw *adamw, fr_reason *reason)
@@ -10060,31 +10045,42 @@ FR_DEF fr_status fr_checkpoint_write(void *memory, fr_int bytes, fr_int *needed,
   return fr__fine(reason);
 }
 
-// memory is only read.
-static fr_status fr__checkpoint_memory(const void *memory, fr_int bytes, fr_checkpoint *info, fr_model *model,
-                                       fr_adamw *adamw, void *user, fr_reason *reason)
+// From a file or from memory, which is only read. Numbers are stored in a second look, when all is known to be whole and to go where
+// the caller wants it.
+static fr_status fr__checkpoint_get(const char *path, const void *memory, fr_int bytes, fr_checkpoint *info, fr_model *model,
+                                    fr_adamw *adamw, void *user, fr_int user_bytes, fr_reason *reason)
 {
+  fr_checkpoint found;
   fr__stream s;
-  fr__stream_memory(&s, (void *)(uintptr_t)memory, bytes);
-  return fr__checkpoint_scan(&s, info, model, adamw, user, reason);
-}
-
-FR_DEF fr_status fr_checkpoint_inspect(const void *memory, fr_int bytes, fr_checkpoint *info, fr_reason *reason)
-{
-  if (!memory || bytes < 0 || !info)
-    return fr__fail(reason, FR_INVALID, "memory or info is NULL, or bytes is negative");
-  return fr__checkpoint_memory(memory, bytes, info, NULL, NULL, NULL, reason);
-}
-
-FR_DEF fr_status fr_checkpoint_read(const void *memory, fr_int bytes, fr_model *model, fr_adamw *adamw, void *user,
-                                    fr_int user_bytes, fr_reason *reason)
-{
-  fr_checkpoint info;
-  fr_status status = fr__checkpoint_arguments(model, adamw, reason);
-  if (!status) status = fr_checkpoint_inspect(memory, bytes, &info, reason);
-  if (!status) status = fr__checkpoint_fits(&info, model, adamw, user, user_bytes, reason);
-  if (!status) status = fr__checkpoint_memory(memory, bytes, &info, model, adamw, user, reason);
+  fr_status status = model || !info ? fr__checkpoint_arguments(model, adamw, reason) : FR_OK;
+  if (!status && ((!path && !memory) || bytes < 0)) status = fr__fail(reason, FR_INVALID, "path or memory is NULL, or bytes is negative");
+  for (int look = 0; !status && look < (model ? 2 : 1); look++) {
+    fr__stream_memory(&s, (void *)(uintptr_t)memory, bytes);
+#ifndef FR_NO_STDIO
+    if (path) s.file = fopen(path, "rb");
+    if (path && !s.file) return fr__fail(reason, FR_IO, "%s cannot be opened", path);
+#endif
+    status = fr__checkpoint_scan(&s, &found, look ? model : NULL, look ? adamw : NULL, look ? user : NULL, reason);
+#ifndef FR_NO_STDIO
+    if (path && ferror((FILE *)s.file)) status = fr__fail(reason, FR_IO, "%s cannot be read", path);
+    if (path) fclose((FILE *)s.file);
+#endif
+    if (status && look) return fr__fail(reason, FR_IO, "%s changed while it was read; the model is not usable", path ? path : "memory");
+    if (status || !model || look) continue;
+    if (!fr__same_shape(&found.config, &model->config) || found.config.vocab != model->config.vocab)
+      status = fr__fail(reason, FR_CONFIG, "the checkpoint is of a model with another config");
+    else if (adamw && !found.has_adamw) status = fr__fail(reason, FR_FORMAT, "the checkpoint has no optimiser");
+    else if (user && user_bytes != found.user_bytes)
+      status = fr__fail(reason, FR_FORMAT, "the checkpoint has %d bytes of the caller, %d were expected", found.user_bytes, user_bytes);
+  }
+  if (!status && info) *info = found;
   return status;
+}
+
+FR_DEF fr_status fr_checkpoint_read(const void *memory, fr_int bytes, fr_checkpoint *info, fr_model *model, fr_adamw *adamw,
+                                    void *user, fr_int user_bytes, fr_reason *reason)
+{
+  return fr__checkpoint_get(NULL, memory, bytes, info, model, adamw, user, user_bytes, reason);
 }
 
 #ifndef FR_NO_STDIO
@@ -10096,51 +10092,529 @@ FR_DEF fr_status fr_checkpoint_save(const char *path, const fr_model *model, con
   return status ? status : fr__save(path, fr__checkpoint_put, &what, reason);
 }
 
-static fr_status fr__checkpoint_file(const char *path, FILE *file, fr_checkpoint *info, fr_model *model, fr_adamw *adamw,
-                                     void *user, fr_reason *reason)
+FR_DEF fr_status fr_checkpoint_load(const char *path, fr_checkpoint *info, fr_model *model, fr_adamw *adamw, void *user,
+                                    fr_int user_bytes, fr_reason *reason)
 {
-  fr__stream s;
-  fr_status status;
-  fr__stream_memory(&s, NULL, 0);
-  s.file = file;
-  status = fr__checkpoint_scan(&s, info, model, adamw, user, reason);
-  if (ferror(file)) return fr__fail(reason, FR_IO, "%s cannot be read", path);
-  return status;
-}
-
-FR_DEF fr_status fr_checkpoint_config(const char *path, fr_checkpoint *info, fr_reason *reason)
-{
-  FILE *file;
-  fr_status status;
-  if (!path || !info) return fr__fail(reason, FR_INVALID, "path or info is NULL");
-  file = fopen(path, "rb");
-  if (!file) return fr__fail(reason, FR_IO, "%s cannot be opened", path);
-  status = fr__checkpoint_file(path, file, info, NULL, NULL, NULL, reason);
-  fclose(file);
-  return status;
-}
-
-FR_DEF fr_status fr_checkpoint_load(const char *path, fr_model *model, fr_adamw *adamw, void *user, fr_int user_bytes,
-                                    fr_reason *reason)
-{
-  FILE *file;
-  fr_checkpoint info;
-  fr_status status = fr__checkpoint_arguments(model, adamw, reason);
-  if (status) return status;
-  if (!path) return fr__fail(reason, FR_INVALID, "path is NULL");
-  file = fopen(path, "rb");
-  if (!file) return fr__fail(reason, FR_IO, "%s cannot be opened", path);
-  status = fr__checkpoint_file(path, file, &info, NULL, NULL, NULL, reason);
-  if (!status) status = fr__checkpoint_fits(&info, model, adamw, user, user_bytes, reason);
-  if (!status) {
-    if (fseek(file, 0, SEEK_SET) != 0) status = fr__fail(reason, FR_IO, "%s cannot be read twice", path);
-    else if (fr__checkpoint_file(path, file, &info, model, adamw, user, reason) != FR_OK)
-      status = fr__fail(reason, FR_IO, "%s changed while it was read; the model is not usable", path);
-  }
-  fclose(file);
-  return status;
+  return fr__checkpoint_get(path, NULL, 0, info, model, adamw, user, user_bytes, reason);
 }
 #endif  // FR_NO_STDIO
+
+// ---- >>corpus -----------------------------------------------------------------------------------------
+// From data to steps: the ids of all that can be trained on, in one block, and batches drawn from them. Whatever is random is a
+// stream named by the seed with its purpose, and the question or the epoch, so that a batch is a function of seed and step.
+struct fr__corpus {
+  fr_int    *first;         // [count] the place of each question's first trace in source
+  fr_int    *source;        // [traces]
+  fr_int    *shuffled;      // [train] the questions as epoch number `epoch` has them
+  int64_t    epoch;
+  fr_int     most;          // traces drawn of a question at most
+  fr_tokens *traces;        // [batch + 1][most] of the drawn questions; the last one is that of fr_corpus_validate
+  fr_int    *fork, *drawn;  //   drawn: their sources
+  double    *cost;          // [batch + 1][N * most]
+  fr_token  *fork_ids;
+  fr_text   *texts;         // scratch: traces of one question
+  fr_int    *at;            //   and their indices in the data set
+  char      *room;          // of the questions, and behind them for the next one while it is checked
+  fr_int     fork_count, longest_fork, longest, bytes;  // ids of all forks, of the longest; most traces; bytes of the room
+};
+
+static fr_int fr__longest_trace(const fr_question *q)
+{
+  fr_int longest = 0;
+  for (fr_int j = 0; j < q->trace_count; j++) longest = fr__max(longest, q->traces[j].count);
+  return longest;
+}
+
+static fr_int fr__corpus_drawn(const fr_corpus *c, fr_int traces)
+{
+  traces = fr__min(traces, c->fork_count);
+  return c->options.traces > 0 ? fr__min(traces, c->options.traces) : traces;
+}
+
+// How much room everything takes: forks and traces are encoded, of the rest the bytes are counted.
+static fr_status fr__corpus_measure(fr_corpus *c, struct fr__corpus *b, const fr_dataset *d, fr_encoder *encoder,
+                                    const fr_framing *framing, fr_int *p)
+{
+  const fr__trusted nowhere = { { 0, 0 }, { 0, 0 } };
+  fr__arena room = { NULL, 0, 0 };
+  fr_int scratch = 0;
+  fr_status status = fr_framing_forks(encoder, framing, NULL, 0, NULL, &b->fork_count);
+  if (status) return status;
+  c->fork_count = framing->fork_count;
+  for (*p = 0; *p < d->problem_count; ++*p) {
+    const fr_problem *problem = &d->problems[*p];
+    fr_int ids = framing->before.count + problem->text.count + framing->after.count + 1, size = 0;
+    fr_text all = problem->text;  // the traces as one: what fr_question_place asks for depends on lengths alone
+    for (fr_int t = problem->first; !status && t < problem->first + problem->count; t++) {
+      const fr_text text = d->traces[t].text;
+      fr__output out = { NULL, 0, 0, 0, 0 };
+      status = fr__encode(encoder, text.bytes, text.count, 0, 0, nowhere, &out);
+      ids += out.count + 1;
+      all.count += text.count + 1 + (fr_int)(sizeof(fr_tokens) + sizeof(fr_int));
+    }
+    if (!status) status = fr_question_place(NULL, encoder, framing, problem->text, &all, 1, NULL, 0, &size);
+    if (status) return status;
+    scratch = fr__max(scratch, size);
+    b->longest = fr__max(b->longest, problem->count);
+    fr__take(&room, problem->count, (fr_int)sizeof(fr_tokens));
+    fr__take(&room, problem->count, (fr_int)sizeof(fr_int));
+    fr__take(&room, ids, (fr_int)sizeof(fr_token));
+  }
+  fr__take(&room, scratch, 1);
+  b->bytes = room.overflow ? FR__INT_MAX : room.used;
+  b->most = fr__corpus_drawn(c, b->longest);
+  return FR_OK;
+}
+
+static void fr__corpus_layout(fr__arena *arena, fr_corpus *c, struct fr__corpus *b, const fr_dataset *d)
+{
+  const fr_int I = (fr_int)sizeof(fr_int);
+  fr_int drawn = 0, cells = 0;
+  if (!fr__mul(c->options.batch + 1, b->most, &drawn) || !fr__mul(drawn, c->fork_count, &cells)) arena->overflow = 1;
+  c->body = (struct fr__corpus *)fr__take(arena, 1, (fr_int)sizeof *b);
+  c->forks = (fr_tokens *)fr__take(arena, c->fork_count, (fr_int)sizeof(fr_tokens));
+  c->questions = (fr_question *)fr__take(arena, d->problem_count, (fr_int)sizeof(fr_question));
+  c->problem = (fr_int *)fr__take(arena, d->problem_count, I);
+  c->order = (fr_int *)fr__take(arena, d->problem_count, I);
+  c->batch = (fr_question *)fr__take(arena, c->options.batch + 1, (fr_int)sizeof(fr_question));
+  b->first = (fr_int *)fr__take(arena, d->problem_count, I);
+  b->source = (fr_int *)fr__take(arena, d->trace_count, I);
+  b->shuffled = (fr_int *)fr__take(arena, d->problem_count, I);
+  b->traces = (fr_tokens *)fr__take(arena, drawn, (fr_int)sizeof(fr_tokens));
+  b->fork = (fr_int *)fr__take(arena, drawn, I);
+  b->drawn = (fr_int *)fr__take(arena, drawn, I);
+  c->source = (fr_int **)fr__take(arena, c->options.batch + 1, (fr_int)sizeof(fr_int *));
+  b->cost = (double *)fr__take(arena, cells, (fr_int)sizeof(double));
+  b->fork_ids = (fr_token *)fr__take(arena, b->fork_count, (fr_int)sizeof(fr_token));
+  b->texts = (fr_text *)fr__take(arena, b->longest, (fr_int)sizeof(fr_text));
+  b->at = (fr_int *)fr__take(arena, b->longest, I);
+  b->room = (char *)fr__take(arena, b->bytes, 1);
+}
+
+static void fr__leave_out(fr_corpus *c, fr_left_out why, const fr_dataset *d, fr_int p, fr_int trace, fr_int tokens)
+{
+  static const char *const words[FR_LEFT_OUT_COUNT] = {
+    "question %d, \"%s\": with trace %d it has %d tokens",
+    "question %d, \"%s\": trace %d has other ids behind a fork than apart",
+    "question %d, \"%s\": it has other ids before a fork than apart",
+    "question %d, \"%s\": no trace is left" };
+  const fr_text text = d->problems[p].text;
+  char begin[40];
+  fr_int count = fr__min(text.count, (fr_int)sizeof begin - 1);
+  if (c->left_out[why]++) return;
+  while (count < text.count && (text.bytes[count] & 0xC0) == 0x80) count--;  // whole characters
+  memcpy(begin, text.bytes, (size_t)count);
+  begin[count] = 0;
+  fr__fail(&c->example[why], FR_OK, words[why], p, begin, trace, tokens);
+}
+
+// Lays question p out with those of its traces, *count of b->texts, that can be trained on. First with all of them; if that
+// cannot be, without any and with each one alone, to see which, and then with those left.
+static fr_status fr__corpus_question(fr_corpus *c, struct fr__corpus *b, const fr_dataset *d, fr_encoder *encoder,
+                                     const fr_framing *framing, fr_int p, char *memory, fr_question *q, fr_int *count, fr_int *used)
+{
+  const fr_int most = c->options.length > 0 ? c->options.length - b->longest_fork : FR__INT_MAX, bytes = b->bytes - (memory - b->room);
+  const fr_text text = d->problems[p].text;
+  fr_status status = fr_question_place(q, encoder, framing, text, b->texts, *count, memory, bytes, used);
+  fr_int left = 0;
+  if ((!status && q->prompt.count + fr__longest_trace(q) <= most) || (status && status != FR_FORMAT)) return status;
+  status = fr_question_place(q, encoder, framing, text, NULL, 0, memory, bytes, used);
+  if (status == FR_FORMAT) fr__leave_out(c, FR_QUESTION_BOUNDARY, d, p, 0, 0);
+  for (fr_int j = 0; !status && j < *count; j++) {
+    status = fr_question_place(q, encoder, framing, text, &b->texts[j], 1, memory, bytes, used);
+    if (status == FR_FORMAT) {
+      fr__leave_out(c, FR_TRACE_BOUNDARY, d, p, j, 0);
+      status = FR_OK;
+    } else if (!status && q->prompt.count + fr__longest_trace(q) > most) {
+      fr__leave_out(c, FR_TRACE_LONG, d, p, j, q->prompt.count + b->longest_fork + fr__longest_trace(q));
+    } else {
+      b->texts[left] = b->texts[j];
+      b->at[left++] = b->at[j];
+    }
+  }
+  if (!status && left == 0) fr__leave_out(c, FR_QUESTION_BARE, d, p, 0, 0);
+  *count = status ? 0 : left;
+  if (*count) status = fr_question_place(q, encoder, framing, text, b->texts, left, memory, bytes, used);
+  return status == FR_FORMAT ? FR_OK : status;
+}
+
+static fr_status fr__corpus_fill(fr_corpus *c, struct fr__corpus *b, const fr_dataset *d, fr_encoder *encoder,
+                                 const fr_framing *framing, fr_int *p)
+{
+  const uint64_t seed = fr__hash(c->options.seed, "split", 5);
+  char *memory = b->room;
+  fr_int used = 0, n = 0;
+  fr_status status = fr_framing_forks(encoder, framing, b->fork_ids, b->fork_count, c->forks, &used);
+  for (fr_int i = 0; !status && i < c->fork_count; i++) b->longest_fork = fr__max(b->longest_fork, c->forks[i].count);
+  for (*p = 0; !status && *p < d->problem_count; ++*p) {
+    fr_question *q = &c->questions[c->count];
+    fr_int count = d->problems[*p].count;
+    for (fr_int j = 0; j < count; j++) {
+      b->at[j] = d->problems[*p].first + j;
+      b->texts[j] = d->traces[b->at[j]].text;
+    }
+    status = fr__corpus_question(c, b, d, encoder, framing, *p, memory, q, &count, &used);
+    if (status) return status;
+    if (count == 0) continue;
+    memory += fr__round_up(used, FR__ALIGN);
+    c->problem[c->count] = *p;
+    c->key ^= q->key;
+    c->tokens += q->prompt.count;
+    b->first[c->count++] = c->traces;
+    for (fr_int j = 0; j < count; j++) {
+      const fr_int source = d->traces[b->at[j]].source;
+      b->source[c->traces++] = source < 0 ? d->source_count : source;
+      c->key = fr__hash(c->key, b->texts[j].bytes, b->texts[j].count);
+      c->tokens += q->traces[j].count;
+    }
+  }
+  for (int held_out = 0; held_out < 2; held_out++) {
+    for (fr_int i = 0; i < c->count; i++) {
+      fr_random random = fr_random_stream(seed, c->questions[i].key, 0);
+      if (((double)fr_random_uniform(&random) < c->options.held_out) == held_out) c->order[n++] = i;
+    }
+    if (!held_out) c->train = n;
+  }
+  return status;
+}
+
+FR_DEF fr_status fr_corpus_place(fr_corpus *corpus, const fr_dataset *dataset, fr_encoder *encoder, const fr_framing *framing,
+                                 const fr_corpus_options *options, void *memory, fr_int bytes, fr_int *needed, fr_reason *reason)
+{
+  fr__arena arena = { NULL, 0, 0 };
+  fr_corpus c;
+  struct fr__corpus b;
+  fr_int p = -1;
+  fr_status status;
+  if (!dataset || !encoder || !encoder->body || !framing || framing->fork_count < 1 || !options || (memory && !corpus))
+    return fr__fail(reason, FR_INVALID, "corpus, data set, encoder, framing or options is NULL, or there is no fork");
+  if (options->length < 0 || options->traces < 0 || options->batch < 0 || options->batch >= FR__INT_MAX ||
+      !(options->held_out >= 0.0 && options->held_out <= 1.0))
+    return fr__fail(reason, FR_INVALID, "length, traces or batch is negative or too large, or held_out is no fraction");
+  memset(&c, 0, sizeof c);
+  memset(&b, 0, sizeof b);
+  c.options = *options;
+  c.options.batch = fr__max(1, options->batch);
+  c.sources = dataset->source_count + 1;
+  b.epoch = -1;
+  status = fr__corpus_measure(&c, &b, dataset, encoder, framing, &p);
+  if (!status) {
+    fr__corpus_layout(&arena, &c, &b, dataset);
+    status = fr__arena_open(&arena, memory, bytes, needed, reason);
+    if (status || !memory) return status;
+    fr__corpus_layout(&arena, &c, &b, dataset);
+    memset(c.batch, 0, (size_t)c.options.batch * sizeof *c.batch);  // there is none yet
+    status = fr__corpus_fill(&c, &b, dataset, encoder, framing, &p);
+  }
+  if (status) {
+    const fr_reason why = encoder->reason;  // which `reason` may be
+    if (p < 0) return fr__fail(reason, status, "framing: %s", why.text);
+    return fr__fail(reason, status, "question %d: %s", p, why.text);
+  }
+  *c.body = b;
+  *corpus = c;
+  return fr__fine(reason);
+}
+
+FR_DEF fr_status fr_corpus_limits(const fr_corpus *corpus, const fr_ssft_options *options, fr_int questions, fr_limits *limits)
+{
+  fr_limits most, one;
+  if (!corpus || !corpus->body || !options || !limits || questions < 1) return FR_INVALID;
+  memset(&most, 0, sizeof most);
+  for (fr_int i = 0; i < corpus->count; i++) {
+    const fr_question *q = &corpus->questions[corpus->order[i]];
+    const fr_int drawn = fr__corpus_drawn(corpus, q->trace_count);
+    const int held_out = i >= corpus->train;
+    fr_ssft_options o = *options;
+    fr_status status;
+    if (held_out) o.prefix = 0;
+    status = fr_ssft_limits(&o, q->prompt.count, fr__longest_trace(q), drawn, held_out ? 1 : questions, &one);
+    if (status) return status;
+    if (held_out) one.grad_rows = 0;
+    most = fr_limits_max(most, one);
+  }
+  *limits = most;
+  return FR_OK;
+}
+
+// Question `number` with a draw of its traces, as question `slot` of the batch. Selection sampling: some of the traces still ahead
+// are wanted, so each is taken with chance wanted / ahead.
+static fr_question *fr__corpus_draw(fr_corpus *c, fr_int slot, fr_int number, uint64_t seed, uint64_t draw)
+{
+  const struct fr__corpus *b = c->body;
+  const fr_question *from = &c->questions[number];
+  const fr_int at = slot * b->most;
+  fr_question *q = &c->batch[slot];
+  fr_random random = fr_random_stream(seed, from->key, draw);
+  *q = *from;
+  c->source[slot] = b->drawn + at;
+  q->traces = b->traces + at;
+  q->fork = b->fork + at;
+  q->cost = c->options.costs || slot == c->options.batch ? b->cost + at * c->fork_count : NULL;
+  q->trace_count = fr__corpus_drawn(c, from->trace_count);
+  for (fr_int t = 0, taken = 0; taken < q->trace_count; t++)
+    if (fr_random_below(&random, from->trace_count - t) < q->trace_count - taken) {
+      c->source[slot][taken] = b->source[b->first[number] + t];
+      b->fork[at + taken] = -1;
+      b->traces[at + taken++] = from->traces[t];
+    }
+  return q;
+}
+
+FR_DEF fr_status fr_corpus_batch(fr_corpus *corpus, int64_t step)
+{
+  const fr_corpus *c = corpus;
+  if (!c || !c->body || c->train < 1 || step < 0 || step >= INT64_MAX / c->options.batch) return FR_INVALID;
+  for (fr_int i = 0; i < c->options.batch; i++) {
+    const int64_t position = step * c->options.batch + i, epoch = position / c->train;
+    fr_int *shuffled = c->body->shuffled;
+    fr_random random = fr_random_stream(fr__hash(c->options.seed, "order", 5), (uint64_t)epoch, 0);
+    for (fr_int k = 0; k < c->train && epoch != c->body->epoch; k++) {  // Fisher and Yates
+      const fr_int j = fr_random_below(&random, k + 1);
+      shuffled[k] = shuffled[j];
+      shuffled[j] = c->order[k];
+    }
+    c->body->epoch = epoch;
+    fr__corpus_draw(corpus, i, shuffled[position % c->train], fr__hash(c->options.seed, "draws", 5), (uint64_t)position);
+  }
+  return FR_OK;
+}
+
+FR_DEF fr_status fr_corpus_validate(fr_corpus *corpus, const fr_model *model, fr_work *work, const fr_ssft_options *options,
+                                    fr_int questions, fr_diagnosis *diagnosis, fr_validation *validation)
+{
+  fr_validation sum = { 0.0, 0.0, 0, 0, 0 };
+  fr_ssft_options o;
+  fr_int held_out, slot;
+  if (!work || !corpus || !corpus->body || !options || !validation) return FR_INVALID;
+  held_out = corpus->count - corpus->train;
+  slot = corpus->options.batch;
+  o = *options;
+  o.prefix = 0;
+  o.draw = UINT64_MAX;
+  if (held_out < 1 || questions < 0 || o.fork_count > corpus->fork_count)
+    return fr__fail(&work->reason, FR_INVALID, "%d of %d questions held out, %d forks of %d", questions, held_out, o.fork_count,
+                    corpus->fork_count);
+  sum.questions = questions > 0 ? fr__min(questions, held_out) : held_out;
+  for (fr_int i = 0; i < sum.questions; i++) {
+    const fr_int number = corpus->order[corpus->train + i];
+    fr_question *q = fr__corpus_draw(corpus, slot, number, fr__hash(corpus->options.seed, "held out", 8), 0);
+    fr_status status = fr_ssft_match(model, work, &o, q, 1);
+    if (!status && diagnosis && o.method != FR_SFT_MIXED) status = fr_diagnosis_add(diagnosis, q, corpus->source[slot], &work->reason);
+    for (fr_int j = 0; !status && diagnosis && o.method == FR_SFT_MIXED && j < q->trace_count; j++)
+      status = fr_diagnosis_note(diagnosis, q->fork[j], corpus->source[slot][j], q->traces[j].count, &work->reason);
+    if (status) {
+      const fr_reason why = work->reason;
+      return fr__fail(&work->reason, status, "question %d, held out: %s", corpus->problem[number], why.text);
+    }
+    for (fr_int j = 0; j < q->trace_count; j++) {  // -log mean_i exp(-nll_i) = least - log( sum_i exp(least - nll_i) / N )
+      const double length = (double)q->traces[j].count;
+      double least = HUGE_VAL, mass = 0.0;
+      for (fr_int k = j; k < o.fork_count * q->trace_count; k += q->trace_count)
+        if (q->cost[k] * length < least) least = q->cost[k] * length;
+      for (fr_int k = j; k < o.fork_count * q->trace_count; k += q->trace_count) mass += exp(least - q->cost[k] * length);
+      sum.mixture += least - log(mass / (double)o.fork_count);
+      sum.matched += q->cost[q->fork[j] * q->trace_count + j] * length;
+      sum.tokens += q->traces[j].count;
+    }
+    sum.traces += q->trace_count;
+  }
+  sum.mixture /= (double)sum.tokens;
+  sum.matched /= (double)sum.tokens;
+  *validation = sum;
+  return fr__fine(&work->reason);
+}
+
+// -- bundles. Numbers have 8 bytes, a float 4; a text is its length and its bytes.
+//
+//   0    8 bytes  89 46 52 42 0D 0A 1A 0A       24   what fr__bundle_fields lists, in its order
+//   8    u64      version, 1                         the tokenizer in its own form
+//   16   u64      bytes of the whole                 u64 checksum
+enum { FR__BUNDLE_VERSION = 1 };
+static const unsigned char fr__bundle_magic[8] = { 0x89, 'F', 'R', 'B', '\r', '\n', 0x1A, '\n' };
+
+// forks[N], if not NULL, is set to the texts of the forks when they are read.
+static void fr__bundle_fields(fr__both *x, fr_bundle *b, fr_text *forks)
+{
+  const fr_text none = { NULL, 0 };
+  fr_framing *f = &b->framing;
+  fr_ssft_options *o = &b->options;
+  fr_corpus_options *c = &b->corpus;
+  uint64_t held_out;
+  fr_int *const sizes[5] = { &o->fork_count, &o->prefix, &c->length, &c->traces, &c->batch };
+  uint64_t *const words[5] = { &o->seed, &o->draw, &c->seed, &held_out, &b->key };
+  memcpy(&held_out, &c->held_out, 8);
+  f->before = fr__both_text(x, f->before);
+  f->after = fr__both_text(x, f->after);
+  f->end = (fr_token)fr__both_int(x, (uint64_t)f->end, 8, INT32_MAX);
+  f->fork_count = fr__both_size(x, f->fork_count);
+  for (fr_int i = 0; i < f->fork_count && !x->bad; i++) {
+    const fr_text fork = fr__both_text(x, f->forks ? f->forks[i] : none);
+    if (forks) forks[i] = fork;
+  }
+  o->method = (fr_method)fr__both_int(x, (uint64_t)o->method, 8, FR_SFT_MIXED);
+  o->reduction = (fr_reduction)fr__both_int(x, (uint64_t)o->reduction, 8, FR_MEAN_TRACES);
+  o->fork_target = (fr_fork_target)fr__both_int(x, (uint64_t)o->fork_target, 8, FR_FORK_MATCHED);
+  o->fork_weight = fr__both_float(x, o->fork_weight);
+  c->costs = (int)fr__both_int(x, (uint64_t)(c->costs != 0), 8, 1);
+  for (int i = 0; i < 5; i++) *sizes[i] = fr__both_size(x, *sizes[i]);
+  for (int i = 0; i < 5; i++) *words[i] = fr__both_int(x, *words[i], 8, UINT64_MAX);
+  memcpy(&c->held_out, &held_out, 8);
+  b->user = fr__both_text(x, b->user);
+}
+
+// All but the checksum.
+static int fr__bundle_put(fr__stream *s, fr_bundle b, fr_int total)
+{
+  fr__both x = { NULL, NULL, 0, 0 };
+  x.out = s;
+  fr__put(s, fr__bundle_magic, 8);
+  fr__put_int(s, FR__BUNDLE_VERSION, 8);
+  fr__both_size(&x, total);
+  fr__bundle_fields(&x, &b, NULL);
+  fr__flush(s);
+  s->hash = 0;  // the tokenizer's form has its own
+  fr__put_form(s, b.tokenizer);
+  return !x.bad && !s->failed;
+}
+
+FR_DEF fr_status fr_bundle_write(const fr_bundle *bundle, void *memory, fr_int capacity, fr_int *bytes, fr_reason *reason)
+{
+  fr__stream s;
+  fr_int total;
+  if (!bundle || !bytes || !bundle->tokenizer || !bundle->tokenizer->body || fr__framing_check(&bundle->framing) ||
+      !fr__text_good(bundle->user))
+    return fr__fail(reason, FR_INVALID, "bundle, tokenizer or bytes is NULL, or the framing or your bytes are not usable");
+  fr__stream_memory(&s, NULL, 0);
+  if (!fr__bundle_put(&s, *bundle, 0) || !fr__add(s.done, 8, &total))
+    return fr__fail(reason, FR_INVALID, "a field of the bundle is out of range, or all is too large");
+  if (memory && capacity < total) return fr__fail(reason, FR_MEMORY, "the bundle needs %d bytes, %d were given", total, capacity);
+  *bytes = total;
+  if (!memory) return fr__fine(reason);
+  fr__stream_memory(&s, memory, total);
+  fr__bundle_put(&s, *bundle, total);
+  fr__put_int(&s, fr__hash(0, memory, total - 8), 8);
+  fr__flush(&s);
+  return fr__fine(reason);
+}
+
+// What the caller has otherwise, or NULL. `file` is the tokenizer's own form.
+static const char *fr__bundle_differs(const fr_bundle *b, fr_text file, const fr_bundle *expected)
+{
+  const fr_framing *f = &b->framing, *e = &expected->framing;
+  if (expected->tokenizer && expected->tokenizer->body) {
+    fr__stream s;
+    fr__stream_memory(&s, NULL, 0);
+    fr__put_form(&s, expected->tokenizer);
+    if (s.done != file.count || s.hash != fr__hash(fr__hash(0, file.bytes, file.count - 8), file.bytes + file.count - 8, 8))
+      return "tokenizer";
+  }
+  if (expected->key && expected->key != b->key) return "corpus";
+  if (!e->fork_count) return NULL;
+  if (fr__text_order(f->before, e->before) || fr__text_order(f->after, e->after)) return "text around the question";
+  if (f->end != e->end) return "end of a trace";
+  if (f->fork_count != e->fork_count) return "number of forks";
+  for (fr_int i = 0; i < e->fork_count; i++)
+    if (fr__text_order(f->forks[i], e->forks[i])) return "text of a fork";
+  return NULL;
+}
+
+FR_DEF fr_status fr_bundle_place(fr_bundle *bundle, const fr_bundle *expected, const void *user, fr_int user_bytes, void *memory,
+                                 fr_int bytes, fr_int *needed, fr_reason *reason)
+{
+  const char *from = (const char *)user, *differs = NULL;
+  const unsigned char *sum;
+  fr__arena arena = { NULL, 0, 0 };
+  fr__both x = { NULL, NULL, 0, 0 };
+  fr_tokenizer_source source;
+  fr_tokenizer *tokenizer = NULL;
+  fr_text *forks = NULL;
+  fr_bundle b;
+  char *copy = NULL;
+  void *block = NULL;
+  fr_int size = 0, texts;
+  fr_status status;
+  if (!user || (memory && !bundle)) return fr__fail(reason, FR_INVALID, "there are no bytes, or bundle is NULL");
+  if (user_bytes < 32 || memcmp(from, fr__bundle_magic, 8) != 0) return fr__fail(reason, FR_FORMAT, "these bytes are no bundle");
+  x.in = (const unsigned char *)user + 8;
+  x.left = user_bytes - 32;
+  sum = x.in + user_bytes - 16;
+  if (fr__get_int(&x.in, 8) != FR__BUNDLE_VERSION)
+    return fr__fail(reason, FR_UNSUPPORTED, "the bundle has another version than %d", (fr_int)FR__BUNDLE_VERSION);
+  if (fr__get_int(&x.in, 8) != (uint64_t)user_bytes || fr__get_int(&sum, 8) != fr__hash(0, from, user_bytes - 8))
+    return fr__fail(reason, FR_CHECKSUM, "the bundle is damaged: its length or its checksum differs");
+  memset(&b, 0, sizeof b);
+  memset(&source, 0, sizeof source);
+  fr__bundle_fields(&x, &b, NULL);
+  if (x.bad) return fr__fail(reason, FR_FORMAT, "a field of the bundle is out of range");
+  texts = user_bytes - 8 - x.left;
+  source.file.bytes = from + texts;
+  source.file.count = x.left;
+  status = fr_tokenizer_place(NULL, &source, NULL, 0, &size, reason);
+  for (int placing = 0; !status && placing < 2; placing++) {
+    tokenizer = (fr_tokenizer *)fr__take(&arena, 1, (fr_int)sizeof(fr_tokenizer));
+    block = fr__take(&arena, size, 1);
+    forks = (fr_text *)fr__take(&arena, b.framing.fork_count, (fr_int)sizeof(fr_text));
+    copy = (char *)fr__take(&arena, texts, 1);
+    if (placing) break;
+    status = fr__arena_open(&arena, memory, bytes, needed, reason);
+    if (!memory) return status;
+  }
+  if (!status) status = fr_tokenizer_place(tokenizer, &source, block, size, NULL, reason);
+  if (status) return status;
+  memcpy(copy, from, (size_t)texts);  // the texts are parts of it
+  x.in = (const unsigned char *)copy + 24;
+  x.left = texts - 24;
+  fr__bundle_fields(&x, &b, forks);
+  b.tokenizer = tokenizer;
+  b.framing.forks = forks;
+  if (fr__framing_check(&b.framing) || !fr_tokenizer_token(tokenizer, b.framing.end).bytes)
+    return fr__fail(reason, FR_FORMAT, "the bundle has an empty fork, or traces end with what is no token");
+  if (expected) differs = fr__bundle_differs(&b, source.file, expected);
+  if (differs) return fr__fail(reason, FR_FORMAT, "the model was trained with another %s", differs);
+  *bundle = b;
+  return fr__fine(reason);
+}
+
+#if !defined(FR_NO_STDIO) && !defined(FR_NO_MALLOC)
+FR_DEF fr_status fr_bundle_save(const char *path, const fr_bundle *bundle, const fr_model *model, const fr_adamw *adamw,
+                                fr_reason *reason)
+{
+  fr_int bytes;
+  void *memory;
+  fr_status status = fr_bundle_write(bundle, NULL, 0, &bytes, reason);
+  if (status) return status;
+  memory = FR_MALLOC((size_t)bytes);
+  if (!memory) return fr__fail(reason, FR_MEMORY, "no memory for a bundle of %d bytes", bytes);
+  status = fr_bundle_write(bundle, memory, bytes, &bytes, reason);
+  if (!status) status = fr_checkpoint_save(path, model, adamw, memory, bytes, reason);
+  FR_FREE(memory);
+  return status;
+}
+
+FR_DEF fr_status fr_bundle_load(const char *path, const fr_bundle *expected, fr_bundle *bundle, fr_model *model, fr_adamw *adamw,
+                                fr_reason *reason)
+{
+  fr_checkpoint info;
+  void *user;
+  fr_status status;
+  if (!bundle || !model) return fr__fail(reason, FR_INVALID, "bundle or model is NULL");
+  memset(bundle, 0, sizeof *bundle);
+  memset(model, 0, sizeof *model);
+  if (adamw) memset(adamw, 0, sizeof *adamw);
+  status = fr_checkpoint_load(path, &info, NULL, NULL, NULL, 0, reason);
+  if (status) return status;
+  user = FR_MALLOC((size_t)info.user_bytes + 1);
+  if (!user || fr_model_new(model, &info.config) || (adamw && fr_adamw_new(adamw, model)))
+    status = fr__fail(reason, FR_MEMORY, "no memory for the model in %s", path);
+  if (!status) status = fr_checkpoint_load(path, NULL, model, adamw, user, info.user_bytes, reason);
+  if (!status) status = fr_bundle_new(bundle, expected, user, info.user_bytes, reason);
+  if (user) FR_FREE(user);
+  if (status) fr_model_free(model);
+  if (status) fr_adamw_free(adamw);
+  return status;
+}
+#endif
 
 // ---- >>new -------------------------------------------------------------------------------------------
 // The malloc pairs. Each measures, asks for memory and places; `place` is a call with the object, memory and bytes in it, and
@@ -10184,6 +10658,11 @@ FR__NEW(tokenizer, (fr_tokenizer *tokenizer, const fr_tokenizer_source *source, 
         fr_tokenizer_place(tokenizer, source, memory, bytes, &bytes, reason), reason)
 FR__NEW(encoder, (fr_encoder *encoder, const fr_tokenizer *tokenizer, fr_int longest, fr_int cache),
         fr_encoder_place(encoder, tokenizer, longest, cache, memory, bytes, &bytes), NULL)
+FR__NEW(corpus, (fr_corpus *corpus, const fr_dataset *dataset, fr_encoder *encoder, const fr_framing *framing,
+                 const fr_corpus_options *options, fr_reason *reason),
+        fr_corpus_place(corpus, dataset, encoder, framing, options, memory, bytes, &bytes, reason), reason)
+FR__NEW(bundle, (fr_bundle *bundle, const fr_bundle *expected, const void *user, fr_int user_bytes, fr_reason *reason),
+        fr_bundle_place(bundle, expected, user, user_bytes, memory, bytes, &bytes, reason), reason)
 #undef FR__NEW
 
 #ifndef FR_NO_STDIO

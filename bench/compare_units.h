@@ -142,7 +142,7 @@ static void load_model(run *r, const char *name, fr_model *model, record *past)
 {
   char path[500];
   fr_reason reason;
-  if (fr_checkpoint_load(path_of(r, path, name, "model"), model, NULL, past, past ? (fr_int)sizeof *past : 0, &reason))
+  if (fr_checkpoint_load(path_of(r, path, name, "model"), NULL, model, NULL, past, past ? (fr_int)sizeof *past : 0, &reason))
     stop(r, path, reason.text);
 }
 

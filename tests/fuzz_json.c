@@ -1,4 +1,4 @@
-// A fuzz entry for what reads bytes from outside: JSON, JSON lines and checkpoints. Any input must end in success or an error.
+// A fuzz entry for what reads bytes from outside: JSON, JSON lines, checkpoints and bundles. Any input must end in success or an error.
 //
 //     clang -g -O1 -fsanitize=fuzzer,address,undefined -I. -o build/fuzz_json tests/fuzz_json.c -lm
 //     build/fuzz_json -max_len=4096 build/corpus tests/data/jsonl
@@ -15,6 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
   fr__json json;
   fr_dataset dataset;
   fr_checkpoint info;
+  fr_bundle bundle;
   fr_reason reason;
   char kind;
   fr__json_start(&json, text, 0, (fr_int)bytes, 1, names, 32);
@@ -28,11 +29,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
   } while (kind != '$' && kind != '!');
   if (kind == '!') fr__json_fail(&json, &reason);
   if (fr_dataset_new(&dataset, text, (fr_int)bytes, &reason) == FR_OK) {
-    fr_int drawn[8];
     for (fr_int p = 0; p < dataset.problem_count; p++)
-      if (fr_dataset_draw(&dataset, p, 8, 0, 1, 0, drawn) < 1) abort();
+      if (dataset.problems[p].count < 1) abort();
     fr_dataset_free(&dataset);
   }
-  if (bytes > 0) fr_checkpoint_inspect(data, (fr_int)bytes, &info, &reason);
+  if (bytes > 0) fr_checkpoint_read(data, (fr_int)bytes, &info, NULL, NULL, NULL, 0, &reason);
+  if (fr_bundle_new(&bundle, NULL, data, (fr_int)bytes, &reason) == FR_OK) fr_bundle_free(&bundle);
   return 0;
 }

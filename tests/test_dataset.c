@@ -1,4 +1,4 @@
-// JSON lines to data sets: forms of rows, what is dropped and counted, errors with their place, memory, splits and draws.
+// JSON lines to data sets: forms of rows, what is dropped and counted, errors with their place, memory.
 #include "tests/test.h"
 #include <time.h>
 
@@ -56,8 +56,8 @@ static void sums(const fr_dataset *d)
 {
   const fr_dataset_counts *c = &d->counts;
   fr_int traces = 0;
-  CHECK(c->rows == d->problem_count + c->merged + c->no_trace + c->filtered_problems);
-  CHECK(c->traces == d->trace_count + c->incorrect + c->empty + c->repeated + c->filtered);
+  CHECK(c->rows == d->problem_count + c->merged + c->no_trace);
+  CHECK(c->traces == d->trace_count + c->incorrect + c->empty + c->repeated);
   for (fr_int p = 0; p < d->problem_count; p++) {
     CHECK(d->problems[p].first == traces && d->problems[p].count > 0);
     for (fr_int t = traces; t < traces + d->problems[p].count; t++) {
@@ -110,7 +110,7 @@ static void forms(void)
           d->traces[t].source == expected[t].source);
   CHECK(d->counts.rows == 9 && d->counts.merged == 4 && d->counts.conflicts == 1 && d->counts.no_trace == 1);
   CHECK(d->counts.traces == 19 && d->counts.incorrect == 4 && d->counts.empty == 1 && d->counts.repeated == 3);
-  CHECK(d->problems[0].key != d->problems[1].key);
+  CHECK(d->problems[0].key != d->problems[1].key && d->longest == 2);
   drop(&p);
 }
 
@@ -256,99 +256,6 @@ static void allocations(void)
   CHECK(alive == 0);
 }
 
-static int short_enough(void *user, const fr_problem *problem, const fr_trace *trace)
-{
-  return problem->text.count + trace->text.count <= *(const fr_int *)user;
-}
-
-static fr_dataset many(int problems, int traces)
-{
-  char *text = (char *)test_alloc((size_t)problems * (size_t)(100 + 40 * traces)), *end = text;
-  fr_dataset d;
-  for (int p = 0; p < problems; p++) {
-    end += sprintf(end, "{\"question\":\"question %d\",\"traces\":[", p);
-    for (int t = 0; t < traces; t++) end += sprintf(end, "%s\"trace %.*s %d\"", t ? "," : "", t, "..........", t);
-    end += sprintf(end, "]}\n");
-  }
-  CHECK(fr_dataset_new(&d, text, end - text, NULL) == FR_OK);
-  free(text);
-  return d;
-}
-
-static void filter(void)
-{
-  fr_dataset d = many(200, 6);
-  fr_int most = 23;
-  const fr_text last = d.traces[1199].text;
-  CHECK(d.problem_count == 200 && d.trace_count == 1200 && last.count == 13);
-  fr_dataset_filter(&d, short_enough, &most);
-  // "question N" has 10, 11 or 12 bytes, "trace ..... t" has 8 + t
-  sums(&d);
-  CHECK(d.problem_count == 200 && d.counts.filtered == 90 * 1 + 100 * 2 && d.counts.filtered_problems == 0);
-  most = 19;
-  fr_dataset_filter(&d, short_enough, &most);
-  sums(&d);
-  CHECK(d.problem_count == 100 && d.counts.filtered_problems == 100 && is(d.problems[99].text, "question 99"));
-  CHECK(d.trace_count == 10 * 2 + 90 * 1 && d.counts.filtered == 1200 - 110);
-  most = 0;
-  fr_dataset_filter(&d, short_enough, &most);
-  sums(&d);
-  CHECK(d.problem_count == 0 && d.trace_count == 0);
-  fr_dataset_free(&d);
-}
-
-static void split_and_draw(void)
-{
-  fr_dataset d = many(2000, 6), part = many(1000, 6);
-  fr_int *order = (fr_int *)test_alloc(2000 * sizeof *order), *again = (fr_int *)test_alloc(2000 * sizeof *order);
-  unsigned char *side = (unsigned char *)test_alloc(2000);
-  fr_int train = -1, train_again = -1, inside = 0;
-  CHECK(fr_dataset_split(&d, 0.1, 7, order, &train) == FR_OK);
-  CHECK(train > 1740 && train < 1860);  // 1800, standard deviation 13.4
-  memset(side, 2, 2000);
-  for (fr_int i = 0; i < 2000; i++) {
-    if (i > 0 && i != train) CHECK(order[i] > order[i - 1]);
-    side[order[i]] = i >= train;
-  }
-  for (fr_int i = 0; i < 2000; i++) CHECK(side[i] < 2);
-  // The first half of the file alone is split as before.
-  CHECK(fr_dataset_split(&part, 0.1, 7, again, &train_again) == FR_OK);
-  for (fr_int i = 0; i < 1000; i++) CHECK(side[again[i]] == (i >= train_again));
-  CHECK(fr_dataset_split(&d, 0.1, 8, again, &train_again) == FR_OK);
-  for (fr_int i = train_again; i < 2000; i++) inside += side[again[i]];
-  CHECK(inside < 60);  // another seed, another choice: 20 in both are expected
-  CHECK(fr_dataset_split(&d, 0.0, 7, again, &train_again) == FR_OK && train_again == 2000);
-  CHECK(fr_dataset_split(&d, 1.0, 7, again, &train_again) == FR_OK && train_again == 0);
-  CHECK(fr_dataset_split(&d, 1.5, 7, again, &train_again) == FR_INVALID &&
-        fr_dataset_split(&d, sqrt(-1.0), 7, again, &train_again) == FR_INVALID);
-
-  // 4 of 6, each pair of traces together as often as any other: 6000 draws, each pair with chance 4/6 * 3/5.
-  int pairs[6][6];
-  fr_int picked[6], other[6];
-  memset(pairs, 0, sizeof pairs);
-  for (uint64_t draw = 0; draw < 6000; draw++) {
-    const fr_int n = fr_dataset_draw(&d, 5, 6, 4, 3, draw, picked);
-    CHECK(n == 4);
-    for (fr_int i = 0; i < n; i++) {
-      CHECK(picked[i] >= 30 && picked[i] < 36 && (i == 0 || picked[i] > picked[i - 1]));
-      for (fr_int j = 0; j < i; j++) pairs[picked[j] - 30][picked[i] - 30]++;
-    }
-  }
-  for (int i = 0; i < 6; i++)
-    for (int j = i + 1; j < 6; j++) CHECK(abs(pairs[i][j] - 2400) < 190);  // standard deviation 38
-  CHECK(fr_dataset_draw(&d, 5, 6, 4, 3, 11, picked) == 4 && fr_dataset_draw(&d, 5, 6, 4, 3, 11, other) == 4 &&
-        !memcmp(picked, other, 4 * sizeof *picked));
-  CHECK(fr_dataset_draw(&d, 0, 6, 0, 3, 0, picked) == 6 && fr_dataset_draw(&d, 0, 3, 0, 3, 0, picked) == 3 &&
-        fr_dataset_draw(&d, 0, 9, 1, 3, 0, picked) == 1);
-  CHECK(fr_dataset_draw(&d, 2000, 6, 0, 3, 0, picked) == 0 && fr_dataset_draw(&d, -1, 6, 0, 3, 0, picked) == 0 &&
-        fr_dataset_draw(&d, 0, 0, 0, 3, 0, picked) == 0);
-  fr_dataset_free(&d);
-  fr_dataset_free(&part);
-  free(order);
-  free(again);
-  free(side);
-}
-
 // Rows that are all one question, traces that are all alike, names that are all distinct: near-linear, memory as promised.
 static void hostile(void)
 {
@@ -430,8 +337,6 @@ int main(void)
   errors();
   files();
   allocations();
-  filter();
-  split_and_draw();
   hostile();
   damaged();
   CHECK(alive == 0);  // nothing above leaked

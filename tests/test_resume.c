@@ -1,4 +1,4 @@
-// examples/train_traces: a run that was stopped at a checkpoint and continued ends with the same file, byte for byte, as an
+// examples/train_traces and stream_forks: a run that was stopped at a checkpoint and continued ends with the same file, byte for byte, as an
 // unbroken one, for every method; so does one with another number of threads. Bad input ends in a message and status 1.
 #define _POSIX_C_SOURCE 200809L
 #include "tests/test.h"
@@ -59,11 +59,31 @@ static void make_data(void)
   CHECK(fclose(f) == 0);
 }
 
+// examples/stream_forks: trained in one go; killed when it has saved for the first time, and continued; on other data.
+static void stream(const char *file, const char *whole_path, const char *part_path)
+{
+  char command[2000];
+  remove(whole_path);
+  remove(part_path);
+  snprintf(command, sizeof command, "%s/stream_forks %s %s 30 >%s 2>&1 </dev/null", folder, file, whole_path, log_path);
+  CHECK(system(command) == 0);
+  CHECK(said("step 20: ") && said("step 30: ") && said("\n<think1> ") && said("\n<think4> "));
+  snprintf(command, sizeof command, "%s/stream_forks %s %s 30 >%s 2>&1 </dev/null & p=$!; while kill -0 $p 2>%s && [ ! -s %s ]; do sleep .05; done;"
+           " kill -9 $p 2>>%s; wait $p", folder, file, part_path, log_path, log_path, part_path, log_path);
+  CHECK(system(command) != -1);
+  snprintf(command, sizeof command, "%s/stream_forks %s %s 30 >%s 2>&1 </dev/null", folder, file, part_path, log_path);
+  CHECK(system(command) == 0 && said("\n<think4> ") && same_file(whole_path, part_path));
+  snprintf(command, sizeof command, "%s/stream_forks tests/data/jsonl/ok.jsonl %s 30 >%s 2>&1 </dev/null", folder, part_path, log_path);
+  CHECK(system(command) != 0 && said("other data"));
+  snprintf(command, sizeof command, "--load %s", part_path);
+  CHECK(run(file, command) == 1 && said("is not a checkpoint of this program"));
+}
+
 int main(void)
 {
   static const char *const method[] = { "ssft", "random", "sft" };
   static const char small[] = "--layers 1 --dim 16 --heads 2 --ffn 24 --forks 4 --most 2 --prefix 6 --length 100 --batch 3 --steps 30 --evaluations 5 --sample 3 --held-out 0.2";
-  char whole_path[300], part_path[300], options[1000];
+  char whole_path[300], part_path[300], other_path[300], options[1000];
   folder = getenv("TEST_BUILD") ? getenv("TEST_BUILD") : "build";
   snprintf(options, sizeof options, "%s/train_traces", folder);
   FILE *program = fopen(options, "rb");
@@ -76,6 +96,7 @@ int main(void)
   snprintf(data_path, sizeof data_path, "%.200s/test_resume.jsonl", folder);
   snprintf(whole_path, sizeof whole_path, "%.200s/test_resume.whole", folder);
   snprintf(part_path, sizeof part_path, "%.200s/test_resume.part", folder);
+  snprintf(other_path, sizeof other_path, "%.200s/test_resume.other", folder);
   make_data();
   for (int m = 0; m < 3; m++) {
     remove(whole_path);
@@ -100,9 +121,11 @@ int main(void)
   CHECK(run(data_path, options) == 0 && said("train:280: 280 ids, 18 merges"));
   snprintf(options, sizeof options, "%s --tokenizer train:280 --threads 1 --stop 13 --save %s", small, part_path);
   CHECK(run(data_path, options) == 0);
-  snprintf(options, sizeof options, "--load %s --save %s", part_path, part_path);
-  CHECK(run(data_path, options) == 1 && said("its tokens are others"));
-  snprintf(options, sizeof options, "--load %s --save %s --tokenizer train:280", part_path, part_path);
+  snprintf(options, sizeof options, "--load %s --save %s --tokenizer train:270", part_path, part_path);
+  CHECK(run(data_path, options) == 1 && said("its tokens are others: the model was trained with another tokenizer"));
+  snprintf(options, sizeof options, "--load %s --save %s --tokenizer train:280", part_path, other_path);
+  CHECK(run(data_path, options) == 0 && same_file(whole_path, other_path));
+  snprintf(options, sizeof options, "--load %s --save %s", part_path, part_path);  // they come with the file
   CHECK(run(data_path, options) == 0 && same_file(whole_path, part_path));
   snprintf(options, sizeof options, "%s --tokenizer tests/data/tokenizer/tiny/qwenstyle/tokenizer.json", small);
   CHECK(run(data_path, options) == 0 && said("tokenizer.json: 529 ids, 256 merges"));
@@ -128,6 +151,14 @@ int main(void)
   CHECK(run(data_path, "--help") == 0 && said("--evaluations"));
   snprintf(options, sizeof options, "%s --steps 1 --save no/such/folder/x", small);
   CHECK(run(data_path, options) == 1 && said("cannot be opened for writing"));
-  remove(log_path); remove(data_path); remove(whole_path); remove(part_path);
-  return test_done("resume");
+  static const char real[] = "../shared/data/gsm8k_traces.jsonl";
+  snprintf(options, sizeof options, "%s/stream_forks", folder);
+  FILE *there[2] = { fopen(options, "rb"), fopen(real, "rb") };
+  if (!there[0]) printf("left out: %s is not there (make examples)\n", options);
+  else stream(data_path, whole_path, part_path);
+  if (there[0] && there[1]) stream(real, whole_path, part_path);
+  for (int i = 0; i < 2; i++)
+    if (there[i]) fclose(there[i]);
+  remove(log_path); remove(data_path); remove(whole_path); remove(part_path); remove(other_path);
+  return test_done(there[1] ? "resume" : "resume, without ../shared/data/gsm8k_traces.jsonl");
 }
