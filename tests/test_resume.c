@@ -67,12 +67,12 @@ static void stream(const char *file, const char *whole_path, const char *part_pa
   remove(part_path);
   snprintf(command, sizeof command, "%s/stream_forks %s %s 30 >%s 2>&1 </dev/null", folder, file, whole_path, log_path);
   CHECK(system(command) == 0);
-  CHECK(said("step 20: ") && said("step 30: ") && said("\n<think1> ") && said("\n<think4> "));
+  CHECK(said("step 20: ") && said("step 30: ") && said("<think1> ") && said("<think4> "));
   snprintf(command, sizeof command, "%s/stream_forks %s %s 30 >%s 2>&1 </dev/null & p=$!; while kill -0 $p 2>%s && [ ! -s %s ]; do sleep .05; done;"
            " kill -9 $p 2>>%s; wait $p", folder, file, part_path, log_path, log_path, part_path, log_path);
   CHECK(system(command) != -1);
   snprintf(command, sizeof command, "%s/stream_forks %s %s 30 >%s 2>&1 </dev/null", folder, file, part_path, log_path);
-  CHECK(system(command) == 0 && said("\n<think4> ") && same_file(whole_path, part_path));
+  CHECK(system(command) == 0 && said("<think4> ") && same_file(whole_path, part_path));
   snprintf(command, sizeof command, "%s/stream_forks tests/data/jsonl/ok.jsonl %s 30 >%s 2>&1 </dev/null", folder, part_path, log_path);
   CHECK(system(command) != 0 && said("other data"));
   snprintf(command, sizeof command, "--load %s", part_path);
