@@ -1797,7 +1797,7 @@ static fr_int fr__pack_floats(fr_int N, fr_int K)
 // of the two strides is 1, and x is read along it, so that each line of the cache is read once, also where lines lie 4 KB
 // apart and share a set of it. Along the panels' rows it is a copy, a row of all panels at a time; across them eight rows of x
 // at a time are read from end to end and transposed, the last eight overlapping those before.
-static void fr__pack(const fr__kernels *kernels, float *panel, const float *x, fr_int step, fr_int along, fr_int count,
+FR__APART void fr__pack(const fr__kernels *kernels, float *panel, const float *x, fr_int step, fr_int along, fr_int count,
                      fr_int depth, fr_int width)
 {
   for (fr_int p = 0; step == 1 && p < depth; p++)
@@ -1827,7 +1827,7 @@ static void fr__pack(const fr__kernels *kernels, float *panel, const float *x, f
 
 // The same panels from bfloat16. Along their rows it is widened into its place; across them, the rows of x that make a panel are
 // widened into `rows` (width * depth floats) and packed from there.
-static void fr__pack_wide(const fr__kernels *kernels, float *panel, const uint16_t *x, fr_int step, fr_int along, fr_int count,
+FR__APART void fr__pack_wide(const fr__kernels *kernels, float *panel, const uint16_t *x, fr_int step, fr_int along, fr_int count,
                           fr_int depth, fr_int width, float *rows)
 {
   for (fr_int p = 0; step == 1 && p < depth; p++)
@@ -3443,11 +3443,11 @@ enum { FR__ACTS = sizeof fr__backward_list / sizeof fr__backward_list[0] };
 static fr_int fr__layer_list(const fr_config *c, int backward, fr__act list[FR__ACTS])
 {
   const fr__act *all = backward ? fr__backward_list : fr__forward_list;
-  const fr_int count = backward ? FR__ACTS : FR__STEPS;
-  fr_int kept = 0;
+  const fr_int count = backward ? (fr_int)FR__ACTS : (fr_int)FR__STEPS;
+  fr_int length = 0;
   for (fr_int i = 0; i < count; i++)
-    if (!(all[i].step == FR__BIAS && !c->qkv_bias) && !(all[i].step == FR__HEAD_NORM && !c->qk_norm)) list[kept++] = all[i];
-  return kept;
+    if (!(all[i].step == FR__BIAS && !c->qkv_bias) && !(all[i].step == FR__HEAD_NORM && !c->qk_norm)) list[length++] = all[i];
+  return length;
 }
 
 // Neighbours of the list that are shared out alike.
@@ -4281,7 +4281,7 @@ static fr_limits fr__forest_limits(const fr__forest *f, int bound)
 }
 
 // Does question n fit beside what is there?
-static fr_status fr__fits(const fr__forest *f, fr_work *work, const fr__plan *plan, const fr_question *question, fr_int n)
+FR__APART fr_status fr__fits(const fr__forest *f, fr_work *work, const fr__plan *plan, const fr_question *question, fr_int n)
 {
   static const char *const names[] = { "rows", "grad_rows", "spans", "targets", "leaves", "depth", "cache_rows" };
   const fr_limits *has = &work->limits;
@@ -4300,7 +4300,7 @@ static fr_status fr__fits(const fr__forest *f, fr_work *work, const fr__plan *pl
 }
 
 // Each question alone must fit, which is found out before anything is run.
-static fr_status fr__each_fits(fr_work *work, const fr__plan *plan, const fr_question *questions, fr_int count)
+FR__APART fr_status fr__each_fits(fr_work *work, const fr__plan *plan, const fr_question *questions, fr_int count)
 {
   fr_status status = FR_OK;
   for (fr_int n = 0; !status && n < count; n++) status = fr__fits(&fr__empty, work, plan, &questions[n], n);
@@ -4308,7 +4308,7 @@ static fr_status fr__each_fits(fr_work *work, const fr__plan *plan, const fr_que
 }
 
 // Builds as many questions as fit, from *next on, and moves *next behind them.
-static fr_status fr__fill(fr__forest *f, fr_work *work, const fr__plan *plan, const fr_question *questions, fr_int count,
+FR__APART fr_status fr__fill(fr__forest *f, fr_work *work, const fr__plan *plan, const fr_question *questions, fr_int count,
                           fr_int *next)
 {
   const fr_int first = *next;
@@ -4324,13 +4324,13 @@ static fr_status fr__fill(fr__forest *f, fr_work *work, const fr__plan *plan, co
   return *next > first ? FR_OK : status;
 }
 
-static fr_status fr__run_forest(const fr__forest *f, const fr_model *model, float *grads, fr__phase phase)
+FR__APART fr_status fr__run_forest(const fr__forest *f, const fr_model *model, float *grads, fr__phase phase)
 {
   return f->spans ? fr__run_tree(model, f->work, &f->tree, grads, f->work->body->sums, f->groups, phase) : FR_OK;
 }
 
 // Hands out limits that were measured, unless a size stopped.
-static fr_status fr__give_limits(const fr_limits *need, fr_limits *limits)
+FR__APART fr_status fr__give_limits(const fr_limits *need, fr_limits *limits)
 {
   if (fr__max(fr__max(need->rows, need->targets), fr__max(need->depth, need->cache_rows)) >= fr__most) return FR_OVERFLOW;
   *limits = *need;
@@ -4433,7 +4433,7 @@ FR_DEF fr_status fr_ssft_limits(const fr_ssft_options *options, fr_int prompt, f
 }
 
 // -- checks
-static fr_status fr__tokens_check(fr_work *work, const fr_tokens *tokens, const char *what, fr_int at,
+FR__APART fr_status fr__tokens_check(fr_work *work, const fr_tokens *tokens, const char *what, fr_int at,
                                   const char *inside, fr_int number)
 {
   if (tokens->count < 1 || !tokens->ids)
@@ -4445,7 +4445,7 @@ static fr_status fr__tokens_check(fr_work *work, const fr_tokens *tokens, const 
   return FR_OK;
 }
 
-static fr_status fr__forks_check(fr_work *work, const fr_tokens *forks, fr_int count)
+FR__APART fr_status fr__forks_check(fr_work *work, const fr_tokens *forks, fr_int count)
 {
   if (!forks || count < 1) return fr__fail(&work->reason, FR_INVALID, "the options name no fork");
   for (fr_int i = 0; i < count; i++) {
@@ -4461,7 +4461,7 @@ static fr_status fr__forks_check(fr_work *work, const fr_tokens *forks, fr_int c
 static int fr__weight(float x) { return x >= 0.0f && fr__finite((double)x); }
 
 // Everything that can be wrong is found here, before anything is run.
-static fr_status fr__ssft_check(const fr_model *model, fr_work *work, const fr__plan *plan, const fr_question *questions,
+FR__APART fr_status fr__ssft_check(const fr_model *model, fr_work *work, const fr__plan *plan, const fr_question *questions,
                                 fr_int count)
 {
   const fr_ssft_options *o = plan->ssft;
@@ -4504,7 +4504,7 @@ static fr_status fr__ssft_check(const fr_model *model, fr_work *work, const fr__
 }
 
 // Matching by the costs, or without them; sets q->fork.
-static fr_status fr__match_one(fr_work *work, const fr_ssft_options *o, fr_question *q, fr_int number)
+FR__APART fr_status fr__match_one(fr_work *work, const fr_ssft_options *o, fr_question *q, fr_int number)
 {
   struct fr__body *b = work->body;
   const fr_int M = q->trace_count, N = o->fork_count;
@@ -4531,7 +4531,7 @@ static fr_status fr__match_one(fr_work *work, const fr_ssft_options *o, fr_quest
 }
 
 // This and fr__loss_all take what was checked, in as many passes as the limits ask for.
-static fr_status fr__match_all(const fr_model *model, fr_work *work, const fr__plan *plan, fr_question *questions, fr_int count)
+FR__APART fr_status fr__match_all(const fr_model *model, fr_work *work, const fr__plan *plan, fr_question *questions, fr_int count)
 {
   const fr_ssft_options *o = plan->ssft;
   double *cost = work->body->cost;
@@ -4552,7 +4552,7 @@ static fr_status fr__match_all(const fr_model *model, fr_work *work, const fr__p
   return status;
 }
 
-static fr_status fr__loss_all(const fr_model *model, fr_work *work, const fr__plan *plan, const fr_question *questions,
+FR__APART fr_status fr__loss_all(const fr_model *model, fr_work *work, const fr__plan *plan, const fr_question *questions,
                               fr_int count, float *grads, fr_ssft_report *report)
 {
   fr_ssft_report r;
@@ -4605,7 +4605,7 @@ FR_DEF fr_status fr_ssft_count(const fr_ssft_options *options, const fr_question
   return FR_OK;
 }
 
-static fr_status fr__ssft_loss(const fr_model *model, fr_work *work, const fr_ssft_options *options, const fr_question *questions,
+FR__APART fr_status fr__ssft_loss(const fr_model *model, fr_work *work, const fr_ssft_options *options, const fr_question *questions,
                                fr_int count, fr_ssft_total total, float *grads, fr_ssft_report *report)
 {
   fr__plan plan = fr__ssft_plan(options, fr__build_loss, grads ? FR__GRAD_ROWS : FR__ROWS);
@@ -5641,7 +5641,7 @@ FR_DEF fr_status fr_gfpo_step(const fr_policy *policy, const fr_model *writer, f
 
 // ---- >>weights ---------------------------------------------------------------------------------------
 // Weights that lie elsewhere, rows for forks, and copies on a backend.
-static fr_status fr__view_check(const fr_view *view, const char *name, fr_int layer, fr_int rows, fr_int cols, fr_reason *reason)
+FR__APART fr_status fr__view_check(const fr_view *view, const char *name, fr_int layer, fr_int rows, fr_int cols, fr_reason *reason)
 {
   const int known = view->type == FR_FLOAT32 || view->type == FR_BFLOAT16;
   const fr_int size = known ? fr__type_bytes(view->type) : 1;
@@ -5655,7 +5655,7 @@ static fr_status fr__view_check(const fr_view *view, const char *name, fr_int la
   return FR_OK;
 }
 
-static fr_status fr__views_check(const fr_views *v, const fr_config *c, fr_reason *reason)
+FR__APART fr_status fr__views_check(const fr_views *v, const fr_config *c, fr_reason *reason)
 {
   const fr_int C = c->dim, HD = c->heads * c->head_dim, KD = c->kv_heads * c->head_dim, F = c->ffn;
   fr_status status = FR_OK;
@@ -5783,7 +5783,7 @@ FR_DEF fr_status fr_work_download(fr_work *work, fr_model *model, fr_adamw *adam
 }
 
 // ---- >>vote -------------------------------------------------------------------------------------------
-static fr_status fr__weight_check(double weight, fr_int answer, fr_reason *reason)
+FR__APART fr_status fr__weight_check(double weight, fr_int answer, fr_reason *reason)
 {
   if (!fr__finite(weight)) return fr__fail(reason, FR_NONFINITE, "the weight of answer %d is not finite", answer);
   if (weight < 0.0) return fr__fail(reason, FR_INVALID, "the weight of answer %d is negative", answer);
@@ -7176,7 +7176,7 @@ static int fr__build_line(fr__build *build, fr__json *json, fr_int *names)
   return 1;
 }
 
-static fr_status fr__build_read(fr__build *build, const char *text, fr_int bytes, fr_reason *reason)
+FR__APART fr_status fr__build_read(fr__build *build, const char *text, fr_int bytes, fr_reason *reason)
 {
   fr_int names[2 * FR_DATASET_NAMES], at = 0;
   if (bytes < 0 || (bytes > 0 && !text)) return fr__fail(reason, FR_INVALID, "there is no text");
@@ -9944,7 +9944,7 @@ static void fr__checkpoint_put(fr__stream *s, const void *what)
 
 // Reads the head, then goes to the end and compares the checksum. Where model is given it has been checked before, and the
 // numbers are stored on the way.
-static fr_status fr__checkpoint_scan(fr__stream *s, fr_checkpoint *info, fr_model *model, fr_adamw *adamw, void *user,
+FR__APART fr_status fr__checkpoint_scan(fr__stream *s, fr_checkpoint *info, fr_model *model, fr_adamw *adamw, void *user,
                                      fr_reason *reason)
 {
   unsigned char head[FR__CHECKPOINT_HEAD], sum[8];
@@ -10002,7 +10002,7 @@ static fr_status fr__checkpoint_scan(fr__stream *s, fr_checkpoint *info, fr_mode
   return fr__fine(reason);
 }
 
-static fr_status fr__checkpoint_arguments(const fr_model *model, const fr_adamw *adamw, fr_reason *reason)
+FR__APART fr_status fr__checkpoint_arguments(const fr_model *model, const fr_adamw *adamw, fr_reason *reason)
 {
   if (!model || !model->params || (adamw && (!adamw->m || !adamw->v || adamw->count != fr__trained(model))))
     return fr__fail(reason, FR_INVALID, "the model or its optimiser has no memory, or they do not belong together");
@@ -10014,7 +10014,7 @@ static fr_status fr__checkpoint_arguments(const fr_model *model, const fr_adamw 
   return FR_OK;
 }
 
-static fr_status fr__checkpoint_what(fr__put_checkpoint *what, const fr_model *model, const fr_adamw *adamw, const void *user,
+FR__APART fr_status fr__checkpoint_what(fr__put_checkpoint *what, const fr_model *model, const fr_adamw *adamw, const void *user,
                                      fr_int user_bytes, fr_reason *reason)
 {
   const fr_status status = fr__checkpoint_arguments(model, adamw, reason);
@@ -10047,7 +10047,7 @@ FR_DEF fr_status fr_checkpoint_write(void *memory, fr_int bytes, fr_int *needed,
 
 // From a file or from memory, which is only read. Numbers are stored in a second look, when all is known to be whole and to go where
 // the caller wants it.
-static fr_status fr__checkpoint_get(const char *path, const void *memory, fr_int bytes, fr_checkpoint *info, fr_model *model,
+FR__APART fr_status fr__checkpoint_get(const char *path, const void *memory, fr_int bytes, fr_checkpoint *info, fr_model *model,
                                     fr_adamw *adamw, void *user, fr_int user_bytes, fr_reason *reason)
 {
   fr_checkpoint found;
@@ -10132,7 +10132,7 @@ static fr_int fr__corpus_drawn(const fr_corpus *c, fr_int traces)
 }
 
 // How much room everything takes: forks and traces are encoded, of the rest the bytes are counted.
-static fr_status fr__corpus_measure(fr_corpus *c, struct fr__corpus *b, const fr_dataset *d, fr_encoder *encoder,
+FR__APART fr_status fr__corpus_measure(fr_corpus *c, struct fr__corpus *b, const fr_dataset *d, fr_encoder *encoder,
                                     const fr_framing *framing, fr_int *p)
 {
   const fr__trusted nowhere = { { 0, 0 }, { 0, 0 } };
@@ -10210,7 +10210,7 @@ static void fr__leave_out(fr_corpus *c, fr_left_out why, const fr_dataset *d, fr
 
 // Lays question p out with those of its traces, *count of b->texts, that can be trained on. First with all of them; if that
 // cannot be, without any and with each one alone, to see which, and then with those left.
-static fr_status fr__corpus_question(fr_corpus *c, struct fr__corpus *b, const fr_dataset *d, fr_encoder *encoder,
+FR__APART fr_status fr__corpus_question(fr_corpus *c, struct fr__corpus *b, const fr_dataset *d, fr_encoder *encoder,
                                      const fr_framing *framing, fr_int p, char *memory, fr_question *q, fr_int *count, fr_int *used)
 {
   const fr_int most = c->options.length > 0 ? c->options.length - b->longest_fork : FR__INT_MAX, bytes = b->bytes - (memory - b->room);
@@ -10238,7 +10238,7 @@ static fr_status fr__corpus_question(fr_corpus *c, struct fr__corpus *b, const f
   return status == FR_FORMAT ? FR_OK : status;
 }
 
-static fr_status fr__corpus_fill(fr_corpus *c, struct fr__corpus *b, const fr_dataset *d, fr_encoder *encoder,
+FR__APART fr_status fr__corpus_fill(fr_corpus *c, struct fr__corpus *b, const fr_dataset *d, fr_encoder *encoder,
                                  const fr_framing *framing, fr_int *p)
 {
   const uint64_t seed = fr__hash(c->options.seed, "split", 5);
@@ -11160,10 +11160,11 @@ FR__INLINE void fr__stream_type_avx512(const int type, float *y, fr_int ldy, con
   for (fr_int j = 0, cols; j < n; j += cols, y += cols, w += cols * step) {
     fr_int i = 0;
     cols = (m > 2 || k <= FR__SHORT_ROW) && n - j >= 4 ? 4 : 1;
-    for (; cols == 4 && m - i >= 6; i += 6)
-      fr__stream_block_avx512(6, 4, type, y + i * ldy, ldy, x + i * ldx, ldx, w, step, k, add);
-    for (; cols == 4 && m - i >= 2; i += m - i >= 4 ? 4 : 2)
-      if (m - i >= 4) fr__stream_block_avx512(4, 4, type, y + i * ldy, ldy, x + i * ldx, ldx, w, step, k, add);
+    for (; type == FR_FLOAT32 && cols == 4 && m - i >= 6; i += 6)  // fewer shapes for bfloat16: each costs the compiler
+      fr__stream_block_avx512(6, 4, FR_FLOAT32, y + i * ldy, ldy, x + i * ldx, ldx, w, step, k, add);
+    for (; cols == 4 && m - i >= 2; i += type == FR_FLOAT32 && m - i >= 4 ? 4 : 2)
+      if (type == FR_FLOAT32 && m - i >= 4)
+        fr__stream_block_avx512(4, 4, FR_FLOAT32, y + i * ldy, ldy, x + i * ldx, ldx, w, step, k, add);
       else fr__stream_block_avx512(2, 4, type, y + i * ldy, ldy, x + i * ldx, ldx, w, step, k, add);
     for (; i < m; i++)
       for (fr_int c = 0; c < cols; c++)
