@@ -7128,24 +7128,24 @@ static uint32_t fr__special_at(const fr_tokenizer *t, const char *text, fr_int a
 // -- merging. Short pre-tokens: look for the lowest rank again and again. Long ones: the merges wait in queues, one or more
 // for a rank, each in ascending order of place; a heap holds the first of each queue. Nearly always a new merge goes to
 // the end of the newest queue of its rank; where its place is too low it begins another one. So the order is exactly
-// (rank, place), every step costs O(log n) at most, and a long run of one letter never has more than a few queues.
+// (rank, place), every step costs O(log n) at most, and a long text of one letter never has more than a few queues.
 enum { FR__SHORT = 64, FR__KEY = 15 };
 
-typedef struct fr__kept {    // a remembered pre-token of up to 15 bytes
+typedef struct fr__memo {    // a remembered pre-token of up to 15 bytes
   unsigned char key[16];     // its bytes, zeros, and in the last place how many
   uint32_t      ids[4];      // ended by FR__NONE where there are fewer
-} fr__kept;
+} fr__memo;
 
 typedef struct fr__symbol { uint32_t id, before, after, rank; } fr__symbol;  // neighbours; the rank of it with the next one
 typedef struct fr__waiting { uint32_t at, next; } fr__waiting;
 
 typedef struct fr__encoder {
-  fr__kept    *kept;         // [kept_count], a power of two, or none
-  fr_int       kept_count;
+  fr__memo    *memos;        // [memo_count], a power of two, or none
+  fr_int       memo_count;
   fr__symbol  *symbols;      // [longest + 1]
   fr__waiting *waiting;      // [2 * longest + 3]; 0 is not used
   uint64_t    *heap;         // [2 * longest + 3] rank << 32 | place
-  uint32_t    *heap_waiting; // the same: what waits there
+  uint32_t    *heap_waiting; // the same: what waits there; before merging, the ids
   uint32_t    *tails;        // [rank_count] last of the newest queue, 0 if it is empty
   uint32_t     waiting_count, free_waiting;
   fr_int       heap_count;
@@ -7159,24 +7159,34 @@ typedef struct fr__output {
 
 typedef struct fr__trusted { fr_int from[2], to[2]; } fr__trusted;  // where in a text special tokens are recognised, ascending
 
+static fr__output fr__output_to(fr_token *ids, fr_int capacity)
+{
+  fr__output out = { NULL, 0, 0, 0, 0 };
+  out.ids = ids;
+  out.capacity = capacity;
+  return out;
+}
+
 static void fr__emit(fr__output *out, uint32_t id)
 {
   if (out->ids && out->count < out->capacity) out->ids[out->count] = (fr_token)id;
   out->count++;
 }
 
-static void fr__merge_short(const fr__bpe *b, uint32_t *ids, fr_int count, fr__output *out)
+// Merges in place and returns how many ids are left.
+static fr_int fr__merge_short(const fr__bpe *b, uint32_t *ids, fr_int count)
 {
   uint32_t rank[FR__SHORT], merged[FR__SHORT];
-  for (fr_int i = 0; i + 1 < count; i++) {
-    const fr__merge *m = fr__merge_at(b, ids[i], ids[i + 1]);
-    rank[i] = m->rank;
-    merged[i] = m->id;
-  }
-  while (count > 1) {
+  fr_int from = 0, to = count - 1;  // the pairs to look up
+  for (;;) {
     fr_int at = 0;
+    for (fr_int i = from; i < to; i++) {
+      const fr__merge *m = fr__merge_at(b, ids[i], ids[i + 1]);
+      rank[i] = m->rank;
+      merged[i] = m->id;
+    }
     for (fr_int i = 1; i + 1 < count; i++) if (rank[i] < rank[at]) at = i;
-    if (rank[at] == FR__NONE) break;
+    if (count < 2 || rank[at] == FR__NONE) return count;
     ids[at] = merged[at];
     count--;
     for (fr_int i = at + 1; i < count; i++) {
@@ -7184,13 +7194,9 @@ static void fr__merge_short(const fr__bpe *b, uint32_t *ids, fr_int count, fr__o
       rank[i] = rank[i + 1];
       merged[i] = merged[i + 1];
     }
-    for (fr_int i = at > 0 ? at - 1 : 0; i <= at && i + 1 < count; i++) {
-      const fr__merge *m = fr__merge_at(b, ids[i], ids[i + 1]);
-      rank[i] = m->rank;
-      merged[i] = m->id;
-    }
+    from = fr__max(0, at - 1);
+    to = fr__min(at + 1, count - 1);
   }
-  for (fr_int i = 0; i < count; i++) fr__emit(out, ids[i]);
 }
 
 static void fr__heap_up(fr__encoder *e, fr_int i, uint64_t key, uint32_t waiting)
@@ -7239,11 +7245,12 @@ static void fr__wait(const fr__bpe *b, fr__encoder *e, uint32_t at)
   else fr__heap_up(e, e->heap_count++, (uint64_t)rank << 32 | at, entry);
 }
 
-static void fr__merge_long(const fr__bpe *b, fr__encoder *e, fr_int count, fr__output *out)
+static void fr__merge_long(const fr__bpe *b, fr__encoder *e, const uint32_t *ids, fr_int count, fr__output *out)
 {
   e->waiting_count = e->free_waiting = 0;
   e->heap_count = 0;
   for (fr_int i = 0; i < count; i++) {
+    e->symbols[i].id = ids[i];
     e->symbols[i].before = i > 0 ? (uint32_t)(i - 1) : FR__NONE;
     e->symbols[i].after = i + 1 < count ? (uint32_t)(i + 1) : FR__NONE;
   }
@@ -7273,90 +7280,78 @@ static void fr__merge_long(const fr__bpe *b, fr__encoder *e, fr_int count, fr__o
   for (uint32_t i = 0; i != FR__NONE; i = e->symbols[i].after) fr__emit(out, e->symbols[i].id);
 }
 
-// llama2.c: a character is what follows a byte that is no continuation, up to 4 bytes; if it is not a token, its bytes are.
-static fr_int fr__characters(const fr__bpe *b, const char *text, fr_int bytes, int blank_first, uint32_t *ids, fr_int stride)
+// What merging begins with: a token for each byte. llama2.c: for each character, which is what follows a byte that is no
+// continuation, up to 4 bytes; if it is not a token, its bytes are.
+static fr_int fr__first_ids(const fr_tokenizer *t, const char *text, fr_int bytes, int blank_first, uint32_t *ids)
 {
+  const fr__bpe *b = t->body;
   fr_int count = 0;
-  if (blank_first) ids[stride * count++] = fr__name_id(b, " ", 1);
-  for (fr_int at = 0, size; at < bytes; at += size) {
+  for (; !t->sentencepiece && count < bytes; count++) ids[count] = b->byte_ids[(unsigned char)text[count]];
+  if (blank_first) ids[count++] = fr__name_id(b, " ", 1);
+  for (fr_int at = 0, size; t->sentencepiece && at < bytes; at += size) {
     uint32_t id;
     for (size = 1; size < 4 && at + size < bytes && ((unsigned char)text[at + size] & 0xC0) == 0x80;) size++;
     id = fr__name_id(b, text + at, size);
-    if (id != FR__NONE) ids[stride * count++] = id;
-    else for (fr_int i = 0; i < size; i++) ids[stride * count++] = b->byte_ids[(unsigned char)text[at + i]];
+    if (id != FR__NONE) ids[count++] = id;
+    else for (fr_int i = 0; i < size; i++) ids[count++] = b->byte_ids[(unsigned char)text[at + i]];
   }
   return count;
+}
+
+// Where a short pre-token is remembered or will be; sets its key. 16 bytes may be read where the text has them.
+static fr__memo *fr__memo_at(const fr__encoder *e, const char *text, fr_int bytes, const char *end, uint64_t *key)
+{
+  static const unsigned char mask[32] = { 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255 };
+  uint64_t take[2], hash;
+  key[0] = key[1] = 0;
+  if (end - text >= 16) {
+    memcpy(key, text, 16);
+    memcpy(take, mask + 16 - bytes, 16);
+    key[0] &= take[0];
+    key[1] &= take[1];
+  } else {
+    memcpy(key, text, (size_t)bytes);
+  }
+  ((unsigned char *)key)[FR__KEY] = (unsigned char)bytes;
+  hash = (key[0] ^ key[1] * 0xD6E8FEB86659FD93u) * 0x9E3779B97F4A7C15u;
+  return e->memos + (fr_int)((hash ^ hash >> 32) >> 8 & (uint64_t)(e->memo_count - 1));
 }
 
 static fr_status fr__encode_piece(fr_encoder *encoder, const char *text, fr_int bytes, const char *end, int blank_first,
                                   fr__output *out)
 {
-  static const unsigned char mask[32] = { 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255 };
   const fr_tokenizer *t = encoder->tokenizer;
   const fr__bpe *b = t->body;
   fr__encoder *e = encoder->body;
-  const fr_int first = out->count;
-  fr__kept *kept = NULL;
+  fr__memo *memo = NULL;
   uint64_t key[2];
   uint32_t few[FR__SHORT], *ids = few;
-  fr_int count, stride = 1;
+  fr_int count = 0;
   if (bytes == 1 && !t->sentencepiece) { fr__emit(out, b->byte_ids[(unsigned char)*text]); return FR_OK; }
-  if (bytes <= FR__KEY && e->kept_count && !t->sentencepiece) {
-    uint64_t take[2], hash;
-    if (end - text >= 16) {
-      memcpy(key, text, 16);
-      memcpy(take, mask + 16 - bytes, 16);
-      key[0] &= take[0];
-      key[1] &= take[1];
-    } else {
-      key[0] = key[1] = 0;
-      memcpy(key, text, (size_t)bytes);
-    }
-    ((unsigned char *)key)[FR__KEY] = (unsigned char)bytes;
-    hash = (key[0] ^ key[1] * 0xD6E8FEB86659FD93u) * 0x9E3779B97F4A7C15u;
-    kept = e->kept + (fr_int)((hash ^ hash >> 32) >> 8 & (uint64_t)(e->kept_count - 1));
-    if (memcmp(kept->key, key, 16) == 0) {
-      for (int i = 0; i < 4 && kept->ids[i] != FR__NONE; i++) fr__emit(out, kept->ids[i]);
+  if (bytes <= FR__KEY && e->memo_count && !t->sentencepiece) {
+    memo = fr__memo_at(e, text, bytes, end, key);
+    if (memcmp(memo->key, key, 16) == 0) {
+      for (int i = 0; i < 4 && memo->ids[i] != FR__NONE; i++) fr__emit(out, memo->ids[i]);
       return FR_OK;
     }
   }
   if (t->ignore_merges) {
-    few[0] = fr__name_id(b, text, bytes);
-    if (few[0] != FR__NONE && !(b->kinds[few[0]] & FR__SPECIAL)) {
-      fr__emit(out, few[0]);
-      count = 1;
-      goto keep;
-    }
+    ids[0] = fr__name_id(b, text, bytes);
+    count = ids[0] != FR__NONE && !(b->kinds[ids[0]] & FR__SPECIAL);
   }
-  if (bytes + blank_first > FR__SHORT) {
+  if (count == 0 && bytes + blank_first <= FR__SHORT) {
+    count = fr__merge_short(b, ids, fr__first_ids(t, text, bytes, blank_first, ids));
+  } else if (count == 0) {
     if (bytes > encoder->longest)
       return fr__fail(&encoder->reason, FR_LIMIT, "a pre-token has %d bytes; the encoder was made for %d", bytes,
                       encoder->longest);
-    ids = (uint32_t *)(void *)e->symbols;  // each symbol begins with its id
-    stride = (fr_int)(sizeof(fr__symbol) / sizeof *ids);
+    ids = e->heap_waiting;
+    fr__merge_long(b, e, ids, fr__first_ids(t, text, bytes, blank_first, ids), out);
   }
-  if (t->sentencepiece) {
-    count = fr__characters(b, text, bytes, blank_first, ids, stride);
-  } else {
-    for (count = 0; count < bytes; count++) ids[stride * count] = b->byte_ids[(unsigned char)text[count]];
-  }
-  if (stride > 1) { fr__merge_long(b, e, count, out); return FR_OK; }
-  {
-    fr__output to = { NULL, 0, 0, 0, 0 };
-    fr_token found[FR__SHORT];
-    to.ids = found;
-    to.capacity = FR__SHORT;
-    fr__merge_short(b, ids, count, &to);
-    count = to.count;
-    for (fr_int i = 0; i < count; i++) {
-      if (i < 4) few[i] = (uint32_t)found[i];
-      fr__emit(out, (uint32_t)found[i]);
-    }
-  }
-keep:
-  if (kept && out->count - first <= 4) {
-    memcpy(kept->key, key, 16);
-    for (fr_int i = 0; i < 4; i++) kept->ids[i] = i < count ? few[i] : FR__NONE;
+  for (fr_int i = 0; i < count; i++) fr__emit(out, ids[i]);
+  if (memo && count <= 4) {
+    memcpy(memo->key, key, 16);
+    for (fr_int i = 0; i < 4; i++) memo->ids[i] = i < count ? ids[i] : FR__NONE;
   }
   return FR_OK;
 }
@@ -7407,13 +7402,11 @@ FR_DEF fr_status fr_tokenizer_encode(fr_encoder *encoder, const char *text, fr_i
                                      fr_token *ids, fr_int capacity, fr_int *count)
 {
   fr__trusted trusted = { { 0, 0 }, { 0, 0 } };
-  fr__output out = { NULL, 0, 0, 0, 0 };
+  fr__output out = fr__output_to(ids, capacity);
   fr_status status;
   if (!encoder || !encoder->body) return FR_INVALID;
   if (!count || bytes < 0 || (bytes && !text) || (ids && capacity < 0) || (unsigned)specials > FR_SPECIALS_REFUSE)
     return fr__fail(&encoder->reason, FR_INVALID, "text, ids, specials or count is not usable");
-  out.ids = ids;
-  out.capacity = capacity;
   if (specials != FR_SPECIALS_TEXT) trusted.to[0] = bytes;
   status = fr__encode(encoder, text, bytes, 1, specials == FR_SPECIALS_REFUSE, trusted, &out);
   if (status) return status;
@@ -7636,15 +7629,12 @@ FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, c
 
 static fr_status fr__encoder_layout(fr__arena *arena, fr__encoder *e, const fr_tokenizer *t, fr_int longest, fr_int cache)
 {
-  fr_int n = 0, queue = 0;
+  fr_int n, queue = 0;
   if (!t || !t->body || longest < 0 || (uint64_t)longest > 0x7FFFFFF0u || cache < 0) return FR_INVALID;
-  memset(e, 0, sizeof *e);
-  if (longest > FR__SHORT - 2) {
-    n = longest + 1;
-    if (!fr__mul(2, n, &queue) || !fr__add(queue, 1, &queue)) arena->overflow = 1;
-  }
-  for (e->kept_count = cache > 0; cache > 1 && e->kept_count <= cache / 2; e->kept_count *= 2) {}
-  e->kept = (fr__kept *)fr__take(arena, e->kept_count, (fr_int)sizeof(fr__kept));
+  n = longest < FR__SHORT ? 0 : longest + 1;
+  if (n && (!fr__mul(2, n, &queue) || !fr__add(queue, 1, &queue))) arena->overflow = 1;
+  for (e->memo_count = cache > 0; cache > 1 && e->memo_count <= cache / 2; e->memo_count *= 2) {}
+  e->memos = (fr__memo *)fr__take(arena, e->memo_count, (fr_int)sizeof(fr__memo));
   e->tails = (uint32_t *)fr__take(arena, n ? (fr_int)t->body->rank_count : 0, 4);
   e->symbols = (fr__symbol *)fr__take(arena, n, (fr_int)sizeof(fr__symbol));
   e->waiting = (fr__waiting *)fr__take(arena, queue, (fr_int)sizeof(fr__waiting));
@@ -7669,8 +7659,8 @@ FR_DEF fr_status fr_encoder_place(fr_encoder *encoder, const fr_tokenizer *token
   encoder->longest = longest;
   encoder->body = e = (fr__encoder *)fr__take(&arena, 1, (fr_int)sizeof(fr__encoder));
   fr__encoder_layout(&arena, e, tokenizer, longest, cache);
-  memset(e->kept, 0, (size_t)e->kept_count * sizeof *e->kept);  // no pre-token has 0 bytes, so an empty entry is never found
-  if (longest > FR__SHORT - 2) memset(e->tails, 0, (size_t)tokenizer->body->rank_count * 4);
+  memset(e->memos, 0, (size_t)e->memo_count * sizeof *e->memos);  // no pre-token has 0 bytes, so an empty entry is never found
+  if (longest >= FR__SHORT) memset(e->tails, 0, (size_t)tokenizer->body->rank_count * 4);
   return FR_OK;
 }
 
