@@ -7417,40 +7417,39 @@ FR_DEF fr_status fr_tokenizer_encode(fr_encoder *encoder, const char *text, fr_i
 }
 
 // The first place where the ids of a whole are not those of its parts, one after the other; -1 if there is none.
-static fr_int fr__parts_differ(fr_tokens whole, const fr_tokens *parts, int part_count)
+static fr_int fr__parts_differ(const fr_token *whole, fr_int count, const fr_tokens *parts, int part_count)
 {
   fr_int at = 0;
   for (int i = 0; i < part_count; i++)
     for (fr_int k = 0; k < parts[i].count; k++, at++)
-      if (at >= whole.count || whole.ids[at] != parts[i].ids[k]) return at;
-  return at < whole.count ? at : -1;
+      if (at >= count || whole[at] != parts[i].ids[k]) return at;
+  return at < count ? at : -1;
 }
 
 FR_DEF fr_status fr_tokenizer_boundary(fr_encoder *encoder, const char *text, fr_int bytes, fr_int at,
                                        fr_specials specials, fr_token *ids, fr_int capacity, fr_int *count)
 {
-  fr_tokens whole, parts[2];
+  fr_tokens parts[3];  // before the boundary, behind it, and the whole
   fr_int used = 0, differ;
   if (!encoder || !encoder->body) return FR_INVALID;
   if (!ids || !text || at < 0 || at > bytes)
     return fr__fail(&encoder->reason, FR_INVALID, "ids or text is NULL, or the boundary is outside of the text");
   for (int i = 0; i < 3; i++) {
-    fr_tokens *tokens = i ? parts + i - 1 : &whole;
-    const fr_int from = i == 2 ? at : 0, to = i == 1 ? at : bytes;
+    const fr_int from = i == 1 ? at : 0, to = i == 0 ? at : bytes;
     const fr_status status = fr_tokenizer_encode(encoder, text + from, to - from, specials, ids + used, capacity - used,
-                                                 &tokens->count);
-    if (status == FR_LIMIT && used + tokens->count > capacity)
+                                                 &parts[i].count);
+    if (status == FR_LIMIT && used + parts[i].count > capacity)
       return fr__fail(&encoder->reason, FR_LIMIT, "ids has room for %d; the whole text and its parts may need %d", capacity,
                       2 * (bytes + 1));
     if (status) return status;
-    tokens->ids = ids + used;
-    used += tokens->count;
+    parts[i].ids = ids + used;
+    used += parts[i].count;
   }
-  differ = fr__parts_differ(whole, parts, 2);
+  differ = fr__parts_differ(parts[2].ids, parts[2].count, parts, 2);
   if (differ >= 0)
     return fr__fail(&encoder->reason, FR_FORMAT,
                     "apart the texts before and after byte %d have %d and %d tokens, together %d, and differ from token %d on",
-                    at, parts[0].count, parts[1].count, whole.count, differ);
+                    at, parts[0].count, parts[1].count, parts[2].count, differ);
   if (count) *count = parts[0].count;
   return FR_OK;
 }
@@ -7477,12 +7476,10 @@ static fr_status fr__encode_fork(fr_encoder *encoder, fr_text fork, fr__output *
 FR_DEF fr_status fr_framing_forks(fr_encoder *encoder, const fr_framing *framing, fr_token *ids, fr_int capacity,
                                   fr_tokens *forks, fr_int *count)
 {
-  fr__output out = { NULL, 0, 0, 0, 0 };
+  fr__output out = fr__output_to(ids, capacity);
   if (!encoder || !encoder->body) return FR_INVALID;
   if (fr__framing_check(framing) || !count || (ids && (capacity < 0 || (framing->fork_count && !forks))))
     return fr__fail(&encoder->reason, FR_INVALID, "framing, ids, forks or count is not usable, or a fork is empty");
-  out.ids = ids;
-  out.capacity = capacity;
   for (int pass = 0; pass < (ids ? 2 : 1); pass++) {  // nothing is set before all is well
     out.count = 0;
     for (fr_int i = 0; i < framing->fork_count; i++) {
@@ -7546,11 +7543,11 @@ FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, c
 {
   const fr__trusted nowhere = { { 0, 0 }, { 0, 0 } };
   fr__arena arena = { NULL, 0, 0 };
-  fr__output out = { NULL, 0, 0, 0, 0 };
+  fr__output out;
   fr__trusted trusted = nowhere;
   fr__framed q;
-  fr_tokens parts[3], whole;
-  fr_int head, differ;
+  fr_tokens parts[3];
+  fr_int head;
   fr_reason *reason = encoder ? &encoder->reason : NULL;
   fr_status status = fr__question_layout(&arena, &q, framing, prompt, traces, trace_count);
   if (!status && memory && (!question || !encoder || !encoder->body)) status = FR_INVALID;
@@ -7564,8 +7561,7 @@ FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, c
   trusted.to[0] = fr__append(q.text, 0, framing->before);
   trusted.from[1] = fr__append(q.text, trusted.to[0], prompt);
   trusted.to[1] = head = fr__append(q.text, trusted.from[1], framing->after);
-  out.ids = q.ids;
-  out.capacity = q.ids_most;
+  out = fr__output_to(q.ids, q.ids_most);
   status = fr__encode(encoder, q.text, head, 1, 0, trusted, &out);
   if (status) return status;
   if (out.count == 0) return fr__fail(&encoder->reason, FR_FORMAT, "the question has no token");
@@ -7585,34 +7581,28 @@ FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, c
 
   for (fr_int i = 0; i < framing->fork_count; i++) {
     const fr_int end = fr__append(q.text, head, framing->forks[i]);
-    fr__output fork = { NULL, 0, 0, 0, 0 }, all = { NULL, 0, 0, 0, 0 };
-    fr_int cut, cut_count;
-    parts[1].ids = fork.ids = q.part;
-    whole.ids = all.ids = q.whole;
-    fork.capacity = all.capacity = q.text_most;
-    trusted.to[1] = end;
+    fr__output fork = fr__output_to(q.part, q.text_most), all = fr__output_to(q.whole, q.text_most);
+    fr_int cut = 0, cut_count = 0;
     status = fr__encode_fork(encoder, framing->forks[i], &fork);
-    if (!status) status = fr__encode(encoder, q.text, end, 1, 0, trusted, &all);
     if (status) return status;
+    parts[1].ids = q.part;
     parts[1].count = fork.count;
-    whole.count = all.count;
-    differ = fr__parts_differ(whole, parts, 2);
-    if (differ >= 0)
-      return fr__fail(&encoder->reason, FR_FORMAT, "question and fork %d: apart they have other ids than together, from the id at "
-                      "place %d on; the boundary is at byte %d", i, differ, head);
-    cut = all.cut;
-    cut_count = all.cut_count;
-    for (fr_int j = 0; j < trace_count && cut < end; j++) {  // nothing joins across a special token
+    trusted.to[1] = end;
+    for (fr_int j = -1; j < trace_count && cut < end; j++) {  // first no trace; and nothing joins across a special token
+      const fr_int stop = j < 0 ? end : fr__append(q.text, end, traces[j]);
+      fr_int differ;
+      fr_reason where;
       all.count = cut_count;
-      status = fr__encode(encoder, q.text + cut, fr__append(q.text, end, traces[j]) - cut, cut == 0, 0, nowhere, &all);
+      status = fr__encode(encoder, q.text + cut, stop - cut, cut == 0, 0, j < 0 ? trusted : nowhere, &all);
       if (status) return status;
-      parts[2].ids = q.traces[j].ids;
-      parts[2].count = q.traces[j].count - 1;
-      whole.count = all.count;
-      differ = fr__parts_differ(whole, parts, 3);
-      if (differ >= 0)
-        return fr__fail(&encoder->reason, FR_FORMAT, "fork %d and trace %d: apart they have other ids than together, from the id at "
-                        "place %d on; the boundary is at byte %d", i, j, differ, end);
+      if (j < 0) { cut = all.cut; cut_count = all.cut_count; }
+      parts[2].ids = j < 0 ? NULL : q.traces[j].ids;
+      parts[2].count = j < 0 ? 0 : q.traces[j].count - 1;
+      differ = fr__parts_differ(q.whole, all.count, parts, 3);
+      if (differ < 0) continue;
+      fr__fail(&where, FR_FORMAT, j < 0 ? "question and fork %d" : "fork %d and trace %d", i, j);
+      return fr__fail(&encoder->reason, FR_FORMAT, "%s: apart they have other ids than together, from the id at place %d on; "
+                      "the boundary is at byte %d", where.text, differ, j < 0 ? head : end);
     }
   }
 
@@ -8825,8 +8815,8 @@ FR_DEF fr_status fr_tokenizer_save(const char *path, const fr_tokenizer *tokeniz
 // -- training. First the distinct pre-tokens are counted: words grow from the low end of the block, their table is rebuilt at
 // the high end whenever it is half full. Then all distinct words stand in one list of symbols, and each place where a symbol
 // has a follower is on the list of its pair. Merging a pair goes over its list in ascending order and touches only the
-// pairs around each place. Counts of known pairs only fall, so the heap may keep the old ones until a pair comes to the
-// top; what is new or has grown is put into the heap after the merge.
+// pairs around each place. A count that grows moves its pair up the heap at once; one that falls is noted when the pair comes
+// to the top, so no count is above the one that the heap knows.
 typedef struct fr__word {
   const char *bytes;
   fr_int      count;
@@ -8835,7 +8825,7 @@ typedef struct fr__word {
 
 typedef struct fr__couple {
   uint32_t left, right;
-  uint64_t count, known;   // now, and when it was last put into the heap
+  uint64_t count, known;   // now, and in the heap
   uint32_t first, last;    // places, ascending
   uint32_t where;          // in the heap, from 1; 0: not there
 } fr__couple;
@@ -8853,7 +8843,7 @@ typedef struct fr__train {
   uint32_t  *word;                      // the word it belongs to
   fr__couple  *pairs;
   uint32_t  *slots, *heap;
-  fr_int     pair_count, slot_count, heap_count, fresh;  // heap[heap_count ..] are `fresh` pairs that are still to be put in
+  fr_int     pair_count, slot_count, heap_count;
   fr_tokenizer made;
   fr__bpe    b;            // tokens and merges so far; the bytes of a token are those of its first place
 } fr__train;
@@ -8951,7 +8941,7 @@ static void fr__couple_place(fr__train *t, fr_int i, uint32_t pair)
 
 static void fr__couple_up(fr__train *t, uint32_t pair)
 {
-  fr_int i = (fr_int)t->pairs[pair].where - 1;
+  fr_int i = t->pairs[pair].where ? (fr_int)t->pairs[pair].where - 1 : t->heap_count++;
   t->pairs[pair].known = t->pairs[pair].count;
   for (; i > 0 && fr__couple_before(t->pairs + pair, t->pairs + t->heap[(i - 1) / 2]); i = (i - 1) / 2)
     fr__couple_place(t, i, t->heap[(i - 1) / 2]);
@@ -9021,12 +9011,7 @@ static void fr__couple_join(fr__train *t, uint32_t at)
   else t->next[p->last] = at;
   p->last = at;
   p->count += t->words[t->word[at]].weight;
-  if (p->where == 0) {
-    p->where = (uint32_t)(t->heap_count + t->fresh) + 1;
-    t->heap[t->heap_count + t->fresh++] = t->pair[at];
-  } else if ((fr_int)p->where <= t->heap_count && p->count > p->known) {
-    fr__couple_up(t, t->pair[at]);
-  }
+  if (p->where == 0 || p->count > p->known) fr__couple_up(t, t->pair[at]);
 }
 
 static void fr__couple_leave(fr__train *t, uint32_t at)
@@ -9040,21 +9025,6 @@ static void fr__couple_leave(fr__train *t, uint32_t at)
   else t->previous[t->next[at]] = t->previous[at];
   p->count -= t->words[t->word[at]].weight;
   t->pair[at] = FR__NONE;
-}
-
-static void fr__couple_settle(fr__train *t)
-{
-  for (; t->fresh > 0; t->fresh--) {
-    const uint32_t pair = t->heap[t->heap_count];
-    if (t->pairs[pair].count > 0) {
-      t->heap_count++;
-      fr__couple_up(t, pair);
-    } else {  // it came and went: the last fresh one takes its place
-      const uint32_t last = t->heap[t->heap_count + t->fresh - 1];
-      t->pairs[pair].where = 0;
-      if (last != pair) fr__couple_place(t, t->heap_count, last);
-    }
-  }
 }
 
 static void fr__train_token(fr__train *t, fr_int id, uint32_t start, uint32_t count, int kind)
@@ -9077,7 +9047,6 @@ static void fr__train_merges(fr__train *t, fr_int most)
       t->word[place] = w;
     }
   for (uint32_t place = 0; place < (uint32_t)t->symbol_count; place++) fr__couple_join(t, place);
-  fr__couple_settle(t);
   while (t->made.vocab < most) {
     const uint32_t top = fr__couple_top(t);
     const fr__couple *p;
@@ -9110,7 +9079,6 @@ static void fr__train_merges(fr__train *t, fr_int most)
       if (before != FR__NONE) fr__couple_join(t, before);
       fr__couple_join(t, at);
     }
-    fr__couple_settle(t);
   }
 }
 
