@@ -8815,8 +8815,8 @@ FR_DEF fr_status fr_tokenizer_save(const char *path, const fr_tokenizer *tokeniz
 // -- training. First the distinct pre-tokens are counted: words grow from the low end of the block, their table is rebuilt at
 // the high end whenever it is half full. Then all distinct words stand in one list of symbols, and each place where a symbol
 // has a follower is on the list of its pair. Merging a pair goes over its list in ascending order and touches only the
-// pairs around each place. A count that grows moves its pair up the heap at once; one that falls is noted when the pair comes
-// to the top, so no count is above the one that the heap knows.
+// pairs around each place. New pairs go into the heap after the merge; a known one whose count grows moves up at once, and one
+// that falls when it comes to the top. So no count is above the one that the heap knows.
 typedef struct fr__word {
   const char *bytes;
   fr_int      count;
@@ -8843,7 +8843,7 @@ typedef struct fr__train {
   uint32_t  *word;                      // the word it belongs to
   fr__couple  *pairs;
   uint32_t  *slots, *heap;
-  fr_int     pair_count, slot_count, heap_count;
+  fr_int     pair_count, slot_count, heap_count, settled;  // pairs[settled ..] are new
   fr_tokenizer made;
   fr__bpe    b;            // tokens and merges so far; the bytes of a token are those of its first place
 } fr__train;
@@ -8976,6 +8976,7 @@ static uint32_t fr__couple_top(fr__train *t)
     t->heap_count--;
     if (t->heap_count > 0) fr__couple_down(t, t->heap[t->heap_count]);
     p->where = 0;
+    p->known = 0;
     if (p->count > 0) return top;
   }
   return FR__NONE;
@@ -9011,7 +9012,7 @@ static void fr__couple_join(fr__train *t, uint32_t at)
   else t->next[p->last] = at;
   p->last = at;
   p->count += t->words[t->word[at]].weight;
-  if (p->where == 0 || p->count > p->known) fr__couple_up(t, t->pair[at]);
+  if ((fr_int)t->pair[at] < t->settled && p->count > p->known) fr__couple_up(t, t->pair[at]);
 }
 
 static void fr__couple_leave(fr__train *t, uint32_t at)
@@ -9048,11 +9049,13 @@ static void fr__train_merges(fr__train *t, fr_int most)
     }
   for (uint32_t place = 0; place < (uint32_t)t->symbol_count; place++) fr__couple_join(t, place);
   while (t->made.vocab < most) {
-    const uint32_t top = fr__couple_top(t);
     const fr__couple *p;
     fr__merge *m;
     fr__piece whole;
-    uint32_t id;
+    uint32_t id, top;
+    for (; t->settled < t->pair_count; t->settled++)
+      if (t->pairs[t->settled].count > 0) fr__couple_up(t, (uint32_t)t->settled);
+    top = fr__couple_top(t);
     if (top == FR__NONE || t->pairs[top].count < least) break;
     p = t->pairs + top;
     whole.start = p->first;
