@@ -7603,24 +7603,24 @@ static uint32_t fr__special_at(const fr_tokenizer *t, const char *text, fr_int a
 // -- merging. Short pre-tokens: look for the lowest rank again and again. Long ones: the merges wait in queues, one or more
 // for a rank, each in ascending order of place; a heap holds the first of each queue. Nearly always a new merge goes to
 // the end of the newest queue of its rank; where its place is too low it begins another one. So the order is exactly
-// (rank, place), every step costs O(log n) at most, and a long run of one letter never has more than a few queues.
+// (rank, place), every step costs O(log n) at most, and a long text of one letter never has more than a few queues.
 enum { FR__SHORT = 64, FR__KEY = 15 };
 
-typedef struct fr__kept {    // a remembered pre-token of up to 15 bytes
+typedef struct fr__memo {    // a remembered pre-token of up to 15 bytes
   unsigned char key[16];     // its bytes, zeros, and in the last place how many
   uint32_t      ids[4];      // ended by FR__NONE where there are fewer
-} fr__kept;
+} fr__memo;
 
 typedef struct fr__symbol { uint32_t id, before, after, rank; } fr__symbol;  // neighbours; the rank of it with the next one
 typedef struct fr__waiting { uint32_t at, next; } fr__waiting;
 
 typedef struct fr__encoder {
-  fr__kept    *kept;         // [kept_count], a power of two, or none
-  fr_int       kept_count;
+  fr__memo    *memos;        // [memo_count], a power of two, or none
+  fr_int       memo_count;
   fr__symbol  *symbols;      // [longest + 1]
   fr__waiting *waiting;      // [2 * longest + 3]; 0 is not used
   uint64_t    *heap;         // [2 * longest + 3] rank << 32 | place
-  uint32_t    *heap_waiting; // the same: what waits there
+  uint32_t    *heap_waiting; // the same: what waits there; before merging, the ids
   uint32_t    *tails;        // [rank_count] last of the newest queue, 0 if it is empty
   uint32_t     waiting_count, free_waiting;
   fr_int       heap_count;
@@ -7634,24 +7634,34 @@ typedef struct fr__output {
 
 typedef struct fr__trusted { fr_int from[2], to[2]; } fr__trusted;  // where in a text special tokens are recognised, ascending
 
+static fr__output fr__output_to(fr_token *ids, fr_int capacity)
+{
+  fr__output out = { NULL, 0, 0, 0, 0 };
+  out.ids = ids;
+  out.capacity = capacity;
+  return out;
+}
+
 static void fr__emit(fr__output *out, uint32_t id)
 {
   if (out->ids && out->count < out->capacity) out->ids[out->count] = (fr_token)id;
   out->count++;
 }
 
-static void fr__merge_short(const fr__bpe *b, uint32_t *ids, fr_int count, fr__output *out)
+// Merges in place and returns how many ids are left.
+static fr_int fr__merge_short(const fr__bpe *b, uint32_t *ids, fr_int count)
 {
   uint32_t rank[FR__SHORT], merged[FR__SHORT];
-  for (fr_int i = 0; i + 1 < count; i++) {
-    const fr__merge *m = fr__merge_at(b, ids[i], ids[i + 1]);
-    rank[i] = m->rank;
-    merged[i] = m->id;
-  }
-  while (count > 1) {
+  fr_int from = 0, to = count - 1;  // the pairs to look up
+  for (;;) {
     fr_int at = 0;
+    for (fr_int i = from; i < to; i++) {
+      const fr__merge *m = fr__merge_at(b, ids[i], ids[i + 1]);
+      rank[i] = m->rank;
+      merged[i] = m->id;
+    }
     for (fr_int i = 1; i + 1 < count; i++) if (rank[i] < rank[at]) at = i;
-    if (rank[at] == FR__NONE) break;
+    if (count < 2 || rank[at] == FR__NONE) return count;
     ids[at] = merged[at];
     count--;
     for (fr_int i = at + 1; i < count; i++) {
@@ -7659,13 +7669,9 @@ static void fr__merge_short(const fr__bpe *b, uint32_t *ids, fr_int count, fr__o
       rank[i] = rank[i + 1];
       merged[i] = merged[i + 1];
     }
-    for (fr_int i = at > 0 ? at - 1 : 0; i <= at && i + 1 < count; i++) {
-      const fr__merge *m = fr__merge_at(b, ids[i], ids[i + 1]);
-      rank[i] = m->rank;
-      merged[i] = m->id;
-    }
+    from = fr__max(0, at - 1);
+    to = fr__min(at + 1, count - 1);
   }
-  for (fr_int i = 0; i < count; i++) fr__emit(out, ids[i]);
 }
 
 static void fr__heap_up(fr__encoder *e, fr_int i, uint64_t key, uint32_t waiting)
@@ -7714,11 +7720,12 @@ static void fr__wait(const fr__bpe *b, fr__encoder *e, uint32_t at)
   else fr__heap_up(e, e->heap_count++, (uint64_t)rank << 32 | at, entry);
 }
 
-static void fr__merge_long(const fr__bpe *b, fr__encoder *e, fr_int count, fr__output *out)
+static void fr__merge_long(const fr__bpe *b, fr__encoder *e, const uint32_t *ids, fr_int count, fr__output *out)
 {
   e->waiting_count = e->free_waiting = 0;
   e->heap_count = 0;
   for (fr_int i = 0; i < count; i++) {
+    e->symbols[i].id = ids[i];
     e->symbols[i].before = i > 0 ? (uint32_t)(i - 1) : FR__NONE;
     e->symbols[i].after = i + 1 < count ? (uint32_t)(i + 1) : FR__NONE;
   }
@@ -7748,90 +7755,78 @@ static void fr__merge_long(const fr__bpe *b, fr__encoder *e, fr_int count, fr__o
   for (uint32_t i = 0; i != FR__NONE; i = e->symbols[i].after) fr__emit(out, e->symbols[i].id);
 }
 
-// llama2.c: a character is what follows a byte that is no continuation, up to 4 bytes; if it is not a token, its bytes are.
-static fr_int fr__characters(const fr__bpe *b, const char *text, fr_int bytes, int blank_first, uint32_t *ids, fr_int stride)
+// What merging begins with: a token for each byte. llama2.c: for each character, which is what follows a byte that is no
+// continuation, up to 4 bytes; if it is not a token, its bytes are.
+static fr_int fr__first_ids(const fr_tokenizer *t, const char *text, fr_int bytes, int blank_first, uint32_t *ids)
 {
+  const fr__bpe *b = t->body;
   fr_int count = 0;
-  if (blank_first) ids[stride * count++] = fr__name_id(b, " ", 1);
-  for (fr_int at = 0, size; at < bytes; at += size) {
+  for (; !t->sentencepiece && count < bytes; count++) ids[count] = b->byte_ids[(unsigned char)text[count]];
+  if (blank_first) ids[count++] = fr__name_id(b, " ", 1);
+  for (fr_int at = 0, size; t->sentencepiece && at < bytes; at += size) {
     uint32_t id;
     for (size = 1; size < 4 && at + size < bytes && ((unsigned char)text[at + size] & 0xC0) == 0x80;) size++;
     id = fr__name_id(b, text + at, size);
-    if (id != FR__NONE) ids[stride * count++] = id;
-    else for (fr_int i = 0; i < size; i++) ids[stride * count++] = b->byte_ids[(unsigned char)text[at + i]];
+    if (id != FR__NONE) ids[count++] = id;
+    else for (fr_int i = 0; i < size; i++) ids[count++] = b->byte_ids[(unsigned char)text[at + i]];
   }
   return count;
+}
+
+// Where a short pre-token is remembered or will be; sets its key. 16 bytes may be read where the text has them.
+static fr__memo *fr__memo_at(const fr__encoder *e, const char *text, fr_int bytes, const char *end, uint64_t *key)
+{
+  static const unsigned char mask[32] = { 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255 };
+  uint64_t take[2], hash;
+  key[0] = key[1] = 0;
+  if (end - text >= 16) {
+    memcpy(key, text, 16);
+    memcpy(take, mask + 16 - bytes, 16);
+    key[0] &= take[0];
+    key[1] &= take[1];
+  } else {
+    memcpy(key, text, (size_t)bytes);
+  }
+  ((unsigned char *)key)[FR__KEY] = (unsigned char)bytes;
+  hash = (key[0] ^ key[1] * 0xD6E8FEB86659FD93u) * 0x9E3779B97F4A7C15u;
+  return e->memos + (fr_int)((hash ^ hash >> 32) >> 8 & (uint64_t)(e->memo_count - 1));
 }
 
 static fr_status fr__encode_piece(fr_encoder *encoder, const char *text, fr_int bytes, const char *end, int blank_first,
                                   fr__output *out)
 {
-  static const unsigned char mask[32] = { 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255 };
   const fr_tokenizer *t = encoder->tokenizer;
   const fr__bpe *b = t->body;
   fr__encoder *e = encoder->body;
-  const fr_int first = out->count;
-  fr__kept *kept = NULL;
+  fr__memo *memo = NULL;
   uint64_t key[2];
   uint32_t few[FR__SHORT], *ids = few;
-  fr_int count, stride = 1;
+  fr_int count = 0;
   if (bytes == 1 && !t->sentencepiece) { fr__emit(out, b->byte_ids[(unsigned char)*text]); return FR_OK; }
-  if (bytes <= FR__KEY && e->kept_count && !t->sentencepiece) {
-    uint64_t take[2], hash;
-    if (end - text >= 16) {
-      memcpy(key, text, 16);
-      memcpy(take, mask + 16 - bytes, 16);
-      key[0] &= take[0];
-      key[1] &= take[1];
-    } else {
-      key[0] = key[1] = 0;
-      memcpy(key, text, (size_t)bytes);
-    }
-    ((unsigned char *)key)[FR__KEY] = (unsigned char)bytes;
-    hash = (key[0] ^ key[1] * 0xD6E8FEB86659FD93u) * 0x9E3779B97F4A7C15u;
-    kept = e->kept + (fr_int)((hash ^ hash >> 32) >> 8 & (uint64_t)(e->kept_count - 1));
-    if (memcmp(kept->key, key, 16) == 0) {
-      for (int i = 0; i < 4 && kept->ids[i] != FR__NONE; i++) fr__emit(out, kept->ids[i]);
+  if (bytes <= FR__KEY && e->memo_count && !t->sentencepiece) {
+    memo = fr__memo_at(e, text, bytes, end, key);
+    if (memcmp(memo->key, key, 16) == 0) {
+      for (int i = 0; i < 4 && memo->ids[i] != FR__NONE; i++) fr__emit(out, memo->ids[i]);
       return FR_OK;
     }
   }
   if (t->ignore_merges) {
-    few[0] = fr__name_id(b, text, bytes);
-    if (few[0] != FR__NONE && !(b->kinds[few[0]] & FR__SPECIAL)) {
-      fr__emit(out, few[0]);
-      count = 1;
-      goto keep;
-    }
+    ids[0] = fr__name_id(b, text, bytes);
+    count = ids[0] != FR__NONE && !(b->kinds[ids[0]] & FR__SPECIAL);
   }
-  if (bytes + blank_first > FR__SHORT) {
+  if (count == 0 && bytes + blank_first <= FR__SHORT) {
+    count = fr__merge_short(b, ids, fr__first_ids(t, text, bytes, blank_first, ids));
+  } else if (count == 0) {
     if (bytes > encoder->longest)
       return fr__fail(&encoder->reason, FR_LIMIT, "a pre-token has %d bytes; the encoder was made for %d", bytes,
                       encoder->longest);
-    ids = (uint32_t *)(void *)e->symbols;  // each symbol begins with its id
-    stride = (fr_int)(sizeof(fr__symbol) / sizeof *ids);
+    ids = e->heap_waiting;
+    fr__merge_long(b, e, ids, fr__first_ids(t, text, bytes, blank_first, ids), out);
   }
-  if (t->sentencepiece) {
-    count = fr__characters(b, text, bytes, blank_first, ids, stride);
-  } else {
-    for (count = 0; count < bytes; count++) ids[stride * count] = b->byte_ids[(unsigned char)text[count]];
-  }
-  if (stride > 1) { fr__merge_long(b, e, count, out); return FR_OK; }
-  {
-    fr__output to = { NULL, 0, 0, 0, 0 };
-    fr_token found[FR__SHORT];
-    to.ids = found;
-    to.capacity = FR__SHORT;
-    fr__merge_short(b, ids, count, &to);
-    count = to.count;
-    for (fr_int i = 0; i < count; i++) {
-      if (i < 4) few[i] = (uint32_t)found[i];
-      fr__emit(out, (uint32_t)found[i]);
-    }
-  }
-keep:
-  if (kept && out->count - first <= 4) {
-    memcpy(kept->key, key, 16);
-    for (fr_int i = 0; i < 4; i++) kept->ids[i] = i < count ? few[i] : FR__NONE;
+  for (fr_int i = 0; i < count; i++) fr__emit(out, ids[i]);
+  if (memo && count <= 4) {
+    memcpy(memo->key, key, 16);
+    for (fr_int i = 0; i < 4; i++) memo->ids[i] = i < count ? ids[i] : FR__NONE;
   }
   return FR_OK;
 }
@@ -7882,13 +7877,11 @@ FR_DEF fr_status fr_tokenizer_encode(fr_encoder *encoder, const char *text, fr_i
                                      fr_token *ids, fr_int capacity, fr_int *count)
 {
   fr__trusted trusted = { { 0, 0 }, { 0, 0 } };
-  fr__output out = { NULL, 0, 0, 0, 0 };
+  fr__output out = fr__output_to(ids, capacity);
   fr_status status;
   if (!encoder || !encoder->body) return FR_INVALID;
   if (!count || bytes < 0 || (bytes && !text) || (ids && capacity < 0) || (unsigned)specials > FR_SPECIALS_REFUSE)
     return fr__fail(&encoder->reason, FR_INVALID, "text, ids, specials or count is not usable");
-  out.ids = ids;
-  out.capacity = capacity;
   if (specials != FR_SPECIALS_TEXT) trusted.to[0] = bytes;
   status = fr__encode(encoder, text, bytes, 1, specials == FR_SPECIALS_REFUSE, trusted, &out);
   if (status) return status;
@@ -7899,40 +7892,39 @@ FR_DEF fr_status fr_tokenizer_encode(fr_encoder *encoder, const char *text, fr_i
 }
 
 // The first place where the ids of a whole are not those of its parts, one after the other; -1 if there is none.
-static fr_int fr__parts_differ(fr_tokens whole, const fr_tokens *parts, int part_count)
+static fr_int fr__parts_differ(const fr_token *whole, fr_int count, const fr_tokens *parts, int part_count)
 {
   fr_int at = 0;
   for (int i = 0; i < part_count; i++)
     for (fr_int k = 0; k < parts[i].count; k++, at++)
-      if (at >= whole.count || whole.ids[at] != parts[i].ids[k]) return at;
-  return at < whole.count ? at : -1;
+      if (at >= count || whole[at] != parts[i].ids[k]) return at;
+  return at < count ? at : -1;
 }
 
 FR_DEF fr_status fr_tokenizer_boundary(fr_encoder *encoder, const char *text, fr_int bytes, fr_int at,
                                        fr_specials specials, fr_token *ids, fr_int capacity, fr_int *count)
 {
-  fr_tokens whole, parts[2];
+  fr_tokens parts[3];  // before the boundary, behind it, and the whole
   fr_int used = 0, differ;
   if (!encoder || !encoder->body) return FR_INVALID;
   if (!ids || !text || at < 0 || at > bytes)
     return fr__fail(&encoder->reason, FR_INVALID, "ids or text is NULL, or the boundary is outside of the text");
   for (int i = 0; i < 3; i++) {
-    fr_tokens *tokens = i ? parts + i - 1 : &whole;
-    const fr_int from = i == 2 ? at : 0, to = i == 1 ? at : bytes;
+    const fr_int from = i == 1 ? at : 0, to = i == 0 ? at : bytes;
     const fr_status status = fr_tokenizer_encode(encoder, text + from, to - from, specials, ids + used, capacity - used,
-                                                 &tokens->count);
-    if (status == FR_LIMIT && used + tokens->count > capacity)
+                                                 &parts[i].count);
+    if (status == FR_LIMIT && used + parts[i].count > capacity)
       return fr__fail(&encoder->reason, FR_LIMIT, "ids has room for %d; the whole text and its parts may need %d", capacity,
                       2 * (bytes + 1));
     if (status) return status;
-    tokens->ids = ids + used;
-    used += tokens->count;
+    parts[i].ids = ids + used;
+    used += parts[i].count;
   }
-  differ = fr__parts_differ(whole, parts, 2);
+  differ = fr__parts_differ(parts[2].ids, parts[2].count, parts, 2);
   if (differ >= 0)
     return fr__fail(&encoder->reason, FR_FORMAT,
                     "apart the texts before and after byte %d have %d and %d tokens, together %d, and differ from token %d on",
-                    at, parts[0].count, parts[1].count, whole.count, differ);
+                    at, parts[0].count, parts[1].count, parts[2].count, differ);
   if (count) *count = parts[0].count;
   return FR_OK;
 }
@@ -7959,12 +7951,10 @@ static fr_status fr__encode_fork(fr_encoder *encoder, fr_text fork, fr__output *
 FR_DEF fr_status fr_framing_forks(fr_encoder *encoder, const fr_framing *framing, fr_token *ids, fr_int capacity,
                                   fr_tokens *forks, fr_int *count)
 {
-  fr__output out = { NULL, 0, 0, 0, 0 };
+  fr__output out = fr__output_to(ids, capacity);
   if (!encoder || !encoder->body) return FR_INVALID;
   if (fr__framing_check(framing) || !count || (ids && (capacity < 0 || (framing->fork_count && !forks))))
     return fr__fail(&encoder->reason, FR_INVALID, "framing, ids, forks or count is not usable, or a fork is empty");
-  out.ids = ids;
-  out.capacity = capacity;
   for (int pass = 0; pass < (ids ? 2 : 1); pass++) {  // nothing is set before all is well
     out.count = 0;
     for (fr_int i = 0; i < framing->fork_count; i++) {
@@ -8028,11 +8018,11 @@ FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, c
 {
   const fr__trusted nowhere = { { 0, 0 }, { 0, 0 } };
   fr__arena arena = { NULL, 0, 0 };
-  fr__output out = { NULL, 0, 0, 0, 0 };
+  fr__output out;
   fr__trusted trusted = nowhere;
   fr__framed q;
-  fr_tokens parts[3], whole;
-  fr_int head, differ;
+  fr_tokens parts[3];
+  fr_int head;
   fr_reason *reason = encoder ? &encoder->reason : NULL;
   fr_status status = fr__question_layout(&arena, &q, framing, prompt, traces, trace_count);
   if (!status && memory && (!question || !encoder || !encoder->body)) status = FR_INVALID;
@@ -8046,8 +8036,7 @@ FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, c
   trusted.to[0] = fr__append(q.text, 0, framing->before);
   trusted.from[1] = fr__append(q.text, trusted.to[0], prompt);
   trusted.to[1] = head = fr__append(q.text, trusted.from[1], framing->after);
-  out.ids = q.ids;
-  out.capacity = q.ids_most;
+  out = fr__output_to(q.ids, q.ids_most);
   status = fr__encode(encoder, q.text, head, 1, 0, trusted, &out);
   if (status) return status;
   if (out.count == 0) return fr__fail(&encoder->reason, FR_FORMAT, "the question has no token");
@@ -8067,34 +8056,28 @@ FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, c
 
   for (fr_int i = 0; i < framing->fork_count; i++) {
     const fr_int end = fr__append(q.text, head, framing->forks[i]);
-    fr__output fork = { NULL, 0, 0, 0, 0 }, all = { NULL, 0, 0, 0, 0 };
-    fr_int cut, cut_count;
-    parts[1].ids = fork.ids = q.part;
-    whole.ids = all.ids = q.whole;
-    fork.capacity = all.capacity = q.text_most;
-    trusted.to[1] = end;
+    fr__output fork = fr__output_to(q.part, q.text_most), all = fr__output_to(q.whole, q.text_most);
+    fr_int cut = 0, cut_count = 0;
     status = fr__encode_fork(encoder, framing->forks[i], &fork);
-    if (!status) status = fr__encode(encoder, q.text, end, 1, 0, trusted, &all);
     if (status) return status;
+    parts[1].ids = q.part;
     parts[1].count = fork.count;
-    whole.count = all.count;
-    differ = fr__parts_differ(whole, parts, 2);
-    if (differ >= 0)
-      return fr__fail(&encoder->reason, FR_FORMAT, "question and fork %d: apart they have other ids than together, from the id at "
-                      "place %d on; the boundary is at byte %d", i, differ, head);
-    cut = all.cut;
-    cut_count = all.cut_count;
-    for (fr_int j = 0; j < trace_count && cut < end; j++) {  // nothing joins across a special token
+    trusted.to[1] = end;
+    for (fr_int j = -1; j < trace_count && cut < end; j++) {  // first no trace; and nothing joins across a special token
+      const fr_int stop = j < 0 ? end : fr__append(q.text, end, traces[j]);
+      fr_int differ;
+      fr_reason where;
       all.count = cut_count;
-      status = fr__encode(encoder, q.text + cut, fr__append(q.text, end, traces[j]) - cut, cut == 0, 0, nowhere, &all);
+      status = fr__encode(encoder, q.text + cut, stop - cut, cut == 0, 0, j < 0 ? trusted : nowhere, &all);
       if (status) return status;
-      parts[2].ids = q.traces[j].ids;
-      parts[2].count = q.traces[j].count - 1;
-      whole.count = all.count;
-      differ = fr__parts_differ(whole, parts, 3);
-      if (differ >= 0)
-        return fr__fail(&encoder->reason, FR_FORMAT, "fork %d and trace %d: apart they have other ids than together, from the id at "
-                        "place %d on; the boundary is at byte %d", i, j, differ, end);
+      if (j < 0) { cut = all.cut; cut_count = all.cut_count; }
+      parts[2].ids = j < 0 ? NULL : q.traces[j].ids;
+      parts[2].count = j < 0 ? 0 : q.traces[j].count - 1;
+      differ = fr__parts_differ(q.whole, all.count, parts, 3);
+      if (differ < 0) continue;
+      fr__fail(&where, FR_FORMAT, j < 0 ? "question and fork %d" : "fork %d and trace %d", i, j);
+      return fr__fail(&encoder->reason, FR_FORMAT, "%s: apart they have other ids than together, from the id at place %d on; "
+                      "the boundary is at byte %d", where.text, differ, j < 0 ? head : end);
     }
   }
 
@@ -8111,15 +8094,12 @@ FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, c
 
 static fr_status fr__encoder_layout(fr__arena *arena, fr__encoder *e, const fr_tokenizer *t, fr_int longest, fr_int cache)
 {
-  fr_int n = 0, queue = 0;
+  fr_int n, queue = 0;
   if (!t || !t->body || longest < 0 || (uint64_t)longest > 0x7FFFFFF0u || cache < 0) return FR_INVALID;
-  memset(e, 0, sizeof *e);
-  if (longest > FR__SHORT - 2) {
-    n = longest + 1;
-    if (!fr__mul(2, n, &queue) || !fr__add(queue, 1, &queue)) arena->overflow = 1;
-  }
-  for (e->kept_count = cache > 0; cache > 1 && e->kept_count <= cache / 2; e->kept_count *= 2) {}
-  e->kept = (fr__kept *)fr__take(arena, e->kept_count, (fr_int)sizeof(fr__kept));
+  n = longest < FR__SHORT ? 0 : longest + 1;
+  if (n && (!fr__mul(2, n, &queue) || !fr__add(queue, 1, &queue))) arena->overflow = 1;
+  for (e->memo_count = cache > 0; cache > 1 && e->memo_count <= cache / 2; e->memo_count *= 2) {}
+  e->memos = (fr__memo *)fr__take(arena, e->memo_count, (fr_int)sizeof(fr__memo));
   e->tails = (uint32_t *)fr__take(arena, n ? (fr_int)t->body->rank_count : 0, 4);
   e->symbols = (fr__symbol *)fr__take(arena, n, (fr_int)sizeof(fr__symbol));
   e->waiting = (fr__waiting *)fr__take(arena, queue, (fr_int)sizeof(fr__waiting));
@@ -8144,8 +8124,8 @@ FR_DEF fr_status fr_encoder_place(fr_encoder *encoder, const fr_tokenizer *token
   encoder->longest = longest;
   encoder->body = e = (fr__encoder *)fr__take(&arena, 1, (fr_int)sizeof(fr__encoder));
   fr__encoder_layout(&arena, e, tokenizer, longest, cache);
-  memset(e->kept, 0, (size_t)e->kept_count * sizeof *e->kept);  // no pre-token has 0 bytes, so an empty entry is never found
-  if (longest > FR__SHORT - 2) memset(e->tails, 0, (size_t)tokenizer->body->rank_count * 4);
+  memset(e->memos, 0, (size_t)e->memo_count * sizeof *e->memos);  // no pre-token has 0 bytes, so an empty entry is never found
+  if (longest >= FR__SHORT) memset(e->tails, 0, (size_t)tokenizer->body->rank_count * 4);
   return FR_OK;
 }
 
@@ -8253,16 +8233,19 @@ FR_DEF fr_status fr_tokenizer_stream(const fr_tokenizer *tokenizer, fr_decoder *
 enum { FR__SPLIT_TOKEN = 512 };  // bytes of a token, where every way to split it has to be tried
 enum { FR__FORM_HEAD = 56 };
 static const unsigned char fr__form_magic[8] = { 0x89, 'F', 'R', 'T', '\r', '\n', 0x1A, '\n' };
-static const char fr__regex_gpt2[] =
-    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
-static const char fr__regex_llama3[] =
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|"
-    "\\s+(?!\\S)|\\s+";
-static const char fr__regex_qwen[] =
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|"
-    "\\s+(?!\\S)|\\s+";
+#define FR__REGEX(number)                                                                                              \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" number "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|" \
+    "\\s+(?!\\S)|\\s+"
+static const char *const fr__regex[] = {  // of each fr_split
+  NULL, NULL, "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
+  FR__REGEX("\\p{N}{1,3}"), FR__REGEX("\\p{N}")
+};
 
-enum { FR__TYPE, FR__DROPOUT, FR__PREFIX, FR__SUFFIX, FR__FALLBACK, FR__IGNORE, FR__MODEL_FIELDS };
+// The names that are read of tokenizer.json: of the file, then of its model.
+enum { FR__ADDED, FR__NORMALIZER, FR__PRE, FR__DECODER, FR__MODEL, FR__VOCAB, FR__MERGES, FR__TYPE, FR__IGNORE, FR__DROPOUT,
+       FR__PREFIX, FR__SUFFIX, FR__FALLBACK, FR__FIELDS };
+static const char *const fr__fields[FR__FIELDS] = { "added_tokens", "normalizer", "pre_tokenizer", "decoder", "model", "vocab",
+  "merges", "type", "ignore_merges", "dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback" };
 
 typedef struct fr__load {
   const fr_tokenizer_source *source;
@@ -8274,7 +8257,7 @@ typedef struct fr__load {
   char   *room;
   fr_int *links;
   float  *scores;
-  fr__json_token added, normalizer, pre, decoder, model, dictionary, list, field[FR__MODEL_FIELDS];  // tokenizer.json
+  fr__json_token field[FR__FIELDS];  // of tokenizer.json
 } fr__load;
 
 // The byte for a character of GPT-2's printable alphabet, or -1; and back. 68 bytes that are not printable stand in their
@@ -8316,7 +8299,10 @@ FR__APART fr_int fr__unmap(const char *text, fr_int *at, fr_int end, int plain, 
   return count;
 }
 
-// Bytes already in place, at b->bytes + load->bytes, need not be copied. Returns what is wrong, or NULL.
+// Where the bytes of the next token go; NULL while measuring.
+static char *fr__next_bytes(const fr__load *load) { return load->b ? load->b->bytes + load->bytes : NULL; }
+
+// Bytes already in place need not be copied. Returns what is wrong, or NULL.
 FR__APART const char *fr__put_token(fr__load *load, fr_int id, const char *bytes, fr_int count, int kind)
 {
   fr__bpe *b = load->b;
@@ -8362,11 +8348,22 @@ FR__APART const char *fr__put_merge(fr__load *load, uint32_t left, uint32_t righ
   return NULL;
 }
 
-// Left and right stand one after the other at p; the merged token is found by both together.
-static const char *fr__put_merge_of(fr__load *load, const char *p, fr_int left, fr_int right, uint32_t rank)
+// The same for a merge as text: "left right" (b.kind 0) or two strings, in a line of merges.txt or in tokenizer.json.
+static const char *fr__put_merge_text(fr__load *load, const char *text, fr__json_token a, fr__json_token b, int in_line, fr_int rank)
 {
-  const fr__bpe *b = load->b;
-  return fr__put_merge(load, fr__name_id(b, p, left), fr__name_id(b, p + left, right), fr__name_id(b, p, left + right), rank);
+  const fr__bpe *bpe = load->b;
+  const char *p = load->room, *wrong = NULL;
+  fr_int at = a.start, end = a.start + a.count, left, right = 0;
+  left = fr__unmap(text, &at, end, in_line, load->room);
+  if (b.kind && at < end) left = -1;
+  at = b.kind ? b.start : at + 1;
+  if (b.kind) end = at + b.count;
+  if (left > 0 && at < end) right = fr__unmap(text, &at, end, in_line, load->room + left);
+  if (left < 1 || right < 1 || at < end)
+    return in_line ? "two tokens with a blank between them were expected" : "a merge must be of two tokens";
+  if (in_line && !load->source->file.bytes) wrong = fr__put_token(load, 256 + rank, p, left + right, FR__ORDINARY);
+  return wrong ? wrong : fr__put_merge(load, fr__name_id(bpe, p, left), fr__name_id(bpe, p + left, right),
+                                       fr__name_id(bpe, p, left + right), (uint32_t)rank);
 }
 
 // Where a file has ranks of tokens in place of merges: every way to split the token into two others is a merge of its
@@ -8404,20 +8401,18 @@ static fr_status fr__load_refuse(fr__load *load, fr__json_token token, const cha
   const fr_text file = load->source->file;
   char shown[48];
   fr_int count = 0;
+  fr_reason place;
   fr__json json;
   fr__json_start(&json, file.bytes, 0, file.count, 1, NULL, 0);
-  fr__load_json_fail(load, &json, FR_UNSUPPORTED, token.start, wrong);
+  fr__json_wrong(&json, FR_UNSUPPORTED, token.start, wrong);
+  fr__json_fail(&json, &place);
   if (token.kind == 't' || token.kind == 'f' || token.kind == 'n') token.count = token.kind == 'f' ? 5 : 4;
-  while (count < 47 && count < token.count && file.bytes[token.start + count] >= 32 && file.bytes[token.start + count] < 127) {
+  for (; count < 47 && count < token.count; count++) {
     shown[count] = file.bytes[token.start + count];
-    count++;
+    if (shown[count] < 32 || shown[count] > 126) break;
   }
   shown[count] = 0;
-  if (load->reason && count) {
-    fr_reason place = *load->reason;
-    fr__fail(load->reason, FR_UNSUPPORTED, "%s: %s", place.text, shown);
-  }
-  return FR_UNSUPPORTED;
+  return fr__fail(load->reason, FR_UNSUPPORTED, count ? "%s: %s" : "%s", place.text, shown);
 }
 
 // The value of a name in a small object that has been checked; kind 0 if it is not there.
@@ -8447,6 +8442,14 @@ static int fr__json_word(fr_text file, fr__json_token token, const char *word)
   return token.kind == '"' && fr__json_is(&json, token, word);
 }
 
+// A member of an object must be this word; else what it says is refused.
+static fr_status fr__json_expect(fr__load *load, fr__json_token object, const char *name, const char *word, const char *wrong)
+{
+  const fr__json_token value = fr__json_member(load->source->file, object, name);
+  if (fr__json_word(load->source->file, value, word)) return FR_OK;
+  return fr__load_refuse(load, value.kind ? value : object, wrong);
+}
+
 // A whole number that is not negative, or -1; what is too large becomes the largest.
 FR__APART fr_int fr__json_id(const char *text, fr__json_token token)
 {
@@ -8467,7 +8470,6 @@ static fr_status fr__json_added(fr__load *load, fr__json *json)
   while (fr__json_next(json) != ']') {
     fr__json_token id = { 0, 0, 0 }, content = { 0, 0, 0 };
     const fr_int start = json->token.start;
-    fr_int count;
     const char *wrong;
     if (json->token.kind == '!') return fr__json_fail(json, load->reason);
     if (json->token.kind != '{') return fr__load_json_fail(load, json, FR_FORMAT, start, "an added token must be an object");
@@ -8485,9 +8487,8 @@ static fr_status fr__json_added(fr__load *load, fr__json *json)
     if (fr__json_id(file.bytes, id) < 0)
       return fr__load_json_fail(load, json, FR_FORMAT, start, "an added token needs an id, a whole number");
     if (content.kind != '"') return fr__load_json_fail(load, json, FR_FORMAT, start, "an added token needs a content");
-    count = fr__json_copy(file.bytes, content, load->b ? load->b->bytes + load->bytes : NULL);
-    wrong = fr__put_token(load, fr__json_id(file.bytes, id), load->b ? load->b->bytes + load->bytes : NULL, count,
-                          FR__SPECIAL);
+    wrong = fr__put_token(load, fr__json_id(file.bytes, id), fr__next_bytes(load),
+                          fr__json_copy(file.bytes, content, fr__next_bytes(load)), FR__SPECIAL);
     if (wrong) return fr__load_json_fail(load, json, FR_FORMAT, start, wrong);
   }
   return FR_OK;
@@ -8539,42 +8540,27 @@ static fr_status fr__json_vocab(fr__load *load, fr__json *json)
 // ["a b", ...] or [["a", "b"], ...], by rank.
 static fr_status fr__json_merges(fr__load *load, fr__json *json)
 {
-  const char *text = json->text;
   for (fr_int rank = 0; fr__json_next(json) != ']'; rank++) {
     const char *wrong = NULL;
-    const char kind = json->token.kind;
-    fr__json_token part[2];
-    part[0] = part[1] = json->token;
-    if (kind == '[') {
-      for (int i = 0; i < 2; i++) {
-        if (fr__json_next(json) == '!') break;
-        part[i] = json->token;
-        if (part[i].kind != '"') return fr__load_json_fail(load, json, FR_FORMAT, part[i].start, "a merge needs two strings");
+    fr__json_token a = json->token, b = { 0, 0, 0 };
+    if (a.kind == '[') {
+      for (int i = 0; i < 3 && fr__json_next(json) != '!'; i++) {  // two strings and the end
+        if (json->token.kind != (i < 2 ? '"' : ']'))
+          return fr__load_json_fail(load, json, FR_FORMAT, json->token.start, "a merge needs two strings");
+        if (i == 0) a = json->token;
+        if (i == 1) b = json->token;
       }
-      if (json->token.kind != '!' && fr__json_next(json) != ']' && json->token.kind != '!')
-        return fr__load_json_fail(load, json, FR_FORMAT, json->token.start, "a merge needs two strings");
     }
     if (json->token.kind == '!') return fr__json_fail(json, load->reason);
-    if (kind != '[' && kind != '"')
-      return fr__load_json_fail(load, json, FR_FORMAT, part[0].start, "a merge must be a string or a pair of strings");
+    if (a.kind != '"')
+      return fr__load_json_fail(load, json, FR_FORMAT, a.start, "a merge must be a string or a pair of strings");
     if (!load->b) {
       load->merges++;
-      load->room_bytes = fr__max(load->room_bytes, part[0].count + part[1].count);
+      load->room_bytes = fr__max(load->room_bytes, a.count + b.count);
     } else {
-      fr_int at = part[0].start, end = at + part[0].count, left, right;
-      left = fr__unmap(text, &at, end, 0, load->room);
-      if (kind == '[') {
-        if (at < end) left = -1;
-        at = part[1].start;
-        end = at + part[1].count;
-      } else if (at < end) {
-        at++;
-      }
-      right = left < 1 ? 0 : fr__unmap(text, &at, end, 0, load->room + left);
-      if (left < 1 || right < 1 || at < end) wrong = "a merge must be of two tokens";
-      else wrong = fr__put_merge_of(load, load->room, left, right, (uint32_t)rank);
+      wrong = fr__put_merge_text(load, json->text, a, b, 0, rank);
     }
-    if (wrong) return fr__load_json_fail(load, json, FR_FORMAT, part[0].start, wrong);
+    if (wrong) return fr__load_json_fail(load, json, FR_FORMAT, a.start, wrong);
   }
   return FR_OK;
 }
@@ -8583,96 +8569,91 @@ static fr_status fr__json_merges(fr__load *load, fr__json *json)
 static fr_status fr__json_byte_level(fr__load *load, fr__json_token object, fr_split *split)
 {
   const fr_text file = load->source->file;
-  const fr__json_token type = fr__json_member(file, object, "type");
   const fr__json_token space = fr__json_member(file, object, "add_prefix_space");
-  const fr__json_token regex = fr__json_member(file, object, "use_regex");
-  if (!fr__json_word(file, type, "ByteLevel"))
-    return fr__load_refuse(load, type.kind ? type : object, "this pre-tokenizer is not supported");
+  const fr_status status = fr__json_expect(load, object, "type", "ByteLevel", "this pre-tokenizer is not supported");
+  if (status) return status;
   if (space.kind != 'f') return fr__load_refuse(load, space.kind ? space : object, "add_prefix_space must be false");
-  *split = regex.kind == 'f' ? FR_SPLIT_NONE : FR_SPLIT_GPT2;
+  *split = fr__json_member(file, object, "use_regex").kind == 'f' ? FR_SPLIT_NONE : FR_SPLIT_GPT2;
   return FR_OK;
+}
+
+// {"type": "Split", ...} with one of the expressions that are known.
+static fr_status fr__json_split(fr__load *load, fr__json_token object, fr_split *split)
+{
+  const fr_text file = load->source->file;
+  const fr__json_token regex = fr__json_member(file, fr__json_member(file, object, "pattern"), "Regex");
+  fr_status status = fr__json_expect(load, object, "behavior", "Isolated", "the behaviour of Split must be Isolated");
+  if (status) return status;
+  if (fr__json_member(file, object, "invert").kind == 't') return fr__load_refuse(load, object, "invert is not supported");
+  for (*split = FR_SPLIT_QWEN; *split >= FR_SPLIT_GPT2; *split = (fr_split)(*split - 1))
+    if (fr__json_word(file, regex, fr__regex[*split])) return FR_OK;
+  return fr__load_refuse(load, regex.kind ? regex : object, "this regular expression is not supported");
+}
+
+static fr_status fr__json_pre_tokenizer(fr__load *load, fr__json_token pre, fr_split *split)
+{
+  const fr_text file = load->source->file;
+  fr__json_token list, part[3];
+  fr_status status;
+  fr_int names[2 * FR_DATASET_NAMES], parts = 0;
+  fr__json json;
+  if (!fr__json_word(file, fr__json_member(file, pre, "type"), "Sequence")) return fr__json_byte_level(load, pre, split);
+  list = fr__json_member(file, pre, "pretokenizers");
+  if (list.kind != '[') return fr__load_refuse(load, pre, "this pre-tokenizer is not supported");
+  fr__json_start(&json, file.bytes, list.start, file.count, 1, names, FR_DATASET_NAMES);
+  for (fr__json_next(&json); parts < 3 && fr__json_next(&json) != ']' && json.token.kind != '!'; parts++) {
+    part[parts] = json.token;
+    fr__json_skip(&json);
+  }
+  if (parts == 1) return fr__json_byte_level(load, part[0], split);
+  if (parts != 2) return fr__load_refuse(load, list, "only Split and ByteLevel are supported in a sequence");
+  status = fr__json_expect(load, part[0], "type", "Split", "this pre-tokenizer is not supported");
+  if (!status) status = fr__json_byte_level(load, part[1], split);
+  if (status) return status;
+  if (*split != FR_SPLIT_NONE) return fr__load_refuse(load, part[1], "ByteLevel after Split must have use_regex false");
+  return fr__json_split(load, part[0], split);
 }
 
 // What stands beside vocabulary and merges and changes ids.
 static fr_status fr__json_settings(fr__load *load)
 {
   const fr_text file = load->source->file;
-  fr__json_token type = load->field[FR__TYPE], list, part[3], pattern;
-  fr_status status;
-  fr_split split;
-  fr_int names[2 * FR_DATASET_NAMES], parts = 0;
-  fr__json json;
-  if (type.kind && !fr__json_word(file, type, "BPE")) return fr__load_refuse(load, type, "this type of model is not supported");
-  for (int i = FR__DROPOUT; i <= FR__FALLBACK; i++) {
-    const fr__json_token f = load->field[i];
+  const fr__json_token *field = load->field, normalizer = field[FR__NORMALIZER], decoder = field[FR__DECODER];
+  fr_status status = FR_OK;
+  if (field[FR__TYPE].kind && !fr__json_word(file, field[FR__TYPE], "BPE"))
+    return fr__load_refuse(load, field[FR__TYPE], "this type of model is not supported");
+  for (int i = FR__DROPOUT; i < FR__FIELDS; i++) {
+    const fr__json_token f = field[i];
+    fr_reason words;
     if (!f.kind || f.kind == 'n' || f.kind == 'f' || (f.kind == '"' && f.count == 0)) continue;
     if (f.kind == '0' && (fr__json_id(file.bytes, f) == 0 || (f.count == 3 && !memcmp(file.bytes + f.start, "0.0", 3)))) continue;
-    return fr__load_refuse(load, f, i == FR__DROPOUT ? "dropout is not supported"
-                                    : i == FR__FALLBACK ? "byte_fallback is not supported"
-                                    : i == FR__PREFIX ? "continuing_subword_prefix is not supported"
-                                                      : "end_of_word_suffix is not supported");
+    fr__fail(&words, FR_UNSUPPORTED, "%s is not supported", fr__fields[i]);
+    return fr__load_refuse(load, f, words.text);
   }
-  load->tokenizer.ignore_merges = load->field[FR__IGNORE].kind == 't';
-
-  type = fr__json_member(file, load->normalizer, "type");
-  if (load->normalizer.kind && load->normalizer.kind != 'n' && !fr__json_word(file, type, "NFC"))
-    return fr__load_refuse(load, type.kind ? type : load->normalizer, "this normaliser is not supported");
-  load->tokenizer.nfc = fr__json_word(file, type, "NFC");
-  type = fr__json_member(file, load->decoder, "type");
-  if (load->decoder.kind && load->decoder.kind != 'n' && !fr__json_word(file, type, "ByteLevel"))
-    return fr__load_refuse(load, type.kind ? type : load->decoder, "this decoder is not supported");
-
-  type = fr__json_member(file, load->pre, "type");
-  if (!fr__json_word(file, type, "Sequence")) return fr__json_byte_level(load, load->pre, &load->tokenizer.split);
-  list = fr__json_member(file, load->pre, "pretokenizers");
-  if (list.kind != '[') return fr__load_refuse(load, load->pre, "this pre-tokenizer is not supported");
-  fr__json_start(&json, file.bytes, list.start, file.count, 1, names, FR_DATASET_NAMES);
-  for (fr__json_next(&json); parts < 3 && fr__json_next(&json) != ']' && json.token.kind != '!'; parts++) {
-    part[parts] = json.token;
-    fr__json_skip(&json);
-  }
-  if (parts == 1) return fr__json_byte_level(load, part[0], &load->tokenizer.split);
-  if (parts != 2) return fr__load_refuse(load, list, "only Split and ByteLevel are supported in a sequence");
-  type = fr__json_member(file, part[0], "type");
-  if (!fr__json_word(file, type, "Split"))
-    return fr__load_refuse(load, type.kind ? type : part[0], "this pre-tokenizer is not supported");
-  status = fr__json_byte_level(load, part[1], &split);
-  if (status) return status;
-  if (split != FR_SPLIT_NONE) return fr__load_refuse(load, part[1], "ByteLevel after Split must have use_regex false");
-  type = fr__json_member(file, part[0], "behavior");
-  if (!fr__json_word(file, type, "Isolated"))
-    return fr__load_refuse(load, type.kind ? type : part[0], "the behaviour of Split must be Isolated");
-  if (fr__json_member(file, part[0], "invert").kind == 't')
-    return fr__load_refuse(load, part[0], "invert is not supported");
-  pattern = fr__json_member(file, part[0], "pattern");
-  type = fr__json_member(file, pattern, "Regex");
-  if (fr__json_word(file, type, fr__regex_llama3)) load->tokenizer.split = FR_SPLIT_LLAMA3;
-  else if (fr__json_word(file, type, fr__regex_qwen)) load->tokenizer.split = FR_SPLIT_QWEN;
-  else if (fr__json_word(file, type, fr__regex_gpt2)) load->tokenizer.split = FR_SPLIT_GPT2;
-  else return fr__load_refuse(load, type.kind ? type : part[0], "this regular expression is not supported");
-  return FR_OK;
+  load->tokenizer.ignore_merges = field[FR__IGNORE].kind == 't';
+  load->tokenizer.nfc = normalizer.kind && normalizer.kind != 'n';
+  if (load->tokenizer.nfc) status = fr__json_expect(load, normalizer, "type", "NFC", "this normaliser is not supported");
+  if (!status && decoder.kind && decoder.kind != 'n')
+    status = fr__json_expect(load, decoder, "type", "ByteLevel", "this decoder is not supported");
+  return status ? status : fr__json_pre_tokenizer(load, field[FR__PRE], &load->tokenizer.split);
 }
 
-// Goes over the model; the big dictionary and list are counted on the way.
-static fr_status fr__json_model(fr__load *load, fr__json *json)
+// Goes over an object and notes its fields, numbers first .. end-1; what is big is counted on the way.
+static fr_status fr__json_fields(fr__load *load, fr__json *json, int first, int end)
 {
-  static const char *const fields[FR__MODEL_FIELDS] = { "type", "dropout", "continuing_subword_prefix",
-                                                        "end_of_word_suffix", "byte_fallback", "ignore_merges" };
   while (fr__json_next(json) == 'k') {
-    const fr__json_token name = json->token;
     fr_status status = FR_OK;
-    fr__json_next(json);
-    if (fr__json_is(json, name, "vocab")) {
-      load->dictionary = json->token;
-      if (json->token.kind == '{') status = fr__json_vocab(load, json);
-    } else if (fr__json_is(json, name, "merges")) {
-      load->list = json->token;
-      if (json->token.kind == '[') status = fr__json_merges(load, json);
-    } else {
-      for (int i = 0; i < FR__MODEL_FIELDS; i++)
-        if (fr__json_is(json, name, fields[i])) load->field[i] = json->token;
-      if (!fr__json_skip(json)) break;
-    }
+    char kind;
+    int i = first;
+    while (i < end && !fr__json_is(json, json->token, fr__fields[i])) i++;
+    if (i == end) i = FR__FIELDS;  // not one of ours
+    kind = fr__json_next(json);
+    if (i < FR__FIELDS) load->field[i] = json->token;
+    if (i == FR__ADDED && kind == '[') status = fr__json_added(load, json);
+    else if (i == FR__MODEL && kind == '{') status = fr__json_fields(load, json, FR__VOCAB, FR__FIELDS);
+    else if (i == FR__VOCAB && kind == '{') status = fr__json_vocab(load, json);
+    else if (i == FR__MERGES && kind == '[') status = fr__json_merges(load, json);
+    else if (!fr__json_skip(json)) break;
     if (status) return status;
   }
   return json->token.kind == '!' ? fr__json_fail(json, load->reason) : FR_OK;
@@ -8680,53 +8661,39 @@ static fr_status fr__json_model(fr__load *load, fr__json *json)
 
 static fr_status fr__json_measure(fr__load *load, int only_vocab)
 {
+  const fr__json_token *field = load->field;
   fr_int names[2 * FR_DATASET_NAMES];
   fr__json json;
-  fr_status status = FR_OK;
+  fr_status status;
   fr__json_start(&json, load->source->file.bytes, 0, load->source->file.count, 1, names, FR_DATASET_NAMES);
   if (fr__json_next(&json) == '!') return fr__json_fail(&json, load->reason);
   if (json.token.kind != '{')
     return fr__load_json_fail(load, &json, FR_FORMAT, json.token.start, "the file must hold one object");
-  if (only_vocab) {
-    load->dictionary = json.token;
-    status = fr__json_vocab(load, &json);
-  } else {
-    while (fr__json_next(&json) == 'k') {
-      const fr__json_token name = json.token;
-      fr__json_next(&json);
-      if (fr__json_is(&json, name, "added_tokens")) load->added = json.token;
-      else if (fr__json_is(&json, name, "normalizer")) load->normalizer = json.token;
-      else if (fr__json_is(&json, name, "pre_tokenizer")) load->pre = json.token;
-      else if (fr__json_is(&json, name, "decoder")) load->decoder = json.token;
-      else if (fr__json_is(&json, name, "model")) load->model = json.token;
-      if (fr__json_is(&json, name, "added_tokens") && json.token.kind == '[') status = fr__json_added(load, &json);
-      else if (fr__json_is(&json, name, "model") && json.token.kind == '{') status = fr__json_model(load, &json);
-      else if (!fr__json_skip(&json)) break;
-      if (status) return status;
-    }
-  }
-  if (status) return status;
-  if (json.token.kind == '!' || fr__json_next(&json) == '!') return fr__json_fail(&json, load->reason);
-  if (only_vocab) return FR_OK;
-  if (load->model.kind != '{') return fr__fail(load->reason, FR_FORMAT, "the file has no model; a vocab.json needs its merges beside it");
-  if (load->added.kind && load->added.kind != '[' && load->added.kind != 'n')
-    return fr__load_json_fail(load, &json, FR_FORMAT, load->added.start, "added_tokens must be a list");
+  if (only_vocab) load->field[FR__VOCAB] = json.token;
+  status = only_vocab ? fr__json_vocab(load, &json) : fr__json_fields(load, &json, FR__ADDED, FR__VOCAB);
+  if (!status && fr__json_next(&json) == '!') status = fr__json_fail(&json, load->reason);
+  if (status || only_vocab) return status;
+  if (field[FR__MODEL].kind != '{')
+    return fr__fail(load->reason, FR_FORMAT, "the file has no model; a vocab.json needs its merges beside it");
+  if (field[FR__ADDED].kind && field[FR__ADDED].kind != '[' && field[FR__ADDED].kind != 'n')
+    return fr__load_json_fail(load, &json, FR_FORMAT, field[FR__ADDED].start, "added_tokens must be a list");
   status = fr__json_settings(load);
   if (status) return status;
-  if (load->dictionary.kind != '{') return fr__fail(load->reason, FR_FORMAT, "the model has no vocab");
-  if (load->list.kind != '[') return fr__fail(load->reason, FR_FORMAT, "the model has no merges");
+  if (field[FR__VOCAB].kind != '{') return fr__fail(load->reason, FR_FORMAT, "the model has no vocab");
+  if (field[FR__MERGES].kind != '[') return fr__fail(load->reason, FR_FORMAT, "the model has no merges");
   return FR_OK;
 }
 
 static fr_status fr__json_fill(fr__load *load)
 {
-  const fr__json_token parts[3] = { load->added, load->dictionary, load->list };  // in this order, whatever the file's
+  static const int parts[3] = { FR__ADDED, FR__VOCAB, FR__MERGES };  // in this order, whatever the file's
   fr_status status = FR_OK;
   for (int i = 0; i < 3 && !status; i++) {
+    const fr__json_token part = load->field[parts[i]];
     fr_int names[2 * FR_DATASET_NAMES];
     fr__json json;
-    if (parts[i].kind != '[' && parts[i].kind != '{') continue;
-    fr__json_start(&json, load->source->file.bytes, parts[i].start, load->source->file.count, 1, names, FR_DATASET_NAMES);
+    if (part.kind != '[' && part.kind != '{') continue;
+    fr__json_start(&json, load->source->file.bytes, part.start, load->source->file.count, 1, names, FR_DATASET_NAMES);
     fr__json_next(&json);
     status = i == 0 ? fr__json_added(load, &json) : i == 1 ? fr__json_vocab(load, &json) : fr__json_merges(load, &json);
   }
@@ -8759,19 +8726,15 @@ static fr_status fr__load_merges(fr__load *load)
     fr__put_token(load, (fr_int)fr__gpt2_id(byte), &c, 1, FR__ORDINARY);
   }
   for (; fr__next_line(text, &at, &line, &start, &end); rank++) {
+    const fr__json_token whole = { '"', start, end - start }, none = { 0, 0, 0 };
     const char *wrong = NULL;
-    if (line == 1 && end - start >= 8 && memcmp(text.bytes + start, "#version", 8) == 0) { rank--; continue; }
-    if (!load->b) {
-      load->merges++;
-      load->room_bytes = fr__max(load->room_bytes, end - start);
-      if (alone && fr__put_token(load, 256 + rank, NULL, end - start, FR__ORDINARY)) wrong = "too many merges";
+    if (line == 1 && whole.count >= 8 && memcmp(text.bytes + start, "#version", 8) == 0) { rank--; continue; }
+    if (load->b) {
+      wrong = fr__put_merge_text(load, text.bytes, whole, none, 1, rank);
     } else {
-      fr_int left = fr__unmap(text.bytes, &start, end, 1, load->room), right;
-      start++;
-      right = left < 1 || start >= end ? 0 : fr__unmap(text.bytes, &start, end, 1, load->room + left);
-      if (left < 1 || right < 1 || start < end) wrong = "two tokens with a blank between them were expected";
-      else if (alone) wrong = fr__put_token(load, 256 + rank, load->room, left + right, FR__ORDINARY);
-      if (!wrong) wrong = fr__put_merge_of(load, load->room, left, right, (uint32_t)rank);
+      load->merges++;
+      load->room_bytes = fr__max(load->room_bytes, whole.count);
+      if (alone && fr__put_token(load, 256 + rank, NULL, whole.count, FR__ORDINARY)) wrong = "too many merges";
     }
     if (wrong) return fr__fail(load->reason, FR_FORMAT, "line %d of the merges: %s", line, wrong);
   }
@@ -8802,17 +8765,12 @@ static fr_status fr__load_tiktoken(fr__load *load)
   fr_int at = 0, line = 0, start, end;
   while (fr__next_line(text, &at, &line, &start, &end)) {
     const char *blank = (const char *)memchr(text.bytes + start, ' ', (size_t)(end - start)), *wrong = NULL;
-    fr__json_token rank = { '0', 0, 0 };
-    const fr_int stop = blank ? blank - text.bytes : end;
-    fr_int count = fr__base64(text.bytes + start, stop - start, load->b ? load->b->bytes + load->bytes : NULL);
-    rank.start = stop + 1;
-    rank.count = fr__max(0, end - stop - 1);
+    const fr_int stop = blank ? blank - text.bytes : end, count = fr__base64(text.bytes + start, stop - start, fr__next_bytes(load));
+    const fr__json_token rank = { '0', stop + 1, fr__max(0, end - stop - 1) };
     if (count < 0) wrong = "base64 was expected";
     else if (rank.count < 1 || fr__json_id(text.bytes, rank) < 0) wrong = "a blank and a rank were expected";
     else if (count > FR__SPLIT_TOKEN) wrong = "a token has more than 512 bytes";
-    if (!wrong)
-      wrong = fr__put_token(load, fr__json_id(text.bytes, rank), load->b ? load->b->bytes + load->bytes : NULL, count,
-                            FR__ORDINARY);
+    else wrong = fr__put_token(load, fr__json_id(text.bytes, rank), fr__next_bytes(load), count, FR__ORDINARY);
     if (wrong) return fr__fail(load->reason, FR_FORMAT, "line %d: %s", line, wrong);
     if (!load->b) load->merges += count - 1;
   }
@@ -8825,12 +8783,6 @@ static fr_status fr__load_tiktoken(fr__load *load)
 
 // -- tokenizer.bin of llama2.c: u32 longest, then for each id f32 score, u32 length, bytes. Ids 0, 1, 2 are control tokens and
 // never come from text, 3 .. 258 stand for bytes. Of all pairs whose bytes are a token, the one of the highest score merges.
-static uint32_t fr__get_u32(const char *p)
-{
-  const unsigned char *s = (const unsigned char *)p;
-  return s[0] | (uint32_t)s[1] << 8 | (uint32_t)s[2] << 16 | (uint32_t)s[3] << 24;
-}
-
 static int fr__score_order(const void *context, fr_int a, fr_int b)
 {
   const float *s = (const float *)context;
@@ -8843,32 +8795,31 @@ static fr_status fr__load_llama2(fr__load *load)
   fr_int at = 4, id = 0;
   fr__bpe *b = load->b;
   for (; at < file.count; id++) {
-    const char *wrong = NULL, *p = file.bytes + at;
-    fr_int count = 0;
-    char byte;
-    if (file.count - at >= 8) count = (fr_int)(fr__get_u32(p + 4) & 0x7FFFFFFFu);
-    if (file.count - at < 8 || count > file.count - at - 8 || fr__get_u32(p + 4) >> 31) {
+    const unsigned char *p = (const unsigned char *)file.bytes + at;
+    const char *wrong = NULL;
+    const fr_int left = file.count - at - 8;  // behind the head
+    const uint32_t bits = left < 0 ? 0 : (uint32_t)fr__get_int(&p, 4), count = left < 0 ? 0 : (uint32_t)fr__get_int(&p, 4);
+    const char byte = (char)(id - 3);
+    if (left < 0 || count >> 31 || (fr_int)count > left) {
       wrong = "the file ends too early";
     } else if (id >= 3 && id < 259) {
       char name[7] = "<0x00>";
       name[3] = "0123456789ABCDEF"[(id - 3) / 16];
       name[4] = "0123456789ABCDEF"[(id - 3) % 16];
-      byte = (char)(id - 3);
-      if (count != 6 || memcmp(p + 8, name, 6) != 0) wrong = "ids 3 to 258 must be <0x00> to <0xFF>";
+      if (count != 6 || memcmp(p, name, 6) != 0) wrong = "ids 3 to 258 must be <0x00> to <0xFF>";
       else wrong = fr__put_token(load, id, &byte, 1, 0);
     } else if (count > FR__SPLIT_TOKEN) {
       wrong = "a token has more than 512 bytes";
     } else {
-      wrong = fr__put_token(load, id, p + 8, count, id < 3 ? 0 : FR__ORDINARY);
-      if (!b) load->merges += count - 1;
+      wrong = fr__put_token(load, id, (const char *)p, (fr_int)count, id < 3 ? 0 : FR__ORDINARY);
+      if (!b) load->merges += (fr_int)count - 1;
     }
     if (!wrong && b) {
-      const uint32_t bits = fr__get_u32(p);
       memcpy(load->scores + id, &bits, 4);
       if (!(load->scores[id] - load->scores[id] == 0.0f)) wrong = "a score is not a number";
     }
     if (wrong) return fr__fail(load->reason, FR_FORMAT, "token %d of tokenizer.bin: %s", id, wrong);
-    at += 8 + count;
+    at += 8 + (fr_int)count;
   }
   if (id < 259) return fr__fail(load->reason, FR_FORMAT, "tokenizer.bin has %d tokens, fewer than 259", id);
   load->link_count = load->score_count = id;
@@ -8890,42 +8841,48 @@ static fr_status fr__load_llama2(fr__load *load)
   return FR_OK;
 }
 
-// -- our own form, see fr_tokenizer_write in the public part
+// -- our own form, all numbers little-endian:
+//   0    8 bytes  89 46 52 54 0D 0A 1A 0A         40   u64    bytes of all tokens
+//   8    u32 x 2  version, 1; split               48   u64    0
+//   16   u32      1 ignore_merges + 2 nfc         56   u32[]  of each id: length + 2^30 * kind, kind 0 hidden, 1 ordinary,
+//                 + 4 sentencepiece                           2 special, 3 both; 0 for a hole
+//   20   u32      vocab                                u32[]  of each merge: left + 2^31 if it has the rank of the one
+//   24   u64      bytes of the whole file                     before it; right
+//   32   u64      merges                               bytes of all tokens; u64 checksum
 static fr_status fr__load_form(fr__load *load)
 {
   const fr_text file = load->source->file;
-  const unsigned char *p = (const unsigned char *)file.bytes;
-  uint64_t wide[4];
-  uint32_t small[4];
-  fr_int vocab, merges, bytes, total, need, body;
-  for (int i = 0; i < 4; i++) small[i] = file.count < FR__FORM_HEAD ? 0 : fr__get_u32(file.bytes + 8 + 4 * i);
-  if (file.count < FR__FORM_HEAD + 8) return fr__fail(load->reason, FR_FORMAT, "the file is shorter than the head of a tokenizer");
-  if (small[0] != FR_TOKENIZER_VERSION)
+  const unsigned char *p = (const unsigned char *)file.bytes + 8;
+  uint64_t head[8];  // from the version on
+  fr_int vocab, merges, bytes, total, need;
+  const fr_int body = file.count - 8;
+  if (body < FR__FORM_HEAD) return fr__fail(load->reason, FR_FORMAT, "the file is shorter than the head of a tokenizer");
+  for (int i = 0; i < 8; i++) head[i] = fr__get_int(&p, i < 4 ? 4 : 8);
+  if (head[0] != FR_TOKENIZER_VERSION)
     return fr__fail(load->reason, FR_UNSUPPORTED, "the tokenizer has version %d; this library reads version %d",
-                    (fr_int)(small[0] & 0x7FFFFFFFu), (fr_int)FR_TOKENIZER_VERSION);
-  for (int i = 0; i < 4; i++)
-    wide[i] = fr__get_u32(file.bytes + 24 + 8 * i) | (uint64_t)fr__get_u32(file.bytes + 28 + 8 * i) << 32;
-  if (small[1] < FR_SPLIT_NONE || small[1] > FR_SPLIT_QWEN || small[2] > 7 || small[3] > 0x7FFFFFF0u || wide[3])
+                    (fr_int)(head[0] & 0x7FFFFFFFu), (fr_int)FR_TOKENIZER_VERSION);
+  if (head[1] < FR_SPLIT_NONE || head[1] > FR_SPLIT_QWEN || head[2] > 7 || head[3] > 0x7FFFFFF0u || head[7])
     return fr__fail(load->reason, FR_FORMAT, "a field of the tokenizer's head is out of range");
-  if (wide[0] != (uint64_t)file.count || wide[1] > (uint64_t)file.count || wide[2] > (uint64_t)file.count ||
-      small[3] > (uint64_t)file.count)
-    return fr__fail(load->reason, FR_FORMAT, "the head does not tell %d bytes, the length of the file", file.count);
-  vocab = (fr_int)small[3];
-  merges = (fr_int)wide[1];
-  bytes = (fr_int)wide[2];
+  for (int i = 3; i < 7; i++)
+    if (i == 4 ? head[i] != (uint64_t)file.count : head[i] > (uint64_t)file.count)
+      return fr__fail(load->reason, FR_FORMAT, "the head does not tell %d bytes, the length of the file", file.count);
+  vocab = (fr_int)head[3];
+  merges = (fr_int)head[5];
+  bytes = (fr_int)head[6];
   if (!fr__mul(merges, 8, &need) || !fr__add(need, bytes, &need) || !fr__mul(vocab, 4, &total) ||
       !fr__add(need, total, &need) || !fr__add(need, FR__FORM_HEAD + 8, &need) || need != file.count)
     return fr__fail(load->reason, FR_FORMAT, "the head implies another length of the file than %d bytes", file.count);
-  body = file.count - 8;
-  wide[0] = fr__get_u32(file.bytes + body) | (uint64_t)fr__get_u32(file.bytes + body + 4) << 32;
-  if (fr__hash(0, p, body) != wide[0]) return fr__fail(load->reason, FR_CHECKSUM, "%s", fr_status_text(FR_CHECKSUM));
-  load->tokenizer.split = (fr_split)small[1];
-  load->tokenizer.ignore_merges = (int)(small[2] & 1);
-  load->tokenizer.nfc = (int)(small[2] >> 1 & 1);
-  load->tokenizer.sentencepiece = (int)(small[2] >> 2);
+  p = (const unsigned char *)file.bytes + body;
+  if (fr__hash(0, file.bytes, body) != fr__get_int(&p, 8))
+    return fr__fail(load->reason, FR_CHECKSUM, "%s", fr_status_text(FR_CHECKSUM));
+  load->tokenizer.split = (fr_split)head[1];
+  load->tokenizer.ignore_merges = (int)(head[2] & 1);
+  load->tokenizer.nfc = (int)(head[2] >> 1 & 1);
+  load->tokenizer.sentencepiece = (int)(head[2] >> 2);
   need = body - bytes;  // the tokens begin here
+  p = (const unsigned char *)file.bytes + FR__FORM_HEAD;
   for (fr_int id = 0; id < vocab; id++) {
-    const uint32_t word = fr__get_u32(file.bytes + FR__FORM_HEAD + 4 * id);
+    const uint32_t word = (uint32_t)fr__get_int(&p, 4);
     const fr_int count = (fr_int)(word & 0x3FFFFFFFu);
     const char *wrong = NULL;
     if (word == 0) continue;
@@ -8937,15 +8894,14 @@ static fr_status fr__load_form(fr__load *load)
   }
   if (!load->b) { load->merges = merges; return FR_OK; }
   for (fr_int i = 0; i < merges; i++) {
-    const char *at = file.bytes + FR__FORM_HEAD + 4 * vocab + 8 * i, *wrong = "it is of ids that are not there";
-    const uint32_t word = fr__get_u32(at), left = word & 0x7FFFFFFFu, right = fr__get_u32(at + 4);
-    const fr__bpe *b = load->b;
-    if ((fr_int)left < vocab && right < (uint32_t)vocab && b->pieces[left].count && b->pieces[right].count) {
-      const fr__piece l = b->pieces[left], r = b->pieces[right];
-      memcpy(load->room, b->bytes + l.start, l.count);
-      memcpy(load->room + l.count, b->bytes + r.start, r.count);
-      wrong = fr__put_merge(load, left, right, fr__name_id(b, load->room, (fr_int)(l.count + r.count)),
-                            b->rank_count - (i > 0 && word >> 31));
+    const uint32_t word = (uint32_t)fr__get_int(&p, 4), right = (uint32_t)fr__get_int(&p, 4), left = word & 0x7FFFFFFFu;
+    const fr_text l = fr_tokenizer_token(&load->tokenizer, (fr_token)left), r = fr_tokenizer_token(&load->tokenizer, (fr_token)right);
+    const char *wrong = "it is of ids that are not there";
+    if (l.bytes && r.bytes) {
+      memcpy(load->room, l.bytes, (size_t)l.count);
+      memcpy(load->room + l.count, r.bytes, (size_t)r.count);
+      wrong = fr__put_merge(load, left, right, fr__name_id(load->b, load->room, l.count + r.count),
+                            load->b->rank_count - (i > 0 && word >> 31));
     }
     if (wrong) return fr__fail(load->reason, FR_FORMAT, "merge %d: %s", i, wrong);
   }
@@ -8955,11 +8911,8 @@ static fr_status fr__load_form(fr__load *load)
 // -- all forms
 static int fr__special_order(const void *context, fr_int a, fr_int b)
 {
-  const fr__bpe *bpe = (const fr__bpe *)context;
-  const fr__piece x = bpe->pieces[bpe->specials[a]], y = bpe->pieces[bpe->specials[b]];
-  const uint32_t shorter = x.count < y.count ? x.count : y.count;
-  const int order = memcmp(bpe->bytes + x.start, bpe->bytes + y.start, shorter);
-  return order ? order : (x.count > y.count) - (x.count < y.count);
+  const fr_tokenizer *t = (const fr_tokenizer *)context;
+  return fr__text_order(fr_tokenizer_token(t, (fr_token)t->body->specials[a]), fr_tokenizer_token(t, (fr_token)t->body->specials[b]));
 }
 
 // Sorts the specials, which must differ.
@@ -8967,8 +8920,8 @@ static fr_status fr__load_sort(fr__load *load)
 {
   fr__bpe *b = load->b;
   fr_int *sorted = load->links + load->specials, count = 0, last = -1;
-  for (fr_int i = fr__sort_all(load->specials, load->links, fr__special_order, b); i >= 0; last = i, i = load->links[i]) {
-    if (last >= 0 && fr__special_order(b, last, i) == 0)
+  for (fr_int i = fr__sort_all(load->specials, load->links, fr__special_order, &load->tokenizer); i >= 0; last = i, i = load->links[i]) {
+    if (last >= 0 && fr__special_order(&load->tokenizer, last, i) == 0)
       return fr__fail(load->reason, FR_FORMAT, "the special tokens %d and %d are the same text", (fr_int)b->specials[last],
                       (fr_int)b->specials[i]);
     sorted[count++] = (fr_int)b->specials[i];
@@ -9229,11 +9182,10 @@ static void fr__put_json(fr__stream *s, const fr_tokenizer *t, int specials_foll
   }
   fr__put_text(s, t->nfc ? "],\n\"normalizer\":{\"type\":\"NFC\"},\n\"pre_tokenizer\":"
                           : "],\n\"normalizer\":null,\n\"pre_tokenizer\":");
-  if (t->split == FR_SPLIT_LLAMA3) fr__put_regex(s, fr__regex_llama3);
-  if (t->split == FR_SPLIT_QWEN) fr__put_regex(s, fr__regex_qwen);
+  if (t->split > FR_SPLIT_GPT2) fr__put_regex(s, fr__regex[t->split]);
   fr__put_text(s, "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":");
   fr__put_text(s, t->split == FR_SPLIT_GPT2 ? "true}" : "false}");
-  fr__put_text(s, t->split == FR_SPLIT_LLAMA3 || t->split == FR_SPLIT_QWEN ? "]},\n" : ",\n");
+  fr__put_text(s, t->split > FR_SPLIT_GPT2 ? "]},\n" : ",\n");
   fr__put_text(s, "\"post_processor\":null,\n\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,"
                    "\"trim_offsets\":true,\"use_regex\":true},\n\"model\":{\"type\":\"BPE\",\"dropout\":null,"
                    "\"unk_token\":null,\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,\"fuse_unk\":false,"
@@ -9338,8 +9290,8 @@ FR_DEF fr_status fr_tokenizer_save(const char *path, const fr_tokenizer *tokeniz
 // -- training. First the distinct pre-tokens are counted: words grow from the low end of the block, their table is rebuilt at
 // the high end whenever it is half full. Then all distinct words stand in one list of symbols, and each place where a symbol
 // has a follower is on the list of its pair. Merging a pair goes over its list in ascending order and touches only the
-// pairs around each place. Counts of known pairs only fall, so the heap may keep the old ones until a pair comes to the
-// top; what is new or has grown is put into the heap after the merge.
+// pairs around each place. New pairs go into the heap after the merge; a known one whose count grows moves up at once, and one
+// that falls when it comes to the top. So no count is above the one that the heap knows.
 typedef struct fr__word {
   const char *bytes;
   fr_int      count;
@@ -9348,7 +9300,7 @@ typedef struct fr__word {
 
 typedef struct fr__couple {
   uint32_t left, right;
-  uint64_t count, known;   // now, and when it was last put into the heap
+  uint64_t count, known;   // now, and in the heap
   uint32_t first, last;    // places, ascending
   uint32_t where;          // in the heap, from 1; 0: not there
 } fr__couple;
@@ -9366,7 +9318,7 @@ typedef struct fr__train {
   uint32_t  *word;                      // the word it belongs to
   fr__couple  *pairs;
   uint32_t  *slots, *heap;
-  fr_int     pair_count, slot_count, heap_count, fresh;  // heap[heap_count ..] are `fresh` pairs that are still to be put in
+  fr_int     pair_count, slot_count, heap_count, settled;  // pairs[settled ..] are new
   fr_tokenizer made;
   fr__bpe    b;            // tokens and merges so far; the bytes of a token are those of its first place
 } fr__train;
@@ -9464,7 +9416,7 @@ static void fr__couple_place(fr__train *t, fr_int i, uint32_t pair)
 
 static void fr__couple_up(fr__train *t, uint32_t pair)
 {
-  fr_int i = (fr_int)t->pairs[pair].where - 1;
+  fr_int i = t->pairs[pair].where ? (fr_int)t->pairs[pair].where - 1 : t->heap_count++;
   t->pairs[pair].known = t->pairs[pair].count;
   for (; i > 0 && fr__couple_before(t->pairs + pair, t->pairs + t->heap[(i - 1) / 2]); i = (i - 1) / 2)
     fr__couple_place(t, i, t->heap[(i - 1) / 2]);
@@ -9499,6 +9451,7 @@ static uint32_t fr__couple_top(fr__train *t)
     t->heap_count--;
     if (t->heap_count > 0) fr__couple_down(t, t->heap[t->heap_count]);
     p->where = 0;
+    p->known = 0;
     if (p->count > 0) return top;
   }
   return FR__NONE;
@@ -9534,12 +9487,7 @@ static void fr__couple_join(fr__train *t, uint32_t at)
   else t->next[p->last] = at;
   p->last = at;
   p->count += t->words[t->word[at]].weight;
-  if (p->where == 0) {
-    p->where = (uint32_t)(t->heap_count + t->fresh) + 1;
-    t->heap[t->heap_count + t->fresh++] = t->pair[at];
-  } else if ((fr_int)p->where <= t->heap_count && p->count > p->known) {
-    fr__couple_up(t, t->pair[at]);
-  }
+  if ((fr_int)t->pair[at] < t->settled && p->count > p->known) fr__couple_up(t, t->pair[at]);
 }
 
 static void fr__couple_leave(fr__train *t, uint32_t at)
@@ -9553,21 +9501,6 @@ static void fr__couple_leave(fr__train *t, uint32_t at)
   else t->previous[t->next[at]] = t->previous[at];
   p->count -= t->words[t->word[at]].weight;
   t->pair[at] = FR__NONE;
-}
-
-static void fr__couple_settle(fr__train *t)
-{
-  for (; t->fresh > 0; t->fresh--) {
-    const uint32_t pair = t->heap[t->heap_count];
-    if (t->pairs[pair].count > 0) {
-      t->heap_count++;
-      fr__couple_up(t, pair);
-    } else {  // it came and went: the last fresh one takes its place
-      const uint32_t last = t->heap[t->heap_count + t->fresh - 1];
-      t->pairs[pair].where = 0;
-      if (last != pair) fr__couple_place(t, t->heap_count, last);
-    }
-  }
 }
 
 static void fr__train_token(fr__train *t, fr_int id, uint32_t start, uint32_t count, int kind)
@@ -9590,13 +9523,14 @@ static void fr__train_merges(fr__train *t, fr_int most)
       t->word[place] = w;
     }
   for (uint32_t place = 0; place < (uint32_t)t->symbol_count; place++) fr__couple_join(t, place);
-  fr__couple_settle(t);
   while (t->made.vocab < most) {
-    const uint32_t top = fr__couple_top(t);
     const fr__couple *p;
     fr__merge *m;
     fr__piece whole;
-    uint32_t id;
+    uint32_t id, top;
+    for (; t->settled < t->pair_count; t->settled++)
+      if (t->pairs[t->settled].count > 0) fr__couple_up(t, (uint32_t)t->settled);
+    top = fr__couple_top(t);
     if (top == FR__NONE || t->pairs[top].count < least) break;
     p = t->pairs + top;
     whole.start = p->first;
@@ -9623,7 +9557,6 @@ static void fr__train_merges(fr__train *t, fr_int most)
       if (before != FR__NONE) fr__couple_join(t, before);
       fr__couple_join(t, at);
     }
-    fr__couple_settle(t);
   }
 }
 
@@ -11642,6 +11575,7 @@ static const fr__kernels *fr__kernel_row(fr_int i)
 #undef FR__LOG2E
 #undef FR__NEON
 #undef FR__NONE
+#undef FR__REGEX
 #undef FR__PARAMS
 #undef FR__PRAGMA
 #undef FR__ROW
