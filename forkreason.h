@@ -24,14 +24,17 @@
 //
 // Contents (search for the tag)
 //   >>options  >>legend  >>api                                           what you include
+//   >>backend                                                            what a device fills; the table of parameters
+// The method
 //   >>platform >>status >>memory >>random                                ground
-//   >>simd >>gemm >>ops                                                  arithmetic, forward then backward
+//   >>scalar >>gemm >>ops                                                arithmetic, forward then backward
 //   >>tree >>model >>optim                                               one network over a forest of spans
 //   >>assign >>ssft                                                      matching, the set loss, baselines
-//   >>generate >>vote >>answer                                          decoding, majority, reading answers
-//   >>diagnose >>choose                                                  do the forks part? which one to take?
-//   >>bytes >>json >>dataset >>bpe >>checkpoint >>corpus                  files, tokens, from data to steps
-//   >>new                                                                the malloc pairs
+//   >>generate >>choose                                                  decoding; which fork to take?
+// Around it
+//   >>weights >>vote >>answer >>diagnose                                 views; majority, answers, do the forks part?
+//   >>bytes >>json >>dataset >>bpe >>checkpoint >>corpus                text and files, from data to steps
+//   >>new >>machines >>avx2 >>avx512 >>neon                              the malloc pairs; rows of vector instructions
 //   >>license
 #ifndef FORKREASON_H
 #define FORKREASON_H
@@ -124,7 +127,6 @@ typedef enum fr_status {
 typedef struct fr_reason { char text[192]; } fr_reason;  // always terminated; empty when all went well
 
 FR_DEF const char *fr_status_text(fr_status status);  // never NULL, also for numbers that are no status
-FR_DEF const char *fr_version(void);                  // FR_VERSION of the implementation that was linked
 
 // ---- config: the decoders of Llama 3.1, Qwen2.5 and Qwen3 in one struct
 //
@@ -1404,8 +1406,6 @@ static fr_int fr__max(fr_int a, fr_int b) { return a > b ? a : b; }
 static fr_int fr__round_up(fr_int a, fr_int b) { return (a + b - 1) / b * b; }
 
 // ---- >>status -----------------------------------------------------------------------------------------
-FR_DEF const char *fr_version(void) { return FR_VERSION; }
-
 FR_DEF const char *fr_status_text(fr_status status)
 {
   static const char *const text[] = {

@@ -301,7 +301,7 @@ static inline void bench_title(const char *title)
 {
   char processor[200];
   bench_processor(processor, sizeof processor);
-  printf("\n==== %s\nforkreason %s on %s; best kernel row %s\n", title, fr_version(), processor, bench_best_row()->name);
+  printf("\n==== %s\nforkreason %s on %s; best kernel row %s\n", title, FR_VERSION, processor, bench_best_row()->name);
 #ifdef __VERSION__
   printf("compiler %s; built by: %s\n", __VERSION__, BENCH_FLAGS);
 #endif

@@ -80,7 +80,7 @@ int main(void)
   }
   TRY(fr_generate(&model, &work, &tree, &sampling, leaves, TINY_FORKS));
   TRY(fr_vote(TINY_FORKS, same_answer, leaves, NULL, &vote, NULL));
-  const int good = last < 0.8 * first && vote.valid == TINY_FORKS && vote.winner >= 0 && !strcmp(fr_version(), FR_VERSION);
+  const int good = last < 0.8 * first && vote.valid == TINY_FORKS && vote.winner >= 0;
   uint64_t hash = 14695981039346656037u;  // FNV-1a over the trained parameters: the same bits print the same number
   for (size_t i = 0; i < (size_t)model.count * sizeof(float); i++)
     hash = (hash ^ ((const unsigned char *)model.params)[i]) * 1099511628211u;
