@@ -619,7 +619,7 @@ static void validation(void)
       for (fr_int i = 0; i < v.questions; i++) {
         fr_question *q = fr__corpus_draw(&c, 0, c.order[c.train + i], fr__hash(0, "held out", 8), 0);
         fr_ssft_options whole = options;
-        fr_ssft_total total;
+        fr_ssft_total total = { 0.0, 0.0 };
         fr_ssft_report report;
         double by_hand = 0.0;
         whole.prefix = 0;
