@@ -30,7 +30,7 @@
 //   >>assign >>ssft                                                      matching, the set loss, baselines
 //   >>generate >>vote >>answer                                          decoding, majority, reading answers
 //   >>diagnose >>choose                                                  do the forks part? which one to take?
-//   >>bytes >>json >>dataset >>bpe >>io                                   files and tokens
+//   >>bytes >>json >>dataset >>bpe >>bpe-train >>io                        files and tokens
 //   >>new                                                                the malloc pairs
 //   >>license
 #ifndef FORKREASON_H
@@ -865,15 +865,14 @@ FR_DEF fr_int fr_dataset_draw(const fr_dataset *dataset, fr_int problem, fr_int 
 
 // ---- tokenizer: byte-level BPE, text to ids and back
 //
-// Ids equal those of Hugging Face tokenizers and of tiktoken, and every input comes back unchanged: invalid UTF-8 and NUL
-// are bytes like any other. Text is cut at special tokens (if asked), then into pre-tokens by the rules of GPT-2, Llama 3
-// (= cl100k) or Qwen, classes of characters from Unicode 16.0; each pre-token is merged by rank. The time is O(n log n) at
-// worst, whatever the text.
+// Ids equal those of Hugging Face tokenizers and of tiktoken, and every input comes back unchanged: invalid UTF-8 and NUL are bytes
+// like any other. Text is cut at special tokens (if asked), then into pre-tokens (classes of characters from Unicode 16.0), and each
+// is merged by rank, in O(n log n) at worst.
 typedef enum fr_split {
   FR_SPLIT_UNKNOWN,  // as the file says
   FR_SPLIT_NONE,     // the whole text is one pre-token
   FR_SPLIT_GPT2,
-  FR_SPLIT_LLAMA3,
+  FR_SPLIT_LLAMA3,   // and cl100k
   FR_SPLIT_QWEN
 } fr_split;
 
@@ -883,16 +882,15 @@ typedef struct fr_special {
 } fr_special;
 
 // What a tokenizer is made from. `file` may be (its content tells which)
-//   tokenizer.json   model BPE with ByteLevel and one of the splits; anything that would change ids is refused by name. The
-//                    post-processor is ignored: no token is added at begin or end. Normaliser NFC is accepted and not
-//                    done: the text must be in NFC already (ASCII always is), tokenizer->nfc says so.
+//   tokenizer.json   model BPE with ByteLevel and one of the splits; anything else that would change ids is refused by name. No
+//                    token is added at begin or end; NFC is not done: tokenizer->nfc says that the text must be in it (ASCII is)
 //   *.tiktoken       lines of base64 and rank; needs `split`, and `specials`, which are not in the file
 //   vocab.json       with `merges`, the text of GPT-2's merges.txt or vocab.bpe (split [FR_SPLIT_GPT2])
 //   nothing          with `merges` alone: GPT-2's numbering, byte ids 0 .. 255 in its order, merge k is id 256 + k
 //   tokenizer.bin    of llama2.c: SentencePiece scores, byte fallback, one blank put before the text
 //   our own form     see fr_tokenizer_write
-// There must be a token for each byte. Ids may have holes, but lie below the larger of 65,536 and the file's bytes. The
-// memory is less than 80 times the bytes of the files plus 2 MB; real ones: tokenizer.json 1 to 2 times, *.tiktoken 13 times.
+// There must be a token for each byte. Ids may have holes, but lie below the larger of 65,536 and the file's bytes. The memory is
+// less than 80 times the files plus 2 MB; really 1 to 2 times for tokenizer.json, 13 times for *.tiktoken.
 typedef struct fr_tokenizer_source {
   fr_text           file;
   fr_text           merges;
@@ -922,11 +920,10 @@ FR_DEF fr_status fr_tokenizer_place(fr_tokenizer *tokenizer, const fr_tokenizer_
                                     fr_int bytes, fr_int *needed, fr_reason *reason);
 FR_DEF fr_text  fr_tokenizer_token(const fr_tokenizer *tokenizer, fr_token id);  // its bytes; NULL and 0 for a hole
 FR_DEF fr_token fr_tokenizer_find(const fr_tokenizer *tokenizer, fr_text text);  // the special or else the token, or -1
-FR_DEF int      fr_tokenizer_is_special(const fr_tokenizer *tokenizer, fr_token id);
 
-// Scratch for encoding, one for each thread; it points to the tokenizer, which has to outlive it. A pre-token of more than
-// `longest` bytes, and more than 64, is refused (FR_LIMIT); the longest text is always enough; 48 bytes and some each. The
-// last `cache` pre-tokens are remembered [16384; 32 bytes each]; ids do not depend on it.
+// Scratch for encoding, one for each thread; it points to the tokenizer, which has to outlive it. A pre-token of more than `longest`
+// bytes, and more than 64, is refused (FR_LIMIT); the longest text is always enough; 56 bytes each. The last `cache` pre-tokens
+// are remembered [16384; 32 bytes each]; ids do not depend on it.
 struct fr__encoder;
 typedef struct fr_encoder {
   const fr_tokenizer *tokenizer;
@@ -945,13 +942,13 @@ typedef enum fr_specials {
   FR_SPECIALS_REFUSE   // FR_FORMAT if there is one
 } fr_specials;
 
-// Sets *count; ids may be NULL, then it only counts. capacity = bytes + 1 is always enough. FR_LIMIT for lack of room sets
-// *count to what is needed; what ids holds after a failure is not defined.
+// Sets *count, to what is needed also when FR_LIMIT says that there is no room; ids may be NULL, then it only counts. capacity =
+// bytes + 1 is always enough. What ids holds after a failure is not defined.
 FR_DEF fr_status fr_tokenizer_encode(fr_encoder *encoder, const char *text, fr_int bytes, fr_specials specials,
                                      fr_token *ids, fr_int capacity, fr_int *count);
-// The boundary of a prompt and a fork (or of a fork and a trace) at byte `at` of text: FR_OK if the ids of both parts are
-// together the ids of the whole, else FR_FORMAT with the place where they part. Trained with other ids than it is run
-// with, a fork means nothing. *count (may be NULL): ids of the first part. Scratch: ids[capacity], 2 * (bytes + 1).
+// The boundary of a prompt and a fork (or of a fork and a trace) at byte `at` of text: FR_OK if the ids of both parts are together
+// those of the whole, else FR_FORMAT with the place where they part: trained with other ids than it is run with, a fork means nothing.
+// *count (may be NULL): ids of the first part. Scratch: ids[capacity], 2 * (bytes + 1).
 FR_DEF fr_status fr_tokenizer_boundary(fr_encoder *encoder, const char *text, fr_int bytes, fr_int at,
                                        fr_specials specials, fr_token *ids, fr_int capacity, fr_int *count);
 
@@ -971,19 +968,17 @@ FR_DEF fr_status fr_framing_forks(fr_encoder *encoder, const fr_framing *framing
 // Lays a question out in memory of yours: prompt, traces, key (as fr_problem has it) and room for fork; cost and nll are NULL.
 // No traces: a prompt, to generate from. memory NULL: sets *used to what is always enough, from the lengths alone; of it the
 // question keeps the first *used bytes (NULL is allowed), and what follows is free for the next one.
-// Every fork is checked: the ids of question, fork and trace, encoded apart, have to be those of the whole text, or the model
-// would be trained with other ids than it is run with. If not: FR_FORMAT tells which boundary, its byte, and the first id that
-// differs; bytes and ids count from 0 at `before`. Price: each fork is encoded with the question, and with each trace unless it
-// ends with a special token.
+// Every boundary of question, fork and trace is checked as above; FR_FORMAT tells which one, its byte, and the first id that differs,
+// from 0 at `before`. Price: each fork is encoded with the question, and with each trace unless it ends with a special token.
 FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, const fr_framing *framing, fr_text prompt,
                                    const fr_text *traces, fr_int trace_count, void *memory, fr_int bytes, fr_int *used);
 
 // Sets *bytes; text may be NULL, then it only counts. An id without token: FR_RANGE.
 FR_DEF fr_status fr_tokenizer_decode(const fr_tokenizer *tokenizer, const fr_token *ids, fr_int count, char *text,
                                      fr_int capacity, fr_int *bytes, fr_reason *reason);
-// The same, one id at a time, in whole UTF-8 characters: bytes that may still become a character are held back (at most
-// 3) until the next id; those that cannot are handed out as they are. Begin with a zeroed fr_decoder. id -1 ends the text
-// and hands out what is left. Room for tokenizer->longest + 3 bytes is always enough.
+// The same, one id at a time, in whole UTF-8 characters: bytes that may still become one are held back (at most 3) until the next
+// id; those that cannot are handed out as they are. Begin with a zeroed fr_decoder; id -1 ends the text and hands out what is left.
+// Room for tokenizer->longest + 3 bytes is always enough.
 typedef struct fr_decoder {
   char   held[4];
   fr_int held_count;
@@ -992,16 +987,8 @@ typedef struct fr_decoder {
 FR_DEF fr_status fr_tokenizer_stream(const fr_tokenizer *tokenizer, fr_decoder *decoder, fr_token id, char *text,
                                      fr_int capacity, fr_int *bytes);
 
-// Two forms to keep a tokenizer in. FR_TOKENIZER_JSON is a tokenizer.json that Hugging Face's library reads with equal ids
-// (not for SentencePiece: FR_UNSUPPORTED). FR_TOKENIZER_OWN is small and needs no parser:
-//   0    8 bytes  89 46 52 54 0D 0A 1A 0A         40   u64    bytes of all tokens
-//   8    u32 x 2  version, 1; split               48   u64    0
-//   16   u32      1 ignore_merges + 2 nfc         56   u32[]  of each id: length + 2^30 * kind, kind 0 hidden, 1 ordinary,
-//                 + 4 sentencepiece                           2 special, 3 both; 0 for a hole
-//   20   u32      vocab                                u32[]  of each merge: left + 2^31 if it has the rank of the one
-//   24   u64      bytes of the whole file                     before it; right
-//   32   u64      merges                               bytes of all tokens; u64 checksum
-// Sets *bytes; memory may be NULL, then it only measures.
+// Two forms to keep a tokenizer in: our own, small, read without a parser and under a checksum, and a tokenizer.json that Hugging
+// Face's library reads with equal ids (not for SentencePiece: FR_UNSUPPORTED). Sets *bytes; memory may be NULL, then it only measures.
 typedef enum fr_tokenizer_form { FR_TOKENIZER_OWN, FR_TOKENIZER_JSON } fr_tokenizer_form;
 #define FR_TOKENIZER_VERSION 1
 FR_DEF fr_status fr_tokenizer_write(const fr_tokenizer *tokenizer, fr_tokenizer_form form, void *memory,
@@ -1012,12 +999,11 @@ FR_DEF fr_status fr_tokenizer_save(const char *path, const fr_tokenizer *tokeniz
                                    fr_reason *reason);
 #endif
 
-// Training (Sennrich et al. 2016, over bytes): again and again the most frequent pair of neighbours becomes a token. Pairs
-// are counted within pre-tokens, overlaps included ("aaa" holds two "aa"); of equally frequent pairs the one with the
-// smaller left id wins, then the smaller right id. A pair whose bytes are a token already gets that token's id. The
-// result does not depend on the order of the texts.
+// Training (Sennrich et al. 2016, over bytes): again and again the most frequent pair of neighbours becomes a token. Pairs are counted
+// within pre-tokens, overlaps included ("aaa" holds two "aa"); ties go to the smaller left id, then the smaller right id. A pair
+// whose bytes are a token already gets that token's id. The result does not depend on the order of the texts.
 typedef struct fr_training {
-  fr_int            vocab;       // ids in all: 256 bytes, merges, specials, forks; fewer if the pairs run out: see fr_tokenizer.vocab
+  fr_int            vocab;       // ids in all: 256 bytes, merges, specials, forks; fewer if the pairs end: see fr_tokenizer.vocab
   fr_split          split;       // [FR_SPLIT_GPT2]
   fr_int            min_count;   // a rarer pair is not merged [1]
   int               gpt2_bytes;  // 0: the id of a byte is its value; 1: GPT-2's order, which Hugging Face's trainer has too
@@ -1026,9 +1012,9 @@ typedef struct fr_training {
   fr_int            forks;
 } fr_training;
 
-// Works in `memory` and leaves there the trained tokenizer in our own form, *trained, which goes into a source as file. It
-// needs about 150 bytes for each byte of distinct pre-tokens, which are not known before: FR_MEMORY sets *needed to what to
-// try next. A call that could count them asks for exactly what it needs, one that could not for at least twice as much.
+// Works in `memory` and leaves there the trained tokenizer in our own form, *trained, which goes into a source as file. It needs
+// about 150 bytes for each byte of distinct pre-tokens. FR_MEMORY sets *needed to what to try next: exactly what it needs once
+// those could be counted, at least twice as much before.
 FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *texts, fr_int text_count, void *memory,
                                     fr_int bytes, fr_text *trained, fr_int *needed, fr_reason *reason);
 #ifndef FR_NO_MALLOC
@@ -6885,7 +6871,7 @@ FR_DEF fr_int fr_dataset_draw(const fr_dataset *dataset, fr_int problem, fr_int 
 }
 
 // ---- >>bpe --------------------------------------------------------------------------------------------
-// Four parts: cutting text into pre-tokens, merging a pre-token, reading and writing files, training.
+// Cutting text into pre-tokens, merging a pre-token, reading and writing files.
 #define FR__NONE 0xFFFFFFFFu
 enum { FR__ORDINARY = 1, FR__SPECIAL = 2 };  // kinds of tokens: found by its bytes; matched in raw text. SentencePiece has hidden ones
 
@@ -6960,8 +6946,8 @@ static fr__merge *fr__merge_at(const fr__bpe *b, uint32_t left, uint32_t right)
 }
 
 // -- pre-tokens. Classes of characters (Unicode 16.0, made by tests/unicode_table.py): 0 other, 1 letter (L), 2 number (N),
-// 3 white space (\s). From U+0080 on, a run of one class is 4 * length + class, in two digits of base 62; length 0 is all that
-// is left. Every 16th run has its first code point in fr__class_starts.
+// 3 white space (\s). From U+0080 on, a stretch of one class is 4 * length + class, in two digits of base 62; length 0 is all that
+// is left. Every 16th stretch has its first code point in fr__class_starts.
 enum { FR__OTHER, FR__LETTER, FR__NUMBER, FR__BLANK };
 static const unsigned char fr__ascii[128] = {
   0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 3, 3, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
@@ -6978,7 +6964,7 @@ static const uint32_t fr__class_starts[111] = {
   93008, 94027, 100344, 110580, 111356, 118010, 119973, 120086, 120514, 120746, 123198, 124398, 125184, 126464,
   126523, 126551, 126572, 126635, 137792, 153152, 168512, 179168, 191472, 203472
 };
-static const char fr__class_runs[] =
+static const char fr__class_stretches[] =
   "@T@GAk@G@e@E@]@J@D@E@L@F@E@D@N@DA`@DBA@D^d@P@r@y@U@]@E@D@EHT@U@D@I@H@Q@D@E@X@E@D@M@D@E@DAS@DEW@DH~@aJn@DB^@H@E@X"
   "BjDeAp@P@QByBrAV@k@P@I@DFY@D@E@}@I@]@I@k@M@H@EAB@E@DA|AwEp@m@E@y@kBI@e@I@P@E@TA[@P@E@e@E@L@EA_Ah@]@n@TAd@D@YAFBn"
   "CoC`@L@EAJ@E@]@j@P@k@DAC@P@b@H@I@HA[@D@^@D@E@L@Q@L@EAB@E@u@I@D@M@P@k@I@H@Z@H@E@a@Y@P@I@HA[@D@^@D@I@D@I@D@IB@@Q@D"
@@ -7016,7 +7002,7 @@ static const char fr__class_runs[] =
 static int fr__class(const char *text, fr_int at, fr_int end, fr_int *size)
 {
   const unsigned char c = (unsigned char)text[at];
-  const char *run;
+  const char *stretch;
   uint32_t code;
   int low = 0, high = (int)(sizeof fr__class_starts / sizeof *fr__class_starts);
   *size = 1;
@@ -7031,15 +7017,15 @@ static int fr__class(const char *text, fr_int at, fr_int end, fr_int *size)
     else high = middle;
   }
   code -= fr__class_starts[low];
-  for (run = fr__class_runs + 32 * low;; run += 2) {
-    const uint32_t number = 62u * (uint32_t)(run[0] - 64 - (run[0] > 92)) + (uint32_t)(run[1] - 64 - (run[1] > 92));
+  for (stretch = fr__class_stretches + 32 * low;; stretch += 2) {
+    const uint32_t number = 62u * (uint32_t)(stretch[0] - 64 - (stretch[0] > 92)) + (uint32_t)(stretch[1] - 64 - (stretch[1] > 92));
     if (number < 4 || code < number >> 2) return (int)(number & 3);
     code -= number >> 2;
   }
 }
 
-// End of the run of characters of a class that goes on at `at`.
-static fr_int fr__run_end(const char *text, fr_int at, fr_int end, int kind)
+// End of the stretch of characters of a class that goes on at `at`.
+static fr_int fr__stretch_end(const char *text, fr_int at, fr_int end, int kind)
 {
   fr_int size = 1;
   while (at < end) {
@@ -7078,18 +7064,18 @@ static fr_int fr__split_end(fr_split split, const char *text, fr_int at, fr_int 
   next = at + size;
   if (next < end && (c == ' ' || !gpt2)) after = fr__class(text, next, end, &size);
   if (gpt2) {
-    if (c == ' ' && after != FR__BLANK) return fr__run_end(text, next, end, after);
-    if (kind != FR__BLANK) return fr__run_end(text, next, end, kind);
+    if (c == ' ' && after != FR__BLANK) return fr__stretch_end(text, next, end, after);
+    if (kind != FR__BLANK) return fr__stretch_end(text, next, end, kind);
   } else {
     if (kind == FR__LETTER || (after == FR__LETTER && kind != FR__NUMBER && !fr__is_break(c)))
-      return fr__run_end(text, next, end, FR__LETTER);
+      return fr__stretch_end(text, next, end, FR__LETTER);
     if (kind == FR__NUMBER) {
       for (int i = 1; split == FR_SPLIT_LLAMA3 && i < 3 && next < end; i++, next += size)
         if (fr__class(text, next, end, &size) != FR__NUMBER) break;
       return next;
     }
     if (kind == FR__OTHER || (c == ' ' && after == FR__OTHER)) {
-      for (at = fr__run_end(text, next, end, FR__OTHER); at < end && fr__is_break(text[at]);) at++;
+      for (at = fr__stretch_end(text, next, end, FR__OTHER); at < end && fr__is_break(text[at]);) at++;
       return at;
     }
   }
@@ -7663,11 +7649,6 @@ FR_DEF fr_text fr_tokenizer_token(const fr_tokenizer *tokenizer, fr_token id)
     text.count = (fr_int)tokenizer->body->pieces[id].count;
   }
   return text;
-}
-
-FR_DEF int fr_tokenizer_is_special(const fr_tokenizer *tokenizer, fr_token id)
-{
-  return tokenizer && tokenizer->body && id >= 0 && id < tokenizer->vocab && (tokenizer->body->kinds[id] & FR__SPECIAL) != 0;
 }
 
 FR_DEF fr_token fr_tokenizer_find(const fr_tokenizer *tokenizer, fr_text text)
@@ -8810,9 +8791,32 @@ FR_DEF fr_status fr_tokenizer_save(const char *path, const fr_tokenizer *tokeniz
   const fr_status status = fr__tokenizer_can(tokenizer, form, &what, reason);
   return status ? status : fr__save(path, fr__tokenizer_put, &what, reason);
 }
-#endif
 
-// -- training. First the distinct pre-tokens are counted: words grow from the low end of the block, their table is rebuilt at
+#ifndef FR_NO_MALLOC
+FR_DEF fr_status fr_tokenizer_load(fr_tokenizer *tokenizer, const char *path, const char *merges_path,
+                                   const fr_tokenizer_source *source, fr_reason *reason)
+{
+  fr_tokenizer_source made;
+  fr_text file = { NULL, 0 }, merges = { NULL, 0 };
+  fr_status status = FR_OK;
+  if (!tokenizer || (!path && !merges_path)) return fr__fail(reason, FR_INVALID, "tokenizer or path is NULL");
+  memset(tokenizer, 0, sizeof *tokenizer);
+  memset(&made, 0, sizeof made);
+  if (source) made = *source;
+  if (path) status = fr__read_file(path, &file, reason);
+  if (!status && merges_path) status = fr__read_file(merges_path, &merges, reason);
+  made.file = file;
+  made.merges = merges;
+  if (!status) status = fr_tokenizer_new(tokenizer, &made, reason);
+  if (file.bytes) FR_FREE((void *)(uintptr_t)file.bytes);
+  if (merges.bytes) FR_FREE((void *)(uintptr_t)merges.bytes);
+  return status;
+}
+#endif
+#endif  // FR_NO_STDIO
+
+// ---- >>bpe-train --------------------------------------------------------------------------------------
+// First the distinct pre-tokens are counted: words grow from the low end of the block, their table is rebuilt at
 // the high end whenever it is half full. Then all distinct words stand in one list of symbols, and each place where a symbol
 // has a follower is on the list of its pair. Merging a pair goes over its list in ascending order and touches only the
 // pairs around each place. New pairs go into the heap after the merge; a known one whose count grows moves up at once, and one
@@ -9179,7 +9183,6 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
 }
 
 #ifndef FR_NO_MALLOC
-
 FR_DEF fr_status fr_tokenizer_train_new(fr_tokenizer *tokenizer, const fr_training *training, const fr_text *texts,
                                         fr_int text_count, fr_reason *reason)
 {
@@ -9200,30 +9203,7 @@ FR_DEF fr_status fr_tokenizer_train_new(fr_tokenizer *tokenizer, const fr_traini
     if (status != FR_MEMORY || needed == 0) return status;
   }
 }
-
-#ifndef FR_NO_STDIO
-FR_DEF fr_status fr_tokenizer_load(fr_tokenizer *tokenizer, const char *path, const char *merges_path,
-                                   const fr_tokenizer_source *source, fr_reason *reason)
-{
-  fr_tokenizer_source made;
-  fr_text file = { NULL, 0 }, merges = { NULL, 0 };
-  fr_status status = FR_OK;
-  if (!tokenizer || (!path && !merges_path)) return fr__fail(reason, FR_INVALID, "tokenizer or path is NULL");
-  memset(tokenizer, 0, sizeof *tokenizer);
-  memset(&made, 0, sizeof made);
-  if (source) made = *source;
-  if (path) status = fr__read_file(path, &file, reason);
-  if (!status && merges_path) status = fr__read_file(merges_path, &merges, reason);
-  made.file = file;
-  made.merges = merges;
-  if (!status) status = fr_tokenizer_new(tokenizer, &made, reason);
-  if (file.bytes) FR_FREE((void *)(uintptr_t)file.bytes);
-  if (merges.bytes) FR_FREE((void *)(uintptr_t)merges.bytes);
-  return status;
-}
-#endif  // FR_NO_STDIO
-
-#endif  // FR_NO_MALLOC
+#endif
 
 // ---- >>io ---------------------------------------------------------------------------------------------
 enum { FR__CHECKPOINT_HEAD = 192 };
