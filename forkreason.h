@@ -7087,6 +7087,17 @@ static fr_int fr__split_end(fr_split split, const char *text, fr_int at, fr_int 
   return next == end || last == at ? next : last;  // the last blank goes to the word that follows
 }
 
+// The first of the specials low .. high-1, which agree in `depth` bytes, whose next byte is not below `byte`.
+static fr_int fr__special_bound(const fr__bpe *b, fr_int low, fr_int high, fr_int depth, int byte)
+{
+  while (low < high) {
+    const fr_int middle = (low + high) / 2;
+    if ((unsigned char)b->bytes[(fr_int)b->pieces[b->specials[middle]].start + depth] < byte) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
 // The longest special that begins at `at`, or FR__NONE: a walk down the sorted list, one byte a step.
 static uint32_t fr__special_at(const fr_tokenizer *t, const char *text, fr_int at, fr_int end)
 {
@@ -7094,19 +7105,10 @@ static uint32_t fr__special_at(const fr_tokenizer *t, const char *text, fr_int a
   fr_int low = 0, high = t->special_count;
   uint32_t found = FR__NONE;
   for (fr_int depth = 0; low < high; depth++) {
+    const int byte = at + depth < end ? (unsigned char)text[at + depth] : 256;
     if ((fr_int)b->pieces[b->specials[low]].count == depth) found = b->specials[low++];  // a prefix sorts first
-    if (at + depth == end) break;
-    for (int side = 0; side < 2; side++) {  // low: the first that is not below the byte; high: the first above it
-      const int byte = (unsigned char)text[at + depth] + side;
-      fr_int from = low, to = high;
-      while (from < to) {
-        const fr_int middle = (from + to) / 2;
-        if ((unsigned char)b->bytes[b->pieces[b->specials[middle]].start + (uint32_t)depth] < byte) from = middle + 1;
-        else to = middle;
-      }
-      if (side) high = from;
-      else low = from;
-    }
+    low = fr__special_bound(b, low, high, depth, byte);
+    high = fr__special_bound(b, low, high, depth, byte + 1);
   }
   return found;
 }
@@ -7443,13 +7445,11 @@ FR_DEF fr_status fr_tokenizer_boundary(fr_encoder *encoder, const char *text, fr
 // -- questions: texts in, checked ids out
 static int fr__text_good(fr_text text) { return text.count >= 0 && (text.bytes || !text.count); }
 
-static fr_status fr__framing_check(const fr_framing *f)
+static int fr__framing_good(const fr_framing *f)
 {
-  if (!f || f->fork_count < 0 || (f->fork_count && !f->forks) || !fr__text_good(f->before) || !fr__text_good(f->after))
-    return FR_INVALID;
-  for (fr_int i = 0; i < f->fork_count; i++)
-    if (f->forks[i].count < 1 || !f->forks[i].bytes) return FR_INVALID;
-  return FR_OK;
+  int good = f && f->fork_count >= 0 && (f->forks || !f->fork_count) && fr__text_good(f->before) && fr__text_good(f->after);
+  for (fr_int i = 0; good && i < f->fork_count; i++) good = f->forks[i].count > 0 && f->forks[i].bytes;
+  return good;
 }
 
 static fr_status fr__encode_fork(fr_encoder *encoder, fr_text fork, fr__output *out)
@@ -7464,7 +7464,7 @@ FR_DEF fr_status fr_framing_forks(fr_encoder *encoder, const fr_framing *framing
 {
   fr__output out = fr__output_to(ids, capacity);
   if (!encoder || !encoder->body) return FR_INVALID;
-  if (fr__framing_check(framing) || !count || (ids && (capacity < 0 || (framing->fork_count && !forks))))
+  if (!fr__framing_good(framing) || !count || (ids && (capacity < 0 || (framing->fork_count && !forks))))
     return fr__fail(&encoder->reason, FR_INVALID, "framing, ids, forks or count is not usable, or a fork is empty");
   for (int pass = 0; pass < (ids ? 2 : 1); pass++) {  // nothing is set before all is well
     out.count = 0;
@@ -7496,18 +7496,18 @@ typedef struct fr__framed {
 static fr_status fr__question_layout(fr__arena *arena, fr__framed *q, const fr_framing *f, fr_text prompt, const fr_text *traces,
                                      fr_int trace_count)
 {
-  fr_int head = 1, fork = 0, trace = 0, ids = 0;
-  if (fr__framing_check(f) || !fr__text_good(prompt) || trace_count < 0 || (trace_count && !traces)) return FR_INVALID;
-  if (!fr__add(head, f->before.count, &head) || !fr__add(head, prompt.count, &head) || !fr__add(head, f->after.count, &head))
-    return FR_OVERFLOW;
+  fr_int head = 1, fork = 0, trace = 0, ids;
+  int fits;
+  if (!fr__framing_good(f) || !fr__text_good(prompt) || trace_count < 0 || (trace_count && !traces)) return FR_INVALID;
+  fits = fr__add(head, f->before.count, &head) && fr__add(head, prompt.count, &head) && fr__add(head, f->after.count, &head);
   for (fr_int i = 0; i < f->fork_count; i++) fork = fr__max(fork, f->forks[i].count);
   ids = head;
   for (fr_int j = 0; j < trace_count; j++) {
     if (!fr__text_good(traces[j])) return FR_INVALID;
     trace = fr__max(trace, traces[j].count);
-    if (!fr__add(ids, traces[j].count, &ids) || !fr__add(ids, 1, &ids)) return FR_OVERFLOW;
+    fits = fits && fr__add(ids, traces[j].count, &ids) && fr__add(ids, 1, &ids);
   }
-  if (!fr__add(head, fork, &q->text_most) || !fr__add(q->text_most, trace, &q->text_most)) return FR_OVERFLOW;
+  if (!fits || !fr__add(head, fork, &q->text_most) || !fr__add(q->text_most, trace, &q->text_most)) return FR_OVERFLOW;
   q->ids_most = ids;
   q->traces = (fr_tokens *)fr__take(arena, trace_count, (fr_int)sizeof *q->traces);
   q->fork = (fr_int *)fr__take(arena, trace_count, (fr_int)sizeof *q->fork);
@@ -7692,22 +7692,18 @@ FR_DEF fr_status fr_tokenizer_decode(const fr_tokenizer *tokenizer, const fr_tok
   return fr__fine(reason);
 }
 
-// How many of `left` bytes at p can be handed out: all but an end that may still become a character.
+// How many of `left` bytes at p can be handed out: all but an end that may still become a character, which some bytes would
+// complete; of its second byte, 0x80 or 0xBF is always good.
 static fr_int fr__whole(const char *p, fr_int left)
 {
   for (fr_int tail = 1; tail <= fr__min(3, left); tail++) {
     const unsigned char c = (unsigned char)p[left - tail];
-    char tried[4] = { 0, 0, 0, 0 };
+    char low[4] = { '\x80', '\x80', '\x80', '\x80' }, high[4] = { '\xBF', '\xBF', '\xBF', '\xBF' };
     if (c < 0x80) break;
     if (c < 0xC0) continue;
-    // The character begins here. It is open if some bytes would complete it; of its second byte, 0x80 or 0xBF is always good.
-    for (int fill = 0; fill < 2; fill++) {
-      const fr_int size = c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
-      memcpy(tried, p + left - tail, (size_t)tail);
-      for (fr_int i = tail; i < 4; i++) tried[i] = fill ? (char)0xBF : (char)0x80;
-      if (size > tail && fr__utf8(tried, 4) == size) return left - tail;
-    }
-    break;
+    memcpy(low, p + left - tail, (size_t)tail);
+    memcpy(high, p + left - tail, (size_t)tail);
+    return fr__max(fr__utf8(low, 4), fr__utf8(high, 4)) > tail ? left - tail : left;
   }
   return left;
 }
@@ -8542,22 +8538,24 @@ static void fr__load_layout(fr__arena *arena, fr__load *load)
   }
 }
 
-// merges.txt may also be given as the file.
+static int fr__specials_good(const fr_special *specials, fr_int count, fr_int forks, fr_split split)
+{
+  return count >= 0 && count <= 1 << 24 && (specials || !count) && forks >= 0 && forks <= 65536 && (unsigned)split <= FR_SPLIT_QWEN;
+}
+
 static fr_status fr__load_measure(fr__load *load, const fr_tokenizer_source *source, fr_tokenizer_source *copy,
                                   fr_reason *reason)
 {
   memset(load, 0, sizeof *load);
   load->reason = reason;
   load->source = copy;
-  if (!source || source->file.count < 0 || source->merges.count < 0 || (source->file.count && !source->file.bytes) ||
-      (source->merges.count && !source->merges.bytes) || source->special_count < 0 || source->forks < 0 ||
-      source->forks > 65536 || source->special_count > 1 << 24 || (source->special_count && !source->specials) ||
-      (unsigned)source->split > FR_SPLIT_QWEN)
+  if (!source || !fr__text_good(source->file) || !fr__text_good(source->merges) ||
+      !fr__specials_good(source->specials, source->special_count, source->forks, source->split))
     return fr__fail(reason, FR_INVALID, "source is NULL or a field of it is out of range");
   *copy = *source;
   if ((uint64_t)copy->file.count > 0x7FFFFF00u || (uint64_t)copy->merges.count > 0x7FFFFF00u)
     return fr__fail(reason, FR_LIMIT, "a file has more than 2^31 - 256 bytes");
-  if (!copy->merges.bytes && copy->file.count >= 8 && memcmp(copy->file.bytes, "#version", 8) == 0) {
+  if (!copy->merges.bytes && copy->file.count >= 8 && memcmp(copy->file.bytes, "#version", 8) == 0) {  // also as the file
     copy->merges = copy->file;
     copy->file.bytes = NULL;
     copy->file.count = 0;
@@ -8767,19 +8765,17 @@ FR_DEF fr_status fr_tokenizer_write(const fr_tokenizer *tokenizer, fr_tokenizer_
 {
   fr__put_tokenizer what;
   fr__stream s;
-  fr_status status = fr__tokenizer_can(tokenizer, form, &what, reason);
-  fr_int needed;
+  const fr_status status = fr__tokenizer_can(tokenizer, form, &what, reason);
   if (status) return status;
   if (!bytes) return fr__fail(reason, FR_INVALID, "bytes is NULL");
-  fr__stream_memory(&s, NULL, 0);
-  fr__tokenizer_put(&s, &what);
-  if (s.failed) return fr__fail(reason, FR_OVERFLOW, "the tokenizer does not fit the address space");
-  needed = s.done;
-  if (memory && capacity < needed)
-    return fr__fail(reason, FR_MEMORY, "the tokenizer needs %d bytes, %d were given", needed, capacity);
-  fr__stream_memory(&s, memory, needed);
-  if (memory) fr__tokenizer_put(&s, &what);
-  *bytes = needed;
+  for (int pass = 0; pass < (memory ? 2 : 1); pass++) {  // first it is only counted
+    fr__stream_memory(&s, pass ? memory : NULL, capacity);
+    fr__tokenizer_put(&s, &what);
+    if (s.failed) return fr__fail(reason, FR_OVERFLOW, "the tokenizer does not fit the address space");
+    if (memory && capacity < s.done)
+      return fr__fail(reason, FR_MEMORY, "the tokenizer needs %d bytes, %d were given", s.done, capacity);
+  }
+  *bytes = s.done;
   return fr__fine(reason);
 }
 
@@ -8836,7 +8832,6 @@ typedef struct fr__couple {
 
 typedef struct fr__train {
   const fr_training *options;
-  fr_reason *reason;
   fr__arena  arena;
   fr_int     bytes;        // of the arena
   fr_split   split;
@@ -9089,6 +9084,12 @@ static void fr__train_merges(fr__train *t, fr_int most)
   }
 }
 
+static fr_status fr__train_needs(fr_int want, fr_int bytes, fr_int *needed, fr_reason *reason)
+{
+  *needed = want;
+  return fr__fail(reason, FR_MEMORY, "training needs %d bytes, %d were given", want, bytes);
+}
+
 FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *texts, fr_int text_count, void *memory,
                                     fr_int bytes, fr_text *trained, fr_int *needed, fr_reason *reason)
 {
@@ -9099,8 +9100,7 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
   fr_int total = 0, extras, extra_bytes = 0, want, at = 0, before_work;
   if (!training || text_count < 0 || (text_count && !texts) || bytes < 0 || (bytes && !memory) || !trained || !needed)
     return fr__fail(reason, FR_INVALID, "training, texts, memory, trained or needed is not usable");
-  if (training->special_count < 0 || training->forks < 0 || training->forks > 65536 || training->special_count > 1 << 24 ||
-      (training->special_count && !training->specials) || (unsigned)training->split > FR_SPLIT_QWEN)
+  if (!fr__specials_good(training->specials, training->special_count, training->forks, training->split))
     return fr__fail(reason, FR_INVALID, "a field of the training options is out of range");
   extras = training->special_count + training->forks;
   if (training->vocab < 256 + extras || training->vocab > 1 << 28)
@@ -9108,7 +9108,6 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
                     training->vocab, extras);
   memset(t, 0, sizeof *t);
   t->options = training;
-  t->reason = reason;
   t->split = training->split == FR_SPLIT_UNKNOWN ? FR_SPLIT_GPT2 : training->split;
   for (fr_int i = 0; i < text_count; i++) {
     if (texts[i].count < 0 || (texts[i].count && !texts[i].bytes))
@@ -9135,10 +9134,7 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
   fr__train_layout(t, training->vocab, extra_bytes);
   if (t->arena.overflow || !fr__add(t->arena.used, FR__ALIGN - 1, &want))
     return fr__fail(reason, FR_OVERFLOW, "training does not fit the address space");
-  if (want > bytes) {
-    *needed = want;
-    return fr__fail(reason, FR_MEMORY, "training needs %d bytes, %d were given", want, bytes);
-  }
+  if (want > bytes) return fr__train_needs(want, bytes, needed, reason);
   before_work = (fr_int)((char *)t->id - t->arena.base);
   memset(t->slots, 0, (size_t)t->slot_count * 4);
   memset(t->b.names, 0, (size_t)t->b.name_slots * 4);
@@ -9171,10 +9167,7 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
   fr__put_form(&s, &t->made);
   total = s.done;
   if (!fr__add(before_work + FR__ALIGN - 1, total, &want)) return fr__fail(reason, FR_OVERFLOW, "the tokenizer does not fit");
-  if (want > bytes) {
-    *needed = want;
-    return fr__fail(reason, FR_MEMORY, "the trained tokenizer needs %d bytes, %d were given", want, bytes);
-  }
+  if (want > bytes) return fr__train_needs(want, bytes, needed, reason);
   fr__stream_memory(&s, t->arena.base + before_work, total);
   fr__put_form(&s, &t->made);
   trained->bytes = t->arena.base + before_work;
