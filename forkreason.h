@@ -33,7 +33,7 @@
 //   >>generate >>choose                                                  decoding; which fork to take?
 // Around it
 //   >>weights >>vote >>answer >>diagnose                                 views; majority, answers, do the forks part?
-//   >>bytes >>json >>dataset >>bpe >>checkpoint >>corpus                text and files, from data to steps
+//   >>bytes >>json >>dataset >>bpe >>bpe-train >>checkpoint >>corpus     text and files, from data to steps
 //   >>new >>machines >>avx2 >>avx512 >>neon                              the malloc pairs; rows of vector instructions
 //   >>license
 #ifndef FORKREASON_H
@@ -867,15 +867,14 @@ FR_DEF fr_status fr_dataset_place(fr_dataset *dataset, const char *text, fr_int 
 
 // ---- tokenizer: byte-level BPE, text to ids and back
 //
-// Ids equal those of Hugging Face tokenizers and of tiktoken, and every input comes back unchanged: invalid UTF-8 and NUL
-// are bytes like any other. Text is cut at special tokens (if asked), then into pre-tokens by the rules of GPT-2, Llama 3
-// (= cl100k) or Qwen, classes of characters from Unicode 16.0; each pre-token is merged by rank. The time is O(n log n) at
-// worst, whatever the text.
+// Ids equal those of Hugging Face tokenizers and of tiktoken, and every input comes back unchanged: invalid UTF-8 and NUL are bytes
+// like any other. Text is cut at special tokens (if asked), then into pre-tokens (classes of characters from Unicode 16.0), and each
+// is merged by rank, in O(n log n) at worst.
 typedef enum fr_split {
   FR_SPLIT_UNKNOWN,  // as the file says
   FR_SPLIT_NONE,     // the whole text is one pre-token
   FR_SPLIT_GPT2,
-  FR_SPLIT_LLAMA3,
+  FR_SPLIT_LLAMA3,   // and cl100k
   FR_SPLIT_QWEN
 } fr_split;
 
@@ -885,16 +884,15 @@ typedef struct fr_special {
 } fr_special;
 
 // What a tokenizer is made from. `file` may be (its content tells which)
-//   tokenizer.json   model BPE with ByteLevel and one of the splits; anything that would change ids is refused by name. The
-//                    post-processor is ignored: no token is added at begin or end. Normaliser NFC is accepted and not
-//                    done: the text must be in NFC already (ASCII always is), tokenizer->nfc says so.
+//   tokenizer.json   model BPE with ByteLevel and one of the splits; anything else that would change ids is refused by name. No
+//                    token is added at begin or end; NFC is not done: tokenizer->nfc says that the text must be in it (ASCII is)
 //   *.tiktoken       lines of base64 and rank; needs `split`, and `specials`, which are not in the file
 //   vocab.json       with `merges`, the text of GPT-2's merges.txt or vocab.bpe (split [FR_SPLIT_GPT2])
 //   nothing          with `merges` alone: GPT-2's numbering, byte ids 0 .. 255 in its order, merge k is id 256 + k
 //   tokenizer.bin    of llama2.c: SentencePiece scores, byte fallback, one blank put before the text
 //   our own form     see fr_tokenizer_write
-// There must be a token for each byte. Ids may have holes, but lie below the larger of 65,536 and the file's bytes. The
-// memory is less than 80 times the bytes of the files plus 2 MB; real ones: tokenizer.json 1 to 2 times, *.tiktoken 13 times.
+// There must be a token for each byte. Ids may have holes, but lie below the larger of 65,536 and the file's bytes. The memory is
+// less than 80 times the files plus 2 MB; really 1 to 2 times for tokenizer.json, 13 times for *.tiktoken.
 typedef struct fr_tokenizer_source {
   fr_text           file;
   fr_text           merges;
@@ -924,11 +922,10 @@ FR_DEF fr_status fr_tokenizer_place(fr_tokenizer *tokenizer, const fr_tokenizer_
                                     fr_int bytes, fr_int *needed, fr_reason *reason);
 FR_DEF fr_text  fr_tokenizer_token(const fr_tokenizer *tokenizer, fr_token id);  // its bytes; NULL and 0 for a hole
 FR_DEF fr_token fr_tokenizer_find(const fr_tokenizer *tokenizer, fr_text text);  // the special or else the token, or -1
-FR_DEF int      fr_tokenizer_is_special(const fr_tokenizer *tokenizer, fr_token id);
 
-// Scratch for encoding, one for each thread; it points to the tokenizer, which has to outlive it. A pre-token of more than
-// `longest` bytes, and more than 64, is refused (FR_LIMIT); the longest text is always enough; 48 bytes and some each. The
-// last `cache` pre-tokens are remembered [16384; 32 bytes each]; ids do not depend on it.
+// Scratch for encoding, one for each thread; it points to the tokenizer, which has to outlive it. A pre-token of more than `longest`
+// bytes, and more than 64, is refused (FR_LIMIT); the longest text is always enough; 56 bytes each. The last `cache` pre-tokens
+// are remembered [16384; 32 bytes each]; ids do not depend on it.
 struct fr__encoder;
 typedef struct fr_encoder {
   const fr_tokenizer *tokenizer;
@@ -947,13 +944,13 @@ typedef enum fr_specials {
   FR_SPECIALS_REFUSE   // FR_FORMAT if there is one
 } fr_specials;
 
-// Sets *count; ids may be NULL, then it only counts. capacity = bytes + 1 is always enough. FR_LIMIT for lack of room sets
-// *count to what is needed; what ids holds after a failure is not defined.
+// Sets *count, to what is needed also when FR_LIMIT says that there is no room; ids may be NULL, then it only counts. capacity =
+// bytes + 1 is always enough. What ids holds after a failure is not defined.
 FR_DEF fr_status fr_tokenizer_encode(fr_encoder *encoder, const char *text, fr_int bytes, fr_specials specials,
                                      fr_token *ids, fr_int capacity, fr_int *count);
-// The boundary of a prompt and a fork (or of a fork and a trace) at byte `at` of text: FR_OK if the ids of both parts are
-// together the ids of the whole, else FR_FORMAT with the place where they part. Trained with other ids than it is run
-// with, a fork means nothing. *count (may be NULL): ids of the first part. Scratch: ids[capacity], 2 * (bytes + 1).
+// The boundary of a prompt and a fork (or of a fork and a trace) at byte `at` of text: FR_OK if the ids of both parts are together
+// those of the whole, else FR_FORMAT with the place where they part: trained with other ids than it is run with, a fork means nothing.
+// *count (may be NULL): ids of the first part. Scratch: ids[capacity], 2 * (bytes + 1).
 FR_DEF fr_status fr_tokenizer_boundary(fr_encoder *encoder, const char *text, fr_int bytes, fr_int at,
                                        fr_specials specials, fr_token *ids, fr_int capacity, fr_int *count);
 
@@ -973,19 +970,17 @@ FR_DEF fr_status fr_framing_forks(fr_encoder *encoder, const fr_framing *framing
 // Lays a question out in memory of yours: prompt, traces, key (as fr_problem has it) and room for fork; cost and nll are NULL.
 // No traces: a prompt, to generate from. memory NULL: sets *used to what is always enough, from the lengths alone; of it the
 // question keeps the first *used bytes (NULL is allowed), and what follows is free for the next one.
-// Every fork is checked: the ids of question, fork and trace, encoded apart, have to be those of the whole text, or the model
-// would be trained with other ids than it is run with. If not: FR_FORMAT tells which boundary, its byte, and the first id that
-// differs; bytes and ids count from 0 at `before`. Price: each fork is encoded with the question, and with each trace unless it
-// ends with a special token.
+// Every boundary of question, fork and trace is checked as above; FR_FORMAT tells which one, its byte, and the first id that differs,
+// from 0 at `before`. Price: each fork is encoded with the question, and with each trace unless it ends with a special token.
 FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, const fr_framing *framing, fr_text prompt,
                                    const fr_text *traces, fr_int trace_count, void *memory, fr_int bytes, fr_int *used);
 
 // Sets *bytes; text may be NULL, then it only counts. An id without token: FR_RANGE.
 FR_DEF fr_status fr_tokenizer_decode(const fr_tokenizer *tokenizer, const fr_token *ids, fr_int count, char *text,
                                      fr_int capacity, fr_int *bytes, fr_reason *reason);
-// The same, one id at a time, in whole UTF-8 characters: bytes that may still become a character are held back (at most
-// 3) until the next id; those that cannot are handed out as they are. Begin with a zeroed fr_decoder. id -1 ends the text
-// and hands out what is left. Room for tokenizer->longest + 3 bytes is always enough.
+// The same, one id at a time, in whole UTF-8 characters: bytes that may still become one are held back (at most 3) until the next
+// id; those that cannot are handed out as they are. Begin with a zeroed fr_decoder; id -1 ends the text and hands out what is left.
+// Room for tokenizer->longest + 3 bytes is always enough.
 typedef struct fr_decoder {
   char   held[4];
   fr_int held_count;
@@ -994,16 +989,8 @@ typedef struct fr_decoder {
 FR_DEF fr_status fr_tokenizer_stream(const fr_tokenizer *tokenizer, fr_decoder *decoder, fr_token id, char *text,
                                      fr_int capacity, fr_int *bytes);
 
-// Two forms to keep a tokenizer in. FR_TOKENIZER_JSON is a tokenizer.json that Hugging Face's library reads with equal ids
-// (not for SentencePiece: FR_UNSUPPORTED). FR_TOKENIZER_OWN is small and needs no parser:
-//   0    8 bytes  89 46 52 54 0D 0A 1A 0A         40   u64    bytes of all tokens
-//   8    u32 x 2  version, 1; split               48   u64    0
-//   16   u32      1 ignore_merges + 2 nfc         56   u32[]  of each id: length + 2^30 * kind, kind 0 hidden, 1 ordinary,
-//                 + 4 sentencepiece                           2 special, 3 both; 0 for a hole
-//   20   u32      vocab                                u32[]  of each merge: left + 2^31 if it has the rank of the one
-//   24   u64      bytes of the whole file                     before it; right
-//   32   u64      merges                               bytes of all tokens; u64 checksum
-// Sets *bytes; memory may be NULL, then it only measures.
+// Two forms to keep a tokenizer in: our own, small, read without a parser and under a checksum, and a tokenizer.json that Hugging
+// Face's library reads with equal ids (not for SentencePiece: FR_UNSUPPORTED). Sets *bytes; memory may be NULL, then it only measures.
 typedef enum fr_tokenizer_form { FR_TOKENIZER_OWN, FR_TOKENIZER_JSON } fr_tokenizer_form;
 #define FR_TOKENIZER_VERSION 1
 FR_DEF fr_status fr_tokenizer_write(const fr_tokenizer *tokenizer, fr_tokenizer_form form, void *memory,
@@ -1014,12 +1001,11 @@ FR_DEF fr_status fr_tokenizer_save(const char *path, const fr_tokenizer *tokeniz
                                    fr_reason *reason);
 #endif
 
-// Training (Sennrich et al. 2016, over bytes): again and again the most frequent pair of neighbours becomes a token. Pairs
-// are counted within pre-tokens, overlaps included ("aaa" holds two "aa"); of equally frequent pairs the one with the
-// smaller left id wins, then the smaller right id. A pair whose bytes are a token already gets that token's id. The
-// result does not depend on the order of the texts.
+// Training (Sennrich et al. 2016, over bytes): again and again the most frequent pair of neighbours becomes a token. Pairs are counted
+// within pre-tokens, overlaps included ("aaa" holds two "aa"); ties go to the smaller left id, then the smaller right id. A pair
+// whose bytes are a token already gets that token's id. The result does not depend on the order of the texts.
 typedef struct fr_training {
-  fr_int            vocab;       // ids in all: 256 bytes, merges, specials, forks; fewer if the pairs run out: see fr_tokenizer.vocab
+  fr_int            vocab;       // ids in all: 256 bytes, merges, specials, forks; fewer if the pairs end: see fr_tokenizer.vocab
   fr_split          split;       // [FR_SPLIT_GPT2]
   fr_int            min_count;   // a rarer pair is not merged [1]
   int               gpt2_bytes;  // 0: the id of a byte is its value; 1: GPT-2's order, which Hugging Face's trainer has too
@@ -1028,9 +1014,9 @@ typedef struct fr_training {
   fr_int            forks;
 } fr_training;
 
-// Works in `memory` and leaves there the trained tokenizer in our own form, *trained, which goes into a source as file. It
-// needs about 150 bytes for each byte of distinct pre-tokens, which are not known before: FR_MEMORY sets *needed to what to
-// try next. A call that could count them asks for exactly what it needs, one that could not for at least twice as much.
+// Works in `memory` and leaves there the trained tokenizer in our own form, *trained, which goes into a source as file. It needs
+// about 150 bytes for each byte of distinct pre-tokens. FR_MEMORY sets *needed to what to try next: exactly what it needs once
+// those could be counted, at least twice as much before.
 FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *texts, fr_int text_count, void *memory,
                                     fr_int bytes, fr_text *trained, fr_int *needed, fr_reason *reason);
 #ifndef FR_NO_MALLOC
@@ -7360,7 +7346,7 @@ FR_DEF fr_status fr_dataset_place(fr_dataset *dataset, const char *text, fr_int 
 }
 
 // ---- >>bpe --------------------------------------------------------------------------------------------
-// Four parts: cutting text into pre-tokens, merging a pre-token, reading and writing files, training.
+// Cutting text into pre-tokens, merging a pre-token, reading and writing files.
 #define FR__NONE 0xFFFFFFFFu
 enum { FR__ORDINARY = 1, FR__SPECIAL = 2 };  // kinds of tokens: found by its bytes; matched in raw text. SentencePiece has hidden ones
 
@@ -7435,8 +7421,8 @@ static fr__merge *fr__merge_at(const fr__bpe *b, uint32_t left, uint32_t right)
 }
 
 // -- pre-tokens. Classes of characters (Unicode 16.0, made by tests/unicode_table.py): 0 other, 1 letter (L), 2 number (N),
-// 3 white space (\s). From U+0080 on, a run of one class is 4 * length + class, in two digits of base 62; length 0 is all that
-// is left. Every 16th run has its first code point in fr__class_starts.
+// 3 white space (\s). From U+0080 on, a stretch of one class is 4 * length + class, in two digits of base 62; length 0 is all that
+// is left. Every 16th stretch has its first code point in fr__class_starts.
 enum { FR__OTHER, FR__LETTER, FR__NUMBER, FR__BLANK };
 static const unsigned char fr__ascii[128] = {
   0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 3, 3, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
@@ -7453,7 +7439,7 @@ static const uint32_t fr__class_starts[111] = {
   93008, 94027, 100344, 110580, 111356, 118010, 119973, 120086, 120514, 120746, 123198, 124398, 125184, 126464,
   126523, 126551, 126572, 126635, 137792, 153152, 168512, 179168, 191472, 203472
 };
-static const char fr__class_runs[] =
+static const char fr__class_stretches[] =
   "@T@GAk@G@e@E@]@J@D@E@L@F@E@D@N@DA`@DBA@D^d@P@r@y@U@]@E@D@EHT@U@D@I@H@Q@D@E@X@E@D@M@D@E@DAS@DEW@DH~@aJn@DB^@H@E@X"
   "BjDeAp@P@QByBrAV@k@P@I@DFY@D@E@}@I@]@I@k@M@H@EAB@E@DA|AwEp@m@E@y@kBI@e@I@P@E@TA[@P@E@e@E@L@EA_Ah@]@n@TAd@D@YAFBn"
   "CoC`@L@EAJ@E@]@j@P@k@DAC@P@b@H@I@HA[@D@^@D@E@L@Q@L@EAB@E@u@I@D@M@P@k@I@H@Z@H@E@a@Y@P@I@HA[@D@^@D@I@D@I@D@IB@@Q@D"
@@ -7491,7 +7477,7 @@ static const char fr__class_runs[] =
 static int fr__class(const char *text, fr_int at, fr_int end, fr_int *size)
 {
   const unsigned char c = (unsigned char)text[at];
-  const char *run;
+  const char *stretch;
   uint32_t code;
   int low = 0, high = (int)(sizeof fr__class_starts / sizeof *fr__class_starts);
   *size = 1;
@@ -7506,15 +7492,15 @@ static int fr__class(const char *text, fr_int at, fr_int end, fr_int *size)
     else high = middle;
   }
   code -= fr__class_starts[low];
-  for (run = fr__class_runs + 32 * low;; run += 2) {
-    const uint32_t number = 62u * (uint32_t)(run[0] - 64 - (run[0] > 92)) + (uint32_t)(run[1] - 64 - (run[1] > 92));
+  for (stretch = fr__class_stretches + 32 * low;; stretch += 2) {
+    const uint32_t number = 62u * (uint32_t)(stretch[0] - 64 - (stretch[0] > 92)) + (uint32_t)(stretch[1] - 64 - (stretch[1] > 92));
     if (number < 4 || code < number >> 2) return (int)(number & 3);
     code -= number >> 2;
   }
 }
 
-// End of the run of characters of a class that goes on at `at`.
-static fr_int fr__run_end(const char *text, fr_int at, fr_int end, int kind)
+// End of the stretch of characters of a class that goes on at `at`.
+static fr_int fr__stretch_end(const char *text, fr_int at, fr_int end, int kind)
 {
   fr_int size = 1;
   while (at < end) {
@@ -7553,18 +7539,18 @@ static fr_int fr__split_end(fr_split split, const char *text, fr_int at, fr_int 
   next = at + size;
   if (next < end && (c == ' ' || !gpt2)) after = fr__class(text, next, end, &size);
   if (gpt2) {
-    if (c == ' ' && after != FR__BLANK) return fr__run_end(text, next, end, after);
-    if (kind != FR__BLANK) return fr__run_end(text, next, end, kind);
+    if (c == ' ' && after != FR__BLANK) return fr__stretch_end(text, next, end, after);
+    if (kind != FR__BLANK) return fr__stretch_end(text, next, end, kind);
   } else {
     if (kind == FR__LETTER || (after == FR__LETTER && kind != FR__NUMBER && !fr__is_break(c)))
-      return fr__run_end(text, next, end, FR__LETTER);
+      return fr__stretch_end(text, next, end, FR__LETTER);
     if (kind == FR__NUMBER) {
       for (int i = 1; split == FR_SPLIT_LLAMA3 && i < 3 && next < end; i++, next += size)
         if (fr__class(text, next, end, &size) != FR__NUMBER) break;
       return next;
     }
     if (kind == FR__OTHER || (c == ' ' && after == FR__OTHER)) {
-      for (at = fr__run_end(text, next, end, FR__OTHER); at < end && fr__is_break(text[at]);) at++;
+      for (at = fr__stretch_end(text, next, end, FR__OTHER); at < end && fr__is_break(text[at]);) at++;
       return at;
     }
   }
@@ -7576,6 +7562,17 @@ static fr_int fr__split_end(fr_split split, const char *text, fr_int at, fr_int 
   return next == end || last == at ? next : last;  // the last blank goes to the word that follows
 }
 
+// The first of the specials low .. high-1, which agree in `depth` bytes, whose next byte is not below `byte`.
+static fr_int fr__special_bound(const fr__bpe *b, fr_int low, fr_int high, fr_int depth, int byte)
+{
+  while (low < high) {
+    const fr_int middle = (low + high) / 2;
+    if ((unsigned char)b->bytes[(fr_int)b->pieces[b->specials[middle]].start + depth] < byte) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
 // The longest special that begins at `at`, or FR__NONE: a walk down the sorted list, one byte a step.
 static uint32_t fr__special_at(const fr_tokenizer *t, const char *text, fr_int at, fr_int end)
 {
@@ -7583,19 +7580,10 @@ static uint32_t fr__special_at(const fr_tokenizer *t, const char *text, fr_int a
   fr_int low = 0, high = t->special_count;
   uint32_t found = FR__NONE;
   for (fr_int depth = 0; low < high; depth++) {
+    const int byte = at + depth < end ? (unsigned char)text[at + depth] : 256;
     if ((fr_int)b->pieces[b->specials[low]].count == depth) found = b->specials[low++];  // a prefix sorts first
-    if (at + depth == end) break;
-    for (int side = 0; side < 2; side++) {  // low: the first that is not below the byte; high: the first above it
-      const int byte = (unsigned char)text[at + depth] + side;
-      fr_int from = low, to = high;
-      while (from < to) {
-        const fr_int middle = (from + to) / 2;
-        if ((unsigned char)b->bytes[b->pieces[b->specials[middle]].start + (uint32_t)depth] < byte) from = middle + 1;
-        else to = middle;
-      }
-      if (side) high = from;
-      else low = from;
-    }
+    low = fr__special_bound(b, low, high, depth, byte);
+    high = fr__special_bound(b, low, high, depth, byte + 1);
   }
   return found;
 }
@@ -7932,13 +7920,11 @@ FR_DEF fr_status fr_tokenizer_boundary(fr_encoder *encoder, const char *text, fr
 // -- questions: texts in, checked ids out
 static int fr__text_good(fr_text text) { return text.count >= 0 && (text.bytes || !text.count); }
 
-static fr_status fr__framing_check(const fr_framing *f)
+static int fr__framing_good(const fr_framing *f)
 {
-  if (!f || f->fork_count < 0 || (f->fork_count && !f->forks) || !fr__text_good(f->before) || !fr__text_good(f->after))
-    return FR_INVALID;
-  for (fr_int i = 0; i < f->fork_count; i++)
-    if (f->forks[i].count < 1 || !f->forks[i].bytes) return FR_INVALID;
-  return FR_OK;
+  int good = f && f->fork_count >= 0 && (f->forks || !f->fork_count) && fr__text_good(f->before) && fr__text_good(f->after);
+  for (fr_int i = 0; good && i < f->fork_count; i++) good = f->forks[i].count > 0 && f->forks[i].bytes;
+  return good;
 }
 
 static fr_status fr__encode_fork(fr_encoder *encoder, fr_text fork, fr__output *out)
@@ -7953,7 +7939,7 @@ FR_DEF fr_status fr_framing_forks(fr_encoder *encoder, const fr_framing *framing
 {
   fr__output out = fr__output_to(ids, capacity);
   if (!encoder || !encoder->body) return FR_INVALID;
-  if (fr__framing_check(framing) || !count || (ids && (capacity < 0 || (framing->fork_count && !forks))))
+  if (!fr__framing_good(framing) || !count || (ids && (capacity < 0 || (framing->fork_count && !forks))))
     return fr__fail(&encoder->reason, FR_INVALID, "framing, ids, forks or count is not usable, or a fork is empty");
   for (int pass = 0; pass < (ids ? 2 : 1); pass++) {  // nothing is set before all is well
     out.count = 0;
@@ -7985,18 +7971,18 @@ typedef struct fr__framed {
 static fr_status fr__question_layout(fr__arena *arena, fr__framed *q, const fr_framing *f, fr_text prompt, const fr_text *traces,
                                      fr_int trace_count)
 {
-  fr_int head = 1, fork = 0, trace = 0, ids = 0;
-  if (fr__framing_check(f) || !fr__text_good(prompt) || trace_count < 0 || (trace_count && !traces)) return FR_INVALID;
-  if (!fr__add(head, f->before.count, &head) || !fr__add(head, prompt.count, &head) || !fr__add(head, f->after.count, &head))
-    return FR_OVERFLOW;
+  fr_int head = 1, fork = 0, trace = 0, ids;
+  int fits;
+  if (!fr__framing_good(f) || !fr__text_good(prompt) || trace_count < 0 || (trace_count && !traces)) return FR_INVALID;
+  fits = fr__add(head, f->before.count, &head) && fr__add(head, prompt.count, &head) && fr__add(head, f->after.count, &head);
   for (fr_int i = 0; i < f->fork_count; i++) fork = fr__max(fork, f->forks[i].count);
   ids = head;
   for (fr_int j = 0; j < trace_count; j++) {
     if (!fr__text_good(traces[j])) return FR_INVALID;
     trace = fr__max(trace, traces[j].count);
-    if (!fr__add(ids, traces[j].count, &ids) || !fr__add(ids, 1, &ids)) return FR_OVERFLOW;
+    fits = fits && fr__add(ids, traces[j].count, &ids) && fr__add(ids, 1, &ids);
   }
-  if (!fr__add(head, fork, &q->text_most) || !fr__add(q->text_most, trace, &q->text_most)) return FR_OVERFLOW;
+  if (!fits || !fr__add(head, fork, &q->text_most) || !fr__add(q->text_most, trace, &q->text_most)) return FR_OVERFLOW;
   q->ids_most = ids;
   q->traces = (fr_tokens *)fr__take(arena, trace_count, (fr_int)sizeof *q->traces);
   q->fork = (fr_int *)fr__take(arena, trace_count, (fr_int)sizeof *q->fork);
@@ -8140,11 +8126,6 @@ FR_DEF fr_text fr_tokenizer_token(const fr_tokenizer *tokenizer, fr_token id)
   return text;
 }
 
-FR_DEF int fr_tokenizer_is_special(const fr_tokenizer *tokenizer, fr_token id)
-{
-  return tokenizer && tokenizer->body && id >= 0 && id < tokenizer->vocab && (tokenizer->body->kinds[id] & FR__SPECIAL) != 0;
-}
-
 FR_DEF fr_token fr_tokenizer_find(const fr_tokenizer *tokenizer, fr_text text)
 {
   uint32_t id;
@@ -8186,22 +8167,18 @@ FR_DEF fr_status fr_tokenizer_decode(const fr_tokenizer *tokenizer, const fr_tok
   return fr__fine(reason);
 }
 
-// How many of `left` bytes at p can be handed out: all but an end that may still become a character.
+// How many of `left` bytes at p can be handed out: all but an end that may still become a character, which some bytes would
+// complete; of its second byte, 0x80 or 0xBF is always good.
 static fr_int fr__whole(const char *p, fr_int left)
 {
   for (fr_int tail = 1; tail <= fr__min(3, left); tail++) {
     const unsigned char c = (unsigned char)p[left - tail];
-    char tried[4] = { 0, 0, 0, 0 };
+    char low[4] = { '\x80', '\x80', '\x80', '\x80' }, high[4] = { '\xBF', '\xBF', '\xBF', '\xBF' };
     if (c < 0x80) break;
     if (c < 0xC0) continue;
-    // The character begins here. It is open if some bytes would complete it; of its second byte, 0x80 or 0xBF is always good.
-    for (int fill = 0; fill < 2; fill++) {
-      const fr_int size = c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
-      memcpy(tried, p + left - tail, (size_t)tail);
-      for (fr_int i = tail; i < 4; i++) tried[i] = fill ? (char)0xBF : (char)0x80;
-      if (size > tail && fr__utf8(tried, 4) == size) return left - tail;
-    }
-    break;
+    memcpy(low, p + left - tail, (size_t)tail);
+    memcpy(high, p + left - tail, (size_t)tail);
+    return fr__max(fr__utf8(low, 4), fr__utf8(high, 4)) > tail ? left - tail : left;
   }
   return left;
 }
@@ -9036,22 +9013,24 @@ static void fr__load_layout(fr__arena *arena, fr__load *load)
   }
 }
 
-// merges.txt may also be given as the file.
+static int fr__specials_good(const fr_special *specials, fr_int count, fr_int forks, fr_split split)
+{
+  return count >= 0 && count <= 1 << 24 && (specials || !count) && forks >= 0 && forks <= 65536 && (unsigned)split <= FR_SPLIT_QWEN;
+}
+
 static fr_status fr__load_measure(fr__load *load, const fr_tokenizer_source *source, fr_tokenizer_source *copy,
                                   fr_reason *reason)
 {
   memset(load, 0, sizeof *load);
   load->reason = reason;
   load->source = copy;
-  if (!source || source->file.count < 0 || source->merges.count < 0 || (source->file.count && !source->file.bytes) ||
-      (source->merges.count && !source->merges.bytes) || source->special_count < 0 || source->forks < 0 ||
-      source->forks > 65536 || source->special_count > 1 << 24 || (source->special_count && !source->specials) ||
-      (unsigned)source->split > FR_SPLIT_QWEN)
+  if (!source || !fr__text_good(source->file) || !fr__text_good(source->merges) ||
+      !fr__specials_good(source->specials, source->special_count, source->forks, source->split))
     return fr__fail(reason, FR_INVALID, "source is NULL or a field of it is out of range");
   *copy = *source;
   if ((uint64_t)copy->file.count > 0x7FFFFF00u || (uint64_t)copy->merges.count > 0x7FFFFF00u)
     return fr__fail(reason, FR_LIMIT, "a file has more than 2^31 - 256 bytes");
-  if (!copy->merges.bytes && copy->file.count >= 8 && memcmp(copy->file.bytes, "#version", 8) == 0) {
+  if (!copy->merges.bytes && copy->file.count >= 8 && memcmp(copy->file.bytes, "#version", 8) == 0) {  // also as the file
     copy->merges = copy->file;
     copy->file.bytes = NULL;
     copy->file.count = 0;
@@ -9261,19 +9240,17 @@ FR_DEF fr_status fr_tokenizer_write(const fr_tokenizer *tokenizer, fr_tokenizer_
 {
   fr__put_tokenizer what;
   fr__stream s;
-  fr_status status = fr__tokenizer_can(tokenizer, form, &what, reason);
-  fr_int needed;
+  const fr_status status = fr__tokenizer_can(tokenizer, form, &what, reason);
   if (status) return status;
   if (!bytes) return fr__fail(reason, FR_INVALID, "bytes is NULL");
-  fr__stream_memory(&s, NULL, 0);
-  fr__tokenizer_put(&s, &what);
-  if (s.failed) return fr__fail(reason, FR_OVERFLOW, "the tokenizer does not fit the address space");
-  needed = s.done;
-  if (memory && capacity < needed)
-    return fr__fail(reason, FR_MEMORY, "the tokenizer needs %d bytes, %d were given", needed, capacity);
-  fr__stream_memory(&s, memory, needed);
-  if (memory) fr__tokenizer_put(&s, &what);
-  *bytes = needed;
+  for (int pass = 0; pass < (memory ? 2 : 1); pass++) {  // first it is only counted
+    fr__stream_memory(&s, pass ? memory : NULL, capacity);
+    fr__tokenizer_put(&s, &what);
+    if (s.failed) return fr__fail(reason, FR_OVERFLOW, "the tokenizer does not fit the address space");
+    if (memory && capacity < s.done)
+      return fr__fail(reason, FR_MEMORY, "the tokenizer needs %d bytes, %d were given", s.done, capacity);
+  }
+  *bytes = s.done;
   return fr__fine(reason);
 }
 
@@ -9285,9 +9262,32 @@ FR_DEF fr_status fr_tokenizer_save(const char *path, const fr_tokenizer *tokeniz
   const fr_status status = fr__tokenizer_can(tokenizer, form, &what, reason);
   return status ? status : fr__save(path, fr__tokenizer_put, &what, reason);
 }
-#endif
 
-// -- training. First the distinct pre-tokens are counted: words grow from the low end of the block, their table is rebuilt at
+#ifndef FR_NO_MALLOC
+FR_DEF fr_status fr_tokenizer_load(fr_tokenizer *tokenizer, const char *path, const char *merges_path,
+                                   const fr_tokenizer_source *source, fr_reason *reason)
+{
+  fr_tokenizer_source made;
+  fr_text file = { NULL, 0 }, merges = { NULL, 0 };
+  fr_status status = FR_OK;
+  if (!tokenizer || (!path && !merges_path)) return fr__fail(reason, FR_INVALID, "tokenizer or path is NULL");
+  memset(tokenizer, 0, sizeof *tokenizer);
+  memset(&made, 0, sizeof made);
+  if (source) made = *source;
+  if (path) status = fr__read_file(path, &file, reason);
+  if (!status && merges_path) status = fr__read_file(merges_path, &merges, reason);
+  made.file = file;
+  made.merges = merges;
+  if (!status) status = fr_tokenizer_new(tokenizer, &made, reason);
+  if (file.bytes) FR_FREE((void *)(uintptr_t)file.bytes);
+  if (merges.bytes) FR_FREE((void *)(uintptr_t)merges.bytes);
+  return status;
+}
+#endif
+#endif  // FR_NO_STDIO
+
+// ---- >>bpe-train --------------------------------------------------------------------------------------
+// First the distinct pre-tokens are counted: words grow from the low end of the block, their table is rebuilt at
 // the high end whenever it is half full. Then all distinct words stand in one list of symbols, and each place where a symbol
 // has a follower is on the list of its pair. Merging a pair goes over its list in ascending order and touches only the
 // pairs around each place. New pairs go into the heap after the merge; a known one whose count grows moves up at once, and one
@@ -9307,7 +9307,6 @@ typedef struct fr__couple {
 
 typedef struct fr__train {
   const fr_training *options;
-  fr_reason *reason;
   fr__arena  arena;
   fr_int     bytes;        // of the arena
   fr_split   split;
@@ -9560,6 +9559,12 @@ static void fr__train_merges(fr__train *t, fr_int most)
   }
 }
 
+static fr_status fr__train_needs(fr_int want, fr_int bytes, fr_int *needed, fr_reason *reason)
+{
+  *needed = want;
+  return fr__fail(reason, FR_MEMORY, "training needs %d bytes, %d were given", want, bytes);
+}
+
 FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *texts, fr_int text_count, void *memory,
                                     fr_int bytes, fr_text *trained, fr_int *needed, fr_reason *reason)
 {
@@ -9570,8 +9575,7 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
   fr_int total = 0, extras, extra_bytes = 0, want, at = 0, before_work;
   if (!training || text_count < 0 || (text_count && !texts) || bytes < 0 || (bytes && !memory) || !trained || !needed)
     return fr__fail(reason, FR_INVALID, "training, texts, memory, trained or needed is not usable");
-  if (training->special_count < 0 || training->forks < 0 || training->forks > 65536 || training->special_count > 1 << 24 ||
-      (training->special_count && !training->specials) || (unsigned)training->split > FR_SPLIT_QWEN)
+  if (!fr__specials_good(training->specials, training->special_count, training->forks, training->split))
     return fr__fail(reason, FR_INVALID, "a field of the training options is out of range");
   extras = training->special_count + training->forks;
   if (training->vocab < 256 + extras || training->vocab > 1 << 28)
@@ -9579,7 +9583,6 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
                     training->vocab, extras);
   memset(t, 0, sizeof *t);
   t->options = training;
-  t->reason = reason;
   t->split = training->split == FR_SPLIT_UNKNOWN ? FR_SPLIT_GPT2 : training->split;
   for (fr_int i = 0; i < text_count; i++) {
     if (texts[i].count < 0 || (texts[i].count && !texts[i].bytes))
@@ -9606,10 +9609,7 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
   fr__train_layout(t, training->vocab, extra_bytes);
   if (t->arena.overflow || !fr__add(t->arena.used, FR__ALIGN - 1, &want))
     return fr__fail(reason, FR_OVERFLOW, "training does not fit the address space");
-  if (want > bytes) {
-    *needed = want;
-    return fr__fail(reason, FR_MEMORY, "training needs %d bytes, %d were given", want, bytes);
-  }
+  if (want > bytes) return fr__train_needs(want, bytes, needed, reason);
   before_work = (fr_int)((char *)t->id - t->arena.base);
   memset(t->slots, 0, (size_t)t->slot_count * 4);
   memset(t->b.names, 0, (size_t)t->b.name_slots * 4);
@@ -9642,10 +9642,7 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
   fr__put_form(&s, &t->made);
   total = s.done;
   if (!fr__add(before_work + FR__ALIGN - 1, total, &want)) return fr__fail(reason, FR_OVERFLOW, "the tokenizer does not fit");
-  if (want > bytes) {
-    *needed = want;
-    return fr__fail(reason, FR_MEMORY, "the trained tokenizer needs %d bytes, %d were given", want, bytes);
-  }
+  if (want > bytes) return fr__train_needs(want, bytes, needed, reason);
   fr__stream_memory(&s, t->arena.base + before_work, total);
   fr__put_form(&s, &t->made);
   trained->bytes = t->arena.base + before_work;
@@ -9654,7 +9651,6 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
 }
 
 #ifndef FR_NO_MALLOC
-
 FR_DEF fr_status fr_tokenizer_train_new(fr_tokenizer *tokenizer, const fr_training *training, const fr_text *texts,
                                         fr_int text_count, fr_reason *reason)
 {
@@ -9675,30 +9671,7 @@ FR_DEF fr_status fr_tokenizer_train_new(fr_tokenizer *tokenizer, const fr_traini
     if (status != FR_MEMORY || needed == 0) return status;
   }
 }
-
-#ifndef FR_NO_STDIO
-FR_DEF fr_status fr_tokenizer_load(fr_tokenizer *tokenizer, const char *path, const char *merges_path,
-                                   const fr_tokenizer_source *source, fr_reason *reason)
-{
-  fr_tokenizer_source made;
-  fr_text file = { NULL, 0 }, merges = { NULL, 0 };
-  fr_status status = FR_OK;
-  if (!tokenizer || (!path && !merges_path)) return fr__fail(reason, FR_INVALID, "tokenizer or path is NULL");
-  memset(tokenizer, 0, sizeof *tokenizer);
-  memset(&made, 0, sizeof made);
-  if (source) made = *source;
-  if (path) status = fr__read_file(path, &file, reason);
-  if (!status && merges_path) status = fr__read_file(merges_path, &merges, reason);
-  made.file = file;
-  made.merges = merges;
-  if (!status) status = fr_tokenizer_new(tokenizer, &made, reason);
-  if (file.bytes) FR_FREE((void *)(uintptr_t)file.bytes);
-  if (merges.bytes) FR_FREE((void *)(uintptr_t)merges.bytes);
-  return status;
-}
-#endif  // FR_NO_STDIO
-
-#endif  // FR_NO_MALLOC
+#endif
 
 // ---- >>checkpoint -------------------------------------------------------------------------------------
 // Little-endian everywhere, floats as their bits:

@@ -31,6 +31,11 @@ static inline fr_text as_text(const char *words)
   return text;
 }
 
+static inline int is_special(const fr_tokenizer *t, fr_token id)
+{
+  return id >= 0 && id < t->vocab && (t->body->kinds[id] & FR__SPECIAL) != 0;
+}
+
 // Merges the lowest rank first, the leftmost among equals, by looking at everything again each time. Ids below 512.
 static inline fr_int slow_merge(const fr_tokenizer *t, fr_token *ids, fr_int count)
 {

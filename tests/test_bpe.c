@@ -405,7 +405,7 @@ static void specials(void)
   CHECK(fr_tokenizer_find(&p.t, as_text("<th")) == 527 && fr_tokenizer_find(&p.t, as_text("<|far|>")) == 600);
   CHECK(fr_tokenizer_find(&p.t, as_text("no such token")) == -1 && fr_tokenizer_find(&p.t, as_text("a")) == 64);
   CHECK(fr_tokenizer_token(&p.t, 550).bytes == NULL && fr_tokenizer_token(&p.t, 603).bytes == NULL && fr_tokenizer_token(&p.t, -1).count == 0);
-  CHECK(fr_tokenizer_is_special(&p.t, 601) && !fr_tokenizer_is_special(&p.t, 64) && !fr_tokenizer_is_special(&p.t, 550));
+  CHECK(is_special(&p.t, 601) && !is_special(&p.t, 64) && !is_special(&p.t, 550));
   open_coder(&c, &p.t, 200, 16);
   // Leftmost, then longest: <think1> wins over <th, <th over <thin.
   count = encode(&c, "a<think1><thin<think7", 21, FR_SPECIALS_MATCH, ids);
@@ -413,7 +413,7 @@ static void specials(void)
   CHECK(comes_back(&p.t, "a<think1><thin<think7", 21, ids, count));
   const fr_int plain = encode(&c, "a<think1><thin<think7", 21, FR_SPECIALS_TEXT, ids);
   CHECK(plain > count);
-  for (fr_int i = 0; i < plain; i++) CHECK(!fr_tokenizer_is_special(&p.t, ids[i]));
+  for (fr_int i = 0; i < plain; i++) CHECK(!is_special(&p.t, ids[i]));
   CHECK(comes_back(&p.t, "a<think1><thin<think7", 21, ids, plain));
   CHECK(fr_tokenizer_encode(&c.e, "abc <|far|>", 11, FR_SPECIALS_REFUSE, ids, 200, &count) == FR_FORMAT);
   CHECK(strstr(c.e.reason.text, "token 600 at byte 4") != NULL);
@@ -1031,7 +1031,7 @@ static void forms(void)
         for (fr_token id = 0; id < json.t.vocab; id++) {
           const fr_text a = fr_tokenizer_token(&json.t, id), b = fr_tokenizer_token(&other.t, id);
           CHECK(a.count == b.count && (a.count == 0 || !memcmp(a.bytes, b.bytes, (size_t)a.count)) &&
-                fr_tokenizer_is_special(&json.t, id) == fr_tokenizer_is_special(&other.t, id));
+                is_special(&json.t, id) == is_special(&other.t, id));
         }
         char *second = (char *)test_alloc((size_t)bytes);
         if (form == 0) CHECK(fr_tokenizer_write(&other.t, FR_TOKENIZER_OWN, second, bytes, &again, NULL) == FR_OK && !memcmp(memory, second, (size_t)bytes));

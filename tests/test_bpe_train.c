@@ -157,7 +157,7 @@ static void rest(void)
   source.file = trained;
   CHECK(fr_tokenizer_new(&t, &source, &reason) == FR_OK);
   CHECK(t.vocab == 600 && t.special_count == 8 && t.split == FR_SPLIT_QWEN);
-  CHECK(fr_tokenizer_find(&t, list[0].text) == 592 && fr_tokenizer_find(&t, as_text("<think6>")) == 599 && fr_tokenizer_is_special(&t, 594));
+  CHECK(fr_tokenizer_find(&t, list[0].text) == 592 && fr_tokenizer_find(&t, as_text("<think6>")) == 599 && is_special(&t, 594));
   free(memory);
   // The order of the texts does not matter (cut where a pre-token ends for certain).
   fr_int cut = file.count / 2;

@@ -66,7 +66,7 @@ static fr_int whole_ids(fr_encoder *e, const sequence *s, fr_token *ids)
     fr_int length = 0;
     for (fr_token id = 0; id < e->tokenizer->vocab && at < s->bytes; id++) {
       const fr_text t = fr_tokenizer_token(e->tokenizer, id);
-      if (!fr_tokenizer_is_special(e->tokenizer, id) || t.count <= length || t.count > s->bytes - at ||
+      if (!is_special(e->tokenizer, id) || t.count <= length || t.count > s->bytes - at ||
           memcmp(t.bytes, s->text + at, (size_t)t.count) != 0)
         continue;
       // within one run of trusted text: 1 before the question, 2 behind it
@@ -225,8 +225,8 @@ static void one_by_one(void)
 
   // Forged tokens are text, in the question and in a trace.
   CHECK(place(&q, &e, &f, "say <think2> or <think8>", "<think1> it is <think8>", memory, ROOM) == FR_OK);
-  for (fr_int i = 0; i < q.prompt.count; i++) CHECK(!fr_tokenizer_is_special(&t, q.prompt.ids[i]));
-  for (fr_int i = 0; i + 1 < q.traces[0].count; i++) CHECK(!fr_tokenizer_is_special(&t, q.traces[0].ids[i]));
+  for (fr_int i = 0; i < q.prompt.count; i++) CHECK(!is_special(&t, q.prompt.ids[i]));
+  for (fr_int i = 0; i + 1 < q.traces[0].count; i++) CHECK(!is_special(&t, q.traces[0].ids[i]));
   CHECK(q.traces[0].ids[q.traces[0].count - 1] == f.end);
   q = kept;
   // What is ours may hold special tokens, also one that only question and fork together would make.

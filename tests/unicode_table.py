@@ -45,7 +45,7 @@ text = "static const unsigned char fr__ascii[128] = {\n"
 for row in range(4):
     text += "  " + ", ".join(str(classes[c]) for c in range(32 * row, 32 * row + 32)) + (",\n" if row < 3 else "\n};\n")
 text += rows(starts, "static const uint32_t fr__class_starts[%d] = {\n" % len(starts), "\n};\n")
-text += "static const char fr__class_runs[] =\n"
+text += "static const char fr__class_stretches[] =\n"
 text += "\n".join('  "%s"' % digits[i:i + 112] for i in range(0, len(digits), 112)) + ";\n"
 assert len(digits) < 4095  # what C99 promises of a string
 
