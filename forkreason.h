@@ -1148,6 +1148,9 @@ FR_DEF void fr_work_free(fr_work *work);
 #define FORKREASON_SEAM
 
 // ---- >>backend ----------------------------------------------------------------------------------------
+// Rows of w_qkv: H heads of queries, K of keys, K of values.
+static inline fr_int fr__qkv(const fr_config *c) { return (c->heads + 2 * c->kv_heads) * c->head_dim; }
+
 // The architecture is this table. Fields, sizes, start values, decay, file order and the names that a gradient check
 // prints all come from it.
 //   NORMAL: std 1/sqrt(cols)    OUTPUT: the same / sqrt(2 L)    EMBED: std 1/(2 sqrt(C))
@@ -2482,9 +2485,6 @@ static void fr__path(const struct fr__body *b, fr_int span, fr_int count, fr_int
 }
 
 // ---- >>model ------------------------------------------------------------------------------------------
-// Rows of w_qkv: H heads of queries, K of keys, K of values.
-static fr_int fr__qkv(const fr_config *c) { return (c->heads + 2 * c->kv_heads) * c->head_dim; }
-
 enum { FR__EMBED, FR__ONES, FR__ZEROS, FR__NORMAL, FR__OUTPUT };
 typedef struct fr__tensor_row { const char *name; fr_int copies, rows, cols; int start, decay; } fr__tensor_row;
 
@@ -2881,6 +2881,7 @@ FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_
   struct fr__body measured, *b = &measured;
   fr_reason *reason = work ? &work->reason : NULL;
   fr_int row = 0;
+  fr_work before;
   fr_status status;
   if (memory && !work) return FR_INVALID;
   status = fr__work_prepare(config, limits, &resolved, &checked, reason);
@@ -2899,6 +2900,7 @@ FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_
       b->sine[p * (resolved.head_dim / 2) + j] = (float)sin(angle);
     }
   while (!fr__kernel_row(row)->available()) row++;
+  before = *work;
   work->config = resolved;
   work->limits = checked;
   work->run = NULL;
@@ -2908,7 +2910,11 @@ FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_
   work->owned = NULL;
   work->backend = checked.backend ? checked.backend : fr__cpu();
   fr__fine(&work->reason);
-  return checked.backend ? work->backend->place(work->backend->self, work) : FR_OK;
+  if (checked.backend) status = work->backend->place(work->backend->self, work);
+  if (!status) return FR_OK;
+  before.reason = work->reason;
+  *work = before;
+  return status;
 }
 
 FR_DEF const char *fr_work_kernel(const fr_work *work) { return work && work->kernels ? work->kernels->name : ""; }
@@ -3401,7 +3407,7 @@ enum { FR__ACTS = sizeof fr__backward_list / sizeof fr__backward_list[0] };
 static fr_int fr__layer_list(const fr_config *c, int backward, fr__act list[FR__ACTS])
 {
   const fr__act *all = backward ? fr__backward_list : fr__forward_list;
-  const fr_int count = backward ? FR__ACTS : FR__STEPS;
+  const fr_int count = backward ? (fr_int)FR__ACTS : (fr_int)FR__STEPS;
   fr_int kept = 0;
   for (fr_int i = 0; i < count; i++)
     if (!(all[i].step == FR__BIAS && !c->qkv_bias) && !(all[i].step == FR__HEAD_NORM && !c->qk_norm)) list[kept++] = all[i];
