@@ -1178,6 +1178,9 @@ FR_DEF void fr_work_free(fr_work *work);
 #define FORKREASON_SEAM
 
 // ---- >>backend ----------------------------------------------------------------------------------------
+// Rows of w_qkv: H heads of queries, K of keys, K of values.
+static inline fr_int fr__qkv(const fr_config *c) { return (c->heads + 2 * c->kv_heads) * c->head_dim; }
+
 // The architecture is this table. Fields, sizes, start values, decay, file order and the names that a gradient check
 // prints all come from it.
 //   NORMAL: std 1/sqrt(cols)    OUTPUT: the same / sqrt(2 L)    EMBED: std 1/(2 sqrt(C))
@@ -2510,9 +2513,6 @@ static void fr__path(const struct fr__body *b, fr_int span, fr_int count, fr_int
 }
 
 // ---- >>model ------------------------------------------------------------------------------------------
-// Rows of w_qkv: H heads of queries, K of keys, K of values.
-static fr_int fr__qkv(const fr_config *c) { return (c->heads + 2 * c->kv_heads) * c->head_dim; }
-
 enum { FR__EMBED, FR__ONES, FR__ZEROS, FR__NORMAL, FR__OUTPUT };
 typedef struct fr__tensor_row { const char *name; fr_int copies, rows, cols; int start, decay; } fr__tensor_row;
 
@@ -2909,6 +2909,7 @@ FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_
   struct fr__body measured, *b = &measured;
   fr_reason *reason = work ? &work->reason : NULL;
   fr_int row = 0;
+  fr_work before;
   fr_status status;
   if (memory && !work) return FR_INVALID;
   status = fr__work_prepare(config, limits, &resolved, &checked, reason);
@@ -2927,6 +2928,7 @@ FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_
       b->sine[p * (resolved.head_dim / 2) + j] = (float)sin(angle);
     }
   while (!fr__kernel_row(row)->available()) row++;
+  before = *work;
   work->config = resolved;
   work->limits = checked;
   work->run = NULL;
@@ -2936,7 +2938,11 @@ FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_
   work->owned = NULL;
   work->backend = checked.backend ? checked.backend : fr__cpu();
   fr__fine(&work->reason);
-  return checked.backend ? work->backend->place(work->backend->self, work) : FR_OK;
+  if (checked.backend) status = work->backend->place(work->backend->self, work);
+  if (!status) return FR_OK;
+  before.reason = work->reason;
+  *work = before;
+  return status;
 }
 
 FR_DEF const char *fr_work_kernel(const fr_work *work) { return work && work->kernels ? work->kernels->name : ""; }

@@ -1,0 +1,281 @@
+// A second backend, tests/twin.h, through the public interface: the reference models, SSFT, GFPO, decoding and updates against the
+// float64 references and against the CPU; what is refused while parameters are on the device, and failures of the device.
+#include "twin.h"
+#define FORKREASON_IMPLEMENTATION
+#include "../forkreason.h"
+#include "hf.h"
+#include "tiny.h"
+
+static twin device;
+
+static double farthest(const float *x, const float *y, fr_int count)
+{
+  double worst = 0.0;
+  for (fr_int i = 0; i < count; i++) worst = fmax(worst, x[i] == x[i] ? fabs((double)x[i] - (double)y[i]) : HUGE_VAL);
+  return worst;
+}
+
+static fr_work on_device(const fr_config *config, fr_limits limits, void **memory)
+{
+  limits.backend = &device.backend;
+  return fixture_work(config, &limits, memory);
+}
+
+// A model whose matrices are bfloat16 views of `model`, rounded here, in `bits` (floats of the block); and the floats of the same.
+static fr_model half_size(fr_model *model, uint16_t *bits, fr_int table_rows, void **memory)
+{
+  const fr_config *c = &model->config;
+  const fr_int C = c->dim, HD = c->heads * c->head_dim, KD = c->kv_heads * c->head_dim, F = c->ffn;
+  fr_layer_views *layers = (fr_layer_views *)test_alloc((size_t)c->layers * sizeof *layers);
+  const fr_int at[] = { fixture_tensor(model, "w_qkv").offset, fixture_tensor(model, "w_out").offset,
+                        fixture_tensor(model, "w_gate_up").offset, fixture_tensor(model, "w_down").offset,
+                        fixture_tensor(model, "tok_emb").offset, c->tied ? 0 : fixture_tensor(model, "head").offset };
+  const fr_int size[] = { (HD + 2 * KD) * C * c->layers, C * HD * c->layers, 2 * F * C * c->layers, C * F * c->layers,
+                          table_rows * C, c->tied ? 0 : table_rows * C };
+  fr_model half;
+  fr_views views;
+  fr_int bytes;
+  memset(&views, 0, sizeof views);
+  for (int i = 0; i < 6; i++)
+    for (fr_int j = 0; j < size[i]; j++) {
+      uint32_t word;
+      memcpy(&word, model->params + at[i] + j, 4);
+      bits[at[i] + j] = (uint16_t)(word >> 16);
+      word &= 0xffff0000u;
+      memcpy(model->params + at[i] + j, &word, 4);
+    }
+#define VIEW(view, offset, count, cols)                                                                      \
+  (view).at = bits + (offset); (view).rows = (count); (view).step = 2 * (cols); (view).type = FR_BFLOAT16;
+  for (fr_int l = 0; l < c->layers; l++) {
+    VIEW(layers[l].q, at[0] + l * (HD + 2 * KD) * C, HD, C)
+    VIEW(layers[l].k, at[0] + (l * (HD + 2 * KD) + HD) * C, KD, C)
+    VIEW(layers[l].v, at[0] + (l * (HD + 2 * KD) + HD + KD) * C, KD, C)
+    VIEW(layers[l].out, at[1] + l * C * HD, C, HD)
+    VIEW(layers[l].gate, at[2] + l * 2 * F * C, F, C)
+    VIEW(layers[l].up, at[2] + (l * 2 + 1) * F * C, F, C)
+    VIEW(layers[l].down, at[3] + l * C * F, C, F)
+  }
+  VIEW(views.embedding, at[4], table_rows, C)
+  if (!c->tied) { VIEW(views.head, at[5], table_rows, C) }
+  views.layers = layers;
+  CHECK(fr_model_place_views(NULL, c, &views, NULL, 0, &bytes, NULL) == FR_OK);
+  *memory = test_alloc((size_t)bytes);
+  CHECK(fr_model_place_views(&half, c, &views, *memory, bytes, NULL, NULL) == FR_OK);
+  for (int i = 0; i < FR__TENSORS; i++) {  // what is the model's own: gains, biases, the rows behind the views
+    fr_tensor from, own;
+    CHECK(fr_model_tensor(model, i, &from) == FR_OK && fr_model_tensor(&half, i, &own) == FR_OK);
+    memcpy(half.params + own.offset, model->params + from.offset + (own.copies ? (from.rows - own.rows) * from.cols : 0),
+           (size_t)(own.copies * own.rows * own.cols) * sizeof(float));
+  }
+  free(layers);
+  return half;
+}
+
+// ---- the reference models
+static void whole_model(const char *name)
+{
+  char path[128];
+  fr_span spans[8];
+  fr_target targets[200];
+  fr_int rows[200], N = 0, tensors;
+  fr_sum *sums;
+  fr_tree tree;
+  fr_limits limits;
+  fr_adamw adamw;
+  void *memory, *own, *half_memory;
+  store s;
+  snprintf(path, sizeof path, "tests/data/model/%s", name);
+  const fr_config config = hf_config(path);
+  fr_model model = fixture_model(&config, &memory);
+  hf_load(&model, path);
+  snprintf(path, sizeof path, "tests/data/model/%s/ntp", name);
+  s = store_open(path);
+  const fr_int B = (fr_int)store_scalar(&s, "", "batch"), T = (fr_int)store_scalar(&s, "", "tmax"), V = config.vocab;
+  const double counted = store_scalar(&s, "", "loss_count");
+  const store_entry *nll = store_get(&s, "", "nll"), *logits = store_get(&s, "", "logits"), *mask = store_get(&s, "", "target_mask");
+  int32_t *ids = store_ints(&s, store_get(&s, "", "ids"));
+  memset(&tree, 0, sizeof tree);
+  for (fr_int i = 0; i < B; i++) {
+    spans[i].parent = -1;
+    spans[i].tokens.ids = ids + i * T;
+    spans[i].tokens.count = (fr_int)store_at(&s, store_get(&s, "", "lengths"), i);
+    for (fr_int t = 1; t < spans[i].tokens.count; t++) {
+      fr_target *target = &targets[tree.target_count++];
+      target->row = N + t - 1;
+      target->token = ids[i * T + t];
+      target->weight = store_at(&s, mask, i * T + t) > 0.0 ? (float)(1.0 / counted) : 0.0f;
+      target->group = i * T + t;
+    }
+    N += spans[i].tokens.count;
+  }
+  if (!CHECK(B <= 8 && N <= 200)) return;
+  tree.spans = spans;
+  tree.span_count = B;
+  tree.targets = targets;
+  for (fr_int r = 0; r < N; r++) rows[r] = r;
+  CHECK(fr_tree_limits(&tree, &limits) == FR_OK);
+  limits.cache_rows = limits.leaves = 64;
+  limits.depth = 64;
+  fr_work work = on_device(&config, limits, &own);
+  CHECK(fr_adamw_new(&adamw, &model) == FR_OK);
+  sums = (fr_sum *)test_alloc((size_t)(B * T) * sizeof(fr_sum));
+  float *got = fixture_zeros(N * V), *want = store_floats(&s, logits), *others = fixture_zeros(N * V);
+  CHECK(fr_forward(&model, &work, &tree, sums, B * T) == FR_INVALID && strstr(work.reason.text, "attached"));
+  CHECK(fr_work_attach(&work, &model, &adamw) == FR_OK);
+  for (int gradient = 0; gradient < 2; gradient++) {
+    double loss = 0.0, worst = 0.0;
+    CHECK((gradient ? fr_backward(&model, &work, &tree, adamw.grads, sums, B * T)
+                    : fr_forward(&model, &work, &tree, sums, B * T)) == FR_OK);
+    for (fr_int g = 0; g < B * T; g++) {
+      loss += sums[g].weighted;
+      worst = fmax(worst, fabs(sums[g].nll - store_at(&s, nll, g)));
+    }
+    CHECK_BELOW(worst, 6e-7);  // they are floats on file
+    CHECK_BELOW(fabs(loss - store_scalar(&s, "", "loss_mean")), 5e-7);  // weights are floats
+    CHECK(fr_logits(&model, &work, rows, N, got) == FR_OK);
+    CHECK_BELOW(farthest(got, want, N * V), 1e-6);
+  }
+  CHECK(norm_of(adamw.grads, adamw.count) <= 0.0);  // it is on the device
+  CHECK(fr_work_download(&work, &model, &adamw) == FR_OK);
+  CHECK_BELOW(hf_gradient_error(&model, &s, "grad/", adamw.grads, 1.0, &tensors), 2e-7);
+  CHECK(tensors >= 20);
+  {  // greedy text
+    const store_entry *next = store_get(&s, "", "greedy_next"), *prompt = store_get(&s, "", "greedy_prompt");
+    int32_t *asked = store_ints(&s, prompt);
+    fr_token text[64];
+    fr_sampling sampling;
+    fr_leaf leaf;
+    memset(&sampling, 0, sizeof sampling);
+    memset(&leaf, 0, sizeof leaf);
+    sampling.max_tokens = next->count;
+    leaf.tokens = text;
+    spans[0].tokens.ids = asked;
+    spans[0].tokens.count = prompt->count;
+    tree.span_count = 1;
+    CHECK(fr_generate(&model, &work, &tree, &sampling, &leaf, 1) == FR_OK && leaf.count == next->count);
+    for (fr_int t = 0; t < leaf.count; t++) CHECK(text[t] == (fr_token)store_at(&s, next, t));
+    free(asked);
+    spans[0].tokens.ids = ids;
+    spans[0].tokens.count = (fr_int)store_at(&s, store_get(&s, "", "lengths"), 0);
+    tree.span_count = B;
+  }
+  {  // bfloat16 views, and floats of the same values
+    uint16_t *bits = (uint16_t *)test_alloc((size_t)model.count * sizeof *bits);
+    fr_model half = half_size(&model, bits, V - 5, &half_memory);
+    CHECK(fr_work_attach(&work, &half, NULL) == FR_OK && fr_work_attach(&work, &model, NULL) == FR_OK);
+    CHECK(fr_forward(&half, &work, &tree, sums, B * T) == FR_OK && fr_logits(&half, &work, rows, N, got) == FR_OK);
+    CHECK(fr_forward(&model, &work, &tree, sums, B * T) == FR_OK && fr_logits(&model, &work, rows, N, others) == FR_OK);
+    CHECK(same_bits(got, others, N * V, 4) && farthest(got, want, N * V) > 1e-4);
+    CHECK(fr_backward(&half, &work, &tree, adamw.grads, sums, B * T) == FR_INVALID && strstr(work.reason.text, "optimiser"));
+    free(bits);
+    free(half_memory);
+  }
+  store_close(&s);
+  fr_adamw_free(&adamw);
+  free(memory); free(own); free(ids); free(sums); free(got); free(want); free(others);
+}
+
+static double judge(void *user, fr_int question, fr_int fork, const fr_leaf *leaf)
+{
+  (void)user;
+  return (double)((question * 3 + fork * 5 + leaf->count + (leaf->count ? leaf->tokens[0] : 0)) % 3);
+}
+
+static void set_loss_and_choice(const char *name)
+{
+  char path[128];
+  fr_token prompt[32], trace_ids[64], fork_ids[8];
+  fr_tokens forks[8], traces[8];
+  fr_int fork[8], tensors, longest = 0, at = 0;
+  double cost[64], nll[8], tokens = 0.0;
+  fr_question q;
+  fr_ssft_options o;
+  fr_ssft_total total;
+  fr_ssft_report report;
+  fr_limits limits, more;
+  fr_gfpo_options g;
+  fr_gfpo_report choice;
+  fr_rollouts r;
+  fr_policy policy;
+  fr_adamw adamw;
+  void *memory, *own;
+  store s;
+  snprintf(path, sizeof path, "tests/data/model/%s", name);
+  const fr_config config = hf_config(path);
+  fr_model model = fixture_model(&config, &memory);
+  hf_load(&model, path);
+  snprintf(path, sizeof path, "tests/data/model/%s/ssft", name);
+  s = store_open(path);
+  memset(&q, 0, sizeof q); memset(&o, 0, sizeof o); memset(&g, 0, sizeof g); memset(&policy, 0, sizeof policy);
+  const store_entry *x = store_get(&s, "", "x"), *text = store_get(&s, "", "traces");
+  for (fr_int i = 0; i < x->count; i++) prompt[i] = (fr_token)store_at(&s, x, i);
+  for (fr_int i = 0; i < text->count; i++) trace_ids[i] = (fr_token)store_at(&s, text, i);
+  o.fork_count = (fr_int)store_scalar(&s, "", "n_forks");
+  q.trace_count = (fr_int)store_scalar(&s, "", "m_traces");
+  for (fr_int i = 0; i < o.fork_count; i++) {
+    fork_ids[i] = (fr_token)store_at(&s, store_get(&s, "", "fork_ids"), i);
+    forks[i].ids = fork_ids + i;
+    forks[i].count = 1;
+  }
+  for (fr_int j = 0; j < q.trace_count; at += traces[j++].count) {
+    traces[j].ids = trace_ids + at;
+    traces[j].count = (fr_int)store_at(&s, store_get(&s, "", "trace_lengths"), j);
+    tokens += (double)traces[j].count;
+    if (traces[j].count > longest) longest = traces[j].count;
+  }
+  q.prompt.ids = prompt;
+  q.prompt.count = x->count;
+  q.traces = traces; q.fork = fork; q.cost = cost; q.nll = nll;
+  o.forks = g.forks = forks;
+  g.fork_count = o.fork_count;
+  g.group = store_get(&s, "gfpo/", "actions")->count;
+  g.sampling.max_tokens = 1;
+  g.reward = judge;
+  memset(&more, 0, sizeof more);
+  CHECK(fr_ssft_limits(&o, x->count, longest, q.trace_count, 1, &limits) == FR_OK);
+  CHECK(fr_gfpo_limits(&g, x->count, 1, &more) == FR_OK);
+  fr_work work = on_device(&config, fr_limits_max(limits, more), &own);
+  CHECK(fr_adamw_new(&adamw, &model) == FR_OK && fr_work_attach(&work, &model, &adamw) == FR_OK);
+  CHECK(fr_ssft_match(&model, &work, &o, &q, 1) == FR_OK && fr_ssft_count(&o, &q, 1, &total) == FR_OK);
+  for (fr_int i = 0; i < o.fork_count * q.trace_count; i++)
+    CHECK_BELOW(fabs(cost[i] - store_at(&s, store_get(&s, "", "cost_all"), i)), 1e-10);
+  for (fr_int j = 0; j < q.trace_count; j++) CHECK(fork[j] == (fr_int)store_at(&s, store_get(&s, "", "match_all"), j));
+  CHECK(fr_ssft_backward(&model, &work, &o, &q, 1, total, adamw.grads, &report) == FR_OK);
+  CHECK_BELOW(fabs(report.nll - store_scalar(&s, "match_all/", "loss_sum_of_sums")), 1e-9 * report.nll);
+  CHECK(fr_work_download(&work, &model, &adamw) == FR_OK);
+  CHECK_BELOW(hf_gradient_error(&model, &s, "match_all/grad_sum_of_sums/", adamw.grads, tokens, &tensors), 3e-7);
+  CHECK(tensors >= 20);
+  memset(adamw.grads, 0, (size_t)adamw.count * sizeof(float));
+  CHECK(fr_work_attach(&work, &model, &adamw) == FR_OK && fr_rollouts_new(&r, &g, 1) == FR_OK);
+  policy.model = &model;
+  policy.adamw = &adamw;
+  CHECK(fr_gfpo_rollout(&policy, &model, &work, &g, &q, 1, &r, &choice) == FR_OK);
+  for (fr_int i = 0; i < g.group; i++) {
+    r.fork[i] = (fr_int)store_at(&s, store_get(&s, "gfpo/", "actions"), i);
+    r.reward[i] = store_at(&s, store_get(&s, "gfpo/", "rewards"), i);
+    r.logp_old[i] = r.logp[r.fork[i]];
+  }
+  CHECK(fr_advantages(r.reward, g.group, FR_STD_POPULATION, 1e-6, r.advantage, NULL) == FR_OK);
+  CHECK(fr_gfpo_backward(&policy, &work, &g, &q, &r, &choice) == FR_OK);
+  CHECK(fr_work_download(&work, &model, &adamw) == FR_OK);
+  CHECK_BELOW(hf_gradient_error(&model, &s, "gfpo/grad_params_restricted_softmax/", adamw.grads, 1.0, &tensors), 3e-6);
+  fr_rollouts_free(&r);
+  fr_adamw_free(&adamw);
+  store_close(&s);
+  free(memory); free(own);
+}
+
+int main(void)
+{
+  static const char *const plain[] = { "llama_a", "qwen2_a", "qwen3_a" };
+  twin_begin(&device);
+  for (int i = 0; i < 3; i++) {
+    whole_model(plain[i]);
+    CHECK(twin_end(&device) == 0);  // what comes next may lie at the same address
+  }
+  set_loss_and_choice("llama_ssft");
+  CHECK(twin_end(&device) == 0);
+  set_loss_and_choice("qwen3_ssft");
+  CHECK(twin_end(&device) == 0);
+  return test_done("backend");
+}
