@@ -193,8 +193,8 @@ typedef struct fr_tensor {
 
 FR_DEF fr_status fr_model_place(fr_model *model, const fr_config *config, void *memory, fr_int bytes, fr_int *needed);
 // A model whose matrices lie where they are: in a mapped file, in flash, in another model's block. Gains, biases and what views
-// leave out are its own, in params. Such a model runs forward, decodes and scores; what would have to change a view, or
-// save it, says FR_UNSUPPORTED. The views are copied, what they point to is not. Embedding and head may be views of fewer rows than the
+// leave out are its own, in params. Such a model runs forward, decodes and scores; what would have to change a view, or save it,
+// says FR_UNSUPPORTED. The views are copied, what they point to is not. Embedding and head may be views of fewer rows than the
 // vocabulary: the rest, such as rows of forks, is its own and can be trained, alone if all other tensors are frozen.
 typedef struct fr_layer_views { fr_view q, k, v, out, gate, up, down; } fr_layer_views;  // all seven
 typedef struct fr_views {
@@ -469,8 +469,8 @@ typedef struct fr_sampling {
   void *user;
   // Going on, such as with the next turn of a chat: the tree's first cached_spans spans are the first of the last fr_generate on
   // this workspace, its spans and then its leaves (parent: leaf->span) with the tokens that they were left with, and the model is
-  // as it was. They are in the cache, and only the last token of each is run again. cache_rows has to hold them, a leaf with
-  // the room for its max_tokens, beside what is new. FR_INVALID if they are others, or another tree was run since. [0]
+  // as it was. They are in the cache and are not run again, but for each leaf's last token. cache_rows has to hold them, a leaf
+  // with the room for its max_tokens, beside what is new. FR_INVALID if they are others, or another tree was run since. [0]
   fr_int cached_spans;
 } fr_sampling;
 
@@ -1235,7 +1235,7 @@ struct fr__body {
   fr_int *row_fill;         // [row+1] for the counting sort
   // decoding
   fr_int *cache_row;        // [row] the cache row of each new row
-  fr_int cached_spans;      // how many spans are in the cache; 0 after any other run
+  fr_int cached_spans;      // how many spans are in the cache, span_count_used of a tree and then leaves; 0 after any other run
   const float *cached_params;  // the parameters that it was made with
   uint64_t *span_print;     // [span] a hash of the tokens that are there
   fr_int *leaf_active, *leaf_row;
@@ -2389,9 +2389,11 @@ static fr_status fr__limit(fr_reason *reason, const char *name, fr_int needed, f
   return fr__fail(reason, FR_LIMIT, "limit '%s' is %d, the work needs %d", name, limit, needed);
 }
 
-// Rows of a span in the cache that are not run again: all but the last, whose activations what follows may ask for, and whose
-// keys and values are missing where the span is a leaf that max_tokens ended.
-static fr_int fr__there(const fr_span *span) { return fr__max(span->tokens.count - 1, 0); }
+// Rows of span s that are in the cache: all, or, of what was a leaf of the last call, all but the last, which may never have run.
+static fr_int fr__there(const struct fr__body *b, const fr_span *span, fr_int s)
+{
+  return fr__max(span->tokens.count - (s >= b->span_count_used), 0);
+}
 
 // Behind the last row of the first `spans` spans.
 static fr_int fr__cache_end(const struct fr__body *b, fr_int spans)
@@ -2423,12 +2425,12 @@ static fr_status fr__tree_compile(fr_work *work, const fr_tree *tree, int gradie
     if (span->tokens.count < 0 || (span->tokens.count && !span->tokens.ids))
       return fr__fail(&work->reason, FR_INVALID, "span %d: %d tokens at no address, or a negative count", s,
                       span->tokens.count);
-    if (span->tokens.count - (s < cached ? fr__there(span) : 0) > row_limit - rows) {
+    if (span->tokens.count - (s < cached ? fr__there(b, span, s) : 0) > row_limit - rows) {
       fr_int needed = rows;
       for (; s < tree->span_count; s++) if (!fr__add(needed, tree->spans[s].tokens.count, &needed)) break;
       return fr__limit(&work->reason, gradient ? "grad_rows" : "rows", needed, row_limit);
     }
-    rows += span->tokens.count - (s < cached ? fr__there(span) : 0);
+    rows += span->tokens.count - (s < cached ? fr__there(b, span, s) : 0);
     for (fr_int t = 0; t < span->tokens.count; t++)
       if (span->tokens.ids[t] < 0 || span->tokens.ids[t] >= work->config.vocab)
         return fr__fail(&work->reason, FR_RANGE, "span %d, token %d: id %d is not below the vocabulary of %d", s, t,
@@ -2452,11 +2454,10 @@ static fr_status fr__tree_compile(fr_work *work, const fr_tree *tree, int gradie
   }
   b->ready = 0;  // from here on what fr_logits and fr_generate need of the last run is overwritten
   b->cached_spans = 0;
-  b->span_count_used = tree->span_count;
   b->block_count = b->root_count = rows = 0;
   for (fr_int s = 0; s < tree->span_count; s++) {
     const fr_span *span = &tree->spans[s];
-    const fr_int count = span->tokens.count, there = s < cached ? fr__there(span) : 0;
+    const fr_int count = span->tokens.count, there = s < cached ? fr__there(b, span, s) : 0;
     b->span_parent[s] = span->parent;
     b->span_count[s] = count;
     if (s >= cached) { b->span_row[s] = at; at += count; }
@@ -2476,6 +2477,7 @@ static fr_status fr__tree_compile(fr_work *work, const fr_tree *tree, int gradie
       if (cached >= 0) b->cache_row[rows] = b->span_row[s] + t;
     }
   }
+  b->span_count_used = tree->span_count;
   b->row_count = rows;
   for (fr_int i = b->block_count - 1; i >= 0; i--) {  // backwards, so that each chain runs in order of blocks
     const fr_int root = b->span_root[b->blocks[i].span];
@@ -4684,6 +4686,12 @@ FR_DEF fr_status fr_generate_limits(const fr_tree *tree, const fr_sampling *samp
   return FR_OK;
 }
 
+// The spans whose last row was run by an earlier call: its activations, which a leaf begins with, are gone.
+static fr_int fr__old_spans(const struct fr__body *b, const fr_sampling *o)
+{
+  return o->max_tokens ? fr__min(o->cached_spans, b->span_count_used) : 0;
+}
+
 // Everything that can be wrong with a call, before anything is run.
 static fr_status fr__generate_check(const fr_model *model, fr_work *work, const fr_tree *tree, const fr_sampling *o,
                                     const fr_leaf *leaves, fr_int leaf_count)
@@ -4692,6 +4700,7 @@ static fr_status fr__generate_check(const fr_model *model, fr_work *work, const 
   const fr_limits *has = &work->limits;
   const fr_int left = b->cached_params == model->params ? b->cached_spans : 0;
   const char *wrong;
+  fr_int rows = 0;
   fr_limits need;
   fr_status status;
   if (!tree || !o || leaf_count < 0 || (leaf_count && !leaves))
@@ -4712,10 +4721,21 @@ static fr_status fr__generate_check(const fr_model *model, fr_work *work, const 
     if (span->parent != b->span_parent[s] || span->tokens.count != b->span_count[s] || (span->tokens.count && !span->tokens.ids) ||
         fr__print(span->tokens.ids, span->tokens.count) != b->span_print[s])
       return fr__fail(&work->reason, FR_INVALID, "span %d is not the one that the last call left", s);
-    need.rows -= fr__there(span);
     need.cache_rows -= span->tokens.count;
   }
-  need.rows = fr__max(need.rows, leaf_count);
+  for (fr_int s = 0; s < tree->span_count; s++)
+    rows += tree->spans[s].tokens.count - (s < o->cached_spans ? fr__there(b, &tree->spans[s], s) : 0);
+  for (fr_int i = 0; i < leaf_count; i++) {
+    fr_int span = leaves[i].span;
+    if (span < 0 || span >= tree->span_count)
+      return fr__fail(&work->reason, FR_RANGE, "leaf %d: span %d of %d", i, span, tree->span_count);
+    if (!leaves[i].tokens && o->max_tokens)
+      return fr__fail(&work->reason, FR_INVALID, "leaf %d: tokens is NULL", i);
+    while (span >= 0 && tree->spans[span].tokens.count == 0) span = tree->spans[span].parent;
+    if (span < 0) return fr__fail(&work->reason, FR_INVALID, "leaf %d has no token before it to continue", i);
+    rows += span < fr__old_spans(b, o);
+  }
+  need.rows = fr__max(rows, leaf_count);
   if (!fr__add(need.cache_rows, fr__cache_end(b, o->cached_spans), &need.cache_rows))
     return fr__fail(&work->reason, FR_OVERFLOW, "the cache does not fit this machine's address space");
   {
@@ -4725,16 +4745,21 @@ static fr_status fr__generate_check(const fr_model *model, fr_work *work, const 
     for (int i = 0; i < 5; i++)
       if (needed[i] > limit[i]) return fr__limit(&work->reason, names[i], needed[i], limit[i]);
   }
-  for (fr_int i = 0; i < leaf_count; i++) {
-    fr_int span = leaves[i].span;
-    if (span < 0 || span >= tree->span_count)
-      return fr__fail(&work->reason, FR_RANGE, "leaf %d: span %d of %d", i, span, tree->span_count);
-    if (!leaves[i].tokens && o->max_tokens)
-      return fr__fail(&work->reason, FR_INVALID, "leaf %d: tokens is NULL", i);
-    while (span >= 0 && tree->spans[span].tokens.count == 0) span = tree->spans[span].parent;
-    if (span < 0) return fr__fail(&work->reason, FR_INVALID, "leaf %d has no token before it to continue", i);
-  }
   return FR_OK;
+}
+
+// One more row for a pass that decodes: token number `at` of a path that ends in `span`.
+static fr_int fr__decode_row(struct fr__body *b, fr_int span, fr_token token, fr_int at, fr_int cache_row)
+{
+  const fr_int row = b->row_count++;
+  fr__block *block = &b->blocks[b->block_count++];
+  block->span = span;
+  block->row = row;
+  block->before = b->position[row] = at;
+  block->count = 1;
+  b->token[row] = token;
+  b->cache_row[row] = cache_row;
+  return row;
 }
 
 // One token for each of the first `active` leaves, from the rows b->leaf_row; *active: how many go on.
@@ -4771,7 +4796,7 @@ FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree
   struct fr__body *b;
   fr__pass s;
   fr_tree prefix;
-  fr_int active = leaf_count, spans, end;
+  fr_int active, spans, end, old;
   fr_status status = fr__pair(model, work);
   if (!status) status = fr__generate_check(model, work, tree, sampling, leaves, leaf_count);
   if (status) return status;
@@ -4779,53 +4804,45 @@ FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree
   prefix = *tree;
   prefix.targets = NULL;
   prefix.target_count = 0;
+  old = fr__old_spans(b, sampling);
   status = fr__tree_compile(work, &prefix, 0, 0, sampling->cached_spans);
-  if (status) return status;
-  s = fr__pass_of(model, work, NULL, 0);
-  s.cached = 1;
-  status = fr__layers(&s, FR__FORWARD);
   if (status) return status;
   spans = tree->span_count;
   end = fr__cache_end(b, spans);
   for (fr_int i = 0; i < leaf_count; i++) {  // a leaf is one more span, whose rows of the cache fill up as it grows
     fr_leaf *leaf = &leaves[i];
-    fr_int span = leaf->span;
+    fr_int span = leaf->span, last;
     b->span_parent[spans + i] = span;
     b->span_depth[spans + i] = b->span_depth[span] + b->span_count[span];
     b->span_row[spans + i] = end + i * sampling->max_tokens;
     b->span_count[spans + i] = 0;
     while (b->span_count[span] == 0) span = b->span_parent[span];
-    b->leaf_row[i] = 0;  // the last row of a span is always among those that were run
-    while (b->cache_row[b->leaf_row[i]] != b->span_row[span] + b->span_count[span] - 1) b->leaf_row[i]++;
+    last = b->span_count[span] - 1;
+    b->leaf_row[i] = 0;
+    if (span < old)  // this row was run by an earlier call: once more, and what is cached of it lies where the leaf's first will
+      b->leaf_row[i] = fr__decode_row(b, span, tree->spans[span].tokens.ids[last], b->span_depth[span] + last, b->span_row[spans + i]);
+    else while (b->cache_row[b->leaf_row[i]] != b->span_row[span] + last) b->leaf_row[i]++;
     b->leaf_active[i] = i;
     b->leaf_random[i] = fr_random_stream(sampling->seed, leaf->question, leaf->leaf);
     leaf->count = 0;
     leaf->stop = -1;
     leaf->logp = 0.0;
   }
-  s.decodes = 1;
-  if (!sampling->max_tokens) active = 0;
-  if (active) status = fr__decode_token(&s, sampling, leaves, &active);
-  while (!status && active) {
-    for (fr_int a = 0; a < active; a++) {
-      const fr_int number = b->leaf_active[a], span = spans + number;
-      fr__block *block = &b->blocks[a];
-      block->span = span;
-      block->row = a;
-      block->before = b->span_depth[span] + b->span_count[span];
-      block->count = 1;
-      b->token[a] = leaves[number].tokens[leaves[number].count - 1];
-      b->position[a] = block->before;
-      b->cache_row[a] = b->span_row[span] + b->span_count[span]++;
-      b->leaf_row[a] = a;
-    }
-    b->row_count = b->block_count = active;
+  active = sampling->max_tokens ? leaf_count : 0;
+  for (int decodes = 0; active || !decodes; decodes = 1) {  // the tree first, then a token of each leaf at a time
     s = fr__pass_of(model, work, NULL, 0);
-    s.cached = s.decodes = 1;
+    s.cached = 1;
+    s.decodes = decodes;
     status = fr__layers(&s, FR__FORWARD);
-    if (!status) status = fr__decode_token(&s, sampling, leaves, &active);
+    if (!status && active) status = fr__decode_token(&s, sampling, leaves, &active);
+    if (status) return status;
+    b->row_count = b->block_count = 0;
+    for (fr_int a = 0; a < active; a++) {
+      const fr_leaf *leaf = &leaves[b->leaf_active[a]];
+      const fr_int span = spans + b->leaf_active[a], at = b->span_count[span]++;
+      b->leaf_row[a] = fr__decode_row(b, span, leaf->tokens[leaf->count - 1], b->span_depth[span] + at, b->span_row[span] + at);
+    }
   }
-  if (status) return status;
   for (fr_int i = 0; i < leaf_count; i++) {
     b->span_count[spans + i] = leaves[i].count;
     b->span_print[spans + i] = fr__print(leaves[i].tokens, leaves[i].count);

@@ -1,7 +1,9 @@
-// Decoding: with the cache as without it, alone as in a batch; sampling against plain probabilities; stops and limits.
+// Decoding: with the cache as without it, alone as in a batch; sampling against plain probabilities; stops and limits; each token told
+// as it comes; going on from what the last call left.
 #define FORKREASON_IMPLEMENTATION
 #include "../forkreason.h"
 #include "fixture.h"
+#include <pthread.h>
 
 #define LEAVES 9
 #define TEXT 12
@@ -282,6 +284,435 @@ static void stops(void)
   free(memory); free(own);
 }
 
+// ---- a callback: each token once, leaves in order, on the calling thread; it may end a leaf, or the call
+enum { EVENTS = LEAVES * (TEXT + 1) };
+typedef struct listener {
+  pthread_t thread;
+  const scene *s;
+  int events;
+  struct { fr_int leaf, count; fr_token last, stop; } event[EVENTS];
+  fr_int stop_leaf, stop_count;  // answer `answer` when this leaf has so many tokens
+  int answer;
+} listener;
+
+static int listen(void *user, fr_int leaf, const fr_leaf *the_leaf)
+{
+  listener *l = (listener *)user;
+  CHECK(pthread_equal(pthread_self(), l->thread));
+  CHECK(the_leaf == &l->s->leaves[leaf]);
+  if (!CHECK(l->events < EVENTS)) return FR_STOP_ALL;
+  l->event[l->events].leaf = leaf;
+  l->event[l->events].count = the_leaf->count;
+  l->event[l->events].last = the_leaf->count ? the_leaf->tokens[the_leaf->count - 1] : -1;
+  l->event[l->events++].stop = the_leaf->stop;
+  return leaf == l->stop_leaf && the_leaf->count == l->stop_count ? l->answer : FR_GO_ON;
+}
+
+// The thread hook: every task on a thread of its own.
+typedef struct errand { void (*task)(void *, fr_int); void *arg; fr_int index; } errand;
+static void *run_errand(void *arg)
+{
+  errand *e = (errand *)arg;
+  e->task(e->arg, e->index);
+  return NULL;
+}
+static void on_threads(void *pool, fr_int tasks, void (*task)(void *, fr_int), void *arg)
+{
+  pthread_t thread[8];
+  errand errands[8];
+  (void)pool;
+  for (fr_int i = 0; i < tasks; i++) {
+    errands[i].task = task;
+    errands[i].arg = arg;
+    errands[i].index = i;
+    if (pthread_create(&thread[i], NULL, run_errand, &errands[i])) exit(2);
+  }
+  for (fr_int i = 0; i < tasks; i++) pthread_join(thread[i], NULL);
+}
+
+// The events that the texts of a run without a callback imply, up to event number `most`.
+static void check_events(const listener *l, const scene *whole, int most)
+{
+  int at = 0;
+  for (fr_int t = 0; t <= TEXT; t++)
+    for (int i = 0; i < LEAVES; i++) {
+      const fr_leaf *leaf = &whole->leaves[i];
+      if (t >= leaf->count + (leaf->stop >= 0) || at >= most) continue;
+      if (l->stop_leaf == i && l->answer == FR_STOP_LEAF && t >= l->stop_count) continue;
+      CHECK(l->event[at].leaf == i);
+      CHECK(l->event[at].count == (t < leaf->count ? t + 1 : t) && l->event[at].stop == (t < leaf->count ? -1 : leaf->stop));
+      if (t < leaf->count) CHECK(l->event[at].last == whole->text[i][t]);
+      at++;
+    }
+  CHECK(l->events == at);
+}
+
+// A leaf's first `count` tokens, and their log p, are those of the whole run.
+static void check_cut(const fr_model *model, fr_work *work, const scene *s, const scene *whole, const fr_sampling *sampling, int leaf,
+                      fr_int count)
+{
+  fr_sampling cut = *sampling;
+  fr_leaf alone = whole->leaves[leaf];
+  fr_token text[TEXT];
+  CHECK(s->leaves[leaf].count == count);
+  CHECK(!memcmp(s->text[leaf], whole->text[leaf], (size_t)count * sizeof(fr_token)));
+  if (count == whole->leaves[leaf].count) return;
+  alone.tokens = text;
+  cut.token = NULL;
+  cut.max_tokens = count;
+  CHECK(fr_generate(model, work, &s->tree, &cut, &alone, 1) == FR_OK);
+  CHECK(alone.logp == s->leaves[leaf].logp);
+}
+
+static void told(void)
+{
+  static scene s, whole;
+  static listener l;
+  const fr_config config = fixture_config(7);
+  void *memory, *own;
+  fr_model model = fixture_model(&config, &memory);
+  fr_sampling sampling, silent;
+  fr_limits limits;
+  fr_work work;
+  fr_token stop_ids[2];
+  fixture_randomise(&model);
+  make_scene(&s, config.vocab);
+  memset(&sampling, 0, sizeof sampling);
+  sampling.max_tokens = TEXT;
+  sampling.temperature = 1.0f;
+  sampling.stops = stop_ids;
+  CHECK(fr_generate_limits(&s.tree, &sampling, LEAVES, &limits) == FR_OK);
+  limits.tasks = 3;
+  work = fixture_work(&config, &limits, &own);
+  work.run = on_threads;
+  for (int stops = 0; stops < 2; stops++) {
+    sampling.stop_count = 2 * stops;
+    silent = sampling;
+    CHECK(fr_generate(&model, &work, &s.tree, &silent, s.leaves, LEAVES) == FR_OK);
+    memcpy(&whole, &s, sizeof s);
+    stop_ids[0] = s.text[1][3];
+    stop_ids[1] = s.text[4][0];
+    sampling.token = listen;
+    sampling.user = &l;
+    for (int answer = FR_GO_ON; answer <= FR_STOP_ALL; answer++)
+      for (int where = 0; where < 5; where++) {
+        static const struct { fr_int leaf, count; } at[5] = { { 0, 1 }, { 3, 2 }, { LEAVES - 1, 4 }, { 2, TEXT }, { 5, 3 } };
+        const fr_int last = at[where].leaf, count = at[where].count;
+        const int there = whole.leaves[last].count >= count;
+        int events = EVENTS;
+        memset(&l, 0, sizeof l);
+        l.thread = pthread_self();
+        l.s = &s;
+        l.answer = answer;
+        l.stop_leaf = last;
+        l.stop_count = count;
+        CHECK(fr_generate(&model, &work, &s.tree, &sampling, s.leaves, LEAVES) == FR_OK && !work.reason.text[0]);
+        if (answer == FR_STOP_ALL && there) {
+          events = 0;
+          for (int i = 0; i < LEAVES; i++)
+            events += (int)(whole.leaves[i].count + (whole.leaves[i].stop >= 0) < count - (i > last)
+                            ? whole.leaves[i].count + (whole.leaves[i].stop >= 0) : count - (i > last));
+        }
+        check_events(&l, &whole, events);
+        for (int i = 0; i < LEAVES; i++) {
+          const fr_int end = answer == FR_STOP_ALL && there ? count - (i > last) : answer == FR_STOP_LEAF && there && i == last ? count : TEXT + 1;
+          const fr_leaf *leaf = &whole.leaves[i];
+          fr_leaf now = s.leaves[i];
+          if (leaf->count + (leaf->stop >= 0) <= end && !(there && answer && i == last)) {  // it had ended by itself
+            CHECK(now.stop == (leaf->stop < 0 && leaf->count < TEXT ? FR_STOPPED : leaf->stop) && now.logp == leaf->logp);
+            CHECK(now.count == leaf->count && !memcmp(s.text[i], whole.text[i], (size_t)leaf->count * sizeof(fr_token)));
+          } else {
+            CHECK(now.stop == FR_STOPPED);
+            check_cut(&model, &work, &s, &whole, &silent, i, end);
+          }
+        }
+      }
+    sampling.token = NULL;
+  }
+  free(memory); free(own);
+}
+
+// ---- going on from the last call: the next turn of a chat, more forks, a text cut short
+enum { LONG = 25, TURN = 6, SPANS = 40 };
+typedef struct chat {
+  fr_token ids[200];
+  fr_span  spans[SPANS];
+  fr_tree  tree;
+  fr_int   used;
+  fr_leaf  leaves[4];
+  fr_token text[SPANS][TURN];
+  fr_int   texts;
+} chat;
+
+static fr_int say(chat *c, fr_int parent, fr_int count, fr_int vocab)  // one more span
+{
+  fr_span *span = &c->spans[c->tree.span_count];
+  span->parent = parent;
+  span->tokens.ids = c->ids + c->used;
+  span->tokens.count = count;
+  for (fr_int i = 0; i < count; i++) c->ids[c->used++] = (fr_token)test_below_int(vocab);
+  c->tree.spans = c->spans;
+  return c->tree.span_count++;
+}
+
+static void grow(chat *c, int leaf, fr_int span)
+{
+  memset(&c->leaves[leaf], 0, sizeof c->leaves[leaf]);
+  c->leaves[leaf].span = span;
+  c->leaves[leaf].leaf = (uint64_t)c->texts;
+  c->leaves[leaf].tokens = c->text[c->texts++];
+}
+
+static void keep(chat *c, int leaves)  // what the leaves wrote become spans
+{
+  for (int i = 0; i < leaves; i++) {
+    fr_span *span = &c->spans[c->tree.span_count++];
+    span->parent = c->leaves[i].span;
+    span->tokens.ids = c->leaves[i].tokens;
+    span->tokens.count = c->leaves[i].count;
+  }
+}
+
+static void begin_chat(chat *c, fr_int vocab)
+{
+  memset(c, 0, sizeof *c);
+  say(c, -1, LONG, vocab);
+  say(c, 0, 1, vocab);
+  say(c, 0, 2, vocab);
+  say(c, 0, 0, vocab);
+}
+
+static fr_int rows_of(const fr_tree *tree)
+{
+  fr_int rows = 0;
+  for (fr_int s = 0; s < tree->span_count; s++) rows += tree->spans[s].tokens.count;
+  return rows;
+}
+
+// The same leaves in a workspace that has seen nothing. To the bit where what they continue is of this call, and so are or were in a
+// tree all rows before it: decoding, and the last row of a block run again on its own, round otherwise.
+static void check_fresh(const fr_model *model, const char *kernel, const chat *c, const fr_sampling *sampling, int leaves, int exactly)
+{
+  fr_sampling fresh = *sampling;
+  fr_leaf other[4];
+  fr_token text[4][TURN];
+  void *own;
+  fr_work work;
+  fresh.cached_spans = 0;
+  fresh.token = NULL;
+  for (int i = 0; i < leaves; i++) { other[i] = c->leaves[i]; other[i].tokens = text[i]; }
+  work = work_for(model, &c->tree, &fresh, leaves, &own);
+  CHECK(fr_work_select(&work, kernel) == FR_OK);
+  CHECK(fr_generate(model, &work, &c->tree, &fresh, other, leaves) == FR_OK);
+  for (int i = 0; i < leaves; i++) {
+    fr_int span = other[i].span;
+    while (c->spans[span].tokens.count == 0) span = c->spans[span].parent;
+    CHECK(other[i].count == c->leaves[i].count && other[i].stop == c->leaves[i].stop);
+    CHECK(!memcmp(text[i], c->leaves[i].tokens, (size_t)other[i].count * sizeof(fr_token)));
+    CHECK_BELOW(fabs(other[i].logp - c->leaves[i].logp), exactly && span >= sampling->cached_spans ? 0.0 : 2e-5 * (1.0 + fabs(other[i].logp)));
+  }
+  free(own);
+}
+
+static int ends_third(void *user, fr_int leaf, const fr_leaf *the_leaf)
+{
+  (void)user;
+  return leaf == 3 && the_leaf->count == 3 ? FR_STOP_LEAF : FR_GO_ON;
+}
+
+static void turns(void)
+{
+  static chat c;
+  for (int which = 0; which < FIXTURE_CONFIGS; which++) {
+    const fr_config config = fixture_config(which);
+    const fr_int V = config.vocab;
+    void *memory, *own;
+    fr_model model = fixture_model(&config, &memory);
+    fixture_randomise(&model);
+    for (int k = 0; k < FIXTURE_KERNELS; k++) {
+      fr_sampling sampling;
+      fr_limits limits;
+      fr_work work;
+      fr_token stop;
+      memset(&sampling, 0, sizeof sampling);
+      memset(&limits, 0, sizeof limits);
+      sampling.max_tokens = TURN;
+      sampling.token = ends_third;
+      sampling.stops = &stop;
+      begin_chat(&c, V);
+      limits.rows = LONG + 3;  // the first tree's, and no more
+      limits.spans = SPANS;
+      limits.leaves = 4;
+      limits.depth = 80;
+      limits.cache_rows = 140;
+      work = fixture_work(&config, &limits, &own);
+      if (fr_work_select(&work, fixture_kernels[k]) == FR_OK) {
+        fr_int before;
+        // The first turn. Once more with a stop token: of the texts one then ends at a stop, one by the callback, two by max_tokens.
+        for (int i = 0; i < 4; i++) grow(&c, i, i);
+        CHECK(fr_generate(&model, &work, &c.tree, &sampling, c.leaves, 4) == FR_OK);
+        stop = c.leaves[1].tokens[TURN - 1];
+        sampling.stop_count = 1;
+        CHECK(fr_generate(&model, &work, &c.tree, &sampling, c.leaves, 4) == FR_OK);
+        CHECK(c.leaves[1].stop == stop && c.leaves[1].count < TURN);
+        sampling.token = NULL;
+        sampling.stop_count = 0;
+        for (int turn = 0; turn < 3; turn++) {
+          before = c.tree.span_count;
+          keep(&c, 4);
+          sampling.cached_spans = c.tree.span_count;
+          // An answer to each of two texts; a text goes on; and one more leaf where the prompt's last row was run long ago.
+          grow(&c, 0, say(&c, before, 4, V));
+          grow(&c, 1, say(&c, say(&c, before + 1, 0, V), turn, V));
+          grow(&c, 2, before + 2);
+          grow(&c, 3, turn == 1 ? before + 3 : turn == 2 ? 3 : 0);
+          CHECK(rows_of(&c.tree) > limits.rows);
+          CHECK(fr_generate(&model, &work, &c.tree, &sampling, c.leaves, 4) == FR_OK);
+          check_fresh(&model, fixture_kernels[k], &c, &sampling, 4, 0);
+        }
+        // More forks over the same prompt, as often as wanted: what is not kept is free again, and bits are those of a fresh call.
+        sampling.temperature = 1.0f;
+        c.tree.span_count = 4;
+        for (int more = 0; more < 12; more++) {
+          sampling.cached_spans = more ? more % 4 + 1 : 4;
+          c.texts = 0;
+          for (int i = 0; i < 4; i++) grow(&c, i, (i + more) % 4);
+          CHECK(fr_generate(&model, &work, &c.tree, &sampling, c.leaves, 4) == FR_OK);
+          check_fresh(&model, fixture_kernels[k], &c, &sampling, 4, 1);
+        }
+        // Nothing but the prompt at first, then leaves; then nothing again.
+        sampling.cached_spans = 0;
+        CHECK(fr_generate(&model, &work, &c.tree, &sampling, NULL, 0) == FR_OK);
+        sampling.cached_spans = 4;
+        CHECK(fr_generate(&model, &work, &c.tree, &sampling, c.leaves, 4) == FR_OK);
+        check_fresh(&model, fixture_kernels[k], &c, &sampling, 4, 1);
+        sampling.cached_spans = 0;
+        c.tree.span_count = 0;
+        CHECK(fr_generate(&model, &work, &c.tree, &sampling, NULL, 0) == FR_OK);
+      }
+      free(own);
+    }
+    free(memory);
+  }
+}
+
+// What is not what the last call left, or does not fit, is refused, nothing changes, and the right call still works.
+static void turns_refused(void)
+{
+  static chat c, kept;
+  static const char *const names[] = { "'rows'", "'spans'", "'leaves'", "'depth'", "'cache_rows'" };
+  const fr_config config = fixture_config(3);
+  void *memory, *other_memory, *own;
+  fr_model model = fixture_model(&config, &memory), other = fixture_model(&config, &other_memory);
+  fr_sampling sampling;
+  fr_limits exact;
+  fr_work work;
+  fr_token changed[LONG + 1] = { 0 };
+  fr_int cached;
+  fixture_randomise(&model);
+  fixture_randomise(&other);
+  memset(&sampling, 0, sizeof sampling);
+  memset(&exact, 0, sizeof exact);
+  sampling.max_tokens = TURN;
+  begin_chat(&c, config.vocab);
+  // What both calls need: of the second the last row of 3 leaves, and 2 + 30 new ones.
+  exact.rows = 3 + 32;
+  exact.spans = 9 + 2;
+  exact.leaves = 3;
+  exact.depth = LONG + 2 + TURN + 30 + TURN;
+  exact.cache_rows = LONG + 3 + 3 * TURN + 32 + 2 * TURN;
+  for (int which = -1; which < 5; which++) {
+    fr_limits tight = exact;
+    chat d;
+    switch (which) {
+      case -1: break;
+      case 0: tight.rows--; break;
+      case 1: tight.spans--; break;
+      case 2: tight.leaves--; break;
+      case 3: tight.depth--; break;
+      default: tight.cache_rows--; break;
+    }
+    work = fixture_work(&config, &tight, &own);
+    memcpy(&d, &c, sizeof d);
+    for (int i = 0; i < 3; i++) grow(&d, i, i + 1);
+    if (which == 2) {
+      CHECK(fr_generate(&model, &work, &d.tree, &sampling, d.leaves, 3) == FR_LIMIT && strstr(work.reason.text, names[which]));
+      free(own);
+      continue;
+    }
+    d.tree.spans = d.spans;
+    CHECK(fr_generate(&model, &work, &d.tree, &sampling, d.leaves, 3) == FR_OK);
+    keep(&d, 3);
+    sampling.cached_spans = cached = d.tree.span_count;
+    grow(&d, 0, say(&d, 5, 30, config.vocab));
+    grow(&d, 1, say(&d, 4, 2, config.vocab));
+    if (which >= 0) {
+      memcpy(&kept, &d, sizeof d);
+      if (!CHECK(fr_generate(&model, &work, &d.tree, &sampling, d.leaves, 2) == FR_LIMIT && strstr(work.reason.text, names[which])))
+        fprintf(stderr, "  %s\n", work.reason.text);
+      CHECK(!memcmp(&d, &kept, sizeof d));
+      // Less of it fits.
+      d.spans[cached].tokens.count--;
+      CHECK(fr_generate(&model, &work, &d.tree, &sampling, d.leaves, which == 1 ? 1 : 2) == FR_OK);
+      check_fresh(&model, fr_work_kernel(&work), &d, &sampling, which == 1 ? 1 : 2, 0);
+      d.spans[cached].tokens.count++;
+    }
+    for (int wrong = 0; which < 0 && wrong < 14; wrong++) {
+      fr_sampling odd = sampling;
+      fr_status want = FR_INVALID, status;
+      fr_model *by = &model;
+      chat e;
+      memcpy(&e, &d, sizeof e);
+      e.tree.spans = e.spans;
+      memcpy(changed, e.spans[0].tokens.ids, LONG * sizeof(fr_token));
+      changed[LONG] = 1;
+      switch (wrong) {
+        case 0: odd.cached_spans = cached + 1; break;
+        case 1: odd.cached_spans = -1; break;
+        case 2: changed[LONG / 2] = (changed[LONG / 2] + 1) % (fr_token)config.vocab; e.spans[0].tokens.ids = changed; break;
+        case 3: e.spans[0].tokens.count--; break;
+        case 4: e.spans[0].tokens.ids = changed; e.spans[0].tokens.count++; break;
+        case 5: e.spans[4].tokens.count--; break;
+        case 6: e.spans[4].tokens.ids = changed; e.spans[4].tokens.count++; break;
+        case 7: e.spans[5].parent = 1; break;
+        case 8: e.spans[2].tokens.ids = NULL; break;
+        case 9: by = &other; break;
+        case 10: e.spans[3].tokens.ids = changed; e.spans[3].tokens.count = 1; break;  // it was empty
+        case 11: changed[3] = (fr_token)config.vocab; e.spans[cached].tokens.ids = changed; e.spans[cached].tokens.count = 5; want = FR_RANGE; break;
+        case 12: e.spans[cached].parent = (fr_int)9; want = FR_RANGE; break;
+        default: e.tree.span_count = cached - 1; break;  // fewer spans than are told
+      }
+      memcpy(&kept, &e, sizeof e);
+      status = fr_generate(by, &work, &e.tree, &odd, e.leaves, 2);
+      if (!CHECK(status == want && work.reason.text[0])) fprintf(stderr, "  case %d: %s %s\n", wrong, fr_status_text(status), work.reason.text);
+      CHECK(!memcmp(&e, &kept, sizeof e));
+    }
+    if (which < 0) {
+      fr_tree nothing;
+      fr_span bad;
+      memset(&nothing, 0, sizeof nothing);
+      bad.parent = -1;
+      bad.tokens.ids = changed;  // one of them is not below the vocabulary
+      bad.tokens.count = 5;
+      changed[3] = (fr_token)config.vocab;
+      nothing.spans = &bad;
+      nothing.span_count = 1;
+      CHECK(fr_forward(&model, &work, &nothing, NULL, 0) == FR_RANGE);  // refused: the cache is as it was
+      CHECK(fr_generate(&model, &work, &d.tree, &sampling, d.leaves, 2) == FR_OK);
+      check_fresh(&model, fr_work_kernel(&work), &d, &sampling, 2, 0);
+      changed[3] = 0;
+      CHECK(fr_forward(&model, &work, &nothing, NULL, 0) == FR_OK);
+      memcpy(&kept, &d, sizeof d);
+      CHECK(fr_generate(&model, &work, &d.tree, &sampling, d.leaves, 2) == FR_INVALID);
+      CHECK(!memcmp(&d, &kept, sizeof d));
+      CHECK(fr_logits(&model, &work, &cached, 0, NULL) == FR_OK);  // and that run is there still
+    }
+    sampling.cached_spans = 0;
+    free(own);
+  }
+  free(memory); free(other_memory);
+}
+
 // ---- fr_sample: frequencies against probabilities worked out the long way
 enum { MOST_VOCAB = 300 };
 
@@ -363,6 +794,34 @@ static void sampling_distribution(void)
     fr_sample(logits, 5, &greedy, &random, index);
     fr_random_bits(&same);
     CHECK(!memcmp(&random, &same, sizeof random));              // a sample draws once
+    // Next to nothing divides nothing: the likeliest, of two alike either one; and a draw depends on the numbers given alone.
+    for (int way = 0; way < 8; way++) {
+      static const float tiny[4] = { 1e-38f, 1e-45f, 1e-20f, 3e-39f };
+      int seen[2] = { 0, 0 };
+      greedy.temperature = tiny[way % 4];
+      greedy.top_k = way < 4 ? 0 : 3;
+      for (int i = 0; i < 64; i++) {
+        const fr_token token = fr_sample(logits, 5, &greedy, &random, index);
+        if (CHECK(token == 1 || token == 3)) seen[token == 3]++;
+      }
+      CHECK(seen[0] > 8 && seen[1] > 8);
+      logits[3] = nextafterf(3.0f, 0.0f);
+      if (greedy.temperature < 1e-30f) for (int i = 0; i < 64; i++) CHECK(fr_sample(logits, 5, &greedy, &random, index) == 1);
+      logits[3] = 3.0f;
+    }
+    for (int way = 0; way < 60; way++) {
+      float once[40], twice[40];
+      fr_int scratch[2][80];
+      greedy.temperature = 0.2f + 0.1f * (float)(way % 12);
+      greedy.top_k = way % 3 ? 0 : 7;
+      greedy.top_p = way % 5 ? 0.0f : 0.8f;
+      for (int v = 0; v < 40; v++) once[v] = twice[v] = (float)test_normal();
+      memset(scratch[0], 0xFF, sizeof scratch[0]);
+      memset(scratch[1], 0x33, sizeof scratch[1]);
+      same = random;
+      CHECK(fr_sample(once, 40, &greedy, &random, scratch[0]) == fr_sample(twice, 40, &greedy, &same, scratch[1]));
+      CHECK(!memcmp(&random, &same, sizeof random));
+    }
     // A model that has gone bad: any token, but one of the vocabulary, and no hang.
     for (int bad = 0; bad < 5; bad++) {
       logits[bad] = (float)NAN;
@@ -466,6 +925,9 @@ int main(void)
   beside();
   crowd();
   stops();
+  told();
+  turns();
+  turns_refused();
   sampling_distribution();
   refused();
   return test_done("generate");
