@@ -10411,7 +10411,7 @@ FR_DEF fr_status fr_bundle_write(const fr_bundle *bundle, void *memory, fr_int c
 {
   fr__stream s;
   fr_int total;
-  if (!bundle || !bytes || !bundle->tokenizer || !bundle->tokenizer->body || fr__framing_check(&bundle->framing) ||
+  if (!bundle || !bytes || !bundle->tokenizer || !bundle->tokenizer->body || !fr__framing_good(&bundle->framing) ||
       !fr__text_good(bundle->user))
     return fr__fail(reason, FR_INVALID, "bundle, tokenizer or bytes is NULL, or the framing or your bytes are not usable");
   fr__stream_memory(&s, NULL, 0);
@@ -10497,7 +10497,7 @@ FR_DEF fr_status fr_bundle_place(fr_bundle *bundle, const fr_bundle *expected, c
   fr__bundle_fields(&x, &b, forks);
   b.tokenizer = tokenizer;
   b.framing.forks = forks;
-  if (fr__framing_check(&b.framing) || !fr_tokenizer_token(tokenizer, b.framing.end).bytes)
+  if (!fr__framing_good(&b.framing) || !fr_tokenizer_token(tokenizer, b.framing.end).bytes)
     return fr__fail(reason, FR_FORMAT, "the bundle has an empty fork, or traces end with what is no token");
   if (expected) differs = fr__bundle_differs(&b, source.file, expected);
   if (differs) return fr__fail(reason, FR_FORMAT, "the model was trained with another %s", differs);
