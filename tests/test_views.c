@@ -597,13 +597,13 @@ static void refused(void)
       CHECK(fr_checkpoint_write(NULL, 0, &bytes, &p.full, NULL, NULL, 0, &reason) == FR_OK);
       file = (char *)test_alloc((size_t)bytes);
       CHECK(fr_checkpoint_write(file, bytes, NULL, &p.full, NULL, NULL, 0, &reason) == FR_OK);
-      CHECK(fr_checkpoint_read(file, bytes, &p.viewed, NULL, NULL, 0, &reason) == FR_UNSUPPORTED);
+      CHECK(fr_checkpoint_read(file, bytes, NULL, &p.viewed, NULL, NULL, 0, &reason) == FR_UNSUPPORTED);
       CHECK(!memcmp(before, p.viewed.params, size));
       other.frozen = 1;
       adamw = adamw_of(&other, &optimiser);
       CHECK(fr_checkpoint_write(NULL, 0, &bytes, &other, &adamw, NULL, 0, &reason) == FR_UNSUPPORTED);
       CHECK(strstr(reason.text, "frozen") != NULL);
-      CHECK(fr_checkpoint_read(file, bytes, &other, NULL, NULL, 0, &reason) == FR_OK);  // the parameters alone go
+      CHECK(fr_checkpoint_read(file, bytes, NULL, &other, NULL, NULL, 0, &reason) == FR_OK);  // the parameters alone go
       CHECK(same_bits(other.params, p.full.params, other.count, sizeof(float)));
       other.stale = 1;
       CHECK(fr_checkpoint_write(NULL, 0, &bytes, &other, NULL, NULL, 0, &reason) == FR_INVALID);
