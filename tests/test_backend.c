@@ -265,6 +265,233 @@ static void set_loss_and_choice(const char *name)
   free(memory); free(own);
 }
 
+// ---- against the CPU: every option of the config, frozen tensors, views, going on from the cache, updates
+typedef struct side { fr_model model; fr_work work; fr_adamw adamw; void *memory, *own; } side;
+
+static side side_of(const fr_config *config, fr_limits limits, int twinned, const fr_model *like, uint32_t frozen)
+{
+  side s;
+  s.model = fixture_model(config, &s.memory);
+  memcpy(s.model.params, like->params, (size_t)like->count * sizeof(float));
+  s.model.frozen = frozen;
+  s.work = twinned ? on_device(config, limits, &s.own) : fixture_work(config, &limits, &s.own);
+  CHECK(fr_adamw_new(&s.adamw, &s.model) == FR_OK && fr_work_attach(&s.work, &s.model, &s.adamw) == FR_OK);
+  return s;
+}
+
+static void side_end(side *s)
+{
+  fr_adamw_free(&s->adamw);
+  free(s->memory);
+  free(s->own);
+}
+
+static void against_cpu(int which)
+{
+  const fr_config config = fixture_config(which);
+  const uint32_t frozen = which % 3 == 1 ? 1u << FR__AT_w_qkv | 1u << FR__AT_norm_mlp | 1u << FR__AT_tok_emb : 0;
+  enum { MAX = 4, LEAVES = 3 };
+  fr_token ids[40], text[2][LEAVES][MAX], again[2][LEAVES][MAX];
+  fr_span spans[6 + LEAVES];
+  fr_target targets[12];
+  fr_leaf leaf[2][LEAVES];
+  fr_sum sums[2][2];
+  fr_sampling o;
+  fr_tree tree;
+  fr_limits limits, decode;
+  fr_int rows[40], N = 0;
+  void *memory;
+  fr_model like = fixture_model(&config, &memory);
+  fixture_randomise(&like);
+  for (int i = 0; i < 40; i++) { ids[i] = (fr_token)test_below_int(config.vocab); rows[i] = i; }
+  for (int i = 0; i < 6; i++) {  // two roots; a chain with an empty span; two branches
+    static const fr_int parent[] = { -1, 0, 1, 1, -1, 2 }, count[] = { 5, 0, 6, 4, 3, 7 };
+    spans[i].parent = parent[i];
+    spans[i].tokens.ids = ids + N;
+    spans[i].tokens.count = count[i];
+    N += count[i];
+  }
+  for (int i = 0; i < 12; i++) {
+    targets[i].row = test_below_int(N);
+    targets[i].token = (fr_token)test_below_int(config.vocab);
+    targets[i].weight = (float)test_uniform(-0.5, 1.0);
+    targets[i].group = i % 3 - 1;
+  }
+  memset(&tree, 0, sizeof tree);
+  tree.spans = spans; tree.span_count = 6; tree.targets = targets; tree.target_count = 12;
+  memset(&o, 0, sizeof o);
+  o.temperature = 0.9f;
+  o.top_k = which % 2 ? 4 : 0;
+  o.top_p = which % 3 ? 0.8f : 0.0f;
+  o.max_tokens = MAX;
+  memset(&decode, 0, sizeof decode);
+  CHECK(fr_tree_limits(&tree, &limits) == FR_OK);
+  CHECK(fr_generate_limits(&tree, &o, 2 * LEAVES, &decode) == FR_OK);
+  limits = fr_limits_max(limits, decode);
+  limits.depth += MAX;
+  side s[2];
+  float *out[2] = { fixture_zeros(N * config.vocab), fixture_zeros(N * config.vocab) };
+  for (int t = 0; t < 2; t++) {
+    fr_sampling going = o;
+    s[t] = side_of(&config, limits, t, &like, frozen);
+    memset(leaf[t], 0, sizeof leaf[t]);
+    CHECK(fr_backward(&s[t].model, &s[t].work, &tree, s[t].adamw.grads, sums[t], 2) == FR_OK);
+    CHECK(fr_work_download(&s[t].work, &s[t].model, &s[t].adamw) == FR_OK);
+    CHECK(fr_logits(&s[t].model, &s[t].work, rows, N, out[t]) == FR_OK);
+    for (int i = 0; i < LEAVES; i++) {
+      leaf[t][i].span = i == 0 ? 3 : i == 1 ? 5 : 1;
+      leaf[t][i].leaf = (uint64_t)i;
+      leaf[t][i].tokens = text[t][i];
+    }
+    CHECK(fr_generate(&s[t].model, &s[t].work, &tree, &o, leaf[t], LEAVES) == FR_OK);
+    for (int i = 0; i < LEAVES; i++) {  // each goes on, from the cache
+      spans[6 + i].parent = leaf[t][i].span;
+      spans[6 + i].tokens.ids = text[t][i];
+      spans[6 + i].tokens.count = leaf[t][i].count;
+    }
+    for (int i = 0; i < LEAVES; i++) { leaf[t][i].span = 6 + i; leaf[t][i].tokens = again[t][i]; }
+    tree.span_count = 6 + LEAVES;
+    going.cached_spans = 6 + LEAVES;
+    CHECK(fr_generate(&s[t].model, &s[t].work, &tree, &going, leaf[t], LEAVES) == FR_OK);
+    tree.span_count = 6;
+  }
+  for (int g = 0; g < 2; g++) CHECK_BELOW(fabs(sums[0][g].nll - sums[1][g].nll), 2e-5);
+  CHECK_BELOW(farthest(out[0], out[1], N * config.vocab), 2e-5);
+  CHECK_BELOW(relative(s[0].adamw.grads, s[1].adamw.grads, s[0].adamw.count), 5e-6);
+  CHECK(norm_of(s[1].adamw.grads, s[1].adamw.count) > 0.0);
+  for (int i = 0; i < LEAVES; i++) {
+    CHECK(same_bits(text[0][i], text[1][i], MAX, 4) && same_bits(again[0][i], again[1][i], MAX, 4));
+    CHECK_BELOW(fabs(leaf[0][i].logp - leaf[1][i].logp), 2e-5);
+  }
+  for (int t = 0; t < 2; t++) {
+    fr_tensor tensor;
+    double norm;
+    CHECK(fr_adamw_step(&s[t].adamw, &s[t].model, &s[t].work, 1.0, 1e-2f, &norm) == FR_OK && norm > 0.0);
+    CHECK(fr_backward(&s[t].model, &s[t].work, &tree, s[t].adamw.grads, sums[t], 2) == FR_OK);
+    CHECK(fr_adamw_step(&s[t].adamw, &s[t].model, &s[t].work, 1.0, 1e-2f, &norm) == FR_OK);
+    CHECK(fr_model_tensor(&s[t].model, 0, &tensor) == (t ? FR_INVALID : FR_OK));
+    CHECK(fr_work_download(&s[t].work, &s[t].model, &s[t].adamw) == FR_OK && fr_model_tensor(&s[t].model, 0, &tensor) == FR_OK);
+    CHECK(norm_of(s[t].adamw.grads, s[t].adamw.count) <= 0.0);
+  }
+  CHECK_BELOW(relative(s[0].adamw.m, s[1].adamw.m, s[0].adamw.count), 5e-6);
+  CHECK_BELOW(relative(s[0].adamw.v, s[1].adamw.v, s[0].adamw.count), 1e-5);
+  CHECK_BELOW(relative(s[0].model.params, s[1].model.params, like.count), 1e-5);
+  CHECK(relative(like.params, s[1].model.params, like.count) > 1e-4);
+  side_end(&s[0]); side_end(&s[1]);
+  free(out[0]); free(out[1]); free(memory);
+  CHECK(twin_end(&device) == 0);
+}
+
+// ---- training and choosing with a policy, a start, a writer and a chooser: two steps each, on both
+static void training(void)
+{
+  static tiny t;
+  fr_ssft_report report[2];
+  fr_gfpo_report choice[2], linear[2];
+  float *trained[2];
+  fr_int count = 0;
+  for (int twinned = 0; twinned < 2; twinned++) {
+    const fr_config config = tiny_config(2, 16);
+    fr_gfpo_options g;
+    fr_limits limits, more;
+    fr_policy policy;
+    fr_chooser chooser;
+    fr_rollouts r;
+    fr_model tensorless;
+    fr_reason reason;
+    fr_int bytes;
+    void *room, *memory;
+    fr_model like = fixture_model(&config, &memory);
+    tiny_fill(&t, 1);
+    fr_model_init(&like, 4);
+    memset(&g, 0, sizeof g);
+    g.forks = t.forks; g.fork_count = TINY_FORKS; g.group = 4; g.reward = judge; g.kl = 0.1f;
+    g.sampling.max_tokens = 3; g.sampling.temperature = 1.0f; g.sampling.seed = 8;
+    CHECK(fr_gfpo_limits(&g, TINY_PROMPT, 2, &more) == FR_OK);
+    limits = fr_limits_max(tiny_limits(&t, 2, 4, 1), more);
+    side s = side_of(&config, limits, twinned, &like, 0), start = side_of(&config, limits, twinned, &like, 0);
+    for (int step = 0; step < 2; step++)
+      CHECK(fr_ssft_step(&s.model, &s.work, &s.adamw, &t.options, t.questions, TINY_QUESTIONS, 1e-2f, &report[twinned]) == FR_OK);
+    CHECK(fr_rollouts_new(&r, &g, 2) == FR_OK);
+    memset(&policy, 0, sizeof policy);
+    policy.model = &s.model;
+    policy.adamw = &s.adamw;
+    policy.start = &start.model;
+    for (g.draw = 0; g.draw < 2; g.draw++)
+      CHECK(fr_gfpo_step(&policy, &start.model, &s.work, &g, t.questions, 2, &r, 1e-2f, &choice[twinned]) == FR_OK);
+    CHECK(fr_chooser_place(NULL, &like, TINY_FORKS, 2, NULL, 0, &bytes) == FR_OK);
+    room = test_alloc((size_t)bytes);
+    CHECK(fr_chooser_place(&chooser, &like, TINY_FORKS, 2, room, bytes, NULL) == FR_OK);
+    policy.model = &start.model;
+    policy.adamw = NULL;
+    policy.chooser = &chooser;
+    for (g.draw = 0; g.draw < 2; g.draw++)
+      CHECK(fr_gfpo_step(&policy, &start.model, &s.work, &g, t.questions, 2, &r, 1e-1f, &linear[twinned]) == FR_OK);
+    if (twinned) {  // the host's copy is old
+      CHECK(fr_checkpoint_save("/nowhere/at/all", &s.model, NULL, NULL, 0, &reason) == FR_INVALID && strstr(reason.text, "download"));
+      tensorless = like;
+      CHECK(fr_model_append_rows(&tensorless, &s.model) == FR_INVALID && fr_model_set_rows(&s.model, 0, 1, 0, 0.1f, 1) == FR_INVALID);
+    }
+    CHECK(fr_work_download(&s.work, &s.model, NULL) == FR_OK && !s.model.stale);
+    count = s.model.count;
+    trained[twinned] = (float *)test_alloc((size_t)count * sizeof(float));
+    memcpy(trained[twinned], s.model.params, (size_t)count * sizeof(float));
+    CHECK(relative(trained[twinned], like.params, count) > 1e-3);
+    fr_rollouts_free(&r);
+    side_end(&s); side_end(&start);
+    free(room); free(memory);
+  }
+  CHECK_BELOW(fabs(report[0].loss - report[1].loss), 1e-5);
+  CHECK_BELOW(fabs(report[0].norm - report[1].norm), 1e-4);
+  CHECK_BELOW(fabs(choice[0].loss - choice[1].loss), 1e-5);
+  CHECK_BELOW(fabs(choice[0].kl - choice[1].kl), 1e-5);
+  CHECK_BELOW(fabs(linear[0].loss - linear[1].loss), 1e-5);
+  CHECK_BELOW(relative(trained[0], trained[1], count), 1e-3);  // Adam's first steps take the sign of what is nearly nothing
+  free(trained[0]); free(trained[1]);
+  CHECK(twin_end(&device) == 0);
+}
+
+// ---- the device fails at its n-th call: the status comes through, and nothing is held that is not a model's or a workspace's
+static void failures(void)
+{
+  static tiny t;
+  const fr_config config = tiny_config(1, 8);
+  fr_int passed = 0;
+  void *memory;
+  fr_model like = fixture_model(&config, &memory);
+  fr_model_init(&like, 4);
+  tiny_fill(&t, 1);
+  for (fr_int n = 1; !passed && n < 200; n++) {
+    fr_adamw adamw;
+    fr_work work;
+    fr_limits limits = tiny_limits(&t, 2, 4, 1);
+    fr_ssft_report report;
+    fr_status status;
+    limits.backend = &device.backend;
+    twin_begin(&device);
+    device.fail_at = n;
+    status = fr_work_new(&work, &config, &limits);
+    CHECK(status == (n == 1 ? FR_IO : FR_OK) && (n > 1 || (!work.body && !work.owned)));
+    if (n == 1) { CHECK(twin_end(&device) == 0); continue; }
+    CHECK(fr_adamw_new(&adamw, &like) == FR_OK);
+    status = fr_work_attach(&work, &like, &adamw);
+    CHECK(status == (n == 2 ? FR_IO : FR_OK));
+    if (!status) {
+      t.options.prefix = 1;
+      status = fr_ssft_step(&like, &work, &adamw, &t.options, t.questions, 2, 1e-2f, &report);
+      if (!status) status = fr_work_download(&work, &like, &adamw);
+      passed = !status;
+      CHECK(passed ? device.calls < n : status == FR_IO && strstr(work.reason.text, "gone"));
+    }
+    fr_adamw_free(&adamw);
+    fr_work_free(&work);
+    like.stale = 0;
+    CHECK(twin_end(&device) == 0);
+  }
+  CHECK(passed);
+  free(memory);
+}
+
 int main(void)
 {
   static const char *const plain[] = { "llama_a", "qwen2_a", "qwen3_a" };
@@ -277,5 +504,8 @@ int main(void)
   CHECK(twin_end(&device) == 0);
   set_loss_and_choice("qwen3_ssft");
   CHECK(twin_end(&device) == 0);
+  for (int which = 0; which < FIXTURE_CONFIGS; which++) against_cpu(which);
+  training();
+  failures();
   return test_done("backend");
 }
