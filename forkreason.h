@@ -4723,7 +4723,6 @@ static fr_status fr__generate_check(const fr_model *model, fr_work *work, const 
       return fr__fail(&work->reason, FR_INVALID, "span %d is not the one that the last call left", s);
     need.cache_rows -= span->tokens.count;
   }
-  if (leaf_count > has->leaves) return fr__limit(&work->reason, "leaves", leaf_count, has->leaves);  // before they are looked at
   for (fr_int s = 0; s < tree->span_count; s++)
     rows += tree->spans[s].tokens.count - (s < o->cached_spans ? fr__there(b, &tree->spans[s], s) : 0);
   need.rows = fr__max(rows, leaf_count);
