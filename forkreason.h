@@ -4723,19 +4723,8 @@ static fr_status fr__generate_check(const fr_model *model, fr_work *work, const 
       return fr__fail(&work->reason, FR_INVALID, "span %d is not the one that the last call left", s);
     need.cache_rows -= span->tokens.count;
   }
-  if (leaf_count > has->leaves) return fr__limit(&work->reason, "leaves", leaf_count, has->leaves);  // before they are looked at
   for (fr_int s = 0; s < tree->span_count; s++)
     rows += tree->spans[s].tokens.count - (s < o->cached_spans ? fr__there(b, &tree->spans[s], s) : 0);
-  for (fr_int i = 0; i < leaf_count; i++) {
-    fr_int span = leaves[i].span;
-    if (span < 0 || span >= tree->span_count)
-      return fr__fail(&work->reason, FR_RANGE, "leaf %d: span %d of %d", i, span, tree->span_count);
-    if (!leaves[i].tokens && o->max_tokens)
-      return fr__fail(&work->reason, FR_INVALID, "leaf %d: tokens is NULL", i);
-    while (span >= 0 && tree->spans[span].tokens.count == 0) span = tree->spans[span].parent;
-    if (span < 0) return fr__fail(&work->reason, FR_INVALID, "leaf %d has no token before it to continue", i);
-    rows += span < fr__old_spans(b, o);
-  }
   need.rows = fr__max(rows, leaf_count);
   if (!fr__add(need.cache_rows, fr__cache_end(b, o->cached_spans), &need.cache_rows))
     return fr__fail(&work->reason, FR_OVERFLOW, "the cache does not fit this machine's address space");
@@ -4746,7 +4735,17 @@ static fr_status fr__generate_check(const fr_model *model, fr_work *work, const 
     for (int i = 0; i < 5; i++)
       if (needed[i] > limit[i]) return fr__limit(&work->reason, names[i], needed[i], limit[i]);
   }
-  return FR_OK;
+  for (fr_int i = 0; i < leaf_count; i++) {
+    fr_int span = leaves[i].span;
+    if (span < 0 || span >= tree->span_count)
+      return fr__fail(&work->reason, FR_RANGE, "leaf %d: span %d of %d", i, span, tree->span_count);
+    if (!leaves[i].tokens && o->max_tokens)
+      return fr__fail(&work->reason, FR_INVALID, "leaf %d: tokens is NULL", i);
+    while (span >= 0 && tree->spans[span].tokens.count == 0) span = tree->spans[span].parent;
+    if (span < 0) return fr__fail(&work->reason, FR_INVALID, "leaf %d has no token before it to continue", i);
+    rows += span < fr__old_spans(b, o);  // which it needs once more
+  }
+  return rows > has->rows ? fr__limit(&work->reason, "rows", rows, has->rows) : FR_OK;
 }
 
 // One more row for a pass that decodes: token number `at` of a path that ends in `span`.
@@ -4821,7 +4820,8 @@ FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree
     last = b->span_count[span] - 1;
     b->leaf_row[i] = 0;
     if (span < old)  // this row was run by an earlier call: once more, and what is cached of it lies where the leaf's first will
-      b->leaf_row[i] = fr__decode_row(b, span, tree->spans[span].tokens.ids[last], b->span_depth[span] + last, b->span_row[spans + i]);
+      b->leaf_row[i] = fr__decode_row(b, span, tree->spans[span].tokens.ids[last], b->span_depth[span] + last,
+                                      b->span_row[spans + i]);
     else while (b->cache_row[b->leaf_row[i]] != b->span_row[span] + last) b->leaf_row[i]++;
     b->leaf_active[i] = i;
     b->leaf_random[i] = fr_random_stream(sampling->seed, leaf->question, leaf->leaf);

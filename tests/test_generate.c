@@ -292,7 +292,7 @@ typedef struct listener {
   int events;
   struct { fr_int leaf, count; fr_token last, stop; } event[EVENTS];
   fr_int stop_leaf, stop_count;  // answer `answer` when this leaf has so many tokens
-  int answer;
+  int answer, at_stop;  // at_stop: where it has met a stop token instead
 } listener;
 
 static int listen(void *user, fr_int leaf, const fr_leaf *the_leaf)
@@ -305,6 +305,7 @@ static int listen(void *user, fr_int leaf, const fr_leaf *the_leaf)
   l->event[l->events].count = the_leaf->count;
   l->event[l->events].last = the_leaf->count ? the_leaf->tokens[the_leaf->count - 1] : -1;
   l->event[l->events++].stop = the_leaf->stop;
+  if (l->at_stop) return the_leaf->stop >= 0 ? l->answer : FR_GO_ON;
   return leaf == l->stop_leaf && the_leaf->count == l->stop_count ? l->answer : FR_GO_ON;
 }
 
@@ -427,6 +428,21 @@ static void told(void)
           }
         }
       }
+    if (stops) {  // to end what has ended changes nothing
+      memset(&l, 0, sizeof l);
+      l.thread = pthread_self();
+      l.s = &s;
+      l.answer = FR_STOP_LEAF;
+      l.at_stop = 1;
+      l.stop_leaf = -1;
+      CHECK(fr_generate(&model, &work, &s.tree, &silent, s.leaves, LEAVES) == FR_OK);
+      memcpy(&whole, &s, sizeof s);
+      CHECK(fr_generate(&model, &work, &s.tree, &sampling, s.leaves, LEAVES) == FR_OK);
+      check_events(&l, &whole, EVENTS);
+      CHECK(s.leaves[4].stop == stop_ids[1] && s.leaves[4].count == 0);
+      for (int i = 0; i < LEAVES; i++)
+        CHECK(s.leaves[i].stop == whole.leaves[i].stop && s.leaves[i].count == whole.leaves[i].count && s.leaves[i].logp == whole.leaves[i].logp);
+    }
     sampling.token = NULL;
   }
   free(memory); free(own);
@@ -679,7 +695,7 @@ static void turns_refused(void)
         case 9: by = &other; break;
         case 10: e.spans[3].tokens.ids = changed; e.spans[3].tokens.count = 1; break;  // it was empty
         case 11: changed[3] = (fr_token)config.vocab; e.spans[cached].tokens.ids = changed; e.spans[cached].tokens.count = 5; want = FR_RANGE; break;
-        case 12: e.spans[cached].parent = (fr_int)9; want = FR_RANGE; break;
+        case 12: e.spans[cached].parent = 9; want = FR_RANGE; break;
         default: e.tree.span_count = cached - 1; break;  // fewer spans than are told
       }
       memcpy(&kept, &e, sizeof e);
@@ -706,6 +722,26 @@ static void turns_refused(void)
       CHECK(fr_generate(&model, &work, &d.tree, &sampling, d.leaves, 2) == FR_INVALID);
       CHECK(!memcmp(&d, &kept, sizeof d));
       CHECK(fr_logits(&model, &work, &cached, 0, NULL) == FR_OK);  // and that run is there still
+      {  // the same spans, but run without the cache
+        fr_sampling four = sampling;
+        fr_tree first = d.tree;
+        four.cached_spans = first.span_count = 4;
+        sampling.cached_spans = 0;
+        CHECK(fr_generate(&model, &work, &first, &sampling, NULL, 0) == FR_OK);
+        CHECK(fr_forward(&model, &work, &first, NULL, 0) == FR_OK);
+        CHECK(fr_generate(&model, &work, &first, &four, NULL, 0) == FR_INVALID);
+        // Leaves on spans of that call need a row each, beside the new ones.
+        CHECK(fr_generate(&model, &work, &first, &sampling, NULL, 0) == FR_OK);
+        d.tree.span_count = 5;
+        d.spans[4].parent = 0;
+        d.spans[4].tokens.ids = d.ids;
+        d.spans[4].tokens.count = exact.rows - 1;
+        for (int i = 0; i < 3; i++) d.leaves[i].span = i ? 0 : 4;
+        CHECK(fr_generate(&model, &work, &d.tree, &four, d.leaves, 3) == FR_LIMIT && strstr(work.reason.text, names[0]));
+        d.spans[4].tokens.count--;
+        CHECK(fr_generate(&model, &work, &d.tree, &four, d.leaves, 3) == FR_OK);
+        check_fresh(&model, fr_work_kernel(&work), &d, &four, 3, 1);
+      }
     }
     sampling.cached_spans = 0;
     free(own);
