@@ -4648,12 +4648,13 @@ FR_DEF fr_status fr_ssft_step(fr_model *model, fr_work *work, fr_adamw *adamw, c
     r.loss = r.nll = r.norm = HUGE_VAL - HUGE_VAL;
     r.skipped = 1;
     adamw->skipped++;
-    memset(adamw->grads, 0, (size_t)adamw->count * sizeof(float));
+    status = work->backend->zero(work->backend->self, work, model, adamw);
   } else {
     if (!status) status = fr_adamw_step(adamw, model, work, r.loss, lr, &r.norm);
     r.skipped = status == FR_NONFINITE;
-    if (status && !r.skipped) return status;
+    if (r.skipped) status = FR_OK;
   }
+  if (status) return status;
   if (report) *report = r;
   return FR_OK;  // work->reason says why a step was skipped
 }
@@ -5632,8 +5633,8 @@ FR_DEF fr_status fr_gfpo_step(const fr_policy *policy, const fr_model *writer, f
   for (fr_int u = 0; !idle && u < c.o.updates; u++) {
     status = fr__gfpo_gradient(&c, &sum);
     if (status) {
-      fr_adamw *a = policy->chooser ? &policy->chooser->adamw : policy->adamw;
-      memset(a->grads, 0, (size_t)a->count * sizeof(float));
+      if (policy->chooser) fr__cpu_zero(NULL, work, NULL, &policy->chooser->adamw);
+      else work->backend->zero(work->backend->self, work, policy->model, policy->adamw);
       return status;
     }
     rows += sum.rows;
