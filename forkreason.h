@@ -4970,7 +4970,7 @@ static fr_model fr__chooser_block(const fr_chooser *c)
 }
 
 // features (P,C) = 1/T sum of the normed activations of each slot, for the question whose prompt is a span of T rows (sets)
-static void fr__chooser_features(const fr_chooser *c, const fr_model *model, fr_work *work, fr_int span)
+static fr_status fr__chooser_features(const fr_chooser *c, const fr_model *model, fr_work *work, fr_int span)
 {
   struct fr__body *b = work->body;
   const fr_int row = b->span_row[span], T = b->span_count[span];
@@ -4978,11 +4978,13 @@ static void fr__chooser_features(const fr_chooser *c, const fr_model *model, fr_
   for (fr_int t = 0; t < T; t++) b->row_fill[t] = row + t;
   for (fr_int first = 0; first < T; first += FR__READ) {
     const fr_int count = fr__min(FR__READ, T - first);
-    if (fr__read_rows(model, work, b->row_fill + first, count, b->read, 0)) return;
+    const fr_status status = fr__read_rows(model, work, b->row_fill + first, count, b->read, 0);
+    if (status) return status;
     for (fr_int i = 0; i < count; i++)
       work->kernels->axpy(c->features + fr__min(T - 1 - first - i, c->positions - 1) * c->dim, 1.0f / (float)T,
                           b->read + i * c->dim, c->dim);
   }
+  return FR_OK;
 }
 static void fr__chooser_scores(const fr_chooser *c, double *s)
 {
@@ -5304,12 +5306,13 @@ static fr_status fr__score(const fr__choosing *c, const fr__forest *f, const fr_
 {
   const fr_sum *sums = c->work->body->sums;
   const fr_int N = c->o.fork_count, spans = f->spans / (next - first);
-  const fr_status status = fr__run_forest(f, model, NULL, phase);
+  fr_status status = fr__run_forest(f, model, NULL, phase);
   if (status) return status;
   for (fr_int n = first; n < next; n++, logp += N) {
     double max = -HUGE_VAL, sum = 0.0;
     if (chooser) {  // no texts stand under the forks, so that questions have equally many spans
-      fr__chooser_features(chooser, model, c->work, (n - first) * spans);
+      status = fr__chooser_features(chooser, model, c->work, (n - first) * spans);
+      if (status) return status;
       fr__chooser_scores(chooser, logp);
     } else {
       for (fr_int i = 0; i < N; i++, sums++) logp[i] = -sums->nll;  // eq:score
@@ -5574,7 +5577,8 @@ static fr_status fr__gfpo_gradient(const fr__choosing *c, fr_gfpo_report *report
       if (!policy->chooser) {
         at = fr__target_weights(b->targets, &plan, q, at, &tally);
       } else {
-        fr__chooser_features(policy->chooser, policy->model, work, (q - n) * (f.spans / (next - n)));
+        status = fr__chooser_features(policy->chooser, policy->model, work, (q - n) * (f.spans / (next - n)));
+        if (status) return status;
         fr__chooser_back(policy->chooser, work, r->slope);
       }
     }
