@@ -244,6 +244,7 @@ typedef struct fr_work {
   fr_run    run;      // NULL: one thread. You may set run and pool at any time between calls.
   void     *pool;
   fr_reason reason;   // why the last call on this workspace failed
+  const char *kernel;  // the row of kernels in use: "avx512", "avx2", "neon" or "scalar"; place takes the best of the processor's
   const struct fr__kernels *kernels;
   const struct fr_backend *backend;  // what computes
   struct fr__body *body;  // pointers into the block
@@ -253,9 +254,6 @@ typedef struct fr_work {
 // A limit you do not use may be 0 (tasks counts as at least 1).
 FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_limits *limits, void *memory,
                                fr_int bytes, fr_int *needed);
-// The kernel row in use: "avx512", "avx2", "neon" or "scalar"; place takes the best one that the processor has. "" for
-// NULL or a workspace that was not placed.
-FR_DEF const char *fr_work_kernel(const fr_work *work);
 // Forces a row by name; FR_UNSUPPORTED, and no change, if this processor or build does not have it.
 FR_DEF fr_status fr_work_select(fr_work *work, const char *kernel);
 // With limits.backend: gives the backend its copy of a model (policy, start and writer one each), and with an optimiser of its
@@ -300,10 +298,9 @@ typedef struct fr_sum {
   fr_int count;     // targets
 } fr_sum;
 
-// First packed row of span `span` (span_count gives the number of all rows), and the row that predicts its first
-// token: the last row of the nearest non-empty ancestor, or -1 for a root.
+// First packed row of span `span`; span_count gives the number of all rows. The row that predicts a span's first token is the last
+// one of its nearest non-empty ancestor a: fr_tree_row(tree, a + 1) - 1.
 FR_DEF fr_int fr_tree_row(const fr_tree *tree, fr_int span);
-FR_DEF fr_int fr_tree_row_before(const fr_tree *tree, fr_int span);
 // The limits that this tree needs: rows and grad_rows both its rows; tasks and cache_rows 0; leaves its childless spans.
 FR_DEF fr_status fr_tree_limits(const fr_tree *tree, fr_limits *limits);
 // Each field the larger of the two.
@@ -318,10 +315,9 @@ FR_DEF fr_status fr_forward(const fr_model *model, fr_work *work, const fr_tree 
 // Call it on any number of trees before one optimiser step.
 FR_DEF fr_status fr_backward(const fr_model *model, fr_work *work, const fr_tree *tree, float *grads, fr_sum *sums,
                              fr_int group_count);
-// After fr_forward or fr_backward: logits (row_count, V) of any rows of that tree. The model must not have changed.
-FR_DEF fr_status fr_logits(const fr_model *model, fr_work *work, const fr_int *rows, fr_int row_count, float *logits);
-// The same for the final normed activations (row_count, C), which the vocabulary is multiplied with.
-FR_DEF fr_status fr_hidden(const fr_model *model, fr_work *work, const fr_int *rows, fr_int row_count, float *hidden);
+// After fr_forward or fr_backward, of any rows of that tree: logits (row_count, V), and hidden (row_count, C), the final normed
+// activations that the vocabulary is multiplied with. Either may be NULL. The model must not have changed.
+FR_DEF fr_status fr_logits(const fr_model *model, fr_work *work, const fr_int *rows, fr_int row_count, float *logits, float *hidden);
 
 // ---- optimiser: AdamW (Loshchilov and Hutter, 2019), decay decoupled, with global-norm clipping
 typedef struct fr_adamw {
@@ -423,13 +419,11 @@ FR_DEF fr_status fr_ssft_limits(const fr_ssft_options *options, fr_int prompt, f
 FR_DEF fr_status fr_ssft_match(const fr_model *model, fr_work *work, const fr_ssft_options *options,
                                fr_question *questions, fr_int count);
 FR_DEF fr_status fr_ssft_count(const fr_ssft_options *options, const fr_question *questions, fr_int count, fr_ssft_total *total);
-// ADDS the gradient of the set loss of these questions, matched before, to grads, as in fr_backward.
+// ADDS the gradient of the set loss of these questions, matched before, to grads, as in fr_backward. grads NULL: the loss alone,
+// without gradient (limits as for the cost pass), for validation.
 FR_DEF fr_status fr_ssft_backward(const fr_model *model, fr_work *work, const fr_ssft_options *options,
                                   const fr_question *questions, fr_int count, fr_ssft_total total, float *grads,
                                   fr_ssft_report *report);
-// The loss alone, without gradient (limits as for the cost pass); for validation.
-FR_DEF fr_status fr_ssft_loss(const fr_model *model, fr_work *work, const fr_ssft_options *options,
-                              const fr_question *questions, fr_int count, fr_ssft_total total, fr_ssft_report *report);
 // Match, backward and update in one call, with the same bits. A step that is skipped because its numbers are not finite
 // returns FR_OK, with report->skipped 1 and why in work->reason.
 FR_DEF fr_status fr_ssft_step(fr_model *model, fr_work *work, fr_adamw *adamw, const fr_ssft_options *options,
@@ -708,7 +702,7 @@ typedef struct fr_gfpo_options {  // a field left 0 takes the default in bracket
   fr_int          updates;        // of fr_gfpo_step on the same rollouts [1]
 } fr_gfpo_options;
 
-// (b): logit_i = b_i + 1/T sum_t W[slot(t)]_i . h_t over the T tokens of the question, where h_t is fr_hidden of the model and
+// (b): logit_i = b_i + 1/T sum_t W[slot(t)]_i . h_t over the T tokens of the question, where h_t is fr_logits' hidden and
 // slot(t) = min(T-1 - t, positions-1): with 1 position all tokens have one W, with more the last ones have their own.
 typedef struct fr_chooser {
   fr_int  forks, positions, dim;  // N, P, C
@@ -948,11 +942,6 @@ typedef enum fr_specials {
 // bytes + 1 is always enough. What ids holds after a failure is not defined.
 FR_DEF fr_status fr_tokenizer_encode(fr_encoder *encoder, const char *text, fr_int bytes, fr_specials specials,
                                      fr_token *ids, fr_int capacity, fr_int *count);
-// The boundary of a prompt and a fork (or of a fork and a trace) at byte `at` of text: FR_OK if the ids of both parts are together
-// those of the whole, else FR_FORMAT with the place where they part: trained with other ids than it is run with, a fork means nothing.
-// *count (may be NULL): ids of the first part. Scratch: ids[capacity], 2 * (bytes + 1).
-FR_DEF fr_status fr_tokenizer_boundary(fr_encoder *encoder, const char *text, fr_int bytes, fr_int at,
-                                       fr_specials specials, fr_token *ids, fr_int capacity, fr_int *count);
 
 // From texts to an fr_question. A sequence is before, question, after, fork, trace, end. Question and traces may come from
 // anyone: the text of a special token in them is ordinary text. before, after and the forks are yours: there it is the token.
@@ -970,8 +959,8 @@ FR_DEF fr_status fr_framing_forks(fr_encoder *encoder, const fr_framing *framing
 // Lays a question out in memory of yours: prompt, traces, key (as fr_problem has it) and room for fork; cost and nll are NULL.
 // No traces: a prompt, to generate from. memory NULL: sets *used to what is always enough, from the lengths alone; of it the
 // question keeps the first *used bytes (NULL is allowed), and what follows is free for the next one.
-// Every boundary of question, fork and trace is checked as above; FR_FORMAT tells which one, its byte, and the first id that differs,
-// from 0 at `before`. Price: each fork is encoded with the question, and with each trace unless it ends with a special token.
+// Every boundary of question, fork and trace is checked: the ids of the parts have to be those of the whole, for trained with other
+// ids than it is run with, a fork means nothing. FR_FORMAT tells which one, its byte, and the first id that differs, from 0 at `before`. Price: each fork is encoded with the question, and with each trace unless it ends with a special token.
 FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, const fr_framing *framing, fr_text prompt,
                                    const fr_text *traces, fr_int trace_count, void *memory, fr_int bytes, fr_int *used);
 
@@ -1141,7 +1130,6 @@ FR_DEF fr_status fr_bundle_place(fr_bundle *bundle, const fr_bundle *expected, c
 FR_DEF fr_status fr_dataset_new(fr_dataset *dataset, const char *text, fr_int text_bytes, fr_reason *reason);
 FR_DEF fr_status fr_corpus_new(fr_corpus *corpus, const fr_dataset *dataset, fr_encoder *encoder, const fr_framing *framing,
                                const fr_corpus_options *options, fr_reason *reason);
-FR_DEF fr_status fr_bundle_new(fr_bundle *bundle, const fr_bundle *expected, const void *user, fr_int user_bytes, fr_reason *reason);
 FR_DEF void fr_dataset_free(fr_dataset *dataset);
 FR_DEF void fr_corpus_free(fr_corpus *corpus);
 FR_DEF void fr_bundle_free(fr_bundle *bundle);
@@ -2333,14 +2321,6 @@ FR_DEF fr_int fr_tree_row(const fr_tree *tree, fr_int span)
   return row;
 }
 
-FR_DEF fr_int fr_tree_row_before(const fr_tree *tree, fr_int span)
-{
-  if (span < 0 || span >= tree->span_count) return -1;
-  for (fr_int child = span; (span = tree->spans[child].parent) >= 0 && span < child; child = span)
-    if (tree->spans[span].tokens.count) return fr_tree_row(tree, span) + tree->spans[span].tokens.count - 1;
-  return -1;
-}
-
 FR_DEF fr_status fr_tree_limits(const fr_tree *tree, fr_limits *limits)
 {
   fr_limits found;
@@ -2936,6 +2916,7 @@ FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_
   work->run = NULL;
   work->pool = NULL;
   work->kernels = fr__kernel_row(row);
+  work->kernel = work->kernels->name;
   work->body = b;
   work->owned = NULL;
   work->backend = checked.backend ? checked.backend : fr__cpu();
@@ -2947,8 +2928,6 @@ FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_
   return status;
 }
 
-FR_DEF const char *fr_work_kernel(const fr_work *work) { return work && work->kernels ? work->kernels->name : ""; }
-
 FR_DEF fr_status fr_work_select(fr_work *work, const char *kernel)
 {
   const fr__kernels *row;
@@ -2956,6 +2935,7 @@ FR_DEF fr_status fr_work_select(fr_work *work, const char *kernel)
   for (fr_int i = 0; kernel && (row = fr__kernel_row(i)) != NULL; i++)
     if (strcmp(row->name, kernel) == 0 && row->available()) {
       work->kernels = row;
+      work->kernel = row->name;
       return fr__fine(&work->reason);
     }
   return fr__fail(&work->reason, FR_UNSUPPORTED, "kernel row '%s' is not to be had here", kernel ? kernel : "NULL");
@@ -3813,32 +3793,21 @@ FR_DEF fr_status fr_backward(const fr_model *model, fr_work *work, const fr_tree
   return fr__run_tree(model, work, tree, grads, sums, group_count, FR__TRAIN);
 }
 
-// Rows of the last run: logits if `vocabulary`, else what the vocabulary is multiplied with.
-static fr_status fr__read_rows(const fr_model *model, fr_work *work, const fr_int *rows, fr_int row_count, float *out,
-                               int vocabulary)
+FR_DEF fr_status fr_logits(const fr_model *model, fr_work *work, const fr_int *rows, fr_int row_count, float *logits, float *hidden)
 {
   fr__pass s;
   fr_status status = fr__pair(model, work);
   if (status) return status;
   if (!work->body->ready) return fr__fail(&work->reason, FR_INVALID, "no tree was run on this workspace");
-  if (row_count < 0 || (row_count && (!rows || !out)))
+  if (row_count < 0 || (row_count && (!rows || (!logits && !hidden))))
     return fr__fail(&work->reason, FR_INVALID, "%d rows at no address", row_count);
   for (fr_int i = 0; i < row_count; i++)
     if (rows[i] < 0 || rows[i] >= work->body->row_count)
       return fr__fail(&work->reason, FR_RANGE, "entry %d: row %d of %d", i, rows[i], work->body->row_count);
   s = fr__pass_of(model, work, NULL, 0);
-  status = work->backend->rows(work->backend->self, &s, rows, row_count, vocabulary, out);
+  if (logits) status = work->backend->rows(work->backend->self, &s, rows, row_count, 1, logits);
+  if (hidden && !status) status = work->backend->rows(work->backend->self, &s, rows, row_count, 0, hidden);
   return status ? status : fr__fine(&work->reason);
-}
-
-FR_DEF fr_status fr_logits(const fr_model *model, fr_work *work, const fr_int *rows, fr_int row_count, float *logits)
-{
-  return fr__read_rows(model, work, rows, row_count, logits, 1);
-}
-
-FR_DEF fr_status fr_hidden(const fr_model *model, fr_work *work, const fr_int *rows, fr_int row_count, float *hidden)
-{
-  return fr__read_rows(model, work, rows, row_count, hidden, 0);
 }
 
 // ---- >>optim ------------------------------------------------------------------------------------------
@@ -4599,8 +4568,9 @@ FR_DEF fr_status fr_ssft_count(const fr_ssft_options *options, const fr_question
   return FR_OK;
 }
 
-FR__APART fr_status fr__ssft_loss(const fr_model *model, fr_work *work, const fr_ssft_options *options, const fr_question *questions,
-                               fr_int count, fr_ssft_total total, float *grads, fr_ssft_report *report)
+FR_DEF fr_status fr_ssft_backward(const fr_model *model, fr_work *work, const fr_ssft_options *options,
+                                  const fr_question *questions, fr_int count, fr_ssft_total total, float *grads,
+                                  fr_ssft_report *report)
 {
   fr__plan plan = fr__ssft_plan(options, fr__build_loss, grads ? FR__GRAD_ROWS : FR__ROWS);
   fr_status status = fr__ssft_check(model, work, &plan, questions, count);
@@ -4610,20 +4580,6 @@ FR__APART fr_status fr__ssft_loss(const fr_model *model, fr_work *work, const fr
   plan.total = total;
   status = fr__loss_all(model, work, &plan, questions, count, grads, report);
   return status ? status : fr__fine(&work->reason);
-}
-
-FR_DEF fr_status fr_ssft_backward(const fr_model *model, fr_work *work, const fr_ssft_options *options,
-                                  const fr_question *questions, fr_int count, fr_ssft_total total, float *grads,
-                                  fr_ssft_report *report)
-{
-  if (!grads && work) return fr__fail(&work->reason, FR_INVALID, "grads is NULL");
-  return fr__ssft_loss(model, work, options, questions, count, total, grads, report);
-}
-
-FR_DEF fr_status fr_ssft_loss(const fr_model *model, fr_work *work, const fr_ssft_options *options,
-                              const fr_question *questions, fr_int count, fr_ssft_total total, fr_ssft_report *report)
-{
-  return fr__ssft_loss(model, work, options, questions, count, total, NULL, report);
 }
 
 FR_DEF fr_status fr_ssft_step(fr_model *model, fr_work *work, fr_adamw *adamw, const fr_ssft_options *options,
@@ -4978,7 +4934,7 @@ static fr_status fr__chooser_features(const fr_chooser *c, const fr_model *model
   for (fr_int t = 0; t < T; t++) b->row_fill[t] = row + t;
   for (fr_int first = 0; first < T; first += FR__READ) {
     const fr_int count = fr__min(FR__READ, T - first);
-    const fr_status status = fr__read_rows(model, work, b->row_fill + first, count, b->read, 0);
+    const fr_status status = fr_logits(model, work, b->row_fill + first, count, NULL, b->read);
     if (status) return status;
     for (fr_int i = 0; i < count; i++)
       work->kernels->axpy(c->features + fr__min(T - 1 - first - i, c->positions - 1) * c->dim, 1.0f / (float)T,
@@ -7918,34 +7874,6 @@ static fr_int fr__parts_differ(const fr_token *whole, fr_int count, const fr_tok
   return at < count ? at : -1;
 }
 
-FR_DEF fr_status fr_tokenizer_boundary(fr_encoder *encoder, const char *text, fr_int bytes, fr_int at,
-                                       fr_specials specials, fr_token *ids, fr_int capacity, fr_int *count)
-{
-  fr_tokens parts[3];  // before the boundary, behind it, and the whole
-  fr_int used = 0, differ;
-  if (!encoder || !encoder->body) return FR_INVALID;
-  if (!ids || !text || at < 0 || at > bytes)
-    return fr__fail(&encoder->reason, FR_INVALID, "ids or text is NULL, or the boundary is outside of the text");
-  for (int i = 0; i < 3; i++) {
-    const fr_int from = i == 1 ? at : 0, to = i == 0 ? at : bytes;
-    const fr_status status = fr_tokenizer_encode(encoder, text + from, to - from, specials, ids + used, capacity - used,
-                                                 &parts[i].count);
-    if (status == FR_LIMIT && used + parts[i].count > capacity)
-      return fr__fail(&encoder->reason, FR_LIMIT, "ids has room for %d; the whole text and its parts may need %d", capacity,
-                      2 * (bytes + 1));
-    if (status) return status;
-    parts[i].ids = ids + used;
-    used += parts[i].count;
-  }
-  differ = fr__parts_differ(parts[2].ids, parts[2].count, parts, 2);
-  if (differ >= 0)
-    return fr__fail(&encoder->reason, FR_FORMAT,
-                    "apart the texts before and after byte %d have %d and %d tokens, together %d, and differ from token %d on",
-                    at, parts[0].count, parts[1].count, parts[2].count, differ);
-  if (count) *count = parts[0].count;
-  return FR_OK;
-}
-
 // -- questions: texts in, checked ids out
 static int fr__text_good(fr_text text) { return text.count >= 0 && (text.bytes || !text.count); }
 
@@ -10531,7 +10459,8 @@ FR_DEF fr_status fr_bundle_load(const char *path, const fr_bundle *expected, fr_
                                 fr_reason *reason)
 {
   fr_checkpoint info;
-  void *user;
+  void *user, *memory = NULL;
+  fr_int bytes = 0;
   fr_status status;
   if (!bundle || !model) return fr__fail(reason, FR_INVALID, "bundle or model is NULL");
   memset(bundle, 0, sizeof *bundle);
@@ -10543,7 +10472,11 @@ FR_DEF fr_status fr_bundle_load(const char *path, const fr_bundle *expected, fr_
   if (!user || fr_model_new(model, &info.config) || (adamw && fr_adamw_new(adamw, model)))
     status = fr__fail(reason, FR_MEMORY, "no memory for the model in %s", path);
   if (!status) status = fr_checkpoint_load(path, NULL, model, adamw, user, info.user_bytes, reason);
-  if (!status) status = fr_bundle_new(bundle, expected, user, info.user_bytes, reason);
+  if (!status) status = fr_bundle_place(NULL, expected, user, info.user_bytes, NULL, 0, &bytes, reason);
+  if (!status && !(memory = FR_MALLOC((size_t)bytes))) status = fr__fail(reason, FR_MEMORY, "no memory for %d bytes", bytes);
+  if (!status) status = fr_bundle_place(bundle, expected, user, info.user_bytes, memory, bytes, NULL, reason);
+  if (!status) bundle->owned = memory;
+  else if (memory) FR_FREE(memory);
   if (user) FR_FREE(user);
   if (status) fr_model_free(model);
   if (status) fr_adamw_free(adamw);
@@ -10555,6 +10488,13 @@ FR_DEF fr_status fr_bundle_load(const char *path, const fr_bundle *expected, fr_
 // The malloc pairs. Each measures, asks for memory and places; `place` is a call with the object, memory and bytes in it, and
 // `why` is where the reason goes.
 #ifndef FR_NO_MALLOC
+#define FR__RELEASE(object)                                                        \
+  FR_DEF void fr_##object##_free(fr_##object *object)                              \
+  {                                                                                \
+    if (!object) return;                                                           \
+    if (object->owned) FR_FREE(object->owned);                                     \
+    memset(object, 0, sizeof *object);                                             \
+  }
 #define FR__NEW(object, parameters, place, why)                                    \
   FR_DEF fr_status fr_##object##_new parameters                                    \
   {                                                                                \
@@ -10572,12 +10512,7 @@ FR_DEF fr_status fr_bundle_load(const char *path, const fr_bundle *expected, fr_
     else object->owned = memory;                                                   \
     return status;                                                                 \
   }                                                                                \
-  FR_DEF void fr_##object##_free(fr_##object *object)                              \
-  {                                                                                \
-    if (!object) return;                                                           \
-    if (object->owned) FR_FREE(object->owned);                                     \
-    memset(object, 0, sizeof *object);                                             \
-  }
+  FR__RELEASE(object)
 
 FR__NEW(model, (fr_model *model, const fr_config *config), fr_model_place(model, config, memory, bytes, &bytes), NULL)
 FR__NEW(adamw, (fr_adamw *adamw, const fr_model *model), fr_adamw_place(adamw, model, memory, bytes, &bytes), NULL)
@@ -10596,9 +10531,9 @@ FR__NEW(encoder, (fr_encoder *encoder, const fr_tokenizer *tokenizer, fr_int lon
 FR__NEW(corpus, (fr_corpus *corpus, const fr_dataset *dataset, fr_encoder *encoder, const fr_framing *framing,
                  const fr_corpus_options *options, fr_reason *reason),
         fr_corpus_place(corpus, dataset, encoder, framing, options, memory, bytes, &bytes, reason), reason)
-FR__NEW(bundle, (fr_bundle *bundle, const fr_bundle *expected, const void *user, fr_int user_bytes, fr_reason *reason),
-        fr_bundle_place(bundle, expected, user, user_bytes, memory, bytes, &bytes, reason), reason)
+FR__RELEASE(bundle)  // fr_bundle_load makes one
 #undef FR__NEW
+#undef FR__RELEASE
 
 #ifndef FR_NO_STDIO
 FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reason *reason)

@@ -267,7 +267,7 @@ int main(int argc, char **argv)
   memset(&least, 0, sizeof least);
   fr_config config = tasks[0].learn.config;
   if (fr_work_new(&probe, &config, &least)) stop(&r, "start", "out of memory");
-  r.kernel = fr_work_kernel(&probe);
+  r.kernel = probe.kernel;
   fr_work_free(&probe);
 
   if (tune) for_all(&r, tasks, 1, visit_tune);

@@ -194,7 +194,7 @@ static void time_shares(const shape *of, double peak)
     best = s;
   }
   printf("\n-- time of one step by operation, %s, %s; the step in two tasks, run one after the other\n", of->name,
-         fr_work_kernel(&t.work));
+         t.work.kernel);
   printf("%-34s %8s %8s %9s %10s\n", "", "ms", "share", "GFLOP/s", "of peak");
   for (int i = 0; i <= OPERATIONS + 1; i++) {
     char row[120];

@@ -107,7 +107,7 @@ static void print_table(const score *scores)
 static int write_page(const settings *given, const learner *r, report_page *page, record *records, const score *scores)
 {
   char text[7][40];
-  const char *const facts[] = { "seed", text[0], "kernels", fr_work_kernel(&r->work), "parameters", text[1],
+  const char *const facts[] = { "seed", text[0], "kernels", r->work.kernel, "parameters", text[1],
     "pretraining steps", text[2], "fine-tuning steps", text[3], "questions to train on", text[4], "to choose on", text[5],
     "to test", text[6] };
   const int values[6] = { (int)r->model.count, (int)r->set.base_steps, (int)r->set.steps, (int)r->data.train_count,
@@ -136,7 +136,7 @@ static int write_json(const settings *given, const learner *r, const score *scor
   fprintf(file, "{\"settings\":{\"quick\":%s,\"steps\":%d,\"threads\":%d,\"kernel\":\"%s\",\"largest\":%d,\"train\":%d,"
           "\"test\":%d,\"validation\":%d,\"base_steps\":%d,\"layers\":%d,\"dim\":%d,\"parameters\":%d,"
           "\"rate_base\":%g,\"rate_sft_mixed\":%g,\"rate\":%g,\"prefix\":%d},\n", given->quick ? "true" : "false",
-          (int)set->steps, r->threads.threads, fr_work_kernel(&r->work), set->largest, (int)r->data.train_count, (int)set->test,
+          (int)set->steps, r->threads.threads, r->work.kernel, set->largest, (int)r->data.train_count, (int)set->test,
           (int)set->validation, (int)set->base_steps, (int)set->config.layers, (int)set->config.dim,
           (int)r->model.count, (double)set->base_rate, (double)set->mixed_rate, (double)set->rate, (int)set->prefix);
   fprintf(file, " \"seed\":%llu,\"seconds\":%.1f,\"methods\":{", (unsigned long long)r->seed, seconds);
@@ -247,7 +247,7 @@ int main(int argc, char **argv)
 
   printf("%d questions to train on, %d to choose on, %d to test; %d parameters, %d threads, %s kernels, seed %llu\n",
          (int)r.data.train_count, (int)r.data.validation_count, (int)r.data.test_count, (int)r.model.count,
-         r.threads.threads, fr_work_kernel(&r.work), (unsigned long long)r.seed);
+         r.threads.threads, r.work.kernel, (unsigned long long)r.seed);
   fflush(stdout);
   r.bar.all = base_work(&r.set);
   if (set.tune) r.bar.all += 3.0 * (course_work(&r, &arms[0]) + (double)(7 * r.data.validation_count * r.longest));

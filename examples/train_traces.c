@@ -567,7 +567,7 @@ int main(int count, char **words)
   if (!bad) {
     printf("model     %td parameters: %td layers, dim %td, %td heads, ffn %td; %s with %td forks; %d threads, %s\n", r.model.count,
            r.model.config.layers, r.model.config.dim, r.model.config.heads, r.model.config.ffn, method_names[r.method],
-           r.options.fork_count, r.threads.threads, fr_work_kernel(&r.work));
+           r.options.fork_count, r.threads.threads, r.work.kernel);
     if (load_path) printf("loaded    %s at step %lld of %lld\n", load_path, (long long)r.step, (long long)r.steps);
     bad = loop(&r, save_path) || finish(&r);
   }

@@ -17,6 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
   fr_checkpoint info;
   fr_bundle bundle;
   fr_reason reason;
+  fr_int needed;
   char kind;
   fr__json_start(&json, text, 0, (fr_int)bytes, 1, names, 32);
   do {
@@ -34,6 +35,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     fr_dataset_free(&dataset);
   }
   if (bytes > 0) fr_checkpoint_read(data, (fr_int)bytes, &info, NULL, NULL, NULL, 0, &reason);
-  if (fr_bundle_new(&bundle, NULL, data, (fr_int)bytes, &reason) == FR_OK) fr_bundle_free(&bundle);
+  if (fr_bundle_place(NULL, NULL, data, (fr_int)bytes, NULL, 0, &needed, &reason) == FR_OK) {
+    void *memory = malloc((size_t)needed);
+    if (memory) fr_bundle_place(&bundle, NULL, data, (fr_int)bytes, memory, needed, NULL, &reason);
+    free(memory);
+  }
   return 0;
 }

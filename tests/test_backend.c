@@ -132,7 +132,7 @@ static void whole_model(const char *name)
     }
     CHECK_BELOW(worst, 6e-7);  // they are floats on file
     CHECK_BELOW(fabs(loss - store_scalar(&s, "", "loss_mean")), 5e-7);  // weights are floats
-    CHECK(fr_logits(&model, &work, rows, N, got) == FR_OK);
+    CHECK(fr_logits(&model, &work, rows, N, got, NULL) == FR_OK);
     CHECK_BELOW(farthest(got, want, N * V), 1e-6);
   }
   CHECK(norm_of(adamw.grads, adamw.count) <= 0.0);  // it is on the device
@@ -163,8 +163,8 @@ static void whole_model(const char *name)
     uint16_t *bits = (uint16_t *)test_alloc((size_t)model.count * sizeof *bits);
     fr_model half = half_size(&model, bits, V - 5, &half_memory);
     CHECK(fr_work_attach(&work, &half, NULL) == FR_OK && fr_work_attach(&work, &model, NULL) == FR_OK);
-    CHECK(fr_forward(&half, &work, &tree, sums, B * T) == FR_OK && fr_logits(&half, &work, rows, N, got) == FR_OK);
-    CHECK(fr_forward(&model, &work, &tree, sums, B * T) == FR_OK && fr_logits(&model, &work, rows, N, others) == FR_OK);
+    CHECK(fr_forward(&half, &work, &tree, sums, B * T) == FR_OK && fr_logits(&half, &work, rows, N, got, NULL) == FR_OK);
+    CHECK(fr_forward(&model, &work, &tree, sums, B * T) == FR_OK && fr_logits(&model, &work, rows, N, others, NULL) == FR_OK);
     CHECK(same_bits(got, others, N * V, 4) && farthest(got, want, N * V) > 1e-4);
     CHECK(fr_backward(&half, &work, &tree, adamw.grads, sums, B * T) == FR_INVALID && strstr(work.reason.text, "optimiser"));
     free(bits);
@@ -337,7 +337,7 @@ static void against_cpu(int which)
     memset(leaf[t], 0, sizeof leaf[t]);
     CHECK(fr_backward(&s[t].model, &s[t].work, &tree, s[t].adamw.grads, sums[t], 2) == FR_OK);
     CHECK(fr_work_download(&s[t].work, &s[t].model, &s[t].adamw) == FR_OK);
-    CHECK(fr_logits(&s[t].model, &s[t].work, rows, N, out[t]) == FR_OK);
+    CHECK(fr_logits(&s[t].model, &s[t].work, rows, N, out[t], NULL) == FR_OK);
     for (int i = 0; i < LEAVES; i++) {
       leaf[t][i].span = i == 0 ? 3 : i == 1 ? 5 : 1;
       leaf[t][i].leaf = (uint64_t)i;

@@ -610,7 +610,7 @@ static void chooser_gradient(fr_int positions)
     worst = fmax(worst, fabs(rise / width - (double)grads[i]));
   }
   CHECK_BELOW(worst, 1e-4 * norm);
-  {  // fr_hidden times the vocabulary is fr_logits
+  {  // what fr_logits gives as hidden, times the vocabulary, is what it gives as logits
     const fr_int rows[3] = { 2, 0, PROMPT - 1 }, C = c.config.dim, V = c.config.vocab;
     const fr_tensor head = fixture_tensor(&c.writer, "head");
     float hidden[3 * 20], logits[3 * 23];
@@ -623,10 +623,9 @@ static void chooser_gradient(fr_int positions)
     tree.spans = &span;
     tree.span_count = 1;
     c.work.body->ready = 0;
-    CHECK(fr_hidden(&c.writer, &c.work, rows, 3, hidden) == FR_INVALID);  // nothing was run
+    CHECK(fr_logits(&c.writer, &c.work, rows, 3, NULL, hidden) == FR_INVALID);  // nothing was run
     CHECK(fr_forward(&c.writer, &c.work, &tree, NULL, 0) == FR_OK);
-    CHECK(fr_hidden(&c.writer, &c.work, rows, 3, hidden) == FR_OK);
-    CHECK(fr_logits(&c.writer, &c.work, rows, 3, logits) == FR_OK);
+    CHECK(fr_logits(&c.writer, &c.work, rows, 3, logits, hidden) == FR_OK);
     for (fr_int i = 0; i < 3; i++)
       for (fr_int v = 0; v < V; v++) {
         double sum = 0.0;
@@ -634,18 +633,19 @@ static void chooser_gradient(fr_int positions)
           sum += (double)hidden[i * C + k] * (double)c.writer.params[head.offset + v * C + k];
         CHECK_BELOW(fabs(sum - (double)logits[i * V + v]), 1e-5);
       }
-    CHECK(fr_hidden(&c.writer, &c.work, NULL, 3, hidden) == FR_INVALID);
-    CHECK(fr_hidden(&c.writer, &c.work, rows, -1, hidden) == FR_INVALID);
+    CHECK(fr_logits(&c.writer, &c.work, NULL, 3, NULL, hidden) == FR_INVALID);
+    CHECK(fr_logits(&c.writer, &c.work, rows, -1, NULL, hidden) == FR_INVALID);
     {
       const fr_int outside = PROMPT;
-      CHECK(fr_hidden(&c.writer, &c.work, &outside, 1, hidden) == FR_RANGE);
+      CHECK(fr_logits(&c.writer, &c.work, &outside, 1, NULL, hidden) == FR_RANGE);
     }
     // Features are what the documentation says: 1/T sum of the activations of a slot, from the end.
     float all[PROMPT * 20];
     fr_int every[PROMPT];
     double want[N], got[N];
     for (fr_int t = 0; t < PROMPT; t++) every[t] = t;
-    CHECK(fr_hidden(&c.writer, &c.work, every, PROMPT, all) == FR_OK);
+    CHECK(fr_logits(&c.writer, &c.work, every, PROMPT, NULL, all) == FR_OK);
+    for (fr_int i = 0; i < 3; i++) CHECK(!memcmp(hidden + i * C, all + rows[i] * C, (size_t)C * sizeof *all));
     for (fr_int i = 0; i < N; i++) {
       want[i] = (double)chooser.params[positions * N * C + i];
       for (fr_int t = 0; t < PROMPT; t++) {

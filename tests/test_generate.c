@@ -111,7 +111,7 @@ static void cached(void)
             CHECK(fr_work_select(&plain, fixture_kernels[k]) == FR_OK);
             CHECK(fr_forward(&model, &plain, &tree, NULL, 0) == FR_OK);
             for (fr_int r = 0; r < length; r++) rows[r] = r;
-            CHECK(fr_logits(&model, &plain, rows, length, logits) == FR_OK);
+            CHECK(fr_logits(&model, &plain, rows, length, logits, NULL) == FR_OK);
             for (int t = 0; t < TEXT; t++) {
               const float *row = logits + (first + t - 1) * V;
               float best = row[0];
@@ -670,7 +670,7 @@ static void turns_refused(void)
       // Less of it fits.
       d.spans[cached].tokens.count--;
       CHECK(fr_generate(&model, &work, &d.tree, &sampling, d.leaves, which == 1 ? 1 : 2) == FR_OK);
-      check_fresh(&model, fr_work_kernel(&work), &d, &sampling, which == 1 ? 1 : 2, 0);
+      check_fresh(&model, work.kernel, &d, &sampling, which == 1 ? 1 : 2, 0);
       d.spans[cached].tokens.count++;
     }
     for (int wrong = 0; which < 0 && wrong < 14; wrong++) {
@@ -715,13 +715,13 @@ static void turns_refused(void)
       nothing.span_count = 1;
       CHECK(fr_forward(&model, &work, &nothing, NULL, 0) == FR_RANGE);  // refused: the cache is as it was
       CHECK(fr_generate(&model, &work, &d.tree, &sampling, d.leaves, 2) == FR_OK);
-      check_fresh(&model, fr_work_kernel(&work), &d, &sampling, 2, 0);
+      check_fresh(&model, work.kernel, &d, &sampling, 2, 0);
       changed[3] = 0;
       CHECK(fr_forward(&model, &work, &nothing, NULL, 0) == FR_OK);
       memcpy(&kept, &d, sizeof d);
       CHECK(fr_generate(&model, &work, &d.tree, &sampling, d.leaves, 2) == FR_INVALID);
       CHECK(!memcmp(&d, &kept, sizeof d));
-      CHECK(fr_logits(&model, &work, &cached, 0, NULL) == FR_OK);  // and that run is there still
+      CHECK(fr_logits(&model, &work, &cached, 0, NULL, NULL) == FR_OK);  // and that run is there still
       {  // the same spans, but run without the cache
         fr_sampling four = sampling;
         fr_tree first = d.tree;
@@ -740,7 +740,7 @@ static void turns_refused(void)
         CHECK(fr_generate(&model, &work, &d.tree, &four, d.leaves, 3) == FR_LIMIT && strstr(work.reason.text, names[0]));
         d.spans[4].tokens.count--;
         CHECK(fr_generate(&model, &work, &d.tree, &four, d.leaves, 3) == FR_OK);
-        check_fresh(&model, fr_work_kernel(&work), &d, &four, 3, 1);
+        check_fresh(&model, work.kernel, &d, &four, 3, 1);
       }
     }
     sampling.cached_spans = 0;

@@ -147,9 +147,9 @@ static void tree_run(const fr_config *config, const char *kernel, fr_int tasks)
   work = place_work(config, &limits);
   if (fr_work_select(&work, kernel) == FR_OK) {
     CHECK(fr_forward(&model, &work, &tree, sums, group_count) == FR_OK);
-    CHECK(fr_logits(&model, &work, rows, row_count, logits) == FR_OK);
+    CHECK(fr_logits(&model, &work, rows, row_count, logits, NULL) == FR_OK);
     CHECK(fr_backward(&model, &work, &tree, grads, sums, group_count) == FR_OK);
-    CHECK(fr_logits(&model, &work, rows, row_count, logits) == FR_OK);
+    CHECK(fr_logits(&model, &work, rows, row_count, logits, NULL) == FR_OK);
     CHECK(same_bits(params, model.params, model.count, 4));
     {
       const fr_limits roomy = spare(limits);
@@ -159,7 +159,7 @@ static void tree_run(const fr_config *config, const char *kernel, fr_int tasks)
       work = place_work(config, &roomy);
       CHECK(fr_work_select(&work, kernel) == FR_OK);
       CHECK(fr_backward(&model, &work, &tree, more_grads, more_sums, group_count) == FR_OK);
-      CHECK(fr_logits(&model, &work, rows, row_count, more_logits) == FR_OK);
+      CHECK(fr_logits(&model, &work, rows, row_count, more_logits, NULL) == FR_OK);
       CHECK(same_bits(grads, more_grads, model.count, 4) &&
             same_bits(logits, more_logits, row_count * config->vocab, 4));
       CHECK(same_bits(sums, more_sums, group_count, (fr_int)sizeof(fr_sum)));
@@ -168,7 +168,7 @@ static void tree_run(const fr_config *config, const char *kernel, fr_int tasks)
     work = place_work(config, &limits);
     CHECK(fr_work_select(&work, kernel) == FR_OK &&
           fr_forward(&model, &work, &tree, sums, group_count) == FR_OK);
-    CHECK(fr_logits(&model, &work, rows, row_count, logits) == FR_OK);
+    CHECK(fr_logits(&model, &work, rows, row_count, logits, NULL) == FR_OK);
   }
   release();
 }
@@ -227,7 +227,7 @@ static void training_run(const fr_config *config, const char *kernel, fr_int tas
       CHECK(fr_ssft_step(&model, &work, &adamw, &options, questions, count, 1e-3f, &report) == FR_OK &&
             !report.skipped);
       CHECK(fr_ssft_count(&options, questions, count, &total) == FR_OK);
-      CHECK(fr_ssft_loss(&model, &work, &options, questions, count, total, &report) == FR_OK);
+      CHECK(fr_ssft_backward(&model, &work, &options, questions, count, total, NULL, &report) == FR_OK);
       if (in_one == count) {  // all in one pass, with and without room to spare
         const fr_limits roomy = spare(limits);
         float *grads[2];

@@ -78,7 +78,7 @@ static void check_run(const fr_model *model, const store *s, const char *kernel)
       CHECK_BELOW(fabs(total - loss), fmax(1e-6, 4.0 * store_scalar(s, "", "f32noise_loss_abs")));
       CHECK(want->dim[0] == b.rows && want->dim[1] == V);
       for (fr_int r = 0; r < b.rows; r++) rows[r] = r;
-      CHECK(fr_logits(model, &work, rows, b.rows, logits) == FR_OK);
+      CHECK(fr_logits(model, &work, rows, b.rows, logits, NULL) == FR_OK);
       for (fr_int i = 0; i < want->count; i++)
         logit_error = fmax(logit_error, fabs((double)logits[i] - store_at(s, want, i)));
       CHECK_BELOW(logit_error, noise);

@@ -152,7 +152,7 @@ static void reference_model(const char *name, const char *kernel)
                   : count >= 20);  // of those sums only the norm is on file
         snprintf(tensors, sizeof tensors, "gradnorm_sum_of_%s", reduction == FR_MEAN_TOKENS ? "sums" : "means");
         CHECK_BELOW(fabs(norm_of(grads, model.count) * share / store_scalar(&s, prefix, tensors) - 1.0), 1e-6);
-        CHECK(fr_ssft_loss(&model, &work, &q.options, &q.question, 1, total, &again) == FR_OK);
+        CHECK(fr_ssft_backward(&model, &work, &q.options, &q.question, 1, total, NULL, &again) == FR_OK);
         CHECK(again.loss == report.loss && again.nll == report.nll && again.tokens == report.tokens);
         // A total of 1 leaves the sums.
         total.traces = 1.0;
@@ -614,7 +614,7 @@ static void errors(void)
       if (only == 1) memcpy(b.fork, kept_fork, sizeof kept_fork);
       status[1] = fr_ssft_backward(&model, &work, &b.options, b.questions, 3, total, grads, &report);
       CHECK(strstr(work.reason.text, word));
-      status[2] = fr_ssft_loss(&model, &work, &b.options, b.questions, 3, total, &report);
+      status[2] = fr_ssft_backward(&model, &work, &b.options, b.questions, 3, total, NULL, &report);
     } else {  // each limit in turn is one too small for the largest question
       static const char *const names[] = { "rows", "spans", "targets", "leaves", "depth" };
       fr_limits tight;
@@ -640,7 +640,7 @@ static void errors(void)
       status[1] = fr_ssft_backward(&model, &own_work, &c->options, q, 1, total, grads, &report);
       if (!CHECK(strstr(own_work.reason.text, names[which - 29])))
         fprintf(stderr, "  %s\n", own_work.reason.text);
-      status[2] = fr_ssft_loss(&model, &own_work, &c->options, q, 1, total, &report);
+      status[2] = fr_ssft_backward(&model, &own_work, &c->options, q, 1, total, NULL, &report);
       free(own_memory);
     }
     for (int call = 0; call < 3; call++) {
@@ -770,7 +770,7 @@ static void limits_are_needed(void)
     CHECK(fr_ssft_limits(&b.options, 5, 9, 6, 2, &limits) == FR_OK);
     work = fixture_work(&config, &limits, &own);
     CHECK(fr_ssft_step(&model, &work, &adamw, &b.options, b.questions, 2, 0.0f, NULL) == FR_OK);
-    CHECK(fr_ssft_loss(&model, &work, &b.options, b.questions, 2, total, &report) == FR_OK);
+    CHECK(fr_ssft_backward(&model, &work, &b.options, b.questions, 2, total, NULL, &report) == FR_OK);
     CHECK(work.body->row_count == report.rows && report.rows == limits.grad_rows);
     free(own);
     for (int which = 0; which < 6; which++) {
@@ -782,7 +782,7 @@ static void limits_are_needed(void)
       work = fixture_work(&config, &limits, &own);
       for (int call = 0; call < 3; call++) {
         status[call] = call == 0   ? fr_ssft_match(&model, &work, &b.options, b.questions, 1)
-                       : call == 1 ? fr_ssft_loss(&model, &work, &b.options, b.questions, 1, total, NULL)
+                       : call == 1 ? fr_ssft_backward(&model, &work, &b.options, b.questions, 1, total, NULL, NULL)
                                    : fr_ssft_step(&model, &work, &adamw, &b.options, b.questions, 1, 0.0f, NULL);
         CHECK(status[call] == FR_OK || (status[call] == FR_LIMIT && strstr(work.reason.text, "question 0: limit ")));
         named += status[call] == FR_LIMIT && strstr(work.reason.text, names[which]);

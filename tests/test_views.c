@@ -264,7 +264,7 @@ static void compare(const fr_model *a, const fr_model *b, fr_work *work, scene *
     memset(sums, 0, sizeof sums);
     for (int m = 0; m < 2; m++) {
       CHECK(fr_forward(m ? b : a, work, &s->tree, sums[m], 2) == FR_OK);
-      CHECK(fr_logits(m ? b : a, work, rows, 8, logits + m * 8 * V) == FR_OK);
+      CHECK(fr_logits(m ? b : a, work, rows, 8, logits + m * 8 * V, NULL) == FR_OK);
     }
     CHECK(sums[0][0].nll == sums[1][0].nll && sums[0][1].nll == sums[1][1].nll && sums[0][0].nll > 0.0);
     CHECK(same_bits(logits, logits + 8 * V, 8 * V, sizeof(float)));

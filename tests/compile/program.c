@@ -84,7 +84,7 @@ int main(void)
   uint64_t hash = 14695981039346656037u;  // FNV-1a over the trained parameters: the same bits print the same number
   for (size_t i = 0; i < (size_t)model.count * sizeof(float); i++)
     hash = (hash ^ ((const unsigned char *)model.params)[i]) * 1099511628211u;
-  printf("%s kernels, loss %.3f -> %.3f, %ld of 4 forks agree, parameters %08lx\n", fr_work_kernel(&work), first, last,
+  printf("%s kernels, loss %.3f -> %.3f, %ld of 4 forks agree, parameters %08lx\n", work.kernel, first, last,
          (long)vote.votes, (unsigned long)(hash >> 32));
 
 #ifdef FR_NO_MALLOC
