@@ -5,11 +5,10 @@
 //     #include "forkreason.h"
 // Then:  cc -O2 program.c -lm
 //
-// The method is Set Supervised Fine-Tuning with global forking tokens (Jia, Wang and Kasiviswanathan,
-// ICLR 2026, arXiv 2510.05132, "the paper" below). A language model gets N reserved tokens, its forks.
-// A question with M correct reasoning traces is scored under every fork, the best one-to-one matching of
-// traces to forks is found, and only the matched pairs are trained. Forks specialise by themselves; at
-// run time each one starts another line of thought, and the answers vote.
+// The method is Set Supervised Fine-Tuning with global forking tokens (Jia, Wang and Kasiviswanathan, ICLR 2026, arXiv
+// 2510.05132, "the paper" below). A language model gets N reserved tokens, its forks. A question with M correct reasoning traces
+// is scored under every fork, the best one-to-one matching of traces to forks is found, and only the matched pairs are trained.
+// Forks specialise by themselves; at run time each one starts another line of thought, and the answers vote.
 //
 //     fr_model    model;  fr_work work;  fr_adamw adamw;                 // whatever memory you like
 //     fr_config   config = { 0 };
@@ -34,17 +33,14 @@
 // Around it
 //   >>weights >>vote >>answer >>diagnose                                 views; majority, answers, do the forks part?
 //   >>bytes >>json >>dataset >>bpe >>bpe-train >>checkpoint >>corpus     text and files, from data to steps
-//   >>new >>machines >>avx2 >>avx512 >>neon                              the malloc pairs; rows of vector instructions
-//   >>license
+//   >>new >>machines >>avx2 >>avx512 >>neon >>license                    the malloc pairs; rows of vector instructions
 #ifndef FORKREASON_H
 #define FORKREASON_H
-
 #include <stddef.h>
 #include <stdint.h>
 
 // ---- >>options ----------------------------------------------------------------------------------------
-// Define any of these before the include that carries FORKREASON_IMPLEMENTATION. None of them changes a
-// struct or a prototype, so every other file may include the header without them.
+// Define any of these before the include that carries FORKREASON_IMPLEMENTATION. None of them changes a struct or a prototype.
 //
 //   macro                 default          what it does, what it costs
 //   FR_DEF                extern           linkage of public functions; `static inline` keeps them to one file
@@ -54,12 +50,10 @@
 //   FR_NO_SIMD            off              scalar kernels only; about 6 times slower where AVX2 or AVX-512 exists (make bench)
 //   FR_OPENMP             off              fills the thread hook with OpenMP (compile with -fopenmp)
 //   FR_ASSERT(x)          off              checks our own logic, never your input
-
 #define FR_VERSION_MAJOR 0
 #define FR_VERSION_MINOR 1
 #define FR_VERSION_PATCH 0
 #define FR_VERSION "0.1.0"
-
 #ifndef FR_DEF
 #define FR_DEF extern
 #endif
@@ -68,8 +62,7 @@
 // Shapes. Matrices are row-major, float32, without padding.
 //   N rows: all tokens of a tree, packed     C channels (config.dim)      L layers      V vocabulary
 //   H query heads   K key/value heads        D head size                  F inner size of the MLP
-//   In the set loss, where no head is in sight: N forks, M traces, and L the prefix of a trace that is
-//   scored, as in the paper.
+//   In the set loss, where no head is in sight: N forks, M traces, and L the prefix of a trace that is scored, as in the paper.
 //
 // The fork tree. All the method computes is a forest of spans of tokens:
 //
@@ -77,119 +70,85 @@
 //               |          +- trace 2          set loss: the M matched leaves of the same tree
 //               +- fork 2 -+- trace 1 ...      decoding: growing leaves over one shared prefix
 //
-// A token attends to its own span up to itself and to every span on its path to the root; its position is
-// its depth in tokens. The rows of all spans are packed without padding, in the order of the spans. The
-// result equals that of separate sequences up to float rounding, at a fraction of the work.
+// A token attends to its own span up to itself and to every span on its path to the root; its position is its depth in tokens.
+// Rows are packed span by span. The result equals that of separate sequences up to rounding, at a fraction of the work.
 //
-// Memory. Nothing here allocates while it works. For each object there is a `place`, which lays it out in
-// memory that you own. With memory NULL it only measures, by the same layout function, and the object may
-// be NULL; either way *needed (which may be NULL if memory is not) is set to the bytes that are wanted.
-// The `new`/`free` pairs do both with malloc. There are four blocks: parameters, gradients (as many floats
-// as parameters), optimiser state, and the workspace, which is sized from limits and not from a tree.
+// Memory. Nothing here allocates while it works. For each object there is a `place`, which lays it out in memory that you own.
+// With memory NULL it only measures, by the same layout function, and the object may be NULL; either way *needed (which may be
+// NULL if memory is not) is set to the bytes that are wanted. The `new`/`free` pairs do both with malloc. Parameters, gradients
+// (as many floats), optimiser state and the workspace are four blocks; the last is sized from limits and not from a tree.
 //
-// Same bits. For one binary, libm and kernel row, results do not depend on the number of threads or tasks,
-// on the alignment of your memory, nor on what else is decoded in the batch.
-
+// Same bits. For one binary, libm and kernel row, results do not depend on the number of threads or tasks, on the alignment of
+// your memory, nor on what else is decoded in the batch.
 #ifdef __cplusplus
 extern "C" {
 #endif
-
 typedef ptrdiff_t fr_int;    // every size, index and count: signed, so x + n*C needs no cast and cannot wrap
 typedef int32_t   fr_token;  // 0 .. vocab-1
 
 // ---- >>api --------------------------------------------------------------------------------------------
 // ---- status: every function that can fail returns one; FR_OK is 0
-//
-// On anything but FR_OK the outputs are as they were. Where a function works on an fr_work, the reason in
-// words, with the place, is in work->reason; loaders take an fr_reason of yours, which may be NULL.
-#define FR_STATUS_LIST(S)                                                                              \
-  S(FR_OK,          "ok")                                                                              \
-  S(FR_INVALID,     "an argument is outside of what the function accepts")                             \
-  S(FR_CONFIG,      "the model configuration is not valid")                                            \
-  S(FR_RANGE,       "a token id, row or span index is out of range")                                   \
-  S(FR_LIMIT,       "the work is larger than the limits or the room that were given")                  \
-  S(FR_MEMORY,      "the memory given is too small, or an allocation failed")                          \
-  S(FR_OVERFLOW,    "a size does not fit the address space")                                           \
-  S(FR_NONFINITE,   "a number that has to be finite is not")                                           \
-  S(FR_SYNTAX,      "the text is not well formed")                                                     \
-  S(FR_FORMAT,      "well formed, but not what was expected")                                          \
-  S(FR_UNSUPPORTED, "something is asked for that is not supported")                                    \
-  S(FR_CHECKSUM,    "the file is damaged: its checksum differs")                                       \
+// On anything but FR_OK the outputs are as they were. Where a function works on an fr_work, the reason in words, with the place,
+// is in work->reason; loaders take an fr_reason of yours, which may be NULL.
+#define FR_STATUS_LIST(S)                                                              \
+  S(FR_OK,          "ok")                                                              \
+  S(FR_INVALID,     "an argument is outside of what the function accepts")             \
+  S(FR_CONFIG,      "the model configuration is not valid")                            \
+  S(FR_RANGE,       "a token id, row or span index is out of range")                   \
+  S(FR_LIMIT,       "the work is larger than the limits or the room that were given")  \
+  S(FR_MEMORY,      "the memory given is too small, or an allocation failed")          \
+  S(FR_OVERFLOW,    "a size does not fit the address space")                           \
+  S(FR_NONFINITE,   "a number that has to be finite is not")                           \
+  S(FR_SYNTAX,      "the text is not well formed")                                     \
+  S(FR_FORMAT,      "well formed, but not what was expected")                          \
+  S(FR_UNSUPPORTED, "something is asked for that is not supported")                    \
+  S(FR_CHECKSUM,    "the file is damaged: its checksum differs")                       \
   S(FR_IO,          "a file could not be opened, read or written")
-
 typedef enum fr_status {
 #define FR__ENUM(name, text) name,
   FR_STATUS_LIST(FR__ENUM)
 #undef FR__ENUM
   FR_STATUS_COUNT
 } fr_status;
-
 typedef struct fr_reason { char text[192]; } fr_reason;  // always terminated; empty when all went well
-
 FR_DEF const char *fr_status_text(fr_status status);  // never NULL, also for numbers that are no status
 
 // ---- config: the decoders of Llama 3.1, Qwen2.5 and Qwen3 in one struct
-//
-// Pre-norm decoder: RMSNorm, rotary positions (rotate-half), grouped-query attention, SwiGLU. A field left
-// 0 takes the default in brackets; fr_model_place writes the resolved config into the model.
+// Pre-norm decoder: RMSNorm, rotary positions (rotate-half), grouped-query attention, SwiGLU. A field left 0 takes the default in
+// brackets; fr_model_place writes the resolved config into the model.
 typedef struct fr_config {
-  fr_int layers;         // L
-  fr_int dim;            // C
-  fr_int heads;          // H
-  fr_int kv_heads;       // K                [H]        divides H
-  fr_int head_dim;       // D, even          [C / H]    H*D may differ from C
-  fr_int ffn;            // F
-  fr_int vocab;          // V                           includes the rows reserved for forks
-  float  norm_eps;       //                  [1e-5]
-  float  rope_theta;     //                  [10000]
-  float  embed_scale;    //                  [1]        multiplies the input embedding only
-  int    tied;           // head = embedding [0]
-  int    qkv_bias;       // bias on q, k, v  [0]        Qwen2
-  int    qk_norm;        // RMSNorm over the D values of each head of q and k, before rope [0]   Qwen3
-  float  rope_factor;    // llama3 scaling   [0 = off]  8 for Llama 3.1, 32 for 3.2
-  float  rope_low;       // low_freq_factor  [1]
-  float  rope_high;      // high_freq_factor [4]
-  fr_int rope_original;  // original_max_position_embeddings [8192]
+  fr_int layers, dim, heads;    // L, C, H
+  fr_int kv_heads, head_dim;    // K [H], divides H; D [C / H], even: H*D may differ from C
+  fr_int ffn, vocab;            // F; V, which includes the rows reserved for forks
+  float  norm_eps, rope_theta;  // [1e-5], [10000]
+  float  embed_scale;           // multiplies the input embedding only [1]
+  int    tied, qkv_bias;        // head = embedding [0]; bias on q, k, v [0]: Qwen2
+  int    qk_norm;               // RMSNorm over the D values of each head of q and k, before rope [0]: Qwen3
+  float  rope_factor;           // llama3 scaling [0: off], 8 for Llama 3.1, 32 for 3.2, with its
+  float  rope_low, rope_high;   // low_freq_factor [1], high_freq_factor [4]
+  fr_int rope_original;         // and original_max_position_embeddings [8192]
 } fr_config;
 
-// Checks every field and, if resolved is not NULL, stores the config with its defaults filled in.
-// FR_CONFIG with the reason, or FR_OVERFLOW when the parameters would not fit the address space.
+// Checks every field and, if resolved is not NULL, stores the config with its defaults filled in. FR_CONFIG with the reason, or
+// FR_OVERFLOW when the parameters would not fit the address space.
 FR_DEF fr_status fr_config_check(const fr_config *config, fr_config *resolved, fr_reason *reason);
 
 // ---- weights: matrices where they lie, in a block of floats, in memory that cannot be written, in a file that is mapped
-//
-// A bfloat16 is the upper half of a float32: what is computed with one equals, bit for bit, what is computed with the float of the
-// same value. Rows start where `type` may lie: at a multiple of 4 bytes, or of 2.
+// Row 0 is at `at`, the next `step` bytes further, both multiples of 4, or of 2 for bfloat16; the values of a row lie side by
+// side. A bfloat16 is the upper half of a float32: what it gives equals, bit for bit, what the float of the same value gives.
 typedef enum fr_type { FR_FLOAT32, FR_BFLOAT16 } fr_type;
-
-typedef struct fr_view {
-  const void *at;    // row 0; the values of a row lie side by side
-  fr_int      step;  // bytes from row to row
-  fr_int      rows;
-  fr_type     type;
-} fr_view;
+typedef struct fr_view { const void *at; fr_int step, rows; fr_type type; } fr_view;
 
 // ---- model: parameters in one block of floats, described by a table
-struct fr_views;
 typedef struct fr_model {
-  fr_config config;  // resolved
-  fr_int    count;   // floats in params
-  float    *params;  // all tensors that it holds itself, in the order of fr_model_tensor
+  fr_config config;              // resolved
+  fr_int    count;               // floats in params
+  float    *params;              // all tensors that it holds itself, in the order of fr_model_tensor
   const struct fr_views *views;  // the matrices that lie elsewhere; NULL: none
-  uint32_t  frozen;  // bit i: tensor i is not trained, and has neither gradient nor moments. Set it before fr_adamw_place [0]
-  int       stale;   // 1: a backend holds newer parameters, see fr_work_download
-  void     *owned;   // what fr_model_new allocated, else NULL
+  uint32_t  frozen;              // bit i: tensor i is not trained: no gradient, no moments. Set it before fr_adamw_place [0]
+  int       stale;               // 1: a backend holds newer parameters, see fr_work_download
+  void     *owned;               // what fr_model_new allocated, else NULL
 } fr_model;
-
-// One named tensor: `copies` (one a layer, or 1) matrices of rows x cols, contiguous from params + offset.
-// Linear layers are stored as [out, in], y = W x. w_qkv stacks the rows of q, then k, then v; w_gate_up those
-// of gate, then up. copies is 0 for a tensor that the config leaves out, or that views hold; of the embedding and the head, rows
-// are those that views leave. Gradients and moments stand in the same order, without the frozen tensors.
-typedef struct fr_tensor {
-  const char *name;
-  fr_int      offset, copies, rows, cols;
-  int         decays;  // 1 if AdamW's weight decay applies
-} fr_tensor;
 
 FR_DEF fr_status fr_model_place(fr_model *model, const fr_config *config, void *memory, fr_int bytes, fr_int *needed);
 // A model whose matrices lie where they are: in a mapped file, in flash, in another model's block. Gains, biases and what views
@@ -197,163 +156,125 @@ FR_DEF fr_status fr_model_place(fr_model *model, const fr_config *config, void *
 // says FR_UNSUPPORTED. The views are copied, what they point to is not. Embedding and head may be views of fewer rows than the
 // vocabulary: the rest, such as rows of forks, is its own and can be trained, alone if all other tensors are frozen.
 typedef struct fr_layer_views { fr_view q, k, v, out, gate, up, down; } fr_layer_views;  // all seven
-typedef struct fr_views {
-  fr_view embedding, head;       // zeroed: the model's own
-  const fr_layer_views *layers;  // [L], or NULL: the model's own
-} fr_views;
-FR_DEF fr_status fr_model_place_views(fr_model *model, const fr_config *config, const fr_views *views, void *memory,
-                                      fr_int bytes, fr_int *needed, fr_reason *reason);
-// Tensor `index` = 0, 1, ... ; FR_RANGE after the last. The walk is the order of the file and of the block:
+typedef struct fr_views { fr_view embedding, head; const fr_layer_views *layers; } fr_views;  // [L]; zeroed: the model's own
+FR_DEF fr_status fr_model_place_views(fr_model *model, const fr_config *config, const fr_views *views, void *memory, fr_int bytes,
+                                      fr_int *needed, fr_reason *reason);
+// Tensor `index` = 0, 1, ... ; FR_RANGE after the last. The walk is the order of the file, of params and, less frozen tensors, of
+// gradients and moments:
 //   tok_emb  norm_att  w_qkv  b_qkv  norm_q  norm_k  w_out  norm_mlp  w_gate_up  w_down  norm_final  head
-// The block, params, is aligned to 64 bytes; its tensors follow each other without gaps, so each is aligned as a float only.
+// It is `copies` (one a layer, or 1) matrices of rows x cols, contiguous from params + offset; params is aligned to 64 bytes, a
+// tensor as a float only. Linear layers are stored as [out, in], y = W x. w_qkv stacks the rows of q, then k, then v; w_gate_up
+// those of gate, then up. copies is 0 for what the config leaves out, or views hold; of embedding and head, rows are those that
+// views leave. decays is 1 if AdamW's weight decay applies.
+typedef struct fr_tensor { const char *name; fr_int offset, copies, rows, cols; int decays; } fr_tensor;
 FR_DEF fr_status fr_model_tensor(const fr_model *model, fr_int index, fr_tensor *tensor);
-// Normal weights with std 1/sqrt(fan in), the two projections into the residual stream further divided by
-// sqrt(2 L); embedding std 1/(2 sqrt(C)); gains 1; biases 0. Each tensor has its own random stream.
-// NULL, or a model without params: nothing is done.
+// Normal weights with std 1/sqrt(fan in), the two projections into the residual stream further divided by sqrt(2 L); embedding
+// std 1/(2 sqrt(C)); gains 1; biases 0. Each tensor has its own random stream. NULL, or a model without params: nothing is done.
 FR_DEF void fr_model_init(fr_model *model, uint64_t seed);
-// Copies `from` into `to`, whose config may only differ by a larger vocab. The added rows of the embedding
-// and, if untied, of the head become the mean of the old rows (see fr_model_set_rows for noise).
+// Copies `from` into `to`, whose config may only differ by a larger vocab; new rows of embedding and head: the mean of the old.
 FR_DEF fr_status fr_model_append_rows(fr_model *to, const fr_model *from);
-// Sets rows first .. first+count-1 of the embedding and of an untied head to centre + std * normal noise.
-// centre: the mean over all other rows if `around_mean`, else 0. Use std .02 to let forks begin nearly alike.
-FR_DEF fr_status fr_model_set_rows(fr_model *model, fr_int first, fr_int count, int around_mean, float std,
-                                   uint64_t seed);
+// Sets rows first .. first+count-1 of the embedding and of an untied head to centre + std * normal noise. centre: the mean over
+// all other rows if `around_mean`, else 0. Use std .02 to let forks begin nearly alike.
+FR_DEF fr_status fr_model_set_rows(fr_model *model, fr_int first, fr_int count, int around_mean, float std, uint64_t seed);
 
-// ---- workspace: everything that a step needs beside parameters, sized from limits
+// ---- workspace: everything that a step needs beside parameters, sized from limits; one that you do not use may be 0
 typedef struct fr_limits {
-  fr_int rows;        // tokens in a tree that is only run forward; also leaves decoded at once
-  fr_int grad_rows;   // tokens in a tree whose gradient is wanted; their activations of all layers are kept
-  fr_int spans;       // spans in a tree, and leaves decoded at once
-  fr_int targets;     // targets in a tree
-  fr_int leaves;      // sequences in one pass: N*M a question (and at least M+1, for the loss), or leaves decoded at once
-  fr_int depth;       // tokens on the longest path from a root: the largest position + 1
-  fr_int tasks;       // pieces of work given to the thread hook at once, each with its own scratch  [1]
-  fr_int cache_rows;  // key/value rows kept by fr_generate: prompts + leaves * max_tokens           [0]
+  fr_int rows;            // tokens in a tree that is only run forward; also leaves decoded at once
+  fr_int grad_rows;       // tokens in a tree whose gradient is wanted; their activations of all layers are kept
+  fr_int spans, targets;  // in a tree; spans: and leaves decoded at once
+  fr_int leaves;          // sequences in one pass: N*M a question (and at least M+1, for the loss), or leaves decoded at once
+  fr_int depth;           // tokens on the longest path from a root: the largest position + 1
+  fr_int tasks;           // pieces of work given to the thread hook at once, each with its own scratch [1]
+  fr_int cache_rows;      // key/value rows kept by fr_generate: prompts + leaves * max_tokens
   const struct fr_backend *backend;  // a device that computes; NULL: the CPU
 } fr_limits;
-
 // Runs task(arg, 0) .. task(arg, tasks-1), in any order, on any threads, and returns when all have run.
 typedef void (*fr_run)(void *pool, fr_int tasks, void (*task)(void *arg, fr_int index), void *arg);
-
-struct fr__kernels;
-struct fr__body;
 typedef struct fr_backend fr_backend;
 typedef struct fr_work {
-  fr_config config;
-  fr_limits limits;
-  fr_run    run;      // NULL: one thread. You may set run and pool at any time between calls.
-  void     *pool;
-  fr_reason reason;   // why the last call on this workspace failed
-  const char *kernel;  // the row of kernels in use: "avx512", "avx2", "neon" or "scalar"; place takes the best of the processor's
+  fr_config   config;
+  fr_limits   limits;
+  fr_run      run;     // NULL: one thread. You may set run and pool at any time between calls.
+  void       *pool;
+  fr_reason   reason;  // why the last call on this workspace failed
+  const char *kernel;  // the row of kernels in use: "avx512", "avx2", "neon" or "scalar"; place takes the processor's best
   const struct fr__kernels *kernels;
-  const struct fr_backend *backend;  // what computes
-  struct fr__body *body;  // pointers into the block
-  void     *owned;
+  const fr_backend *backend;  // what computes
+  struct fr__body *body;      // pointers into the block
+  void       *owned;
 } fr_work;
 
-// A limit you do not use may be 0 (tasks counts as at least 1).
-FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_limits *limits, void *memory,
-                               fr_int bytes, fr_int *needed);
+FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_limits *limits, void *memory, fr_int bytes,
+                               fr_int *needed);
 // Forces a row by name; FR_UNSUPPORTED, and no change, if this processor or build does not have it.
 FR_DEF fr_status fr_work_select(fr_work *work, const char *kernel);
-// With limits.backend: gives the backend its copy of a model (policy, start and writer one each), and with an optimiser of its
-// gradients and moments, which then live there; call it again when you have changed parameters. download brings parameters,
-// and with an optimiser gradients and moments, back; until then what reads them here refuses. Without a backend: nothing.
-struct fr_adamw;
-FR_DEF fr_status fr_work_attach(fr_work *work, const fr_model *model, const struct fr_adamw *adamw);
-FR_DEF fr_status fr_work_download(fr_work *work, fr_model *model, struct fr_adamw *adamw);
 
 // ---- tree: a forest of spans, and what is to be predicted
-typedef struct fr_tokens {
-  const fr_token *ids;
-  fr_int count;
-} fr_tokens;
+typedef struct fr_tokens { const fr_token *ids; fr_int count; } fr_tokens;
+typedef struct fr_span { fr_int parent; fr_tokens tokens; } fr_span;  // parent: an earlier one, -1 for a root; maybe no tokens
+// -log p(token | path up to and including the packed row `row`) counts with `weight`. A row may have many targets; they share one
+// softmax: loss = sum_t w_t (-log p(t)), dlogits = (sum w) p - sum_t w_t onehot(t). `group` says which of the reported sums the
+// target enters; it is any index below group_count (-1: none).
+typedef struct fr_target { fr_int row; fr_token token; float weight; fr_int group; } fr_target;
+typedef struct fr_tree { const fr_span *spans; fr_int span_count; const fr_target *targets; fr_int target_count; } fr_tree;
+// Of the targets of a group: the sums of -log p, of weight * -log p, and of the weights; their number.
+typedef struct fr_sum { double nll, weighted, weight; fr_int count; } fr_sum;
 
-typedef struct fr_span {
-  fr_int    parent;  // index of an earlier span, or -1 for a root
-  fr_tokens tokens;  // may be empty
-} fr_span;
-
-// -log p(token | path up to and including row) counts with `weight`. A row may have many targets; they share
-// one softmax: loss = sum_t w_t (-log p(t)), dlogits = (sum w) p - sum_t w_t onehot(t). `group` says which
-// of the reported sums the target enters; it is any index below group_count (-1: none).
-typedef struct fr_target {
-  fr_int   row;  // index into the packed rows: span s holds rows start(s) .. start(s)+count(s)-1
-  fr_token token;
-  float    weight;
-  fr_int   group;
-} fr_target;
-
-typedef struct fr_tree {
-  const fr_span   *spans;
-  fr_int           span_count;
-  const fr_target *targets;
-  fr_int           target_count;
-} fr_tree;
-
-typedef struct fr_sum {
-  double nll;       // sum of -log p over the targets of the group
-  double weighted;  // sum of weight * -log p
-  double weight;    // sum of weights
-  fr_int count;     // targets
-} fr_sum;
-
-// First packed row of span `span`; span_count gives the number of all rows. The row that predicts a span's first token is the last
-// one of its nearest non-empty ancestor a: fr_tree_row(tree, a + 1) - 1.
+// First packed row of span `span`; span_count gives the number of all rows. The row that predicts a span's first token is the
+// last one of its nearest non-empty ancestor a: fr_tree_row(tree, a + 1) - 1.
 FR_DEF fr_int fr_tree_row(const fr_tree *tree, fr_int span);
 // The limits that this tree needs: rows and grad_rows both its rows; tasks and cache_rows 0; leaves its childless spans.
 FR_DEF fr_status fr_tree_limits(const fr_tree *tree, fr_limits *limits);
-// Each field the larger of the two.
-FR_DEF fr_limits fr_limits_max(fr_limits a, fr_limits b);
+FR_DEF fr_limits fr_limits_max(fr_limits a, fr_limits b);  // each field the larger of the two
 
-// Runs the model over the tree without gradient: activations of one layer only. sums[group_count] is set; NULL is
-// allowed with 0. A loss that is not finite is reported as such, with FR_OK.
-FR_DEF fr_status fr_forward(const fr_model *model, fr_work *work, const fr_tree *tree, fr_sum *sums,
-                            fr_int group_count);
+// Runs the model over the tree without gradient: activations of one layer only. sums[group_count] is set; NULL is allowed with 0.
+// A loss that is not finite is reported as such, with FR_OK.
+FR_DEF fr_status fr_forward(const fr_model *model, fr_work *work, const fr_tree *tree, fr_sum *sums, fr_int group_count);
 // Runs forward (limit grad_rows), then backward, and ADDS the gradient of sum_t w_t (-log p(t)) to grads[adamw->count]:
-// model->count floats, less those of frozen tensors, which are not among them.
-// Call it on any number of trees before one optimiser step.
+// model->count floats, less those of frozen tensors. Call it on any number of trees before one optimiser step.
 FR_DEF fr_status fr_backward(const fr_model *model, fr_work *work, const fr_tree *tree, float *grads, fr_sum *sums,
                              fr_int group_count);
-// After fr_forward or fr_backward, of any rows of that tree: logits (row_count, V), and hidden (row_count, C), the final normed
+// After fr_forward or fr_backward, of any rows of that tree: logits (count, V), and hidden (count, C), the final normed
 // activations that the vocabulary is multiplied with. Either may be NULL. The model must not have changed.
-FR_DEF fr_status fr_logits(const fr_model *model, fr_work *work, const fr_int *rows, fr_int row_count, float *logits, float *hidden);
+FR_DEF fr_status fr_logits(const fr_model *model, fr_work *work, const fr_int *rows, fr_int count, float *logits, float *hidden);
 
 // ---- optimiser: AdamW (Loshchilov and Hutter, 2019), decay decoupled, with global-norm clipping
 typedef struct fr_adamw {
-  float  beta1, beta2;  // [.9, .98]
-  float  eps;           // [1e-8]   outside the root
-  float  decay;         // [.01]    on tensors marked so; p *= 1 - lr*decay first
-  float  clip;          // [1]      gradient scaled by min(1, clip / (norm + 1e-6)); 0: never
-  fr_int count;         // floats in each of the three arrays
-  float *grads;         // gradients: yours to add to, cleared by fr_adamw_step
-  float *m, *v;
-  int64_t step;         // updates done so far
-  int64_t skipped;      // steps left out because loss or gradient was not finite
-  void  *owned;
+  float   beta1, beta2, eps;  // [.9, .98, 1e-8]  eps: outside the root
+  float   decay;              // [.01]  on tensors marked so; p *= 1 - lr*decay first
+  float   clip;               // [1]    gradient scaled by min(1, clip / (norm + 1e-6)); 0: never
+  fr_int  count;              // floats in each of the three arrays:
+  float  *grads, *m, *v;      // gradients, yours to add to, cleared by fr_adamw_step; moments
+  int64_t step, skipped;      // updates done so far; steps left out because loss or gradient was not finite
+  void   *owned;
 } fr_adamw;
 
 FR_DEF fr_status fr_adamw_place(fr_adamw *adamw, const fr_model *model, void *memory, fr_int bytes, fr_int *needed);
-// One update with learning rate lr; then grads are cleared. If loss or the gradient norm is not finite, parameters and
-// state stay as they are, skipped is counted up, grads are cleared, and FR_NONFINITE is returned.
-// *norm (may be NULL): the norm before clipping, accumulated in double.
+// One update with learning rate lr; then grads are cleared. If loss or the gradient norm is not finite, parameters and state stay
+// as they are, skipped is counted up, and FR_NONFINITE is returned. *norm (may be NULL): before clipping, accumulated in double.
 FR_DEF fr_status fr_adamw_step(fr_adamw *adamw, fr_model *model, fr_work *work, double loss, float lr, double *norm);
+// With limits.backend: gives the backend its copy of a model (policy, start and writer one each), and with an optimiser of its
+// gradients and moments, which then live there; call it again when you have changed parameters. download brings parameters, and
+// with an optimiser gradients and moments, back; until then what reads them here refuses. Without a backend: nothing.
+FR_DEF fr_status fr_work_attach(fr_work *work, const fr_model *model, const fr_adamw *adamw);
+FR_DEF fr_status fr_work_download(fr_work *work, fr_model *model, fr_adamw *adamw);
 
-// Factors for the learning rate at step = 0 .. total-1. Linear warm-up over `warmup` steps to 1; then either half a cosine
-// down to `floor`, or constant until `stable` and linear down to `floor` at the last step. A step before the first counts as the
-// first, one after the last as the last.
+// Factors for the learning rate at step = 0 .. total-1 (others count as the first or last): linear warm-up over `warmup` steps to
+// 1; then half a cosine down to `floor`, or constant until `stable` and linear down to `floor` at the last step.
 FR_DEF float fr_schedule_cosine(int64_t step, int64_t warmup, int64_t total, float floor);
 FR_DEF float fr_schedule_stable(int64_t step, int64_t warmup, int64_t stable, int64_t total, float floor);
 
 // ---- assignment: exact rectangular minimum-cost matching, usable alone
-//
-// cost of (r, c) is cost[r*row_stride + c*col_stride]. Sets col_of_row[rows] to distinct columns that minimise the sum,
-// *total (may be NULL) to that sum in row order. With rows > cols the rows left over get -1. Shortest augmenting paths
-// with potentials (Jonker and Volgenant 1987; Crouse 2016), O(min^2 max). Ties: rows enter in ascending order, and among
-// equally short paths the one that ends at a free column, then at the lowest column, is taken.
-// A cost that is not finite: FR_NONFINITE. memory is scratch, of any alignment; NULL only measures it: sets *needed.
-FR_DEF fr_status fr_assign(const double *cost, fr_int row_stride, fr_int col_stride, fr_int rows, fr_int cols,
-                           fr_int *col_of_row, double *total, void *memory, fr_int bytes, fr_int *needed);
+// cost of (r, c) is cost[r*row_stride + c*col_stride]. Sets col_of_row[rows] to distinct columns that minimise the sum, -1 for
+// rows left over, and *total (may be NULL) to that sum in row order. Shortest augmenting paths with potentials (Jonker and
+// Volgenant 1987; Crouse 2016), O(min^2 max). Ties: rows enter in ascending order; of equally short paths that to a free column,
+// then to the lowest, is taken. A cost that is not finite: FR_NONFINITE. memory is scratch, of any alignment; NULL measures it.
+FR_DEF fr_status fr_assign(const double *cost, fr_int row_stride, fr_int col_stride, fr_int rows, fr_int cols, fr_int *col_of_row,
+                           double *total, void *memory, fr_int bytes, fr_int *needed);
+// How far the best assignment is from the second best: the least total of one that differs in at least one pair, less the least
+// total. 0: a tie; HUGE_VAL if there is only one. O(min) calls of fr_assign.
+FR_DEF fr_status fr_assign_margin(const double *cost, fr_int row_stride, fr_int col_stride, fr_int rows, fr_int cols,
+                                  double *margin, void *memory, fr_int bytes, fr_int *needed);
 
 // ---- training: set supervised fine-tuning and its baselines (paper, section 3)
 typedef enum fr_method {
@@ -362,27 +283,17 @@ typedef enum fr_method {
   FR_FIXED_LABELS,  // trace j takes fork j
   FR_SFT_MIXED      // every trace takes fork 0: ordinary fine-tuning on all traces
 } fr_method;
-
-typedef enum fr_reduction {
-  FR_MEAN_TOKENS,  // mean over all trace tokens of the batch: the paper's sum, normalised
-  FR_MEAN_TRACES   // mean over traces of each trace's mean
-} fr_reduction;
-
-typedef enum fr_fork_target {
-  FR_FORK_UNIFORM,  // cross-entropy of the fork distribution towards uniform over the N forks
-  FR_FORK_MATCHED   // towards the forks that were matched, equally
-} fr_fork_target;
-
+typedef enum fr_reduction { FR_MEAN_TOKENS, FR_MEAN_TRACES } fr_reduction;
+typedef enum fr_fork_target { FR_FORK_UNIFORM, FR_FORK_MATCHED } fr_fork_target;
 typedef struct fr_ssft_options {
   const fr_tokens *forks;      // N forks of one or more tokens each, distinct as sequences
   fr_int         fork_count;   // N
   fr_method      method;
   fr_int         prefix;       // L: tokens of a trace that the cost sees; 0: all. Price: the cost pass has N*M*L rows
-  fr_reduction   reduction;
-  float          fork_weight;  // weight of the fork term, a mean over questions [0]
-  fr_fork_target fork_target;
-  uint64_t       seed;         // of the random matching
-  uint64_t       draw;         // such as the step: another draw for the same question
+  fr_reduction   reduction;    // mean over [all trace tokens of the batch: the paper's sum, normalised], or traces' means
+  float          fork_weight;  // weight of the fork term, a mean over questions [0]: cross-entropy of the fork distribution
+  fr_fork_target fork_target;  // towards [uniform over the N forks], or uniform over those that were matched
+  uint64_t       seed, draw;   // of the random matching; draw, such as the step: another one for the same question
 } fr_ssft_options;
 
 // A question with its correct traces. A trace as the model sees it ends with the end token. The arrays are yours.
@@ -397,69 +308,68 @@ typedef struct fr_question {
 } fr_question;
 
 typedef struct fr_ssft_report {
-  double loss;           // what was minimised, this call's part of it
-  double nll;            // sum of -log p over trace tokens
-  double fork_nll;       // sum over questions of the fork term before its weight
+  double loss, nll, fork_nll;  // what was minimised, this call's part of it; sums of -log p over trace tokens, of the fork term
   fr_int tokens, traces, questions;
-  fr_int rows;           // rows run with gradient
-  double norm;           // gradient norm before clipping (fr_ssft_step only)
-  int    skipped;        // 1 if the update was left out (fr_ssft_step only)
+  fr_int rows;                 // rows run with gradient
+  double norm;                 // fr_ssft_step only: gradient norm before clipping
+  int    skipped;              // and 1 if the update was left out
 } fr_ssft_report;
-
-// What the batch's reduction divides by, given up front so that micro-batches add up to one gradient.
-typedef struct fr_ssft_total { double traces; double questions; } fr_ssft_total;
 
 // Limits for questions up to (prompt, trace) tokens with up to `traces` traces, `questions` of them in one pass, whatever the
 // method and the fork term. Larger batches are run as several passes, whole questions at a time, equal up to rounding.
-FR_DEF fr_status fr_ssft_limits(const fr_ssft_options *options, fr_int prompt, fr_int trace, fr_int traces,
-                                fr_int questions, fr_limits *limits);
+FR_DEF fr_status fr_ssft_limits(const fr_ssft_options *options, fr_int prompt, fr_int trace, fr_int traces, fr_int questions,
+                                fr_limits *limits);
 // Fills fork, and cost where asked for; the formulas stand in >>ssft. For FR_SSFT the matching minimises the sum of the costs of
-// (fork[j], j); the other methods do not look at them, and run no cost pass for a question whose cost is NULL. A cost that is
-// not finite: FR_NONFINITE names the question; those before it keep their new matching.
-FR_DEF fr_status fr_ssft_match(const fr_model *model, fr_work *work, const fr_ssft_options *options,
-                               fr_question *questions, fr_int count);
+// (fork[j], j); the other methods do not look at them, and run no cost pass for a question whose cost is NULL. A cost that is not
+// finite: FR_NONFINITE names the question; those before it keep their new matching.
+FR_DEF fr_status fr_ssft_match(const fr_model *model, fr_work *work, const fr_ssft_options *options, fr_question *questions,
+                               fr_int count);
+// What the batch's reduction divides by, given up front so that micro-batches add up to one gradient.
+typedef struct fr_ssft_total { double traces, questions; } fr_ssft_total;
 FR_DEF fr_status fr_ssft_count(const fr_ssft_options *options, const fr_question *questions, fr_int count, fr_ssft_total *total);
 // ADDS the gradient of the set loss of these questions, matched before, to grads, as in fr_backward. grads NULL: the loss alone,
 // without gradient (limits as for the cost pass), for validation.
 FR_DEF fr_status fr_ssft_backward(const fr_model *model, fr_work *work, const fr_ssft_options *options,
                                   const fr_question *questions, fr_int count, fr_ssft_total total, float *grads,
                                   fr_ssft_report *report);
-// Match, backward and update in one call, with the same bits. A step that is skipped because its numbers are not finite
-// returns FR_OK, with report->skipped 1 and why in work->reason.
+// Match, backward and update in one call, with the same bits. A step that is skipped because its numbers are not finite returns
+// FR_OK, with report->skipped 1 and why in work->reason.
 FR_DEF fr_status fr_ssft_step(fr_model *model, fr_work *work, fr_adamw *adamw, const fr_ssft_options *options,
                               fr_question *questions, fr_int count, float lr, fr_ssft_report *report);
 
 // ---- random numbers: Philox 4x32-10 (Salmon et al. 2011), a pure function of key and counter
 typedef struct fr_random {
-  uint32_t key[2];      // from the seed
-  uint32_t counter[4];  // block index, then the stream
-  uint32_t block[4];
-  int      left;        // numbers left in block
+  uint32_t key[2], counter[4], block[4];  // from the seed; block index, then the stream; the last block,
+  int      left;                          // of which so many numbers are left
 } fr_random;
-
 FR_DEF fr_random fr_random_stream(uint64_t seed, uint64_t question, uint64_t leaf);
 FR_DEF uint32_t  fr_random_bits(fr_random *random);
-FR_DEF float     fr_random_uniform(fr_random *random);               // in [0, 1), multiples of 2^-24
-FR_DEF float     fr_random_normal(fr_random *random);                // Box-Muller, two draws each
-FR_DEF fr_int    fr_random_below(fr_random *random, fr_int bound);   // 0 .. bound-1, unbiased; bound >= 1
+FR_DEF float     fr_random_uniform(fr_random *random);              // in [0, 1), multiples of 2^-24
+FR_DEF float     fr_random_normal(fr_random *random);               // Box-Muller, two draws each
+FR_DEF fr_int    fr_random_below(fr_random *random, fr_int bound);  // 0 .. bound-1, unbiased; bound >= 1
 
 // ---- decoding: many leaves at once over one shared prefix
-// What a callback returns.
-enum { FR_GO_ON, FR_STOP_LEAF, FR_STOP_ALL };
-#define FR_STOPPED (-2)  // leaf->stop of a leaf that a callback ended
+typedef struct fr_leaf {
+  fr_int    span;            // in: the span of the tree that this leaf continues
+  uint64_t  question, leaf;  // in: (seed, question, leaf) name the random stream: the text depends on nothing else in the batch
+  fr_token *tokens;          // in: room for max_tokens
+  fr_int    count;           // out: tokens written, without the stop token
+  fr_token  stop;            // out: the stop token met, -1 if max_tokens ended it, FR_STOPPED if a callback did
+  double    logp;            // out: sum of log p of the tokens and of the stop, at temperature 1, over the whole vocabulary
+} fr_leaf;
+#define FR_STOPPED (-2)
+enum { FR_GO_ON, FR_STOP_LEAF, FR_STOP_ALL };  // what a callback returns: STOP_ALL ends the call, with FR_OK and what there is
 
-struct fr_leaf;
 typedef struct fr_sampling {
   float  temperature;     // 0: greedy, ties to the lowest id
   fr_int top_k;           // keep the k most likely tokens; 0: all
   float  top_p;           // then the smallest set of at least this mass; 0 or 1: all
-  fr_int max_tokens;      // stop after this many
-  const fr_token *stops;  // stop at any of these
+  fr_int max_tokens;      // stop after this many,
+  const fr_token *stops;  // or at any of these
   fr_int stop_count;
   uint64_t seed;
-  // Called on the calling thread after each token of a leaf, leaves in order: its last token is new, or leaf->stop was met.
-  // FR_STOP_LEAF ends this leaf, FR_STOP_ALL the call, which returns FR_OK with what there is. NULL: nobody is told.
-  int (*token)(void *user, fr_int leaf, const struct fr_leaf *the_leaf);
+  // Called on the calling thread after each token of a leaf, leaves in order: its last token is new, or leaf->stop was met [NULL]
+  int (*token)(void *user, fr_int leaf, const fr_leaf *the_leaf);
   void *user;
   // Going on, such as with the next turn of a chat: the tree's first cached_spans spans are the first of the last fr_generate on
   // this workspace, its spans and then its leaves (parent: leaf->span) with the tokens that they were left with, and the model is
@@ -468,30 +378,17 @@ typedef struct fr_sampling {
   fr_int cached_spans;
 } fr_sampling;
 
-typedef struct fr_leaf {
-  fr_int    span;      // in: the span of the tree that this leaf continues
-  uint64_t  question;  // in: (seed, question, leaf) name the random stream,
-  uint64_t  leaf;      //     so a leaf's text depends on nothing else in the batch
-  fr_token *tokens;    // in: room for max_tokens
-  fr_int    count;     // out: tokens written, without the stop token
-  fr_token  stop;      // out: the stop token met, -1 if max_tokens ended it, FR_STOPPED if a callback did
-  double    logp;      // out: sum of log p of the tokens and of the stop, at temperature 1, over the whole vocabulary
-} fr_leaf;
-
-// Picks one token from logits[vocab] (read only); scratch[2 * vocab]. *random is advanced by one draw unless greedy.
-// -1 if a pointer that is needed is NULL (greedy needs neither random nor scratch) or vocab is below 1.
-FR_DEF fr_token fr_sample(const float *logits, fr_int vocab, const fr_sampling *sampling, fr_random *random,
-                          fr_int *scratch);
-// Runs the tree (its targets are ignored) once, then grows all leaves together. Limits: rows >= tree rows and leaves,
-// cache_rows >= tree rows + leaves * max_tokens, depth >= the longest path + max_tokens, spans >= tree spans + leaves.
-// A model whose numbers went bad still gives tokens, with FR_OK: then logp is not finite.
+// Picks one token from logits[vocab] (read only); scratch[2 * vocab]. *random is advanced by one draw unless greedy. -1 if a
+// pointer that is needed is NULL (greedy needs neither random nor scratch) or vocab is below 1.
+FR_DEF fr_token fr_sample(const float *logits, fr_int vocab, const fr_sampling *sampling, fr_random *random, fr_int *scratch);
+// Runs the tree (its targets are ignored) once, then grows all leaves together. Limits: rows >= tree rows and leaves, cache_rows
+// >= tree rows + leaves * max_tokens, depth >= the longest path + max_tokens, spans >= tree spans + leaves. A model whose numbers
+// went bad still gives tokens, with FR_OK: then logp is not finite.
 FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree *tree, const fr_sampling *sampling,
                              fr_leaf *leaves, fr_int leaf_count);
-FR_DEF fr_status fr_generate_limits(const fr_tree *tree, const fr_sampling *sampling, fr_int leaf_count,
-                                    fr_limits *limits);
+FR_DEF fr_status fr_generate_limits(const fr_tree *tree, const fr_sampling *sampling, fr_int leaf_count, fr_limits *limits);
 
 // ---- voting
-//
 // same(user, a, b): do answers a and b agree (an equivalence)? One for which same(user, a, a) is 0 is none: it does not vote.
 typedef int (*fr_same)(void *user, fr_int a, fr_int b);
 typedef struct fr_vote_result {
@@ -499,13 +396,11 @@ typedef struct fr_vote_result {
   fr_int distinct, valid;  // classes; answers that voted
   double weight;           // sum of the weights of the winning class; votes, if answers have no weights
 } fr_vote_result;
-
 // Majority over answers 0 .. count-1. Answer a counts weight[a] (1 if weight is NULL); the largest sum wins, added up in the
 // order of the index; in a tie the class whose first answer has the lowest index. An answer of weight 0 votes, and wins only
 // where all weights are 0. A weight or a sum that is not finite: FR_NONFINITE; a negative weight: FR_INVALID.
 FR_DEF fr_status fr_vote(fr_int count, fr_same same, void *user, const double *weight, fr_vote_result *result, fr_reason *reason);
-// The weight to take, 0 .. 1: exp(mean log p) of the leaf's tokens, stop included; 0 if it has none. Its power s > 1 trusts
-// confidence more, s = 0 is the plain vote.
+// The weight to take, 0 .. 1: exp(mean log p) of the leaf's tokens, stop included; 0 if it has none. Powers > 1 trust it more.
 FR_DEF double fr_leaf_confidence(const fr_leaf *leaf);
 
 // The same vote, answer by answer, which knows when to stop. Zero the poll, set classes and room, and add answers in order:
@@ -520,45 +415,36 @@ typedef struct fr_poll {
   fr_int         count;    // answers added, whether they voted or not
   fr_vote_result result;   // what fr_vote says of them; all 0 before the first
 } fr_poll;
-
-// Adds answer number poll->count. It is compared with the first answers of all classes, so `same` has to know these still.
-// No room for one more class: FR_LIMIT; weights as in fr_vote, 1 for the plain vote.
+// Adds answer number poll->count. It is compared with the first answers of all classes, so `same` has to know these still. No
+// room for one more class: FR_LIMIT; weights as in fr_vote, 1 for the plain vote.
 FR_DEF fr_status fr_poll_add(fr_poll *poll, fr_same same, void *user, double weight, fr_reason *reason);
 // 1 if result.winner is the same whatever `to_come` more answers of weights 0 .. most say (1 for the plain vote, and for
-// fr_leaf_confidence), else 0: exactly, rounding included. With none to come it is decided; a `most` that is no weight decides nothing.
+// fr_leaf_confidence), else 0: exactly, rounding included. With none to come it is decided; a `most` that is no weight: never.
 FR_DEF int fr_poll_decided(const fr_poll *poll, fr_int to_come, double most);
 
 // The unbiased 1 - C(n-c,k) / C(n,k) (Chen et al. 2021) from c correct of n samples. NaN unless 0 <= c <= n and 1 <= k <= n.
 FR_DEF double fr_pass_at_k(fr_int n, fr_int c, fr_int k);
-
-// The budget of Cons@k: the fork of each of k leaves, spread evenly over N. Leaf j takes fork j mod N, so that the first k mod N
-// forks get one more; k < N draws k different forks, every subset equally likely, ascending. random is advanced only then, and
-// may be NULL otherwise. O(k + N).
+// The budget of Cons@k: the fork of each of k leaves, spread evenly over N, in O(k + N). Leaf j takes fork j mod N; k < N draws k
+// different forks, every subset equally likely, ascending. random is advanced only then, and may be NULL otherwise.
 FR_DEF fr_status fr_fork_spread(fr_int k, fr_int fork_count, fr_random *random, fr_int *fork);
 
 // ---- answers: found in a text, and compared
 typedef struct fr_text { const char *bytes; fr_int count; } fr_text;  // UTF-8, not terminated; may hold any character
-
 typedef enum fr_answer_form {
   FR_ANSWER_HASH,   // behind the last '#', to the end
   FR_ANSWER_GSM8K,  // behind the last "####", to the end of that line
   FR_ANSWER_BOXED,  // in the last \boxed{} or \fbox{} that is closed; braces nest, \{ and \} are text
   FR_ANSWER_NUMBER  // the last number, with its sign, as below; "3-5" ends with 5, "= -5" with -5, and of what is no number it
-                    // takes the last piece that is: 3 of 1e3, 30 of 10:30
-} fr_answer_form;
-// Where the answer stands in a text: a part of it, without white space at its ends; bytes NULL if there is none or it is empty.
-// Any bytes are safe, and the time is linear.
+} fr_answer_form;   // takes the last piece that is: 3 of 1e3, 30 of 10:30
+// Where the answer stands in a text, in linear time: a part of it, without white space at its ends; bytes NULL if there is none.
 FR_DEF fr_text fr_answer_find(fr_answer_form form, fr_text text);
 // Do two answers agree? What is no answer (bytes NULL or only white space) agrees with nothing. Numbers agree if they are equal
-// as fractions, exactly; all else agrees byte for byte. White space at the ends does not count, nor do dollar signs around it
-// all. Equal are, line by line:
+// as fractions, exactly; all else byte for byte. White space at the ends and dollar signs around all do not count. Equal are:
 //   18  018  +18  18.  18.0  $18  \$18  18%  18\%  $18$      $ before and % behind are left aside, so that 50% is not 1/2
-//   1234  1,234  1,234.00
 //   .5  0.50  1/2  2/4  \frac{1}{2}  \frac12  \dfrac{2}{4}   and \tfrac
 //   2.5  5/2  2 1/2  2\frac{1}{2}                            mixed numbers
 //   -.75  -3/4  \frac{-3}{4}                                 or with U+2212 for the minus sign
-//   -3  -$3  $-3
-//   0  -0
+//   1234  1,234  1,234.00          or 0  -0          or -3  -$3  $-3
 // Not numbers but text: 1,23 and 12,34 (groups are of three), 1/0, 1.5/2, 1e3, 2^3, \sqrt{4}, 3 cm (FR_ANSWER_NUMBER takes the
 // 3), and what needs a numerator or denominator of more than FR_ANSWER_DIGITS digits. About 3 KB of stack.
 #define FR_ANSWER_DIGITS 512
@@ -566,9 +452,8 @@ FR_DEF int fr_answer_same(fr_text a, fr_text b);
 FR_DEF int fr_answer_agree(void *user, fr_int a, fr_int b);  // an fr_same: user is an array of fr_text, one for each answer
 
 // ---- diagnosis: do the forks part? Plain counts, fed question by question after fr_ssft_match or fr_ssft_step
-//
-// A source is any label of a trace: the model that wrote it, its strategy, or its index j where that has a meaning.
-// For values over time, read at the end of each window and clear:
+// A source is any label of a trace: the model that wrote it, its strategy, or its index j where that has a meaning. For values
+// over time, read at the end of each window and clear:
 //   fr_diagnosis_add(&d, &question, source, &reason);
 //   if (d.questions == window) { fr_diagnosis_read(&d, &series[n++]); fr_diagnosis_clear(&d); }
 typedef struct fr_diagnosis_options {
@@ -577,26 +462,20 @@ typedef struct fr_diagnosis_options {
   fr_int bins, bin_width;  // of trace lengths [32], tokens [64]; the last bin counts all above, too
 } fr_diagnosis_options;
 
-// All counts since place or clear; yours to read.
-typedef struct fr_diagnosis {
-  fr_diagnosis_options options;  // resolved
-  fr_int  questions, traces;     // questions with a matching; traces with a fork
-  fr_int  largest;               // M of the question that has most
-  fr_int *coverage;              // (N) traces of each fork
-  fr_int *matrix;                // (N,S) traces of fork i and source s
-  fr_int *length;                // (N,bins) traces of each length
-  double *tokens;                // (N) their tokens
-  // Matchings by frequency, descending. Row m of map is one: the source of the trace that fork i got, -1 if it got none.
-  fr_int  map_count;
-  fr_int *map, *map_questions;   // (maps,N), (maps) questions with this matching
-  fr_int  other_questions;       // with one that came when all rows were taken
-  // Margins, nats a token: the sum of costs of the second-best matching less that of the best.
-  fr_int  margins;               // questions with costs and more than one possible matching
-  double  margin_sum, margin_least;
-  // What fr_diagnosis_compare has seen: traces; among these, traces with the same fork; the sum of the costs lost.
-  fr_int  compared, agreeing;
-  double  regret;
-  fr_int *row;                   // (N) scratch, as is the rest
+typedef struct fr_diagnosis {          // all counts since place or clear; yours to read
+  fr_diagnosis_options options;        // resolved
+  fr_int  questions, traces, largest;  // questions with a matching; traces with a fork; M of the question that has most
+  fr_int *coverage, *matrix;           // (N) traces of each fork; (N,S) traces of fork i and source s
+  fr_int *length;                      // (N,bins) traces of each length
+  double *tokens;                      // (N) their tokens
+  fr_int  map_count;                   // matchings by frequency, descending
+  fr_int *map, *map_questions;         // (maps,N) row m is one: the source of fork i's trace, -1: none; (maps) questions with it
+  fr_int  other_questions;             // with one that came when all rows were taken
+  fr_int  margins;                     // questions with costs and more than one possible matching;
+  double  margin_sum, margin_least;    // their fr_assign_margin, nats a token
+  fr_int  compared, agreeing;          // by fr_diagnosis_compare: traces; among these, those with the same fork
+  double  regret;                      // the sum of the costs lost
+  fr_int *row;                         // (N) scratch, as is the rest
   void   *scratch;
   fr_int  scratch_bytes;
 } fr_diagnosis;
@@ -620,98 +499,76 @@ typedef struct fr_information {
 } fr_information;
 FR_DEF fr_status fr_information_of(const fr_int *count, fr_int rows, fr_int cols, fr_information *information);
 
-// What the counts say, at a glance. A ratio of nothing is 0.
-typedef struct fr_diagnosis_reading {
+typedef struct fr_diagnosis_reading {  // what the counts say, at a glance; a ratio of nothing is 0
   fr_information source;        // I(fork; source)
   double entropy;               // of the matchings, nats; a lower bound if other_questions > 0: these count as one
   double entropy_most;          // log min(questions, N! / (N-M)!), M = largest: all matchings of M sources equally often
   double share, share_of_four;  // of the questions in the most frequent matching, in the four most frequent
   double margin, agreement;     // mean; agreeing / compared
   fr_int dead, starved;         // forks without a trace; forks below a tenth of an equal share, dead ones included
-  // The paper's choice for Pass@1: the fork with the widest coverage in training; the first of equals, -1 without traces. It is
-  // unreliable where all ways cover alike: a validation split or the policy chooses better there.
-  fr_int widest;
+  fr_int widest;                // the paper's choice for Pass@1: the fork with the widest coverage in training, the first of
+                                // equals, -1 without traces. Unreliable where all cover alike: validate, or learn a policy
 } fr_diagnosis_reading;
 FR_DEF fr_status fr_diagnosis_read(const fr_diagnosis *d, fr_diagnosis_reading *reading);
 
-// How far the best assignment (as in fr_assign) is from the second best: the least total of an assignment that differs in at
-// least one pair, less the least total. 0: a tie; HUGE_VAL if there is only one. O(min) calls of fr_assign.
-FR_DEF fr_status fr_assign_margin(const double *cost, fr_int row_stride, fr_int col_stride, fr_int rows, fr_int cols,
-                                  double *margin, void *memory, fr_int bytes, fr_int *needed);
-
 // ---- choosing: which fork for which question (GFPO in the paper), and GRPO on all tokens as its baseline
-//
 // The policy pi(i | question) is a distribution over the N forks at the question's last position. A step draws G forks a
 // question, lets the writer finish them, has your reward judge the texts, and moves the policy towards the forks that did better
 // than their group. The gradient enters at the fork alone: it costs the questions' rows and not the rollouts'.
-//
 //     fr_model_append_rows(&tuned, &writer);                             // of equal vocab: a copy
 //     fr_policy policy = { &tuned, NULL, &adamw, NULL };
 //     fr_gfpo_limits(&options, longest_prompt, questions_per_step, &limits);   // options: forks, group, sampling, reward, else 0
-//     fr_work_new(&work, &writer.config, &limits);
-//     fr_rollouts_new(&rollouts, &options, questions_per_step);
+//     fr_work_new(&work, &writer.config, &limits);   fr_rollouts_new(&rollouts, &options, questions_per_step);
 //     for (options.draw = 0; options.draw < steps; options.draw++)
 //       fr_gfpo_step(&policy, &writer, &work, &options, questions, count, &rollouts, 1e-3f, &report);
 //     fr_policy_logp(&policy, &work, &options, questions, count, logp);  // then: which fork to take
 //     fork = fr_policy_pick(logp, N, NULL);
-//
 // The start policy is what SSFT left at the fork: train it with fork_weight .1 towards FR_FORK_UNIFORM, so that every fork is
 // tried from the first step on; with fork_weight 0 the forks compete with the whole vocabulary and start anywhere.
 //
-// Policies. (a) A copy of the writer, the writer frozen: safe. (b) A linear chooser on the writer's activations: small, safe.
-// (c) The writer itself (policy.model == &writer): its weights are shared with all that follows the fork, so the writer
-// changes, and can be lost, although the gradient enters at the fork only. Measure every fork before and after: fr_gfpo_rollout.
-typedef enum fr_credit {
-  FR_GFPO,  // at the fork's tokens only
-  FR_GRPO   // at all tokens of the rollout, the stop included, and at the fork's if there are several forks
-} fr_credit;
-
-typedef enum fr_fork_softmax {
-  FR_OVER_FORKS,      // log pi(i) = s_i - log sum_k exp(s_k), where s_i = log P(fork i | question), a sum over its tokens
-  FR_OVER_VOCABULARY  // log pi(i) = s_i; forks are still drawn in proportion
-} fr_fork_softmax;
-
-typedef enum fr_deviation {
-  FR_STD_POPULATION,  // divides by G
-  FR_STD_SAMPLE,      // divides by G - 1
-  FR_STD_NONE         // advantage = reward - mean
-} fr_deviation;
-
+// Policies. (a) A copy of the writer, the writer frozen: safe. (b) A linear chooser on the writer's activations: small, safe. (c)
+// The writer itself (policy.model == &writer): its weights are shared with all that follows the fork, so the writer changes, and
+// can be lost, although the gradient enters at the fork only. Measure every fork before and after: fr_gfpo_rollout.
+typedef enum fr_credit { FR_GFPO, FR_GRPO } fr_credit;
+typedef enum fr_fork_softmax { FR_OVER_FORKS, FR_OVER_VOCABULARY } fr_fork_softmax;
+typedef enum fr_deviation { FR_STD_POPULATION, FR_STD_SAMPLE, FR_STD_NONE } fr_deviation;
 // One rollout's worth, any finite number; 1 for right and 0 for wrong will do. `question` is the index in the call, and
 // leaf->stop is -1 if max_tokens cut the text off. Called in order of questions, then rollouts, on the calling thread.
 typedef double (*fr_reward)(void *user, fr_int question, fr_int fork, const fr_leaf *leaf);
 
 typedef struct fr_gfpo_options {  // a field left 0 takes the default in brackets
-  const fr_tokens *forks;         // N forks, as in fr_ssft_options
-  fr_int          fork_count;     // N
-  fr_int          group;          // G rollouts a question, at least 2 to learn from. Price: G * max_tokens decoded tokens a question
-  fr_sampling     sampling;       // of the rollouts; its seed also names the draws of forks
-  uint64_t        draw;           // such as the step: other forks and other texts for the same question
+  const fr_tokens *forks;       // N forks, as in fr_ssft_options
+  fr_int          fork_count;   // N
+  fr_int          group;        // G rollouts a question, at least 2 to learn from. Price: G * max_tokens tokens to decode, each
+  fr_sampling     sampling;     // of the rollouts; its seed also names the draws of forks
+  uint64_t        draw;         // such as the step: other forks and other texts for the same question
   fr_reward       reward;
   void           *user;
-  fr_credit       credit;         // [FR_GFPO]  price of FR_GRPO: a forward and a training pass over rollouts with advantage
-  fr_fork_softmax softmax;        // [FR_OVER_FORKS]
-  fr_deviation    deviation;      // [FR_STD_POPULATION]
-  fr_reduction    reduction;      // FR_GRPO: a group's loss is [the mean over its tokens], or the mean of its rollouts' means
-  float           fork_weight;    // [1]     FR_GRPO: of the fork beside one token of its text; about their number gives it a say
-  float           eps;            // [1e-6]  advantage = (reward - mean) / (std + eps)
-  float           clip_low;       // [.2]    the ratio pi / pi_old is clipped to 1 - clip_low .. 1 + clip_high, which
-  float           clip_high;      // [.2]    matters from the second update on the same rollouts on
-  float           entropy;        // weight of the policy's entropy over forks, a bonus [0]
-  float           kl;             // weight of KL(pi || start) [0]; price: a pass of the start policy over the questions
-  fr_int          updates;        // of fr_gfpo_step on the same rollouts [1]
+  // [FR_GFPO] The gradient enters at the fork's tokens only. FR_GRPO: at all of the rollout's, the stop included, and at the
+  // fork's if there are several forks; price: a forward and a training pass over rollouts with advantage.
+  fr_credit       credit;
+  // [FR_OVER_FORKS] log pi(i) = s_i - log sum_k exp(s_k), where s_i = log P(fork i | question), a sum over its tokens.
+  // FR_OVER_VOCABULARY: log pi(i) = s_i; forks are still drawn in proportion.
+  fr_fork_softmax softmax;
+  fr_deviation    deviation;    // [FR_STD_POPULATION] divides by G, FR_STD_SAMPLE by G - 1, FR_STD_NONE not at all
+  fr_reduction    reduction;    // FR_GRPO: a group's loss is [the mean over its tokens], or the mean of its rollouts' means
+  float           fork_weight;  // FR_GRPO: of the fork beside one token of its text; about their number gives it a say [1]
+  float           eps;          // advantage = (reward - mean) / (std + eps) [1e-6]
+  float           clip_low;     // [.2] the ratio pi / pi_old is clipped to 1 - clip_low .. 1 + clip_high, which
+  float           clip_high;    // [.2] matters from the second update on the same rollouts on
+  float           entropy;      // weight of the policy's entropy over forks, a bonus [0]
+  float           kl;           // weight of KL(pi || start) [0]; price: a pass of the start policy over the questions
+  fr_int          updates;      // of fr_gfpo_step on the same rollouts [1]
 } fr_gfpo_options;
 
-// (b): logit_i = b_i + 1/T sum_t W[slot(t)]_i . h_t over the T tokens of the question, where h_t is fr_logits' hidden and
-// slot(t) = min(T-1 - t, positions-1): with 1 position all tokens have one W, with more the last ones have their own.
+// (b): logit_i = b_i + 1/T sum_t W[slot(t)]_i . h_t over the T tokens of the question, where h_t is fr_logits' hidden and slot(t)
+// = min(T-1 - t, positions-1): with 1 position all tokens have one W, with more the last ones have their own.
 typedef struct fr_chooser {
-  fr_int  forks, positions, dim;  // N, P, C
-  float  *params;                 // W (P,N,C), then b (N); zeros at first, a uniform policy
-  float  *features;               // scratch (P,C)
-  fr_adamw adamw;                 // its gradient and state; beta2 and the others may be set
-  void   *owned;
+  fr_int   forks, positions, dim;  // N, P, C
+  float   *params, *features;      // W (P,N,C), then b (N), zeros at first, a uniform policy; scratch (P,C)
+  fr_adamw adamw;                  // its gradient and state; beta2 and the others may be set
+  void    *owned;
 } fr_chooser;
-
 FR_DEF fr_status fr_chooser_place(fr_chooser *chooser, const fr_model *model, fr_int forks, fr_int positions, void *memory,
                                   fr_int bytes, fr_int *needed);
 
@@ -724,63 +581,54 @@ typedef struct fr_policy {
 
 // The rollouts of a step, rollout g of question q at q*G + g. Memory is yours; what follows is to be read between calls.
 typedef struct fr_rollouts {
-  fr_int   questions, group, forks, max_tokens;  // the room: Q, G, N
-  fr_int   count;        // questions of the last fr_gfpo_rollout; 0: none, or it failed
-  fr_int   passes;       // fr_gfpo_backward calls since
-  fr_leaf *leaves;       // [Q*G]
-  fr_int  *fork;         // [Q*G]
-  double  *reward, *advantage;  // [Q*G]
-  double  *logp;         // [Q*N] log pi(fork | question) when the forks were drawn; without a policy: -log N
-  double  *logp_old;     // [Q*G] that of the fork that was drawn
-  double  *logp_start;   // [Q*N] of the start policy; set by backward if kl > 0
-  double  *token_logp;   // [Q*G*max_tokens] FR_GRPO: old log p of each token and of the stop, set by the first backward
-  fr_int  *fork_count;   // [N] rollouts of each fork
-  double  *fork_reward;  // [N] and their mean reward; 0 if there are none
-  fr_token *tokens;      // [Q*G*max_tokens] the texts of the leaves
-  fr_int   fork_tokens;  // what follows is scratch of backward
-  double  *weight, *slope, *token_now, *token_start;
-  void    *owned;
+  fr_int    questions, group, forks, max_tokens;  // the room: Q, G, N
+  fr_int    count, passes;       // questions of the last fr_gfpo_rollout, 0: none, or it failed; fr_gfpo_backward calls since
+  fr_leaf  *leaves;              // [Q*G], as the next four
+  fr_int   *fork;
+  double   *reward, *advantage, *logp_old;  // logp_old: log pi of the fork that was drawn
+  double   *logp, *logp_start;   // [Q*N] log pi at the draw, without a policy -log N; of the start, set by backward if kl > 0
+  double   *token_logp;          // [Q*G*max_tokens] FR_GRPO: old log p of each token and of the stop, set by the first backward
+  fr_int   *fork_count;          // [N] rollouts of each fork
+  double   *fork_reward;         // [N] and their mean reward; 0 if there are none
+  fr_token *tokens;              // [Q*G*max_tokens] the texts of the leaves
+  fr_int    fork_tokens;         // what follows is scratch of backward
+  double   *weight, *slope, *token_now, *token_start;
+  void     *owned;
 } fr_rollouts;
-
 // Room for `questions` questions a call, with these forks, group, credit and max_tokens; these may not change afterwards.
 FR_DEF fr_status fr_rollouts_place(fr_rollouts *rollouts, const fr_gfpo_options *options, fr_int questions, void *memory,
                                    fr_int bytes, fr_int *needed);
 
 typedef struct fr_gfpo_report {
-  double reward;         // mean over rollouts
-  double frac_zero_std;  // share of questions whose rewards are all equal: their advantage is 0
-  double loss;           // what the last update minimised
-  double entropy;        // of the policy over the forks, mean over questions, in nats; this and the next two: at the last update
-  double kl;             // what the weight kl multiplies: KL(pi || start), mean over questions; 0 if the weight is
-  double clip_fraction;  // of the terms (rollouts, or tokens) with an advantage: those that clipping left without gradient
-  double norm;           // gradient norm before clipping (fr_gfpo_step only)
+  double reward, frac_zero_std;  // mean over rollouts; share of questions whose rewards are all equal: their advantage is 0
+  double loss;                   // what the last update minimised; the next three, too, are of the last update
+  double entropy, kl;            // of the policy over the forks; KL(pi || start), 0 if its weight is: means over questions, nats
+  double clip_fraction;          // of the terms (rollouts, or tokens) with an advantage: those that clipping left no gradient
+  double norm;                   // gradient norm before clipping (fr_gfpo_step only)
   fr_int questions, rollouts;
-  fr_int tokens;         // generated, stops included
-  fr_int unfinished;     // rollouts that max_tokens cut off
-  fr_int rows;           // rows run with gradient, all updates
-  int    skipped;        // 1 if an update was left out because its gradient was not finite (fr_gfpo_step only)
+  fr_int tokens, unfinished;     // generated, stops included; rollouts that max_tokens cut off
+  fr_int rows;                   // rows run with gradient, all updates
+  int    skipped;                // 1 if an update was left out because its gradient was not finite (fr_gfpo_step only)
 } fr_gfpo_report;
 
 // Limits for `questions` questions of up to `prompt` tokens in one batch; a longer call runs several, whole questions at a time.
 // FR_GRPO runs one question with its group with gradient at a time; rows, grad_rows, spans and targets may be raised.
 FR_DEF fr_status fr_gfpo_limits(const fr_gfpo_options *options, fr_int prompt, fr_int questions, fr_limits *limits);
-// Advantages of one group. Equal rewards give 0 exactly, so does a group of one. *std (may be NULL): the deviation used, 0
-// for FR_STD_NONE. A reward that is not finite, and rewards too far apart or, without eps, too close: FR_NONFINITE.
+// Advantages of one group. Equal rewards give 0 exactly, so does a group of one. *std (may be NULL): the deviation used, 0 for
+// FR_STD_NONE. A reward that is not finite, and rewards too far apart or, without eps, too close: FR_NONFINITE.
 FR_DEF fr_status fr_advantages(const double *reward, fr_int count, fr_deviation deviation, double eps, double *advantage,
                                double *std);
 // logp[count*N]: log pi of every fork, of each question's prompt; the options' forks and softmax are read.
 FR_DEF fr_status fr_policy_logp(const fr_policy *policy, fr_work *work, const fr_gfpo_options *options,
                                 const fr_question *questions, fr_int count, double *logp);
-// A fork drawn in proportion to exp(logp), by one draw; random NULL: the likeliest, ties to the lowest. -1: none, a NaN, or
-// nothing finite.
+// A fork drawn in proportion to exp(logp), by one draw; random NULL: the likeliest, first of equals. -1: a NaN, or none finite.
 FR_DEF fr_int fr_policy_pick(const double *logp, fr_int count, fr_random *random);
 
-// The three parts of a step, usable alone. Of a question prompt and key are read.
-//
-// Draws, decodes in one batch, and judges. Stream (seed, key, draw*(G+1)) gives the forks of a question, (seed, key,
-// draw*(G+1) + 1 + g) the text of rollout g: nothing depends on the other questions or on the tasks. policy NULL: rollout g takes
-// fork g mod N; with G = k*N fork_reward is each fork's accuracy, to be compared before and after training. FR_NONFINITE names
-// question and rollout: a reward, or the writer's log-probability, is not finite. report (may be NULL): what is known so far.
+// The parts of a step, usable alone; of a question they read prompt and key. This one draws, decodes in one batch, and judges.
+// Stream (seed, key, draw*(G+1)) gives the forks of a question, (seed, key, draw*(G+1) + 1 + g) the text of rollout g: nothing
+// depends on the other questions or on the tasks. policy NULL: rollout g takes fork g mod N; with G = k*N fork_reward is each
+// fork's accuracy, to be compared before and after training. FR_NONFINITE names question and rollout: a reward, or the writer's
+// log-probability, is not finite. report (may be NULL): what is known so far.
 FR_DEF fr_status fr_gfpo_rollout(const fr_policy *policy, const fr_model *writer, fr_work *work, const fr_gfpo_options *options,
                                  const fr_question *questions, fr_int count, fr_rollouts *rollouts, fr_gfpo_report *report);
 // ADDS to policy->adamw->grads (or chooser->adamw.grads) the gradient of the mean loss over these questions, those of the
@@ -794,56 +642,39 @@ FR_DEF fr_status fr_gfpo_backward(const fr_policy *policy, fr_work *work, const 
 FR_DEF fr_status fr_chooser_step(fr_chooser *chooser, fr_work *work, double loss, float lr, double *norm);
 // Rollout, then `updates` times backward and update. A step without any advantage, entropy or kl weight updates nothing, the
 // optimiser's moments included. On failure policy and optimiser are as they were, unless a later update of several failed.
-FR_DEF fr_status fr_gfpo_step(const fr_policy *policy, const fr_model *writer, fr_work *work,
-                              const fr_gfpo_options *options, const fr_question *questions, fr_int count,
-                              fr_rollouts *rollouts, float lr, fr_gfpo_report *report);
-#ifndef FR_NO_MALLOC
-FR_DEF fr_status fr_chooser_new(fr_chooser *chooser, const fr_model *model, fr_int forks, fr_int positions);
-FR_DEF fr_status fr_rollouts_new(fr_rollouts *rollouts, const fr_gfpo_options *options, fr_int questions);
-FR_DEF void fr_chooser_free(fr_chooser *chooser);
-FR_DEF void fr_rollouts_free(fr_rollouts *rollouts);
-#endif
+FR_DEF fr_status fr_gfpo_step(const fr_policy *policy, const fr_model *writer, fr_work *work, const fr_gfpo_options *options,
+                              const fr_question *questions, fr_int count, fr_rollouts *rollouts, float lr,
+                              fr_gfpo_report *report);
 
 // ---- data: questions with several traces each, from JSON lines
-//
 // One JSON object a line (LF or CRLF, a byte order mark at the start and blank lines are fine):
-//
 //   {"question": "...", "answer": "18", "traces": [{"text": "...", "answer": "18", "correct": true, "source": "A"}]}
-//
-// A trace may be a plain string. Other names for the question: problem, prompt; for the traces: generations, thinking_trajectories,
-// or one `completion` a row, which then may carry `correct` and `source` beside it. A row may have correctness_math_verify, one
-// boolean a trace. Answers are strings or numbers; null counts as absent except for the question and the traces; other names are
-// skipped. Rows with the same question are merged into the first. A trace is correct if it says so (correct, then
-// correctness_math_verify); else if both it and its row give an answer, if these are equal; else yes. Incorrect, empty (only white
-// space) and repeated traces are left out, and then problems without any trace; all of that is counted.
+// A trace may be a plain string. Other names for the question: problem, prompt; for the traces: generations,
+// thinking_trajectories, or one `completion` a row, which then may carry `correct` and `source` beside it. A row may have
+// correctness_math_verify, one boolean a trace. Answers are strings or numbers; null counts as absent except for the question and
+// the traces; other names are skipped. Rows with the same question are merged into the first. A trace is correct if it says so
+// (correct, then correctness_math_verify); else if both it and its row give an answer, if these are equal; else yes. Incorrect,
+// empty (only white space) and repeated traces are left out, and then problems without any trace; all of that is counted.
 //
 // The JSON is read strictly: valid UTF-8, no lone surrogate, no name twice in an object, at most 64 levels, at most
-// FR_DATASET_NAMES names in all objects open at one time (more: FR_LIMIT). The time is O(bytes log bytes) for any input, the memory
-// less than 20 times the text's bytes plus 1,000 on a 64-bit machine; on real data about once the text.
+// FR_DATASET_NAMES names in all objects open at one time (more: FR_LIMIT). The time is O(bytes log bytes) for any input, the
+// memory less than 20 times the text's bytes plus 1,000 on a 64-bit machine; on real data about once the text.
 #define FR_DATASET_NAMES 512
-
 typedef struct fr_trace {
-  fr_text text, answer;  // bytes of the answer are NULL if the file has none; as for a problem
-  fr_int  source;        // index into dataset->sources, -1: none
-  fr_int  problem;       // index of its problem
+  fr_text text, answer;     // bytes of the answer are NULL if the file has none; as for a problem
+  fr_int  source, problem;  // index into dataset->sources, -1: none; index of its problem
 } fr_trace;
-
 typedef struct fr_problem {
   fr_text  text, answer;
   fr_int   first, count;  // its traces are dataset->traces[first] .. [first+count-1], in the order of the file
   uint64_t key;           // hash of the text: the same in every file; names the problem in random streams
 } fr_problem;
-
 // Nothing is dropped silently: rows = problem_count + merged + no_trace, and traces = trace_count + incorrect + empty + repeated.
 typedef struct fr_dataset_counts {
-  fr_int rows;       // lines with an object
-  fr_int merged;     // rows joined to an earlier row with the same question
-  fr_int conflicts;  // among these, rows whose answer differs from the one before
-  fr_int no_trace;   // problems dropped because no trace was left
-  fr_int traces;     // traces in the text
-  fr_int incorrect, empty, repeated;  // repeated: the same text under the same question
+  fr_int rows, merged;         // lines with an object; of these, rows joined to an earlier row with the same question
+  fr_int conflicts, no_trace;  // merged rows with another answer than the one before; problems dropped as no trace was left
+  fr_int traces, incorrect, empty, repeated;  // traces in the text; repeated: the same text under the same question
 } fr_dataset_counts;
-
 typedef struct fr_dataset {
   fr_problem *problems;
   fr_trace   *traces;
@@ -851,32 +682,20 @@ typedef struct fr_dataset {
   fr_int problem_count, trace_count, source_count;
   fr_int longest;       // bytes of the longest question or trace, for fr_encoder_new
   fr_dataset_counts counts;
-  void *owned;
+  void  *owned;
 } fr_dataset;
-
-// Errors: FR_SYNTAX (not JSON), FR_FORMAT (JSON, but not such a row) and FR_LIMIT, each with line and column (counted in characters)
-// in the reason. All strings are copied; the text may go. A text without rows gives an empty dataset and FR_OK.
+// Errors: FR_SYNTAX (not JSON), FR_FORMAT (JSON, but not such a row) and FR_LIMIT, each with line and column (counted in
+// characters) in the reason. All strings are copied; the text may go. A text without rows gives an empty dataset and FR_OK.
 FR_DEF fr_status fr_dataset_place(fr_dataset *dataset, const char *text, fr_int text_bytes, void *memory, fr_int bytes,
                                   fr_int *needed, fr_reason *reason);
 
 // ---- tokenizer: byte-level BPE, text to ids and back
-//
-// Ids equal those of Hugging Face tokenizers and of tiktoken, and every input comes back unchanged: invalid UTF-8 and NUL are bytes
-// like any other. Text is cut at special tokens (if asked), then into pre-tokens (classes of characters from Unicode 16.0), and each
-// is merged by rank, in O(n log n) at worst.
-typedef enum fr_split {
-  FR_SPLIT_UNKNOWN,  // as the file says
-  FR_SPLIT_NONE,     // the whole text is one pre-token
-  FR_SPLIT_GPT2,
-  FR_SPLIT_LLAMA3,   // and cl100k
-  FR_SPLIT_QWEN
-} fr_split;
-
-typedef struct fr_special {
-  fr_text  text;  // valid UTF-8, not empty
-  fr_token id;    // -1: the id that the file has for it, else the first one after all others
-} fr_special;
-
+// Ids equal those of Hugging Face tokenizers and of tiktoken, and every input comes back unchanged: invalid UTF-8 and NUL are
+// bytes like any other. Text is cut at special tokens (if asked), then into pre-tokens (classes of characters from Unicode 16.0),
+// and each is merged by rank, in O(n log n) at worst.
+typedef enum fr_split { FR_SPLIT_UNKNOWN, FR_SPLIT_NONE, FR_SPLIT_GPT2, FR_SPLIT_LLAMA3, FR_SPLIT_QWEN } fr_split;
+// A text that is valid UTF-8 and not empty. id -1: the one that the file has for it, else the first one after all others.
+typedef struct fr_special { fr_text text; fr_token id; } fr_special;
 // What a tokenizer is made from. `file` may be (its content tells which)
 //   tokenizer.json   model BPE with ByteLevel and one of the splits; anything else that would change ids is refused by name. No
 //                    token is added at begin or end; NFC is not done: tokenizer->nfc says that the text must be in it (ASCII is)
@@ -888,39 +707,31 @@ typedef struct fr_special {
 // There must be a token for each byte. Ids may have holes, but lie below the larger of 65,536 and the file's bytes. The memory is
 // less than 80 times the files plus 2 MB; really 1 to 2 times for tokenizer.json, 13 times for *.tiktoken.
 typedef struct fr_tokenizer_source {
-  fr_text           file;
-  fr_text           merges;
-  fr_split          split;
+  fr_text           file, merges;
+  fr_split          split;     // UNKNOWN: as the file says; NONE: the whole text is one pre-token; LLAMA3: and cl100k
   const fr_special *specials;  // added to those of the file
   fr_int            special_count;
   fr_int            forks;     // adds the specials <think1> .. <thinkN>
 } fr_tokenizer_source;
-
-struct fr__bpe;
 typedef struct fr_tokenizer {
-  fr_int   vocab;          // all ids are below; there may be holes
-  fr_int   merge_count;
-  fr_int   special_count;
-  fr_int   longest;        // bytes of the longest token
+  fr_int   vocab, longest;      // all ids are below, there may be holes; bytes of the longest token
+  fr_int   merge_count, special_count;
   fr_split split;
-  int      ignore_merges;  // a pre-token that is a token is not merged (Llama 3, tiktoken)
-  int      nfc;            // the text has to be in normal form C
-  int      sentencepiece;  // llama2.c
+  int      ignore_merges;       // a pre-token that is a token is not merged (Llama 3, tiktoken)
+  int      nfc, sentencepiece;  // the text has to be in normal form C; llama2.c
   struct fr__bpe *body;
   void    *owned;
 } fr_tokenizer;
-
-// Errors: FR_SYNTAX, FR_FORMAT (not such a file), FR_UNSUPPORTED, FR_LIMIT and FR_CHECKSUM, each with the place in the
-// reason. The tokenizer keeps its own copy of everything; the source may go.
-FR_DEF fr_status fr_tokenizer_place(fr_tokenizer *tokenizer, const fr_tokenizer_source *source, void *memory,
-                                    fr_int bytes, fr_int *needed, fr_reason *reason);
+// Errors: FR_SYNTAX, FR_FORMAT (not such a file), FR_UNSUPPORTED, FR_LIMIT and FR_CHECKSUM, each with the place in the reason.
+// The tokenizer keeps its own copy of everything; the source may go.
+FR_DEF fr_status fr_tokenizer_place(fr_tokenizer *tokenizer, const fr_tokenizer_source *source, void *memory, fr_int bytes,
+                                    fr_int *needed, fr_reason *reason);
 FR_DEF fr_text  fr_tokenizer_token(const fr_tokenizer *tokenizer, fr_token id);  // its bytes; NULL and 0 for a hole
 FR_DEF fr_token fr_tokenizer_find(const fr_tokenizer *tokenizer, fr_text text);  // the special or else the token, or -1
 
-// Scratch for encoding, one for each thread; it points to the tokenizer, which has to outlive it. A pre-token of more than `longest`
-// bytes, and more than 64, is refused (FR_LIMIT); the longest text is always enough; 56 bytes each. The last `cache` pre-tokens
-// are remembered [16384; 32 bytes each]; ids do not depend on it.
-struct fr__encoder;
+// Scratch for encoding, one for each thread; it points to the tokenizer, which has to outlive it. A pre-token of more than
+// `longest` bytes, and more than 64, is refused (FR_LIMIT); the longest text is always enough; 56 bytes each. The last `cache`
+// pre-tokens are remembered [16384; 32 bytes each]; ids do not depend on it.
 typedef struct fr_encoder {
   const fr_tokenizer *tokenizer;
   fr_int    longest;
@@ -928,20 +739,26 @@ typedef struct fr_encoder {
   struct fr__encoder *body;
   void     *owned;
 } fr_encoder;
-
-FR_DEF fr_status fr_encoder_place(fr_encoder *encoder, const fr_tokenizer *tokenizer, fr_int longest, fr_int cache,
-                                  void *memory, fr_int bytes, fr_int *needed);
-
+FR_DEF fr_status fr_encoder_place(fr_encoder *encoder, const fr_tokenizer *tokenizer, fr_int longest, fr_int cache, void *memory,
+                                  fr_int bytes, fr_int *needed);
 typedef enum fr_specials {
   FR_SPECIALS_TEXT,    // the text of a special token is ordinary text, so that no user can forge a fork
   FR_SPECIALS_MATCH,   // recognised anywhere, the leftmost first, then the longest
   FR_SPECIALS_REFUSE   // FR_FORMAT if there is one
 } fr_specials;
-
 // Sets *count, to what is needed also when FR_LIMIT says that there is no room; ids may be NULL, then it only counts. capacity =
 // bytes + 1 is always enough. What ids holds after a failure is not defined.
-FR_DEF fr_status fr_tokenizer_encode(fr_encoder *encoder, const char *text, fr_int bytes, fr_specials specials,
-                                     fr_token *ids, fr_int capacity, fr_int *count);
+FR_DEF fr_status fr_tokenizer_encode(fr_encoder *encoder, const char *text, fr_int bytes, fr_specials specials, fr_token *ids,
+                                     fr_int capacity, fr_int *count);
+// Sets *bytes; text may be NULL, then it only counts. An id without token: FR_RANGE.
+FR_DEF fr_status fr_tokenizer_decode(const fr_tokenizer *tokenizer, const fr_token *ids, fr_int count, char *text,
+                                     fr_int capacity, fr_int *bytes, fr_reason *reason);
+// The same, one id at a time, in whole UTF-8 characters: bytes that may still become one are held back (at most 3) until the next
+// id; those that cannot are handed out as they are. Begin with a zeroed fr_decoder; id -1 ends the text and hands out what is
+// left. Room for tokenizer->longest + 3 bytes is always enough.
+typedef struct fr_decoder { char held[4]; fr_int held_count; int begun; } fr_decoder;
+FR_DEF fr_status fr_tokenizer_stream(const fr_tokenizer *tokenizer, fr_decoder *decoder, fr_token id, char *text, fr_int capacity,
+                                     fr_int *bytes);
 
 // From texts to an fr_question. A sequence is before, question, after, fork, trace, end. Question and traces may come from
 // anyone: the text of a special token in them is ordinary text. before, after and the forks are yours: there it is the token.
@@ -951,90 +768,52 @@ typedef struct fr_framing {
   fr_int         fork_count;
   fr_token       end;            // the id that closes each trace
 } fr_framing;
-
-// The ids of the forks, for fr_ssft_options: sets forks[N], which point into ids, and *count, ids in all (also when FR_LIMIT
-// says that there is no room). ids may be NULL, then it only counts. Equal forks are refused by what uses them (fr_ssft_*).
+// The ids of the forks, for fr_ssft_options: sets forks[N], which point into ids, and *count, ids in all, as fr_tokenizer_encode
+// does. Equal forks are refused by what uses them (fr_ssft_*).
 FR_DEF fr_status fr_framing_forks(fr_encoder *encoder, const fr_framing *framing, fr_token *ids, fr_int capacity,
                                   fr_tokens *forks, fr_int *count);
-// Lays a question out in memory of yours: prompt, traces, key (as fr_problem has it) and room for fork; cost and nll are NULL.
-// No traces: a prompt, to generate from. memory NULL: sets *used to what is always enough, from the lengths alone; of it the
-// question keeps the first *used bytes (NULL is allowed), and what follows is free for the next one.
-// Every boundary of question, fork and trace is checked: the ids of the parts have to be those of the whole, for trained with other
-// ids than it is run with, a fork means nothing. FR_FORMAT tells which one, its byte, and the first id that differs, from 0 at `before`. Price: each fork is encoded with the question, and with each trace unless it ends with a special token.
+// Lays a question out in memory of yours: prompt, traces, key (as fr_problem has it) and room for fork; cost and nll are NULL. No
+// traces: a prompt, to generate from. memory NULL: sets *used to what is always enough, from the lengths alone; of it the
+// question keeps the first *used bytes (NULL is allowed), and what follows is free for the next one. Every boundary of question,
+// fork and trace is checked: the ids of the parts have to be those of the whole, for trained with other ids than it is run with,
+// a fork means nothing. FR_FORMAT tells which one, its byte, and the first id that differs, from 0 at `before`. Price: each fork
+// is encoded with the question, and with each trace unless it ends with a special token.
 FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, const fr_framing *framing, fr_text prompt,
                                    const fr_text *traces, fr_int trace_count, void *memory, fr_int bytes, fr_int *used);
 
-// Sets *bytes; text may be NULL, then it only counts. An id without token: FR_RANGE.
-FR_DEF fr_status fr_tokenizer_decode(const fr_tokenizer *tokenizer, const fr_token *ids, fr_int count, char *text,
-                                     fr_int capacity, fr_int *bytes, fr_reason *reason);
-// The same, one id at a time, in whole UTF-8 characters: bytes that may still become one are held back (at most 3) until the next
-// id; those that cannot are handed out as they are. Begin with a zeroed fr_decoder; id -1 ends the text and hands out what is left.
-// Room for tokenizer->longest + 3 bytes is always enough.
-typedef struct fr_decoder {
-  char   held[4];
-  fr_int held_count;
-  int    begun;
-} fr_decoder;
-FR_DEF fr_status fr_tokenizer_stream(const fr_tokenizer *tokenizer, fr_decoder *decoder, fr_token id, char *text,
-                                     fr_int capacity, fr_int *bytes);
-
 // Two forms to keep a tokenizer in: our own, small, read without a parser and under a checksum, and a tokenizer.json that Hugging
-// Face's library reads with equal ids (not for SentencePiece: FR_UNSUPPORTED). Sets *bytes; memory may be NULL, then it only measures.
+// Face's library reads with equal ids (not for SentencePiece: FR_UNSUPPORTED). Sets *bytes; memory NULL measures.
 typedef enum fr_tokenizer_form { FR_TOKENIZER_OWN, FR_TOKENIZER_JSON } fr_tokenizer_form;
 #define FR_TOKENIZER_VERSION 1
-FR_DEF fr_status fr_tokenizer_write(const fr_tokenizer *tokenizer, fr_tokenizer_form form, void *memory,
-                                    fr_int capacity, fr_int *bytes, fr_reason *reason);
-#ifndef FR_NO_STDIO
-// By way of PATH.tmp, as fr_checkpoint_save.
-FR_DEF fr_status fr_tokenizer_save(const char *path, const fr_tokenizer *tokenizer, fr_tokenizer_form form,
-                                   fr_reason *reason);
-#endif
+FR_DEF fr_status fr_tokenizer_write(const fr_tokenizer *tokenizer, fr_tokenizer_form form, void *memory, fr_int capacity,
+                                    fr_int *bytes, fr_reason *reason);
 
-// Training (Sennrich et al. 2016, over bytes): again and again the most frequent pair of neighbours becomes a token. Pairs are counted
-// within pre-tokens, overlaps included ("aaa" holds two "aa"); ties go to the smaller left id, then the smaller right id. A pair
-// whose bytes are a token already gets that token's id. The result does not depend on the order of the texts.
+// Training (Sennrich et al. 2016, over bytes): again and again the most frequent pair of neighbours becomes a token. Pairs are
+// counted within pre-tokens, overlaps included ("aaa" holds two "aa"); ties go to the smaller left id, then the smaller right id.
+// A pair whose bytes are a token already gets that token's id. The result does not depend on the order of the texts.
 typedef struct fr_training {
-  fr_int            vocab;       // ids in all: 256 bytes, merges, specials, forks; fewer if the pairs end: see fr_tokenizer.vocab
+  fr_int            vocab;       // ids in all: 256 bytes, merges, specials, forks; the tokenizer has fewer if the pairs end
   fr_split          split;       // [FR_SPLIT_GPT2]
   fr_int            min_count;   // a rarer pair is not merged [1]
   int               gpt2_bytes;  // 0: the id of a byte is its value; 1: GPT-2's order, which Hugging Face's trainer has too
   const fr_special *specials;    // their ids are given in order, after the merges
-  fr_int            special_count;
-  fr_int            forks;
+  fr_int            special_count, forks;
 } fr_training;
-
 // Works in `memory` and leaves there the trained tokenizer in our own form, *trained, which goes into a source as file. It needs
 // about 150 bytes for each byte of distinct pre-tokens. FR_MEMORY sets *needed to what to try next: exactly what it needs once
 // those could be counted, at least twice as much before.
 FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *texts, fr_int text_count, void *memory,
                                     fr_int bytes, fr_text *trained, fr_int *needed, fr_reason *reason);
-#ifndef FR_NO_MALLOC
-// On failure the object is zeroed; free is safe on it.
-FR_DEF fr_status fr_tokenizer_new(fr_tokenizer *tokenizer, const fr_tokenizer_source *source, fr_reason *reason);
-FR_DEF fr_status fr_tokenizer_train_new(fr_tokenizer *tokenizer, const fr_training *training, const fr_text *texts,
-                                        fr_int text_count, fr_reason *reason);
-FR_DEF fr_status fr_encoder_new(fr_encoder *encoder, const fr_tokenizer *tokenizer, fr_int longest, fr_int cache);
-#ifndef FR_NO_STDIO
-// `path` and `merges_path` (either may be NULL) stand for file and merges of `source`, which gives the rest (NULL: nothing).
-FR_DEF fr_status fr_tokenizer_load(fr_tokenizer *tokenizer, const char *path, const char *merges_path,
-                                   const fr_tokenizer_source *source, fr_reason *reason);
-#endif
-FR_DEF void fr_tokenizer_free(fr_tokenizer *tokenizer);
-FR_DEF void fr_encoder_free(fr_encoder *encoder);
-#endif
 
 // ---- checkpoint: config, parameters, optimiser and bytes of yours in one file
 #define FR_CHECKPOINT_VERSION 1
-
 typedef struct fr_checkpoint {
   fr_config config;
-  fr_int    count;       // parameters
+  fr_int    count;              // parameters
   int       has_adamw;
-  int64_t   step;        // of the optimiser
-  fr_int    user_bytes;  // bytes of yours
-  fr_int    bytes;       // of the whole file
+  int64_t   step;               // of the optimiser
+  fr_int    user_bytes, bytes;  // bytes of yours; of the whole file
 } fr_checkpoint;
-
 // All of these take adamw or user NULL: it is then not written, or not read. Reading needs a model of the file's config, an
 // optimiser only if the file has one, and user_bytes as in the file. Before anything of yours changes, the whole file has been
 // checked: magic, version (FR_UNSUPPORTED), config, its length against what the config implies, and the checksum (FR_CHECKSUM).
@@ -1043,16 +822,6 @@ FR_DEF fr_status fr_checkpoint_write(void *memory, fr_int bytes, fr_int *needed,
                                      const void *user, fr_int user_bytes, fr_reason *reason);
 FR_DEF fr_status fr_checkpoint_read(const void *memory, fr_int bytes, fr_checkpoint *info, fr_model *model, fr_adamw *adamw,
                                     void *user, fr_int user_bytes, fr_reason *reason);
-#ifndef FR_NO_STDIO
-// Writes PATH.tmp, then renames it over PATH: a reader finds the old file or the new one, never half of one. On failure the
-// temporary file is removed and PATH is as it was. Whatever stood at PATH is replaced, a symbolic link itself and not the file that
-// it points to. A PATH of 1,000 bytes or more: FR_LIMIT. No second copy of the model is made; load goes over the file twice, and
-// only a file that changes in between can leave half a model (FR_IO).
-FR_DEF fr_status fr_checkpoint_save(const char *path, const fr_model *model, const fr_adamw *adamw, const void *user,
-                                    fr_int user_bytes, fr_reason *reason);
-FR_DEF fr_status fr_checkpoint_load(const char *path, fr_checkpoint *info, fr_model *model, fr_adamw *adamw, void *user,
-                                    fr_int user_bytes, fr_reason *reason);
-#endif
 
 // ---- corpus: a data set, a tokenizer and a framing, ready to train on (examples/stream_forks.c)
 typedef struct fr_corpus_options {
@@ -1063,29 +832,24 @@ typedef struct fr_corpus_options {
   double   held_out;  // about this fraction of the questions is not trained on; which depends on seed and text alone
   uint64_t seed;      // of the split, the order of the questions in each epoch, and the draws
 } fr_corpus_options;
-
-// Why a trace or a question is not in a corpus; what the data set left out itself is in its counts.
-typedef enum fr_left_out {
-  FR_TRACE_LONG,         // above options.length
-  FR_TRACE_BOUNDARY,     // it has other ids behind a fork than apart
-  FR_QUESTION_BOUNDARY,  // the same before a fork; its traces are not counted
-  FR_QUESTION_BARE,      // no trace of it is left
+typedef enum fr_left_out {  // why a trace or a question is not in a corpus; what the data set left out itself is in its counts
+  FR_TRACE_LONG,            // above options.length
+  FR_TRACE_BOUNDARY,        // it has other ids behind a fork than apart
+  FR_QUESTION_BOUNDARY,     // the same before a fork; its traces are not counted
+  FR_QUESTION_BARE,         // no trace of it is left
   FR_LEFT_OUT_COUNT
 } fr_left_out;
-
 typedef struct fr_corpus {
   fr_corpus_options options;                 // resolved
   fr_int       left_out[FR_LEFT_OUT_COUNT];  // how many; and the first of each: index in the data set, how it begins, why
   fr_reason    example[FR_LEFT_OUT_COUNT];
-  fr_tokens   *forks;                        // for fr_ssft_options
-  fr_int       fork_count;                   // N
+  fr_tokens   *forks;                        // [fork_count], N, for fr_ssft_options
   fr_question *questions;                    // [count] with all their traces, in the order of the data set
-  fr_int      *problem;                      // [count] the index of each in the data set
-  fr_int      *order;                        // [count] `train` questions to train on, then those held out
-  fr_int       count, train;
+  fr_int      *problem, *order;              // [count] its index in the data set; `train` to train on, then those held out
+  fr_int       fork_count, count, train;
   fr_int       traces, tokens, sources;      // in all; the sources of the data set, and one for traces without
   uint64_t     key;                          // hash of all texts: names what a model was trained on
-  fr_question *batch;                        // [options.batch] and for fr_diagnosis_add the sources of the traces of each
+  fr_question *batch;                        // [options.batch], and for fr_diagnosis_add the sources of the traces of each
   fr_int     **source;
   struct fr__corpus *body;
   void        *owned;
@@ -1119,58 +883,78 @@ typedef struct fr_bundle {
   fr_text             user;     // any bytes of yours
   void               *owned;
 } fr_bundle;
-
 // For fr_checkpoint_write and _save: sets *bytes; memory may be NULL, then it only measures.
 FR_DEF fr_status fr_bundle_write(const fr_bundle *bundle, void *memory, fr_int capacity, fr_int *bytes, fr_reason *reason);
 // From such bytes, which are checked whole and may go. `expected` (may be NULL) is what the model is to be run with: if its
 // tokenizer, framing or key, where it has one, is another: FR_FORMAT with what differs.
 FR_DEF fr_status fr_bundle_place(fr_bundle *bundle, const fr_bundle *expected, const void *user, fr_int user_bytes, void *memory,
                                  fr_int bytes, fr_int *needed, fr_reason *reason);
-#ifndef FR_NO_MALLOC
-FR_DEF fr_status fr_dataset_new(fr_dataset *dataset, const char *text, fr_int text_bytes, fr_reason *reason);
-FR_DEF fr_status fr_corpus_new(fr_corpus *corpus, const fr_dataset *dataset, fr_encoder *encoder, const fr_framing *framing,
-                               const fr_corpus_options *options, fr_reason *reason);
-FR_DEF void fr_dataset_free(fr_dataset *dataset);
-FR_DEF void fr_corpus_free(fr_corpus *corpus);
-FR_DEF void fr_bundle_free(fr_bundle *bundle);
+
+// ---- files
+// Saving writes PATH.tmp, then renames it over PATH: a reader finds the old file or the new one, never half of one. On failure
+// the temporary file is removed and PATH is as it was. Whatever stood at PATH is replaced, a symbolic link itself and not the
+// file that it points to. A PATH of 1,000 bytes or more: FR_LIMIT. No second copy of a model is made; loading a checkpoint goes
+// over the file twice, and only a file that changes in between can leave half a model (FR_IO).
 #ifndef FR_NO_STDIO
+FR_DEF fr_status fr_tokenizer_save(const char *path, const fr_tokenizer *tokenizer, fr_tokenizer_form form, fr_reason *reason);
+FR_DEF fr_status fr_checkpoint_save(const char *path, const fr_model *model, const fr_adamw *adamw, const void *user,
+                                    fr_int user_bytes, fr_reason *reason);
+FR_DEF fr_status fr_checkpoint_load(const char *path, fr_checkpoint *info, fr_model *model, fr_adamw *adamw, void *user,
+                                    fr_int user_bytes, fr_reason *reason);
+#ifndef FR_NO_MALLOC
+// `path` and `merges_path` (either may be NULL) stand for file and merges of `source`, which gives the rest (NULL: nothing).
+FR_DEF fr_status fr_tokenizer_load(fr_tokenizer *tokenizer, const char *path, const char *merges_path,
+                                   const fr_tokenizer_source *source, fr_reason *reason);
 FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reason *reason);
 // A checkpoint with the bundle. Loading makes bundle, model and, if not NULL, adamw; on failure they are zeroed.
 FR_DEF fr_status fr_bundle_save(const char *path, const fr_bundle *bundle, const fr_model *model, const fr_adamw *adamw,
                                 fr_reason *reason);
 FR_DEF fr_status fr_bundle_load(const char *path, const fr_bundle *expected, fr_bundle *bundle, fr_model *model, fr_adamw *adamw,
                                 fr_reason *reason);
-#endif
-#endif
+#endif  // FR_NO_MALLOC
+#endif  // FR_NO_STDIO
 
+// ---- the malloc pairs
+// Measure, malloc, place; on failure nothing is allocated and *object is zeroed. Of a zeroed or placed one free releases nothing.
 #ifndef FR_NO_MALLOC
-// ---- the malloc pairs: size, malloc, place. On failure nothing is allocated and *object is zeroed; freeing a zeroed object, or one
-// that was placed, is allowed and releases nothing.
 FR_DEF fr_status fr_model_new(fr_model *model, const fr_config *config);
 FR_DEF fr_status fr_adamw_new(fr_adamw *adamw, const fr_model *model);
 FR_DEF fr_status fr_work_new(fr_work *work, const fr_config *config, const fr_limits *limits);
+FR_DEF fr_status fr_chooser_new(fr_chooser *chooser, const fr_model *model, fr_int forks, fr_int positions);
+FR_DEF fr_status fr_rollouts_new(fr_rollouts *rollouts, const fr_gfpo_options *options, fr_int questions);
+FR_DEF fr_status fr_dataset_new(fr_dataset *dataset, const char *text, fr_int text_bytes, fr_reason *reason);
+FR_DEF fr_status fr_tokenizer_new(fr_tokenizer *tokenizer, const fr_tokenizer_source *source, fr_reason *reason);
+FR_DEF fr_status fr_tokenizer_train_new(fr_tokenizer *tokenizer, const fr_training *training, const fr_text *texts,
+                                        fr_int text_count, fr_reason *reason);
+FR_DEF fr_status fr_encoder_new(fr_encoder *encoder, const fr_tokenizer *tokenizer, fr_int longest, fr_int cache);
+FR_DEF fr_status fr_corpus_new(fr_corpus *corpus, const fr_dataset *dataset, fr_encoder *encoder, const fr_framing *framing,
+                               const fr_corpus_options *options, fr_reason *reason);
 FR_DEF void fr_model_free(fr_model *model);
 FR_DEF void fr_adamw_free(fr_adamw *adamw);
 FR_DEF void fr_work_free(fr_work *work);
+FR_DEF void fr_chooser_free(fr_chooser *chooser);
+FR_DEF void fr_rollouts_free(fr_rollouts *rollouts);
+FR_DEF void fr_dataset_free(fr_dataset *dataset);
+FR_DEF void fr_tokenizer_free(fr_tokenizer *tokenizer);
+FR_DEF void fr_encoder_free(fr_encoder *encoder);
+FR_DEF void fr_corpus_free(fr_corpus *corpus);
+FR_DEF void fr_bundle_free(fr_bundle *bundle);
 #endif
-
 #ifdef __cplusplus
 }
 #endif
 #endif  // FORKREASON_H
-
 // =======================================================================================================
-// What a backend is written against: the table of parameters, what a workspace holds of a forest, and the steps. The
-// implementation needs it; another translation unit that fills an fr_backend gets it alone by FORKREASON_BACKEND.
 #if (defined(FORKREASON_IMPLEMENTATION) || defined(FORKREASON_BACKEND)) && !defined(FORKREASON_SEAM)
 #define FORKREASON_SEAM
-
 // ---- >>backend ----------------------------------------------------------------------------------------
+// What a backend is written against: the table of parameters, what a workspace holds of a forest, and the steps. The
+// implementation needs it; another translation unit that fills an fr_backend gets it alone by FORKREASON_BACKEND.
+
 // Rows of w_qkv: H heads of queries, K of keys, K of values.
 static inline fr_int fr__qkv(const fr_config *c) { return (c->heads + 2 * c->kv_heads) * c->head_dim; }
 
-// The architecture is this table. Fields, sizes, start values, decay, file order and the names that a gradient check
-// prints all come from it.
+// The architecture is this table: fields, sizes, start values, decay, file order and the names that a gradient check prints.
 //   NORMAL: std 1/sqrt(cols)    OUTPUT: the same / sqrt(2 L)    EMBED: std 1/(2 sqrt(C))
 #define FR__PARAMS(P)                                                                        \
   /* field        copies             rows                              cols      start  decay */ \
@@ -1234,44 +1018,37 @@ struct fr__body {
   // the trees that the set loss builds
   fr_span *spans;
   fr_target *targets;
-  fr_sum *sums;             // [leaves]
-  double *cost;             // [leaves]
-  fr_int *match;
+  fr_sum *sums;             // [leaves], as is cost
+  double *cost;
+  fr_int *match, assign_bytes;
   char *assign;
-  fr_int assign_bytes;
   float *read;              // (FR__READ,C) rows that the host asked for
   int ready;                // 1: the last run's final activations are there for fr_logits
   // the CPU's tables and activations, see >>model
   float *cosine, *sine;     // (depth, D/2)
-  float *activations;
+  float *activations, *final_x;  // of the layers; (row,C) residual stream after the last layer
   float *logits, *hidden, *dhidden, *hidden_inverse;  // one chunk of head rows: (chunk,fr__stride(V)), (chunk,C) twice, (chunk)
   fr_int chunk;
   float *scratch;           // a piece for each task
   fr_int scratch_floats;
-  fr_int *path_rows;        // (tasks, depth)
-  fr_int *order;            // (tasks, V) for sampling
+  fr_int *path_rows, *order;  // (tasks, depth); (tasks, V) for sampling
   float *cache;             // (L, 2 K, cache_rows, D): heads of keys, then of values, so that one head is read from end to end
-  float *final_x;           // (row,C) residual stream after the last layer
 };
 
 // Activations of N rows. With gradient every layer has its own, else all share one set.
 typedef struct fr__layer {
-  float *x;                    // (N,C) residual stream before the layer
-  float *x_mid;                // (N,C) after attention
-  float *x_next;               // (N,C) after the MLP
+  float *x, *x_mid, *x_next;   // (N,C) residual stream before the layer, after attention, after the MLP
   float *qkv;                  // (N,(H+2K)D) after norm and rope
   float *raw, *raw_inverse;    // (N,(H+K)D), (N,H+K) q and k before their norm, with qk_norm and gradient only
-  float *att;                  // (N,H D) output of attention
-  float *lse;                  // (N,H)
+  float *att, *lse;            // (N,H D) output of attention; (N,H) the log of each softmax's sum
   float *gate_up;              // (N,2F), rows 2 fr__stride(F) apart
   float *inverse_att, *inverse_mlp;  // (N) of the two norms
 } fr__layer;
 
 typedef struct fr__shared {  // what the layers have in common
-  float *h;                    // (N,C) normalised input
-  float *act;                  // (N,F), rows act_stride apart
-  float *dx, *dh;              // (N,C)
-  float *dqkv, *datt, *dgate_up, *dact;
+  float *h, *dx, *dh;          // (N,C) normalised input; gradients
+  float *act, *dact;           // (N,F), rows act_stride apart
+  float *dqkv, *datt, *dgate_up;
   fr_int act_stride;
 } fr__shared;
 
@@ -1291,11 +1068,9 @@ typedef struct fr__pass {
   int gradient;              // 1: the activations of all layers are kept
   int cached;                // 1: keys and values are those of the cache, and the new rows' go into it
   int decodes;               // 1: few rows; a CPU streams its weights
-  fr_int layer;
-  fr_int entered;            // the layer that what follows is of
+  fr_int layer, entered;     // entered: the layer that what follows is of
   // the CPU's view of it: whole blocks, then at the layer
-  fr__params all_p, all_d;
-  fr__params p, d;
+  fr__params all_p, all_d, p, d;
   fr_layer_views w;
   fr__layer a;
   fr__shared r;
@@ -1303,8 +1078,7 @@ typedef struct fr__pass {
   const fr_int *head_list;        // rows to read, instead of rows with targets
 } fr__pass;
 
-// What AdamW needs of one step, see >>optim.
-typedef struct fr__adamw_factors { float scale, keep, rate, beta1, beta2, root2, eps; } fr__adamw_factors;
+typedef struct fr__adamw_factors { float scale, keep, rate, beta1, beta2, root2, eps; } fr__adamw_factors;  // of a step
 
 // A device fills this. Each call is one whole step over all rows; what goes in and out besides are the tables of the workspace
 // and what is named here. Everything that touches floats of a model or of activations goes through it.
@@ -1335,11 +1109,9 @@ struct fr_backend {
   fr_status (*zero)(void *self, fr_work *work, const fr_model *model, fr_adamw *adamw);
 };
 #endif  // FORKREASON_SEAM
-
 // =======================================================================================================
 #if defined(FORKREASON_IMPLEMENTATION) && !defined(FORKREASON_IMPLEMENTED)
 #define FORKREASON_IMPLEMENTED
-
 // ---- >>platform ---------------------------------------------------------------------------------------
 #include <math.h>
 #include <stdarg.h>
@@ -3793,20 +3565,20 @@ FR_DEF fr_status fr_backward(const fr_model *model, fr_work *work, const fr_tree
   return fr__run_tree(model, work, tree, grads, sums, group_count, FR__TRAIN);
 }
 
-FR_DEF fr_status fr_logits(const fr_model *model, fr_work *work, const fr_int *rows, fr_int row_count, float *logits, float *hidden)
+FR_DEF fr_status fr_logits(const fr_model *model, fr_work *work, const fr_int *rows, fr_int count, float *logits, float *hidden)
 {
   fr__pass s;
   fr_status status = fr__pair(model, work);
   if (status) return status;
   if (!work->body->ready) return fr__fail(&work->reason, FR_INVALID, "no tree was run on this workspace");
-  if (row_count < 0 || (row_count && (!rows || (!logits && !hidden))))
-    return fr__fail(&work->reason, FR_INVALID, "%d rows at no address", row_count);
-  for (fr_int i = 0; i < row_count; i++)
+  if (count < 0 || (count && (!rows || (!logits && !hidden))))
+    return fr__fail(&work->reason, FR_INVALID, "%d rows at no address", count);
+  for (fr_int i = 0; i < count; i++)
     if (rows[i] < 0 || rows[i] >= work->body->row_count)
       return fr__fail(&work->reason, FR_RANGE, "entry %d: row %d of %d", i, rows[i], work->body->row_count);
   s = fr__pass_of(model, work, NULL, 0);
-  if (logits) status = work->backend->rows(work->backend->self, &s, rows, row_count, 1, logits);
-  if (hidden && !status) status = work->backend->rows(work->backend->self, &s, rows, row_count, 0, hidden);
+  if (logits) status = work->backend->rows(work->backend->self, &s, rows, count, 1, logits);
+  if (hidden && !status) status = work->backend->rows(work->backend->self, &s, rows, count, 0, hidden);
   return status ? status : fr__fine(&work->reason);
 }
 
