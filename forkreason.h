@@ -308,7 +308,7 @@ typedef struct fr_question {
 } fr_question;
 
 typedef struct fr_ssft_report {
-  double loss, nll, fork_nll;  // what was minimised, this call's part of it; sums of -log p over trace tokens, of the fork term
+  double loss, nll, fork_nll;  // what was minimised, this call's part; sums of -log p over trace tokens, of the fork term unweighted
   fr_int tokens, traces, questions;
   fr_int rows;                 // rows run with gradient
   double norm;                 // fr_ssft_step only: gradient norm before clipping
@@ -436,7 +436,7 @@ typedef enum fr_answer_form {
   FR_ANSWER_BOXED,  // in the last \boxed{} or \fbox{} that is closed; braces nest, \{ and \} are text
   FR_ANSWER_NUMBER  // the last number, with its sign, as below; "3-5" ends with 5, "= -5" with -5, and of what is no number it
 } fr_answer_form;   // takes the last piece that is: 3 of 1e3, 30 of 10:30
-// Where the answer stands in a text, in linear time: a part of it, without white space at its ends; bytes NULL if there is none.
+// Where the answer stands in any bytes, in linear time: a part of them, without white space at its ends; bytes NULL if none.
 FR_DEF fr_text fr_answer_find(fr_answer_form form, fr_text text);
 // Do two answers agree? What is no answer (bytes NULL or only white space) agrees with nothing. Numbers agree if they are equal
 // as fractions, exactly; all else byte for byte. White space at the ends and dollar signs around all do not count. Equal are:
