@@ -308,7 +308,7 @@ typedef struct fr_question {
 } fr_question;
 
 typedef struct fr_ssft_report {
-  double loss, nll, fork_nll;  // what was minimised, this call's part; sums of -log p over trace tokens, of the fork term unweighted
+  double loss, nll, fork_nll;  // minimised by this call; sums of -log p over trace tokens, and of the fork term before its weight
   fr_int tokens, traces, questions;
   fr_int rows;                 // rows run with gradient
   double norm;                 // fr_ssft_step only: gradient norm before clipping
