@@ -1464,11 +1464,7 @@ static int fr__add(fr_int a, fr_int b, fr_int *out)
 }
 
 // Hands out aligned pieces of one block. With base NULL it only measures, so measuring and placing run the same code.
-typedef struct fr__arena {
-  char  *base;
-  fr_int used;
-  int    overflow;
-} fr__arena;
+typedef struct fr__arena { char *base; fr_int used; int overflow; } fr__arena;
 
 FR__APART void *fr__take(fr__arena *arena, fr_int count, fr_int size)
 {
@@ -1788,31 +1784,32 @@ static fr_int fr__pack_floats(fr_int N, fr_int K)
 // at a time are read from end to end and transposed, the last eight overlapping those before.
 // bfloat16 is widened: along the panels' rows into its place; across them, the rows of x that make a panel go into `rows`
 // (width * depth floats) and are packed from there.
-FR__APART void fr__pack(const fr__kernels *kernels, float *panel, const void *x, fr_int step, fr_int along, int type, fr_int count,
-                        fr_int depth, fr_int width, float *rows)
+FR__APART void fr__pack(const fr__kernels *kernels, float *panel, const void *x, fr_int step, fr_int along, int type,
+                        fr_int count, fr_int depth, fr_int width, float *rows)
 {
-  const float *floats = (const float *)x;             // the one or the other
+  const float *floats = (const float *)x;  // x is one or the other
   const uint16_t *halves = (const uint16_t *)x;
-  const int wide = type == FR_FLOAT32;
+  const int half = type == FR_BFLOAT16;
   for (fr_int p = 0; step == 1 && p < depth; p++)
     for (fr_int i0 = 0; i0 < count; i0 += width) {
       const fr_int n = fr__min(count - i0, width), at = i0 + p * along;
       float *out = panel + i0 * depth + p * width;
-      fr_int i = wide ? 0 : n;
-      if (!wide) kernels->widen(out, halves + at, n);
+      fr_int i = half ? n : 0;
+      if (half) kernels->widen(out, halves + at, n);
       for (; i + 4 <= n; i += 4) memcpy(out + i, floats + at + i, 4 * sizeof(float));  // a constant size needs no call
       for (; i < n; i++) out[i] = floats[at + i];
       for (; i < width; i++) out[i] = 0.0f;
     }
   for (fr_int i0 = 0; step != 1 && i0 < count; i0 += width) {
     const fr_int n = fr__min(count - i0, width), transposed = along == 1 && n >= 8 ? depth / 8 * 8 : 0;
-    const fr_int apart = wide ? step : depth;
-    const float *in = wide ? floats + i0 * step : rows;
+    const fr_int apart = half ? depth : step;
+    const float *in = half ? rows : floats + i0 * step;
     float *out = panel + i0 * depth;
-    for (fr_int i = 0; !wide && i < n; i++) kernels->widen(rows + i * depth, halves + (i0 + i) * step, depth);
+    for (fr_int i = 0; half && i < n; i++) kernels->widen(rows + i * depth, halves + (i0 + i) * step, depth);
     for (fr_int i = 0; transposed && i < n; i += 8) {
       const fr_int first = fr__min(i, n - 8);
-      for (fr_int p = 0; p < transposed; p += 8) kernels->transpose(out + p * width + first, width, in + first * apart + p, apart);
+      for (fr_int p = 0; p < transposed; p += 8)
+        kernels->transpose(out + p * width + first, width, in + first * apart + p, apart);
     }
     for (fr_int p = n == width ? transposed : 0; p < depth; p++) {
       for (fr_int i = 0; p >= transposed && i < n; i++) out[p * width + i] = in[i * apart + p * along];
@@ -1835,8 +1832,8 @@ static void fr__product(const fr__kernels *kernels, float *pack, float *C, fr_in
     const fr_int nc = fr__min(N - j0, FR__NC), b_there = b_lies ? nc / nr * nr : 0;
     for (fr_int p0 = 0; p0 < K; p0 += FR__KC) {
       const fr_int kc = fr__min(K - p0, FR__KC), b0 = p0 * br + j0 * bc;
-      const void *b1 = (const char *)B + (b0 + b_there * bc) * fr__type_bytes((fr_type)type);
-      fr__pack(kernels, packed_b, b1, bc, br, type, nc - b_there, kc, nr, packed_a);
+      const void *others = (const char *)B + (b0 + b_there * bc) * fr__type_bytes((fr_type)type);
+      fr__pack(kernels, packed_b, others, bc, br, type, nc - b_there, kc, nr, packed_a);
       for (fr_int i0 = 0; i0 < M; i0 += FR__MC) {
         const fr_int mc = fr__min(M - i0, FR__MC), a_there = a_lies ? mc / mr * mr : 0;
         const float *a0 = A + i0 * ar + p0 * ac;
@@ -1870,8 +1867,8 @@ static void fr__embed(const fr__kernels *kernels, float *x, const fr_view *table
 }
 // dtable[token_n - first] += s dx_n, for the channels c0 .. c1-1: rows may have the same token, so threads share out the
 // channels. Tokens below `first` have no row here.
-static void fr__embed_back(const fr__kernels *kernels, float *dtable, const float *dx, const fr_token *token, fr_int first, float s,
-                           fr_int N, fr_int C, fr_int c0, fr_int c1)
+static void fr__embed_back(const fr__kernels *kernels, float *dtable, const float *dx, const fr_token *token, fr_int first,
+                           float s, fr_int N, fr_int C, fr_int c0, fr_int c1)
 {
   for (fr_int n = 0; n < N; n++)
     if (token[n] >= first) kernels->axpy(dtable + (token[n] - first) * C + c0, s, dx + n * C + c0, c1 - c0);
@@ -1923,11 +1920,10 @@ static void fr__rope_back(const fr__kernels *kernels, float *dx, const float *co
 }
 
 // Inverse frequencies of rope, theta^(-2j/D), with the smooth cut of llama3 scaling: long waves are slowed by `factor`,
-// short ones kept, those between interpolated.
+// short ones left as they are, those between interpolated.
 static double fr__rope_frequency(const fr_config *config, fr_int j)
 {
-  const double pi2 = 6.283185307179586,
-               inverse = pow((double)config->rope_theta, -2.0 * (double)j / (double)config->head_dim);
+  const double pi2 = 6.283185307179586, inverse = pow((double)config->rope_theta, -2.0 * (double)j / (double)config->head_dim);
   const double factor = (double)config->rope_factor, low = (double)config->rope_low, high = (double)config->rope_high;
   const double original = (double)config->rope_original, wave = pi2 / inverse;
   double s;
@@ -1939,7 +1935,7 @@ static double fr__rope_frequency(const fr_config *config, fr_int j)
 
 // Attention, for one block of queries that stand next to each other in one span, and one key/value head.
 //   S = q k' (q is scaled by rope),  p = softmax(S) over the keys on the path up to the query,  o = p v
-// The keys of a path lie in several spans. They are gathered into tiles of FR__KEYS; the softmax is kept up to date from
+// The keys of a path lie in several spans. They are gathered into tiles of FR__KEYS; the softmax is brought up to date from
 // tile to tile (running maximum m and sum l, Milakov and Gimelshein 2018; Dao et al. 2022), so that no score matrix larger
 // than one tile exists. What backward needs of it is one number a row: lse = m + log l.
 enum {
@@ -2363,9 +2359,6 @@ FR_DEF fr_limits fr_limits_max(fr_limits a, fr_limits b)
   return a;
 }
 
-// A forest of total rows R cut into blocks has at most this many.
-static fr_int fr__block_limit(fr_int rows, fr_int spans) { return spans + rows / FR__QUERIES + 1; }
-
 static fr_status fr__limit(fr_reason *reason, const char *name, fr_int needed, fr_int limit)
 {
   return fr__fail(reason, FR_LIMIT, "limit '%s' is %d, the work needs %d", name, limit, needed);
@@ -2460,7 +2453,7 @@ static fr_status fr__tree_compile(fr_work *work, const fr_tree *tree, int gradie
     b->root_next[i] = b->root_first[root];
     b->root_first[root] = i;
   }
-  // Counting sort of the targets by row; within a row they keep the caller's order.
+  // Counting sort of the targets by row; within a row they stay in the caller's order.
   memset(b->row_fill, 0, (size_t)(rows + 1) * sizeof(fr_int));
   for (fr_int i = 0; i < tree->target_count; i++) b->row_fill[tree->targets[i].row + 1]++;
   b->head_row_count = 0;
@@ -2773,7 +2766,7 @@ static void fr__work_floats(fr__arena *arena, const fr_config *c, const fr_limit
 static void fr__work_layout(fr__arena *arena, const fr_config *c, const fr_limits *limits, struct fr__body *b)
 {
   const fr_int I = (fr_int)sizeof(fr_int), spans = limits->spans, targets = limits->targets, leaves = limits->leaves;
-  const fr_int rows = fr__max(limits->rows, limits->grad_rows), blocks = fr__block_limit(rows, spans);
+  const fr_int rows = fr__max(limits->rows, limits->grad_rows), blocks = spans + rows / FR__QUERIES + 1;  // at most
   fr_int **const of_spans[] = { &b->span_row, &b->span_count, &b->span_parent, &b->span_depth, &b->span_root, &b->root_first };
   fr_int **const of_leaves[] = { &b->leaf_active, &b->leaf_row, &b->match };
   for (int i = 0; i < 6; i++) *of_spans[i] = (fr_int *)fr__take(arena, spans, I);
@@ -2812,7 +2805,7 @@ FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_
   fr__arena arena = { NULL, 0, 0 };
   struct fr__body measured, *b = &measured;
   fr_reason *reason = work ? &work->reason : NULL;
-  const fr_int most = FR__INT_MAX / 4096;  // keeps the small sums of limits far from overflow; products are checked
+  const fr_int most = FR__INT_MAX / 4096;  // the small sums of limits stay far from overflow; products are checked
   fr_int row = 0;
   fr_work before;
   fr_status status;
@@ -2843,15 +2836,12 @@ FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_
     }
   while (!fr__kernel_row(row)->available()) row++;
   before = *work;
+  memset(work, 0, sizeof *work);
   work->config = resolved;
   work->limits = checked;
-  work->run = NULL;
-  work->pool = NULL;
   work->kernels = fr__kernel_row(row);
   work->body = b;
-  work->owned = NULL;
   work->backend = checked.backend ? checked.backend : fr__cpu();
-  fr__fine(&work->reason);
   if (checked.backend) status = work->backend->place(work->backend->self, work);
   if (!status) return FR_OK;
   before.reason = work->reason;
@@ -2877,19 +2867,15 @@ FR_DEF fr_status fr_work_select(fr_work *work, const char *kernel)
 static void fr__parallel(fr_work *work, void (*task)(void *, fr_int), void *arg)
 {
   const fr_int tasks = work->limits.tasks;
+  fr_int index;
   if (work->run && tasks > 1) {
     work->run(work->pool, tasks, task, arg);
     return;
   }
 #if defined(FR_OPENMP) && defined(_OPENMP)
-  {
-    fr_int index;
 #pragma omp parallel for schedule(static)
-    for (index = 0; index < tasks; index++) task(arg, index);
-  }
-#else
-  for (fr_int index = 0; index < tasks; index++) task(arg, index);
 #endif
+  for (index = 0; index < tasks; index++) task(arg, index);
 }
 
 static void fr__portion(fr_int count, fr_int tasks, fr_int index, fr_int *begin, fr_int *end)
@@ -3077,9 +3063,9 @@ static void fr__step_head_norm(const fr__pass *s, const fr__part *t)
   for (fr_int n = t->begin; n < t->end; n++)
     for (fr_int kv = t->col; kv < fr__min(t->col_end, K); kv++) {
       const fr__head_part h = fr__head_of(c, s->a.qkv + n * fr__qkv(c), kv);
-      float *inverse = s->gradient ? s->a.raw_inverse + n * (H + K) : NULL, *raw = s->a.raw + n * (H + K) * D;
-      if (inverse) memcpy(raw + h.q_at, h.q, (size_t)(h.group * D) * sizeof(float));
-      if (inverse) memcpy(raw + h.k_at, h.k, (size_t)D * sizeof(float));
+      float *inverse = s->gradient ? s->a.raw_inverse + n * (H + K) : NULL;
+      if (inverse) memcpy(s->a.raw + n * (H + K) * D + h.q_at, h.q, (size_t)(h.group * D) * sizeof(float));
+      if (inverse) memcpy(s->a.raw + n * (H + K) * D + h.k_at, h.k, (size_t)D * sizeof(float));
       fr__rmsnorm(s->work->kernels, h.q, inverse ? inverse + kv * h.group : NULL, h.q, s->p.norm_q, c->norm_eps, h.group, D);
       fr__rmsnorm(s->work->kernels, h.k, inverse ? inverse + H + kv : NULL, h.k, s->p.norm_k, c->norm_eps, 1, D);
     }
@@ -3214,8 +3200,7 @@ static void fr__step_gate_up(const fr__pass *s, const fr__part *t)
   const fr_view w[] = { s->w.gate, s->w.up };
   const fr_int C = s->c->dim, pair = 2 * fr__stride(s->c->ffn);
   const int together = s->decodes ? 1 : 2;
-  for (int i = 0; i < 2; i += together)
-    fr__linear(s, t, s->a.gate_up + i * s->c->ffn, pair, s->r.h, C, w + i, together, C, 0);
+  for (int i = 0; i < 2; i += together) fr__linear(s, t, s->a.gate_up + i * s->c->ffn, pair, s->r.h, C, w + i, together, C, 0);
 }
 // dh = dgate_up W
 static void fr__gate_up_back(const fr__pass *s, const fr__part *t)
@@ -3650,7 +3635,6 @@ static fr_status fr__run_tree(const fr_model *model, fr_work *work, const fr_tre
                               fr_int group_count, fr__phase phase)
 {
   const int gradient = phase >= FR__KEEP;
-  const fr_backend *backend;
   fr__pass s;
   fr_status status = fr__pair(model, work);
   if (status) return status;
@@ -3658,11 +3642,10 @@ static fr_status fr__run_tree(const fr_model *model, fr_work *work, const fr_tre
     return fr__fail(&work->reason, FR_INVALID, "%d groups, and sums is NULL", group_count);
   status = fr__tree_compile(work, tree, gradient, group_count, FR__NO_CACHE);
   if (status) return status;
-  backend = work->backend;
   s = fr__pass_of(model, work, grads, gradient);
   if (phase != FR__BACK) status = fr__layers(&s, FR__FORWARD);
   else s.layer = s.entered = -1;
-  if (!status) status = backend->head(backend->self, &s);
+  if (!status) status = work->backend->head(work->backend->self, &s);
   if (!status && grads) status = fr__layers(&s, FR__BACKWARD);
   if (status) return status;
   fr__sums(work->body, tree, sums, group_count);
