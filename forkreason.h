@@ -3590,6 +3590,7 @@ static fr__pass fr__pass_of(const fr_model *model, fr_work *work, float *grads, 
   s.N = work->body->row_count;
   s.gradient = gradient;
   s.entered = -1;
+  fr__fine(&work->reason);  // what a backend leaves there is this run's
   if (work->body->activations) fr__activations(s.c, work->body->activations, s.N, 0, gradient, &s.a, &s.r);
   return s;
 }
@@ -3615,7 +3616,7 @@ static fr_status fr__layers(fr__pass *s, int way)
   fr_status status = way == FR__FORWARD ? backend->embed(backend->self, s, way) : FR_OK;
   for (fr_int l = 0; l < L; l++) {
     s->layer = way == FR__FORWARD ? l : L - 1 - l;
-    for (fr_int at = 0, done = 0; !status && at < count; at += done)
+    for (fr_int at = 0, done = 1; !status && at < count; at += done)
       status = backend->step(backend->self, s, list + at, count - at, &done);
   }
   if (!status && way == FR__BACKWARD) status = backend->embed(backend->self, s, way);
@@ -3650,7 +3651,7 @@ static fr_status fr__run_tree(const fr_model *model, fr_work *work, const fr_tre
   if (status) return status;
   fr__sums(work->body, tree, sums, group_count);
   work->body->ready = 1;
-  return fr__fine(&work->reason);
+  return FR_OK;
 }
 
 FR_DEF fr_status fr_forward(const fr_model *model, fr_work *work, const fr_tree *tree, fr_sum *sums, fr_int group_count)
@@ -3679,8 +3680,7 @@ static fr_status fr__read_rows(const fr_model *model, fr_work *work, const fr_in
     if (rows[i] < 0 || rows[i] >= work->body->row_count)
       return fr__fail(&work->reason, FR_RANGE, "entry %d: row %d of %d", i, rows[i], work->body->row_count);
   s = fr__pass_of(model, work, NULL, 0);
-  status = work->backend->rows(work->backend->self, &s, rows, row_count, vocabulary, out);
-  return status ? status : fr__fine(&work->reason);
+  return work->backend->rows(work->backend->self, &s, rows, row_count, vocabulary, out);
 }
 
 FR_DEF fr_status fr_logits(const fr_model *model, fr_work *work, const fr_int *rows, fr_int row_count, float *logits)
