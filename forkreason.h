@@ -3005,23 +3005,53 @@ static void fr__norm_sums(const fr__pass *s, const fr__part *t)
   fr__rmsnorm_back_gain(s->work->kernels, m.dgain, s->r.dh, m.x, m.inverse, s->N, s->c->dim, begin, end);
 }
 
-// q, k, v = h W'
-static void fr__step_qkv(const fr__pass *s, const fr__part *t)
+// The products of a layer, Y (N,out) = X (N,in) W', are four steps with one formula:
+//   q, k, v = h W'      x_mid = x + att W'      gate, up = h W'      x_next = x_mid + act W'
+typedef struct fr__matrix {
+  float *x, *dx, *from, *y, *dy;  // from: the residual stream, which the product is added to, or NULL
+  fr_int in, ldx, out, ldy;       // ld: floats from row to row, of a gradient too
+  float *dw;
+  int pieces;                     // W stands in so many views
+  fr_view w[3];
+} fr__matrix;
+static fr__matrix fr__matrix_of(const fr__pass *s, int step)
 {
-  const fr_view w[] = { s->w.q, s->w.k, s->w.v };
-  fr__linear(s, t, s->a.qkv, fr__qkv(s->c), s->r.h, s->c->dim, w, 3, s->c->dim, 0);
+  const fr__layer *a = &s->a;
+  const fr__shared *r = &s->r;
+  const fr__params *d = &s->d;
+  const fr_layer_views *w = &s->w;
+  const fr_int C = s->c->dim, HD = s->c->heads * s->c->head_dim, W = fr__qkv(s->c), F = s->c->ffn, pair = 2 * fr__stride(F);
+  //            x       dx       from      y           dy           in, ldx, out, ldy, dw, pieces, w
+  const fr__matrix
+    qkv     = { r->h,   r->dh,   NULL,     a->qkv,     r->dqkv,     C, C, W, W, d->w_qkv, 3, { w->q, w->k, w->v } },
+    out     = { a->att, r->datt, a->x,     a->x_mid,   r->dx,       HD, HD, C, C, d->w_out, 1, { w->out } },
+    gate_up = { r->h,   r->dh,   NULL,     a->gate_up, r->dgate_up, C, C, 2 * F, pair, d->w_gate_up, 2, { w->gate, w->up } },
+    down    = { r->act, r->dact, a->x_mid, a->x_next,  r->dx,       F, r->act_stride, C, C, d->w_down, 1, { w->down } };
+  return step == FR__QKV ? qkv : step == FR__OUT ? out : step == FR__GATE_UP ? gate_up : down;
 }
-// dh = dqkv W
-static void fr__qkv_back(const fr__pass *s, const fr__part *t)
+
+// When decoding, gate and up are shared out by the columns of F: each is one of gate and one of up.
+static void fr__step_matrix(const fr__pass *s, const fr__part *t)
 {
-  const fr_view w[] = { s->w.q, s->w.k, s->w.v };
-  fr__linear_back(s, t, s->r.dh, s->c->dim, s->r.dqkv, fr__qkv(s->c), w, 3, s->c->dim);
-  fr__norm_again(s, t, FR__NORM_ATT);
+  const fr__matrix m = fr__matrix_of(s, t->step);
+  const fr_int at = t->begin * m.ldy;
+  const int together = s->decodes && t->step == FR__GATE_UP ? 1 : m.pieces;
+  if (m.from && s->gradient) memcpy(m.y + at, m.from + at, (size_t)(t->end * m.ldy - at) * sizeof(float));
+  for (int i = 0; i < m.pieces; i += together)
+    fr__linear(s, t, m.y + i * s->c->ffn, m.ldy, m.x, m.ldx, m.w + i, together, m.in, m.from != NULL);
 }
-static void fr__qkv_sums(const fr__pass *s, const fr__part *t)
+// dX = dY W, and where X is h, that once more for the sums
+static void fr__matrix_back(const fr__pass *s, const fr__part *t)
 {
-  const fr_int C = s->c->dim, W = fr__qkv(s->c);
-  fr__linear_sums(s, t->task, s->d.w_qkv, s->r.dqkv, W, s->r.h, C, C, W, s->N);
+  const fr__matrix m = fr__matrix_of(s, t->step);
+  fr__linear_back(s, t, m.dx, m.ldx, m.dy, m.ldy, m.w, m.pieces, m.in);
+  if (m.x == s->r.h) fr__norm_again(s, t, t->step == FR__QKV ? FR__NORM_ATT : FR__NORM_MLP);
+}
+// dW += dY' X
+static void fr__matrix_sums(const fr__pass *s, const fr__part *t)
+{
+  const fr__matrix m = fr__matrix_of(s, t->step);
+  fr__linear_sums(s, t->task, m.dw, m.dy, m.ldy, m.x, m.ldx, m.in, m.out, s->N);
 }
 
 // What follows works on a row's q of the query heads of one key/value head, and on its k and v.
@@ -3175,46 +3205,6 @@ static void fr__attend_back_roots(const fr__pass *s, const fr__part *t)
   }
 }
 
-// x_mid = x + att W'
-static void fr__step_out(const fr__pass *s, const fr__part *t)
-{
-  const fr_int C = s->c->dim, HD = s->c->heads * s->c->head_dim, at = t->begin * C;
-  if (s->gradient) memcpy(s->a.x_mid + at, s->a.x + at, (size_t)(t->end * C - at) * sizeof(float));
-  fr__linear(s, t, s->a.x_mid, C, s->a.att, HD, &s->w.out, 1, HD, 1);
-}
-// datt = dx W
-static void fr__out_back(const fr__pass *s, const fr__part *t)
-{
-  const fr_int C = s->c->dim, HD = s->c->heads * s->c->head_dim;
-  fr__linear_back(s, t, s->r.datt, HD, s->r.dx, C, &s->w.out, 1, HD);
-}
-static void fr__out_sums(const fr__pass *s, const fr__part *t)
-{
-  const fr_int C = s->c->dim, HD = s->c->heads * s->c->head_dim;
-  fr__linear_sums(s, t->task, s->d.w_out, s->r.dx, C, s->a.att, HD, HD, C, s->N);
-}
-
-// gate, up = h W';  a column of F is one of each
-static void fr__step_gate_up(const fr__pass *s, const fr__part *t)
-{
-  const fr_view w[] = { s->w.gate, s->w.up };
-  const fr_int C = s->c->dim, pair = 2 * fr__stride(s->c->ffn);
-  const int together = s->decodes ? 1 : 2;
-  for (int i = 0; i < 2; i += together) fr__linear(s, t, s->a.gate_up + i * s->c->ffn, pair, s->r.h, C, w + i, together, C, 0);
-}
-// dh = dgate_up W
-static void fr__gate_up_back(const fr__pass *s, const fr__part *t)
-{
-  const fr_view w[] = { s->w.gate, s->w.up };
-  fr__linear_back(s, t, s->r.dh, s->c->dim, s->r.dgate_up, 2 * fr__stride(s->c->ffn), w, 2, s->c->dim);
-  fr__norm_again(s, t, FR__NORM_MLP);
-}
-static void fr__gate_up_sums(const fr__pass *s, const fr__part *t)
-{
-  const fr_int C = s->c->dim, F = s->c->ffn;
-  fr__linear_sums(s, t->task, s->d.w_gate_up, s->r.dgate_up, 2 * fr__stride(F), s->r.h, C, C, 2 * F, s->N);
-}
-
 // act = swiglu(gate, up)
 static void fr__step_swiglu(const fr__pass *s, const fr__part *t)
 {
@@ -3235,24 +3225,6 @@ static void fr__swiglu_back(const fr__pass *s, const fr__part *t)
   }
 }
 
-// x_next = x_mid + act W'
-static void fr__step_down(const fr__pass *s, const fr__part *t)
-{
-  const fr_int C = s->c->dim, at = t->begin * C;
-  if (s->gradient) memcpy(s->a.x_next + at, s->a.x_mid + at, (size_t)(t->end * C - at) * sizeof(float));
-  fr__linear(s, t, s->a.x_next, C, s->r.act, s->r.act_stride, &s->w.down, 1, s->c->ffn, 1);
-}
-// dact = dx W
-static void fr__down_back(const fr__pass *s, const fr__part *t)
-{
-  fr__linear_back(s, t, s->r.dact, s->r.act_stride, s->r.dx, s->c->dim, &s->w.down, 1, s->c->ffn);
-}
-static void fr__down_sums(const fr__pass *s, const fr__part *t)
-{
-  const fr_int C = s->c->dim, F = s->c->ffn;
-  fr__linear_sums(s, t->task, s->d.w_down, s->r.dx, C, s->r.act, s->r.act_stride, F, C, s->N);
-}
-
 // -- the list, and the two schedules that run it
 // How a step may be shared out. Training cuts rows, and runs neighbours that are cut alike inside one task; decoding cuts
 // columns in groups of 16, or takes a row and a key/value head, and leaves the norms on the calling thread.
@@ -3264,16 +3236,16 @@ typedef struct fr__step {
 
 static const fr__step fr__step_table[FR__STEPS] = {
   { { fr__step_norm, fr__norm_back, fr__norm_sums },                FR__BY_ROWS,   FR__BY_ROWS,  FR__ALONE },
-  { { fr__step_qkv, fr__qkv_back, fr__qkv_sums },                   FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS },
+  { { fr__step_matrix, fr__matrix_back, fr__matrix_sums },          FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS },
   { { fr__step_bias, NULL, fr__bias_sums },                         FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_HEADS },
   { { fr__step_head_norm, fr__head_norm_back, fr__head_norm_sums }, FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_HEADS },
   { { fr__step_rotate, fr__rotate_back, NULL },                     FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_HEADS },
   { { fr__step_attend, fr__attend_back_roots, NULL },               FR__BY_BLOCKS, FR__BY_ROOTS, FR__BY_HEADS },
-  { { fr__step_out, fr__out_back, fr__out_sums },                   FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS },
+  { { fr__step_matrix, fr__matrix_back, fr__matrix_sums },          FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS },
   { { fr__step_norm, fr__norm_back, fr__norm_sums },                FR__BY_ROWS,   FR__BY_ROWS,  FR__ALONE },
-  { { fr__step_gate_up, fr__gate_up_back, fr__gate_up_sums },       FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS },
+  { { fr__step_matrix, fr__matrix_back, fr__matrix_sums },          FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS },
   { { fr__step_swiglu, fr__swiglu_back, NULL },                     FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS },
-  { { fr__step_down, fr__down_back, fr__down_sums },                FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS }
+  { { fr__step_matrix, fr__matrix_back, fr__matrix_sums },          FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS }
 };
 static fr_int fr__columns(const fr_config *c, int step)
 {
