@@ -2687,7 +2687,7 @@ static fr_int fr__stride(fr_int n) { return n % 512 == 0 ? n + 16 : n; }
 // One layer's rows; returns the floats that they take, and with base NULL only measures.
 static fr_int fr__layer_layout(const fr_config *c, float *base, fr_int N, int gradient, fr__layer *a)
 {
-  const fr_int normed = c->qk_norm ? c->heads + c->kv_heads : 0;  // heads
+  const fr_int normed = c->qk_norm ? c->heads + c->kv_heads : 0;  // heads with a norm of their own
   fr_int used = 0;
   memset(a, 0, sizeof *a);
   a->x = a->x_mid = a->x_next = fr__cut(base, &used, N * c->dim);
@@ -3235,17 +3235,17 @@ typedef struct fr__step {
 } fr__step;
 
 static const fr__step fr__step_table[FR__STEPS] = {
-  { { fr__step_norm, fr__norm_back, fr__norm_sums },                FR__BY_ROWS,   FR__BY_ROWS,  FR__ALONE },
-  { { fr__step_matrix, fr__matrix_back, fr__matrix_sums },          FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS },
-  { { fr__step_bias, NULL, fr__bias_sums },                         FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_HEADS },
-  { { fr__step_head_norm, fr__head_norm_back, fr__head_norm_sums }, FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_HEADS },
-  { { fr__step_rotate, fr__rotate_back, NULL },                     FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_HEADS },
-  { { fr__step_attend, fr__attend_back_roots, NULL },               FR__BY_BLOCKS, FR__BY_ROOTS, FR__BY_HEADS },
-  { { fr__step_matrix, fr__matrix_back, fr__matrix_sums },          FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS },
-  { { fr__step_norm, fr__norm_back, fr__norm_sums },                FR__BY_ROWS,   FR__BY_ROWS,  FR__ALONE },
-  { { fr__step_matrix, fr__matrix_back, fr__matrix_sums },          FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS },
-  { { fr__step_swiglu, fr__swiglu_back, NULL },                     FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS },
-  { { fr__step_matrix, fr__matrix_back, fr__matrix_sums },          FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS }
+  { { fr__step_norm, fr__norm_back, fr__norm_sums },                FR__BY_ROWS,   FR__BY_ROWS,  FR__ALONE },       // NORM_ATT
+  { { fr__step_matrix, fr__matrix_back, fr__matrix_sums },          FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS },  // QKV
+  { { fr__step_bias, NULL, fr__bias_sums },                         FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_HEADS },    // BIAS
+  { { fr__step_head_norm, fr__head_norm_back, fr__head_norm_sums }, FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_HEADS },    // HEAD_NORM
+  { { fr__step_rotate, fr__rotate_back, NULL },                     FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_HEADS },    // ROTATE
+  { { fr__step_attend, fr__attend_back_roots, NULL },               FR__BY_BLOCKS, FR__BY_ROOTS, FR__BY_HEADS },    // ATTEND
+  { { fr__step_matrix, fr__matrix_back, fr__matrix_sums },          FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS },  // OUT
+  { { fr__step_norm, fr__norm_back, fr__norm_sums },                FR__BY_ROWS,   FR__BY_ROWS,  FR__ALONE },       // NORM_MLP
+  { { fr__step_matrix, fr__matrix_back, fr__matrix_sums },          FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS },  // GATE_UP
+  { { fr__step_swiglu, fr__swiglu_back, NULL },                     FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS },  // SWIGLU
+  { { fr__step_matrix, fr__matrix_back, fr__matrix_sums },          FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS }   // DOWN
 };
 static fr_int fr__columns(const fr_config *c, int step)
 {
