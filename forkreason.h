@@ -3008,10 +3008,11 @@ static void fr__norm_sums(const fr__pass *s, const fr__part *t)
 // The products of a layer, Y (N,out) = X (N,in) W', are four steps with one formula:
 //   q, k, v = h W'      x_mid = x + att W'      gate, up = h W'      x_next = x_mid + act W'
 typedef struct fr__matrix {
-  float *x, *dx, *from, *y, *dy;  // from: the residual stream, which the product is added to, or NULL
-  fr_int in, ldx, out, ldy;       // ld: floats from row to row, of a gradient too
-  float *dw;
-  int pieces;                     // W stands in so many views
+  float *x, *dx;          // (N,in), rows ldx floats apart
+  float *from, *y, *dy;   // (N,out), rows ldy apart; from: the residual stream, which the product is added to, or NULL
+  fr_int in, ldx, out, ldy;
+  float *dw;              // (out,in)
+  int pieces;             // W (out,in) stands in so many views
   fr_view w[3];
 } fr__matrix;
 static fr__matrix fr__matrix_of(const fr__pass *s, int step)
