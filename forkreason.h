@@ -1224,11 +1224,7 @@ static int fr__add(fr_int a, fr_int b, fr_int *out)
 }
 
 // Hands out aligned pieces of one block. With base NULL it only measures, so measuring and placing run the same code.
-typedef struct fr__arena {
-  char  *base;
-  fr_int used;
-  int    overflow;
-} fr__arena;
+typedef struct fr__arena { char *base; fr_int used; int overflow; } fr__arena;
 
 FR__APART void *fr__take(fr__arena *arena, fr_int count, fr_int size)
 {
@@ -1240,6 +1236,14 @@ FR__APART void *fr__take(fr__arena *arena, fr_int count, fr_int size)
   }
   arena->used = next / FR__ALIGN * FR__ALIGN;
   return arena->base ? arena->base + start : NULL;
+}
+
+// The same for floats that lie side by side in a piece, whose size was measured and checked.
+static float *fr__cut(float *base, fr_int *used, fr_int count)
+{
+  const fr_int start = *used;
+  *used += count;
+  return base ? base + start : NULL;
 }
 
 static void *fr__align(void *memory)
@@ -1285,12 +1289,11 @@ FR_DEF fr_random fr_random_stream(uint64_t seed, uint64_t question, uint64_t lea
 {
   const uint32_t key[2] = { (uint32_t)seed, (uint32_t)(seed >> 32) };
   const uint32_t name[4] = { (uint32_t)question, (uint32_t)(question >> 32), (uint32_t)leaf, (uint32_t)(leaf >> 32) };
+  fr_random random = { { 0 }, { 0 }, { 0 }, 0 };
   uint32_t hash[4];
-  fr_random random;
   fr__philox(hash, name, key);
-  memset(&random, 0, sizeof random);
-  random.key[0] = hash[0]; random.key[1] = hash[1];
-  random.counter[2] = hash[2]; random.counter[3] = hash[3];
+  memcpy(random.key, hash, sizeof random.key);
+  memcpy(random.counter + 2, hash + 2, 2 * sizeof hash[0]);
   return random;
 }
 
@@ -1304,10 +1307,7 @@ FR_DEF uint32_t fr_random_bits(fr_random *random)
   return random->block[4 - random->left--];
 }
 
-FR_DEF float fr_random_uniform(fr_random *random)
-{
-  return (float)(fr_random_bits(random) >> 8) * (1.0f / 16777216.0f);
-}
+FR_DEF float fr_random_uniform(fr_random *random) { return (float)(fr_random_bits(random) >> 8) * (1.0f / 16777216.0f); }
 
 FR_DEF float fr_random_normal(fr_random *random)
 {
@@ -1372,8 +1372,8 @@ typedef struct fr__kernels {
   void (*mul)(float *y, float s, const float *a, const float *b, fr_int n);          // y = s a b
   void (*mul_add)(float *y, float s, const float *a, const float *b, fr_int n);      // y += s a b
   void (*swiglu)(float *y, const float *gate, const float *up, fr_int n);            // y = gate sigmoid(gate) up
-  void (*swiglu_back)(float *dgate, float *dup, float *y, const float *dy, const float *gate, const float *up,
-                      fr_int n);                                                     // y again, and both gradients
+  void (*swiglu_back)(float *dgate, float *dup, float *y, const float *dy, const float *gate, const float *up, fr_int n);
+                                                    // y again, and both gradients
   void (*adamw)(float *p, const float *g, float *m, float *v, fr_int n, const fr__adamw_factors *f);
 } fr__kernels;
 
@@ -1458,19 +1458,13 @@ static double fr__exp_sum_scalar(float *y, const float *x, float shift, fr_int n
   return sum;
 }
 
-static void fr__axpy_scalar(float *y, float a, const float *x, fr_int n)
-{
-  for (fr_int i = 0; i < n; i++) y[i] += a * x[i];
-}
+static void fr__axpy_scalar(float *y, float a, const float *x, fr_int n) { for (fr_int i = 0; i < n; i++) y[i] += a * x[i]; }
+
+static void fr__scale_scalar(float *y, float s, fr_int n) { for (fr_int i = 0; i < n; i++) y[i] *= s; }
 
 static void fr__combine_scalar(float *y, const float *a, const float *x, fr_int ldx, fr_int m, fr_int n)
 {
   for (fr_int j = 0; j < m; j++) fr__axpy_scalar(y, a[j], x + j * ldx, n);
-}
-
-static void fr__scale_scalar(float *y, float s, fr_int n)
-{
-  for (fr_int i = 0; i < n; i++) y[i] *= s;
 }
 
 static void fr__rotate_scalar(float *a, float *b, float s, const float *cosine, const float *sine, float turn, fr_int n)
@@ -1535,6 +1529,8 @@ static void fr__adamw_scalar(float *p, const float *g, float *m, float *v, fr_in
 // element is summed by one thread, and an edge runs the same multiply-adds as the middle.
 enum { FR__KC = 256, FR__NC = 512, FR__MC = 96 };
 
+static fr_int fr__type_bytes(fr_type type) { return type == FR_BFLOAT16 ? 2 : 4; }
+
 // Floats of packing space for products with at most K and N; the same for every kernel row.
 static fr_int fr__pack_floats(fr_int N, fr_int K)
 {
@@ -1546,50 +1542,39 @@ static fr_int fr__pack_floats(fr_int N, fr_int K)
 // of the two strides is 1, and x is read along it, so that each line of the cache is read once, also where lines lie 4 KB
 // apart and share a set of it. Along the panels' rows it is a copy, a row of all panels at a time; across them eight rows of x
 // at a time are read from end to end and transposed, the last eight overlapping those before.
-FR__APART void fr__pack(const fr__kernels *kernels, float *panel, const float *x, fr_int step, fr_int along, fr_int count,
-                     fr_int depth, fr_int width)
+// bfloat16 is widened: along the panels' rows into its place; across them, the rows of x that make a panel go into `rows`
+// (width * depth floats) and are packed from there.
+FR__APART void fr__pack(const fr__kernels *kernels, float *panel, const void *x, fr_int step, fr_int along, int type,
+                        fr_int count, fr_int depth, fr_int width, float *rows)
 {
+  const float *floats = (const float *)x;  // x is one or the other
+  const uint16_t *halves = (const uint16_t *)x;
+  const int half = type == FR_BFLOAT16;
   for (fr_int p = 0; step == 1 && p < depth; p++)
     for (fr_int i0 = 0; i0 < count; i0 += width) {
-      const fr_int n = fr__min(count - i0, width);
+      const fr_int n = fr__min(count - i0, width), at = i0 + p * along;
       float *out = panel + i0 * depth + p * width;
-      const float *in = x + i0 + p * along;
-      fr_int i = 0;
-      for (; i + 4 <= n; i += 4) memcpy(out + i, in + i, 4 * sizeof(float));  // a constant size needs no call
-      for (; i < n; i++) out[i] = in[i];
+      fr_int i = half ? n : 0;
+      if (half) kernels->widen(out, halves + at, n);
+      for (; i + 4 <= n; i += 4) memcpy(out + i, floats + at + i, 4 * sizeof(float));  // a constant size needs no call
+      for (; i < n; i++) out[i] = floats[at + i];
       for (; i < width; i++) out[i] = 0.0f;
     }
   for (fr_int i0 = 0; step != 1 && i0 < count; i0 += width) {
     const fr_int n = fr__min(count - i0, width), transposed = along == 1 && n >= 8 ? depth / 8 * 8 : 0;
-    const float *in = x + i0 * step;
+    const fr_int apart = half ? depth : step;
+    const float *in = half ? rows : floats + i0 * step;
     float *out = panel + i0 * depth;
+    for (fr_int i = 0; half && i < n; i++) kernels->widen(rows + i * depth, halves + (i0 + i) * step, depth);
     for (fr_int i = 0; transposed && i < n; i += 8) {
       const fr_int first = fr__min(i, n - 8);
-      for (fr_int p = 0; p < transposed; p += 8) kernels->transpose(out + p * width + first, width, in + first * step + p, step);
+      for (fr_int p = 0; p < transposed; p += 8)
+        kernels->transpose(out + p * width + first, width, in + first * apart + p, apart);
     }
     for (fr_int p = n == width ? transposed : 0; p < depth; p++) {
-      for (fr_int i = 0; p >= transposed && i < n; i++) out[p * width + i] = in[i * step + p * along];
+      for (fr_int i = 0; p >= transposed && i < n; i++) out[p * width + i] = in[i * apart + p * along];
       for (fr_int i = n; i < width; i++) out[p * width + i] = 0.0f;
     }
-  }
-}
-
-// The same panels from bfloat16. Along their rows it is widened into its place; across them, the rows of x that make a panel are
-// widened into `rows` (width * depth floats) and packed from there.
-FR__APART void fr__pack_wide(const fr__kernels *kernels, float *panel, const uint16_t *x, fr_int step, fr_int along, fr_int count,
-                          fr_int depth, fr_int width, float *rows)
-{
-  for (fr_int p = 0; step == 1 && p < depth; p++)
-    for (fr_int i0 = 0; i0 < count; i0 += width) {
-      float *out = panel + i0 * depth + p * width;
-      const fr_int n = fr__min(count - i0, width);
-      kernels->widen(out, x + i0 + p * along, n);
-      for (fr_int i = n; i < width; i++) out[i] = 0.0f;
-    }
-  for (fr_int i0 = 0; step != 1 && i0 < count; i0 += width) {
-    const fr_int n = fr__min(count - i0, width);
-    for (fr_int i = 0; i < n; i++) kernels->widen(rows + i * depth, x + (i0 + i) * step, depth);
-    fr__pack(kernels, panel + i0 * depth, rows, depth, 1, n, depth, width);
   }
 }
 
@@ -1607,13 +1592,12 @@ static void fr__product(const fr__kernels *kernels, float *pack, float *C, fr_in
     const fr_int nc = fr__min(N - j0, FR__NC), b_there = b_lies ? nc / nr * nr : 0;
     for (fr_int p0 = 0; p0 < K; p0 += FR__KC) {
       const fr_int kc = fr__min(K - p0, FR__KC), b0 = p0 * br + j0 * bc;
-      if (type == FR_FLOAT32)
-        fr__pack(kernels, packed_b, (const float *)B + b0 + b_there * bc, bc, br, nc - b_there, kc, nr);
-      else fr__pack_wide(kernels, packed_b, (const uint16_t *)B + b0, bc, br, nc, kc, nr, packed_a);
+      const void *others = (const char *)B + (b0 + b_there * bc) * fr__type_bytes((fr_type)type);
+      fr__pack(kernels, packed_b, others, bc, br, type, nc - b_there, kc, nr, packed_a);
       for (fr_int i0 = 0; i0 < M; i0 += FR__MC) {
         const fr_int mc = fr__min(M - i0, FR__MC), a_there = a_lies ? mc / mr * mr : 0;
         const float *a0 = A + i0 * ar + p0 * ac;
-        fr__pack(kernels, packed_a, a0 + a_there * ar, ar, ac, mc - a_there, kc, mr);
+        fr__pack(kernels, packed_a, a0 + a_there * ar, ar, ac, FR_FLOAT32, mc - a_there, kc, mr, NULL);
         for (fr_int i = 0; i < mc; i += mr) {
           const int there = i < a_there;
           const float *a = there ? a0 + i * ar : packed_a + (i - a_there) * kc;
@@ -1643,8 +1627,8 @@ static void fr__embed(const fr__kernels *kernels, float *x, const fr_view *table
 }
 // dtable[token_n - first] += s dx_n, for the channels c0 .. c1-1: rows may have the same token, so threads share out the
 // channels. Tokens below `first` have no row here.
-static void fr__embed_back(const fr__kernels *kernels, float *dtable, const float *dx, const fr_token *token, fr_int first, float s,
-                           fr_int N, fr_int C, fr_int c0, fr_int c1)
+static void fr__embed_back(const fr__kernels *kernels, float *dtable, const float *dx, const fr_token *token, fr_int first,
+                           float s, fr_int N, fr_int C, fr_int c0, fr_int c1)
 {
   for (fr_int n = 0; n < N; n++)
     if (token[n] >= first) kernels->axpy(dtable + (token[n] - first) * C + c0, s, dx + n * C + c0, c1 - c0);
@@ -1696,11 +1680,10 @@ static void fr__rope_back(const fr__kernels *kernels, float *dx, const float *co
 }
 
 // Inverse frequencies of rope, theta^(-2j/D), with the smooth cut of llama3 scaling: long waves are slowed by `factor`,
-// short ones kept, those between interpolated.
+// short ones left as they are, those between interpolated.
 static double fr__rope_frequency(const fr_config *config, fr_int j)
 {
-  const double pi2 = 6.283185307179586,
-               inverse = pow((double)config->rope_theta, -2.0 * (double)j / (double)config->head_dim);
+  const double pi2 = 6.283185307179586, inverse = pow((double)config->rope_theta, -2.0 * (double)j / (double)config->head_dim);
   const double factor = (double)config->rope_factor, low = (double)config->rope_low, high = (double)config->rope_high;
   const double original = (double)config->rope_original, wave = pi2 / inverse;
   double s;
@@ -1712,7 +1695,7 @@ static double fr__rope_frequency(const fr_config *config, fr_int j)
 
 // Attention, for one block of queries that stand next to each other in one span, and one key/value head.
 //   S = q k' (q is scaled by rope),  p = softmax(S) over the keys on the path up to the query,  o = p v
-// The keys of a path lie in several spans. They are gathered into tiles of FR__KEYS; the softmax is kept up to date from
+// The keys of a path lie in several spans. They are gathered into tiles of FR__KEYS; the softmax is brought up to date from
 // tile to tile (running maximum m and sum l, Milakov and Gimelshein 2018; Dao et al. 2022), so that no score matrix larger
 // than one tile exists. What backward needs of it is one number a row: lse = m + log l.
 enum {
@@ -1745,27 +1728,27 @@ typedef struct fr__attention_space {
   float *score;              // (depth) of one query
 } fr__attention_space;
 
+// Places it, or with scratch NULL only measures; returns its floats.
 static fr_int fr__attention_layout(fr_int D, fr_int depth, fr_int group, float *scratch, fr__attention_space *space)
 {
-  const fr_int W = fr__round_up(D, FR__NR_MAX), rows = FR__KEYS * W, across = fr__round_up(D, 8) * FR__KEYS;
-  float *at = scratch;
-  const fr_int floats = 2 * FR__QUERIES * W + 4 * rows + 2 * across + 2 * FR__QUERIES * FR__KEYS + FR__MR_MAX +
-                        2 * group * FR__QUERIES + depth;
-  if (!space) return floats;
-  space->q = at; at += FR__QUERIES * W;
-  space->d_o = at; at += FR__QUERIES * W;
-  space->k = at; at += rows;
-  space->v = at; at += rows;
-  space->dk = at; at += rows;
-  space->dv = at; at += rows;
-  space->k_across = at; at += across;
-  space->v_across = at; at += across;
-  space->S = at; at += FR__QUERIES * FR__KEYS;
-  space->dS = at; at += FR__QUERIES * FR__KEYS + FR__MR_MAX;
-  space->m = at; at += group * FR__QUERIES;
-  space->l = at; at += group * FR__QUERIES;
-  space->score = at;
-  return floats;
+  const fr_int W = fr__round_up(D, FR__NR_MAX), across = fr__round_up(D, 8) * FR__KEYS;
+  fr__attention_space measured;
+  fr_int used = 0;
+  if (!space) space = &measured;
+  space->q = fr__cut(scratch, &used, FR__QUERIES * W);
+  space->d_o = fr__cut(scratch, &used, FR__QUERIES * W);
+  space->k = fr__cut(scratch, &used, FR__KEYS * W);
+  space->v = fr__cut(scratch, &used, FR__KEYS * W);
+  space->dk = fr__cut(scratch, &used, FR__KEYS * W);
+  space->dv = fr__cut(scratch, &used, FR__KEYS * W);
+  space->k_across = fr__cut(scratch, &used, across);
+  space->v_across = fr__cut(scratch, &used, across);
+  space->S = fr__cut(scratch, &used, FR__QUERIES * FR__KEYS);
+  space->dS = fr__cut(scratch, &used, FR__QUERIES * FR__KEYS + FR__MR_MAX);
+  space->m = fr__cut(scratch, &used, group * FR__QUERIES);
+  space->l = fr__cut(scratch, &used, group * FR__QUERIES);
+  space->score = fr__cut(scratch, &used, depth);
+  return used;
 }
 
 // Row j of `tile` (most,W) is x + rows[j] * stride, or x + j * stride if rows is NULL; what is missing is zero.
@@ -1791,36 +1774,35 @@ static void fr__transpose_tile(const fr__kernels *kernels, float *across, const 
 static fr_int fr__seen(fr_int reach, fr_int i, fr_int width) { return fr__max(0, fr__min(width, reach + i + 1)); }
 
 // S = q k' for all keys that some query of a panel sees; the others of S stay as they were
-static void fr__scores(const fr__kernels *kernels, float *S, const float *q, const float *k_across, fr_int count,
-                       fr_int width, fr_int reach, fr_int D)
+static void fr__scores(const fr__attention *t, float *S, const float *q, const float *k_across, fr_int width, fr_int reach)
 {
-  const fr_int mr = kernels->mr, nr = kernels->nr, W = fr__round_up(D, FR__NR_MAX);
-  for (fr_int i = 0; i < count; i += mr)
+  const fr_int mr = t->kernels->mr, nr = t->kernels->nr, W = fr__round_up(t->D, FR__NR_MAX);
+  for (fr_int i = 0; i < t->count; i += mr)
     for (fr_int j = 0; j < fr__seen(reach, i + mr - 1, width); j += nr)
-      kernels->tile(S + i * FR__KEYS + j, FR__KEYS, q + i * W, W, 1, k_across + j, FR__KEYS, D, fr__min(count - i, mr), nr, 0);
+      t->kernels->tile(S + i * FR__KEYS + j, FR__KEYS, q + i * W, W, 1, k_across + j, FR__KEYS, t->D, fr__min(t->count - i, mr),
+                       nr, 0);
 }
 // y_i (+)= sum_j S_ij x_j over the keys that query i sees (S is zero at the others)
-static void fr__weigh(const fr__kernels *kernels, float *y, fr_int stride, const float *S, const float *x, fr_int count,
-                    fr_int width, fr_int reach, fr_int D, int add)
+static void fr__weigh(const fr__attention *t, float *y, fr_int stride, const float *S, const float *x, fr_int width, fr_int reach,
+                      int add)
 {
-  const fr_int mr = kernels->mr, nr = kernels->nr, W = fr__round_up(D, FR__NR_MAX);
-  for (fr_int i = 0; i < count; i += mr) {
+  const fr_int mr = t->kernels->mr, nr = t->kernels->nr, W = fr__round_up(t->D, FR__NR_MAX);
+  for (fr_int i = 0; i < t->count; i += mr) {
     const fr_int seen = fr__seen(reach, i + mr - 1, width);
-    for (fr_int c = 0; seen && c < D; c += nr)
-      kernels->tile(y + i * stride + c, stride, S + i * FR__KEYS, FR__KEYS, 1, x + c, W, seen, fr__min(count - i, mr),
-                    fr__min(D - c, nr), add);
+    for (fr_int c = 0; seen && c < t->D; c += nr)
+      t->kernels->tile(y + i * stride + c, stride, S + i * FR__KEYS, FR__KEYS, 1, x + c, W, seen, fr__min(t->count - i, mr),
+                       fr__min(t->D - c, nr), add);
   }
 }
 // y_j += sum_i S_ij x_i over the queries that see key j
-static void fr__weigh_back(const fr__kernels *kernels, float *y, const float *S, const float *x, fr_int count, fr_int width,
-                         fr_int reach, fr_int D)
+static void fr__weigh_back(const fr__attention *t, float *y, const float *S, const float *x, fr_int width, fr_int reach)
 {
-  const fr_int mr = kernels->mr, nr = kernels->nr, W = fr__round_up(D, FR__NR_MAX);
+  const fr_int mr = t->kernels->mr, nr = t->kernels->nr, W = fr__round_up(t->D, FR__NR_MAX);
   for (fr_int j = 0; j < width; j += mr) {
     const fr_int i = fr__max(0, j - reach);
-    for (fr_int c = 0; i < count && c < D; c += nr)
-      kernels->tile(y + j * W + c, W, S + i * FR__KEYS + j, 1, FR__KEYS, x + i * W + c, W, count - i, fr__min(width - j, mr),
-                    fr__min(D - c, nr), 1);
+    for (fr_int c = 0; i < t->count && c < t->D; c += nr)
+      t->kernels->tile(y + j * W + c, W, S + i * FR__KEYS + j, 1, FR__KEYS, x + i * W + c, W, t->count - i,
+                       fr__min(width - j, mr), fr__min(t->D - c, nr), 1);
   }
 }
 
@@ -1884,7 +1866,7 @@ static void fr__attend(const fr__attention *t, fr_int kv)
       float *o = t->o + t->row * t->o_stride + head * D, *m = space.m + g * FR__QUERIES, *l = space.l + g * FR__QUERIES;
       fr__gather(space.q, t->q + t->row * t->q_stride + head * D, t->q_stride, NULL, t->count,
                  fr__round_up(t->count, kernels->mr), D);
-      fr__scores(kernels, space.S, space.q, space.k_across, t->count, width, reach, D);
+      fr__scores(t, space.S, space.q, space.k_across, width, reach);
       for (fr_int i = 0; i < t->count; i++) {
         float *s = space.S + i * FR__KEYS, *row = o + i * t->o_stride;
         const fr_int seen = fr__seen(reach, i, width);  // the causal mask
@@ -1902,16 +1884,13 @@ static void fr__attend(const fr__attention *t, fr_int kv)
           l[i] += sum;
         }
       }
-      fr__weigh(kernels, o, t->o_stride, space.S, space.v, t->count, width, reach, D, first > 0);
+      fr__weigh(t, o, t->o_stride, space.S, space.v, width, reach, first > 0);
+      for (fr_int i = 0; first + width == keys && i < t->count; i++) {  // the last tile: the sums are complete
+        kernels->scale(o + i * t->o_stride, 1.0f / l[i], D);
+        if (t->lse) t->lse[(t->row + i) * t->H + head] = m[i] + logf(l[i]);
+      }
     }
   }
-  for (fr_int g = 0; g < t->group; g++)
-    for (fr_int i = 0; i < t->count; i++) {
-      const fr_int head = kv * t->group + g;
-      const float sum = space.l[g * FR__QUERIES + i];
-      kernels->scale(t->o + (t->row + i) * t->o_stride + head * D, 1.0f / sum, D);
-      if (t->lse) t->lse[(t->row + i) * t->H + head] = space.m[g * FR__QUERIES + i] + logf(sum);
-    }
 }
 
 // p = exp(S - lse) is computed again.  With delta = sum_c do_c o_c = sum_j p_j dp_j,
@@ -1959,8 +1938,8 @@ static void fr__attend_back(const fr__attention *t, fr_int kv, float *dq, float 
       const fr_int head = kv * t->group + g, most = fr__round_up(t->count, kernels->mr);
       fr__gather(space.q, t->q + t->row * t->q_stride + head * D, t->q_stride, NULL, t->count, most, D);
       fr__gather(space.d_o, d_o + t->row * t->o_stride + head * D, t->o_stride, NULL, t->count, most, D);
-      fr__scores(kernels, space.S, space.q, space.k_across, t->count, width, reach, D);
-      fr__scores(kernels, space.dS, space.d_o, space.v_across, t->count, width, reach, D);
+      fr__scores(t, space.S, space.q, space.k_across, width, reach);
+      fr__scores(t, space.dS, space.d_o, space.v_across, width, reach);
       for (fr_int i = 0; i < t->count; i++) {
         float *s = space.S + i * FR__KEYS, *ds = space.dS + i * FR__KEYS;
         const fr_int seen = fr__seen(reach, i, width);
@@ -1972,9 +1951,9 @@ static void fr__attend_back(const fr__attention *t, fr_int kv, float *dq, float 
         memset(s + seen, 0, (size_t)(width - seen) * sizeof(float));
         memset(ds + seen, 0, (size_t)(width - seen) * sizeof(float));
       }
-      fr__weigh_back(kernels, space.dv, space.S, space.d_o, t->count, width, reach, D);
-      fr__weigh_back(kernels, space.dk, space.dS, space.q, t->count, width, reach, D);
-      fr__weigh(kernels, dq + t->row * t->q_stride + head * D, t->q_stride, space.dS, space.k, t->count, width, reach, D, 1);
+      fr__weigh_back(t, space.dv, space.S, space.d_o, width, reach);
+      fr__weigh_back(t, space.dk, space.dS, space.q, width, reach);
+      fr__weigh(t, dq + t->row * t->q_stride + head * D, t->q_stride, space.dS, space.k, width, reach, 1);
     }
     for (fr_int j = 0; j < width; j++) {
       const fr_int at = t->key_rows[first + j] * t->kv_stride + kv * D;
@@ -2097,8 +2076,7 @@ FR_DEF fr_status fr_tree_limits(const fr_tree *tree, fr_limits *limits)
 {
   fr_limits found;
   memset(&found, 0, sizeof found);
-  if (!tree || !limits || tree->span_count < 0 || tree->target_count < 0 || (tree->span_count && !tree->spans))
-    return FR_INVALID;
+  if (!tree || !limits || tree->span_count < 0 || tree->target_count < 0 || (tree->span_count && !tree->spans)) return FR_INVALID;
   for (fr_int s = 0; s < tree->span_count; s++) {
     const fr_span *span = &tree->spans[s];
     if (span->parent < -1 || span->parent >= s || span->tokens.count < 0) return FR_RANGE;
@@ -2133,9 +2111,6 @@ FR_DEF fr_limits fr_limits_max(fr_limits a, fr_limits b)
   return a;
 }
 
-// A forest of total rows R cut into blocks has at most this many.
-static fr_int fr__block_limit(fr_int rows, fr_int spans) { return spans + rows / FR__QUERIES + 1; }
-
 static fr_status fr__limit(fr_reason *reason, const char *name, fr_int needed, fr_int limit)
 {
   return fr__fail(reason, FR_LIMIT, "limit '%s' is %d, the work needs %d", name, limit, needed);
@@ -2162,47 +2137,44 @@ static fr_status fr__tree_compile(fr_work *work, const fr_tree *tree, int gradie
 {
   struct fr__body *b = work->body;
   const fr_limits *limits = &work->limits;
-  const fr_int row_limit = gradient ? limits->grad_rows : limits->rows;
+  const fr_int row_limit = gradient ? limits->grad_rows : limits->rows, V = work->config.vocab;
+  fr_reason *reason = &work->reason;
   fr_int rows = 0, at = fr__cache_end(b, cached);
   if (!tree || tree->span_count < 0 || tree->target_count < 0 || (tree->span_count && !tree->spans) ||
       (tree->target_count && !tree->targets))
-    return fr__fail(&work->reason, FR_INVALID, "the tree is NULL or has a negative count");
-  if (tree->span_count > limits->spans) return fr__limit(&work->reason, "spans", tree->span_count, limits->spans);
-  if (tree->target_count > limits->targets)
-    return fr__limit(&work->reason, "targets", tree->target_count, limits->targets);
+    return fr__fail(reason, FR_INVALID, "the tree is NULL or has a negative count");
+  if (tree->span_count > limits->spans) return fr__limit(reason, "spans", tree->span_count, limits->spans);
+  if (tree->target_count > limits->targets) return fr__limit(reason, "targets", tree->target_count, limits->targets);
   for (fr_int s = 0; s < tree->span_count; s++) {
-    const fr_span *span = &tree->spans[s];
-    if (span->parent < -1 || span->parent >= s)
-      return fr__fail(&work->reason, FR_RANGE, "span %d: its parent %d is not an earlier span", s, span->parent);
-    if (span->tokens.count < 0 || (span->tokens.count && !span->tokens.ids))
-      return fr__fail(&work->reason, FR_INVALID, "span %d: %d tokens at no address, or a negative count", s,
-                      span->tokens.count);
-    if (span->tokens.count - (s < cached ? fr__there(b, span, s) : 0) > row_limit - rows) {
+    const fr_int parent = tree->spans[s].parent, count = tree->spans[s].tokens.count;
+    const fr_int fresh = count - (s < cached ? fr__there(b, &tree->spans[s], s) : 0);
+    const fr_token *ids = tree->spans[s].tokens.ids;
+    if (parent < -1 || parent >= s) return fr__fail(reason, FR_RANGE, "span %d: its parent %d is not an earlier span", s, parent);
+    if (count < 0 || (count && !ids))
+      return fr__fail(reason, FR_INVALID, "span %d: %d tokens at no address, or a negative count", s, count);
+    if (fresh > row_limit - rows) {
       fr_int needed = rows;
       for (; s < tree->span_count; s++) if (!fr__add(needed, tree->spans[s].tokens.count, &needed)) break;
-      return fr__limit(&work->reason, gradient ? "grad_rows" : "rows", needed, row_limit);
+      return fr__limit(reason, gradient ? "grad_rows" : "rows", needed, row_limit);
     }
-    rows += span->tokens.count - (s < cached ? fr__there(b, span, s) : 0);
-    for (fr_int t = 0; t < span->tokens.count; t++)
-      if (span->tokens.ids[t] < 0 || span->tokens.ids[t] >= work->config.vocab)
-        return fr__fail(&work->reason, FR_RANGE, "span %d, token %d: id %d is not below the vocabulary of %d", s, t,
-                        (fr_int)span->tokens.ids[t], work->config.vocab);
+    rows += fresh;
+    for (fr_int t = 0; t < count; t++)
+      if (ids[t] < 0 || ids[t] >= V)
+        return fr__fail(reason, FR_RANGE, "span %d, token %d: id %d is not below the vocabulary of %d", s, t, (fr_int)ids[t], V);
   }
   for (fr_int i = 0; i < tree->target_count; i++) {
     const fr_target *t = &tree->targets[i];
-    if (t->row < 0 || t->row >= rows)
-      return fr__fail(&work->reason, FR_RANGE, "target %d: row %d of %d", i, t->row, rows);
-    if (t->token < 0 || t->token >= work->config.vocab)
-      return fr__fail(&work->reason, FR_RANGE, "target %d: id %d is not below the vocabulary of %d", i,
-                      (fr_int)t->token, work->config.vocab);
+    if (t->row < 0 || t->row >= rows) return fr__fail(reason, FR_RANGE, "target %d: row %d of %d", i, t->row, rows);
+    if (t->token < 0 || t->token >= V)
+      return fr__fail(reason, FR_RANGE, "target %d: id %d is not below the vocabulary of %d", i, (fr_int)t->token, V);
     if (t->group < -1 || t->group >= group_count)
-      return fr__fail(&work->reason, FR_RANGE, "target %d: group %d of %d", i, t->group, group_count);
+      return fr__fail(reason, FR_RANGE, "target %d: group %d of %d", i, t->group, group_count);
   }
   for (fr_int s = 0; s < tree->span_count; s++) {
     const fr_int parent = tree->spans[s].parent;
     b->span_depth[s] = parent < 0 ? 0 : b->span_depth[parent] + tree->spans[parent].tokens.count;
     if (b->span_depth[s] + tree->spans[s].tokens.count > limits->depth)
-      return fr__limit(&work->reason, "depth", b->span_depth[s] + tree->spans[s].tokens.count, limits->depth);
+      return fr__limit(reason, "depth", b->span_depth[s] + tree->spans[s].tokens.count, limits->depth);
   }
   b->ready = 0;  // from here on what fr_logits and fr_generate need of the last run is overwritten
   b->cached_spans = 0;
@@ -2217,11 +2189,8 @@ static fr_status fr__tree_compile(fr_work *work, const fr_tree *tree, int gradie
     b->span_root[s] = span->parent < 0 ? b->root_count : b->span_root[span->parent];
     if (span->parent < 0) b->root_first[b->root_count++] = -1;
     for (fr_int t = there; t < count; t += FR__QUERIES) {
-      fr__block *block = &b->blocks[b->block_count++];
-      block->span = s;
-      block->row = rows + t - there;
-      block->before = b->span_depth[s] + t;
-      block->count = fr__min(count - t, FR__QUERIES);
+      const fr__block block = { s, rows + t - there, b->span_depth[s] + t, fr__min(count - t, FR__QUERIES) };
+      b->blocks[b->block_count++] = block;
     }
     for (fr_int t = there; t < count; t++, rows++) {
       b->token[rows] = span->tokens.ids[t];
@@ -2236,18 +2205,14 @@ static fr_status fr__tree_compile(fr_work *work, const fr_tree *tree, int gradie
     b->root_next[i] = b->root_first[root];
     b->root_first[root] = i;
   }
-  // Counting sort of the targets by row; within a row they keep the caller's order.
+  // Counting sort of the targets by row; within a row they stay in the caller's order.
   memset(b->row_fill, 0, (size_t)(rows + 1) * sizeof(fr_int));
   for (fr_int i = 0; i < tree->target_count; i++) b->row_fill[tree->targets[i].row + 1]++;
   b->head_row_count = 0;
   for (fr_int r = 0; r < rows; r++) {
-    if (b->row_fill[r + 1]) {
-      fr__head_row *head_row = &b->head_rows[b->head_row_count++];
-      head_row->row = r;
-      head_row->first = b->row_fill[r];
-      head_row->count = b->row_fill[r + 1];
-    }
-    b->row_fill[r + 1] += b->row_fill[r];
+    const fr__head_row head_row = { r, b->row_fill[r], b->row_fill[r + 1] };
+    if (head_row.count) b->head_rows[b->head_row_count++] = head_row;
+    b->row_fill[r + 1] += head_row.first;
   }
   for (fr_int i = 0; i < tree->target_count; i++) {
     const fr_int to = b->row_fill[tree->targets[i].row]++;
@@ -2262,8 +2227,7 @@ static fr_status fr__tree_compile(fr_work *work, const fr_tree *tree, int gradie
 static void fr__path(const struct fr__body *b, fr_int span, fr_int count, fr_int *rows)
 {
   for (; span >= 0; span = b->span_parent[span])
-    for (fr_int t = 0, p = b->span_depth[span]; t < b->span_count[span] && p < count; t++, p++)
-      rows[p] = b->span_row[span] + t;
+    for (fr_int t = 0, p = b->span_depth[span]; t < b->span_count[span] && p < count; t++, p++) rows[p] = b->span_row[span] + t;
 }
 
 // ---- >>model ------------------------------------------------------------------------------------------
@@ -2312,15 +2276,9 @@ static fr__params fr__bind(const fr_model *model, float *block, uint32_t frozen)
 }
 
 // -- views
-static fr_int fr__type_bytes(fr_type type) { return type == FR_BFLOAT16 ? 2 : 4; }
-
 static fr_view fr__floats_view(const float *at, fr_int rows, fr_int cols)
 {
-  fr_view view;
-  view.at = at;
-  view.step = cols * (fr_int)sizeof(float);
-  view.rows = rows;
-  view.type = FR_FLOAT32;
+  const fr_view view = { at, cols * (fr_int)sizeof(float), rows, FR_FLOAT32 };
   return view;
 }
 
@@ -2331,6 +2289,7 @@ static int fr__follows(const fr_view *a, const fr_view *b)
 }
 
 static int fr__finite(double x) { return x - x == 0.0; }
+static int fr__positive(float x) { return x > 0.0f && fr__finite((double)x); }
 
 FR_DEF fr_status fr_config_check(const fr_config *config, fr_config *resolved, fr_reason *reason)
 {
@@ -2344,8 +2303,7 @@ FR_DEF fr_status fr_config_check(const fr_config *config, fr_config *resolved, f
                     r.dim, r.heads, r.ffn, r.vocab);
   if (r.kv_heads == 0) r.kv_heads = r.heads;
   if (r.head_dim == 0) {
-    if (r.dim % r.heads)
-      return fr__fail(reason, FR_CONFIG, "dim %d is not a multiple of heads %d; set head_dim", r.dim, r.heads);
+    if (r.dim % r.heads) return fr__fail(reason, FR_CONFIG, "dim %d is not a multiple of heads %d; set head_dim", r.dim, r.heads);
     r.head_dim = r.dim / r.heads;
   }
   if (r.norm_eps == 0.0f) r.norm_eps = 1e-5f;
@@ -2358,12 +2316,10 @@ FR_DEF fr_status fr_config_check(const fr_config *config, fr_config *resolved, f
     return fr__fail(reason, FR_CONFIG, "kv_heads %d does not divide heads %d", r.kv_heads, r.heads);
   if (r.head_dim < 2 || r.head_dim % 2)
     return fr__fail(reason, FR_CONFIG, "head_dim %d is not an even number of at least 2", r.head_dim);
-  if (!(r.norm_eps > 0.0f) || !fr__finite((double)r.norm_eps))
-    return fr__fail(reason, FR_CONFIG, "norm_eps must be positive and finite");
-  if (!(r.rope_theta > 0.0f) || !fr__finite((double)r.rope_theta))
-    return fr__fail(reason, FR_CONFIG, "rope_theta must be positive and finite");
+  if (!fr__positive(r.norm_eps)) return fr__fail(reason, FR_CONFIG, "norm_eps must be positive and finite");
+  if (!fr__positive(r.rope_theta)) return fr__fail(reason, FR_CONFIG, "rope_theta must be positive and finite");
   if (!fr__finite((double)r.embed_scale)) return fr__fail(reason, FR_CONFIG, "embed_scale must be finite");
-  if (!(r.rope_factor >= 0.0f) || !fr__finite((double)r.rope_factor))
+  if (r.rope_factor != 0.0f && !fr__positive(r.rope_factor))
     return fr__fail(reason, FR_CONFIG, "rope_factor must be finite and not negative");
   if (!(r.rope_low > 0.0f) || !(r.rope_high > r.rope_low) || !fr__finite((double)r.rope_high) || r.rope_original < 1)
     return fr__fail(reason, FR_CONFIG, "rope scaling needs 0 < rope_low < rope_high and a positive rope_original");
@@ -2377,8 +2333,7 @@ FR_DEF fr_status fr_config_check(const fr_config *config, fr_config *resolved, f
   for (int i = 0; i < FR__TENSORS; i++)
     if (!fr__mul(rows[i].rows, rows[i].cols, &part) || !fr__mul(part, rows[i].copies, &part) ||
         !fr__add(total, part, &total) || total > FR__INT_MAX / 64)
-      return fr__fail(reason, FR_OVERFLOW, "%s and what stands before it do not fit this machine's address space",
-                      rows[i].name);
+      return fr__fail(reason, FR_OVERFLOW, "%s and what stands before it do not fit this machine's address space", rows[i].name);
   if (resolved) *resolved = r;
   return fr__fine(reason);
 }
@@ -2481,77 +2436,46 @@ static int fr__same_shape(const fr_config *a, const fr_config *b)
 // would fight for a few sets of the cache, so that every product would have to pack them.
 static fr_int fr__stride(fr_int n) { return n % 512 == 0 ? n + 16 : n; }
 
-// Both layouts below are sums over the same terms; floats(N) of either is what fr__work_layout reserves.
-static fr_int fr__layer_floats(const fr_config *c)  // a row of one layer, with gradient
+// One layer's rows; returns the floats that they take, and with base NULL only measures.
+static fr_int fr__layer_layout(const fr_config *c, float *base, fr_int N, int gradient, fr__layer *a)
 {
-  const fr_int HD = c->heads * c->head_dim, raw = c->qk_norm ? (c->heads + c->kv_heads) * (c->head_dim + 1) : 0;
-  return 2 * c->dim + fr__qkv(c) + raw + HD + c->heads + 2 * fr__stride(c->ffn) + 2;
-}
-static fr_int fr__kept_floats(const fr_config *c) { return c->layers * fr__layer_floats(c) + c->dim; }  // and the final rows
-static fr_int fr__back_floats(const fr_config *c)  // a row of what the layers have in common
-{
-  return 3 * c->dim + fr__qkv(c) + c->heads * c->head_dim + 4 * fr__stride(c->ffn);
-}
-static fr_int fr__plain_floats(const fr_config *c)  // a row without gradient
-{
-  return 2 * c->dim + fr__qkv(c) + c->heads * c->head_dim + 2 * fr__stride(c->ffn);
-}
-
-static float *fr__cut(float **at, fr_int count) { float *piece = *at; *at += count; return piece; }
-
-static fr__layer fr__layer_of(const fr_config *c, const struct fr__body *b, fr_int N, fr_int layer, int gradient)
-{
-  const fr_int HD = c->heads * c->head_dim;
-  float *at = b->activations;
-  fr__layer a;
-  memset(&a, 0, sizeof a);
-  if (gradient) {
-    at += layer * N * fr__layer_floats(c);
-    a.x = fr__cut(&at, N * c->dim);
-    a.x_mid = fr__cut(&at, N * c->dim);
-    a.qkv = fr__cut(&at, N * fr__qkv(c));
-    if (c->qk_norm) {
-      a.raw = fr__cut(&at, N * (c->heads + c->kv_heads) * c->head_dim);
-      a.raw_inverse = fr__cut(&at, N * (c->heads + c->kv_heads));
-    }
-    a.att = fr__cut(&at, N * HD);
-    a.lse = fr__cut(&at, N * c->heads);
-    a.gate_up = fr__cut(&at, N * 2 * fr__stride(c->ffn));
-    a.inverse_att = fr__cut(&at, N);
-    a.inverse_mlp = fr__cut(&at, N);
-    a.x_next = at;  // x of the next layer, or the final rows
-  } else {
-    a.x = a.x_mid = a.x_next = fr__cut(&at, N * c->dim);
-    at += N * c->dim;  // h
-    a.qkv = fr__cut(&at, N * fr__qkv(c));
-    a.att = fr__cut(&at, N * HD);
-    a.gate_up = fr__cut(&at, N * 2 * fr__stride(c->ffn));
-  }
-  return a;
+  const fr_int normed = c->qk_norm ? c->heads + c->kv_heads : 0;  // heads with a norm of their own
+  fr_int used = 0;
+  memset(a, 0, sizeof *a);
+  a->x = a->x_mid = a->x_next = fr__cut(base, &used, N * c->dim);
+  if (gradient) a->x_mid = fr__cut(base, &used, N * c->dim);
+  a->qkv = fr__cut(base, &used, N * fr__qkv(c));
+  a->att = fr__cut(base, &used, N * c->heads * c->head_dim);
+  a->gate_up = fr__cut(base, &used, N * 2 * fr__stride(c->ffn));
+  if (!gradient) return used;
+  a->raw = fr__cut(base, &used, N * normed * c->head_dim);
+  a->raw_inverse = fr__cut(base, &used, N * normed);
+  a->lse = fr__cut(base, &used, N * c->heads);
+  a->inverse_att = fr__cut(base, &used, N);
+  a->inverse_mlp = fr__cut(base, &used, N);
+  a->x_next = fr__cut(base, &used, 0);  // x of the next layer, or the final rows
+  return used;
 }
 
-static fr__shared fr__shared_of(const fr_config *c, const struct fr__body *b, fr_int N, int gradient)
+// All activations of N rows, seen from a layer: with gradient every layer's and the final rows, else one set, then what the
+// layers have in common. Returns the floats that they take, and with base NULL only measures.
+static fr_int fr__activations(const fr_config *c, float *base, fr_int N, fr_int layer, int gradient, fr__layer *a, fr__shared *r)
 {
-  float *at = b->activations;
-  fr__shared r;
-  memset(&r, 0, sizeof r);
-  if (gradient) {
-    at += N * fr__kept_floats(c);
-    r.h = fr__cut(&at, N * c->dim);
-    r.dx = fr__cut(&at, N * c->dim);
-    r.dh = fr__cut(&at, N * c->dim);
-    r.dqkv = fr__cut(&at, N * fr__qkv(c));
-    r.datt = fr__cut(&at, N * c->heads * c->head_dim);
-    r.act = fr__cut(&at, N * fr__stride(c->ffn));
-    r.dact = fr__cut(&at, N * fr__stride(c->ffn));
-    r.dgate_up = fr__cut(&at, N * 2 * fr__stride(c->ffn));
-    r.act_stride = fr__stride(c->ffn);
-  } else {
-    r.h = at + N * c->dim;
-    r.act = fr__layer_of(c, b, N, 0, 0).gate_up;  // it takes the place of gate
-    r.act_stride = 2 * fr__stride(c->ffn);
-  }
-  return r;
+  const fr_int C = c->dim, apart = fr__stride(c->ffn), each = fr__layer_layout(c, NULL, N, gradient, a);
+  fr_int used = gradient ? c->layers * each + N * C : each;
+  fr__layer_layout(c, base && gradient ? base + layer * each : base, N, gradient, a);
+  memset(r, 0, sizeof *r);
+  r->h = fr__cut(base, &used, N * C);
+  r->act = gradient ? fr__cut(base, &used, N * apart) : a->gate_up;  // without gradient it takes the place of gate
+  r->act_stride = gradient ? apart : 2 * apart;
+  if (!gradient) return used;
+  r->dx = fr__cut(base, &used, N * C);
+  r->dh = fr__cut(base, &used, N * C);
+  r->dqkv = fr__cut(base, &used, N * fr__qkv(c));
+  r->datt = fr__cut(base, &used, N * c->heads * c->head_dim);
+  r->dact = fr__cut(base, &used, N * apart);
+  r->dgate_up = fr__cut(base, &used, N * 2 * apart);
+  return used;
 }
 
 // Rows of the vocabulary product at a time: at most 4 MB of logits, and never fewer than 16 rows. A function of V alone,
@@ -2560,114 +2484,95 @@ static fr_int fr__chunk_rows(fr_int V) { return fr__max(16, fr__min(512, ((fr_in
 
 enum { FR__READ = 16 };  // rows that the host reads at a time
 
-// The tables, and what the host reads and writes of every backend's work
-static void fr__work_tables(fr__arena *arena, const fr_config *c, const fr_limits *limits, struct fr__body *b)
-{
-  const fr_int F4 = (fr_int)sizeof(float), I = (fr_int)sizeof(fr_int), D = (fr_int)sizeof(double);
-  const fr_int rows = fr__max(limits->rows, limits->grad_rows), spans = limits->spans, blocks = fr__block_limit(rows, spans);
-  b->span_row = (fr_int *)fr__take(arena, spans, I);
-  b->span_count = (fr_int *)fr__take(arena, spans, I);
-  b->span_parent = (fr_int *)fr__take(arena, spans, I);
-  b->span_depth = (fr_int *)fr__take(arena, spans, I);
-  b->span_root = (fr_int *)fr__take(arena, spans, I);
-  b->span_print = (uint64_t *)fr__take(arena, spans, (fr_int)sizeof(uint64_t));
-  b->token = (fr_token *)fr__take(arena, rows, (fr_int)sizeof(fr_token));
-  b->position = (fr_int *)fr__take(arena, rows, I);
-  b->blocks = (fr__block *)fr__take(arena, blocks, (fr_int)sizeof(fr__block));
-  b->root_next = (fr_int *)fr__take(arena, blocks, I);
-  b->root_first = (fr_int *)fr__take(arena, spans, I);
-  b->goals = (fr__goal *)fr__take(arena, limits->targets, (fr_int)sizeof(fr__goal));
-  b->goal_source = (fr_int *)fr__take(arena, limits->targets, I);
-  b->head_rows = (fr__head_row *)fr__take(arena, limits->targets, (fr_int)sizeof(fr__head_row));
-  b->row_fill = (fr_int *)fr__take(arena, rows + 1, I);
-  b->cache_row = (fr_int *)fr__take(arena, limits->cache_rows ? rows : 0, I);
-  b->leaf_active = (fr_int *)fr__take(arena, limits->leaves, I);
-  b->leaf_row = (fr_int *)fr__take(arena, limits->leaves, I);
-  b->leaf_random = (fr_random *)fr__take(arena, limits->leaves, (fr_int)sizeof(fr_random));
-  b->leaf_draw = (float *)fr__take(arena, limits->leaves, F4);
-  b->leaf_token = (fr_token *)fr__take(arena, limits->leaves, (fr_int)sizeof(fr_token));
-  b->leaf_logp = (double *)fr__take(arena, limits->leaves, D);
-  b->spans = (fr_span *)fr__take(arena, spans, (fr_int)sizeof(fr_span));
-  b->targets = (fr_target *)fr__take(arena, limits->targets, (fr_int)sizeof(fr_target));
-  b->sums = (fr_sum *)fr__take(arena, limits->leaves, (fr_int)sizeof(fr_sum));
-  b->cost = (double *)fr__take(arena, limits->leaves, D);
-  b->match = (fr_int *)fr__take(arena, limits->leaves, I);
-  if (fr_assign(NULL, 0, 0, limits->leaves, limits->leaves, NULL, NULL, NULL, 0, &b->assign_bytes)) arena->overflow = 1;
-  b->assign = (char *)fr__take(arena, b->assign_bytes, 1);
-  b->read = (float *)fr__take(arena, FR__READ, c->dim * F4);
-}
-
 // The floats, which only the CPU needs
 static void fr__work_floats(fr__arena *arena, const fr_config *c, const fr_limits *limits, struct fr__body *b)
 {
   const fr_int F4 = (fr_int)sizeof(float), I = (fr_int)sizeof(fr_int), tasks = limits->tasks;
   const fr_int rows = fr__max(limits->rows, limits->grad_rows), half = c->head_dim / 2, HD = c->heads * c->head_dim;
   const fr_int widest = fr__max(fr__max(fr__qkv(c), 2 * c->ffn), fr__max(c->dim, fr__max(HD, c->vocab)));
-  const fr_int deepest = fr__max(widest, rows);
-  fr_int plain = 0, back = 0, kept = 0, floats = 0;
+  const fr_int products = fr__pack_floats(widest, fr__max(widest, rows)) + fr__max(c->dim, c->vocab);
+  const fr_int attention = fr__attention_layout(c->head_dim, limits->depth, c->heads / c->kv_heads, NULL, NULL);
+  fr_int plain = 0, trained = 0, floats = 0;
+  fr__layer a;
+  fr__shared r;
   b->cosine = (float *)fr__take(arena, limits->depth, half * F4);
   b->sine = (float *)fr__take(arena, limits->depth, half * F4);
-  if (!fr__mul(limits->rows, fr__plain_floats(c), &plain) || !fr__mul(limits->grad_rows, fr__back_floats(c), &back) ||
-      !fr__mul(limits->grad_rows, fr__kept_floats(c), &kept) || !fr__add(kept, back, &back))
+  if (!fr__mul(limits->rows, fr__activations(c, NULL, 1, 0, 0, &a, &r), &plain) ||
+      !fr__mul(limits->grad_rows, fr__activations(c, NULL, 1, 0, 1, &a, &r), &trained))
     arena->overflow = 1;
-  b->activations = (float *)fr__take(arena, fr__max(plain, back), F4);
+  b->activations = (float *)fr__take(arena, fr__max(plain, trained), F4);
   b->chunk = fr__min(fr__chunk_rows(c->vocab), fr__max(1, fr__max(limits->targets, limits->leaves)));
   b->logits = (float *)fr__take(arena, b->chunk, fr__stride(c->vocab) * F4);
   b->hidden = (float *)fr__take(arena, b->chunk, c->dim * F4);
   b->dhidden = (float *)fr__take(arena, b->chunk, c->dim * F4);
   b->hidden_inverse = (float *)fr__take(arena, b->chunk, F4);
-  b->scratch_floats = fr__round_up(fr__max(fr__pack_floats(widest, deepest) + fr__max(c->dim, c->vocab),
-                                           fr__attention_layout(c->head_dim, limits->depth, c->heads / c->kv_heads, NULL, NULL)),
-                                   FR__ALIGN);
+  b->scratch_floats = fr__round_up(fr__max(products, attention), FR__ALIGN);
   b->scratch = (float *)fr__take(arena, tasks, b->scratch_floats * F4);
   b->path_rows = (fr_int *)fr__take(arena, tasks, limits->depth * I);
   b->order = (fr_int *)fr__take(arena, limits->leaves ? tasks : 0, c->vocab * I);
-  if (!fr__mul(limits->cache_rows, 2 * c->kv_heads * c->head_dim, &floats)) arena->overflow = 1;
-  b->cache =
-      (float *)fr__take(arena, c->layers, arena->overflow || floats > FR__INT_MAX / F4 ? FR__INT_MAX : floats * F4);
+  if (!fr__mul(limits->cache_rows, 2 * c->kv_heads * c->head_dim, &floats) || !fr__mul(floats, F4, &floats)) arena->overflow = 1;
+  b->cache = (float *)fr__take(arena, c->layers, floats);
 }
 
+// The tables, and what the host reads and writes of every backend's work
 static void fr__work_layout(fr__arena *arena, const fr_config *c, const fr_limits *limits, struct fr__body *b)
 {
-  fr__work_tables(arena, c, limits, b);
+  const fr_int I = (fr_int)sizeof(fr_int), spans = limits->spans, targets = limits->targets, leaves = limits->leaves;
+  const fr_int rows = fr__max(limits->rows, limits->grad_rows), blocks = spans + rows / FR__QUERIES + 1;  // at most
+  fr_int **const of_spans[] = { &b->span_row, &b->span_count, &b->span_parent, &b->span_depth, &b->span_root, &b->root_first };
+  fr_int **const of_leaves[] = { &b->leaf_active, &b->leaf_row, &b->match };
+  for (int i = 0; i < 6; i++) *of_spans[i] = (fr_int *)fr__take(arena, spans, I);
+  for (int i = 0; i < 3; i++) *of_leaves[i] = (fr_int *)fr__take(arena, leaves, I);
+  b->span_print = (uint64_t *)fr__take(arena, spans, (fr_int)sizeof(uint64_t));
+  b->token = (fr_token *)fr__take(arena, rows, (fr_int)sizeof(fr_token));
+  b->position = (fr_int *)fr__take(arena, rows, I);
+  b->blocks = (fr__block *)fr__take(arena, blocks, (fr_int)sizeof(fr__block));
+  b->root_next = (fr_int *)fr__take(arena, blocks, I);
+  b->goals = (fr__goal *)fr__take(arena, targets, (fr_int)sizeof(fr__goal));
+  b->goal_source = (fr_int *)fr__take(arena, targets, I);
+  b->head_rows = (fr__head_row *)fr__take(arena, targets, (fr_int)sizeof(fr__head_row));
+  b->row_fill = (fr_int *)fr__take(arena, rows + 1, I);
+  b->cache_row = (fr_int *)fr__take(arena, limits->cache_rows ? rows : 0, I);
+  b->leaf_random = (fr_random *)fr__take(arena, leaves, (fr_int)sizeof(fr_random));
+  b->leaf_draw = (float *)fr__take(arena, leaves, (fr_int)sizeof(float));
+  b->leaf_token = (fr_token *)fr__take(arena, leaves, (fr_int)sizeof(fr_token));
+  b->leaf_logp = (double *)fr__take(arena, leaves, (fr_int)sizeof(double));
+  b->spans = (fr_span *)fr__take(arena, spans, (fr_int)sizeof(fr_span));
+  b->targets = (fr_target *)fr__take(arena, targets, (fr_int)sizeof(fr_target));
+  b->sums = (fr_sum *)fr__take(arena, leaves, (fr_int)sizeof(fr_sum));
+  b->cost = (double *)fr__take(arena, leaves, (fr_int)sizeof(double));
+  if (fr_assign(NULL, 0, 0, leaves, leaves, NULL, NULL, NULL, 0, &b->assign_bytes)) arena->overflow = 1;
+  b->assign = (char *)fr__take(arena, b->assign_bytes, 1);
+  b->read = (float *)fr__take(arena, FR__READ, c->dim * (fr_int)sizeof(float));
   if (!limits->backend) fr__work_floats(arena, c, limits, b);
-}
-
-// What a layout needs before it can be run: checked limits and a resolved config.
-static fr_status fr__work_prepare(const fr_config *config, const fr_limits *limits, fr_config *resolved,
-                                  fr_limits *checked, fr_reason *reason)
-{
-  const fr_status status = fr_config_check(config, resolved, reason);
-  const fr_int most = FR__INT_MAX / 4096;  // keeps the small sums of limits far from overflow; products are checked
-  if (status) return status;
-  if (!limits) return fr__fail(reason, FR_INVALID, "the limits are NULL");
-  *checked = *limits;
-  checked->tasks = fr__max(checked->tasks, 1);
-  if (limits->rows < 0 || limits->grad_rows < 0 || limits->spans < 0 || limits->targets < 0 || limits->leaves < 0 ||
-      limits->depth < 0 || limits->tasks < 0 || limits->cache_rows < 0)
-    return fr__fail(reason, FR_INVALID, "a limit is negative");
-  if (limits->rows > most || limits->grad_rows > most || limits->spans > most || limits->targets > most ||
-      limits->leaves > most || limits->depth > most || limits->tasks > most || limits->cache_rows > most)
-    return fr__fail(reason, FR_OVERFLOW, "a limit does not fit this machine's address space");
-  return FR_OK;
 }
 
 static const fr_backend *fr__cpu(void);  // behind >>optim, where its table is complete
 
-FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_limits *limits, void *memory,
-                               fr_int bytes, fr_int *needed)
+FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_limits *limits, void *memory, fr_int bytes,
+                               fr_int *needed)
 {
   fr_config resolved;
   fr_limits checked;
   fr__arena arena = { NULL, 0, 0 };
   struct fr__body measured, *b = &measured;
   fr_reason *reason = work ? &work->reason : NULL;
+  const fr_int most = FR__INT_MAX / 4096;  // the small sums of limits stay far from overflow; products are checked
   fr_int row = 0;
   fr_work before;
   fr_status status;
   if (memory && !work) return FR_INVALID;
-  status = fr__work_prepare(config, limits, &resolved, &checked, reason);
+  status = fr_config_check(config, &resolved, reason);
   if (status) return status;
+  if (!limits) return fr__fail(reason, FR_INVALID, "the limits are NULL");
+  checked = *limits;
+  checked.tasks = fr__max(checked.tasks, 1);
+  if (limits->rows < 0 || limits->grad_rows < 0 || limits->spans < 0 || limits->targets < 0 || limits->leaves < 0 ||
+      limits->depth < 0 || limits->tasks < 0 || limits->cache_rows < 0)
+    return fr__fail(reason, FR_INVALID, "a limit is negative");
+  if (limits->rows > most || limits->grad_rows > most || limits->spans > most || limits->targets > most ||
+      limits->leaves > most || limits->depth > most || limits->tasks > most || limits->cache_rows > most)
+    return fr__fail(reason, FR_OVERFLOW, "a limit does not fit this machine's address space");
   fr__take(&arena, 1, (fr_int)sizeof *b);
   fr__work_layout(&arena, &resolved, &checked, b);
   status = fr__arena_open(&arena, memory, bytes, needed, reason);
@@ -2675,7 +2580,7 @@ FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_
   b = (struct fr__body *)fr__take(&arena, 1, (fr_int)sizeof *b);
   memset(b, 0, sizeof *b);
   fr__work_layout(&arena, &resolved, &checked, b);
-  for (fr_int p = 0; b->cosine && p < checked.depth; p++) // angles in double: a float product is off by whole turns at far positions
+  for (fr_int p = 0; b->cosine && p < checked.depth; p++)  // angles in double: in float they are off by whole turns far out
     for (fr_int j = 0; j < resolved.head_dim / 2; j++) {
       const double angle = (double)p * fr__rope_frequency(&resolved, j);
       b->cosine[p * (resolved.head_dim / 2) + j] = (float)cos(angle);
@@ -2683,16 +2588,13 @@ FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_
     }
   while (!fr__kernel_row(row)->available()) row++;
   before = *work;
+  memset(work, 0, sizeof *work);
   work->config = resolved;
   work->limits = checked;
-  work->run = NULL;
-  work->pool = NULL;
   work->kernels = fr__kernel_row(row);
   work->kernel = work->kernels->name;
   work->body = b;
-  work->owned = NULL;
   work->backend = checked.backend ? checked.backend : fr__cpu();
-  fr__fine(&work->reason);
   if (checked.backend) status = work->backend->place(work->backend->self, work);
   if (!status) return FR_OK;
   before.reason = work->reason;
@@ -2717,19 +2619,15 @@ FR_DEF fr_status fr_work_select(fr_work *work, const char *kernel)
 static void fr__parallel(fr_work *work, void (*task)(void *, fr_int), void *arg)
 {
   const fr_int tasks = work->limits.tasks;
+  fr_int index;
   if (work->run && tasks > 1) {
     work->run(work->pool, tasks, task, arg);
     return;
   }
 #if defined(FR_OPENMP) && defined(_OPENMP)
-  {
-    fr_int index;
 #pragma omp parallel for schedule(static)
-    for (index = 0; index < tasks; index++) task(arg, index);
-  }
-#else
-  for (fr_int index = 0; index < tasks; index++) task(arg, index);
 #endif
+  for (index = 0; index < tasks; index++) task(arg, index);
 }
 
 static void fr__portion(fr_int count, fr_int tasks, fr_int index, fr_int *begin, fr_int *end)
@@ -2754,10 +2652,7 @@ static void fr__portion_lanes(fr_int count, fr_int tasks, fr_int index, fr_int *
 typedef struct fr__part { fr_int task, begin, end, by, col, col_end; int step; } fr__part;
 static fr__part fr__part_of(fr_int task, fr_int end)  // all columns of the first rows
 {
-  const fr__part all = { 0, 0, 0, 1, 0, FR__INT_MAX, 0 };
-  fr__part t = all;
-  t.task = task;
-  t.end = end;
+  const fr__part t = { task, 0, end, 1, 0, FR__INT_MAX, 0 };
   return t;
 }
 
@@ -2862,37 +2757,62 @@ static void fr__norm_sums(const fr__pass *s, const fr__part *t)
   fr__rmsnorm_back_gain(s->work->kernels, m.dgain, s->r.dh, m.x, m.inverse, s->N, s->c->dim, begin, end);
 }
 
-// q, k, v = h W'
-static void fr__step_qkv(const fr__pass *s, const fr__part *t)
+// The products of a layer, Y (N,out) = X (N,in) W', are four steps with one formula:
+//   q, k, v = h W'      x_mid = x + att W'      gate, up = h W'      x_next = x_mid + act W'
+typedef struct fr__matrix {
+  float *x, *dx;          // (N,in), rows ldx floats apart
+  float *from, *y, *dy;   // (N,out), rows ldy apart; from: the residual stream, which the product is added to, or NULL
+  fr_int in, ldx, out, ldy;
+  float *dw;              // (out,in)
+  int pieces;             // W (out,in) stands in so many views
+  fr_view w[3];
+} fr__matrix;
+static fr__matrix fr__matrix_of(const fr__pass *s, int step)
 {
-  const fr_view w[] = { s->w.q, s->w.k, s->w.v };
-  fr__linear(s, t, s->a.qkv, fr__qkv(s->c), s->r.h, s->c->dim, w, 3, s->c->dim, 0);
+  const fr__layer *a = &s->a;
+  const fr__shared *r = &s->r;
+  const fr__params *d = &s->d;
+  const fr_layer_views *w = &s->w;
+  const fr_int C = s->c->dim, HD = s->c->heads * s->c->head_dim, W = fr__qkv(s->c), F = s->c->ffn, pair = 2 * fr__stride(F);
+  //            x       dx       from      y           dy           in, ldx, out, ldy, dw, pieces, w
+  const fr__matrix
+    qkv     = { r->h,   r->dh,   NULL,     a->qkv,     r->dqkv,     C, C, W, W, d->w_qkv, 3, { w->q, w->k, w->v } },
+    out     = { a->att, r->datt, a->x,     a->x_mid,   r->dx,       HD, HD, C, C, d->w_out, 1, { w->out } },
+    gate_up = { r->h,   r->dh,   NULL,     a->gate_up, r->dgate_up, C, C, 2 * F, pair, d->w_gate_up, 2, { w->gate, w->up } },
+    down    = { r->act, r->dact, a->x_mid, a->x_next,  r->dx,       F, r->act_stride, C, C, d->w_down, 1, { w->down } };
+  return step == FR__QKV ? qkv : step == FR__OUT ? out : step == FR__GATE_UP ? gate_up : down;
 }
-// dh = dqkv W
-static void fr__qkv_back(const fr__pass *s, const fr__part *t)
+
+// When decoding, gate and up are shared out by the columns of F: each is one of gate and one of up.
+static void fr__step_matrix(const fr__pass *s, const fr__part *t)
 {
-  const fr_view w[] = { s->w.q, s->w.k, s->w.v };
-  fr__linear_back(s, t, s->r.dh, s->c->dim, s->r.dqkv, fr__qkv(s->c), w, 3, s->c->dim);
-  fr__norm_again(s, t, FR__NORM_ATT);
+  const fr__matrix m = fr__matrix_of(s, t->step);
+  const fr_int at = t->begin * m.ldy;
+  const int together = s->decodes && t->step == FR__GATE_UP ? 1 : m.pieces;
+  if (m.from && s->gradient) memcpy(m.y + at, m.from + at, (size_t)(t->end * m.ldy - at) * sizeof(float));
+  for (int i = 0; i < m.pieces; i += together)
+    fr__linear(s, t, m.y + i * s->c->ffn, m.ldy, m.x, m.ldx, m.w + i, together, m.in, m.from != NULL);
 }
-static void fr__qkv_sums(const fr__pass *s, const fr__part *t)
+// dX = dY W, and where X is h, that once more for the sums
+static void fr__matrix_back(const fr__pass *s, const fr__part *t)
 {
-  const fr_int C = s->c->dim, W = fr__qkv(s->c);
-  fr__linear_sums(s, t->task, s->d.w_qkv, s->r.dqkv, W, s->r.h, C, C, W, s->N);
+  const fr__matrix m = fr__matrix_of(s, t->step);
+  fr__linear_back(s, t, m.dx, m.ldx, m.dy, m.ldy, m.w, m.pieces, m.in);
+  if (m.x == s->r.h) fr__norm_again(s, t, t->step == FR__QKV ? FR__NORM_ATT : FR__NORM_MLP);
+}
+// dW += dY' X
+static void fr__matrix_sums(const fr__pass *s, const fr__part *t)
+{
+  const fr__matrix m = fr__matrix_of(s, t->step);
+  fr__linear_sums(s, t->task, m.dw, m.dy, m.ldy, m.x, m.ldx, m.in, m.out, s->N);
 }
 
 // What follows works on a row's q of the query heads of one key/value head, and on its k and v.
 typedef struct fr__head_part { float *q, *k, *v; fr_int group, q_at, k_at; } fr__head_part;  // _at: floats from the row's begin
 static fr__head_part fr__head_of(const fr_config *c, float *row, fr_int kv)
 {
-  const fr_int D = c->head_dim;
-  fr__head_part h;
-  h.group = c->heads / c->kv_heads;
-  h.q_at = kv * h.group * D;
-  h.k_at = (c->heads + kv) * D;
-  h.q = row + h.q_at;
-  h.k = row + h.k_at;
-  h.v = h.k + c->kv_heads * D;
+  const fr_int D = c->head_dim, group = c->heads / c->kv_heads, q = kv * group * D, k = (c->heads + kv) * D;
+  const fr__head_part h = { row + q, row + k, row + k + c->kv_heads * D, group, q, k };
   return h;
 }
 
@@ -2926,9 +2846,9 @@ static void fr__step_head_norm(const fr__pass *s, const fr__part *t)
   for (fr_int n = t->begin; n < t->end; n++)
     for (fr_int kv = t->col; kv < fr__min(t->col_end, K); kv++) {
       const fr__head_part h = fr__head_of(c, s->a.qkv + n * fr__qkv(c), kv);
-      float *inverse = s->gradient ? s->a.raw_inverse + n * (H + K) : NULL, *raw = s->a.raw + n * (H + K) * D;
-      if (inverse) memcpy(raw + h.q_at, h.q, (size_t)(h.group * D) * sizeof(float));
-      if (inverse) memcpy(raw + h.k_at, h.k, (size_t)D * sizeof(float));
+      float *inverse = s->gradient ? s->a.raw_inverse + n * (H + K) : NULL;
+      if (inverse) memcpy(s->a.raw + n * (H + K) * D + h.q_at, h.q, (size_t)(h.group * D) * sizeof(float));
+      if (inverse) memcpy(s->a.raw + n * (H + K) * D + h.k_at, h.k, (size_t)D * sizeof(float));
       fr__rmsnorm(s->work->kernels, h.q, inverse ? inverse + kv * h.group : NULL, h.q, s->p.norm_q, c->norm_eps, h.group, D);
       fr__rmsnorm(s->work->kernels, h.k, inverse ? inverse + H + kv : NULL, h.k, s->p.norm_k, c->norm_eps, 1, D);
     }
@@ -2997,36 +2917,16 @@ static void fr__rotate_back(const fr__pass *s, const fr__part *t)
 // The attention of one block: keys and values lie in qkv, or in the cache.
 static fr__attention fr__attention_of(const fr__pass *s, fr_int index, const fr__block *block)
 {
-  const fr_config *c = s->c;
-  struct fr__body *b = s->work->body;
-  const fr_int D = c->head_dim, W = fr__qkv(c);
-  fr_int *rows = b->path_rows + index * s->work->limits.depth;
-  fr__attention t;
-  fr__path(b, block->span, block->before + block->count, rows);
-  t.kernels = s->work->kernels;
-  t.o = s->a.att;
-  t.lse = s->gradient ? s->a.lse : NULL;
-  t.q = s->a.qkv;
-  t.q_stride = W;
-  if (s->cached) {
-    t.kv_stride = D;
-    t.kv_head = s->work->limits.cache_rows * D;
-    t.k = b->cache + s->layer * 2 * c->kv_heads * t.kv_head;
-  } else {
-    t.kv_stride = W;
-    t.kv_head = D;
-    t.k = s->a.qkv + c->heads * D;
-  }
-  t.v = t.k + c->kv_heads * t.kv_head;
-  t.o_stride = c->heads * D;
-  t.group = c->heads / c->kv_heads;
-  t.D = D;
-  t.H = c->heads;
-  t.key_rows = rows;
-  t.row = block->row;
-  t.count = block->count;
-  t.before = block->before;
-  t.scratch = fr__scratch(s, index);
+  const struct fr__body *b = s->work->body;
+  const fr_int D = s->c->head_dim, H = s->c->heads, K = s->c->kv_heads, W = fr__qkv(s->c);
+  const fr_int kv_stride = s->cached ? D : W, kv_head = s->cached ? s->work->limits.cache_rows * D : D;
+  const float *k = s->cached ? b->cache + s->layer * 2 * K * kv_head : s->a.qkv + H * D;
+  fr_int *key_rows = b->path_rows + index * s->work->limits.depth;
+  const fr__attention t = {  // in the order of the struct
+    s->work->kernels, s->a.att, s->gradient ? s->a.lse : NULL, s->a.qkv, k, k + K * kv_head,
+    W, kv_stride, H * D, kv_head, H / K, D, H, key_rows, block->row, block->count, block->before, fr__scratch(s, index)
+  };
+  fr__path(b, block->span, block->before + block->count, key_rows);
   return t;
 }
 
@@ -3058,47 +2958,6 @@ static void fr__attend_back_roots(const fr__pass *s, const fr__part *t)
   }
 }
 
-// x_mid = x + att W'
-static void fr__step_out(const fr__pass *s, const fr__part *t)
-{
-  const fr_int C = s->c->dim, HD = s->c->heads * s->c->head_dim, at = t->begin * C;
-  if (s->gradient) memcpy(s->a.x_mid + at, s->a.x + at, (size_t)(t->end * C - at) * sizeof(float));
-  fr__linear(s, t, s->a.x_mid, C, s->a.att, HD, &s->w.out, 1, HD, 1);
-}
-// datt = dx W
-static void fr__out_back(const fr__pass *s, const fr__part *t)
-{
-  const fr_int C = s->c->dim, HD = s->c->heads * s->c->head_dim;
-  fr__linear_back(s, t, s->r.datt, HD, s->r.dx, C, &s->w.out, 1, HD);
-}
-static void fr__out_sums(const fr__pass *s, const fr__part *t)
-{
-  const fr_int C = s->c->dim, HD = s->c->heads * s->c->head_dim;
-  fr__linear_sums(s, t->task, s->d.w_out, s->r.dx, C, s->a.att, HD, HD, C, s->N);
-}
-
-// gate, up = h W';  a column of F is one of each
-static void fr__step_gate_up(const fr__pass *s, const fr__part *t)
-{
-  const fr_view w[] = { s->w.gate, s->w.up };
-  const fr_int C = s->c->dim, pair = 2 * fr__stride(s->c->ffn);
-  const int together = s->decodes ? 1 : 2;
-  for (int i = 0; i < 2; i += together)
-    fr__linear(s, t, s->a.gate_up + i * s->c->ffn, pair, s->r.h, C, w + i, together, C, 0);
-}
-// dh = dgate_up W
-static void fr__gate_up_back(const fr__pass *s, const fr__part *t)
-{
-  const fr_view w[] = { s->w.gate, s->w.up };
-  fr__linear_back(s, t, s->r.dh, s->c->dim, s->r.dgate_up, 2 * fr__stride(s->c->ffn), w, 2, s->c->dim);
-  fr__norm_again(s, t, FR__NORM_MLP);
-}
-static void fr__gate_up_sums(const fr__pass *s, const fr__part *t)
-{
-  const fr_int C = s->c->dim, F = s->c->ffn;
-  fr__linear_sums(s, t->task, s->d.w_gate_up, s->r.dgate_up, 2 * fr__stride(F), s->r.h, C, C, 2 * F, s->N);
-}
-
 // act = swiglu(gate, up)
 static void fr__step_swiglu(const fr__pass *s, const fr__part *t)
 {
@@ -3119,24 +2978,6 @@ static void fr__swiglu_back(const fr__pass *s, const fr__part *t)
   }
 }
 
-// x_next = x_mid + act W'
-static void fr__step_down(const fr__pass *s, const fr__part *t)
-{
-  const fr_int C = s->c->dim, at = t->begin * C;
-  if (s->gradient) memcpy(s->a.x_next + at, s->a.x_mid + at, (size_t)(t->end * C - at) * sizeof(float));
-  fr__linear(s, t, s->a.x_next, C, s->r.act, s->r.act_stride, &s->w.down, 1, s->c->ffn, 1);
-}
-// dact = dx W
-static void fr__down_back(const fr__pass *s, const fr__part *t)
-{
-  fr__linear_back(s, t, s->r.dact, s->r.act_stride, s->r.dx, s->c->dim, &s->w.down, 1, s->c->ffn);
-}
-static void fr__down_sums(const fr__pass *s, const fr__part *t)
-{
-  const fr_int C = s->c->dim, F = s->c->ffn;
-  fr__linear_sums(s, t->task, s->d.w_down, s->r.dx, C, s->r.act, s->r.act_stride, F, C, s->N);
-}
-
 // -- the list, and the two schedules that run it
 // How a step may be shared out. Training cuts rows, and runs neighbours that are cut alike inside one task; decoding cuts
 // columns in groups of 16, or takes a row and a key/value head, and leaves the norms on the calling thread.
@@ -3144,36 +2985,28 @@ enum { FR__ALONE, FR__BY_ROWS, FR__BY_BLOCKS, FR__BY_ROOTS, FR__BY_COLUMNS, FR__
 typedef struct fr__step {
   void (*run[3])(const fr__pass *, const fr__part *);  // FR__FORWARD, FR__BACKWARD, FR__SUMS; sums share themselves out
   int trains_by, back_by, decodes_by;
-  int columns;                                         // which of fr__columns, where decoding cuts these
 } fr__step;
 
-enum { FR__COLUMNS_QKV, FR__COLUMNS_DIM, FR__COLUMNS_FFN };
-static fr_int fr__columns(const fr_config *c, int which)
+static const fr__step fr__step_table[FR__STEPS] = {
+  { { fr__step_norm, fr__norm_back, fr__norm_sums },                FR__BY_ROWS,   FR__BY_ROWS,  FR__ALONE },       // NORM_ATT
+  { { fr__step_matrix, fr__matrix_back, fr__matrix_sums },          FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS },  // QKV
+  { { fr__step_bias, NULL, fr__bias_sums },                         FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_HEADS },    // BIAS
+  { { fr__step_head_norm, fr__head_norm_back, fr__head_norm_sums }, FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_HEADS },    // HEAD_NORM
+  { { fr__step_rotate, fr__rotate_back, NULL },                     FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_HEADS },    // ROTATE
+  { { fr__step_attend, fr__attend_back_roots, NULL },               FR__BY_BLOCKS, FR__BY_ROOTS, FR__BY_HEADS },    // ATTEND
+  { { fr__step_matrix, fr__matrix_back, fr__matrix_sums },          FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS },  // OUT
+  { { fr__step_norm, fr__norm_back, fr__norm_sums },                FR__BY_ROWS,   FR__BY_ROWS,  FR__ALONE },       // NORM_MLP
+  { { fr__step_matrix, fr__matrix_back, fr__matrix_sums },          FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS },  // GATE_UP
+  { { fr__step_swiglu, fr__swiglu_back, NULL },                     FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS },  // SWIGLU
+  { { fr__step_matrix, fr__matrix_back, fr__matrix_sums },          FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS }   // DOWN
+};
+static fr_int fr__columns(const fr_config *c, int step)
 {
-  return which == FR__COLUMNS_QKV ? fr__qkv(c) : which == FR__COLUMNS_DIM ? c->dim : c->ffn;
+  return step == FR__QKV ? fr__qkv(c) : step == FR__OUT || step == FR__DOWN ? c->dim : c->ffn;
 }
 
-static const fr__step fr__step_table[FR__STEPS] = {
-  { { fr__step_norm, fr__norm_back, fr__norm_sums },             FR__BY_ROWS,   FR__BY_ROWS,  FR__ALONE,      0 },
-  { { fr__step_qkv, fr__qkv_back, fr__qkv_sums },                FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS, FR__COLUMNS_QKV },
-  { { fr__step_bias, NULL, fr__bias_sums },                      FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_HEADS,   0 },
-  { { fr__step_head_norm, fr__head_norm_back, fr__head_norm_sums }, FR__BY_ROWS, FR__BY_ROWS, FR__BY_HEADS,   0 },
-  { { fr__step_rotate, fr__rotate_back, NULL },                  FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_HEADS,   0 },
-  { { fr__step_attend, fr__attend_back_roots, NULL },            FR__BY_BLOCKS, FR__BY_ROOTS, FR__BY_HEADS,   0 },
-  { { fr__step_out, fr__out_back, fr__out_sums },                FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS, FR__COLUMNS_DIM },
-  { { fr__step_norm, fr__norm_back, fr__norm_sums },             FR__BY_ROWS,   FR__BY_ROWS,  FR__ALONE,      0 },
-  { { fr__step_gate_up, fr__gate_up_back, fr__gate_up_sums },    FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS, FR__COLUMNS_FFN },
-  { { fr__step_swiglu, fr__swiglu_back, NULL },                  FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS, FR__COLUMNS_FFN },
-  { { fr__step_down, fr__down_back, fr__down_sums },             FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS, FR__COLUMNS_DIM }
-};
-
-// Backward is a list of its own, not the forward one reversed: the sums of `down` need the act that swiglu's backward makes
-// again, and a norm's gradient overwrites the dx that others still read.
-static const fr__act fr__forward_list[] = {
-  { FR__NORM_ATT, FR__FORWARD }, { FR__QKV, FR__FORWARD }, { FR__BIAS, FR__FORWARD }, { FR__HEAD_NORM, FR__FORWARD },
-  { FR__ROTATE, FR__FORWARD }, { FR__ATTEND, FR__FORWARD }, { FR__OUT, FR__FORWARD }, { FR__NORM_MLP, FR__FORWARD },
-  { FR__GATE_UP, FR__FORWARD }, { FR__SWIGLU, FR__FORWARD }, { FR__DOWN, FR__FORWARD }
-};
+// Forward runs the steps in order. Backward is a list of its own, not that order reversed: the sums of `down` need the act that
+// swiglu's backward makes again, and a norm's gradient overwrites the dx that others still read.
 static const fr__act fr__backward_list[] = {
   { FR__DOWN, FR__BACKWARD }, { FR__SWIGLU, FR__BACKWARD }, { FR__GATE_UP, FR__BACKWARD },
   { FR__DOWN, FR__SUMS }, { FR__GATE_UP, FR__SUMS }, { FR__NORM_MLP, FR__SUMS },
@@ -3188,11 +3021,11 @@ enum { FR__ACTS = sizeof fr__backward_list / sizeof fr__backward_list[0] };
 // The list that this model needs; returns its length.
 static fr_int fr__layer_list(const fr_config *c, int backward, fr__act list[FR__ACTS])
 {
-  const fr__act *all = backward ? fr__backward_list : fr__forward_list;
-  const fr_int count = backward ? (fr_int)FR__ACTS : (fr_int)FR__STEPS;
   fr_int length = 0;
-  for (fr_int i = 0; i < count; i++)
-    if (!(all[i].step == FR__BIAS && !c->qkv_bias) && !(all[i].step == FR__HEAD_NORM && !c->qk_norm)) list[length++] = all[i];
+  for (int i = 0; i < (backward ? (int)FR__ACTS : (int)FR__STEPS); i++) {
+    const fr__act forward = { (unsigned char)i, FR__FORWARD }, act = backward ? fr__backward_list[i] : forward;
+    if ((act.step != FR__BIAS || c->qkv_bias) && (act.step != FR__HEAD_NORM || c->qk_norm)) list[length++] = act;
+  }
   return length;
 }
 
@@ -3202,12 +3035,9 @@ typedef struct fr__segment { const fr__pass *pass; const fr__act *list; fr_int c
 static fr__segment fr__segment_of(const fr__pass *s, const fr__act *list)
 {
   const fr__step *step = &fr__step_table[list->step];
-  fr__segment g = { NULL, NULL, 1, 0, 0 };
-  g.pass = s;
-  g.list = list;
-  g.by = list->way == FR__SUMS ? FR__BY_ITSELF : list->way == FR__BACKWARD ? step->back_by
-       : s->decodes ? step->decodes_by : step->trains_by;
-  if (g.by == FR__BY_COLUMNS) g.columns = fr__columns(s->c, step->columns);
+  const int by = list->way == FR__SUMS ? FR__BY_ITSELF : list->way == FR__BACKWARD ? step->back_by
+               : s->decodes ? step->decodes_by : step->trains_by;
+  const fr__segment g = { s, list, 1, by, by == FR__BY_COLUMNS ? fr__columns(s->c, list->step) : 0 };
   return g;
 }
 
@@ -3254,7 +3084,7 @@ static void fr__enter(fr__pass *s)
   s->d.name = s->all_d.name ? s->all_d.name + ((copies) > 1 ? s->layer : 0) * (rows) * (cols) : NULL;
   FR__PARAMS(FR__LAYER_AT)
 #undef FR__LAYER_AT
-  s->a = fr__layer_of(c, s->work->body, s->N, s->layer, s->gradient);
+  fr__activations(c, s->work->body->activations, s->N, s->layer, s->gradient, &s->a, &s->r);
   if (s->layer == c->layers - 1) s->work->body->final_x = s->a.x_next;
   s->entered = s->layer;
   if (s->model->views && s->model->views->layers) {
@@ -3425,7 +3255,9 @@ static fr_status fr__cpu_rows(void *self, fr__pass *s, const fr_int *list, fr_in
   return FR_OK;
 }
 
-typedef struct fr__sampler { fr__pass *pass; const fr_sampling *sampling; const float *draw; fr_token *token; double *logp; } fr__sampler;
+typedef struct fr__sampler {
+  const fr__pass *pass; const fr_sampling *sampling; const float *draw; fr_token *token; double *logp;
+} fr__sampler;
 
 static void fr__task_sample(void *arg, fr_int index)
 {
@@ -3446,13 +3278,8 @@ static void fr__task_sample(void *arg, fr_int index)
 static fr_status fr__cpu_sample(void *self, fr__pass *s, const fr_int *list, fr_int count, const fr_sampling *sampling,
                                 const float *draw, fr_token *token, double *logp)
 {
-  fr__sampler d = { NULL, NULL, NULL, NULL, NULL };
+  fr__sampler d = { s, sampling, draw, token, logp };
   (void)self;
-  d.pass = s;
-  d.sampling = sampling;
-  d.draw = draw;
-  d.token = token;
-  d.logp = logp;
   for (fr_int first = 0; first < count; first += s->work->body->chunk) {
     fr__read_chunk(s, list, first, fr__min(s->work->body->chunk, count - first), 1);
     fr__parallel(s->work, fr__task_sample, &d);
@@ -3488,7 +3315,8 @@ static fr__pass fr__pass_of(const fr_model *model, fr_work *work, float *grads, 
   s.N = work->body->row_count;
   s.gradient = gradient;
   s.entered = -1;
-  if (work->body->activations) s.r = fr__shared_of(s.c, work->body, s.N, gradient);
+  fr__fine(&work->reason);  // what a backend leaves there is this run's
+  if (work->body->activations) fr__activations(s.c, work->body->activations, s.N, 0, gradient, &s.a, &s.r);
   return s;
 }
 
@@ -3513,7 +3341,7 @@ static fr_status fr__layers(fr__pass *s, int way)
   fr_status status = way == FR__FORWARD ? backend->embed(backend->self, s, way) : FR_OK;
   for (fr_int l = 0; l < L; l++) {
     s->layer = way == FR__FORWARD ? l : L - 1 - l;
-    for (fr_int at = 0, done = 0; !status && at < count; at += done)
+    for (fr_int at = 0, done = 1; !status && at < count; at += done)
       status = backend->step(backend->self, s, list + at, count - at, &done);
   }
   if (!status && way == FR__BACKWARD) status = backend->embed(backend->self, s, way);
@@ -3533,7 +3361,6 @@ static fr_status fr__run_tree(const fr_model *model, fr_work *work, const fr_tre
                               fr_int group_count, fr__phase phase)
 {
   const int gradient = phase >= FR__KEEP;
-  const fr_backend *backend;
   fr__pass s;
   fr_status status = fr__pair(model, work);
   if (status) return status;
@@ -3541,16 +3368,15 @@ static fr_status fr__run_tree(const fr_model *model, fr_work *work, const fr_tre
     return fr__fail(&work->reason, FR_INVALID, "%d groups, and sums is NULL", group_count);
   status = fr__tree_compile(work, tree, gradient, group_count, FR__NO_CACHE);
   if (status) return status;
-  backend = work->backend;
   s = fr__pass_of(model, work, grads, gradient);
   if (phase != FR__BACK) status = fr__layers(&s, FR__FORWARD);
   else s.layer = s.entered = -1;
-  if (!status) status = backend->head(backend->self, &s);
+  if (!status) status = work->backend->head(work->backend->self, &s);
   if (!status && grads) status = fr__layers(&s, FR__BACKWARD);
   if (status) return status;
   fr__sums(work->body, tree, sums, group_count);
   work->body->ready = 1;
-  return fr__fine(&work->reason);
+  return FR_OK;
 }
 
 FR_DEF fr_status fr_forward(const fr_model *model, fr_work *work, const fr_tree *tree, fr_sum *sums, fr_int group_count)
@@ -3579,7 +3405,7 @@ FR_DEF fr_status fr_logits(const fr_model *model, fr_work *work, const fr_int *r
   s = fr__pass_of(model, work, NULL, 0);
   if (logits) status = work->backend->rows(work->backend->self, &s, rows, count, 1, logits);
   if (hidden && !status) status = work->backend->rows(work->backend->self, &s, rows, count, 0, hidden);
-  return status ? status : fr__fine(&work->reason);
+  return status;
 }
 
 // ---- >>optim ------------------------------------------------------------------------------------------
