@@ -3852,34 +3852,27 @@ static fr_int fr__trained(const fr_model *model)
   return model->frozen ? fr__param_count(&model->config, model->views, model->frozen) : model->count;
 }
 
-static void fr__adamw_layout(fr__arena *arena, fr_adamw *adamw)
+static fr_adamw fr__adamw_layout(fr__arena *arena, fr_int count)
 {
-  adamw->grads = (float *)fr__take(arena, adamw->count, (fr_int)sizeof(float));
-  adamw->m = (float *)fr__take(arena, adamw->count, (fr_int)sizeof(float));
-  adamw->v = (float *)fr__take(arena, adamw->count, (fr_int)sizeof(float));
+  fr_adamw a = { 0.9f, 0.98f, 1e-8f, 0.01f, 1.0f, count, NULL, NULL, NULL, 0, 0, NULL };  // beta1, beta2, eps, decay, clip
+  a.grads = (float *)fr__take(arena, count, (fr_int)sizeof(float));
+  a.m = (float *)fr__take(arena, count, (fr_int)sizeof(float));
+  a.v = (float *)fr__take(arena, count, (fr_int)sizeof(float));
+  return a;
 }
 
 FR_DEF fr_status fr_adamw_place(fr_adamw *adamw, const fr_model *model, void *memory, fr_int bytes, fr_int *needed)
 {
   fr__arena arena = { NULL, 0, 0 };
-  fr_adamw a;
+  fr_int size;
   fr_status status;
   if (!model || !model->params || (memory && !adamw)) return FR_INVALID;
-  memset(&a, 0, sizeof a);
-  a.beta1 = 0.9f;
-  a.beta2 = 0.98f;
-  a.eps = 1e-8f;
-  a.decay = 0.01f;
-  a.clip = 1.0f;
-  a.count = fr__trained(model);
-  fr__adamw_layout(&arena, &a);
+  fr__adamw_layout(&arena, fr__trained(model));
+  size = arena.used;
   status = fr__arena_open(&arena, memory, bytes, needed, NULL);
   if (status || !memory) return status;
-  fr__adamw_layout(&arena, &a);
-  memset(a.grads, 0, (size_t)a.count * sizeof(float));
-  memset(a.m, 0, (size_t)a.count * sizeof(float));
-  memset(a.v, 0, (size_t)a.count * sizeof(float));
-  *adamw = a;
+  memset(arena.base, 0, (size_t)size);
+  *adamw = fr__adamw_layout(&arena, fr__trained(model));
   return FR_OK;
 }
 
@@ -3933,11 +3926,8 @@ static void fr__task_adamw(void *arg, fr_int index)
 
 static fr_status fr__cpu_norm(void *self, fr_work *work, const fr_model *model, const fr_adamw *adamw, double *norm)
 {
-  fr__update u;
+  fr__update u = { work, adamw, model, NULL, 0.0f, { 0.0 } };
   (void)self;
-  u.work = work;
-  u.adamw = adamw;
-  u.model = model;
   fr__parallel(work, fr__task_norm, &u);
   *norm = 0.0;
   for (int i = 0; i < FR__NORM_PARTS; i++) *norm += u.part[i];
@@ -3948,13 +3938,8 @@ static fr_status fr__cpu_norm(void *self, fr_work *work, const fr_model *model, 
 static fr_status fr__cpu_adamw(void *self, fr_work *work, fr_model *model, fr_adamw *adamw, const fr__adamw_factors *factors,
                                float keep_decayed)
 {
-  fr__update u;
+  fr__update u = { work, adamw, model, factors, keep_decayed, { 0.0 } };
   (void)self;
-  u.work = work;
-  u.adamw = adamw;
-  u.model = model;
-  u.factors = factors;
-  u.keep_decayed = keep_decayed;
   fr__parallel(work, fr__task_adamw, &u);
   return FR_OK;
 }
@@ -3975,33 +3960,30 @@ static const fr_backend *fr__cpu(void)
   return &cpu;
 }
 
-static fr_status fr__adamw_check(const fr_adamw *a, const fr_model *model, fr_work *work, float lr)
+// Finite and not negative
+static int fr__weight(float x) { return x >= 0.0f && fr__finite((double)x); }
+
+static fr_status fr__adamw_check(const fr_adamw *a, fr_int count, fr_work *work, float lr)
 {
-  if (!a || !a->grads || !a->m || !a->v || a->count != fr__trained(model))
-    return fr__fail(&work->reason, FR_INVALID, "the optimiser was placed for another model");
-  if (!(lr >= 0.0f) || !fr__finite((double)lr))
-    return fr__fail(&work->reason, FR_INVALID, "the learning rate is negative or not finite");
-  if (!(a->beta1 >= 0.0f && a->beta1 < 1.0f) || !(a->beta2 >= 0.0f && a->beta2 < 1.0f))
-    return fr__fail(&work->reason, FR_INVALID, "beta1 and beta2 must be at least 0 and below 1");
-  if (!(a->eps >= 0.0f) || !(a->decay >= 0.0f) || !(a->clip >= 0.0f) || !fr__finite((double)a->eps) ||
-      !fr__finite((double)a->decay) || !fr__finite((double)a->clip))
-    return fr__fail(&work->reason, FR_INVALID, "eps, decay and clip must be finite and not negative");
-  return FR_OK;
+  const char *wrong = !a || !a->grads || !a->m || !a->v || a->count != count ? "the optimiser was placed for another model"
+        : !fr__weight(lr) ? "the learning rate is negative or not finite"
+        : !fr__weight(a->beta1) || !fr__weight(a->beta2) || a->beta1 >= 1.0f || a->beta2 >= 1.0f
+          ? "beta1 and beta2 must be at least 0 and below 1"
+        : !fr__weight(a->eps) || !fr__weight(a->decay) || !fr__weight(a->clip)
+          ? "eps, decay and clip must be finite and not negative" : NULL;
+  return wrong ? fr__fail(&work->reason, FR_INVALID, "%s", wrong) : FR_OK;
 }
 
-// Whether the step is taken at all, then its factors.
+// Whether the next step is taken at all, then its factors.
 static fr_status fr__adamw_begin(fr_work *work, fr_adamw *a, double norm, double loss, float lr, fr__adamw_factors *factors)
 {
-  double t, c1, c2, scale;
+  const double t = (double)(a->step + 1), c1 = 1.0 - pow((double)a->beta1, t), c2 = 1.0 - pow((double)a->beta2, t);
+  const double scale = a->clip > 0.0f ? (double)a->clip / (norm + 1e-6) : 1.0;
   if (!fr__finite(loss) || !fr__finite(norm)) {
     a->skipped++;
     return fr__fail(&work->reason, FR_NONFINITE, "step %d was skipped: the %s is not finite", (fr_int)a->step + 1,
                     fr__finite(loss) ? "gradient" : "loss");
   }
-  t = (double)++a->step;
-  c1 = 1.0 - pow((double)a->beta1, t);
-  c2 = 1.0 - pow((double)a->beta2, t);
-  scale = a->clip > 0.0f ? (double)a->clip / (norm + 1e-6) : 1.0;
   factors->scale = scale < 1.0 ? (float)scale : 1.0f;
   factors->keep = 1.0f;
   factors->rate = (float)((double)lr / c1);
@@ -4018,45 +4000,41 @@ FR_DEF fr_status fr_adamw_step(fr_adamw *adamw, fr_model *model, fr_work *work, 
   fr__adamw_factors factors;
   double sum = 0.0;
   fr_status status = fr__pair(model, work), zeroed;
-  if (!status) status = fr__adamw_check(adamw, model, work, lr);
+  if (!status) status = fr__adamw_check(adamw, fr__trained(model), work, lr);
   if (status) return status;
   backend = work->backend;
   status = backend->norm(backend->self, work, model, adamw, &sum);
   if (status) return status;
   if (norm) *norm = sum;
   status = fr__adamw_begin(work, adamw, sum, loss, lr, &factors);
+  if (!status) status = backend->adamw(backend->self, work, model, adamw, &factors, 1.0f - lr * adamw->decay);
   if (!status) {
-    status = backend->adamw(backend->self, work, model, adamw, &factors, 1.0f - lr * adamw->decay);
+    adamw->step++;
     model->stale = work->limits.backend != NULL;
   }
   zeroed = backend->zero(backend->self, work, model, adamw);
   return status ? status : zeroed;
 }
 
-static int64_t fr__schedule_step(int64_t step, int64_t total)
+// Up to 1 in `warmup` steps, 1 until step `from`, and down to `floor` at the last step, in half a cosine or a line.
+static float fr__schedule(int64_t step, int64_t warmup, int64_t from, int64_t total, double floor, int cosine)
 {
-  return step < 0 || total < 1 ? 0 : step < total ? step : total - 1;
+  double t;  // of the way down
+  step = step < 0 || total < 1 ? 0 : step < total ? step : total - 1;
+  if (step < warmup) return (float)((double)(step + 1) / (double)(warmup + 1));
+  if (step < from || total <= 1 || total - 1 <= from) return 1.0f;
+  t = (double)(step - from) / (double)(total - 1 - from);
+  return (float)(cosine ? floor + (1.0 - floor) * 0.5 * (1.0 + cos(3.14159265358979324 * t)) : 1.0 + t * (floor - 1.0));
 }
-static float fr__warm_up(int64_t step, int64_t warmup) { return (float)((double)(step + 1) / (double)(warmup + 1)); }
 
 FR_DEF float fr_schedule_cosine(int64_t step, int64_t warmup, int64_t total, float floor)
 {
-  double t;
-  step = fr__schedule_step(step, total);
-  if (step < warmup) return fr__warm_up(step, warmup);
-  if (total <= 1 || total - 1 <= warmup) return 1.0f;
-  t = step >= total - 1 ? 1.0 : (double)(step - warmup) / (double)(total - 1 - warmup);
-  return (float)((double)floor + (1.0 - (double)floor) * 0.5 * (1.0 + cos(3.14159265358979324 * t)));
+  return fr__schedule(step, warmup, warmup, total, (double)floor, 1);
 }
 
 FR_DEF float fr_schedule_stable(int64_t step, int64_t warmup, int64_t stable, int64_t total, float floor)
 {
-  double t;
-  step = fr__schedule_step(step, total);
-  if (step < warmup) return fr__warm_up(step, warmup);
-  if (step < stable || total <= 1 || total - 1 <= stable) return 1.0f;
-  t = step >= total - 1 ? 1.0 : (double)(step - stable) / (double)(total - 1 - stable);
-  return (float)(1.0 + t * ((double)floor - 1.0));
+  return fr__schedule(step, warmup, stable, total, (double)floor, 0);
 }
 
 // ---- >>assign -----------------------------------------------------------------------------------------
@@ -4066,7 +4044,7 @@ FR_DEF float fr_schedule_stable(int64_t step, int64_t warmup, int64_t stable, in
 typedef struct fr__assign_space {
   double *u, *v, *shortest;
   fr_int *before, *row_of_col, *col_of_row;
-  fr_int *open, *closed;  // columns that the search has not reached, ascending, and those it has, in its order
+  fr_int *columns;  // those that the search has not reached, then those it has
 } fr__assign_space;
 
 static void fr__assign_layout(fr__arena *arena, fr_int rows, fr_int cols, fr__assign_space *s)
@@ -4078,8 +4056,7 @@ static void fr__assign_layout(fr__arena *arena, fr_int rows, fr_int cols, fr__as
   s->before = (fr_int *)fr__take(arena, cols, I);
   s->row_of_col = (fr_int *)fr__take(arena, cols, I);
   s->col_of_row = (fr_int *)fr__take(arena, rows, I);
-  s->open = (fr_int *)fr__take(arena, cols, I);
-  s->closed = (fr_int *)fr__take(arena, cols, I);
+  s->columns = (fr_int *)fr__take(arena, cols, I);
 }
 
 // Of two columns at the same distance: a free one comes first, then the lower one.
@@ -4104,19 +4081,18 @@ FR_DEF fr_status fr_assign(const double *cost, fr_int row_stride, fr_int col_str
   if (status || !memory) return status;
   if (rows && (!col_of_row || (cols && !cost))) return FR_INVALID;
   for (fr_int r = 0; r < rows; r++)
-    for (fr_int c = 0; c < cols; c++)
-      if (!fr__finite(cost[r * row_stride + c * col_stride])) return FR_NONFINITE;
+    for (fr_int c = 0; c < cols; c++) if (!fr__finite(cost[r * row_stride + c * col_stride])) return FR_NONFINITE;
   fr__assign_layout(&arena, n, m, &s);
   for (fr_int r = 0; r < n; r++) { s.u[r] = 0.0; s.col_of_row[r] = -1; }
   for (fr_int c = 0; c < m; c++) { s.v[c] = 0.0; s.row_of_col[c] = -1; }
   for (fr_int enter = 0; enter < n; enter++) {
     fr_int row = enter, sink = -1, open = m;
     double reach = 0.0;
-    for (fr_int c = 0; c < m; c++) { s.shortest[c] = HUGE_VAL; s.open[c] = c; }
+    for (fr_int c = 0; c < m; c++) { s.shortest[c] = HUGE_VAL; s.columns[c] = c; }
     while (sink < 0) {
       const double *costs = cost + row * rs, *v = s.v, base = reach - s.u[row];
       double *shortest = s.shortest, lowest = HUGE_VAL;
-      const fr_int *columns = s.open, *row_of_col = s.row_of_col;
+      const fr_int *columns = s.columns, *row_of_col = s.row_of_col;
       fr_int *before = s.before, best = 0, column;
       for (fr_int i = 0; i < open; i++) {
         const fr_int c = columns[i];
@@ -4129,16 +4105,16 @@ FR_DEF fr_status fr_assign(const double *cost, fr_int row_stride, fr_int col_str
           best = i;
         }
       }
-      column = s.open[best];
+      column = columns[best];
       reach = lowest;
-      s.open[best] = s.open[--open];
-      s.closed[m - open - 1] = column;
+      s.columns[best] = columns[--open];
+      s.columns[open] = column;
       if (s.row_of_col[column] < 0) sink = column;
       else row = s.row_of_col[column];
     }
     s.u[enter] += reach;
-    for (fr_int i = 0; i < m - open; i++) {
-      const fr_int c = s.closed[i];
+    for (fr_int i = open; i < m; i++) {
+      const fr_int c = s.columns[i];
       s.v[c] -= reach - s.shortest[c];
       if (c != sink) s.u[s.row_of_col[c]] += reach - s.shortest[c];
     }
@@ -4216,16 +4192,10 @@ static void fr__more(fr_int *size, fr_int more, fr_int times)
 // A span; without tokens none, and what follows grows on the parent.
 static fr__node fr__grow(fr__forest *f, fr__node parent, const fr_token *ids, fr_int count)
 {
-  fr__node node = parent;
-  if (count < 1) return node;
-  if (f->work) {
-    fr_span *span = &f->work->body->spans[f->spans];
-    span->parent = parent.span;
-    span->tokens.ids = ids;
-    span->tokens.count = count;
-  }
-  node.span = f->spans;
-  node.first = f->rows;
+  const fr_span span = { parent.span, { ids, count } };
+  fr__node node = { f->spans, f->rows, -1, parent.depth };
+  if (count < 1) return parent;
+  if (f->work) f->work->body->spans[f->spans] = span;
   fr__more(&f->spans, 1, f->times);
   fr__more(&f->rows, count, f->times);
   fr__more(&node.depth, count, 1);
@@ -4238,11 +4208,8 @@ static fr__node fr__grow(fr__forest *f, fr__node parent, const fr_token *ids, fr
 static void fr__aim(fr__forest *f, fr__node before, fr__node node, const fr_token *ids, fr_int count, float weight, fr_int group)
 {
   for (fr_int t = 0; f->work && t < count; t++) {
-    fr_target *target = &f->work->body->targets[f->targets + t];
-    target->row = t ? node.first + t - 1 : before.last;
-    target->token = ids[t];
-    target->weight = weight;
-    target->group = group;
+    const fr_target target = { t ? node.first + t - 1 : before.last, ids[t], weight, group };
+    f->work->body->targets[f->targets + t] = target;
   }
   fr__more(&f->targets, count, f->times);
 }
@@ -4274,23 +4241,30 @@ static fr_limits fr__forest_limits(const fr__forest *f, int bound)
   return need;
 }
 
-// Does question n fit beside what is there?
-FR__APART fr_status fr__fits(const fr__forest *f, fr_work *work, const fr__plan *plan, const fr_question *question, fr_int n)
+// Is what question n needs, or with n -1 the work, within the limits?
+FR__APART fr_status fr__within(fr_work *work, const fr_limits *need, fr_int n)
 {
   static const char *const names[] = { "rows", "grad_rows", "spans", "targets", "leaves", "depth", "cache_rows" };
   const fr_limits *has = &work->limits;
-  fr__forest measured = *f;
-  measured.work = NULL;
-  plan->build(&measured, plan, question, n);
-  {
-    const fr_limits need = fr__forest_limits(&measured, plan->bound);
-    const fr_int needed[] = { need.rows, need.grad_rows, need.spans, need.targets, need.leaves, need.depth, need.cache_rows };
-    const fr_int limit[] = { has->rows, has->grad_rows, has->spans, has->targets, has->leaves, has->depth, has->cache_rows };
-    for (int i = 0; i < 7; i++)
-      if (needed[i] > limit[i])
-        return fr__fail(&work->reason, FR_LIMIT, "question %d: limit '%s' is %d, it needs %d", n, names[i], limit[i], needed[i]);
+  const fr_int needed[] = { need->rows, need->grad_rows, need->spans, need->targets, need->leaves, need->depth, need->cache_rows };
+  const fr_int limit[] = { has->rows, has->grad_rows, has->spans, has->targets, has->leaves, has->depth, has->cache_rows };
+  for (int i = 0; i < 7; i++) {
+    if (needed[i] <= limit[i]) continue;
+    if (n < 0) return fr__limit(&work->reason, names[i], needed[i], limit[i]);
+    return fr__fail(&work->reason, FR_LIMIT, "question %d: limit '%s' is %d, it needs %d", n, names[i], limit[i], needed[i]);
   }
   return FR_OK;
+}
+
+// Does question n fit beside what is there?
+FR__APART fr_status fr__fits(const fr__forest *f, fr_work *work, const fr__plan *plan, const fr_question *question, fr_int n)
+{
+  fr__forest measured = *f;
+  fr_limits need;
+  measured.work = NULL;
+  plan->build(&measured, plan, question, n);
+  need = fr__forest_limits(&measured, plan->bound);
+  return fr__within(work, &need, n);
 }
 
 // Each question alone must fit, which is found out before anything is run.
@@ -4301,21 +4275,17 @@ FR__APART fr_status fr__each_fits(fr_work *work, const fr__plan *plan, const fr_
   return status;
 }
 
-// Builds as many questions as fit, from *next on, and moves *next behind them.
-FR__APART fr_status fr__fill(fr__forest *f, fr_work *work, const fr__plan *plan, const fr_question *questions, fr_int count,
-                          fr_int *next)
+// Builds as many questions as fit together, from *next on, which fits alone, and moves *next behind them.
+FR__APART void fr__fill(fr__forest *f, fr_work *work, const fr__plan *plan, const fr_question *questions, fr_int count, fr_int *next)
 {
-  const fr_int first = *next;
-  fr_status status = FR_OK;
   *f = fr__empty;
   f->work = work;
-  for (; *next < count && (status = fr__fits(f, work, plan, &questions[*next], *next)) == FR_OK; ++*next)
-    plan->build(f, plan, &questions[*next], *next);
+  do plan->build(f, plan, &questions[*next], *next);
+  while (++*next < count && fr__fits(f, work, plan, &questions[*next], *next) == FR_OK);
   f->tree.spans = work->body->spans;
   f->tree.span_count = f->spans;
   f->tree.targets = work->body->targets;
   f->tree.target_count = f->targets;
-  return *next > first ? FR_OK : status;
 }
 
 FR__APART fr_status fr__run_forest(const fr__forest *f, const fr_model *model, float *grads, fr__phase phase)
@@ -4395,10 +4365,10 @@ static fr__plan fr__ssft_plan(const fr_ssft_options *o, fr__builder build, int b
 FR_DEF fr_status fr_ssft_limits(const fr_ssft_options *options, fr_int prompt, fr_int trace, fr_int traces,
                                 fr_int questions, fr_limits *limits)
 {
+  const fr_tokens text = { NULL, trace };
+  const fr_question question = { { NULL, prompt }, &text, 1, 0, NULL, NULL, NULL };
+  fr_limits need = fr__forest_limits(&fr__empty, 0);
   fr_ssft_options o;
-  fr_question question;
-  fr_tokens text;
-  fr_limits need;
   if (!options || !options->forks || !limits || prompt < 1 || trace < 1 || traces < 1 || questions < 1 ||
       options->fork_count < 1 || options->prefix < 0)
     return FR_INVALID;
@@ -4407,13 +4377,6 @@ FR_DEF fr_status fr_ssft_limits(const fr_ssft_options *options, fr_int prompt, f
   o.method = FR_SSFT;
   o.fork_weight = 1.0f;
   o.fork_target = FR_FORK_UNIFORM;
-  memset(&question, 0, sizeof question);
-  memset(&need, 0, sizeof need);
-  text.ids = NULL;
-  text.count = trace;
-  question.prompt.count = prompt;
-  question.traces = &text;
-  question.trace_count = 1;
   for (int pass = 0; pass < 2; pass++) {
     fr__plan plan = fr__ssft_plan(&o, pass ? fr__build_loss : fr__build_costs, pass ? FR__ROWS | FR__GRAD_ROWS : FR__ROWS);
     fr__forest f = fr__empty;
@@ -4451,8 +4414,6 @@ FR__APART fr_status fr__forks_check(fr_work *work, const fr_tokens *forks, fr_in
   }
   return FR_OK;
 }
-
-static int fr__weight(float x) { return x >= 0.0f && fr__finite((double)x); }
 
 // Everything that can be wrong is found here, before anything is run.
 FR__APART fr_status fr__ssft_check(const fr_model *model, fr_work *work, const fr__plan *plan, const fr_question *questions,
@@ -4533,8 +4494,8 @@ FR__APART fr_status fr__match_all(const fr_model *model, fr_work *work, const fr
   for (fr_int n = 0, next = 0; !status && n < count;) {
     const fr_sum *sums = work->body->sums;
     fr__forest f;
-    status = fr__fill(&f, work, plan, questions, count, &next);
-    if (!status) status = fr__run_forest(&f, model, NULL, FR__PLAIN);
+    fr__fill(&f, work, plan, questions, count, &next);
+    status = fr__run_forest(&f, model, NULL, FR__PLAIN);
     for (; !status && n < next; n++) {
       fr_question *q = &questions[n];
       const fr_int cells = o->fork_count * q->trace_count;
@@ -4555,8 +4516,8 @@ FR__APART fr_status fr__loss_all(const fr_model *model, fr_work *work, const fr_
   for (fr_int n = 0, next = 0; !status && n < count;) {
     const fr_sum *sums = work->body->sums;
     fr__forest f;
-    status = fr__fill(&f, work, plan, questions, count, &next);
-    if (!status) status = fr__run_forest(&f, model, grads, grads ? FR__TRAIN : FR__PLAIN);  // eq:set-gradient
+    fr__fill(&f, work, plan, questions, count, &next);
+    status = fr__run_forest(&f, model, grads, grads ? FR__TRAIN : FR__PLAIN);  // eq:set-gradient
     r.rows += f.rows;
     for (; !status && n < next; n++) {
       const fr_question *q = &questions[n];
@@ -4633,7 +4594,7 @@ FR_DEF fr_status fr_ssft_step(fr_model *model, fr_work *work, fr_adamw *adamw, c
   fr_ssft_report r;
   fr_status status = fr__pair(model, work);
   if (!status && count < 1) status = fr__fail(&work->reason, FR_INVALID, "a step needs at least one question");
-  if (!status) status = fr__adamw_check(adamw, model, work, lr);
+  if (!status) status = fr__adamw_check(adamw, fr__trained(model), work, lr);
   if (!status) status = fr__ssft_check(model, work, &costs, questions, count);
   if (!status) status = fr_ssft_count(options, questions, count, &loss.total);
   if (status) return status;
@@ -4654,9 +4615,8 @@ FR_DEF fr_status fr_ssft_step(fr_model *model, fr_work *work, fr_adamw *adamw, c
     r.skipped = status == FR_NONFINITE;
     if (r.skipped) status = FR_OK;
   }
-  if (status) return status;
-  if (report) *report = r;
-  return FR_OK;  // work->reason says why a step was skipped
+  if (!status && report) *report = r;
+  return status;  // where it is FR_OK, work->reason says why a step was skipped
 }
 
 // ---- >>generate ---------------------------------------------------------------------------------------
@@ -4669,8 +4629,7 @@ FR_DEF fr_token fr_sample(const float *logits, fr_int vocab, const fr_sampling *
                   (float *)(void *)(scratch ? scratch + vocab : NULL), scratch);
 }
 
-FR_DEF fr_status fr_generate_limits(const fr_tree *tree, const fr_sampling *sampling, fr_int leaf_count,
-                                    fr_limits *limits)
+FR_DEF fr_status fr_generate_limits(const fr_tree *tree, const fr_sampling *sampling, fr_int leaf_count, fr_limits *limits)
 {
   fr_limits need;
   fr_int cache;
@@ -4698,10 +4657,9 @@ static fr_status fr__generate_check(const fr_model *model, fr_work *work, const 
                                     const fr_leaf *leaves, fr_int leaf_count)
 {
   const struct fr__body *b = work->body;
-  const fr_limits *has = &work->limits;
   const fr_int left = b->cached_params == model->params ? b->cached_spans : 0;
   const char *wrong;
-  fr_int rows = 0;
+  fr_int rows;
   fr_limits need;
   fr_status status;
   if (!tree || !o || leaf_count < 0 || (leaf_count && !leaves))
@@ -4709,7 +4667,7 @@ static fr_status fr__generate_check(const fr_model *model, fr_work *work, const 
   wrong = o->max_tokens < 0 ? "max_tokens is negative"
         : o->stop_count < 0 || (o->stop_count && !o->stops) ? "stop_count is negative, or stops is NULL"
         : o->top_k < 0 ? "top_k is negative"
-        : !(o->temperature >= 0.0f) || !fr__finite((double)o->temperature) ? "temperature is negative or not finite"
+        : !fr__weight(o->temperature) ? "temperature is negative or not finite"
         : !(o->top_p >= 0.0f && o->top_p <= 1.0f) ? "top_p is not in 0 to 1" : NULL;
   if (wrong) return fr__fail(&work->reason, FR_INVALID, "sampling: %s", wrong);
   status = fr_generate_limits(tree, o, leaf_count, &need);
@@ -4717,47 +4675,40 @@ static fr_status fr__generate_check(const fr_model *model, fr_work *work, const 
   if (o->cached_spans < 0 || o->cached_spans > left || o->cached_spans > tree->span_count)
     return fr__fail(&work->reason, FR_INVALID, "sampling: cached_spans is %d of %d; of this model there are %d", o->cached_spans,
                     tree->span_count, left);
+  rows = fr_tree_row(tree, tree->span_count);
   for (fr_int s = 0; s < o->cached_spans; s++) {
     const fr_span *span = &tree->spans[s];
     if (span->parent != b->span_parent[s] || span->tokens.count != b->span_count[s] || (span->tokens.count && !span->tokens.ids) ||
         fr__print(span->tokens.ids, span->tokens.count) != b->span_print[s])
       return fr__fail(&work->reason, FR_INVALID, "span %d is not the one that the last call left", s);
     need.cache_rows -= span->tokens.count;
+    rows -= fr__there(b, span, s);
   }
-  for (fr_int s = 0; s < tree->span_count; s++)
-    rows += tree->spans[s].tokens.count - (s < o->cached_spans ? fr__there(b, &tree->spans[s], s) : 0);
   need.rows = fr__max(rows, leaf_count);
   if (!fr__add(need.cache_rows, fr__cache_end(b, o->cached_spans), &need.cache_rows))
     return fr__fail(&work->reason, FR_OVERFLOW, "the cache does not fit this machine's address space");
-  {
-    const char *const names[] = { "rows", "spans", "leaves", "depth", "cache_rows" };
-    const fr_int needed[] = { need.rows, need.spans, need.leaves, need.depth, need.cache_rows };
-    const fr_int limit[] = { has->rows, has->spans, has->leaves, has->depth, has->cache_rows };
-    for (int i = 0; i < 5; i++)
-      if (needed[i] > limit[i]) return fr__limit(&work->reason, names[i], needed[i], limit[i]);
-  }
+  status = fr__within(work, &need, -1);
+  if (status) return status;
   for (fr_int i = 0; i < leaf_count; i++) {
     fr_int span = leaves[i].span;
     if (span < 0 || span >= tree->span_count)
       return fr__fail(&work->reason, FR_RANGE, "leaf %d: span %d of %d", i, span, tree->span_count);
-    if (!leaves[i].tokens && o->max_tokens)
-      return fr__fail(&work->reason, FR_INVALID, "leaf %d: tokens is NULL", i);
+    if (!leaves[i].tokens && o->max_tokens) return fr__fail(&work->reason, FR_INVALID, "leaf %d: tokens is NULL", i);
     while (span >= 0 && tree->spans[span].tokens.count == 0) span = tree->spans[span].parent;
     if (span < 0) return fr__fail(&work->reason, FR_INVALID, "leaf %d has no token before it to continue", i);
     rows += span < fr__old_spans(b, o);  // which it needs once more
   }
-  return rows > has->rows ? fr__limit(&work->reason, "rows", rows, has->rows) : FR_OK;
+  need.rows = rows;
+  return fr__within(work, &need, -1);
 }
 
 // One more row for a pass that decodes: token number `at` of a path that ends in `span`.
 static fr_int fr__decode_row(struct fr__body *b, fr_int span, fr_token token, fr_int at, fr_int cache_row)
 {
   const fr_int row = b->row_count++;
-  fr__block *block = &b->blocks[b->block_count++];
-  block->span = span;
-  block->row = row;
-  block->before = b->position[row] = at;
-  block->count = 1;
+  const fr__block block = { span, row, at, 1 };
+  b->blocks[b->block_count++] = block;
+  b->position[row] = at;
   b->token[row] = token;
   b->cache_row[row] = cache_row;
   return row;
@@ -4959,16 +4910,6 @@ static fr__plan fr__choice_plan(const fr_gfpo_options *o, fr_rollouts *rollouts,
 }
 
 // -- the linear chooser
-// The optimiser takes its parameters for a model of one block.
-static fr_model fr__chooser_block(const fr_chooser *c)
-{
-  fr_model block;
-  memset(&block, 0, sizeof block);
-  block.params = c->params;
-  block.count = (c->positions * c->dim + 1) * c->forks;
-  return block;
-}
-
 // features (P,C) = 1/T sum of the normed activations of each slot, for the question whose prompt is a span of T rows (sets)
 static fr_status fr__chooser_features(const fr_chooser *c, const fr_model *model, fr_work *work, fr_int span)
 {
@@ -5008,20 +4949,14 @@ static void fr__chooser_back(const fr_chooser *c, const fr_work *work, const dou
 
 static fr_status fr__chooser_layout(fr__arena *arena, fr_chooser *c)
 {
-  fr_model block;
-  float any = 0.0f;
-  fr_int width, count, bytes;
-  void *state;
+  fr_int width, count;
   if (!fr__mul(c->positions, c->dim, &width) || !fr__add(width, 1, &count) || !fr__mul(count, c->forks, &count) ||
       count > FR__INT_MAX / 64)
     return FR_OVERFLOW;
   c->params = (float *)fr__take(arena, count, (fr_int)sizeof(float));
   c->features = (float *)fr__take(arena, width, (fr_int)sizeof(float));
-  block = fr__chooser_block(c);
-  if (!arena->base) block.params = &any;  // to measure, any address will do
-  if (fr_adamw_place(NULL, &block, NULL, 0, &bytes)) return FR_OVERFLOW;
-  state = fr__take(arena, bytes, 1);
-  return state ? fr_adamw_place(&c->adamw, &block, state, bytes, NULL) : FR_OK;
+  c->adamw = fr__adamw_layout(arena, count);
+  return FR_OK;
 }
 
 FR_DEF fr_status fr_chooser_place(fr_chooser *chooser, const fr_model *model, fr_int forks, fr_int positions, void *memory,
@@ -5029,6 +4964,7 @@ FR_DEF fr_status fr_chooser_place(fr_chooser *chooser, const fr_model *model, fr
 {
   fr__arena arena = { NULL, 0, 0 };
   fr_chooser c;
+  fr_int size;
   fr_status status;
   if (!model || !model->params || forks < 1 || positions < 1 || (memory && !chooser)) return FR_INVALID;
   memset(&c, 0, sizeof c);
@@ -5036,21 +4972,20 @@ FR_DEF fr_status fr_chooser_place(fr_chooser *chooser, const fr_model *model, fr
   c.positions = positions;
   c.dim = model->config.dim;
   status = fr__chooser_layout(&arena, &c);
+  size = arena.used;
   if (!status) status = fr__arena_open(&arena, memory, bytes, needed, NULL);
   if (status || !memory) return status;
-  fr__chooser_layout(&arena, &c);
-  memset(c.params, 0, (size_t)c.adamw.count * sizeof(float));
+  memset(arena.base, 0, (size_t)size);
+  status = fr__chooser_layout(&arena, &c);
   *chooser = c;
-  return FR_OK;
+  return status;
 }
 
 static fr_status fr__chooser_check(const fr_chooser *c, fr_work *work, float lr)
 {
-  fr_model block;
   if (!c || !c->params || !c->features || c->forks < 1 || c->positions < 1)
     return fr__fail(&work->reason, FR_INVALID, "the chooser is NULL or was not placed");
-  block = fr__chooser_block(c);
-  return fr__adamw_check(&c->adamw, &block, work, lr);
+  return fr__adamw_check(&c->adamw, (c->positions * c->dim + 1) * c->forks, work, lr);
 }
 
 FR_DEF fr_status fr_chooser_step(fr_chooser *chooser, fr_work *work, double loss, float lr, double *norm)
@@ -5072,6 +5007,7 @@ FR_DEF fr_status fr_chooser_step(fr_chooser *chooser, fr_work *work, double loss
     decayed.keep = 1.0f - lr * a->decay;
     work->kernels->adamw(chooser->params, a->grads, a->m, a->v, weights, &decayed);
     work->kernels->adamw(chooser->params + weights, a->grads + weights, a->m + weights, a->v + weights, chooser->forks, &plain);
+    a->step++;
   }
   memset(a->grads, 0, (size_t)a->count * sizeof(float));
   return status;
@@ -5120,7 +5056,7 @@ static fr_status fr__trainable(const fr__choosing *c, float lr)
 {
   const fr_policy *policy = c->policy;
   fr_status status = policy->chooser ? fr__chooser_check(policy->chooser, c->work, lr)
-                                     : fr__adamw_check(policy->adamw, policy->model, c->work, lr);
+                                     : fr__adamw_check(policy->adamw, fr__trained(policy->model), c->work, lr);
   if (status || !(c->o.kl > 0.0f)) return status;
   if (!policy->start) return fr__fail(&c->work->reason, FR_INVALID, "kl is set, but the policy has no start");
   return fr__pair(policy->start, c->work);
@@ -5156,8 +5092,7 @@ static fr_status fr__rollouts_layout(fr__arena *arena, fr_rollouts *r, int token
 static fr_status fr__rollouts_prepare(fr_rollouts *r, const fr_gfpo_options *o, fr_int questions)
 {
   memset(r, 0, sizeof *r);
-  if (!o || !o->forks || o->fork_count < 1 || o->group < 1 || o->sampling.max_tokens < 1 || questions < 1)
-    return FR_INVALID;
+  if (!o || !o->forks || o->fork_count < 1 || o->group < 1 || o->sampling.max_tokens < 1 || questions < 1) return FR_INVALID;
   r->questions = questions;
   r->group = o->group;
   r->forks = o->fork_count;
@@ -5194,16 +5129,13 @@ static fr_status fr__choosing_begin(fr__choosing *c, int asked, const fr_policy 
   if (status) return status;
   if (count < 1 || !questions) return fr__fail(&work->reason, FR_INVALID, "%d questions, or at no address", count);
   if (asked & FR__ASKS_POLICY && !policy) return fr__fail(&work->reason, FR_INVALID, "the policy is NULL");
-  for (fr_int n = 0; !status && n < count; n++)
-    status = fr__tokens_check(work, &questions[n].prompt, "question", n, "prompt", 0);
+  for (fr_int n = 0; !status && n < count; n++) status = fr__tokens_check(work, &questions[n].prompt, "question", n, "prompt", 0);
   if (!status && policy) status = fr__policy_check(policy, work, options);
   if (!status && asked & FR__ASKS_ROLLOUTS) status = fr__rollouts_check(rollouts, work, options, count);
-  c->policy = policy;
-  c->work = work;
-  c->questions = questions;
-  c->count = count;
-  c->rollouts = rollouts;
-  if (!status) c->o = fr__gfpo_resolved(options, policy);
+  if (!status) {
+    const fr__choosing checked = { policy, work, questions, count, rollouts, fr__gfpo_resolved(options, policy) };
+    *c = checked;
+  }
   return status;
 }
 
@@ -5228,18 +5160,15 @@ FR_DEF fr_status fr_rollouts_place(fr_rollouts *rollouts, const fr_gfpo_options 
 FR_DEF fr_status fr_gfpo_limits(const fr_gfpo_options *options, fr_int prompt, fr_int questions, fr_limits *limits)
 {
   static const int texts[] = { FR__NO_TEXTS, FR__WRITTEN, FR__TRAINED };
+  const fr_question question = { { NULL, prompt }, NULL, 0, 0, NULL, NULL, NULL };
+  fr_limits need = fr__forest_limits(&fr__empty, 0);
   fr_rollouts r;
   fr_gfpo_options o;
-  fr_question question;
-  fr_limits need;
   fr_status status = fr__rollouts_prepare(&r, options, questions);
   if (!status && (prompt < 1 || !limits)) status = FR_INVALID;
   if (status) return status;
   o = fr__gfpo_resolved(options, NULL);
   o.group = 1;
-  memset(&question, 0, sizeof question);
-  memset(&need, 0, sizeof need);
-  question.prompt.count = prompt;
   for (int i = 0; i < (o.credit == FR_GRPO ? 3 : 2); i++) {  // the last: one question with its whole group
     const fr__plan plan = fr__choice_plan(&o, NULL, texts[i], i == 1 ? FR__ROWS : FR__ROWS | FR__GRAD_ROWS);
     fr__forest f = fr__empty;
@@ -5334,8 +5263,8 @@ static fr_status fr__policy_logp(const fr__choosing *c, double *logp)
   fr_status status = FR_OK;
   for (fr_int n = 0, next = 0; !status && n < c->count; n = next) {
     fr__forest f;
-    status = fr__fill(&f, c->work, &plan, c->questions, c->count, &next);
-    if (!status) status = fr__score(c, &f, p->model, p->chooser, FR__PLAIN, n, next, logp + n * c->o.fork_count);
+    fr__fill(&f, c->work, &plan, c->questions, c->count, &next);
+    status = fr__score(c, &f, p->model, p->chooser, FR__PLAIN, n, next, logp + n * c->o.fork_count);
   }
   return status;
 }
@@ -5362,9 +5291,8 @@ static fr_status fr__write(const fr__choosing *c, const fr_model *writer)
   fr_status status = FR_OK;
   for (fr_int n = 0, next = 0; !status && n < c->count; n = next) {
     fr__forest f;
-    status = fr__fill(&f, c->work, &plan, c->questions, c->count, &next);
-    if (!status)
-      status = fr_generate(writer, c->work, &f.tree, &c->o.sampling, c->rollouts->leaves + n * G, (next - n) * G);
+    fr__fill(&f, c->work, &plan, c->questions, c->count, &next);
+    status = fr_generate(writer, c->work, &f.tree, &c->o.sampling, c->rollouts->leaves + n * G, (next - n) * G);
   }
   return status;
 }
@@ -5563,8 +5491,9 @@ static fr_status fr__gfpo_gradient(const fr__choosing *c, fr_gfpo_report *report
   for (fr_int n = 0, next = 0; n < r->count; n = next) {
     fr_int at = 0;
     fr__forest f;
-    fr_status status = fr__fill(&f, work, &plan, c->questions, r->count, &next);
-    if (!status && c->o.kl > 0.0f) {
+    fr_status status = FR_OK;
+    fr__fill(&f, work, &plan, c->questions, r->count, &next);
+    if (c->o.kl > 0.0f) {
       status = fr__score(c, &f, policy->start, NULL, FR__PLAIN, n, next, r->logp_start + n * N);
       if (!status && plan.texts) fr__target_logp(b, f.targets, r->token_start);
     }
