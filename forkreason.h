@@ -3892,17 +3892,14 @@ static void fr__task_norm(void *arg, fr_int index)
   fr__update *u = (fr__update *)arg;
   for (fr_int i = index; i < FR__NORM_PARTS; i += u->work->limits.tasks) {
     const float *g = u->adamw->grads;
-    double s0 = 0.0, s1 = 0.0, s2 = 0.0, s3 = 0.0;  // four chains, since one would wait for each addition
+    double s[4] = { 0.0, 0.0, 0.0, 0.0 };  // four chains, since one would wait for each addition
     fr_int at, end;
     fr__portion(u->adamw->count, FR__NORM_PARTS, i, &at, &end);
     for (; at + 4 <= end; at += 4) {
-      s0 += (double)g[at] * (double)g[at];
-      s1 += (double)g[at + 1] * (double)g[at + 1];
-      s2 += (double)g[at + 2] * (double)g[at + 2];
-      s3 += (double)g[at + 3] * (double)g[at + 3];
+      FR__UNROLL(4) for (int j = 0; j < 4; j++) s[j] += (double)g[at + j] * (double)g[at + j];
     }
-    for (; at < end; at++) s0 += (double)g[at] * (double)g[at];
-    u->part[i] = (s0 + s1) + (s2 + s3);
+    for (; at < end; at++) s[0] += (double)g[at] * (double)g[at];
+    u->part[i] = (s[0] + s[1]) + (s[2] + s[3]);
   }
 }
 
@@ -4246,12 +4243,12 @@ FR__APART fr_status fr__within(fr_work *work, const fr_limits *need, fr_int n)
 {
   static const char *const names[] = { "rows", "grad_rows", "spans", "targets", "leaves", "depth", "cache_rows" };
   const fr_limits *has = &work->limits;
-  const fr_int needed[] = { need->rows, need->grad_rows, need->spans, need->targets, need->leaves, need->depth, need->cache_rows };
+  const fr_int needs[] = { need->rows, need->grad_rows, need->spans, need->targets, need->leaves, need->depth, need->cache_rows };
   const fr_int limit[] = { has->rows, has->grad_rows, has->spans, has->targets, has->leaves, has->depth, has->cache_rows };
   for (int i = 0; i < 7; i++) {
-    if (needed[i] <= limit[i]) continue;
-    if (n < 0) return fr__limit(&work->reason, names[i], needed[i], limit[i]);
-    return fr__fail(&work->reason, FR_LIMIT, "question %d: limit '%s' is %d, it needs %d", n, names[i], limit[i], needed[i]);
+    if (needs[i] <= limit[i]) continue;
+    if (n < 0) return fr__limit(&work->reason, names[i], needs[i], limit[i]);
+    return fr__fail(&work->reason, FR_LIMIT, "question %d: limit '%s' is %d, it needs %d", n, names[i], limit[i], needs[i]);
   }
   return FR_OK;
 }
@@ -4276,7 +4273,8 @@ FR__APART fr_status fr__each_fits(fr_work *work, const fr__plan *plan, const fr_
 }
 
 // Builds as many questions as fit together, from *next on, which fits alone, and moves *next behind them.
-FR__APART void fr__fill(fr__forest *f, fr_work *work, const fr__plan *plan, const fr_question *questions, fr_int count, fr_int *next)
+FR__APART void fr__fill(fr__forest *f, fr_work *work, const fr__plan *plan, const fr_question *questions, fr_int count,
+                        fr_int *next)
 {
   *f = fr__empty;
   f->work = work;
@@ -4442,10 +4440,9 @@ FR__APART fr_status fr__ssft_check(const fr_model *model, fr_work *work, const f
     if (q->trace_count > o->fork_count && o->method != FR_SFT_MIXED)
       return fr__fail(&work->reason, FR_INVALID, "question %d has %d traces for %d forks", n, q->trace_count, o->fork_count);
     if (!q->fork) return fr__fail(&work->reason, FR_INVALID, "question %d: fork is NULL", n);
-    for (fr_int j = 0; j < q->trace_count; j++) {
+    for (fr_int j = 0; !status && j < q->trace_count; j++)
       status = fr__tokens_check(work, &q->traces[j], "question", n, "trace", j);
-      if (status) return status;
-    }
+    if (status) return status;
     for (fr_int j = 0; matched && j < q->trace_count; j++) {
       if (q->fork[j] < 0 || q->fork[j] >= o->fork_count)
         return fr__fail(&work->reason, FR_RANGE, "question %d: trace %d has fork %d of %d; match first", n, j,
@@ -4479,9 +4476,7 @@ FR__APART fr_status fr__match_one(fr_work *work, const fr_ssft_options *o, fr_qu
       } while (k >= 0);
       q->fork[j] = fork;
     }
-  } else {
-    for (fr_int j = 0; j < M; j++) q->fork[j] = o->method == FR_SFT_MIXED ? 0 : j;
-  }
+  } else for (fr_int j = 0; j < M; j++) q->fork[j] = o->method == FR_SFT_MIXED ? 0 : j;
   return FR_OK;
 }
 
@@ -4560,10 +4555,10 @@ FR_DEF fr_status fr_ssft_count(const fr_ssft_options *options, const fr_question
   return FR_OK;
 }
 
-FR__APART fr_status fr__ssft_loss(const fr_model *model, fr_work *work, const fr_ssft_options *options, const fr_question *questions,
-                               fr_int count, fr_ssft_total total, float *grads, fr_ssft_report *report)
+FR__APART fr_status fr__ssft_loss(const fr_model *model, fr_work *work, const fr_ssft_options *o, const fr_question *questions,
+                                  fr_int count, fr_ssft_total total, float *grads, fr_ssft_report *report)
 {
-  fr__plan plan = fr__ssft_plan(options, fr__build_loss, grads ? FR__GRAD_ROWS : FR__ROWS);
+  fr__plan plan = fr__ssft_plan(o, fr__build_loss, grads ? FR__GRAD_ROWS : FR__ROWS);
   fr_status status = fr__ssft_check(model, work, &plan, questions, count);
   if (status) return status;
   if (!(total.traces > 0.0) || !(total.questions > 0.0) || !fr__finite(total.traces) || !fr__finite(total.questions))
@@ -4573,12 +4568,11 @@ FR__APART fr_status fr__ssft_loss(const fr_model *model, fr_work *work, const fr
   return status ? status : fr__fine(&work->reason);
 }
 
-FR_DEF fr_status fr_ssft_backward(const fr_model *model, fr_work *work, const fr_ssft_options *options,
-                                  const fr_question *questions, fr_int count, fr_ssft_total total, float *grads,
-                                  fr_ssft_report *report)
+FR_DEF fr_status fr_ssft_backward(const fr_model *model, fr_work *work, const fr_ssft_options *o, const fr_question *questions,
+                                  fr_int count, fr_ssft_total total, float *grads, fr_ssft_report *report)
 {
   if (!grads && work) return fr__fail(&work->reason, FR_INVALID, "grads is NULL");
-  return fr__ssft_loss(model, work, options, questions, count, total, grads, report);
+  return fr__ssft_loss(model, work, o, questions, count, total, grads, report);
 }
 
 FR_DEF fr_status fr_ssft_loss(const fr_model *model, fr_work *work, const fr_ssft_options *options,
@@ -4600,10 +4594,9 @@ FR_DEF fr_status fr_ssft_step(fr_model *model, fr_work *work, fr_adamw *adamw, c
   if (status) return status;
   loss.unknown = fr__longest(options->forks, options->fork_count);
   status = fr__each_fits(work, &loss, questions, count);
-  if (status) return status;
   loss.unknown = -1;
   memset(&r, 0, sizeof r);
-  status = fr__match_all(model, work, &costs, questions, count);
+  if (!status) status = fr__match_all(model, work, &costs, questions, count);
   if (!status) status = fr__loss_all(model, work, &loss, questions, count, adamw->grads, &r);
   if (status == FR_NONFINITE) {  // the model itself has gone bad: skipped like any other such step
     r.loss = r.nll = r.norm = HUGE_VAL - HUGE_VAL;
@@ -4888,11 +4881,9 @@ static void fr__build_choice(fr__forest *f, const fr__plan *p, const fr_question
     for (fr_int at = first; used && at < end; at++) {
       fr_leaf *leaf = p->rollouts ? &p->rollouts->leaves[at] : NULL;
       if (!fr__under(p, i, at)) continue;
-      if (!scored) {
-        fr__grow_leaf(f, fork, T, leaf);
-      } else if (!leaf) {
-        fr__grow_trace(f, fork, NULL, T, 0.0f, -1);
-      } else {
+      if (!scored) fr__grow_leaf(f, fork, T, leaf);
+      else if (!leaf) fr__grow_trace(f, fork, NULL, T, 0.0f, -1);
+      else {
         const fr__node text = fr__grow(f, fork, leaf->tokens, fr__scored(leaf) - 1);
         fr__aim(f, fork, text, leaf->tokens, leaf->count, 0.0f, -1);
         fr__aim(f, text, text, &leaf->stop, leaf->stop >= 0, 0.0f, -1);
@@ -4990,7 +4981,7 @@ static fr_status fr__chooser_check(const fr_chooser *c, fr_work *work, float lr)
 
 FR_DEF fr_status fr_chooser_step(fr_chooser *chooser, fr_work *work, double loss, float lr, double *norm)
 {
-  fr__adamw_factors plain, decayed;
+  fr__adamw_factors factors;
   double sum = 0.0;
   fr_adamw *a;
   fr_status status;
@@ -5000,13 +4991,12 @@ FR_DEF fr_status fr_chooser_step(fr_chooser *chooser, fr_work *work, double loss
   a = &chooser->adamw;
   fr__cpu_norm(NULL, work, NULL, a, &sum);
   if (norm) *norm = sum;
-  status = fr__adamw_begin(work, a, sum, loss, lr, &plain);
+  status = fr__adamw_begin(work, a, sum, loss, lr, &factors);
   if (!status) {
-    const fr_int weights = a->count - chooser->forks;
-    decayed = plain;
-    decayed.keep = 1.0f - lr * a->decay;
-    work->kernels->adamw(chooser->params, a->grads, a->m, a->v, weights, &decayed);
-    work->kernels->adamw(chooser->params + weights, a->grads + weights, a->m + weights, a->v + weights, chooser->forks, &plain);
+    const fr_int b = a->count - chooser->forks;  // where the biases begin, which do not decay
+    work->kernels->adamw(chooser->params + b, a->grads + b, a->m + b, a->v + b, chooser->forks, &factors);
+    factors.keep = 1.0f - lr * a->decay;
+    work->kernels->adamw(chooser->params, a->grads, a->m, a->v, b, &factors);
     a->step++;
   }
   memset(a->grads, 0, (size_t)a->count * sizeof(float));
@@ -5041,9 +5031,8 @@ static fr_status fr__options_check(fr_work *work, const fr_gfpo_options *o)
 static fr_status fr__policy_check(const fr_policy *policy, fr_work *work, const fr_gfpo_options *o)
 {
   fr_status status = fr__pair(policy->model, work);
+  if (!status && policy->chooser) status = fr__chooser_check(policy->chooser, work, 0.0f);
   if (status || !policy->chooser) return status;
-  status = fr__chooser_check(policy->chooser, work, 0.0f);
-  if (status) return status;
   if (policy->chooser->forks != o->fork_count || policy->chooser->dim != work->config.dim)
     return fr__fail(&work->reason, FR_INVALID, "the chooser is for %d forks and dim %d, not %d and %d",
                     policy->chooser->forks, policy->chooser->dim, o->fork_count, work->config.dim);
@@ -5120,20 +5109,19 @@ static fr_status fr__rollouts_check(const fr_rollouts *r, fr_work *work, const f
 // Checks what the public calls have in common. `asked`: whether there must be a policy, and rollouts.
 enum { FR__ASKS_POLICY = 1, FR__ASKS_ROLLOUTS = 2 };
 static fr_status fr__choosing_begin(fr__choosing *c, int asked, const fr_policy *policy, fr_work *work,
-                                    const fr_gfpo_options *options, const fr_question *questions, fr_int count,
-                                    fr_rollouts *rollouts)
+                                    const fr_gfpo_options *o, const fr_question *questions, fr_int count, fr_rollouts *rollouts)
 {
   fr_status status;
   if (!work || !work->body) return FR_INVALID;
-  status = fr__options_check(work, options);
+  status = fr__options_check(work, o);
   if (status) return status;
   if (count < 1 || !questions) return fr__fail(&work->reason, FR_INVALID, "%d questions, or at no address", count);
   if (asked & FR__ASKS_POLICY && !policy) return fr__fail(&work->reason, FR_INVALID, "the policy is NULL");
   for (fr_int n = 0; !status && n < count; n++) status = fr__tokens_check(work, &questions[n].prompt, "question", n, "prompt", 0);
-  if (!status && policy) status = fr__policy_check(policy, work, options);
-  if (!status && asked & FR__ASKS_ROLLOUTS) status = fr__rollouts_check(rollouts, work, options, count);
+  if (!status && policy) status = fr__policy_check(policy, work, o);
+  if (!status && asked & FR__ASKS_ROLLOUTS) status = fr__rollouts_check(rollouts, work, o, count);
   if (!status) {
-    const fr__choosing checked = { policy, work, questions, count, rollouts, fr__gfpo_resolved(options, policy) };
+    const fr__choosing checked = { policy, work, questions, count, rollouts, fr__gfpo_resolved(o, policy) };
     *c = checked;
   }
   return status;
@@ -5243,9 +5231,7 @@ static fr_status fr__score(const fr__choosing *c, const fr__forest *f, const fr_
       status = fr__chooser_features(chooser, model, c->work, (n - first) * spans);
       if (status) return status;
       fr__chooser_scores(chooser, logp);
-    } else {
-      for (fr_int i = 0; i < N; i++, sums++) logp[i] = -sums->nll;  // eq:score
-    }
+    } else for (fr_int i = 0; i < N; i++, sums++) logp[i] = -sums->nll;  // eq:score
     for (fr_int i = 0; i < N; i++) if (logp[i] > max) max = logp[i];
     for (fr_int i = 0; i < N; i++) sum += exp(logp[i] - max);
     for (fr_int i = 0; i < N; i++)
@@ -5260,7 +5246,7 @@ static fr_status fr__policy_logp(const fr__choosing *c, double *logp)
 {
   const fr__plan plan = fr__policy_plan(c, NULL, 0);
   const fr_policy *p = c->policy;
-  fr_status status = FR_OK;
+  fr_status status = fr__each_fits(c->work, &plan, c->questions, c->count);
   for (fr_int n = 0, next = 0; !status && n < c->count; n = next) {
     fr__forest f;
     fr__fill(&f, c->work, &plan, c->questions, c->count, &next);
@@ -5273,12 +5259,8 @@ FR_DEF fr_status fr_policy_logp(const fr_policy *policy, fr_work *work, const fr
                                 const fr_question *questions, fr_int count, double *logp)
 {
   fr__choosing c;
-  fr__plan plan;
   fr_status status = fr__choosing_begin(&c, FR__ASKS_POLICY, policy, work, options, questions, count, NULL);
   if (!status && !logp) status = fr__fail(&work->reason, FR_INVALID, "logp is NULL");
-  if (status) return status;
-  plan = fr__policy_plan(&c, NULL, 0);
-  status = fr__each_fits(work, &plan, questions, count);
   if (!status) status = fr__policy_logp(&c, logp);
   return status ? status : fr__fine(&work->reason);
 }
@@ -5308,7 +5290,6 @@ static double fr__entropy(const double *logp, fr_int count)
 static fr_status fr__rollout(const fr__choosing *c, const fr_model *writer, int trained, fr_gfpo_report *report)
 {
   const fr_policy *policy = c->policy;
-  const fr_question *questions = c->questions;
   const fr_gfpo_options *o = &c->o;
   const fr_int N = o->fork_count, G = o->group, count = c->count;
   const fr__plan choice = fr__policy_plan(c, NULL, trained), writing = fr__choice_plan(o, NULL, FR__WRITTEN, FR__ROWS);
@@ -5318,8 +5299,8 @@ static fr_status fr__rollout(const fr__choosing *c, const fr_model *writer, int 
   fr_int moved = 0;  // questions with an advantage
   fr_status status = FR_OK;
   if (!o->reward) return fr__fail(&work->reason, FR_INVALID, "the options have no reward");
-  if (policy) status = fr__each_fits(work, &choice, questions, count);
-  if (!status) status = fr__each_fits(work, &writing, questions, count);
+  if (policy) status = fr__each_fits(work, &choice, c->questions, count);
+  if (!status) status = fr__each_fits(work, &writing, c->questions, count);
   if (status) return status;
   r->count = r->passes = 0;
   memset(&sum, 0, sizeof sum);
@@ -5327,12 +5308,12 @@ static fr_status fr__rollout(const fr__choosing *c, const fr_model *writer, int 
   if (policy) status = fr__policy_logp(c, r->logp);
   for (fr_int n = 0; !status && n < count; n++) {
     const uint64_t stream = o->draw * (uint64_t)(G + 1);
-    fr_random random = fr_random_stream(o->sampling.seed, questions[n].key, stream);
+    fr_random random = fr_random_stream(o->sampling.seed, c->questions[n].key, stream);
     for (fr_int g = 0; g < G; g++) {
       const fr_int at = n * G + g, fork = policy ? fr_policy_pick(r->logp + n * N, N, &random) : g % N;
       r->fork[at] = fork;
       r->logp_old[at] = r->logp[n * N + fork];
-      r->leaves[at].question = questions[n].key;
+      r->leaves[at].question = c->questions[n].key;
       r->leaves[at].leaf = stream + 1 + (uint64_t)g;
       r->leaves[at].tokens = r->tokens + at * r->max_tokens;
     }
@@ -5503,9 +5484,8 @@ static fr_status fr__gfpo_gradient(const fr__choosing *c, fr_gfpo_report *report
     if (plan.texts) fr__target_logp(b, f.targets, r->token_now);
     for (fr_int q = n; q < next; q++) {
       fr__choice_loss(&c->o, r, q, b->cost + (q - n) * N, &tally);
-      if (!policy->chooser) {
-        at = fr__target_weights(b->targets, &plan, q, at, &tally);
-      } else {
+      if (!policy->chooser) at = fr__target_weights(b->targets, &plan, q, at, &tally);
+      else {
         status = fr__chooser_features(policy->chooser, policy->model, work, (q - n) * (f.spans / (next - n)));
         if (status) return status;
         fr__chooser_back(policy->chooser, work, r->slope);
@@ -5544,9 +5524,8 @@ FR_DEF fr_status fr_gfpo_backward(const fr_policy *policy, fr_work *work, const 
   return status ? status : fr__gfpo_gradient(&c, report);
 }
 
-FR_DEF fr_status fr_gfpo_step(const fr_policy *policy, const fr_model *writer, fr_work *work,
-                              const fr_gfpo_options *options, const fr_question *questions, fr_int count,
-                              fr_rollouts *rollouts, float lr, fr_gfpo_report *report)
+FR_DEF fr_status fr_gfpo_step(const fr_policy *policy, const fr_model *writer, fr_work *work, const fr_gfpo_options *options,
+                              const fr_question *questions, fr_int count, fr_rollouts *rollouts, float lr, fr_gfpo_report *report)
 {
   fr__choosing c;
   fr_gfpo_report sum;
