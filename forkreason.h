@@ -3943,9 +3943,7 @@ static fr_status fr__cpu_adamw(void *self, fr_work *work, fr_model *model, fr_ad
 
 static fr_status fr__cpu_zero(void *self, fr_work *work, const fr_model *model, fr_adamw *adamw)
 {
-  (void)self;
-  (void)work;
-  (void)model;
+  (void)self; (void)work; (void)model;
   memset(adamw->grads, 0, (size_t)adamw->count * sizeof(float));
   return FR_OK;
 }
@@ -4226,15 +4224,10 @@ static void fr__grow_trace(fr__forest *f, fr__node fork, const fr_token *ids, fr
 
 static fr_limits fr__forest_limits(const fr__forest *f, int bound)
 {
-  fr_limits need;
-  memset(&need, 0, sizeof need);
-  need.rows = bound & FR__ROWS ? fr__max(f->rows, f->leaves) : 0;
-  need.grad_rows = bound & FR__GRAD_ROWS ? f->rows : 0;
-  need.spans = f->spans + f->leaves;
-  need.targets = f->targets;
-  need.leaves = fr__max(f->groups, f->leaves);
-  need.depth = f->depth;
-  need.cache_rows = f->leaves ? f->rows + f->room : 0;
+  const fr_int rows = bound & FR__ROWS ? fr__max(f->rows, f->leaves) : 0, grad_rows = bound & FR__GRAD_ROWS ? f->rows : 0;
+  const fr_int spans = f->spans + f->leaves, leaves = fr__max(f->groups, f->leaves);
+  const fr_int tasks = 0, cache_rows = f->leaves ? f->rows + f->room : 0;
+  const fr_limits need = { rows, grad_rows, spans, f->targets, leaves, f->depth, tasks, cache_rows, NULL };
   return need;
 }
 
@@ -4543,13 +4536,12 @@ FR_DEF fr_status fr_ssft_match(const fr_model *model, fr_work *work, const fr_ss
 
 FR_DEF fr_status fr_ssft_count(const fr_ssft_options *options, const fr_question *questions, fr_int count, fr_ssft_total *total)
 {
-  fr_ssft_total sum = { 0.0, 0.0 };
+  fr_ssft_total sum = { 0.0, (double)count };
   if (!options || !total || count < 0 || (count && !questions)) return FR_INVALID;
   for (fr_int n = 0; n < count; n++) {
     if (questions[n].trace_count < 0 || (questions[n].trace_count && !questions[n].traces)) return FR_INVALID;
     for (fr_int j = 0; j < questions[n].trace_count; j++)
       sum.traces += options->reduction == FR_MEAN_TOKENS ? (double)questions[n].traces[j].count : 1.0;
-    sum.questions += 1.0;
   }
   *total = sum;
   return FR_OK;
@@ -5014,20 +5006,6 @@ typedef struct fr__choosing {
   fr_gfpo_options o;
 } fr__choosing;
 
-static fr_status fr__options_check(fr_work *work, const fr_gfpo_options *o)
-{
-  const char *wrong = !o ? "the options are NULL"
-        : o->credit < FR_GFPO || o->credit > FR_GRPO ? "credit is none of fr_credit"
-        : o->softmax < FR_OVER_FORKS || o->softmax > FR_OVER_VOCABULARY ? "softmax is none of fr_fork_softmax"
-        : o->deviation < FR_STD_POPULATION || o->deviation > FR_STD_NONE ? "deviation is none of fr_deviation"
-        : o->reduction < FR_MEAN_TOKENS || o->reduction > FR_MEAN_TRACES ? "reduction is none of fr_reduction"
-        : !fr__weight(o->eps) || !fr__weight(o->entropy) || !fr__weight(o->kl) || !fr__weight(o->fork_weight) ||
-          !fr__weight(o->clip_low) || !fr__weight(o->clip_high)
-          ? "eps, clip_low, clip_high, entropy, kl and fork_weight must be finite and not negative"
-        : o->updates < 0 ? "updates is negative" : NULL;
-  return wrong ? fr__fail(&work->reason, FR_INVALID, "%s", wrong) : fr__forks_check(work, o->forks, o->fork_count);
-}
-
 static fr_status fr__policy_check(const fr_policy *policy, fr_work *work, const fr_gfpo_options *o)
 {
   fr_status status = fr__pair(policy->model, work);
@@ -5111,9 +5089,20 @@ enum { FR__ASKS_POLICY = 1, FR__ASKS_ROLLOUTS = 2 };
 static fr_status fr__choosing_begin(fr__choosing *c, int asked, const fr_policy *policy, fr_work *work,
                                     const fr_gfpo_options *o, const fr_question *questions, fr_int count, fr_rollouts *rollouts)
 {
+  const char *wrong;
   fr_status status;
   if (!work || !work->body) return FR_INVALID;
-  status = fr__options_check(work, o);
+  wrong = !o ? "the options are NULL"
+        : o->credit < FR_GFPO || o->credit > FR_GRPO ? "credit is none of fr_credit"
+        : o->softmax < FR_OVER_FORKS || o->softmax > FR_OVER_VOCABULARY ? "softmax is none of fr_fork_softmax"
+        : o->deviation < FR_STD_POPULATION || o->deviation > FR_STD_NONE ? "deviation is none of fr_deviation"
+        : o->reduction < FR_MEAN_TOKENS || o->reduction > FR_MEAN_TRACES ? "reduction is none of fr_reduction"
+        : !fr__weight(o->eps) || !fr__weight(o->entropy) || !fr__weight(o->kl) || !fr__weight(o->fork_weight) ||
+          !fr__weight(o->clip_low) || !fr__weight(o->clip_high)
+          ? "eps, clip_low, clip_high, entropy, kl and fork_weight must be finite and not negative"
+        : o->updates < 0 ? "updates is negative" : NULL;
+  if (wrong) return fr__fail(&work->reason, FR_INVALID, "%s", wrong);
+  status = fr__forks_check(work, o->forks, o->fork_count);
   if (status) return status;
   if (count < 1 || !questions) return fr__fail(&work->reason, FR_INVALID, "%d questions, or at no address", count);
   if (asked & FR__ASKS_POLICY && !policy) return fr__fail(&work->reason, FR_INVALID, "the policy is NULL");
@@ -5265,20 +5254,6 @@ FR_DEF fr_status fr_policy_logp(const fr_policy *policy, fr_work *work, const fr
   return status ? status : fr__fine(&work->reason);
 }
 
-// Lets the writer finish the forks that were drawn, as many questions at a time as the limits allow.
-static fr_status fr__write(const fr__choosing *c, const fr_model *writer)
-{
-  const fr__plan plan = fr__choice_plan(&c->o, c->rollouts, FR__WRITTEN, FR__ROWS);
-  const fr_int G = c->o.group;
-  fr_status status = FR_OK;
-  for (fr_int n = 0, next = 0; !status && n < c->count; n = next) {
-    fr__forest f;
-    fr__fill(&f, c->work, &plan, c->questions, c->count, &next);
-    status = fr_generate(writer, c->work, &f.tree, &c->o.sampling, c->rollouts->leaves + n * G, (next - n) * G);
-  }
-  return status;
-}
-
 static double fr__entropy(const double *logp, fr_int count)
 {
   double sum = 0.0;
@@ -5286,21 +5261,23 @@ static double fr__entropy(const double *logp, fr_int count)
   return sum;
 }
 
-// What is run must fit: the policy, with gradient if it is `trained`, and the writing of the longest texts.
+// Draws forks, lets the writer finish them, and judges the texts. What is run must fit: the policy, with gradient if it is
+// `trained`, and the writing of the longest texts.
 static fr_status fr__rollout(const fr__choosing *c, const fr_model *writer, int trained, fr_gfpo_report *report)
 {
   const fr_policy *policy = c->policy;
   const fr_gfpo_options *o = &c->o;
   const fr_int N = o->fork_count, G = o->group, count = c->count;
-  const fr__plan choice = fr__policy_plan(c, NULL, trained), writing = fr__choice_plan(o, NULL, FR__WRITTEN, FR__ROWS);
   fr_work *work = c->work;
   fr_rollouts *r = c->rollouts;
+  const fr__plan choice = fr__policy_plan(c, NULL, trained), longest = fr__choice_plan(o, NULL, FR__WRITTEN, FR__ROWS),
+                 drawn = fr__choice_plan(o, r, FR__WRITTEN, FR__ROWS);
   fr_gfpo_report sum;
   fr_int moved = 0;  // questions with an advantage
   fr_status status = FR_OK;
   if (!o->reward) return fr__fail(&work->reason, FR_INVALID, "the options have no reward");
   if (policy) status = fr__each_fits(work, &choice, c->questions, count);
-  if (!status) status = fr__each_fits(work, &writing, c->questions, count);
+  if (!status) status = fr__each_fits(work, &longest, c->questions, count);
   if (status) return status;
   r->count = r->passes = 0;
   memset(&sum, 0, sizeof sum);
@@ -5318,7 +5295,11 @@ static fr_status fr__rollout(const fr__choosing *c, const fr_model *writer, int 
       r->leaves[at].tokens = r->tokens + at * r->max_tokens;
     }
   }
-  if (!status) status = fr__write(c, writer);
+  for (fr_int n = 0, next = 0; !status && n < count; n = next) {  // as many questions at a time as the limits allow
+    fr__forest f;
+    fr__fill(&f, work, &drawn, c->questions, count, &next);
+    status = fr_generate(writer, work, &f.tree, &o->sampling, r->leaves + n * G, (next - n) * G);
+  }
   if (status) return status;
   for (fr_int i = 0; i < N; i++) { r->fork_count[i] = 0; r->fork_reward[i] = 0.0; }
   for (fr_int n = 0; n < count; n++) {
@@ -5439,12 +5420,11 @@ static fr_int fr__target_weights(fr_target *targets, const fr__plan *plan, fr_in
       if (!fr__under(plan, i, k)) continue;
       for (fr_int t = 0; t < fr__scored(&r->leaves[k]); t++, at++) {
         const double now = r->token_now[at], weight = r->weight[k];
-        double loss, d, kl;
+        double loss;
         if (r->passes == 0) old[t] = now;
         loss = fr__clipped(o, now, old[t], r->advantage[k], tally, &slope);
         if (o->kl > 0.0f) {
-          d = r->token_start[at] - now;
-          kl = exp(d) - d - 1.0;
+          const double d = r->token_start[at] - now, kl = exp(d) - d - 1.0;
           tally->kl += weight * kl;
           loss += (double)o->kl * kl;  // eq:grpo
           slope += (double)o->kl * (1.0 - exp(d));
@@ -5467,12 +5447,13 @@ static fr_status fr__gfpo_gradient(const fr__choosing *c, fr_gfpo_report *report
   const fr_int N = c->o.fork_count;
   fr__tally tally;
   fr_int rows = 0;
+  fr_status status = fr__each_fits(work, &plan, c->questions, r->count);
+  if (status) return status;
   memset(&tally, 0, sizeof tally);
   fr__term_weights(&c->o, r);
   for (fr_int n = 0, next = 0; n < r->count; n = next) {
     fr_int at = 0;
     fr__forest f;
-    fr_status status = FR_OK;
     fr__fill(&f, work, &plan, c->questions, r->count, &next);
     if (c->o.kl > 0.0f) {
       status = fr__score(c, &f, policy->start, NULL, FR__PLAIN, n, next, r->logp_start + n * N);
@@ -5511,16 +5492,12 @@ FR_DEF fr_status fr_gfpo_backward(const fr_policy *policy, fr_work *work, const 
                                   const fr_question *questions, fr_rollouts *rollouts, fr_gfpo_report *report)
 {
   fr__choosing c;
-  fr__plan plan;
   fr_status status;
   if (!work || !work->body) return FR_INVALID;
   if (!rollouts || rollouts->count < 1) return fr__fail(&work->reason, FR_INVALID, "there are no rollouts to learn from");
   status = fr__choosing_begin(&c, FR__ASKS_POLICY | FR__ASKS_ROLLOUTS, policy, work, options, questions, rollouts->count,
                               rollouts);
   if (!status) status = fr__trainable(&c, 0.0f);
-  if (status) return status;
-  plan = fr__policy_plan(&c, rollouts, 1);
-  status = fr__each_fits(work, &plan, questions, rollouts->count);
   return status ? status : fr__gfpo_gradient(&c, report);
 }
 
