@@ -4157,9 +4157,8 @@ typedef struct fr__forest {
   fr_int times, alike;   // 1; to measure many at once: so many like this question, with so many like each trace or rollout
   fr_int rows, spans, depth, targets, groups;
   fr_int leaves, room;   // to be decoded under it, and the tokens that these may have
-  fr_tree tree;          // once it is filled
 } fr__forest;
-static const fr__forest fr__empty = { NULL, 1, 1, 0, 0, 0, 0, 0, 0, 0, { NULL, 0, NULL, 0 } };
+static const fr__forest fr__empty = { NULL, 1, 1, 0, 0, 0, 0, 0, 0, 0 };
 
 enum { FR__ROWS = 1, FR__GRAD_ROWS = 2 };  // the limits that bound the rows of a forest
 
@@ -4266,22 +4265,19 @@ FR__APART fr_status fr__each_fits(fr_work *work, const fr__plan *plan, const fr_
 }
 
 // Builds as many questions as fit together, from *next on, which fits alone, and moves *next behind them.
-FR__APART void fr__fill(fr__forest *f, fr_work *work, const fr__plan *plan, const fr_question *questions, fr_int count,
-                        fr_int *next)
+FR__APART fr__forest fr__fill(fr_work *work, const fr__plan *plan, const fr_question *questions, fr_int count, fr_int *next)
 {
-  *f = fr__empty;
-  f->work = work;
-  do plan->build(f, plan, &questions[*next], *next);
-  while (++*next < count && fr__fits(f, work, plan, &questions[*next], *next) == FR_OK);
-  f->tree.spans = work->body->spans;
-  f->tree.span_count = f->spans;
-  f->tree.targets = work->body->targets;
-  f->tree.target_count = f->targets;
+  fr__forest f = fr__empty;
+  f.work = work;
+  do plan->build(&f, plan, &questions[*next], *next);
+  while (++*next < count && fr__fits(&f, work, plan, &questions[*next], *next) == FR_OK);
+  return f;
 }
 
 FR__APART fr_status fr__run_forest(const fr__forest *f, const fr_model *model, float *grads, fr__phase phase)
 {
-  return f->spans ? fr__run_tree(model, f->work, &f->tree, grads, f->work->body->sums, f->groups, phase) : FR_OK;
+  const fr_tree tree = { f->work->body->spans, f->spans, f->work->body->targets, f->targets };
+  return f->spans ? fr__run_tree(model, f->work, &tree, grads, f->work->body->sums, f->groups, phase) : FR_OK;
 }
 
 // Hands out limits that were measured, unless a size stopped.
@@ -4474,15 +4470,14 @@ FR__APART fr_status fr__match_one(fr_work *work, const fr_ssft_options *o, fr_qu
 }
 
 // This and fr__loss_all take what was checked, in as many passes as the limits ask for.
-FR__APART fr_status fr__match_all(const fr_model *model, fr_work *work, const fr__plan *plan, fr_question *questions, fr_int count)
+FR__APART fr_status fr__match_all(const fr_model *model, fr_work *work, const fr__plan *p, fr_question *questions, fr_int count)
 {
-  const fr_ssft_options *o = plan->ssft;
+  const fr_ssft_options *o = p->ssft;
   double *cost = work->body->cost;
   fr_status status = FR_OK;
   for (fr_int n = 0, next = 0; !status && n < count;) {
     const fr_sum *sums = work->body->sums;
-    fr__forest f;
-    fr__fill(&f, work, plan, questions, count, &next);
+    const fr__forest f = fr__fill(work, p, questions, count, &next);
     status = fr__run_forest(&f, model, NULL, FR__PLAIN);
     for (; !status && n < next; n++) {
       fr_question *q = &questions[n];
@@ -4503,8 +4498,7 @@ FR__APART fr_status fr__loss_all(const fr_model *model, fr_work *work, const fr_
   memset(&r, 0, sizeof r);
   for (fr_int n = 0, next = 0; !status && n < count;) {
     const fr_sum *sums = work->body->sums;
-    fr__forest f;
-    fr__fill(&f, work, plan, questions, count, &next);
+    const fr__forest f = fr__fill(work, plan, questions, count, &next);
     status = fr__run_forest(&f, model, grads, grads ? FR__TRAIN : FR__PLAIN);  // eq:set-gradient
     r.rows += f.rows;
     for (; !status && n < next; n++) {
@@ -4731,16 +4725,14 @@ FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree
                              fr_leaf *leaves, fr_int leaf_count)
 {
   struct fr__body *b;
-  fr__pass s;
-  fr_tree prefix;
+  fr_tree prefix = { NULL, 0, NULL, 0 };
   fr_int active, spans, end, old;
   fr_status status = fr__pair(model, work);
   if (!status) status = fr__generate_check(model, work, tree, sampling, leaves, leaf_count);
   if (status) return status;
   b = work->body;
-  prefix = *tree;
-  prefix.targets = NULL;
-  prefix.target_count = 0;
+  prefix.spans = tree->spans;
+  prefix.span_count = tree->span_count;
   old = fr__old_spans(b, sampling);
   status = fr__tree_compile(work, &prefix, 0, 0, sampling->cached_spans);
   if (status) return status;
@@ -4768,7 +4760,7 @@ FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree
   }
   active = sampling->max_tokens ? leaf_count : 0;
   for (int decodes = 0; active || !decodes; decodes = 1) {  // the tree first, then a token of each leaf at a time
-    s = fr__pass_of(model, work, NULL, 0);
+    fr__pass s = fr__pass_of(model, work, NULL, 0);
     s.cached = 1;
     s.decodes = decodes;
     status = fr__layers(&s, FR__FORWARD);
@@ -4829,7 +4821,7 @@ static fr_gfpo_options fr__gfpo_resolved(const fr_gfpo_options *options, const f
 // Targets of a rollout: its tokens, and the stop that ended it.
 static fr_int fr__scored(const fr_leaf *leaf) { return leaf->count + (leaf->stop >= 0); }
 
-enum { FR__NO_TEXTS, FR__TRAINED, FR__WRITTEN };  // what stands under the forks: nothing, rollouts to learn from, leaves to decode
+enum { FR__NO_TEXTS, FR__WRITTEN, FR__TRAINED };  // under the forks stand: nothing, leaves to decode, rollouts to learn from
 
 // Has rollout `at` its place under fork i? Those yet to come are measured under the longest; nothing is learned from some.
 static int fr__under(const fr__plan *p, fr_int i, fr_int at)
@@ -4925,8 +4917,7 @@ static void fr__chooser_back(const fr_chooser *c, const fr_work *work, const dou
 {
   float *d = c->adamw.grads;
   for (fr_int p = 0; p < c->positions; p++)
-    for (fr_int i = 0; i < c->forks; i++, d += c->dim)
-      work->kernels->axpy(d, (float)ds[i], c->features + p * c->dim, c->dim);
+    for (fr_int i = 0; i < c->forks; i++, d += c->dim) work->kernels->axpy(d, (float)ds[i], c->features + p * c->dim, c->dim);
   for (fr_int i = 0; i < c->forks; i++) d[i] += (float)ds[i];
 }
 
@@ -5136,7 +5127,6 @@ FR_DEF fr_status fr_rollouts_place(fr_rollouts *rollouts, const fr_gfpo_options 
 
 FR_DEF fr_status fr_gfpo_limits(const fr_gfpo_options *options, fr_int prompt, fr_int questions, fr_limits *limits)
 {
-  static const int texts[] = { FR__NO_TEXTS, FR__WRITTEN, FR__TRAINED };
   const fr_question question = { { NULL, prompt }, NULL, 0, 0, NULL, NULL, NULL };
   fr_limits need = fr__forest_limits(&fr__empty, 0);
   fr_rollouts r;
@@ -5146,10 +5136,10 @@ FR_DEF fr_status fr_gfpo_limits(const fr_gfpo_options *options, fr_int prompt, f
   if (status) return status;
   o = fr__gfpo_resolved(options, NULL);
   o.group = 1;
-  for (int i = 0; i < (o.credit == FR_GRPO ? 3 : 2); i++) {  // the last: one question with its whole group
-    const fr__plan plan = fr__choice_plan(&o, NULL, texts[i], i == 1 ? FR__ROWS : FR__ROWS | FR__GRAD_ROWS);
+  for (int texts = FR__NO_TEXTS; texts <= (o.credit == FR_GRPO ? FR__TRAINED : FR__WRITTEN); texts++) {
+    const fr__plan plan = fr__choice_plan(&o, NULL, texts, texts == FR__WRITTEN ? FR__ROWS : FR__ROWS | FR__GRAD_ROWS);
     fr__forest f = fr__empty;
-    f.times = i == 2 ? 1 : questions;
+    f.times = texts == FR__TRAINED ? 1 : questions;  // one question with its whole group
     f.alike = r.group;
     fr__build_choice(&f, &plan, &question, 0);
     need = fr_limits_max(need, fr__forest_limits(&f, plan.bound));
@@ -5237,8 +5227,7 @@ static fr_status fr__policy_logp(const fr__choosing *c, double *logp)
   const fr_policy *p = c->policy;
   fr_status status = fr__each_fits(c->work, &plan, c->questions, c->count);
   for (fr_int n = 0, next = 0; !status && n < c->count; n = next) {
-    fr__forest f;
-    fr__fill(&f, c->work, &plan, c->questions, c->count, &next);
+    const fr__forest f = fr__fill(c->work, &plan, c->questions, c->count, &next);
     status = fr__score(c, &f, p->model, p->chooser, FR__PLAIN, n, next, logp + n * c->o.fork_count);
   }
   return status;
@@ -5261,8 +5250,7 @@ static double fr__entropy(const double *logp, fr_int count)
   return sum;
 }
 
-// Draws forks, lets the writer finish them, and judges the texts. What is run must fit: the policy, with gradient if it is
-// `trained`, and the writing of the longest texts.
+// Draws forks, lets the writer finish them, judges the texts. The longest texts must fit, and if `trained` their gradient.
 static fr_status fr__rollout(const fr__choosing *c, const fr_model *writer, int trained, fr_gfpo_report *report)
 {
   const fr_policy *policy = c->policy;
@@ -5296,9 +5284,9 @@ static fr_status fr__rollout(const fr__choosing *c, const fr_model *writer, int 
     }
   }
   for (fr_int n = 0, next = 0; !status && n < count; n = next) {  // as many questions at a time as the limits allow
-    fr__forest f;
-    fr__fill(&f, work, &drawn, c->questions, count, &next);
-    status = fr_generate(writer, work, &f.tree, &o->sampling, r->leaves + n * G, (next - n) * G);
+    const fr__forest f = fr__fill(work, &drawn, c->questions, count, &next);
+    const fr_tree tree = { work->body->spans, f.spans, NULL, 0 };
+    status = fr_generate(writer, work, &tree, &o->sampling, r->leaves + n * G, (next - n) * G);
   }
   if (status) return status;
   for (fr_int i = 0; i < N; i++) { r->fork_count[i] = 0; r->fork_reward[i] = 0.0; }
@@ -5407,8 +5395,7 @@ static void fr__target_logp(const struct fr__body *b, fr_int count, double *logp
   for (fr_int i = 0; i < count; i++) logp[b->goal_source[i]] = -b->goals[i].nll;
 }
 
-// The weights -dL/dlog p of one question's targets, from target `at` on, in the order of fr__build_choice; returns the target
-// after them.
+// The weights -dL/dlog p of one question's targets, from target `at` on, as fr__build_choice listed them; returns the next.
 static fr_int fr__target_weights(fr_target *targets, const fr__plan *plan, fr_int n, fr_int at, fr__tally *tally)
 {
   const fr_gfpo_options *o = plan->gfpo;
@@ -5452,9 +5439,8 @@ static fr_status fr__gfpo_gradient(const fr__choosing *c, fr_gfpo_report *report
   memset(&tally, 0, sizeof tally);
   fr__term_weights(&c->o, r);
   for (fr_int n = 0, next = 0; n < r->count; n = next) {
+    const fr__forest f = fr__fill(work, &plan, c->questions, r->count, &next);
     fr_int at = 0;
-    fr__forest f;
-    fr__fill(&f, work, &plan, c->questions, r->count, &next);
     if (c->o.kl > 0.0f) {
       status = fr__score(c, &f, policy->start, NULL, FR__PLAIN, n, next, r->logp_start + n * N);
       if (!status && plan.texts) fr__target_logp(b, f.targets, r->token_start);
@@ -5488,15 +5474,14 @@ static fr_status fr__gfpo_gradient(const fr__choosing *c, fr_gfpo_report *report
   return fr__fine(&work->reason);
 }
 
-FR_DEF fr_status fr_gfpo_backward(const fr_policy *policy, fr_work *work, const fr_gfpo_options *options,
-                                  const fr_question *questions, fr_rollouts *rollouts, fr_gfpo_report *report)
+FR_DEF fr_status fr_gfpo_backward(const fr_policy *policy, fr_work *work, const fr_gfpo_options *o, const fr_question *questions,
+                                  fr_rollouts *rollouts, fr_gfpo_report *report)
 {
   fr__choosing c;
   fr_status status;
   if (!work || !work->body) return FR_INVALID;
   if (!rollouts || rollouts->count < 1) return fr__fail(&work->reason, FR_INVALID, "there are no rollouts to learn from");
-  status = fr__choosing_begin(&c, FR__ASKS_POLICY | FR__ASKS_ROLLOUTS, policy, work, options, questions, rollouts->count,
-                              rollouts);
+  status = fr__choosing_begin(&c, FR__ASKS_POLICY | FR__ASKS_ROLLOUTS, policy, work, o, questions, rollouts->count, rollouts);
   if (!status) status = fr__trainable(&c, 0.0f);
   return status ? status : fr__gfpo_gradient(&c, report);
 }
@@ -5507,7 +5492,6 @@ FR_DEF fr_status fr_gfpo_step(const fr_policy *policy, const fr_model *writer, f
   fr__choosing c;
   fr_gfpo_report sum;
   fr_int rows = 0;
-  int idle;
   fr_status status = fr__pair(writer, work);
   if (!status) status = fr__choosing_begin(&c, FR__ASKS_POLICY, policy, work, options, questions, count, rollouts);
   if (!status) status = fr__trainable(&c, lr);
@@ -5518,8 +5502,8 @@ FR_DEF fr_status fr_gfpo_step(const fr_policy *policy, const fr_model *writer, f
   status = fr__rollouts_check(rollouts, work, options, count);
   if (!status) status = fr__rollout(&c, writer, 1, &sum);
   if (status) return status;
-  idle = !(c.o.kl > 0.0f) && !(c.o.entropy > 0.0f && c.o.fork_count > 1) && sum.frac_zero_std >= 1.0;
-  for (fr_int u = 0; !idle && u < c.o.updates; u++) {
+  if (!(c.o.kl > 0.0f) && !(c.o.entropy > 0.0f && c.o.fork_count > 1) && sum.frac_zero_std >= 1.0) c.o.updates = 0;
+  for (fr_int u = 0; u < c.o.updates; u++) {
     status = fr__gfpo_gradient(&c, &sum);
     if (status) {
       if (policy->chooser) fr__cpu_zero(NULL, work, NULL, &policy->chooser->adamw);
