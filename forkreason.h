@@ -5250,7 +5250,8 @@ static double fr__entropy(const double *logp, fr_int count)
   return sum;
 }
 
-// Draws forks, lets the writer finish them, judges the texts. The longest texts must fit, and if `trained` their gradient.
+// Draws forks, lets the writer finish them, and judges the texts. What is run must fit: the policy, with gradient if it is
+// `trained`, and the writing of the longest texts.
 static fr_status fr__rollout(const fr__choosing *c, const fr_model *writer, int trained, fr_gfpo_report *report)
 {
   const fr_policy *policy = c->policy;
