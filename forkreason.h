@@ -3419,34 +3419,27 @@ static fr_int fr__trained(const fr_model *model)
   return model->frozen ? fr__param_count(&model->config, model->views, model->frozen) : model->count;
 }
 
-static void fr__adamw_layout(fr__arena *arena, fr_adamw *adamw)
+static fr_adamw fr__adamw_layout(fr__arena *arena, fr_int count)
 {
-  adamw->grads = (float *)fr__take(arena, adamw->count, (fr_int)sizeof(float));
-  adamw->m = (float *)fr__take(arena, adamw->count, (fr_int)sizeof(float));
-  adamw->v = (float *)fr__take(arena, adamw->count, (fr_int)sizeof(float));
+  fr_adamw a = { 0.9f, 0.98f, 1e-8f, 0.01f, 1.0f, count, NULL, NULL, NULL, 0, 0, NULL };  // beta1, beta2, eps, decay, clip
+  a.grads = (float *)fr__take(arena, count, (fr_int)sizeof(float));
+  a.m = (float *)fr__take(arena, count, (fr_int)sizeof(float));
+  a.v = (float *)fr__take(arena, count, (fr_int)sizeof(float));
+  return a;
 }
 
 FR_DEF fr_status fr_adamw_place(fr_adamw *adamw, const fr_model *model, void *memory, fr_int bytes, fr_int *needed)
 {
   fr__arena arena = { NULL, 0, 0 };
-  fr_adamw a;
+  fr_int size;
   fr_status status;
   if (!model || !model->params || (memory && !adamw)) return FR_INVALID;
-  memset(&a, 0, sizeof a);
-  a.beta1 = 0.9f;
-  a.beta2 = 0.98f;
-  a.eps = 1e-8f;
-  a.decay = 0.01f;
-  a.clip = 1.0f;
-  a.count = fr__trained(model);
-  fr__adamw_layout(&arena, &a);
+  fr__adamw_layout(&arena, fr__trained(model));
+  size = arena.used;
   status = fr__arena_open(&arena, memory, bytes, needed, NULL);
   if (status || !memory) return status;
-  fr__adamw_layout(&arena, &a);
-  memset(a.grads, 0, (size_t)a.count * sizeof(float));
-  memset(a.m, 0, (size_t)a.count * sizeof(float));
-  memset(a.v, 0, (size_t)a.count * sizeof(float));
-  *adamw = a;
+  memset(arena.base, 0, (size_t)size);
+  *adamw = fr__adamw_layout(&arena, fr__trained(model));
   return FR_OK;
 }
 
@@ -3466,17 +3459,14 @@ static void fr__task_norm(void *arg, fr_int index)
   fr__update *u = (fr__update *)arg;
   for (fr_int i = index; i < FR__NORM_PARTS; i += u->work->limits.tasks) {
     const float *g = u->adamw->grads;
-    double s0 = 0.0, s1 = 0.0, s2 = 0.0, s3 = 0.0;  // four chains, since one would wait for each addition
+    double s[4] = { 0.0, 0.0, 0.0, 0.0 };  // four chains, since one would wait for each addition
     fr_int at, end;
     fr__portion(u->adamw->count, FR__NORM_PARTS, i, &at, &end);
     for (; at + 4 <= end; at += 4) {
-      s0 += (double)g[at] * (double)g[at];
-      s1 += (double)g[at + 1] * (double)g[at + 1];
-      s2 += (double)g[at + 2] * (double)g[at + 2];
-      s3 += (double)g[at + 3] * (double)g[at + 3];
+      FR__UNROLL(4) for (int j = 0; j < 4; j++) s[j] += (double)g[at + j] * (double)g[at + j];
     }
-    for (; at < end; at++) s0 += (double)g[at] * (double)g[at];
-    u->part[i] = (s0 + s1) + (s2 + s3);
+    for (; at < end; at++) s[0] += (double)g[at] * (double)g[at];
+    u->part[i] = (s[0] + s[1]) + (s[2] + s[3]);
   }
 }
 
@@ -3500,11 +3490,8 @@ static void fr__task_adamw(void *arg, fr_int index)
 
 static fr_status fr__cpu_norm(void *self, fr_work *work, const fr_model *model, const fr_adamw *adamw, double *norm)
 {
-  fr__update u;
+  fr__update u = { work, adamw, model, NULL, 0.0f, { 0.0 } };
   (void)self;
-  u.work = work;
-  u.adamw = adamw;
-  u.model = model;
   fr__parallel(work, fr__task_norm, &u);
   *norm = 0.0;
   for (int i = 0; i < FR__NORM_PARTS; i++) *norm += u.part[i];
@@ -3515,22 +3502,15 @@ static fr_status fr__cpu_norm(void *self, fr_work *work, const fr_model *model, 
 static fr_status fr__cpu_adamw(void *self, fr_work *work, fr_model *model, fr_adamw *adamw, const fr__adamw_factors *factors,
                                float keep_decayed)
 {
-  fr__update u;
+  fr__update u = { work, adamw, model, factors, keep_decayed, { 0.0 } };
   (void)self;
-  u.work = work;
-  u.adamw = adamw;
-  u.model = model;
-  u.factors = factors;
-  u.keep_decayed = keep_decayed;
   fr__parallel(work, fr__task_adamw, &u);
   return FR_OK;
 }
 
 static fr_status fr__cpu_zero(void *self, fr_work *work, const fr_model *model, fr_adamw *adamw)
 {
-  (void)self;
-  (void)work;
-  (void)model;
+  (void)self; (void)work; (void)model;
   memset(adamw->grads, 0, (size_t)adamw->count * sizeof(float));
   return FR_OK;
 }
@@ -3542,33 +3522,30 @@ static const fr_backend *fr__cpu(void)
   return &cpu;
 }
 
-static fr_status fr__adamw_check(const fr_adamw *a, const fr_model *model, fr_work *work, float lr)
+// Finite and not negative
+static int fr__weight(float x) { return x >= 0.0f && fr__finite((double)x); }
+
+static fr_status fr__adamw_check(const fr_adamw *a, fr_int count, fr_work *work, float lr)
 {
-  if (!a || !a->grads || !a->m || !a->v || a->count != fr__trained(model))
-    return fr__fail(&work->reason, FR_INVALID, "the optimiser was placed for another model");
-  if (!(lr >= 0.0f) || !fr__finite((double)lr))
-    return fr__fail(&work->reason, FR_INVALID, "the learning rate is negative or not finite");
-  if (!(a->beta1 >= 0.0f && a->beta1 < 1.0f) || !(a->beta2 >= 0.0f && a->beta2 < 1.0f))
-    return fr__fail(&work->reason, FR_INVALID, "beta1 and beta2 must be at least 0 and below 1");
-  if (!(a->eps >= 0.0f) || !(a->decay >= 0.0f) || !(a->clip >= 0.0f) || !fr__finite((double)a->eps) ||
-      !fr__finite((double)a->decay) || !fr__finite((double)a->clip))
-    return fr__fail(&work->reason, FR_INVALID, "eps, decay and clip must be finite and not negative");
-  return FR_OK;
+  const char *wrong = !a || !a->grads || !a->m || !a->v || a->count != count ? "the optimiser was placed for another model"
+        : !fr__weight(lr) ? "the learning rate is negative or not finite"
+        : !fr__weight(a->beta1) || !fr__weight(a->beta2) || a->beta1 >= 1.0f || a->beta2 >= 1.0f
+          ? "beta1 and beta2 must be at least 0 and below 1"
+        : !fr__weight(a->eps) || !fr__weight(a->decay) || !fr__weight(a->clip)
+          ? "eps, decay and clip must be finite and not negative" : NULL;
+  return wrong ? fr__fail(&work->reason, FR_INVALID, "%s", wrong) : FR_OK;
 }
 
-// Whether the step is taken at all, then its factors.
+// Whether the next step is taken at all, then its factors.
 static fr_status fr__adamw_begin(fr_work *work, fr_adamw *a, double norm, double loss, float lr, fr__adamw_factors *factors)
 {
-  double t, c1, c2, scale;
+  const double t = (double)(a->step + 1), c1 = 1.0 - pow((double)a->beta1, t), c2 = 1.0 - pow((double)a->beta2, t);
+  const double scale = a->clip > 0.0f ? (double)a->clip / (norm + 1e-6) : 1.0;
   if (!fr__finite(loss) || !fr__finite(norm)) {
     a->skipped++;
     return fr__fail(&work->reason, FR_NONFINITE, "step %d was skipped: the %s is not finite", (fr_int)a->step + 1,
                     fr__finite(loss) ? "gradient" : "loss");
   }
-  t = (double)++a->step;
-  c1 = 1.0 - pow((double)a->beta1, t);
-  c2 = 1.0 - pow((double)a->beta2, t);
-  scale = a->clip > 0.0f ? (double)a->clip / (norm + 1e-6) : 1.0;
   factors->scale = scale < 1.0 ? (float)scale : 1.0f;
   factors->keep = 1.0f;
   factors->rate = (float)((double)lr / c1);
@@ -3585,45 +3562,41 @@ FR_DEF fr_status fr_adamw_step(fr_adamw *adamw, fr_model *model, fr_work *work, 
   fr__adamw_factors factors;
   double sum = 0.0;
   fr_status status = fr__pair(model, work), zeroed;
-  if (!status) status = fr__adamw_check(adamw, model, work, lr);
+  if (!status) status = fr__adamw_check(adamw, fr__trained(model), work, lr);
   if (status) return status;
   backend = work->backend;
   status = backend->norm(backend->self, work, model, adamw, &sum);
   if (status) return status;
   if (norm) *norm = sum;
   status = fr__adamw_begin(work, adamw, sum, loss, lr, &factors);
+  if (!status) status = backend->adamw(backend->self, work, model, adamw, &factors, 1.0f - lr * adamw->decay);
   if (!status) {
-    status = backend->adamw(backend->self, work, model, adamw, &factors, 1.0f - lr * adamw->decay);
+    adamw->step++;
     model->stale = work->limits.backend != NULL;
   }
   zeroed = backend->zero(backend->self, work, model, adamw);
   return status ? status : zeroed;
 }
 
-static int64_t fr__schedule_step(int64_t step, int64_t total)
+// Up to 1 in `warmup` steps, 1 until step `from`, and down to `floor` at the last step, in half a cosine or a line.
+static float fr__schedule(int64_t step, int64_t warmup, int64_t from, int64_t total, double floor, int cosine)
 {
-  return step < 0 || total < 1 ? 0 : step < total ? step : total - 1;
+  double t;  // of the way down
+  step = step < 0 || total < 1 ? 0 : step < total ? step : total - 1;
+  if (step < warmup) return (float)((double)(step + 1) / (double)(warmup + 1));
+  if (step < from || total <= 1 || total - 1 <= from) return 1.0f;
+  t = (double)(step - from) / (double)(total - 1 - from);
+  return (float)(cosine ? floor + (1.0 - floor) * 0.5 * (1.0 + cos(3.14159265358979324 * t)) : 1.0 + t * (floor - 1.0));
 }
-static float fr__warm_up(int64_t step, int64_t warmup) { return (float)((double)(step + 1) / (double)(warmup + 1)); }
 
 FR_DEF float fr_schedule_cosine(int64_t step, int64_t warmup, int64_t total, float floor)
 {
-  double t;
-  step = fr__schedule_step(step, total);
-  if (step < warmup) return fr__warm_up(step, warmup);
-  if (total <= 1 || total - 1 <= warmup) return 1.0f;
-  t = step >= total - 1 ? 1.0 : (double)(step - warmup) / (double)(total - 1 - warmup);
-  return (float)((double)floor + (1.0 - (double)floor) * 0.5 * (1.0 + cos(3.14159265358979324 * t)));
+  return fr__schedule(step, warmup, warmup, total, (double)floor, 1);
 }
 
 FR_DEF float fr_schedule_stable(int64_t step, int64_t warmup, int64_t stable, int64_t total, float floor)
 {
-  double t;
-  step = fr__schedule_step(step, total);
-  if (step < warmup) return fr__warm_up(step, warmup);
-  if (step < stable || total <= 1 || total - 1 <= stable) return 1.0f;
-  t = step >= total - 1 ? 1.0 : (double)(step - stable) / (double)(total - 1 - stable);
-  return (float)(1.0 + t * ((double)floor - 1.0));
+  return fr__schedule(step, warmup, stable, total, (double)floor, 0);
 }
 
 // ---- >>assign -----------------------------------------------------------------------------------------
@@ -3633,7 +3606,7 @@ FR_DEF float fr_schedule_stable(int64_t step, int64_t warmup, int64_t stable, in
 typedef struct fr__assign_space {
   double *u, *v, *shortest;
   fr_int *before, *row_of_col, *col_of_row;
-  fr_int *open, *closed;  // columns that the search has not reached, ascending, and those it has, in its order
+  fr_int *columns;  // those that the search has not reached, then those it has
 } fr__assign_space;
 
 static void fr__assign_layout(fr__arena *arena, fr_int rows, fr_int cols, fr__assign_space *s)
@@ -3645,8 +3618,7 @@ static void fr__assign_layout(fr__arena *arena, fr_int rows, fr_int cols, fr__as
   s->before = (fr_int *)fr__take(arena, cols, I);
   s->row_of_col = (fr_int *)fr__take(arena, cols, I);
   s->col_of_row = (fr_int *)fr__take(arena, rows, I);
-  s->open = (fr_int *)fr__take(arena, cols, I);
-  s->closed = (fr_int *)fr__take(arena, cols, I);
+  s->columns = (fr_int *)fr__take(arena, cols, I);
 }
 
 // Of two columns at the same distance: a free one comes first, then the lower one.
@@ -3671,19 +3643,18 @@ FR_DEF fr_status fr_assign(const double *cost, fr_int row_stride, fr_int col_str
   if (status || !memory) return status;
   if (rows && (!col_of_row || (cols && !cost))) return FR_INVALID;
   for (fr_int r = 0; r < rows; r++)
-    for (fr_int c = 0; c < cols; c++)
-      if (!fr__finite(cost[r * row_stride + c * col_stride])) return FR_NONFINITE;
+    for (fr_int c = 0; c < cols; c++) if (!fr__finite(cost[r * row_stride + c * col_stride])) return FR_NONFINITE;
   fr__assign_layout(&arena, n, m, &s);
   for (fr_int r = 0; r < n; r++) { s.u[r] = 0.0; s.col_of_row[r] = -1; }
   for (fr_int c = 0; c < m; c++) { s.v[c] = 0.0; s.row_of_col[c] = -1; }
   for (fr_int enter = 0; enter < n; enter++) {
     fr_int row = enter, sink = -1, open = m;
     double reach = 0.0;
-    for (fr_int c = 0; c < m; c++) { s.shortest[c] = HUGE_VAL; s.open[c] = c; }
+    for (fr_int c = 0; c < m; c++) { s.shortest[c] = HUGE_VAL; s.columns[c] = c; }
     while (sink < 0) {
       const double *costs = cost + row * rs, *v = s.v, base = reach - s.u[row];
       double *shortest = s.shortest, lowest = HUGE_VAL;
-      const fr_int *columns = s.open, *row_of_col = s.row_of_col;
+      const fr_int *columns = s.columns, *row_of_col = s.row_of_col;
       fr_int *before = s.before, best = 0, column;
       for (fr_int i = 0; i < open; i++) {
         const fr_int c = columns[i];
@@ -3696,16 +3667,16 @@ FR_DEF fr_status fr_assign(const double *cost, fr_int row_stride, fr_int col_str
           best = i;
         }
       }
-      column = s.open[best];
+      column = columns[best];
       reach = lowest;
-      s.open[best] = s.open[--open];
-      s.closed[m - open - 1] = column;
+      s.columns[best] = columns[--open];
+      s.columns[open] = column;
       if (s.row_of_col[column] < 0) sink = column;
       else row = s.row_of_col[column];
     }
     s.u[enter] += reach;
-    for (fr_int i = 0; i < m - open; i++) {
-      const fr_int c = s.closed[i];
+    for (fr_int i = open; i < m; i++) {
+      const fr_int c = s.columns[i];
       s.v[c] -= reach - s.shortest[c];
       if (c != sink) s.u[s.row_of_col[c]] += reach - s.shortest[c];
     }
@@ -3753,9 +3724,8 @@ typedef struct fr__forest {
   fr_int times, alike;   // 1; to measure many at once: so many like this question, with so many like each trace or rollout
   fr_int rows, spans, depth, targets, groups;
   fr_int leaves, room;   // to be decoded under it, and the tokens that these may have
-  fr_tree tree;          // once it is filled
 } fr__forest;
-static const fr__forest fr__empty = { NULL, 1, 1, 0, 0, 0, 0, 0, 0, 0, { NULL, 0, NULL, 0 } };
+static const fr__forest fr__empty = { NULL, 1, 1, 0, 0, 0, 0, 0, 0, 0 };
 
 enum { FR__ROWS = 1, FR__GRAD_ROWS = 2 };  // the limits that bound the rows of a forest
 
@@ -3783,16 +3753,10 @@ static void fr__more(fr_int *size, fr_int more, fr_int times)
 // A span; without tokens none, and what follows grows on the parent.
 static fr__node fr__grow(fr__forest *f, fr__node parent, const fr_token *ids, fr_int count)
 {
-  fr__node node = parent;
-  if (count < 1) return node;
-  if (f->work) {
-    fr_span *span = &f->work->body->spans[f->spans];
-    span->parent = parent.span;
-    span->tokens.ids = ids;
-    span->tokens.count = count;
-  }
-  node.span = f->spans;
-  node.first = f->rows;
+  const fr_span span = { parent.span, { ids, count } };
+  fr__node node = { f->spans, f->rows, -1, parent.depth };
+  if (count < 1) return parent;
+  if (f->work) f->work->body->spans[f->spans] = span;
   fr__more(&f->spans, 1, f->times);
   fr__more(&f->rows, count, f->times);
   fr__more(&node.depth, count, 1);
@@ -3805,11 +3769,8 @@ static fr__node fr__grow(fr__forest *f, fr__node parent, const fr_token *ids, fr
 static void fr__aim(fr__forest *f, fr__node before, fr__node node, const fr_token *ids, fr_int count, float weight, fr_int group)
 {
   for (fr_int t = 0; f->work && t < count; t++) {
-    fr_target *target = &f->work->body->targets[f->targets + t];
-    target->row = t ? node.first + t - 1 : before.last;
-    target->token = ids[t];
-    target->weight = weight;
-    target->group = group;
+    const fr_target target = { t ? node.first + t - 1 : before.last, ids[t], weight, group };
+    f->work->body->targets[f->targets + t] = target;
   }
   fr__more(&f->targets, count, f->times);
 }
@@ -3829,35 +3790,37 @@ static void fr__grow_trace(fr__forest *f, fr__node fork, const fr_token *ids, fr
 
 static fr_limits fr__forest_limits(const fr__forest *f, int bound)
 {
-  fr_limits need;
-  memset(&need, 0, sizeof need);
-  need.rows = bound & FR__ROWS ? fr__max(f->rows, f->leaves) : 0;
-  need.grad_rows = bound & FR__GRAD_ROWS ? f->rows : 0;
-  need.spans = f->spans + f->leaves;
-  need.targets = f->targets;
-  need.leaves = fr__max(f->groups, f->leaves);
-  need.depth = f->depth;
-  need.cache_rows = f->leaves ? f->rows + f->room : 0;
+  const fr_int rows = bound & FR__ROWS ? fr__max(f->rows, f->leaves) : 0, grad_rows = bound & FR__GRAD_ROWS ? f->rows : 0;
+  const fr_int spans = f->spans + f->leaves, leaves = fr__max(f->groups, f->leaves);
+  const fr_int tasks = 0, cache_rows = f->leaves ? f->rows + f->room : 0;
+  const fr_limits need = { rows, grad_rows, spans, f->targets, leaves, f->depth, tasks, cache_rows, NULL };
   return need;
+}
+
+// Is what question n needs, or with n -1 the work, within the limits?
+FR__APART fr_status fr__within(fr_work *work, const fr_limits *need, fr_int n)
+{
+  static const char *const names[] = { "rows", "grad_rows", "spans", "targets", "leaves", "depth", "cache_rows" };
+  const fr_limits *has = &work->limits;
+  const fr_int needs[] = { need->rows, need->grad_rows, need->spans, need->targets, need->leaves, need->depth, need->cache_rows };
+  const fr_int limit[] = { has->rows, has->grad_rows, has->spans, has->targets, has->leaves, has->depth, has->cache_rows };
+  for (int i = 0; i < 7; i++) {
+    if (needs[i] <= limit[i]) continue;
+    if (n < 0) return fr__limit(&work->reason, names[i], needs[i], limit[i]);
+    return fr__fail(&work->reason, FR_LIMIT, "question %d: limit '%s' is %d, it needs %d", n, names[i], limit[i], needs[i]);
+  }
+  return FR_OK;
 }
 
 // Does question n fit beside what is there?
 FR__APART fr_status fr__fits(const fr__forest *f, fr_work *work, const fr__plan *plan, const fr_question *question, fr_int n)
 {
-  static const char *const names[] = { "rows", "grad_rows", "spans", "targets", "leaves", "depth", "cache_rows" };
-  const fr_limits *has = &work->limits;
   fr__forest measured = *f;
+  fr_limits need;
   measured.work = NULL;
   plan->build(&measured, plan, question, n);
-  {
-    const fr_limits need = fr__forest_limits(&measured, plan->bound);
-    const fr_int needed[] = { need.rows, need.grad_rows, need.spans, need.targets, need.leaves, need.depth, need.cache_rows };
-    const fr_int limit[] = { has->rows, has->grad_rows, has->spans, has->targets, has->leaves, has->depth, has->cache_rows };
-    for (int i = 0; i < 7; i++)
-      if (needed[i] > limit[i])
-        return fr__fail(&work->reason, FR_LIMIT, "question %d: limit '%s' is %d, it needs %d", n, names[i], limit[i], needed[i]);
-  }
-  return FR_OK;
+  need = fr__forest_limits(&measured, plan->bound);
+  return fr__within(work, &need, n);
 }
 
 // Each question alone must fit, which is found out before anything is run.
@@ -3868,26 +3831,20 @@ FR__APART fr_status fr__each_fits(fr_work *work, const fr__plan *plan, const fr_
   return status;
 }
 
-// Builds as many questions as fit, from *next on, and moves *next behind them.
-FR__APART fr_status fr__fill(fr__forest *f, fr_work *work, const fr__plan *plan, const fr_question *questions, fr_int count,
-                          fr_int *next)
+// Builds as many questions as fit together, from *next on, which fits alone, and moves *next behind them.
+FR__APART fr__forest fr__fill(fr_work *work, const fr__plan *plan, const fr_question *questions, fr_int count, fr_int *next)
 {
-  const fr_int first = *next;
-  fr_status status = FR_OK;
-  *f = fr__empty;
-  f->work = work;
-  for (; *next < count && (status = fr__fits(f, work, plan, &questions[*next], *next)) == FR_OK; ++*next)
-    plan->build(f, plan, &questions[*next], *next);
-  f->tree.spans = work->body->spans;
-  f->tree.span_count = f->spans;
-  f->tree.targets = work->body->targets;
-  f->tree.target_count = f->targets;
-  return *next > first ? FR_OK : status;
+  fr__forest f = fr__empty;
+  f.work = work;
+  do plan->build(&f, plan, &questions[*next], *next);
+  while (++*next < count && fr__fits(&f, work, plan, &questions[*next], *next) == FR_OK);
+  return f;
 }
 
 FR__APART fr_status fr__run_forest(const fr__forest *f, const fr_model *model, float *grads, fr__phase phase)
 {
-  return f->spans ? fr__run_tree(model, f->work, &f->tree, grads, f->work->body->sums, f->groups, phase) : FR_OK;
+  const fr_tree tree = { f->work->body->spans, f->spans, f->work->body->targets, f->targets };
+  return f->spans ? fr__run_tree(model, f->work, &tree, grads, f->work->body->sums, f->groups, phase) : FR_OK;
 }
 
 // Hands out limits that were measured, unless a size stopped.
@@ -3962,10 +3919,10 @@ static fr__plan fr__ssft_plan(const fr_ssft_options *o, fr__builder build, int b
 FR_DEF fr_status fr_ssft_limits(const fr_ssft_options *options, fr_int prompt, fr_int trace, fr_int traces,
                                 fr_int questions, fr_limits *limits)
 {
+  const fr_tokens text = { NULL, trace };
+  const fr_question question = { { NULL, prompt }, &text, 1, 0, NULL, NULL, NULL };
+  fr_limits need = fr__forest_limits(&fr__empty, 0);
   fr_ssft_options o;
-  fr_question question;
-  fr_tokens text;
-  fr_limits need;
   if (!options || !options->forks || !limits || prompt < 1 || trace < 1 || traces < 1 || questions < 1 ||
       options->fork_count < 1 || options->prefix < 0)
     return FR_INVALID;
@@ -3974,13 +3931,6 @@ FR_DEF fr_status fr_ssft_limits(const fr_ssft_options *options, fr_int prompt, f
   o.method = FR_SSFT;
   o.fork_weight = 1.0f;
   o.fork_target = FR_FORK_UNIFORM;
-  memset(&question, 0, sizeof question);
-  memset(&need, 0, sizeof need);
-  text.ids = NULL;
-  text.count = trace;
-  question.prompt.count = prompt;
-  question.traces = &text;
-  question.trace_count = 1;
   for (int pass = 0; pass < 2; pass++) {
     fr__plan plan = fr__ssft_plan(&o, pass ? fr__build_loss : fr__build_costs, pass ? FR__ROWS | FR__GRAD_ROWS : FR__ROWS);
     fr__forest f = fr__empty;
@@ -4019,8 +3969,6 @@ FR__APART fr_status fr__forks_check(fr_work *work, const fr_tokens *forks, fr_in
   return FR_OK;
 }
 
-static int fr__weight(float x) { return x >= 0.0f && fr__finite((double)x); }
-
 // Everything that can be wrong is found here, before anything is run.
 FR__APART fr_status fr__ssft_check(const fr_model *model, fr_work *work, const fr__plan *plan, const fr_question *questions,
                                 fr_int count)
@@ -4048,10 +3996,9 @@ FR__APART fr_status fr__ssft_check(const fr_model *model, fr_work *work, const f
     if (q->trace_count > o->fork_count && o->method != FR_SFT_MIXED)
       return fr__fail(&work->reason, FR_INVALID, "question %d has %d traces for %d forks", n, q->trace_count, o->fork_count);
     if (!q->fork) return fr__fail(&work->reason, FR_INVALID, "question %d: fork is NULL", n);
-    for (fr_int j = 0; j < q->trace_count; j++) {
+    for (fr_int j = 0; !status && j < q->trace_count; j++)
       status = fr__tokens_check(work, &q->traces[j], "question", n, "trace", j);
-      if (status) return status;
-    }
+    if (status) return status;
     for (fr_int j = 0; matched && j < q->trace_count; j++) {
       if (q->fork[j] < 0 || q->fork[j] >= o->fork_count)
         return fr__fail(&work->reason, FR_RANGE, "question %d: trace %d has fork %d of %d; match first", n, j,
@@ -4085,23 +4032,20 @@ FR__APART fr_status fr__match_one(fr_work *work, const fr_ssft_options *o, fr_qu
       } while (k >= 0);
       q->fork[j] = fork;
     }
-  } else {
-    for (fr_int j = 0; j < M; j++) q->fork[j] = o->method == FR_SFT_MIXED ? 0 : j;
-  }
+  } else for (fr_int j = 0; j < M; j++) q->fork[j] = o->method == FR_SFT_MIXED ? 0 : j;
   return FR_OK;
 }
 
 // This and fr__loss_all take what was checked, in as many passes as the limits ask for.
-FR__APART fr_status fr__match_all(const fr_model *model, fr_work *work, const fr__plan *plan, fr_question *questions, fr_int count)
+FR__APART fr_status fr__match_all(const fr_model *model, fr_work *work, const fr__plan *p, fr_question *questions, fr_int count)
 {
-  const fr_ssft_options *o = plan->ssft;
+  const fr_ssft_options *o = p->ssft;
   double *cost = work->body->cost;
   fr_status status = FR_OK;
   for (fr_int n = 0, next = 0; !status && n < count;) {
     const fr_sum *sums = work->body->sums;
-    fr__forest f;
-    status = fr__fill(&f, work, plan, questions, count, &next);
-    if (!status) status = fr__run_forest(&f, model, NULL, FR__PLAIN);
+    const fr__forest f = fr__fill(work, p, questions, count, &next);
+    status = fr__run_forest(&f, model, NULL, FR__PLAIN);
     for (; !status && n < next; n++) {
       fr_question *q = &questions[n];
       const fr_int cells = o->fork_count * q->trace_count;
@@ -4121,9 +4065,8 @@ FR__APART fr_status fr__loss_all(const fr_model *model, fr_work *work, const fr_
   memset(&r, 0, sizeof r);
   for (fr_int n = 0, next = 0; !status && n < count;) {
     const fr_sum *sums = work->body->sums;
-    fr__forest f;
-    status = fr__fill(&f, work, plan, questions, count, &next);
-    if (!status) status = fr__run_forest(&f, model, grads, grads ? FR__TRAIN : FR__PLAIN);  // eq:set-gradient
+    const fr__forest f = fr__fill(work, plan, questions, count, &next);
+    status = fr__run_forest(&f, model, grads, grads ? FR__TRAIN : FR__PLAIN);  // eq:set-gradient
     r.rows += f.rows;
     for (; !status && n < next; n++) {
       const fr_question *q = &questions[n];
@@ -4154,23 +4097,21 @@ FR_DEF fr_status fr_ssft_match(const fr_model *model, fr_work *work, const fr_ss
 
 FR_DEF fr_status fr_ssft_count(const fr_ssft_options *options, const fr_question *questions, fr_int count, fr_ssft_total *total)
 {
-  fr_ssft_total sum = { 0.0, 0.0 };
+  fr_ssft_total sum = { 0.0, (double)count };
   if (!options || !total || count < 0 || (count && !questions)) return FR_INVALID;
   for (fr_int n = 0; n < count; n++) {
     if (questions[n].trace_count < 0 || (questions[n].trace_count && !questions[n].traces)) return FR_INVALID;
     for (fr_int j = 0; j < questions[n].trace_count; j++)
       sum.traces += options->reduction == FR_MEAN_TOKENS ? (double)questions[n].traces[j].count : 1.0;
-    sum.questions += 1.0;
   }
   *total = sum;
   return FR_OK;
 }
 
-FR_DEF fr_status fr_ssft_backward(const fr_model *model, fr_work *work, const fr_ssft_options *options,
-                                  const fr_question *questions, fr_int count, fr_ssft_total total, float *grads,
-                                  fr_ssft_report *report)
+FR_DEF fr_status fr_ssft_backward(const fr_model *model, fr_work *work, const fr_ssft_options *o, const fr_question *questions,
+                                  fr_int count, fr_ssft_total total, float *grads, fr_ssft_report *report)
 {
-  fr__plan plan = fr__ssft_plan(options, fr__build_loss, grads ? FR__GRAD_ROWS : FR__ROWS);
+  fr__plan plan = fr__ssft_plan(o, fr__build_loss, grads ? FR__GRAD_ROWS : FR__ROWS);
   fr_status status = fr__ssft_check(model, work, &plan, questions, count);
   if (status) return status;
   if (!(total.traces > 0.0) || !(total.questions > 0.0) || !fr__finite(total.traces) || !fr__finite(total.questions))
@@ -4187,16 +4128,15 @@ FR_DEF fr_status fr_ssft_step(fr_model *model, fr_work *work, fr_adamw *adamw, c
   fr_ssft_report r;
   fr_status status = fr__pair(model, work);
   if (!status && count < 1) status = fr__fail(&work->reason, FR_INVALID, "a step needs at least one question");
-  if (!status) status = fr__adamw_check(adamw, model, work, lr);
+  if (!status) status = fr__adamw_check(adamw, fr__trained(model), work, lr);
   if (!status) status = fr__ssft_check(model, work, &costs, questions, count);
   if (!status) status = fr_ssft_count(options, questions, count, &loss.total);
   if (status) return status;
   loss.unknown = fr__longest(options->forks, options->fork_count);
   status = fr__each_fits(work, &loss, questions, count);
-  if (status) return status;
   loss.unknown = -1;
   memset(&r, 0, sizeof r);
-  status = fr__match_all(model, work, &costs, questions, count);
+  if (!status) status = fr__match_all(model, work, &costs, questions, count);
   if (!status) status = fr__loss_all(model, work, &loss, questions, count, adamw->grads, &r);
   if (status == FR_NONFINITE) {  // the model itself has gone bad: skipped like any other such step
     r.loss = r.nll = r.norm = HUGE_VAL - HUGE_VAL;
@@ -4208,9 +4148,8 @@ FR_DEF fr_status fr_ssft_step(fr_model *model, fr_work *work, fr_adamw *adamw, c
     r.skipped = status == FR_NONFINITE;
     if (r.skipped) status = FR_OK;
   }
-  if (status) return status;
-  if (report) *report = r;
-  return FR_OK;  // work->reason says why a step was skipped
+  if (!status && report) *report = r;
+  return status;  // where it is FR_OK, work->reason says why a step was skipped
 }
 
 // ---- >>generate ---------------------------------------------------------------------------------------
@@ -4223,8 +4162,7 @@ FR_DEF fr_token fr_sample(const float *logits, fr_int vocab, const fr_sampling *
                   (float *)(void *)(scratch ? scratch + vocab : NULL), scratch);
 }
 
-FR_DEF fr_status fr_generate_limits(const fr_tree *tree, const fr_sampling *sampling, fr_int leaf_count,
-                                    fr_limits *limits)
+FR_DEF fr_status fr_generate_limits(const fr_tree *tree, const fr_sampling *sampling, fr_int leaf_count, fr_limits *limits)
 {
   fr_limits need;
   fr_int cache;
@@ -4252,10 +4190,9 @@ static fr_status fr__generate_check(const fr_model *model, fr_work *work, const 
                                     const fr_leaf *leaves, fr_int leaf_count)
 {
   const struct fr__body *b = work->body;
-  const fr_limits *has = &work->limits;
   const fr_int left = b->cached_params == model->params ? b->cached_spans : 0;
   const char *wrong;
-  fr_int rows = 0;
+  fr_int rows;
   fr_limits need;
   fr_status status;
   if (!tree || !o || leaf_count < 0 || (leaf_count && !leaves))
@@ -4263,7 +4200,7 @@ static fr_status fr__generate_check(const fr_model *model, fr_work *work, const 
   wrong = o->max_tokens < 0 ? "max_tokens is negative"
         : o->stop_count < 0 || (o->stop_count && !o->stops) ? "stop_count is negative, or stops is NULL"
         : o->top_k < 0 ? "top_k is negative"
-        : !(o->temperature >= 0.0f) || !fr__finite((double)o->temperature) ? "temperature is negative or not finite"
+        : !fr__weight(o->temperature) ? "temperature is negative or not finite"
         : !(o->top_p >= 0.0f && o->top_p <= 1.0f) ? "top_p is not in 0 to 1" : NULL;
   if (wrong) return fr__fail(&work->reason, FR_INVALID, "sampling: %s", wrong);
   status = fr_generate_limits(tree, o, leaf_count, &need);
@@ -4271,47 +4208,40 @@ static fr_status fr__generate_check(const fr_model *model, fr_work *work, const 
   if (o->cached_spans < 0 || o->cached_spans > left || o->cached_spans > tree->span_count)
     return fr__fail(&work->reason, FR_INVALID, "sampling: cached_spans is %d of %d; of this model there are %d", o->cached_spans,
                     tree->span_count, left);
+  rows = fr_tree_row(tree, tree->span_count);
   for (fr_int s = 0; s < o->cached_spans; s++) {
     const fr_span *span = &tree->spans[s];
     if (span->parent != b->span_parent[s] || span->tokens.count != b->span_count[s] || (span->tokens.count && !span->tokens.ids) ||
         fr__print(span->tokens.ids, span->tokens.count) != b->span_print[s])
       return fr__fail(&work->reason, FR_INVALID, "span %d is not the one that the last call left", s);
     need.cache_rows -= span->tokens.count;
+    rows -= fr__there(b, span, s);
   }
-  for (fr_int s = 0; s < tree->span_count; s++)
-    rows += tree->spans[s].tokens.count - (s < o->cached_spans ? fr__there(b, &tree->spans[s], s) : 0);
   need.rows = fr__max(rows, leaf_count);
   if (!fr__add(need.cache_rows, fr__cache_end(b, o->cached_spans), &need.cache_rows))
     return fr__fail(&work->reason, FR_OVERFLOW, "the cache does not fit this machine's address space");
-  {
-    const char *const names[] = { "rows", "spans", "leaves", "depth", "cache_rows" };
-    const fr_int needed[] = { need.rows, need.spans, need.leaves, need.depth, need.cache_rows };
-    const fr_int limit[] = { has->rows, has->spans, has->leaves, has->depth, has->cache_rows };
-    for (int i = 0; i < 5; i++)
-      if (needed[i] > limit[i]) return fr__limit(&work->reason, names[i], needed[i], limit[i]);
-  }
+  status = fr__within(work, &need, -1);
+  if (status) return status;
   for (fr_int i = 0; i < leaf_count; i++) {
     fr_int span = leaves[i].span;
     if (span < 0 || span >= tree->span_count)
       return fr__fail(&work->reason, FR_RANGE, "leaf %d: span %d of %d", i, span, tree->span_count);
-    if (!leaves[i].tokens && o->max_tokens)
-      return fr__fail(&work->reason, FR_INVALID, "leaf %d: tokens is NULL", i);
+    if (!leaves[i].tokens && o->max_tokens) return fr__fail(&work->reason, FR_INVALID, "leaf %d: tokens is NULL", i);
     while (span >= 0 && tree->spans[span].tokens.count == 0) span = tree->spans[span].parent;
     if (span < 0) return fr__fail(&work->reason, FR_INVALID, "leaf %d has no token before it to continue", i);
     rows += span < fr__old_spans(b, o);  // which it needs once more
   }
-  return rows > has->rows ? fr__limit(&work->reason, "rows", rows, has->rows) : FR_OK;
+  need.rows = rows;
+  return fr__within(work, &need, -1);
 }
 
 // One more row for a pass that decodes: token number `at` of a path that ends in `span`.
 static fr_int fr__decode_row(struct fr__body *b, fr_int span, fr_token token, fr_int at, fr_int cache_row)
 {
   const fr_int row = b->row_count++;
-  fr__block *block = &b->blocks[b->block_count++];
-  block->span = span;
-  block->row = row;
-  block->before = b->position[row] = at;
-  block->count = 1;
+  const fr__block block = { span, row, at, 1 };
+  b->blocks[b->block_count++] = block;
+  b->position[row] = at;
   b->token[row] = token;
   b->cache_row[row] = cache_row;
   return row;
@@ -4349,16 +4279,14 @@ FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree
                              fr_leaf *leaves, fr_int leaf_count)
 {
   struct fr__body *b;
-  fr__pass s;
-  fr_tree prefix;
+  fr_tree prefix = { NULL, 0, NULL, 0 };
   fr_int active, spans, end, old;
   fr_status status = fr__pair(model, work);
   if (!status) status = fr__generate_check(model, work, tree, sampling, leaves, leaf_count);
   if (status) return status;
   b = work->body;
-  prefix = *tree;
-  prefix.targets = NULL;
-  prefix.target_count = 0;
+  prefix.spans = tree->spans;
+  prefix.span_count = tree->span_count;
   old = fr__old_spans(b, sampling);
   status = fr__tree_compile(work, &prefix, 0, 0, sampling->cached_spans);
   if (status) return status;
@@ -4386,7 +4314,7 @@ FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree
   }
   active = sampling->max_tokens ? leaf_count : 0;
   for (int decodes = 0; active || !decodes; decodes = 1) {  // the tree first, then a token of each leaf at a time
-    s = fr__pass_of(model, work, NULL, 0);
+    fr__pass s = fr__pass_of(model, work, NULL, 0);
     s.cached = 1;
     s.decodes = decodes;
     status = fr__layers(&s, FR__FORWARD);
@@ -4447,7 +4375,7 @@ static fr_gfpo_options fr__gfpo_resolved(const fr_gfpo_options *options, const f
 // Targets of a rollout: its tokens, and the stop that ended it.
 static fr_int fr__scored(const fr_leaf *leaf) { return leaf->count + (leaf->stop >= 0); }
 
-enum { FR__NO_TEXTS, FR__TRAINED, FR__WRITTEN };  // what stands under the forks: nothing, rollouts to learn from, leaves to decode
+enum { FR__NO_TEXTS, FR__WRITTEN, FR__TRAINED };  // under the forks stand: nothing, leaves to decode, rollouts to learn from
 
 // Has rollout `at` its place under fork i? Those yet to come are measured under the longest; nothing is learned from some.
 static int fr__under(const fr__plan *p, fr_int i, fr_int at)
@@ -4491,11 +4419,9 @@ static void fr__build_choice(fr__forest *f, const fr__plan *p, const fr_question
     for (fr_int at = first; used && at < end; at++) {
       fr_leaf *leaf = p->rollouts ? &p->rollouts->leaves[at] : NULL;
       if (!fr__under(p, i, at)) continue;
-      if (!scored) {
-        fr__grow_leaf(f, fork, T, leaf);
-      } else if (!leaf) {
-        fr__grow_trace(f, fork, NULL, T, 0.0f, -1);
-      } else {
+      if (!scored) fr__grow_leaf(f, fork, T, leaf);
+      else if (!leaf) fr__grow_trace(f, fork, NULL, T, 0.0f, -1);
+      else {
         const fr__node text = fr__grow(f, fork, leaf->tokens, fr__scored(leaf) - 1);
         fr__aim(f, fork, text, leaf->tokens, leaf->count, 0.0f, -1);
         fr__aim(f, text, text, &leaf->stop, leaf->stop >= 0, 0.0f, -1);
@@ -4513,16 +4439,6 @@ static fr__plan fr__choice_plan(const fr_gfpo_options *o, fr_rollouts *rollouts,
 }
 
 // -- the linear chooser
-// The optimiser takes its parameters for a model of one block.
-static fr_model fr__chooser_block(const fr_chooser *c)
-{
-  fr_model block;
-  memset(&block, 0, sizeof block);
-  block.params = c->params;
-  block.count = (c->positions * c->dim + 1) * c->forks;
-  return block;
-}
-
 // features (P,C) = 1/T sum of the normed activations of each slot, for the question whose prompt is a span of T rows (sets)
 static fr_status fr__chooser_features(const fr_chooser *c, const fr_model *model, fr_work *work, fr_int span)
 {
@@ -4555,27 +4471,20 @@ static void fr__chooser_back(const fr_chooser *c, const fr_work *work, const dou
 {
   float *d = c->adamw.grads;
   for (fr_int p = 0; p < c->positions; p++)
-    for (fr_int i = 0; i < c->forks; i++, d += c->dim)
-      work->kernels->axpy(d, (float)ds[i], c->features + p * c->dim, c->dim);
+    for (fr_int i = 0; i < c->forks; i++, d += c->dim) work->kernels->axpy(d, (float)ds[i], c->features + p * c->dim, c->dim);
   for (fr_int i = 0; i < c->forks; i++) d[i] += (float)ds[i];
 }
 
 static fr_status fr__chooser_layout(fr__arena *arena, fr_chooser *c)
 {
-  fr_model block;
-  float any = 0.0f;
-  fr_int width, count, bytes;
-  void *state;
+  fr_int width, count;
   if (!fr__mul(c->positions, c->dim, &width) || !fr__add(width, 1, &count) || !fr__mul(count, c->forks, &count) ||
       count > FR__INT_MAX / 64)
     return FR_OVERFLOW;
   c->params = (float *)fr__take(arena, count, (fr_int)sizeof(float));
   c->features = (float *)fr__take(arena, width, (fr_int)sizeof(float));
-  block = fr__chooser_block(c);
-  if (!arena->base) block.params = &any;  // to measure, any address will do
-  if (fr_adamw_place(NULL, &block, NULL, 0, &bytes)) return FR_OVERFLOW;
-  state = fr__take(arena, bytes, 1);
-  return state ? fr_adamw_place(&c->adamw, &block, state, bytes, NULL) : FR_OK;
+  c->adamw = fr__adamw_layout(arena, count);
+  return FR_OK;
 }
 
 FR_DEF fr_status fr_chooser_place(fr_chooser *chooser, const fr_model *model, fr_int forks, fr_int positions, void *memory,
@@ -4583,6 +4492,7 @@ FR_DEF fr_status fr_chooser_place(fr_chooser *chooser, const fr_model *model, fr
 {
   fr__arena arena = { NULL, 0, 0 };
   fr_chooser c;
+  fr_int size;
   fr_status status;
   if (!model || !model->params || forks < 1 || positions < 1 || (memory && !chooser)) return FR_INVALID;
   memset(&c, 0, sizeof c);
@@ -4590,26 +4500,25 @@ FR_DEF fr_status fr_chooser_place(fr_chooser *chooser, const fr_model *model, fr
   c.positions = positions;
   c.dim = model->config.dim;
   status = fr__chooser_layout(&arena, &c);
+  size = arena.used;
   if (!status) status = fr__arena_open(&arena, memory, bytes, needed, NULL);
   if (status || !memory) return status;
-  fr__chooser_layout(&arena, &c);
-  memset(c.params, 0, (size_t)c.adamw.count * sizeof(float));
+  memset(arena.base, 0, (size_t)size);
+  status = fr__chooser_layout(&arena, &c);
   *chooser = c;
-  return FR_OK;
+  return status;
 }
 
 static fr_status fr__chooser_check(const fr_chooser *c, fr_work *work, float lr)
 {
-  fr_model block;
   if (!c || !c->params || !c->features || c->forks < 1 || c->positions < 1)
     return fr__fail(&work->reason, FR_INVALID, "the chooser is NULL or was not placed");
-  block = fr__chooser_block(c);
-  return fr__adamw_check(&c->adamw, &block, work, lr);
+  return fr__adamw_check(&c->adamw, (c->positions * c->dim + 1) * c->forks, work, lr);
 }
 
 FR_DEF fr_status fr_chooser_step(fr_chooser *chooser, fr_work *work, double loss, float lr, double *norm)
 {
-  fr__adamw_factors plain, decayed;
+  fr__adamw_factors factors;
   double sum = 0.0;
   fr_adamw *a;
   fr_status status;
@@ -4619,13 +4528,13 @@ FR_DEF fr_status fr_chooser_step(fr_chooser *chooser, fr_work *work, double loss
   a = &chooser->adamw;
   fr__cpu_norm(NULL, work, NULL, a, &sum);
   if (norm) *norm = sum;
-  status = fr__adamw_begin(work, a, sum, loss, lr, &plain);
+  status = fr__adamw_begin(work, a, sum, loss, lr, &factors);
   if (!status) {
-    const fr_int weights = a->count - chooser->forks;
-    decayed = plain;
-    decayed.keep = 1.0f - lr * a->decay;
-    work->kernels->adamw(chooser->params, a->grads, a->m, a->v, weights, &decayed);
-    work->kernels->adamw(chooser->params + weights, a->grads + weights, a->m + weights, a->v + weights, chooser->forks, &plain);
+    const fr_int b = a->count - chooser->forks;  // where the biases begin, which do not decay
+    work->kernels->adamw(chooser->params + b, a->grads + b, a->m + b, a->v + b, chooser->forks, &factors);
+    factors.keep = 1.0f - lr * a->decay;
+    work->kernels->adamw(chooser->params, a->grads, a->m, a->v, b, &factors);
+    a->step++;
   }
   memset(a->grads, 0, (size_t)a->count * sizeof(float));
   return status;
@@ -4642,26 +4551,11 @@ typedef struct fr__choosing {
   fr_gfpo_options o;
 } fr__choosing;
 
-static fr_status fr__options_check(fr_work *work, const fr_gfpo_options *o)
-{
-  const char *wrong = !o ? "the options are NULL"
-        : o->credit < FR_GFPO || o->credit > FR_GRPO ? "credit is none of fr_credit"
-        : o->softmax < FR_OVER_FORKS || o->softmax > FR_OVER_VOCABULARY ? "softmax is none of fr_fork_softmax"
-        : o->deviation < FR_STD_POPULATION || o->deviation > FR_STD_NONE ? "deviation is none of fr_deviation"
-        : o->reduction < FR_MEAN_TOKENS || o->reduction > FR_MEAN_TRACES ? "reduction is none of fr_reduction"
-        : !fr__weight(o->eps) || !fr__weight(o->entropy) || !fr__weight(o->kl) || !fr__weight(o->fork_weight) ||
-          !fr__weight(o->clip_low) || !fr__weight(o->clip_high)
-          ? "eps, clip_low, clip_high, entropy, kl and fork_weight must be finite and not negative"
-        : o->updates < 0 ? "updates is negative" : NULL;
-  return wrong ? fr__fail(&work->reason, FR_INVALID, "%s", wrong) : fr__forks_check(work, o->forks, o->fork_count);
-}
-
 static fr_status fr__policy_check(const fr_policy *policy, fr_work *work, const fr_gfpo_options *o)
 {
   fr_status status = fr__pair(policy->model, work);
+  if (!status && policy->chooser) status = fr__chooser_check(policy->chooser, work, 0.0f);
   if (status || !policy->chooser) return status;
-  status = fr__chooser_check(policy->chooser, work, 0.0f);
-  if (status) return status;
   if (policy->chooser->forks != o->fork_count || policy->chooser->dim != work->config.dim)
     return fr__fail(&work->reason, FR_INVALID, "the chooser is for %d forks and dim %d, not %d and %d",
                     policy->chooser->forks, policy->chooser->dim, o->fork_count, work->config.dim);
@@ -4674,7 +4568,7 @@ static fr_status fr__trainable(const fr__choosing *c, float lr)
 {
   const fr_policy *policy = c->policy;
   fr_status status = policy->chooser ? fr__chooser_check(policy->chooser, c->work, lr)
-                                     : fr__adamw_check(policy->adamw, policy->model, c->work, lr);
+                                     : fr__adamw_check(policy->adamw, fr__trained(policy->model), c->work, lr);
   if (status || !(c->o.kl > 0.0f)) return status;
   if (!policy->start) return fr__fail(&c->work->reason, FR_INVALID, "kl is set, but the policy has no start");
   return fr__pair(policy->start, c->work);
@@ -4710,8 +4604,7 @@ static fr_status fr__rollouts_layout(fr__arena *arena, fr_rollouts *r, int token
 static fr_status fr__rollouts_prepare(fr_rollouts *r, const fr_gfpo_options *o, fr_int questions)
 {
   memset(r, 0, sizeof *r);
-  if (!o || !o->forks || o->fork_count < 1 || o->group < 1 || o->sampling.max_tokens < 1 || questions < 1)
-    return FR_INVALID;
+  if (!o || !o->forks || o->fork_count < 1 || o->group < 1 || o->sampling.max_tokens < 1 || questions < 1) return FR_INVALID;
   r->questions = questions;
   r->group = o->group;
   r->forks = o->fork_count;
@@ -4739,25 +4632,32 @@ static fr_status fr__rollouts_check(const fr_rollouts *r, fr_work *work, const f
 // Checks what the public calls have in common. `asked`: whether there must be a policy, and rollouts.
 enum { FR__ASKS_POLICY = 1, FR__ASKS_ROLLOUTS = 2 };
 static fr_status fr__choosing_begin(fr__choosing *c, int asked, const fr_policy *policy, fr_work *work,
-                                    const fr_gfpo_options *options, const fr_question *questions, fr_int count,
-                                    fr_rollouts *rollouts)
+                                    const fr_gfpo_options *o, const fr_question *questions, fr_int count, fr_rollouts *rollouts)
 {
+  const char *wrong;
   fr_status status;
   if (!work || !work->body) return FR_INVALID;
-  status = fr__options_check(work, options);
+  wrong = !o ? "the options are NULL"
+        : o->credit < FR_GFPO || o->credit > FR_GRPO ? "credit is none of fr_credit"
+        : o->softmax < FR_OVER_FORKS || o->softmax > FR_OVER_VOCABULARY ? "softmax is none of fr_fork_softmax"
+        : o->deviation < FR_STD_POPULATION || o->deviation > FR_STD_NONE ? "deviation is none of fr_deviation"
+        : o->reduction < FR_MEAN_TOKENS || o->reduction > FR_MEAN_TRACES ? "reduction is none of fr_reduction"
+        : !fr__weight(o->eps) || !fr__weight(o->entropy) || !fr__weight(o->kl) || !fr__weight(o->fork_weight) ||
+          !fr__weight(o->clip_low) || !fr__weight(o->clip_high)
+          ? "eps, clip_low, clip_high, entropy, kl and fork_weight must be finite and not negative"
+        : o->updates < 0 ? "updates is negative" : NULL;
+  if (wrong) return fr__fail(&work->reason, FR_INVALID, "%s", wrong);
+  status = fr__forks_check(work, o->forks, o->fork_count);
   if (status) return status;
   if (count < 1 || !questions) return fr__fail(&work->reason, FR_INVALID, "%d questions, or at no address", count);
   if (asked & FR__ASKS_POLICY && !policy) return fr__fail(&work->reason, FR_INVALID, "the policy is NULL");
-  for (fr_int n = 0; !status && n < count; n++)
-    status = fr__tokens_check(work, &questions[n].prompt, "question", n, "prompt", 0);
-  if (!status && policy) status = fr__policy_check(policy, work, options);
-  if (!status && asked & FR__ASKS_ROLLOUTS) status = fr__rollouts_check(rollouts, work, options, count);
-  c->policy = policy;
-  c->work = work;
-  c->questions = questions;
-  c->count = count;
-  c->rollouts = rollouts;
-  if (!status) c->o = fr__gfpo_resolved(options, policy);
+  for (fr_int n = 0; !status && n < count; n++) status = fr__tokens_check(work, &questions[n].prompt, "question", n, "prompt", 0);
+  if (!status && policy) status = fr__policy_check(policy, work, o);
+  if (!status && asked & FR__ASKS_ROLLOUTS) status = fr__rollouts_check(rollouts, work, o, count);
+  if (!status) {
+    const fr__choosing checked = { policy, work, questions, count, rollouts, fr__gfpo_resolved(o, policy) };
+    *c = checked;
+  }
   return status;
 }
 
@@ -4781,23 +4681,19 @@ FR_DEF fr_status fr_rollouts_place(fr_rollouts *rollouts, const fr_gfpo_options 
 
 FR_DEF fr_status fr_gfpo_limits(const fr_gfpo_options *options, fr_int prompt, fr_int questions, fr_limits *limits)
 {
-  static const int texts[] = { FR__NO_TEXTS, FR__WRITTEN, FR__TRAINED };
+  const fr_question question = { { NULL, prompt }, NULL, 0, 0, NULL, NULL, NULL };
+  fr_limits need = fr__forest_limits(&fr__empty, 0);
   fr_rollouts r;
   fr_gfpo_options o;
-  fr_question question;
-  fr_limits need;
   fr_status status = fr__rollouts_prepare(&r, options, questions);
   if (!status && (prompt < 1 || !limits)) status = FR_INVALID;
   if (status) return status;
   o = fr__gfpo_resolved(options, NULL);
   o.group = 1;
-  memset(&question, 0, sizeof question);
-  memset(&need, 0, sizeof need);
-  question.prompt.count = prompt;
-  for (int i = 0; i < (o.credit == FR_GRPO ? 3 : 2); i++) {  // the last: one question with its whole group
-    const fr__plan plan = fr__choice_plan(&o, NULL, texts[i], i == 1 ? FR__ROWS : FR__ROWS | FR__GRAD_ROWS);
+  for (int texts = FR__NO_TEXTS; texts <= (o.credit == FR_GRPO ? FR__TRAINED : FR__WRITTEN); texts++) {
+    const fr__plan plan = fr__choice_plan(&o, NULL, texts, texts == FR__WRITTEN ? FR__ROWS : FR__ROWS | FR__GRAD_ROWS);
     fr__forest f = fr__empty;
-    f.times = i == 2 ? 1 : questions;
+    f.times = texts == FR__TRAINED ? 1 : questions;  // one question with its whole group
     f.alike = r.group;
     fr__build_choice(&f, &plan, &question, 0);
     need = fr_limits_max(need, fr__forest_limits(&f, plan.bound));
@@ -4868,9 +4764,7 @@ static fr_status fr__score(const fr__choosing *c, const fr__forest *f, const fr_
       status = fr__chooser_features(chooser, model, c->work, (n - first) * spans);
       if (status) return status;
       fr__chooser_scores(chooser, logp);
-    } else {
-      for (fr_int i = 0; i < N; i++, sums++) logp[i] = -sums->nll;  // eq:score
-    }
+    } else for (fr_int i = 0; i < N; i++, sums++) logp[i] = -sums->nll;  // eq:score
     for (fr_int i = 0; i < N; i++) if (logp[i] > max) max = logp[i];
     for (fr_int i = 0; i < N; i++) sum += exp(logp[i] - max);
     for (fr_int i = 0; i < N; i++)
@@ -4885,11 +4779,10 @@ static fr_status fr__policy_logp(const fr__choosing *c, double *logp)
 {
   const fr__plan plan = fr__policy_plan(c, NULL, 0);
   const fr_policy *p = c->policy;
-  fr_status status = FR_OK;
+  fr_status status = fr__each_fits(c->work, &plan, c->questions, c->count);
   for (fr_int n = 0, next = 0; !status && n < c->count; n = next) {
-    fr__forest f;
-    status = fr__fill(&f, c->work, &plan, c->questions, c->count, &next);
-    if (!status) status = fr__score(c, &f, p->model, p->chooser, FR__PLAIN, n, next, logp + n * c->o.fork_count);
+    const fr__forest f = fr__fill(c->work, &plan, c->questions, c->count, &next);
+    status = fr__score(c, &f, p->model, p->chooser, FR__PLAIN, n, next, logp + n * c->o.fork_count);
   }
   return status;
 }
@@ -4898,29 +4791,10 @@ FR_DEF fr_status fr_policy_logp(const fr_policy *policy, fr_work *work, const fr
                                 const fr_question *questions, fr_int count, double *logp)
 {
   fr__choosing c;
-  fr__plan plan;
   fr_status status = fr__choosing_begin(&c, FR__ASKS_POLICY, policy, work, options, questions, count, NULL);
   if (!status && !logp) status = fr__fail(&work->reason, FR_INVALID, "logp is NULL");
-  if (status) return status;
-  plan = fr__policy_plan(&c, NULL, 0);
-  status = fr__each_fits(work, &plan, questions, count);
   if (!status) status = fr__policy_logp(&c, logp);
   return status ? status : fr__fine(&work->reason);
-}
-
-// Lets the writer finish the forks that were drawn, as many questions at a time as the limits allow.
-static fr_status fr__write(const fr__choosing *c, const fr_model *writer)
-{
-  const fr__plan plan = fr__choice_plan(&c->o, c->rollouts, FR__WRITTEN, FR__ROWS);
-  const fr_int G = c->o.group;
-  fr_status status = FR_OK;
-  for (fr_int n = 0, next = 0; !status && n < c->count; n = next) {
-    fr__forest f;
-    status = fr__fill(&f, c->work, &plan, c->questions, c->count, &next);
-    if (!status)
-      status = fr_generate(writer, c->work, &f.tree, &c->o.sampling, c->rollouts->leaves + n * G, (next - n) * G);
-  }
-  return status;
 }
 
 static double fr__entropy(const double *logp, fr_int count)
@@ -4930,22 +4804,23 @@ static double fr__entropy(const double *logp, fr_int count)
   return sum;
 }
 
-// What is run must fit: the policy, with gradient if it is `trained`, and the writing of the longest texts.
+// Draws forks, lets the writer finish them, and judges the texts. What is run must fit: the policy, with gradient if it is
+// `trained`, and the writing of the longest texts.
 static fr_status fr__rollout(const fr__choosing *c, const fr_model *writer, int trained, fr_gfpo_report *report)
 {
   const fr_policy *policy = c->policy;
-  const fr_question *questions = c->questions;
   const fr_gfpo_options *o = &c->o;
   const fr_int N = o->fork_count, G = o->group, count = c->count;
-  const fr__plan choice = fr__policy_plan(c, NULL, trained), writing = fr__choice_plan(o, NULL, FR__WRITTEN, FR__ROWS);
   fr_work *work = c->work;
   fr_rollouts *r = c->rollouts;
+  const fr__plan choice = fr__policy_plan(c, NULL, trained), longest = fr__choice_plan(o, NULL, FR__WRITTEN, FR__ROWS),
+                 drawn = fr__choice_plan(o, r, FR__WRITTEN, FR__ROWS);
   fr_gfpo_report sum;
   fr_int moved = 0;  // questions with an advantage
   fr_status status = FR_OK;
   if (!o->reward) return fr__fail(&work->reason, FR_INVALID, "the options have no reward");
-  if (policy) status = fr__each_fits(work, &choice, questions, count);
-  if (!status) status = fr__each_fits(work, &writing, questions, count);
+  if (policy) status = fr__each_fits(work, &choice, c->questions, count);
+  if (!status) status = fr__each_fits(work, &longest, c->questions, count);
   if (status) return status;
   r->count = r->passes = 0;
   memset(&sum, 0, sizeof sum);
@@ -4953,17 +4828,21 @@ static fr_status fr__rollout(const fr__choosing *c, const fr_model *writer, int 
   if (policy) status = fr__policy_logp(c, r->logp);
   for (fr_int n = 0; !status && n < count; n++) {
     const uint64_t stream = o->draw * (uint64_t)(G + 1);
-    fr_random random = fr_random_stream(o->sampling.seed, questions[n].key, stream);
+    fr_random random = fr_random_stream(o->sampling.seed, c->questions[n].key, stream);
     for (fr_int g = 0; g < G; g++) {
       const fr_int at = n * G + g, fork = policy ? fr_policy_pick(r->logp + n * N, N, &random) : g % N;
       r->fork[at] = fork;
       r->logp_old[at] = r->logp[n * N + fork];
-      r->leaves[at].question = questions[n].key;
+      r->leaves[at].question = c->questions[n].key;
       r->leaves[at].leaf = stream + 1 + (uint64_t)g;
       r->leaves[at].tokens = r->tokens + at * r->max_tokens;
     }
   }
-  if (!status) status = fr__write(c, writer);
+  for (fr_int n = 0, next = 0; !status && n < count; n = next) {  // as many questions at a time as the limits allow
+    const fr__forest f = fr__fill(work, &drawn, c->questions, count, &next);
+    const fr_tree tree = { work->body->spans, f.spans, NULL, 0 };
+    status = fr_generate(writer, work, &tree, &o->sampling, r->leaves + n * G, (next - n) * G);
+  }
   if (status) return status;
   for (fr_int i = 0; i < N; i++) { r->fork_count[i] = 0; r->fork_reward[i] = 0.0; }
   for (fr_int n = 0; n < count; n++) {
@@ -5071,8 +4950,7 @@ static void fr__target_logp(const struct fr__body *b, fr_int count, double *logp
   for (fr_int i = 0; i < count; i++) logp[b->goal_source[i]] = -b->goals[i].nll;
 }
 
-// The weights -dL/dlog p of one question's targets, from target `at` on, in the order of fr__build_choice; returns the target
-// after them.
+// The weights -dL/dlog p of one question's targets, from target `at` on, as fr__build_choice listed them; returns the next.
 static fr_int fr__target_weights(fr_target *targets, const fr__plan *plan, fr_int n, fr_int at, fr__tally *tally)
 {
   const fr_gfpo_options *o = plan->gfpo;
@@ -5084,12 +4962,11 @@ static fr_int fr__target_weights(fr_target *targets, const fr__plan *plan, fr_in
       if (!fr__under(plan, i, k)) continue;
       for (fr_int t = 0; t < fr__scored(&r->leaves[k]); t++, at++) {
         const double now = r->token_now[at], weight = r->weight[k];
-        double loss, d, kl;
+        double loss;
         if (r->passes == 0) old[t] = now;
         loss = fr__clipped(o, now, old[t], r->advantage[k], tally, &slope);
         if (o->kl > 0.0f) {
-          d = r->token_start[at] - now;
-          kl = exp(d) - d - 1.0;
+          const double d = r->token_start[at] - now, kl = exp(d) - d - 1.0;
           tally->kl += weight * kl;
           loss += (double)o->kl * kl;  // eq:grpo
           slope += (double)o->kl * (1.0 - exp(d));
@@ -5112,13 +4989,14 @@ static fr_status fr__gfpo_gradient(const fr__choosing *c, fr_gfpo_report *report
   const fr_int N = c->o.fork_count;
   fr__tally tally;
   fr_int rows = 0;
+  fr_status status = fr__each_fits(work, &plan, c->questions, r->count);
+  if (status) return status;
   memset(&tally, 0, sizeof tally);
   fr__term_weights(&c->o, r);
   for (fr_int n = 0, next = 0; n < r->count; n = next) {
+    const fr__forest f = fr__fill(work, &plan, c->questions, r->count, &next);
     fr_int at = 0;
-    fr__forest f;
-    fr_status status = fr__fill(&f, work, &plan, c->questions, r->count, &next);
-    if (!status && c->o.kl > 0.0f) {
+    if (c->o.kl > 0.0f) {
       status = fr__score(c, &f, policy->start, NULL, FR__PLAIN, n, next, r->logp_start + n * N);
       if (!status && plan.texts) fr__target_logp(b, f.targets, r->token_start);
     }
@@ -5128,9 +5006,8 @@ static fr_status fr__gfpo_gradient(const fr__choosing *c, fr_gfpo_report *report
     if (plan.texts) fr__target_logp(b, f.targets, r->token_now);
     for (fr_int q = n; q < next; q++) {
       fr__choice_loss(&c->o, r, q, b->cost + (q - n) * N, &tally);
-      if (!policy->chooser) {
-        at = fr__target_weights(b->targets, &plan, q, at, &tally);
-      } else {
+      if (!policy->chooser) at = fr__target_weights(b->targets, &plan, q, at, &tally);
+      else {
         status = fr__chooser_features(policy->chooser, policy->model, work, (q - n) * (f.spans / (next - n)));
         if (status) return status;
         fr__chooser_back(policy->chooser, work, r->slope);
@@ -5152,31 +5029,24 @@ static fr_status fr__gfpo_gradient(const fr__choosing *c, fr_gfpo_report *report
   return fr__fine(&work->reason);
 }
 
-FR_DEF fr_status fr_gfpo_backward(const fr_policy *policy, fr_work *work, const fr_gfpo_options *options,
-                                  const fr_question *questions, fr_rollouts *rollouts, fr_gfpo_report *report)
+FR_DEF fr_status fr_gfpo_backward(const fr_policy *policy, fr_work *work, const fr_gfpo_options *o, const fr_question *questions,
+                                  fr_rollouts *rollouts, fr_gfpo_report *report)
 {
   fr__choosing c;
-  fr__plan plan;
   fr_status status;
   if (!work || !work->body) return FR_INVALID;
   if (!rollouts || rollouts->count < 1) return fr__fail(&work->reason, FR_INVALID, "there are no rollouts to learn from");
-  status = fr__choosing_begin(&c, FR__ASKS_POLICY | FR__ASKS_ROLLOUTS, policy, work, options, questions, rollouts->count,
-                              rollouts);
+  status = fr__choosing_begin(&c, FR__ASKS_POLICY | FR__ASKS_ROLLOUTS, policy, work, o, questions, rollouts->count, rollouts);
   if (!status) status = fr__trainable(&c, 0.0f);
-  if (status) return status;
-  plan = fr__policy_plan(&c, rollouts, 1);
-  status = fr__each_fits(work, &plan, questions, rollouts->count);
   return status ? status : fr__gfpo_gradient(&c, report);
 }
 
-FR_DEF fr_status fr_gfpo_step(const fr_policy *policy, const fr_model *writer, fr_work *work,
-                              const fr_gfpo_options *options, const fr_question *questions, fr_int count,
-                              fr_rollouts *rollouts, float lr, fr_gfpo_report *report)
+FR_DEF fr_status fr_gfpo_step(const fr_policy *policy, const fr_model *writer, fr_work *work, const fr_gfpo_options *options,
+                              const fr_question *questions, fr_int count, fr_rollouts *rollouts, float lr, fr_gfpo_report *report)
 {
   fr__choosing c;
   fr_gfpo_report sum;
   fr_int rows = 0;
-  int idle;
   fr_status status = fr__pair(writer, work);
   if (!status) status = fr__choosing_begin(&c, FR__ASKS_POLICY, policy, work, options, questions, count, rollouts);
   if (!status) status = fr__trainable(&c, lr);
@@ -5187,8 +5057,8 @@ FR_DEF fr_status fr_gfpo_step(const fr_policy *policy, const fr_model *writer, f
   status = fr__rollouts_check(rollouts, work, options, count);
   if (!status) status = fr__rollout(&c, writer, 1, &sum);
   if (status) return status;
-  idle = !(c.o.kl > 0.0f) && !(c.o.entropy > 0.0f && c.o.fork_count > 1) && sum.frac_zero_std >= 1.0;
-  for (fr_int u = 0; !idle && u < c.o.updates; u++) {
+  if (!(c.o.kl > 0.0f) && !(c.o.entropy > 0.0f && c.o.fork_count > 1) && sum.frac_zero_std >= 1.0) c.o.updates = 0;
+  for (fr_int u = 0; u < c.o.updates; u++) {
     status = fr__gfpo_gradient(&c, &sum);
     if (status) {
       if (policy->chooser) fr__cpu_zero(NULL, work, NULL, &policy->chooser->adamw);

@@ -492,6 +492,42 @@ static void failures(void)
   free(memory);
 }
 
+// ---- a step that the device fails is not counted; gradients that are not those of the attached optimiser are refused
+static void refusals(void)
+{
+  static tiny t;
+  const fr_config config = tiny_config(1, 8);
+  fr_adamw adamw, other;
+  fr_ssft_total total;
+  void *memory, *own;
+  fr_model model = fixture_model(&config, &memory);
+  tiny_fill(&t, 1);
+  twin_begin(&device);
+  fr_work work = on_device(&config, tiny_limits(&t, 2, 4, 1), &own);
+  fr_model_init(&model, 4);
+  CHECK(fr_adamw_new(&adamw, &model) == FR_OK && fr_adamw_new(&other, &model) == FR_OK);
+  CHECK(fr_work_attach(&work, &model, &adamw) == FR_OK);
+  device.fail_at = device.calls + 2;  // the norm, then the update
+  CHECK(fr_adamw_step(&adamw, &model, &work, 1.0, 1e-2f, NULL) == FR_IO && strstr(work.reason.text, "gone"));
+  CHECK(adamw.step == 0 && !model.stale);
+  CHECK(fr_adamw_step(&adamw, &model, &work, 1.0, 1e-2f, NULL) == FR_OK && adamw.step == 1 && model.stale);
+  device.fail_at = device.calls + 2;
+  CHECK(fr_adamw_step(&adamw, &model, &work, 1.0, 1e-2f, NULL) == FR_IO && adamw.step == 1 && model.stale);
+  CHECK(fr_adamw_step(&other, &model, &work, 1.0, 1e-2f, NULL) == FR_INVALID && strstr(work.reason.text, "are not those of"));
+  CHECK(other.step == 0 && fr_work_download(&work, &model, &other) == FR_INVALID && model.stale);
+  CHECK(fr_ssft_match(&model, &work, &t.options, t.questions, 2) == FR_OK);
+  CHECK(fr_ssft_count(&t.options, t.questions, 2, &total) == FR_OK);
+  for (int mine = 0; mine < 2; mine++) {
+    const fr_status status = fr_ssft_backward(&model, &work, &t.options, t.questions, 2, total, (mine ? adamw : other).grads, NULL);
+    CHECK(status == (mine ? FR_OK : FR_INVALID) && (mine || strstr(work.reason.text, "are not those of")));
+    CHECK(fr_work_download(&work, &model, &adamw) == FR_OK && (norm_of(adamw.grads, adamw.count) > 0.0) == mine);
+  }
+  fr_adamw_free(&adamw);
+  fr_adamw_free(&other);
+  free(memory); free(own);
+  CHECK(twin_end(&device) == 0);
+}
+
 int main(void)
 {
   static const char *const plain[] = { "llama_a", "qwen2_a", "qwen3_a" };
@@ -507,5 +543,6 @@ int main(void)
   for (int which = 0; which < FIXTURE_CONFIGS; which++) against_cpu(which);
   training();
   failures();
+  refusals();
   return test_done("backend");
 }

@@ -24,7 +24,7 @@ typedef struct twin_model {        // a copy of a model: whole tensors, [FR__AT_
   fr_int looked[FR__TENSORS];      // the first so many lie in views, and are only looked at
   int trained[FR__TENSORS];        // has gradients and moments
   double *p[FR__TENSORS], *d[FR__TENSORS], *m[FR__TENSORS], *v[FR__TENSORS];
-  int optimised;                   // gradients and moments are here
+  const float *grads;              // the host's gradients, if they and the moments are here
   struct twin_model *next;
 } twin_model;
 
@@ -162,7 +162,7 @@ static inline fr_status twin_attach(void *self, fr_work *work, const fr_model *m
   twin_forget_model(t, model->params);
   copy = (twin_model *)(void *)twin_take(t, (fr_int)(sizeof *copy / sizeof(double)) + 1);
   copy->key = model->params;
-  copy->optimised = adamw != NULL;
+  copy->grads = d;
   copy->next = t->models;
   t->models = copy;
 #define TWIN_SIZE(name, copies, rows, cols, start, decay) copy->size[FR__AT_##name] = (copies) * (rows) * (cols);
@@ -190,19 +190,21 @@ static inline fr_status twin_attach(void *self, fr_work *work, const fr_model *m
   return FR_OK;
 }
 
-// The copy to work with, or NULL with the reason; `optimised`: with gradients and moments.
-static inline twin_model *twin_copy_of(twin *t, fr_work *work, const fr_model *model, int optimised)
+// The copy to work with, or NULL with the reason; `grads`: NULL, or the host's gradients, which stand for those that are here.
+static inline twin_model *twin_copy_of(twin *t, fr_work *work, const fr_model *model, const float *grads)
 {
   twin_model *copy = twin_find(t, model);
-  if (copy && (copy->optimised || !optimised)) return copy;
-  twin_refuse(work, FR_INVALID, copy ? "the model was attached without an optimiser" : "the model was not attached to this device");
+  if (copy && (!grads || grads == copy->grads)) return copy;
+  twin_refuse(work, FR_INVALID, !copy ? "the model was not attached to this device"
+              : !copy->grads ? "the model was attached without an optimiser"
+              : "the gradients are not those of the optimiser that the model was attached with");
   return NULL;
 }
 
 static inline fr_status twin_download(void *self, fr_work *work, fr_model *model, fr_adamw *adamw)
 {
   twin *t = (twin *)self;
-  const twin_model *copy = twin_copy_of(t, work, model, adamw != NULL);
+  const twin_model *copy = twin_copy_of(t, work, model, adamw ? adamw->grads : NULL);
   float *p = model->params, *d = adamw ? adamw->grads : NULL, *m = adamw ? adamw->m : NULL, *v = adamw ? adamw->v : NULL;
   const fr_status status = copy ? twin_call(t, work) : FR_INVALID;
   for (int i = 0; !status && i < FR__TENSORS; i++) {
@@ -629,7 +631,7 @@ static inline fr_status twin_run(const twin_step *t, fr__act act, double *p)
 static inline fr_status twin_do_step(void *self, fr__pass *s, const fr__act *list, fr_int count, fr_int *done)
 {
   twin *w = (twin *)self;
-  twin_model *model = twin_copy_of(w, s->work, s->model, list->way != FR__FORWARD);
+  twin_model *model = twin_copy_of(w, s->work, s->model, s->grads);
   const fr_config *c = s->c;
   twin_step t;
   double *p;
@@ -659,7 +661,7 @@ static inline fr_status twin_do_step(void *self, fr__pass *s, const fr__act *lis
 static inline fr_status twin_embed(void *self, fr__pass *s, int way)
 {
   twin *w = (twin *)self;
-  twin_model *model = twin_copy_of(w, s->work, s->model, way == FR__BACKWARD);
+  twin_model *model = twin_copy_of(w, s->work, s->model, s->grads);
   twin_room *r = twin_room_of(w, s->work);
   const fr_int C = s->c->dim;
   const fr_status status = model ? twin_call(w, s->work) : FR_INVALID;
@@ -693,7 +695,7 @@ static inline double twin_log_sum(const double *logits, fr_int V)
 static inline fr_status twin_head(void *self, fr__pass *s)
 {
   twin *w = (twin *)self;
-  twin_model *model = twin_copy_of(w, s->work, s->model, s->grads != NULL);
+  twin_model *model = twin_copy_of(w, s->work, s->model, s->grads);
   twin_room *r = twin_room_of(w, s->work);
   const struct fr__body *b = s->work->body;
   const fr_int C = s->c->dim, V = s->c->vocab, table = s->c->tied ? FR__AT_tok_emb : FR__AT_head;
@@ -727,7 +729,7 @@ static inline fr_status twin_head(void *self, fr__pass *s)
 static inline fr_status twin_rows(void *self, fr__pass *s, const fr_int *list, fr_int count, int vocabulary, float *out)
 {
   twin *w = (twin *)self;
-  const twin_model *model = twin_copy_of(w, s->work, s->model, 0);
+  const twin_model *model = twin_copy_of(w, s->work, s->model, NULL);
   const twin_room *r = twin_room_of(w, s->work);
   const fr_int width = vocabulary ? s->c->vocab : s->c->dim;
   const fr_status status = model ? twin_call(w, s->work) : FR_INVALID;
@@ -788,7 +790,7 @@ static inline fr_status twin_sample(void *self, fr__pass *s, const fr_int *list,
                                     const float *draw, fr_token *token, double *logp)
 {
   twin *w = (twin *)self;
-  const twin_model *model = twin_copy_of(w, s->work, s->model, 0);
+  const twin_model *model = twin_copy_of(w, s->work, s->model, NULL);
   const twin_room *r = twin_room_of(w, s->work);
   const fr_int V = s->c->vocab;
   const fr_status status = model ? twin_call(w, s->work) : FR_INVALID;
@@ -809,10 +811,9 @@ static inline fr_status twin_sample(void *self, fr__pass *s, const fr_int *list,
 static inline fr_status twin_grad_norm(void *self, fr_work *work, const fr_model *model, const fr_adamw *adamw, double *norm)
 {
   twin *w = (twin *)self;
-  const twin_model *t = twin_copy_of(w, work, model, 1);
+  const twin_model *t = twin_copy_of(w, work, model, adamw->grads);
   const fr_status status = t ? twin_call(w, work) : FR_INVALID;
   double sum = 0.0;
-  (void)adamw;
   if (status) return status;
   for (int i = 0; i < FR__TENSORS; i++)
     for (fr_int j = t->looked[i]; t->d[i] && j < t->size[i]; j++) sum += t->d[i][j] * t->d[i][j];
@@ -828,9 +829,8 @@ static inline fr_status twin_adamw(void *self, fr_work *work, fr_model *model, f
   static const int decays[FR__TENSORS] = { FR__PARAMS(TWIN_DECAY) };
 #undef TWIN_DECAY
   twin *w = (twin *)self;
-  twin_model *t = twin_copy_of(w, work, model, 1);
+  twin_model *t = twin_copy_of(w, work, model, adamw->grads);
   const fr_status status = t ? twin_call(w, work) : FR_INVALID;
-  (void)adamw;
   for (int i = 0; !status && i < FR__TENSORS; i++)
     for (fr_int j = t->looked[i]; t->d[i] && j < t->size[i]; j++) {
       const double g = (double)f->scale * t->d[i][j], keep = (double)(decays[i] ? keep_decayed : f->keep);
@@ -844,9 +844,8 @@ static inline fr_status twin_adamw(void *self, fr_work *work, fr_model *model, f
 static inline fr_status twin_zero(void *self, fr_work *work, const fr_model *model, fr_adamw *adamw)
 {
   twin *w = (twin *)self;
-  twin_model *t = twin_copy_of(w, work, model, 1);
+  twin_model *t = twin_copy_of(w, work, model, adamw->grads);
   const fr_status status = t ? twin_call(w, work) : FR_INVALID;
-  (void)adamw;
   for (int i = 0; !status && i < FR__TENSORS; i++)
     if (t->d[i]) memset(t->d[i], 0, (size_t)t->size[i] * sizeof(double));
   return status;
