@@ -1078,22 +1078,32 @@ typedef struct fr__pass {
   const fr_int *head_list;        // rows to read, instead of rows with targets
 } fr__pass;
 
+// rows[p] = row of path position p, for the first `count` positions of the path that ends in `span`: where the keys and values that a
+// block sees lie (its before + count), in the activations, or in the cache if pass->cached.
+static inline void fr__path(const struct fr__body *b, fr_int span, fr_int count, fr_int *rows)
+{
+  for (; span >= 0; span = b->span_parent[span])
+    for (fr_int t = 0, p = b->span_depth[span]; t < b->span_count[span] && p < count; t++, p++) rows[p] = b->span_row[span] + t;
+}
+
 typedef struct fr__adamw_factors { float scale, keep, rate, beta1, beta2, root2, eps; } fr__adamw_factors;  // of a step
 
-// A device fills this. Each call is one whole step over all rows; what goes in and out besides are the tables of the workspace
-// and what is named here. Everything that touches floats of a model or of activations goes through it.
+// A device fills this. Each call is one whole step over all rows; what goes in and out besides are the tables of the workspace and
+// what is named here. Everything that touches floats of a model or of activations goes through it. A call that fails says why in
+// work->reason, which is empty before it.
 struct fr_backend {
   void *self;
   const char *name;
   // For a workspace that was just laid out: room for its activations.
   fr_status (*place)(void *self, fr_work *work);
   // Makes, or makes anew, the device's copy of a model, found again by model->params; with an optimiser also of its
-  // gradients and moments. download brings back what the device has changed (adamw may be NULL).
+  // gradients and moments: any other grads in a pass are FR_INVALID. download brings back what the device has changed (adamw
+  // may be NULL).
   fr_status (*attach)(void *self, fr_work *work, const fr_model *model, const fr_adamw *adamw);
   fr_status (*download)(void *self, fr_work *work, fr_model *model, fr_adamw *adamw);
   // x of the first layer (FR__FORWARD), or the gradient of the embedding from dx (FR__BACKWARD)
   fr_status (*embed)(void *self, fr__pass *pass, int way);
-  // Runs pass->layer's steps list[0 ..], at least one; *done tells how many: neighbours may be run together.
+  // Runs pass->layer's steps list[0 ..], at least one; *done, 1 before, tells how many: neighbours may be run together.
   fr_status (*step)(void *self, fr__pass *pass, const fr__act *list, fr_int count, fr_int *done);
   // Loss, and with pass->grads its gradient: goals[].nll of all targets, dx (set) and the head's sums; a chunk of rows at a time.
   fr_status (*head)(void *self, fr__pass *pass);
@@ -2221,13 +2231,6 @@ static fr_status fr__tree_compile(fr_work *work, const fr_tree *tree, int gradie
     b->goals[to].weight = tree->targets[i].weight;
   }
   return FR_OK;
-}
-
-// rows[p] = row of path position p, for the first `count` positions of the path that ends in `span`.
-static void fr__path(const struct fr__body *b, fr_int span, fr_int count, fr_int *rows)
-{
-  for (; span >= 0; span = b->span_parent[span])
-    for (fr_int t = 0, p = b->span_depth[span]; t < b->span_count[span] && p < count; t++, p++) rows[p] = b->span_row[span] + t;
 }
 
 // ---- >>model ------------------------------------------------------------------------------------------

@@ -117,7 +117,7 @@ static void product_free(product *p)
 
 static double product_flops(const product *p) { return 2.0 * (double)p->rows * (double)p->out * (double)p->in; }
 
-// As fr__linear, fr__linear_back and fr__linear_back_weight call it.
+// As fr__linear, fr__linear_back and fr__linear_sums call it.
 static void run_ours(void *arg)
 {
   const product *p = (const product *)arg;
