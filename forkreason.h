@@ -6464,29 +6464,33 @@ FR_DEF fr_status fr_diagnosis_read(const fr_diagnosis *d, fr_diagnosis_reading *
 // ---- >>bytes ------------------------------------------------------------------------------------------
 // What files are made of: a hash, little-endian numbers, and streams.
 
-// Not a secret and not used to find anything, only to order and to name: eight bytes a step, each step invertible, so that
-// two texts of one length that differ in one word never have the same hash.
+static uint64_t fr__get_int(const unsigned char **p, int bytes)
+{
+  uint64_t value = 0;
+  for (int i = 0; i < bytes; i++) value |= (uint64_t)*(*p)++ << (8 * i);
+  return value;
+}
+
+// Not a secret and not used to find anything, only to order and to name: eight bytes a step, each step invertible, so that two texts
+// of one length that differ in one word never have the same hash.
 FR__APART uint64_t fr__hash(uint64_t hash, const void *bytes, fr_int count)
 {
   const unsigned char *p = (const unsigned char *)bytes;
-  for (; count > 0; count -= 8, p += 8) {
-    uint64_t word = 0;
-    for (fr_int i = 0; i < fr__min(8, count); i++) word |= (uint64_t)p[i] << (8 * i);
-    hash = (hash ^ word) * 0x9E3779B97F4A7C15u;
+  for (; count > 0; count -= 8) {
+    hash = (hash ^ fr__get_int(&p, (int)fr__min(8, count))) * 0x9E3779B97F4A7C15u;
     hash ^= hash >> 32;
   }
   return hash;
 }
 
-// Where bytes go to or come from: a file, a block of memory, or neither; then they are only counted. They pass through a small
-// buffer and into the hash.
+// Where bytes go to or come from: a file, a block of memory, or neither; then they are only counted. They pass through a small buffer
+// and into the hash.
 enum { FR__STREAM_BUFFER = 4096 };  // a multiple of 8, so that the hash sees whole words until the last
 
 typedef struct fr__stream {
   void          *file;    // FILE *, or NULL
   unsigned char *memory;
-  fr_int         bytes;   // of the block of memory
-  fr_int         done;    // bytes moved between file or memory and the buffer
+  fr_int         bytes, done;   // of the block of memory; moved between it, or the file, and the buffer
   fr_int         filled, used;
   int            failed;  // a write did, and all later ones with it
   uint64_t       hash;
@@ -6550,13 +6554,6 @@ static void fr__put_hash(fr__stream *s)
   fr__flush(s);
 }
 
-static uint64_t fr__get_int(const unsigned char **p, int bytes)
-{
-  uint64_t value = 0;
-  for (int i = 0; i < bytes; i++) value |= (uint64_t)*(*p)++ << (8 * i);
-  return value;
-}
-
 static float fr__get_float(const unsigned char **p)
 {
   const uint32_t bits = (uint32_t)fr__get_int(p, 4);
@@ -6571,11 +6568,10 @@ static fr_status fr__save(const char *path, void (*put)(fr__stream *s, const voi
 {
   enum { PATH = 1000 };
   char temporary[PATH + 5];
+  const size_t length = path ? strlen(path) : 0;
   const char *wrong = NULL;
   fr__stream s;
-  size_t length;
-  if (!path || !*path) return fr__fail(reason, FR_INVALID, "path is NULL or empty");
-  length = strlen(path);
+  if (!length) return fr__fail(reason, FR_INVALID, "path is NULL or empty");
   if (length >= PATH) return fr__fail(reason, FR_LIMIT, "the path is longer than %d bytes", (fr_int)(PATH - 1));
   memcpy(temporary, path, length);
   memcpy(temporary + length, ".tmp", 5);
@@ -6619,13 +6615,13 @@ static fr_status fr__read_file(const char *path, fr_text *text, fr_reason *reaso
 #endif  // FR_NO_STDIO
 
 // ---- >>json -------------------------------------------------------------------------------------------
-// A strict reader for JSON (RFC 8259) that hands out one event at a time: it allocates nothing, does not recurse, and works
-// on text in memory. Names and strings are places in the text; fr__json_copy decodes them.
+// A strict reader for JSON (RFC 8259) that hands out one event at a time: it allocates nothing, does not recurse, and works on text in
+// memory. Names and strings are places in the text; fr__json_copy decodes them.
 //
-// A name may not occur twice in an object, also where the value is skipped. The names of all open objects are noted in
-// scratch of the caller; when an object closes, its names are sorted and neighbours compared. A merge sort compares each
-// string at the price of the shorter one once a round, so that no choice of names makes this slower than
-// O(bytes log names); a hash table would be at the mercy of whoever chooses the names.
+// A name may not occur twice in an object, also where the value is skipped. The names of all open objects are noted in scratch of the
+// caller; when an object closes, its names are sorted and neighbours compared. A merge sort compares each string at the price of the
+// shorter one once a round, so that no choice of names makes this slower than O(bytes log names); a hash table would be at the mercy
+// of whoever chooses the names.
 enum { FR__JSON_DEPTH = 64 };
 
 typedef int (*fr__order)(const void *context, fr_int a, fr_int b);
@@ -6654,21 +6650,17 @@ static fr_int fr__sort(fr_int head, fr_int *next, fr__order order, const void *c
   }
 }
 
-// Bytes of the valid UTF-8 character at p of which at most `left` bytes exist; 0 if it is cut, overlong, a surrogate or
-// above U+10FFFF.
+// Bytes of the valid UTF-8 character at p of which at most `left` bytes exist; 0 if it is cut, overlong, a surrogate or above U+10FFFF.
 static fr_int fr__utf8(const char *p, fr_int left)
 {
-  const unsigned char *s = (const unsigned char *)p;
-  fr_int count;
-  if (s[0] < 0x80) return 1;
-  if (s[0] < 0xC2 || s[0] > 0xF4) return 0;
-  count = s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3 : 4;
-  if (left < count) return 0;
+  const unsigned char *s = (const unsigned char *)p, lead = s[0];
+  const fr_int count = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+  if (lead < 0x80) return 1;
+  if (lead < 0xC2 || lead > 0xF4 || left < count) return 0;
   for (fr_int i = 1; i < count; i++)
     if ((s[i] & 0xC0) != 0x80) return 0;
-  if ((s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] > 0x9F)) return 0;
-  if ((s[0] == 0xF0 && s[1] < 0x90) || (s[0] == 0xF4 && s[1] > 0x8F)) return 0;
-  return count;
+  if ((lead == 0xE0 && s[1] < 0xA0) || (lead == 0xED && s[1] > 0x9F)) return 0;
+  return (lead == 0xF0 && s[1] < 0x90) || (lead == 0xF4 && s[1] > 0x8F) ? 0 : count;
 }
 
 FR__APART fr_int fr__utf8_put(uint32_t code, char *out)
@@ -6685,28 +6677,25 @@ typedef struct fr__json_token {
   fr_int start, count;  // of what is inside the quotes, or of the number; of the first character otherwise
 } fr__json_token;
 
+enum { FR__JSON_VALUE, FR__JSON_NAME, FR__JSON_MORE };  // more: a comma, or the end of what is open
+
 typedef struct fr__json {
   const char *text;
-  fr_int bytes;         // the text ends here
-  fr_int at;            // read so far
-  fr_int line;          // number of the text's first line
-  fr_int *names;        // [2 * name_limit]: where the names of open objects start, then links for sorting
+  fr_int at, bytes, line;          // read so far; the text ends here; number of its first line
+  fr_int *names;                   // [2 * name_limit]: where the names of open objects start, then links for sorting
   fr_int name_count, name_limit;
-  fr_int depth;
-  char   want;          // what may come next
-  char   open[FR__JSON_DEPTH];
   fr_int first_name[FR__JSON_DEPTH];
+  char   open[FR__JSON_DEPTH];     // what is open at each depth, { or [
+  fr_int depth;
+  int    want;                     // what comes next
   fr__json_token token;
-  fr_status   status;   // the first error, with its place and words
+  fr_status   status;              // the first error, with its place and words
   fr_int      wrong_at;
   const char *wrong;
 } fr__json;
 
-enum { FR__JSON_VALUE, FR__JSON_FIRST_VALUE, FR__JSON_NAME, FR__JSON_FIRST_NAME, FR__JSON_MORE, FR__JSON_DONE };
-
 // Reads one value from text[start .. end-1], white space around it allowed.
-FR__APART void fr__json_start(fr__json *json, const char *text, fr_int start, fr_int end, fr_int line, fr_int *names,
-                           fr_int name_limit)
+FR__APART void fr__json_start(fr__json *json, const char *text, fr_int start, fr_int end, fr_int line, fr_int *names, fr_int name_limit)
 {
   memset(json, 0, sizeof *json);
   json->text = text;
@@ -6715,14 +6704,12 @@ FR__APART void fr__json_start(fr__json *json, const char *text, fr_int start, fr
   json->line = line;
   json->names = names;
   json->name_limit = name_limit;
-  json->want = FR__JSON_VALUE;
 }
 
 static char fr__json_wrong(fr__json *json, fr_status status, fr_int at, const char *wrong)
 {
   if (!json->status) { json->status = status; json->wrong_at = at; json->wrong = wrong; }
-  json->token.kind = '!';
-  return '!';
+  return json->token.kind = '!';
 }
 
 // The error of the reader in words. Columns count characters, from 1.
@@ -6736,67 +6723,58 @@ FR__APART fr_status fr__json_fail(const fr__json *json, fr_reason *reason)
   return fr__fail(reason, json->status, "line %d, column %d: %s", line, column, json->wrong);
 }
 
-static int fr__json_hex(const char *p)
+// The value of the four hexadecimal digits at p of which `left` bytes exist, -1 if they are none.
+static int fr__json_hex(const char *p, fr_int left)
 {
+  static const char digits[] = "0123456789abcdefABCDEF";
   int code = 0;
   for (int i = 0; i < 4; i++) {
-    const char c = p[i];
-    if (c >= '0' && c <= '9') code = code * 16 + (c - '0');
-    else if (c >= 'a' && c <= 'f') code = code * 16 + (c - 'a' + 10);
-    else if (c >= 'A' && c <= 'F') code = code * 16 + (c - 'A' + 10);
-    else return -1;
+    const char *digit = i < left ? (const char *)memchr(digits, p[i], 22) : NULL;
+    if (!digit) return -1;
+    code = 16 * code + (int)(digit - digits) - (digit - digits < 16 ? 0 : 6);
   }
   return code;
 }
 
-// The four hexadecimal digits at `at`, -1 if there are none.
-static int fr__json_escape(const fr__json *json, fr_int at)
+// The string whose opening quote has been read.
+static char fr__json_string(fr__json *json)
 {
-  return json->bytes - at < 4 ? -1 : fr__json_hex(json->text + at);
+  const char *text = json->text;
+  const fr_int end = json->bytes;
+  fr_int at = json->at, count;
+  json->token.start = at;
+  for (; at < end && text[at] != '"'; at += count) {
+    const unsigned char c = (unsigned char)text[at];
+    if (c < 0x20) return fr__json_wrong(json, FR_SYNTAX, at, "a control character inside of a string must be escaped");
+    count = c == '\\' ? 2 : fr__utf8(text + at, end - at);
+    if (count == 0) return fr__json_wrong(json, FR_SYNTAX, at, "the text is not valid UTF-8");
+    if (c != '\\') continue;
+    if (end - at < 2 || text[at + 1] == 0 || !strchr("\"\\/bfnrtu", text[at + 1]))
+      return fr__json_wrong(json, FR_SYNTAX, at, "unknown escape");
+    if (text[at + 1] == 'u') {
+      const int high = fr__json_hex(text + at + 2, end - at - 2);
+      if (high < 0) return fr__json_wrong(json, FR_SYNTAX, at, "\\u needs four hexadecimal digits");
+      count = high >= 0xD800 && high < 0xE000 ? 12 : 6;
+      if (count == 12) {
+        const int low = end - at >= 8 && !memcmp(text + at + 6, "\\u", 2) ? fr__json_hex(text + at + 8, end - at - 8) : -1;
+        if (high >= 0xDC00 || low < 0xDC00 || low > 0xDFFF)
+          return fr__json_wrong(json, FR_SYNTAX, at, "half of a surrogate pair stands alone");
+      }
+    }
+  }
+  if (at >= end) return fr__json_wrong(json, FR_SYNTAX, json->token.start - 1, "this string is not closed");
+  json->token.count = at - json->token.start;
+  json->at = at + 1;
+  return '"';
 }
 
-// Checks the string whose opening quote has been read.
-static int fr__json_string(fr__json *json)
+// Goes past one of these characters, if one of them is next.
+static int fr__json_pass(fr__json *json, const char *characters)
 {
-  json->token.start = json->at;
-  for (;;) {
-    const fr_int at = json->at, left = json->bytes - at;
-    const unsigned char c = left > 0 ? (unsigned char)json->text[at] : 0;
-    fr_int count;
-    if (left <= 0) { fr__json_wrong(json, FR_SYNTAX, json->token.start - 1, "this string is not closed"); return 0; }
-    if (c == '"') break;
-    if (c < 0x20) {
-      fr__json_wrong(json, FR_SYNTAX, at, "a control character inside of a string must be escaped");
-      return 0;
-    }
-    if (c == '\\') {
-      const char e = left > 1 ? json->text[at + 1] : 0;
-      count = 2;
-      if (e == 'u') {
-        const int high = fr__json_escape(json, at + 2);
-        count = 6;
-        if (high < 0) { fr__json_wrong(json, FR_SYNTAX, at, "\\u needs four hexadecimal digits"); return 0; }
-        if (high >= 0xD800 && high < 0xE000) {
-          const int pair = left >= 8 && json->text[at + 6] == '\\' && json->text[at + 7] == 'u';
-          const int low = pair ? fr__json_escape(json, at + 8) : -1;
-          if (high >= 0xDC00 || low < 0xDC00 || low > 0xDFFF) {
-            fr__json_wrong(json, FR_SYNTAX, at, "half of a surrogate pair stands alone");
-            return 0;
-          }
-          count = 12;
-        }
-      } else if (e == 0 || !strchr("\"\\/bfnrt", e)) {
-        fr__json_wrong(json, FR_SYNTAX, at, "unknown escape");
-        return 0;
-      }
-    } else {
-      count = fr__utf8(json->text + at, left);
-      if (count == 0) { fr__json_wrong(json, FR_SYNTAX, at, "the text is not valid UTF-8"); return 0; }
-    }
-    json->at += count;
-  }
-  json->token.count = json->at++ - json->token.start;
-  return 1;
+  const char c = json->at < json->bytes ? json->text[json->at] : 0;
+  const int passes = c != 0 && strchr(characters, c) != NULL;
+  json->at += passes;
+  return passes;
 }
 
 static int fr__json_digits(fr__json *json)
@@ -6806,29 +6784,21 @@ static int fr__json_digits(fr__json *json)
   return json->at > from;
 }
 
-static int fr__json_sees(const fr__json *json, const char *characters)
-{
-  const char c = json->at < json->bytes ? json->text[json->at] : 0;
-  return c != 0 && strchr(characters, c) != NULL;
-}
-
 //   -? (0 | [1-9][0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)?       01 fails at the 1, which cannot follow a value
-static int fr__json_number(fr__json *json)
+static char fr__json_number(fr__json *json)
 {
-  int good = 1;
+  int good;
   json->token.start = json->at;
-  if (fr__json_sees(json, "-")) json->at++;
-  if (fr__json_sees(json, "0")) json->at++;
-  else good = fr__json_digits(json);
-  if (good && fr__json_sees(json, ".")) { json->at++; good = fr__json_digits(json); }
-  if (good && fr__json_sees(json, "eE")) {
-    json->at++;
-    if (fr__json_sees(json, "+-")) json->at++;
+  fr__json_pass(json, "-");
+  good = fr__json_pass(json, "0") || fr__json_digits(json);
+  if (good && fr__json_pass(json, ".")) good = fr__json_digits(json);
+  if (good && fr__json_pass(json, "eE")) {
+    fr__json_pass(json, "+-");
     good = fr__json_digits(json);
   }
-  if (!good) { fr__json_wrong(json, FR_SYNTAX, json->at, "a digit was expected"); return 0; }
+  if (!good) return fr__json_wrong(json, FR_SYNTAX, json->at, "a digit was expected");
   json->token.count = json->at - json->token.start;
-  return 1;
+  return '0';
 }
 
 // One character of a checked string or number at *at, as a code point; -1 at its end.
@@ -6840,11 +6810,11 @@ FR__APART int32_t fr__json_code(const char *text, fr_int *at, fr_int end)
     static const char from[] = "bfnrt", to[] = "\b\f\n\r\t";
     const char *found;
     if (s[1] == 'u') {
-      const int high = fr__json_hex(text + *at + 2);
+      const int high = fr__json_hex(text + *at + 2, 4);
       *at += 6;
       if (high < 0xD800 || high > 0xDFFF) return high;
       *at += 6;
-      return 0x10000 + ((high - 0xD800) << 10) + (fr__json_hex(text + *at - 4) - 0xDC00);
+      return 0x10000 + ((high - 0xD800) << 10) + (fr__json_hex(text + *at - 4, 4) - 0xDC00);
     }
     *at += 2;
     found = strchr(from, (char)s[1]);
@@ -6873,38 +6843,17 @@ static int fr__json_name_order(const void *context, fr_int a, fr_int b)
   return fr__json_order(json->text, json->names[a], json->bytes, json->names[b], json->bytes);
 }
 
-// The object at the top closes: its names must differ.
-static int fr__json_names_differ(fr__json *json)
-{
-  const fr_int first = json->first_name[json->depth - 1], count = json->name_count;
-  fr_int *next = json->names + json->name_limit;
-  json->name_count = first;
-  if (count - first < 2) return 1;
-  for (fr_int i = first; i < count; i++) next[i] = i + 1 < count ? i + 1 : -1;
-  for (fr_int i = fr__sort(first, next, fr__json_name_order, json); next[i] >= 0; i = next[i])
-    if (fr__json_name_order(json, i, next[i]) == 0) {
-      fr__json_wrong(json, FR_SYNTAX, json->names[next[i]] - 1, "this name is already in the object");
-      return 0;
-    }
-  return 1;
-}
-
-static char fr__json_open(fr__json *json, char c)
-{
-  if (json->depth == FR__JSON_DEPTH)
-    return fr__json_wrong(json, FR_LIMIT, json->at, "more than 64 levels of arrays and objects");
-  json->open[json->depth] = c;
-  json->first_name[json->depth++] = json->name_count;
-  json->want = c == '{' ? FR__JSON_FIRST_NAME : FR__JSON_FIRST_VALUE;
-  json->at++;
-  return c;
-}
-
+// The object or array at the top closes; the names of an object must differ.
 static char fr__json_close(fr__json *json, char c)
 {
-  if (c == '}' && !fr__json_names_differ(json)) return '!';
-  json->depth--;
-  json->want = json->depth ? FR__JSON_MORE : FR__JSON_DONE;
+  const fr_int first = json->first_name[--json->depth], count = json->name_count;
+  fr_int *next = json->names + json->name_limit;
+  json->name_count = first;
+  for (fr_int i = first; i < count; i++) next[i] = i + 1 < count ? i + 1 : -1;
+  for (fr_int i = first < count ? fr__sort(first, next, fr__json_name_order, json) : -1; i >= 0 && next[i] >= 0; i = next[i])
+    if (fr__json_name_order(json, i, next[i]) == 0)
+      return fr__json_wrong(json, FR_SYNTAX, json->names[next[i]] - 1, "this name is already in the object");
+  json->want = FR__JSON_MORE;
   json->at++;
   return c;
 }
@@ -6912,65 +6861,61 @@ static char fr__json_close(fr__json *json, char c)
 static char fr__json_name(fr__json *json)
 {
   const fr_int quote = json->at++;
-  if (json->name_count == json->name_limit)
-    return fr__json_wrong(json, FR_LIMIT, quote, "too many names in open objects");
-  if (!fr__json_string(json)) return '!';
+  if (json->name_count == json->name_limit) return fr__json_wrong(json, FR_LIMIT, quote, "too many names in open objects");
+  if (fr__json_string(json) == '!') return '!';
   json->names[json->name_count++] = json->token.start;
-  while (fr__json_sees(json, " \t\r\n")) json->at++;
-  if (!fr__json_sees(json, ":")) return fr__json_wrong(json, FR_SYNTAX, json->at, "':' was expected");
-  json->at++;
+  while (fr__json_pass(json, " \t\r\n")) {}
+  if (!fr__json_pass(json, ":")) return fr__json_wrong(json, FR_SYNTAX, json->at, "':' was expected");
   json->want = FR__JSON_VALUE;
   return 'k';
+}
+
+static char fr__json_value(fr__json *json, char c)
+{
+  const char *word = c == 't' ? "true" : c == 'f' ? "false" : c == 'n' ? "null" : "";
+  const fr_int count = (fr_int)strlen(word);
+  json->token.start = json->at;
+  json->token.count = 1;
+  if (c == '{' || c == '[') {
+    if (json->depth == FR__JSON_DEPTH) return fr__json_wrong(json, FR_LIMIT, json->at, "more than 64 levels of arrays and objects");
+    json->open[json->depth] = c;
+    json->first_name[json->depth++] = json->name_count;
+    json->want = c == '{' ? FR__JSON_NAME : FR__JSON_VALUE;
+    json->at++;
+    return c;
+  }
+  json->want = FR__JSON_MORE;
+  if (c == '"') { json->at++; return fr__json_string(json); }
+  if (c == '-' || (c >= '0' && c <= '9')) return fr__json_number(json);
+  if (count == 0 || json->bytes - json->at < count || memcmp(json->text + json->at, word, (size_t)count) != 0)
+    return fr__json_wrong(json, FR_SYNTAX, json->at, "a value was expected");
+  json->at += count;
+  return c;
 }
 
 // The next event, also in json->token.kind:
 //   { } [ ]  begin and end     k  name     "  string     0  number     t f n  true, false, null     $  end     !  error
 static char fr__json_next(fr__json *json)
 {
-  char c, kind;
+  const char open = json->depth ? json->open[json->depth - 1] : 0, close = open == '{' ? '}' : ']';
+  char c;
   if (json->status) return '!';
-  for (;;) {
-    while (fr__json_sees(json, " \t\r\n")) json->at++;
-    if (json->at == json->bytes) {
-      if (json->want == FR__JSON_DONE) return json->token.kind = '$';
-      return fr__json_wrong(json, FR_SYNTAX, json->at, "the text ends too early");
-    }
+  for (;; json->at++) {
+    while (fr__json_pass(json, " \t\r\n")) {}
+    if (json->at == json->bytes && !open && json->want == FR__JSON_MORE) return json->token.kind = '$';
+    if (json->at == json->bytes) return fr__json_wrong(json, FR_SYNTAX, json->at, "the text ends too early");
     c = json->text[json->at];
-    if (json->want == FR__JSON_DONE)
-      return fr__json_wrong(json, FR_SYNTAX, json->at, "the text goes on after the value");
     if (json->want != FR__JSON_MORE) break;
-    kind = json->open[json->depth - 1];
-    if (c == (kind == '{' ? '}' : ']')) return json->token.kind = fr__json_close(json, c);
+    if (!open) return fr__json_wrong(json, FR_SYNTAX, json->at, "the text goes on after the value");
+    if (c == close) return json->token.kind = fr__json_close(json, c);
     if (c != ',')
-      return fr__json_wrong(json, FR_SYNTAX, json->at,
-                            kind == '{' ? "',' or '}' was expected" : "',' or ']' was expected");
-    json->want = kind == '{' ? FR__JSON_NAME : FR__JSON_VALUE;
-    json->at++;
+      return fr__json_wrong(json, FR_SYNTAX, json->at, open == '{' ? "',' or '}' was expected" : "',' or ']' was expected");
+    json->want = open == '{' ? FR__JSON_NAME : FR__JSON_VALUE;
   }
-  if ((json->want == FR__JSON_FIRST_NAME && c == '}') || (json->want == FR__JSON_FIRST_VALUE && c == ']'))
-    return json->token.kind = fr__json_close(json, c);
-  if (json->want == FR__JSON_NAME || json->want == FR__JSON_FIRST_NAME) {
-    if (c != '"') return fr__json_wrong(json, FR_SYNTAX, json->at, "a name in double quotes was expected");
-    return json->token.kind = fr__json_name(json);
-  }
-  json->token.start = json->at;
-  json->token.count = 1;
-  if (c == '{' || c == '[') return json->token.kind = fr__json_open(json, c);
-  if (c == '"') {
-    json->at++;
-    if (!fr__json_string(json)) return '!';
-  } else if (c == '-' || (c >= '0' && c <= '9')) {
-    if (!fr__json_number(json)) return '!';
-    c = '0';
-  } else {
-    const char *word = c == 't' ? "true" : c == 'f' ? "false" : c == 'n' ? "null" : "";
-    const fr_int count = (fr_int)strlen(word);
-    if (count == 0 || json->bytes - json->at < count || memcmp(json->text + json->at, word, (size_t)count) != 0)
-      return fr__json_wrong(json, FR_SYNTAX, json->at, "a value was expected");
-    json->at += count;
-  }
-  json->want = json->depth ? FR__JSON_MORE : FR__JSON_DONE;
-  return json->token.kind = c;
+  if (open && c == close && json->token.kind == open) return json->token.kind = fr__json_close(json, c);  // it is empty
+  if (json->want == FR__JSON_VALUE) return json->token.kind = fr__json_value(json, c);
+  if (c != '"') return fr__json_wrong(json, FR_SYNTAX, json->at, "a name in double quotes was expected");
+  return json->token.kind = fr__json_name(json);
 }
 
 // Goes to the end of the value whose first event was the last one. 0 on error.
@@ -7012,21 +6957,18 @@ static fr_int fr__json_copy(const char *text, fr__json_token token, char *out)
 }
 
 // ---- >>dataset ----------------------------------------------------------------------------------------
-// One function goes over the text, first to measure and check, then to fill; after that nothing can fail. A row's values are
-// noted first, since its names may come in any order, and its traces are read in a second look.
+// One function goes over the text, first to measure and check, then to fill; after that nothing can fail. A row's values are noted
+// first, since its names may come in any order, and its traces are read in a second look.
 
 typedef struct fr__build {
-  fr_problem *problems;  // the arrays are NULL while measuring
-  fr_trace   *traces;
-  fr_text    *sources;   // one for each trace that names one
-  char       *strings;
-  fr_int     *links, *owner;
-  fr_int problem_count, trace_count, source_count, string_bytes;
-  fr_dataset_counts counts;
+  fr_dataset d;           // its arrays are NULL while measuring; d.sources has one for each trace that names one
+  char   *strings;
+  fr_int  string_bytes;
+  fr_int *links, *number;  // scratch, see fr__number_texts
 } fr__build;
 
-// What a row or a trace says, as places in its line; kind 0 where it says nothing.
-enum { FR__QUESTION, FR__TRACES, FR__COMPLETION, FR__VERIFIED, FR__TEXT_OF, FR__ANSWER, FR__CORRECT, FR__SOURCE, FR__LINE_FIELDS };
+// What a row or a trace says, as places in its line; kind 0 where it says nothing. The text of a row is its completion.
+enum { FR__QUESTION, FR__TRACES, FR__VERIFIED, FR__TEXT_OF, FR__ANSWER, FR__CORRECT, FR__SOURCE, FR__LINE_FIELDS };
 
 typedef struct fr__line { fr__json_token at[FR__LINE_FIELDS]; } fr__line;
 typedef struct fr__field { const char *name, *kinds, *wrong; int field; } fr__field;  // the kinds of value it may have
@@ -7050,50 +6992,54 @@ static int fr__json_blank(const char *text, fr__json_token token)
   return 1;
 }
 
-static void fr__build_trace(fr__build *build, const char *line, const fr__line *row, const fr__line *said)
+static void fr__build_trace(fr__build *build, const char *line, const fr__line *said, fr__json_token right)
 {
-  const fr__json_token text = said->at[FR__TEXT_OF], answer = said->at[FR__ANSWER], source = said->at[FR__SOURCE];
-  const fr__json_token right = row->at[FR__ANSWER];
+  const fr__json_token text = said->at[FR__TEXT_OF], answer = said->at[FR__ANSWER];
+  fr_dataset *d = &build->d;
   char verdict = said->at[FR__CORRECT].kind;  // 't', 'f' or 0
   fr_trace trace;
-  build->counts.traces++;
+  d->counts.traces++;
   if (verdict == 0 && answer.kind && right.kind)
     verdict = fr__json_order(line, answer.start, answer.start + answer.count, right.start, right.start + right.count) ? 'f' : 't';
-  if (verdict == 'f') { build->counts.incorrect++; return; }
-  if (fr__json_blank(line, text)) { build->counts.empty++; return; }
+  if (verdict == 'f') { d->counts.incorrect++; return; }
+  if (fr__json_blank(line, text)) { d->counts.empty++; return; }
   trace.text = fr__build_text(build, line, text);
   trace.answer = fr__build_text(build, line, answer);
-  trace.problem = build->problem_count;
+  trace.problem = d->problem_count;
   trace.source = -1;
-  if (source.kind == '"') {
-    const fr_text name = fr__build_text(build, line, source);
-    if (build->sources) build->sources[build->source_count] = name;
-    trace.source = build->source_count++;
+  if (said->at[FR__SOURCE].kind == '"') {
+    const fr_text name = fr__build_text(build, line, said->at[FR__SOURCE]);
+    if (d->sources) d->sources[d->source_count] = name;
+    trace.source = d->source_count++;
   }
-  if (build->traces) build->traces[build->trace_count] = trace;
-  build->trace_count++;
+  if (d->traces) d->traces[d->trace_count] = trace;
+  d->trace_count++;
+}
+
+// JSON, but not such a row: at this token, from its quote on. As fr__json_wrong, it leaves an earlier error as it is.
+static int fr__line_wrong(fr__json *json, fr__json_token token, const char *wrong)
+{
+  fr__json_wrong(json, FR_FORMAT, token.start - (token.kind == '"' || token.kind == 'k'), wrong);
+  return 0;
 }
 
 // The fields of an object whose '{' has been read. Null reads as absent where the kinds have an n; other names are skipped.
-static int fr__line_object(fr__json *json, const fr__field *fields, int count, fr__line *line)
+static int fr__line_object(fr__json *json, const fr__field *fields, fr__line *line)
 {
   while (fr__json_next(json) == 'k') {
     const fr__json_token name = json->token;
-    fr__json_token *value, found;
-    int i = 0;
-    while (i < count && !fr__json_is(json, name, fields[i].name)) i++;
-    if (fr__json_next(json) == '!') return 0;
+    const fr__field *field = fields;
+    fr__json_token found;
+    while (field->name && !fr__json_is(json, name, field->name)) field++;
+    fr__json_next(json);
     found = json->token;
-    if (i < count && !strchr(fields[i].kinds, found.kind))
-      fr__json_wrong(json, FR_FORMAT, found.kind == '"' ? found.start - 1 : found.start, fields[i].wrong);
-    else if (i < count && line->at[fields[i].field].kind)
-      fr__json_wrong(json, FR_FORMAT, name.start - 1, "this repeats under another name what the row already has");
-    if (json->status || !fr__json_skip(json)) return 0;
-    if (i == count) continue;
-    value = &line->at[fields[i].field];
-    *value = found;
-    if (found.kind == '[') value->count = json->at - found.start;
-    if (found.kind == 'n') value->kind = 0;
+    if (field->name && !strchr(field->kinds, found.kind)) fr__line_wrong(json, found, field->wrong);
+    else if (field->name && line->at[field->field].kind)
+      fr__line_wrong(json, name, "this repeats under another name what the row already has");
+    if (!fr__json_skip(json)) return 0;
+    if (found.kind == '[') found.count = json->at - found.start;
+    if (found.kind == 'n') found.kind = 0;
+    if (field->name) line->at[field->field] = found;
   }
   return json->token.kind != '!';
 }
@@ -7104,7 +7050,7 @@ static int fr__line_traces(fr__build *build, fr__json *json, const fr__line *row
     { "text", "\"", "a trace's text must be a string", FR__TEXT_OF },
     { "answer", "\"0n", "an answer must be a string or a number", FR__ANSWER },
     { "source", "\"n", "a source must be a string", FR__SOURCE },
-    { "correct", "tfn", "correct must be true or false", FR__CORRECT } };
+    { "correct", "tfn", "correct must be true or false", FR__CORRECT }, { NULL, NULL, NULL, 0 } };
   const fr__json_token traces = row->at[FR__TRACES], verdicts = row->at[FR__VERIFIED];
   fr__json list, verified;
   fr__json_start(&list, json->text, traces.start, traces.start + traces.count, json->line, names, FR_DATASET_NAMES);
@@ -7113,27 +7059,20 @@ static int fr__line_traces(fr__build *build, fr__json *json, const fr__line *row
   if (verdicts.kind) fr__json_next(&verified);
   while (fr__json_next(&list) != ']') {
     const fr__json_token start = list.token;
+    const char verdict = verdicts.kind ? fr__json_next(&verified) : 'n';
     fr__line trace;
     memset(&trace, 0, sizeof trace);
-    if (start.kind == '"') {
-      trace.at[FR__TEXT_OF] = start;
-    } else if (start.kind == '{') {
-      if (!fr__line_object(&list, fields, 4, &trace)) break;
-      if (!trace.at[FR__TEXT_OF].kind) fr__json_wrong(&list, FR_FORMAT, start.start, "this trace has no text");
-    } else {
-      fr__json_wrong(&list, FR_FORMAT, start.start, "a trace must be a string or an object with a text");
-    }
-    if (!list.status && verdicts.kind) {
-      const char kind = fr__json_next(&verified);
-      if (kind == ']') fr__json_wrong(&list, FR_FORMAT, verdicts.start, "this list is shorter than the list of traces");
-      else if (!strchr("tfn", kind)) fr__json_wrong(&list, FR_FORMAT, verified.token.start, "true or false was expected");
-      else if (!trace.at[FR__CORRECT].kind && kind != 'n') trace.at[FR__CORRECT].kind = kind;
-    }
+    if (start.kind == '"') trace.at[FR__TEXT_OF] = start;
+    else if (start.kind != '{') fr__line_wrong(&list, start, "a trace must be a string or an object with a text");
+    else if (fr__line_object(&list, fields, &trace) && !trace.at[FR__TEXT_OF].kind)
+      fr__line_wrong(&list, start, "this trace has no text");
+    if (verdict == ']') fr__line_wrong(&list, verdicts, "this list is shorter than the list of traces");
+    else if (!strchr("tfn", verdict)) fr__json_wrong(&list, FR_FORMAT, verified.token.start, "true or false was expected");
+    else if (!trace.at[FR__CORRECT].kind && verdict != 'n') trace.at[FR__CORRECT].kind = verdict;
     if (list.status) break;
-    fr__build_trace(build, json->text, row, &trace);
+    fr__build_trace(build, json->text, &trace, row->at[FR__ANSWER]);
   }
-  if (!list.status && verdicts.kind && fr__json_next(&verified) != ']')
-    fr__json_wrong(&list, FR_FORMAT, verdicts.start, "this list is longer than the list of traces");
+  if (verdicts.kind && fr__json_next(&verified) != ']') fr__line_wrong(&list, verdicts, "this list is longer than the list of traces");
   if (list.status) fr__json_wrong(json, list.status, list.wrong_at, list.wrong);
   return !list.status;
 }
@@ -7141,53 +7080,49 @@ static int fr__line_traces(fr__build *build, fr__json *json, const fr__line *row
 // Reads the object on one line.
 static int fr__build_line(fr__build *build, fr__json *json, fr_int *names)
 {
-  static const char question[] = "the question must be a string", list[] = "the traces must be an array";
+  static const char asked[] = "the question must be a string", list[] = "the traces must be an array";
   static const fr__field fields[] = {
-    { "question", "\"", question, FR__QUESTION }, { "problem", "\"", question, FR__QUESTION }, { "prompt", "\"", question, FR__QUESTION },
-    { "traces", "[", list, FR__TRACES }, { "generations", "[", list, FR__TRACES }, { "thinking_trajectories", "[", list, FR__TRACES },
-    { "completion", "\"", "the completion must be a string", FR__COMPLETION },
+    { "question", "\"", asked, FR__QUESTION }, { "problem", "\"", asked, FR__QUESTION }, { "prompt", "\"", asked, FR__QUESTION },
+    { "traces", "[", list, FR__TRACES }, { "generations", "[", list, FR__TRACES },
+    { "thinking_trajectories", "[", list, FR__TRACES },
+    { "completion", "\"", "the completion must be a string", FR__TEXT_OF },
     { "answer", "\"0n", "an answer must be a string or a number", FR__ANSWER },
     { "correctness_math_verify", "[n", "correctness_math_verify must be an array", FR__VERIFIED },
     // These two belong to a completion; beside a list of traces they mean something else and may have any type.
-    { "correct", "{[\"0tfn", "", FR__CORRECT }, { "source", "{[\"0tfn", "", FR__SOURCE } };
-  fr__line row, said;
-  fr__json_token *at = row.at;
+    { "correct", "{[\"0tfn", "", FR__CORRECT }, { "source", "{[\"0tfn", "", FR__SOURCE }, { NULL, NULL, NULL, 0 } };
+  fr_dataset *d = &build->d;
+  fr__line row;
+  const fr__json_token *const at = row.at, *const correct = &at[FR__CORRECT], *const source = &at[FR__SOURCE];
+  fr__json_token start, answer;
   fr_problem problem;
-  fr_int start;
+  int traces, completion;
   memset(&row, 0, sizeof row);
-  memset(&said, 0, sizeof said);
-  if (fr__json_next(json) == '!') return 0;
-  start = json->token.start;
-  if (json->token.kind != '{') {
-    fr__json_wrong(json, FR_FORMAT, json->token.kind == '"' ? start - 1 : start, "each line must hold one object");
-    return 0;
-  }
-  if (!fr__line_object(json, fields, (int)(sizeof fields / sizeof *fields), &row) || fr__json_next(json) == '!') return 0;
-  if (!at[FR__QUESTION].kind) fr__json_wrong(json, FR_FORMAT, start, "this row has no question");
-  else if (!at[FR__QUESTION].count) fr__json_wrong(json, FR_FORMAT, at[FR__QUESTION].start - 1, "the question is empty");
-  else if (!at[FR__TRACES].kind && !at[FR__COMPLETION].kind) fr__json_wrong(json, FR_FORMAT, start, "this row has no traces");
-  else if (at[FR__TRACES].kind && at[FR__COMPLETION].kind)
-    fr__json_wrong(json, FR_FORMAT, start, "this row has both traces and a completion");
-  else if (at[FR__COMPLETION].kind && at[FR__VERIFIED].kind)
-    fr__json_wrong(json, FR_FORMAT, at[FR__VERIFIED].start, "this list needs a list of traces");
-  else if (at[FR__COMPLETION].kind && at[FR__CORRECT].kind && !strchr("tf", at[FR__CORRECT].kind))
-    fr__json_wrong(json, FR_FORMAT, at[FR__CORRECT].start, "correct must be true or false");
-  else if (at[FR__COMPLETION].kind && at[FR__SOURCE].kind && at[FR__SOURCE].kind != '"')
-    fr__json_wrong(json, FR_FORMAT, at[FR__SOURCE].start, "a source must be a string");
-  if (json->status || (at[FR__TRACES].kind && !fr__line_traces(build, json, &row, names))) return 0;
-  said.at[FR__TEXT_OF] = at[FR__COMPLETION];
-  said.at[FR__CORRECT] = at[FR__CORRECT];
-  said.at[FR__SOURCE] = at[FR__SOURCE];
-  if (at[FR__COMPLETION].kind) fr__build_trace(build, json->text, &row, &said);
   memset(&problem, 0, sizeof problem);
+  if (fr__json_next(json) != '{') return fr__line_wrong(json, json->token, "each line must hold one object");
+  start = json->token;
+  if (!fr__line_object(json, fields, &row) || fr__json_next(json) == '!') return 0;
+  traces = at[FR__TRACES].kind;
+  completion = at[FR__TEXT_OF].kind;
+  if (!at[FR__QUESTION].kind) return fr__line_wrong(json, start, "this row has no question");
+  if (!at[FR__QUESTION].count) return fr__line_wrong(json, at[FR__QUESTION], "the question is empty");
+  if (!traces && !completion) return fr__line_wrong(json, start, "this row has no traces");
+  if (traces && completion) return fr__line_wrong(json, start, "this row has both traces and a completion");
+  if (completion && at[FR__VERIFIED].kind) return fr__line_wrong(json, at[FR__VERIFIED], "this list needs a list of traces");
+  if (completion && correct->kind && !strchr("tf", correct->kind))
+    fr__json_wrong(json, FR_FORMAT, correct->start, "correct must be true or false");
+  else if (completion && source->kind && source->kind != '"') fr__line_wrong(json, *source, "a source must be a string");
+  answer = at[FR__ANSWER];
+  if (completion) row.at[FR__ANSWER].kind = 0;  // it is that of the question
+  if (completion && !json->status) fr__build_trace(build, json->text, &row, answer);
+  if (json->status || (traces && !fr__line_traces(build, json, &row, names))) return 0;
   problem.text = fr__build_text(build, json->text, at[FR__QUESTION]);
-  problem.answer = fr__build_text(build, json->text, at[FR__ANSWER]);
-  if (build->problems) {
+  problem.answer = fr__build_text(build, json->text, answer);
+  if (d->problems) {
     problem.key = fr__hash((uint64_t)problem.text.count, problem.text.bytes, problem.text.count);
-    build->problems[build->problem_count] = problem;
+    d->problems[d->problem_count] = problem;
   }
-  build->problem_count++;
-  build->counts.rows++;
+  d->problem_count++;
+  d->counts.rows++;
   return 1;
 }
 
@@ -7195,17 +7130,16 @@ FR__APART fr_status fr__build_read(fr__build *build, const char *text, fr_int by
 {
   fr_int names[2 * FR_DATASET_NAMES], at = 0;
   if (bytes < 0 || (bytes > 0 && !text)) return fr__fail(reason, FR_INVALID, "there is no text");
+  build->d.problem_count = build->d.trace_count = build->d.source_count = build->string_bytes = 0;
+  memset(&build->d.counts, 0, sizeof build->d.counts);
   if (bytes >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0) at = 3;
   for (fr_int line = 1; at < bytes; line++) {
     const char *end = (const char *)memchr(text + at, '\n', (size_t)(bytes - at));
     const fr_int stop = end ? end - text : bytes;
     fr__json json;
     fr__json_start(&json, text + at, 0, stop - at, line, names, FR_DATASET_NAMES);
-    while (fr__json_sees(&json, " \t\r")) json.at++;
-    if (json.at < json.bytes) {
-      json.at = 0;
-      if (!fr__build_line(build, &json, names)) return fr__json_fail(&json, reason);
-    }
+    while (fr__json_pass(&json, " \t\r")) {}
+    if (json.at < json.bytes && !fr__build_line(build, &json, names)) return fr__json_fail(&json, reason);
     at = stop + 1;
   }
   return fr__fine(reason);
@@ -7213,12 +7147,13 @@ FR__APART fr_status fr__build_read(fr__build *build, const char *text, fr_int by
 
 static void fr__build_layout(fr__arena *arena, fr__build *build)
 {
-  const fr_int most = fr__max(build->problem_count, build->trace_count);
-  build->problems = (fr_problem *)fr__take(arena, build->problem_count, (fr_int)sizeof(fr_problem));
-  build->traces = (fr_trace *)fr__take(arena, build->trace_count, (fr_int)sizeof(fr_trace));
-  build->sources = (fr_text *)fr__take(arena, build->source_count, (fr_int)sizeof(fr_text));
+  fr_dataset *d = &build->d;
+  const fr_int most = fr__max(d->problem_count, d->trace_count);
+  d->problems = (fr_problem *)fr__take(arena, d->problem_count, (fr_int)sizeof(fr_problem));
+  d->traces = (fr_trace *)fr__take(arena, d->trace_count, (fr_int)sizeof(fr_trace));
+  d->sources = (fr_text *)fr__take(arena, d->source_count, (fr_int)sizeof(fr_text));
   build->links = (fr_int *)fr__take(arena, most, (fr_int)sizeof(fr_int));
-  build->owner = (fr_int *)fr__take(arena, most, (fr_int)sizeof(fr_int));
+  build->number = (fr_int *)fr__take(arena, most, (fr_int)sizeof(fr_int));
   build->strings = (char *)fr__take(arena, build->string_bytes, 1);
 }
 
@@ -7229,148 +7164,111 @@ static int fr__text_order(fr_text a, fr_text b)
   return order ? order : (a.count > b.count) - (a.count < b.count);
 }
 
-static int fr__problem_order(const void *context, fr_int a, fr_int b)
-{
-  const fr_problem *p = (const fr_problem *)context;
-  if (p[a].key != p[b].key) return p[a].key < p[b].key ? -1 : 1;
-  return fr__text_order(p[a].text, p[b].text);
-}
-
-static int fr__source_order(const void *context, fr_int a, fr_int b)
-{
-  const fr_text *names = (const fr_text *)context;
-  return fr__text_order(names[a], names[b]);
-}
-
-static int fr__trace_problem_order(const void *context, fr_int a, fr_int b)
-{
-  const fr_trace *t = (const fr_trace *)context;
-  return (t[a].problem > t[b].problem) - (t[a].problem < t[b].problem);
-}
-
-static int fr__trace_order(const void *context, fr_int a, fr_int b)
-{
-  const fr_trace *t = (const fr_trace *)context;
-  const int order = fr__trace_problem_order(context, a, b);
-  return order ? order : fr__text_order(t[a].text, t[b].text);
-}
-
 static fr_int fr__sort_all(fr_int count, fr_int *links, fr__order order, const void *context)
 {
   for (fr_int i = 0; i < count; i++) links[i] = i + 1 < count ? i + 1 : -1;
   return fr__sort(count ? 0 : -1, links, order, context);
 }
 
-// owner[i] becomes the lowest index whose entry equals that of i.
-static void fr__find_equals(fr_int count, fr_int *links, fr_int *owner, fr__order order, const void *context)
+typedef struct fr__records { const char *first; fr_int size; } fr__records;  // each begins with an fr_text
+
+static int fr__record_order(const void *context, fr_int a, fr_int b)
 {
-  fr_int first = -1;
-  for (fr_int i = fr__sort_all(count, links, order, context); i >= 0; i = links[i]) {
-    if (first < 0 || order(context, first, i) != 0) first = i;
-    owner[i] = first;
+  const fr__records *r = (const fr__records *)context;
+  const void *x = r->first + a * r->size, *y = r->first + b * r->size;
+  return fr__text_order(*(const fr_text *)x, *(const fr_text *)y);
+}
+
+// number[i] becomes the number of record i's text: equal texts have the same, counted from 0 in the order in which they first occur.
+// Returns how many differ.
+static fr_int fr__number_texts(fr__build *build, const void *records, fr_int count, size_t size)
+{
+  fr__records all = { (const char *)records, (fr_int)size };
+  fr_int *number = build->number, first = -1, differ = 0;
+  for (fr_int i = fr__sort_all(count, build->links, fr__record_order, &all); i >= 0; i = build->links[i]) {
+    if (first < 0 || fr__record_order(&all, first, i) != 0) first = i;
+    number[i] = first;  // the lowest index of such a text
   }
+  for (fr_int i = 0; i < count; i++) number[i] = number[i] == i ? differ++ : number[number[i]];
+  return differ;
 }
 
 // Merges rows of one question, brings the traces of a problem together, drops repeated ones, gives each source one number.
-static void fr__build_join(fr__build *build, fr_dataset *dataset)
+static void fr__build_join(fr__build *build)
 {
-  fr_problem *problems = build->problems;
-  fr_trace *traces = build->traces;
-  fr_int *links = build->links, *owner = build->owner;
-  const fr_int trace_count = build->trace_count;
-  fr_int count = 0;
-  fr__find_equals(build->problem_count, links, owner, fr__problem_order, problems);
-  for (fr_int i = 0; i < build->problem_count; i++) {
+  fr_dataset *d = &build->d;
+  fr_problem *problems = d->problems;
+  fr_trace *traces = d->traces;
+  fr_int *number = build->number, *place = build->links, count = 0;
+  const fr_int rows = d->problem_count, trace_count = d->trace_count, source_count = d->source_count;
+  fr__number_texts(build, problems, rows, sizeof *problems);
+  for (fr_int i = 0; i < rows; i++) {
     const fr_problem row = problems[i];
-    if (owner[i] == i) {
-      owner[i] = count;
+    fr_problem *first = &problems[number[i]];
+    if (number[i] == count) {
       problems[count++] = row;
-    } else {  // owner[i] < i, so its entry is the number of the problem already
-      fr_problem *first;
-      owner[i] = owner[owner[i]];
-      first = &problems[owner[i]];
-      build->counts.merged++;
-      if (!first->answer.bytes) first->answer = row.answer;
-      else if (row.answer.bytes && fr__text_order(first->answer, row.answer) != 0) build->counts.conflicts++;
+      continue;
     }
+    d->counts.merged++;
+    if (!first->answer.bytes) first->answer = row.answer;
+    else if (row.answer.bytes && fr__text_order(first->answer, row.answer) != 0) d->counts.conflicts++;
   }
-  for (fr_int t = 0; t < trace_count; t++) {
-    traces[t].problem = owner[traces[t].problem];
-    problems[traces[t].problem].count++;
-  }
+  for (fr_int t = 0; t < trace_count; t++) problems[traces[t].problem = number[traces[t].problem]].count++;
   for (fr_int i = 1; i < count; i++) problems[i].first = problems[i - 1].first + problems[i - 1].count;
+  for (fr_int t = 0; t < trace_count; t++) place[t] = problems[traces[t].problem].first++;  // that becomes the end
+  for (fr_int t = 0; t < trace_count; t++)
+    while (place[t] != t) {  // each swap brings one to its place
+      const fr_int to = place[t];
+      const fr_trace swap = traces[to];
+      traces[to] = traces[t];
+      traces[t] = swap;
+      place[t] = place[to];
+      place[to] = to;
+    }
 
-  // Rearranges the records into the order of the list: what stood at i is swapped to where the list's i-th record was, and
-  // links[i] remembers where it went (MacLaren; Knuth volume 3, exercise 5.2-12).
-  for (fr_int i = 0, p = fr__sort_all(trace_count, links, fr__trace_problem_order, traces); i < trace_count; i++) {
-    fr_trace swap;
-    fr_int after;
-    while (p < i) p = links[p];
-    after = links[p];
-    swap = traces[p]; traces[p] = traces[i]; traces[i] = swap;
-    links[p] = links[i];
-    links[i] = p;
-    p = after;
-  }
-
-  memset(dataset, 0, sizeof *dataset);
-  dataset->problems = problems;
-  dataset->traces = traces;
-  dataset->sources = build->sources;
-  fr__find_equals(trace_count, links, owner, fr__trace_order, traces);
-  for (fr_int p = 0, t = 0; p < count; p++) {  // what is left moves to the front
+  d->problem_count = d->trace_count = 0;
+  for (fr_int p = 0; p < count; p++) {  // what is left moves to the front
     fr_problem problem = problems[p];
-    const fr_int end = problem.first + problem.count;
-    problem.first = dataset->trace_count;
-    for (; t < end; t++) {
-      if (owner[t] != t) { build->counts.repeated++; continue; }
-      dataset->longest = fr__max(dataset->longest, traces[t].text.count);
-      traces[dataset->trace_count] = traces[t];
-      traces[dataset->trace_count++].problem = dataset->problem_count;
+    const fr_int all_count = problem.count;
+    const fr_trace *all = traces + (problem.first - all_count);
+    fr__number_texts(build, all, all_count, sizeof *all);
+    problem.first = d->trace_count;
+    problem.count = 0;
+    for (fr_int t = 0; t < all_count; t++) {
+      if (number[t] < problem.count) { d->counts.repeated++; continue; }
+      d->longest = fr__max(d->longest, all[t].text.count);
+      traces[d->trace_count] = all[t];
+      traces[d->trace_count++].problem = d->problem_count;
+      problem.count++;
     }
-    problem.count = dataset->trace_count - problem.first;
-    if (problem.count == 0) { build->counts.no_trace++; continue; }
-    dataset->longest = fr__max(dataset->longest, problem.text.count);
-    problems[dataset->problem_count++] = problem;
+    if (problem.count == 0) { d->counts.no_trace++; continue; }
+    d->longest = fr__max(d->longest, problem.text.count);
+    problems[d->problem_count++] = problem;
   }
-  fr__find_equals(build->source_count, links, owner, fr__source_order, build->sources);
-  for (fr_int i = 0; i < build->source_count; i++) {
-    if (owner[i] != i) {
-      owner[i] = owner[owner[i]];
-    } else {
-      owner[i] = dataset->source_count++;
-      build->sources[owner[i]] = build->sources[i];
-    }
-  }
-  for (fr_int t = 0; t < dataset->trace_count; t++)
-    if (traces[t].source >= 0) traces[t].source = owner[traces[t].source];
-  dataset->counts = build->counts;
+  d->source_count = fr__number_texts(build, d->sources, source_count, sizeof *d->sources);
+  for (fr_int i = 0; i < source_count; i++) d->sources[number[i]] = d->sources[i];
+  for (fr_int t = 0; t < d->trace_count; t++)
+    if (traces[t].source >= 0) traces[t].source = number[traces[t].source];
 }
 
 FR_DEF fr_status fr_dataset_place(fr_dataset *dataset, const char *text, fr_int text_bytes, void *memory, fr_int bytes,
                                   fr_int *needed, fr_reason *reason)
 {
-  fr__build build, sizes;
+  fr__build build;
   fr__arena arena = { NULL, 0, 0 };
   fr_status status;
   if (memory && !dataset) return fr__fail(reason, FR_INVALID, "dataset is NULL");
-  memset(&sizes, 0, sizeof sizes);
   memset(&build, 0, sizeof build);
-  status = fr__build_read(&sizes, text, text_bytes, reason);
-  if (status) return status;
-  fr__build_layout(&arena, &sizes);
-  status = fr__arena_open(&arena, memory, bytes, needed, reason);
-  if (status || !memory) return status;
-  fr__build_layout(&arena, &sizes);
-  build.problems = sizes.problems;
-  build.traces = sizes.traces;
-  build.sources = sizes.sources;
-  build.links = sizes.links;
-  build.owner = sizes.owner;
-  build.strings = sizes.strings;
   status = fr__build_read(&build, text, text_bytes, reason);
   if (status) return status;
-  fr__build_join(&build, dataset);
+  fr__build_layout(&arena, &build);
+  status = fr__arena_open(&arena, memory, bytes, needed, reason);
+  if (status || !memory) return status;
+  fr__build_layout(&arena, &build);
+  status = fr__build_read(&build, text, text_bytes, reason);
+  if (status) return status;
+  fr__build_join(&build);
+  *dataset = build.d;
   return FR_OK;
 }
 
