@@ -6654,8 +6654,9 @@ static fr_int fr__sort(fr_int head, fr_int *next, fr__order order, const void *c
 static fr_int fr__utf8(const char *p, fr_int left)
 {
   const unsigned char *s = (const unsigned char *)p, lead = s[0];
-  const fr_int count = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+  fr_int count;
   if (lead < 0x80) return 1;
+  count = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
   if (lead < 0xC2 || lead > 0xF4 || left < count) return 0;
   for (fr_int i = 1; i < count; i++)
     if ((s[i] & 0xC0) != 0x80) return 0;
@@ -9616,15 +9617,11 @@ static const unsigned char fr__magic[8] = { 0x89, 'F', 'R', 'K', '\r', '\n', 0x1
 // Reads up to count bytes and returns how many there were.
 static fr_int fr__stream_raw(fr__stream *s, unsigned char *out, fr_int count)
 {
+  count = s->memory ? fr__min(count, s->bytes - s->done) : count;
 #ifndef FR_NO_STDIO
-  if (s->file) {
-    count = (fr_int)fread(out, 1, (size_t)count, (FILE *)s->file);
-    s->done += count;
-    return count;
-  }
+  if (s->file) count = (fr_int)fread(out, 1, (size_t)count, (FILE *)s->file);
 #endif
-  count = fr__min(count, s->bytes - s->done);
-  if (count > 0) memcpy(out, s->memory + s->done, (size_t)count);
+  if (s->memory && count > 0) memcpy(out, s->memory + s->done, (size_t)count);
   s->done += count;
   return count;
 }
@@ -9651,14 +9648,12 @@ static int fr__stream_get(fr__stream *s, void *out, fr_int count, fr_int limit)
 
 static int fr__stream_get_floats(fr__stream *s, float *x, fr_int count, fr_int limit)
 {
-  if (!x) return fr__stream_get(s, NULL, 4 * count, limit);
-  for (fr_int i = 0; i < count; i++) {
-    unsigned char four[4];
-    const unsigned char *p = four;
-    if (!fr__stream_get(s, four, 4, limit)) return 0;
+  const int good = fr__stream_get(s, x, 4 * count, limit);
+  for (fr_int i = 0; good && x && i < count; i++) {  // from its own bytes
+    const unsigned char *p = (const unsigned char *)(x + i);
     x[i] = fr__get_float(&p);
   }
-  return 1;
+  return good;
 }
 
 // One list of fields for both ways: written to a stream, or read from memory. What is short or above its most is bad, and 0.
@@ -9710,6 +9705,7 @@ typedef struct fr__told {
   fr_config config;
   fr_adamw  adamw;
   uint64_t  has_adamw, bytes, count, user_bytes;
+  int       empty;  // a size of the config is 0, or does not fit this machine
 } fr__told;
 
 static void fr__checkpoint_fields(fr__both *x, fr__told *t)
@@ -9720,111 +9716,91 @@ static void fr__checkpoint_fields(fr__both *x, fr__told *t)
   int *const flags[3] = { &c->tied, &c->qkv_bias, &c->qk_norm };
   float *const floats[11] = { &c->norm_eps, &c->rope_theta, &c->embed_scale, &c->rope_factor, &c->rope_low, &c->rope_high,
                               &a->beta1, &a->beta2, &a->eps, &a->decay, &a->clip };
+  uint64_t *const words[3] = { &t->bytes, &t->count, &t->user_bytes };
+  int64_t *const steps[2] = { &a->step, &a->skipped };
   t->has_adamw = fr__both_int(x, t->has_adamw, 4, 1);
-  t->bytes = fr__both_int(x, t->bytes, 8, UINT64_MAX);
-  t->count = fr__both_int(x, t->count, 8, UINT64_MAX);
-  t->user_bytes = fr__both_int(x, t->user_bytes, 8, UINT64_MAX);
+  for (int i = 0; i < 3; i++) *words[i] = fr__both_int(x, *words[i], 8, UINT64_MAX);
   fr__both_int(x, 0, 8, 0);
-  for (int i = 0; i < 8; i++) *sizes[i] = fr__both_size(x, *sizes[i]);
+  for (int i = 0; i < 8; i++) t->empty |= (*sizes[i] = fr__both_size(x, *sizes[i])) < 1;
   for (int i = 0; i < 3; i++) *flags[i] = (int)fr__both_int(x, (uint64_t)*flags[i], 4, 1);
   for (int i = 0; i < 11; i++) *floats[i] = fr__both_float(x, *floats[i]);
-  a->step = (int64_t)fr__both_int(x, (uint64_t)a->step, 8, INT64_MAX);
-  a->skipped = (int64_t)fr__both_int(x, (uint64_t)a->skipped, 8, INT64_MAX);
+  for (int i = 0; i < 2; i++) *steps[i] = (int64_t)fr__both_int(x, (uint64_t)*steps[i], 8, INT64_MAX);
   fr__both_int(x, 0, 8, 0);
 }
 
 // Bytes of a whole file; 0 if they do not fit.
-static fr_int fr__checkpoint_bytes(fr_int count, int has_adamw, fr_int user_bytes)
+static fr_int fr__checkpoint_bytes(fr_int count, int has_adamw, uint64_t user_bytes)
 {
   fr_int bytes;
-  if (!fr__mul(count, has_adamw ? 12 : 4, &bytes) || !fr__add(bytes, FR__CHECKPOINT_HEAD + 8, &bytes) ||
-      !fr__add(bytes, user_bytes, &bytes))
-    return 0;
-  return bytes;
+  return user_bytes <= (uint64_t)FR__INT_MAX && fr__mul(count, has_adamw ? 12 : 4, &bytes) &&
+         fr__add(bytes, FR__CHECKPOINT_HEAD + 8, &bytes) && fr__add(bytes, (fr_int)user_bytes, &bytes) ? bytes : 0;
 }
 
-typedef struct fr__put_checkpoint {
-  const fr_model *model;
-  const fr_adamw *adamw;
-  const void *user;
-  fr_int user_bytes, bytes;
-} fr__put_checkpoint;
+typedef struct fr__saved {
+  fr__told     told;
+  const float *params;
+  const void  *user;
+} fr__saved;
 
 static void fr__checkpoint_put(fr__stream *s, const void *what)
 {
-  const fr__put_checkpoint *w = (const fr__put_checkpoint *)what;
-  const fr_adamw *a = w->adamw;
-  const fr_int count = w->model->count;
-  fr__both x = { NULL, NULL, 0, 0 };
-  fr__told told;
-  x.out = s;
-  memset(&told, 0, sizeof told);
-  told.config = w->model->config;
-  if (a) told.adamw = *a;
-  told.has_adamw = a != NULL;
-  told.bytes = (uint64_t)w->bytes;
-  told.count = (uint64_t)count;
-  told.user_bytes = (uint64_t)w->user_bytes;
+  const fr__saved *w = (const fr__saved *)what;
+  const float *const floats[3] = { w->params, w->told.adamw.m, w->told.adamw.v };
+  fr__told told = w->told;
+  fr__both x = { s, NULL, 0, 0 };
   fr__put(s, fr__magic, 8);
   fr__put_int(s, FR_CHECKPOINT_VERSION, 4);
   fr__checkpoint_fields(&x, &told);
-  fr__put_floats(s, w->model->params, count);
-  if (a) fr__put_floats(s, a->m, count);
-  if (a) fr__put_floats(s, a->v, count);
-  fr__put(s, w->user, w->user_bytes);
+  for (int i = 0; i < (told.has_adamw ? 3 : 1); i++) fr__put_floats(s, floats[i], (fr_int)told.count);
+  fr__put(s, w->user, (fr_int)told.user_bytes);
   fr__put_hash(s);
 }
 
-// Reads the head, then goes to the end and compares the checksum. Where model is given it has been checked before, and the
-// numbers are stored on the way.
+// Reads the head, then goes to the end and compares the checksum. Where model is given it has been checked before, and the numbers are
+// stored on the way.
 FR__APART fr_status fr__checkpoint_scan(fr__stream *s, fr_checkpoint *info, fr_model *model, fr_adamw *adamw, void *user,
-                                     fr_reason *reason)
+                                        fr_reason *reason)
 {
   unsigned char head[FR__CHECKPOINT_HEAD], sum[8];
-  const unsigned char *p = head + 8;
-  fr__both x = { NULL, NULL, FR__CHECKPOINT_HEAD - 12, 0 };
+  const unsigned char *p = head + 8, *end = sum;
+  const fr_int got = fr__stream_raw(s, head, FR__CHECKPOINT_HEAD);
+  fr__both x = { NULL, head + 12, FR__CHECKPOINT_HEAD - 12, 0 };
   fr__told told;
   fr_config resolved;
-  fr_int count, bytes, body;
-  uint64_t version, hash;
+  fr_int count, bytes;
+  uint64_t version;
   fr_status status;
-  if (!fr__stream_get(s, head, 8, 8))
-    return fr__fail(reason, FR_FORMAT, "the file is shorter than the head of a checkpoint");
+  int good = 1;
+  if (got < 8) return fr__fail(reason, FR_FORMAT, "the file is shorter than the head of a checkpoint");
   if (memcmp(head, fr__magic, 8) != 0) return fr__fail(reason, FR_FORMAT, "this is not a checkpoint of this library");
-  if (!fr__stream_get(s, head + 8, FR__CHECKPOINT_HEAD - 8, FR__CHECKPOINT_HEAD))
-    return fr__fail(reason, FR_FORMAT, "the file is shorter than the head of a checkpoint, %d bytes",
-                    (fr_int)FR__CHECKPOINT_HEAD);
+  if (got < FR__CHECKPOINT_HEAD)
+    return fr__fail(reason, FR_FORMAT, "the file is shorter than the head of a checkpoint, %d bytes", (fr_int)FR__CHECKPOINT_HEAD);
   version = fr__get_int(&p, 4);
   if (version != FR_CHECKPOINT_VERSION)
     return fr__fail(reason, FR_UNSUPPORTED, "the checkpoint has version %d; this library reads version %d",
                     (fr_int)(version & 0x7fffffff), (fr_int)FR_CHECKPOINT_VERSION);
   memset(&told, 0, sizeof told);
   if (adamw) told.adamw = *adamw;
-  x.in = p;
   fr__checkpoint_fields(&x, &told);
-  if (told.config.layers < 1 || told.config.dim < 1 || told.config.heads < 1 || told.config.kv_heads < 1 ||
-      told.config.head_dim < 1 || told.config.ffn < 1 || told.config.vocab < 1 || told.config.rope_original < 1)
-    return fr__fail(reason, FR_CONFIG, "a size in the checkpoint's config is 0 or too large");
+  if (told.empty) return fr__fail(reason, FR_CONFIG, "a size in the checkpoint's config is 0 or too large");
   if (x.bad) return fr__fail(reason, FR_FORMAT, "a field of the checkpoint's head is out of range");
   status = fr_config_check(&told.config, &resolved, reason);
   if (status) return status;
   count = fr__param_count(&resolved, NULL, 0);
-  bytes = told.user_bytes > (uint64_t)FR__INT_MAX
-              ? 0 : fr__checkpoint_bytes(count, (int)told.has_adamw, (fr_int)told.user_bytes);
+  bytes = fr__checkpoint_bytes(count, (int)told.has_adamw, told.user_bytes);
   if (bytes == 0) return fr__fail(reason, FR_OVERFLOW, "the checkpoint does not fit this machine's address space");
   if (told.count != (uint64_t)count || told.bytes != (uint64_t)bytes)
-    return fr__fail(reason, FR_FORMAT, "the head implies %d parameters and %d bytes, but tells other numbers", count,
-                    bytes);
-  body = bytes - 8;
-  if (!fr__stream_get_floats(s, model ? model->params : NULL, count, body) ||
-      (told.has_adamw && (!fr__stream_get_floats(s, adamw ? adamw->m : NULL, count, body) ||
-                          !fr__stream_get_floats(s, adamw ? adamw->v : NULL, count, body))) ||
-      !fr__stream_get(s, user, (fr_int)told.user_bytes, body) || (hash = s->hash, !fr__stream_get(s, sum, 8, bytes)))
+    return fr__fail(reason, FR_FORMAT, "the head implies %d parameters and %d bytes, but tells other numbers", count, bytes);
+  s->hash = fr__hash(0, head, FR__CHECKPOINT_HEAD);
+  for (int i = 0; good && i < (told.has_adamw ? 3 : 1); i++) {
+    float *const floats[3] = { model ? model->params : NULL, told.adamw.m, told.adamw.v };
+    good = fr__stream_get_floats(s, floats[i], count, bytes - 8);
+  }
+  if (!good || !fr__stream_get(s, user, (fr_int)told.user_bytes, bytes - 8) || fr__stream_raw(s, sum, 8) != 8)
     return fr__fail(reason, FR_FORMAT, "the file has %d bytes, its head implies %d", s->done, bytes);
-  p = sum;
   if (fr__stream_raw(s, head, 1) != 0)
     return fr__fail(reason, FR_FORMAT, "the file goes on after the %d bytes that its head implies", bytes);
-  if (fr__get_int(&p, 8) != hash) return fr__fail(reason, FR_CHECKSUM, "%s", fr_status_text(FR_CHECKSUM));
+  if (fr__get_int(&end, 8) != s->hash) return fr__fail(reason, FR_CHECKSUM, "%s", fr_status_text(FR_CHECKSUM));
   info->config = resolved;
   info->count = count;
   info->has_adamw = (int)told.has_adamw;
@@ -9847,33 +9823,43 @@ FR__APART fr_status fr__checkpoint_arguments(const fr_model *model, const fr_ada
   return FR_OK;
 }
 
-FR__APART fr_status fr__checkpoint_what(fr__put_checkpoint *what, const fr_model *model, const fr_adamw *adamw, const void *user,
-                                     fr_int user_bytes, fr_reason *reason)
+FR__APART fr_status fr__checkpoint_what(fr__saved *what, const fr_model *model, const fr_adamw *adamw, const void *user,
+                                        fr_int user_bytes, fr_reason *reason)
 {
   const fr_status status = fr__checkpoint_arguments(model, adamw, reason);
+  fr__told *t = &what->told;
+  fr_int bytes;
   if (status) return status;
-  what->model = model;
-  what->adamw = adamw;
+  if (!user) user_bytes = 0;
+  if (user_bytes < 0) return fr__fail(reason, FR_INVALID, "user_bytes is negative");
+  bytes = fr__checkpoint_bytes(model->count, adamw != NULL, (uint64_t)user_bytes);
+  if (!bytes) return fr__fail(reason, FR_OVERFLOW, "%s", fr_status_text(FR_OVERFLOW));
+  memset(what, 0, sizeof *what);
+  what->params = model->params;
   what->user = user;
-  what->user_bytes = user ? user_bytes : 0;
-  if (what->user_bytes < 0) return fr__fail(reason, FR_INVALID, "user_bytes is negative");
-  what->bytes = fr__checkpoint_bytes(model->count, adamw != NULL, what->user_bytes);
-  return what->bytes ? FR_OK : fr__fail(reason, FR_OVERFLOW, "%s", fr_status_text(FR_OVERFLOW));
+  t->config = model->config;
+  if (adamw) t->adamw = *adamw;
+  t->has_adamw = adamw != NULL;
+  t->bytes = (uint64_t)bytes;
+  t->count = (uint64_t)model->count;
+  t->user_bytes = (uint64_t)user_bytes;
+  return FR_OK;
 }
 
-FR_DEF fr_status fr_checkpoint_write(void *memory, fr_int bytes, fr_int *needed, const fr_model *model,
-                                     const fr_adamw *adamw, const void *user, fr_int user_bytes, fr_reason *reason)
+FR_DEF fr_status fr_checkpoint_write(void *memory, fr_int bytes, fr_int *needed, const fr_model *model, const fr_adamw *adamw,
+                                     const void *user, fr_int user_bytes, fr_reason *reason)
 {
-  fr__put_checkpoint what;
+  fr__saved what;
   fr__stream s;
+  fr_int size;
   const fr_status status = fr__checkpoint_what(&what, model, adamw, user, user_bytes, reason);
   if (status) return status;
+  size = (fr_int)what.told.bytes;
   if (!memory && !needed) return fr__fail(reason, FR_INVALID, "memory is NULL, and so is where to tell its size");
-  if (needed) *needed = what.bytes;
+  if (needed) *needed = size;
   if (!memory) return fr__fine(reason);
-  if (bytes < what.bytes)
-    return fr__fail(reason, FR_MEMORY, "the checkpoint needs %d bytes, %d were given", what.bytes, bytes);
-  fr__stream_memory(&s, memory, what.bytes);
+  if (bytes < size) return fr__fail(reason, FR_MEMORY, "the checkpoint needs %d bytes, %d were given", size, bytes);
+  fr__stream_memory(&s, memory, size);
   fr__checkpoint_put(&s, &what);
   return fr__fine(reason);
 }
@@ -9920,7 +9906,7 @@ FR_DEF fr_status fr_checkpoint_read(const void *memory, fr_int bytes, fr_checkpo
 FR_DEF fr_status fr_checkpoint_save(const char *path, const fr_model *model, const fr_adamw *adamw, const void *user,
                                     fr_int user_bytes, fr_reason *reason)
 {
-  fr__put_checkpoint what;
+  fr__saved what;
   const fr_status status = fr__checkpoint_what(&what, model, adamw, user, user_bytes, reason);
   return status ? status : fr__save(path, fr__checkpoint_put, &what, reason);
 }
@@ -9933,8 +9919,8 @@ FR_DEF fr_status fr_checkpoint_load(const char *path, fr_checkpoint *info, fr_mo
 #endif  // FR_NO_STDIO
 
 // ---- >>corpus -----------------------------------------------------------------------------------------
-// From data to steps: the ids of all that can be trained on, in one block, and batches drawn from them. Whatever is random is a
-// stream named by the seed with its purpose, and the question or the epoch, so that a batch is a function of seed and step.
+// From data to steps: the ids of all that can be trained on, in one block, and batches drawn from them. Whatever is random is a stream
+// named by the seed with its purpose, and the question or the epoch, so that a batch is a function of seed and step.
 struct fr__corpus {
   fr_int    *first;         // [count] the place of each question's first trace in source
   fr_int    *source;        // [traces]
@@ -9946,9 +9932,12 @@ struct fr__corpus {
   double    *cost;          // [batch + 1][N * most]
   fr_token  *fork_ids;
   fr_text   *texts;         // scratch: traces of one question
-  fr_int    *at;            //   and their indices in the data set
   char      *room;          // of the questions, and behind them for the next one while it is checked
   fr_int     fork_count, longest_fork, longest, bytes;  // ids of all forks, of the longest; most traces; bytes of the room
+  const fr_dataset *d;      // only while it is made, as what follows
+  const fr_framing *framing;
+  fr_encoder       *encoder;
+  fr_int            p;      // the question at work, -1: the forks
 };
 
 static fr_int fr__longest_trace(const fr_question *q)
@@ -9965,27 +9954,25 @@ static fr_int fr__corpus_drawn(const fr_corpus *c, fr_int traces)
 }
 
 // How much room everything takes: forks and traces are encoded, of the rest the bytes are counted.
-FR__APART fr_status fr__corpus_measure(fr_corpus *c, struct fr__corpus *b, const fr_dataset *d, fr_encoder *encoder,
-                                    const fr_framing *framing, fr_int *p)
+static fr_status fr__corpus_measure(fr_corpus *c, struct fr__corpus *b)
 {
   const fr__trusted nowhere = { { 0, 0 }, { 0, 0 } };
   fr__arena room = { NULL, 0, 0 };
   fr_int scratch = 0;
-  fr_status status = fr_framing_forks(encoder, framing, NULL, 0, NULL, &b->fork_count);
+  fr_status status = fr_framing_forks(b->encoder, b->framing, NULL, 0, NULL, &b->fork_count);
   if (status) return status;
-  c->fork_count = framing->fork_count;
-  for (*p = 0; *p < d->problem_count; ++*p) {
-    const fr_problem *problem = &d->problems[*p];
-    fr_int ids = framing->before.count + problem->text.count + framing->after.count + 1, size = 0;
+  for (b->p = 0; b->p < b->d->problem_count; b->p++) {
+    const fr_problem *problem = &b->d->problems[b->p];
+    fr_int ids = b->framing->before.count + problem->text.count + b->framing->after.count + 1, size = 0;
     fr_text all = problem->text;  // the traces as one: what fr_question_place asks for depends on lengths alone
     for (fr_int t = problem->first; !status && t < problem->first + problem->count; t++) {
-      const fr_text text = d->traces[t].text;
+      const fr_text text = b->d->traces[t].text;
       fr__output out = { NULL, 0, 0, 0, 0 };
-      status = fr__encode(encoder, text.bytes, text.count, 0, 0, nowhere, &out);
+      status = fr__encode(b->encoder, text.bytes, text.count, 0, 0, nowhere, &out);
       ids += out.count + 1;
       all.count += text.count + 1 + (fr_int)(sizeof(fr_tokens) + sizeof(fr_int));
     }
-    if (!status) status = fr_question_place(NULL, encoder, framing, problem->text, &all, 1, NULL, 0, &size);
+    if (!status) status = fr_question_place(NULL, b->encoder, b->framing, problem->text, &all, 1, NULL, 0, &size);
     if (status) return status;
     scratch = fr__max(scratch, size);
     b->longest = fr__max(b->longest, problem->count);
@@ -9999,107 +9986,108 @@ FR__APART fr_status fr__corpus_measure(fr_corpus *c, struct fr__corpus *b, const
   return FR_OK;
 }
 
-static void fr__corpus_layout(fr__arena *arena, fr_corpus *c, struct fr__corpus *b, const fr_dataset *d)
+static void fr__corpus_layout(fr__arena *arena, fr_corpus *c, struct fr__corpus *b)
 {
-  const fr_int I = (fr_int)sizeof(fr_int);
+  const fr_int I = (fr_int)sizeof(fr_int), problems = b->d->problem_count, slots = c->options.batch + 1;
   fr_int drawn = 0, cells = 0;
-  if (!fr__mul(c->options.batch + 1, b->most, &drawn) || !fr__mul(drawn, c->fork_count, &cells)) arena->overflow = 1;
+  if (!fr__mul(slots, b->most, &drawn) || !fr__mul(drawn, c->fork_count, &cells)) arena->overflow = 1;
   c->body = (struct fr__corpus *)fr__take(arena, 1, (fr_int)sizeof *b);
   c->forks = (fr_tokens *)fr__take(arena, c->fork_count, (fr_int)sizeof(fr_tokens));
-  c->questions = (fr_question *)fr__take(arena, d->problem_count, (fr_int)sizeof(fr_question));
-  c->problem = (fr_int *)fr__take(arena, d->problem_count, I);
-  c->order = (fr_int *)fr__take(arena, d->problem_count, I);
-  c->batch = (fr_question *)fr__take(arena, c->options.batch + 1, (fr_int)sizeof(fr_question));
-  b->first = (fr_int *)fr__take(arena, d->problem_count, I);
-  b->source = (fr_int *)fr__take(arena, d->trace_count, I);
-  b->shuffled = (fr_int *)fr__take(arena, d->problem_count, I);
+  c->questions = (fr_question *)fr__take(arena, problems, (fr_int)sizeof(fr_question));
+  c->problem = (fr_int *)fr__take(arena, problems, I);
+  c->order = (fr_int *)fr__take(arena, problems, I);
+  c->batch = (fr_question *)fr__take(arena, slots, (fr_int)sizeof(fr_question));
+  c->source = (fr_int **)fr__take(arena, slots, (fr_int)sizeof(fr_int *));
+  b->first = (fr_int *)fr__take(arena, problems, I);
+  b->source = (fr_int *)fr__take(arena, b->d->trace_count, I);
+  b->shuffled = (fr_int *)fr__take(arena, problems, I);
   b->traces = (fr_tokens *)fr__take(arena, drawn, (fr_int)sizeof(fr_tokens));
   b->fork = (fr_int *)fr__take(arena, drawn, I);
   b->drawn = (fr_int *)fr__take(arena, drawn, I);
-  c->source = (fr_int **)fr__take(arena, c->options.batch + 1, (fr_int)sizeof(fr_int *));
   b->cost = (double *)fr__take(arena, cells, (fr_int)sizeof(double));
   b->fork_ids = (fr_token *)fr__take(arena, b->fork_count, (fr_int)sizeof(fr_token));
   b->texts = (fr_text *)fr__take(arena, b->longest, (fr_int)sizeof(fr_text));
-  b->at = (fr_int *)fr__take(arena, b->longest, I);
   b->room = (char *)fr__take(arena, b->bytes, 1);
 }
 
-static void fr__leave_out(fr_corpus *c, fr_left_out why, const fr_dataset *d, fr_int p, fr_int trace, fr_int tokens)
+static void fr__leave_out(fr_corpus *c, const struct fr__corpus *b, fr_left_out why, fr_int trace, fr_int tokens)
 {
   static const char *const words[FR_LEFT_OUT_COUNT] = {
     "question %d, \"%s\": with trace %d it has %d tokens",
     "question %d, \"%s\": trace %d has other ids behind a fork than apart",
     "question %d, \"%s\": it has other ids before a fork than apart",
     "question %d, \"%s\": no trace is left" };
-  const fr_text text = d->problems[p].text;
+  const fr_text text = b->d->problems[b->p].text;
   char begin[40];
   fr_int count = fr__min(text.count, (fr_int)sizeof begin - 1);
   if (c->left_out[why]++) return;
   while (count < text.count && (text.bytes[count] & 0xC0) == 0x80) count--;  // whole characters
   memcpy(begin, text.bytes, (size_t)count);
   begin[count] = 0;
-  fr__fail(&c->example[why], FR_OK, words[why], p, begin, trace, tokens);
+  fr__fail(&c->example[why], FR_OK, words[why], b->p, begin, trace, tokens);
 }
 
-// Lays question p out with those of its traces, *count of b->texts, that can be trained on. First with all of them; if that
-// cannot be, without any and with each one alone, to see which, and then with those left.
-FR__APART fr_status fr__corpus_question(fr_corpus *c, struct fr__corpus *b, const fr_dataset *d, fr_encoder *encoder,
-                                     const fr_framing *framing, fr_int p, char *memory, fr_question *q, fr_int *count, fr_int *used)
+// Lays the question out with those of its traces, *count of b.texts with their sources, that can be trained on. First with all of
+// them; if that cannot be, without any and with each one alone, to see which, and then with those left.
+static fr_status fr__corpus_question(fr_corpus *c, const struct fr__corpus *b, fr_question *q, char *memory, fr_int *sources,
+                                     fr_int *count, fr_int *used)
 {
-  const fr_int most = c->options.length > 0 ? c->options.length - b->longest_fork : FR__INT_MAX, bytes = b->bytes - (memory - b->room);
-  const fr_text text = d->problems[p].text;
-  fr_status status = fr_question_place(q, encoder, framing, text, b->texts, *count, memory, bytes, used);
+  const fr_int most = c->options.length > 0 ? c->options.length : FR__INT_MAX, bytes = b->bytes - (memory - b->room);
+  const fr_text text = b->d->problems[b->p].text;
+  fr_text *texts = b->texts;
   fr_int left = 0;
-  if ((!status && q->prompt.count + fr__longest_trace(q) <= most) || (status && status != FR_FORMAT)) return status;
-  status = fr_question_place(q, encoder, framing, text, NULL, 0, memory, bytes, used);
-  if (status == FR_FORMAT) fr__leave_out(c, FR_QUESTION_BOUNDARY, d, p, 0, 0);
+  fr_status status = fr_question_place(q, b->encoder, b->framing, text, texts, *count, memory, bytes, used);
+  if (!status && q->prompt.count + b->longest_fork + fr__longest_trace(q) <= most) return FR_OK;
+  if (!status || status == FR_FORMAT) status = fr_question_place(q, b->encoder, b->framing, text, NULL, 0, memory, bytes, used);
+  if (status == FR_FORMAT) fr__leave_out(c, b, FR_QUESTION_BOUNDARY, 0, 0);
   for (fr_int j = 0; !status && j < *count; j++) {
-    status = fr_question_place(q, encoder, framing, text, &b->texts[j], 1, memory, bytes, used);
-    if (status == FR_FORMAT) {
-      fr__leave_out(c, FR_TRACE_BOUNDARY, d, p, j, 0);
-      status = FR_OK;
-    } else if (!status && q->prompt.count + fr__longest_trace(q) > most) {
-      fr__leave_out(c, FR_TRACE_LONG, d, p, j, q->prompt.count + b->longest_fork + fr__longest_trace(q));
+    const fr_status alone = fr_question_place(q, b->encoder, b->framing, text, &texts[j], 1, memory, bytes, used);
+    const fr_int tokens = alone ? 0 : q->prompt.count + b->longest_fork + fr__longest_trace(q);
+    if (alone == FR_FORMAT) {
+      fr__leave_out(c, b, FR_TRACE_BOUNDARY, j, 0);
+    } else if (tokens > most) {
+      fr__leave_out(c, b, FR_TRACE_LONG, j, tokens);
     } else {
-      b->texts[left] = b->texts[j];
-      b->at[left++] = b->at[j];
+      texts[left] = texts[j];
+      sources[left++] = sources[j];
+      status = alone;
     }
   }
-  if (!status && left == 0) fr__leave_out(c, FR_QUESTION_BARE, d, p, 0, 0);
+  if (!status && left == 0) fr__leave_out(c, b, FR_QUESTION_BARE, 0, 0);
   *count = status ? 0 : left;
-  if (*count) status = fr_question_place(q, encoder, framing, text, b->texts, left, memory, bytes, used);
+  if (*count) status = fr_question_place(q, b->encoder, b->framing, text, texts, left, memory, bytes, used);
   return status == FR_FORMAT ? FR_OK : status;
 }
 
-FR__APART fr_status fr__corpus_fill(fr_corpus *c, struct fr__corpus *b, const fr_dataset *d, fr_encoder *encoder,
-                                 const fr_framing *framing, fr_int *p)
+static fr_status fr__corpus_fill(fr_corpus *c, struct fr__corpus *b)
 {
   const uint64_t seed = fr__hash(c->options.seed, "split", 5);
   char *memory = b->room;
   fr_int used = 0, n = 0;
-  fr_status status = fr_framing_forks(encoder, framing, b->fork_ids, b->fork_count, c->forks, &used);
+  fr_status status = fr_framing_forks(b->encoder, b->framing, b->fork_ids, b->fork_count, c->forks, &used);
   for (fr_int i = 0; !status && i < c->fork_count; i++) b->longest_fork = fr__max(b->longest_fork, c->forks[i].count);
-  for (*p = 0; !status && *p < d->problem_count; ++*p) {
+  for (b->p = 0; !status && b->p < b->d->problem_count; b->p++) {
+    const fr_problem *problem = &b->d->problems[b->p];
     fr_question *q = &c->questions[c->count];
-    fr_int count = d->problems[*p].count;
+    fr_int *sources = b->source + c->traces, count = problem->count;
     for (fr_int j = 0; j < count; j++) {
-      b->at[j] = d->problems[*p].first + j;
-      b->texts[j] = d->traces[b->at[j]].text;
+      const fr_trace *trace = &b->d->traces[problem->first + j];
+      b->texts[j] = trace->text;
+      sources[j] = trace->source < 0 ? b->d->source_count : trace->source;
     }
-    status = fr__corpus_question(c, b, d, encoder, framing, *p, memory, q, &count, &used);
+    status = fr__corpus_question(c, b, q, memory, sources, &count, &used);
     if (status) return status;
     if (count == 0) continue;
     memory += fr__round_up(used, FR__ALIGN);
-    c->problem[c->count] = *p;
     c->key ^= q->key;
     c->tokens += q->prompt.count;
-    b->first[c->count++] = c->traces;
     for (fr_int j = 0; j < count; j++) {
-      const fr_int source = d->traces[b->at[j]].source;
-      b->source[c->traces++] = source < 0 ? d->source_count : source;
       c->key = fr__hash(c->key, b->texts[j].bytes, b->texts[j].count);
       c->tokens += q->traces[j].count;
     }
+    c->problem[c->count] = b->p;
+    b->first[c->count++] = c->traces;
+    c->traces += count;
   }
   for (int held_out = 0; held_out < 2; held_out++) {
     for (fr_int i = 0; i < c->count; i++) {
@@ -10117,7 +10105,6 @@ FR_DEF fr_status fr_corpus_place(fr_corpus *corpus, const fr_dataset *dataset, f
   fr__arena arena = { NULL, 0, 0 };
   fr_corpus c;
   struct fr__corpus b;
-  fr_int p = -1;
   fr_status status;
   if (!dataset || !encoder || !encoder->body || !framing || framing->fork_count < 1 || !options || (memory && !corpus))
     return fr__fail(reason, FR_INVALID, "corpus, data set, encoder, framing or options is NULL, or there is no fork");
@@ -10126,23 +10113,26 @@ FR_DEF fr_status fr_corpus_place(fr_corpus *corpus, const fr_dataset *dataset, f
     return fr__fail(reason, FR_INVALID, "length, traces or batch is negative or too large, or held_out is no fraction");
   memset(&c, 0, sizeof c);
   memset(&b, 0, sizeof b);
+  b.d = dataset;
+  b.encoder = encoder;
+  b.framing = framing;
   c.options = *options;
   c.options.batch = fr__max(1, options->batch);
+  c.fork_count = framing->fork_count;
   c.sources = dataset->source_count + 1;
-  b.epoch = -1;
-  status = fr__corpus_measure(&c, &b, dataset, encoder, framing, &p);
+  b.epoch = b.p = -1;
+  status = fr__corpus_measure(&c, &b);
   if (!status) {
-    fr__corpus_layout(&arena, &c, &b, dataset);
+    fr__corpus_layout(&arena, &c, &b);
     status = fr__arena_open(&arena, memory, bytes, needed, reason);
     if (status || !memory) return status;
-    fr__corpus_layout(&arena, &c, &b, dataset);
+    fr__corpus_layout(&arena, &c, &b);
     memset(c.batch, 0, (size_t)c.options.batch * sizeof *c.batch);  // there is none yet
-    status = fr__corpus_fill(&c, &b, dataset, encoder, framing, &p);
+    status = fr__corpus_fill(&c, &b);
   }
   if (status) {
     const fr_reason why = encoder->reason;  // which `reason` may be
-    if (p < 0) return fr__fail(reason, status, "framing: %s", why.text);
-    return fr__fail(reason, status, "question %d: %s", p, why.text);
+    return b.p < 0 ? fr__fail(reason, status, "framing: %s", why.text) : fr__fail(reason, status, "question %d: %s", b.p, why.text);
   }
   *c.body = b;
   *corpus = c;
