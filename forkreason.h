@@ -6737,35 +6737,63 @@ static int fr__json_hex(const char *p, fr_int left)
   return code;
 }
 
+// One character of a string or number at *at, as a code point; -1 at its end. Of one that may not be, *wrong tells why.
+FR__APART int32_t fr__json_char(const char *text, fr_int *at, fr_int end, const char **wrong)
+{
+  static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+  const char *p = text + *at, *found;
+  const fr_int left = end - *at;
+  if (left <= 0 || *p == '"') return -1;
+  if (*p != '\\') {
+    const fr_int count = fr__utf8(p, left);
+    int32_t code = count < 2 ? (unsigned char)*p : (unsigned char)*p & (0x7F >> count);
+    for (fr_int i = 1; i < count; i++) code = code << 6 | (p[i] & 0x3F);
+    if (code < 0x20) *wrong = "a control character inside of a string must be escaped";
+    if (count == 0) *wrong = "the text is not valid UTF-8";
+    *at += count;
+    return code;
+  }
+  if (left > 1 && p[1] == 'u') {
+    const int high = fr__json_hex(p + 2, left - 2), low = left >= 8 && !memcmp(p + 6, "\\u", 2) ? fr__json_hex(p + 8, left - 8) : -1;
+    if (high < 0) *wrong = "\\u needs four hexadecimal digits";
+    *at += 6;
+    if (high < 0xD800 || high > 0xDFFF) return high;
+    if (high >= 0xDC00 || low < 0xDC00 || low > 0xDFFF) *wrong = "half of a surrogate pair stands alone";
+    *at += 6;
+    return 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00);
+  }
+  found = left > 1 && p[1] ? strchr(from, p[1]) : NULL;
+  if (!found) *wrong = "unknown escape";
+  *at += 2;
+  return found ? to[found - from] : -1;
+}
+
+// Whether it is ASCII and stands for itself, as most are.
+static int fr__json_plain(char c) { return (signed char)c >= 0x20 && c != '"' && c != '\\'; }
+
+FR__APART int32_t fr__json_code(const char *text, fr_int *at, fr_int end)  // where it is known to be right
+{
+  const char *wrong;
+  return *at < end && fr__json_plain(text[*at]) ? text[(*at)++] : fr__json_char(text, at, end, &wrong);
+}
+
 // The string whose opening quote has been read.
 static char fr__json_string(fr__json *json)
 {
-  const char *text = json->text;
-  const fr_int end = json->bytes;
-  fr_int at = json->at, count;
-  json->token.start = at;
-  for (; at < end && text[at] != '"'; at += count) {
-    const unsigned char c = (unsigned char)text[at];
-    if (c < 0x20) return fr__json_wrong(json, FR_SYNTAX, at, "a control character inside of a string must be escaped");
-    count = c == '\\' ? 2 : fr__utf8(text + at, end - at);
-    if (count == 0) return fr__json_wrong(json, FR_SYNTAX, at, "the text is not valid UTF-8");
-    if (c != '\\') continue;
-    if (end - at < 2 || text[at + 1] == 0 || !strchr("\"\\/bfnrtu", text[at + 1]))
-      return fr__json_wrong(json, FR_SYNTAX, at, "unknown escape");
-    if (text[at + 1] == 'u') {
-      const int high = fr__json_hex(text + at + 2, end - at - 2);
-      if (high < 0) return fr__json_wrong(json, FR_SYNTAX, at, "\\u needs four hexadecimal digits");
-      count = high >= 0xD800 && high < 0xE000 ? 12 : 6;
-      if (count == 12) {
-        const int low = end - at >= 8 && !memcmp(text + at + 6, "\\u", 2) ? fr__json_hex(text + at + 8, end - at - 8) : -1;
-        if (high >= 0xDC00 || low < 0xDC00 || low > 0xDFFF)
-          return fr__json_wrong(json, FR_SYNTAX, at, "half of a surrogate pair stands alone");
-      }
-    }
-  }
-  if (at >= end) return fr__json_wrong(json, FR_SYNTAX, json->token.start - 1, "this string is not closed");
-  json->token.count = at - json->token.start;
-  json->at = at + 1;
+  const char *text = json->text, *wrong = NULL;
+  const fr_int start = json->at;
+  fr_int at = start, end;
+  int more;
+  do {
+    while (at < json->bytes && fr__json_plain(text[at])) at++;
+    end = at;
+    more = fr__json_char(text, &at, json->bytes, &wrong) >= 0;
+    if (wrong) return fr__json_wrong(json, FR_SYNTAX, end, wrong);
+  } while (more);
+  if (end >= json->bytes) return fr__json_wrong(json, FR_SYNTAX, start - 1, "this string is not closed");
+  json->token.start = start;
+  json->token.count = end - start;
+  json->at = end + 1;
   return '"';
 }
 
@@ -6802,37 +6830,12 @@ static char fr__json_number(fr__json *json)
   return '0';
 }
 
-// One character of a checked string or number at *at, as a code point; -1 at its end.
-FR__APART int32_t fr__json_code(const char *text, fr_int *at, fr_int end)
-{
-  const unsigned char *s = (const unsigned char *)text + *at;
-  if (*at >= end || s[0] == '"') return -1;
-  if (s[0] == '\\') {
-    static const char from[] = "bfnrt", to[] = "\b\f\n\r\t";
-    const char *found;
-    if (s[1] == 'u') {
-      const int high = fr__json_hex(text + *at + 2, 4);
-      *at += 6;
-      if (high < 0xD800 || high > 0xDFFF) return high;
-      *at += 6;
-      return 0x10000 + ((high - 0xD800) << 10) + (fr__json_hex(text + *at - 4, 4) - 0xDC00);
-    }
-    *at += 2;
-    found = strchr(from, (char)s[1]);
-    return found ? to[found - from] : s[1];
-  }
-  if (s[0] < 0x80) { *at += 1; return s[0]; }
-  if (s[0] < 0xE0) { *at += 2; return (s[0] & 0x1F) << 6 | (s[1] & 0x3F); }
-  if (s[0] < 0xF0) { *at += 3; return (s[0] & 0x0F) << 12 | (s[1] & 0x3F) << 6 | (s[2] & 0x3F); }
-  *at += 4;
-  return (s[0] & 0x07) << 18 | (s[1] & 0x3F) << 12 | (s[2] & 0x3F) << 6 | (s[3] & 0x3F);
-}
-
-// Compares two checked strings or numbers as the text that they stand for: "a" and "\u0061" are equal.
-static int fr__json_order(const char *text, fr_int a, fr_int a_end, fr_int b, fr_int b_end)
+// Compares two checked strings or numbers, a[i .. i_end-1] and b[j .. j_end-1], as the text that they stand for: "a" and "\u0061" are
+// equal.
+static int fr__json_order(const char *a, fr_int i, fr_int i_end, const char *b, fr_int j, fr_int j_end)
 {
   for (;;) {
-    const int32_t x = fr__json_code(text, &a, a_end), y = fr__json_code(text, &b, b_end);
+    const int32_t x = fr__json_code(a, &i, i_end), y = fr__json_code(b, &j, j_end);
     if (x != y) return x < y ? -1 : 1;
     if (x < 0) return 0;
   }
@@ -6841,7 +6844,13 @@ static int fr__json_order(const char *text, fr_int a, fr_int a_end, fr_int b, fr
 static int fr__json_name_order(const void *context, fr_int a, fr_int b)
 {
   const fr__json *json = (const fr__json *)context;
-  return fr__json_order(json->text, json->names[a], json->bytes, json->names[b], json->bytes);
+  return fr__json_order(json->text, json->names[a], json->bytes, json->text, json->names[b], json->bytes);
+}
+
+// Whether a name or string stands for these ASCII characters.
+FR__APART int fr__json_is(const fr__json *json, fr__json_token token, const char *word)
+{
+  return fr__json_order(json->text, token.start, token.start + token.count, word, 0, (fr_int)strlen(word)) == 0;
 }
 
 // The object or array at the top closes; the names of an object must differ.
@@ -6928,30 +6937,17 @@ static int fr__json_skip(fr__json *json)
   return json->token.kind != '!';
 }
 
-// Whether a name or string stands for these ASCII characters.
-FR__APART int fr__json_is(const fr__json *json, fr__json_token token, const char *word)
-{
-  fr_int at = token.start;
-  for (;;) {
-    const int32_t x = fr__json_code(json->text, &at, token.start + token.count);
-    if (x != (*word ? (int32_t)*word : -1)) return 0;
-    if (!*word++) return 1;
-  }
-}
-
 // Decodes a string, or copies the digits of a number, to out (NULL: only counts). Never more bytes than in the text.
 static fr_int fr__json_copy(const char *text, fr__json_token token, char *out)
 {
   const fr_int end = token.start + token.count;
   fr_int count = 0;
   for (fr_int at = token.start; at < end;) {
-    if (text[at] == '\\') {
-      char four[4];
-      count += fr__utf8_put((uint32_t)fr__json_code(text, &at, end), out ? out + count : four);
-    } else {
-      if (out) out[count] = text[at];
+    char four[4], *to = out ? out + count : four;
+    if (text[at] == '\\') count += fr__utf8_put((uint32_t)fr__json_code(text, &at, end), to);
+    else {
+      *to = text[at++];
       count++;
-      at++;
     }
   }
   return count;
@@ -6986,24 +6982,20 @@ static fr_text fr__build_text(fr__build *build, const char *line, fr__json_token
   return text;
 }
 
-static int fr__json_blank(const char *text, fr__json_token token)
-{
-  for (fr_int at = token.start; at < token.start + token.count;)
-    if (fr__json_code(text, &at, token.start + token.count) > 32) return 0;
-  return 1;
-}
-
 static void fr__build_trace(fr__build *build, const char *line, const fr__line *said, fr__json_token right)
 {
   const fr__json_token text = said->at[FR__TEXT_OF], answer = said->at[FR__ANSWER];
   fr_dataset *d = &build->d;
+  fr_int at = text.start;
+  int32_t code = 0;
   char verdict = said->at[FR__CORRECT].kind;  // 't', 'f' or 0
   fr_trace trace;
   d->counts.traces++;
-  if (verdict == 0 && answer.kind && right.kind)
-    verdict = fr__json_order(line, answer.start, answer.start + answer.count, right.start, right.start + right.count) ? 'f' : 't';
+  if (verdict == 0 && answer.kind && right.kind &&
+      fr__json_order(line, answer.start, answer.start + answer.count, line, right.start, right.start + right.count) != 0) verdict = 'f';
   if (verdict == 'f') { d->counts.incorrect++; return; }
-  if (fr__json_blank(line, text)) { d->counts.empty++; return; }
+  while (code >= 0 && code <= 32) code = fr__json_code(line, &at, text.start + text.count);
+  if (code < 0) { d->counts.empty++; return; }  // there is only white space
   trace.text = fr__build_text(build, line, text);
   trace.answer = fr__build_text(build, line, answer);
   trace.problem = d->problem_count;
@@ -9867,13 +9859,14 @@ FR_DEF fr_status fr_checkpoint_write(void *memory, fr_int bytes, fr_int *needed,
 // From a file or from memory, which is only read. Numbers are stored in a second look, when all is known to be whole and to go where
 // the caller wants it.
 FR__APART fr_status fr__checkpoint_get(const char *path, const void *memory, fr_int bytes, fr_checkpoint *info, fr_model *model,
-                                    fr_adamw *adamw, void *user, fr_int user_bytes, fr_reason *reason)
+                                       fr_adamw *adamw, void *user, fr_int user_bytes, fr_reason *reason)
 {
   fr_checkpoint found;
   fr__stream s;
   fr_status status = model || !info ? fr__checkpoint_arguments(model, adamw, reason) : FR_OK;
-  if (!status && ((!path && !memory) || bytes < 0)) status = fr__fail(reason, FR_INVALID, "path or memory is NULL, or bytes is negative");
-  for (int look = 0; !status && look < (model ? 2 : 1); look++) {
+  if (status) return status;
+  if ((!path && !memory) || bytes < 0) return fr__fail(reason, FR_INVALID, "path or memory is NULL, or bytes is negative");
+  for (int look = 0; look < (model ? 2 : 1); look++) {
     fr__stream_memory(&s, (void *)(uintptr_t)memory, bytes);
 #ifndef FR_NO_STDIO
     if (path) s.file = fopen(path, "rb");
@@ -9884,16 +9877,18 @@ FR__APART fr_status fr__checkpoint_get(const char *path, const void *memory, fr_
     if (path && ferror((FILE *)s.file)) status = fr__fail(reason, FR_IO, "%s cannot be read", path);
     if (path) fclose((FILE *)s.file);
 #endif
-    if (status && look) return fr__fail(reason, FR_IO, "%s changed while it was read; the model is not usable", path ? path : "memory");
-    if (status || !model || look) continue;
+    if (status && look)
+      return fr__fail(reason, FR_IO, "%s changed while it was read; the model is not usable", path ? path : "memory");
+    if (status) return status;
+    if (!model) break;
     if (!fr__same_shape(&found.config, &model->config) || found.config.vocab != model->config.vocab)
-      status = fr__fail(reason, FR_CONFIG, "the checkpoint is of a model with another config");
-    else if (adamw && !found.has_adamw) status = fr__fail(reason, FR_FORMAT, "the checkpoint has no optimiser");
-    else if (user && user_bytes != found.user_bytes)
-      status = fr__fail(reason, FR_FORMAT, "the checkpoint has %d bytes of the caller, %d were expected", found.user_bytes, user_bytes);
+      return fr__fail(reason, FR_CONFIG, "the checkpoint is of a model with another config");
+    if (adamw && !found.has_adamw) return fr__fail(reason, FR_FORMAT, "the checkpoint has no optimiser");
+    if (user && user_bytes != found.user_bytes)
+      return fr__fail(reason, FR_FORMAT, "the checkpoint has %d bytes of the caller, %d were expected", found.user_bytes, user_bytes);
   }
-  if (!status && info) *info = found;
-  return status;
+  if (info) *info = found;
+  return FR_OK;
 }
 
 FR_DEF fr_status fr_checkpoint_read(const void *memory, fr_int bytes, fr_checkpoint *info, fr_model *model, fr_adamw *adamw,
@@ -9934,10 +9929,11 @@ struct fr__corpus {
   fr_text   *texts;         // scratch: traces of one question
   char      *room;          // of the questions, and behind them for the next one while it is checked
   fr_int     fork_count, longest_fork, longest, bytes;  // ids of all forks, of the longest; most traces; bytes of the room
-  const fr_dataset *d;      // only while it is made, as what follows
+  // Only while it is made:
+  const fr_dataset *d;
   const fr_framing *framing;
   fr_encoder       *encoder;
-  fr_int            p;      // the question at work, -1: the forks
+  fr_int p, used, size;     // the question at work, -1: the forks; bytes of the room taken before it, and by it
 };
 
 static fr_int fr__longest_trace(const fr_question *q)
@@ -10027,44 +10023,46 @@ static void fr__leave_out(fr_corpus *c, const struct fr__corpus *b, fr_left_out 
   fr__fail(&c->example[why], FR_OK, words[why], b->p, begin, trace, tokens);
 }
 
-// Lays the question out with those of its traces, *count of b.texts with their sources, that can be trained on. First with all of
-// them; if that cannot be, without any and with each one alone, to see which, and then with those left.
-static fr_status fr__corpus_question(fr_corpus *c, const struct fr__corpus *b, fr_question *q, char *memory, fr_int *sources,
-                                     fr_int *count, fr_int *used)
+// Lays the question out behind those before it, with these traces. *tokens: of the longest way through it, with a fork.
+static fr_status fr__corpus_lay(struct fr__corpus *b, fr_question *q, const fr_text *texts, fr_int count, fr_int *tokens)
 {
-  const fr_int most = c->options.length > 0 ? c->options.length : FR__INT_MAX, bytes = b->bytes - (memory - b->room);
-  const fr_text text = b->d->problems[b->p].text;
-  fr_text *texts = b->texts;
-  fr_int left = 0;
-  fr_status status = fr_question_place(q, b->encoder, b->framing, text, texts, *count, memory, bytes, used);
-  if (!status && q->prompt.count + b->longest_fork + fr__longest_trace(q) <= most) return FR_OK;
-  if (!status || status == FR_FORMAT) status = fr_question_place(q, b->encoder, b->framing, text, NULL, 0, memory, bytes, used);
+  const fr_status status = fr_question_place(q, b->encoder, b->framing, b->d->problems[b->p].text, texts, count, b->room + b->used,
+                                             b->bytes - b->used, &b->size);
+  if (!status) *tokens = q->prompt.count + b->longest_fork + fr__longest_trace(q);
+  return status;
+}
+
+// The question with those of its traces, *count of b->texts with their sources, that can be trained on. First with all of them; if that
+// cannot be, without any and with each one alone, to see which, and then with those left.
+static fr_status fr__corpus_question(fr_corpus *c, struct fr__corpus *b, fr_question *q, fr_int *sources, fr_int *count)
+{
+  const fr_int most = c->options.length > 0 ? c->options.length : FR__INT_MAX;
+  fr_int left = 0, tokens = 0;
+  fr_status status = fr__corpus_lay(b, q, b->texts, *count, &tokens);
+  if (!status && tokens <= most) return FR_OK;
+  if (!status || status == FR_FORMAT) status = fr__corpus_lay(b, q, NULL, 0, &tokens);
   if (status == FR_FORMAT) fr__leave_out(c, b, FR_QUESTION_BOUNDARY, 0, 0);
   for (fr_int j = 0; !status && j < *count; j++) {
-    const fr_status alone = fr_question_place(q, b->encoder, b->framing, text, &texts[j], 1, memory, bytes, used);
-    const fr_int tokens = alone ? 0 : q->prompt.count + b->longest_fork + fr__longest_trace(q);
-    if (alone == FR_FORMAT) {
-      fr__leave_out(c, b, FR_TRACE_BOUNDARY, j, 0);
-    } else if (tokens > most) {
-      fr__leave_out(c, b, FR_TRACE_LONG, j, tokens);
-    } else {
-      texts[left] = texts[j];
+    status = fr__corpus_lay(b, q, &b->texts[j], 1, &tokens);
+    if (!status && tokens <= most) {
+      b->texts[left] = b->texts[j];
       sources[left++] = sources[j];
-      status = alone;
+    } else if (!status || status == FR_FORMAT) {
+      fr__leave_out(c, b, status ? FR_TRACE_BOUNDARY : FR_TRACE_LONG, j, tokens);
+      status = FR_OK;
     }
   }
   if (!status && left == 0) fr__leave_out(c, b, FR_QUESTION_BARE, 0, 0);
   *count = status ? 0 : left;
-  if (*count) status = fr_question_place(q, b->encoder, b->framing, text, texts, left, memory, bytes, used);
+  if (*count) status = fr__corpus_lay(b, q, b->texts, left, &tokens);
   return status == FR_FORMAT ? FR_OK : status;
 }
 
 static fr_status fr__corpus_fill(fr_corpus *c, struct fr__corpus *b)
 {
   const uint64_t seed = fr__hash(c->options.seed, "split", 5);
-  char *memory = b->room;
-  fr_int used = 0, n = 0;
-  fr_status status = fr_framing_forks(b->encoder, b->framing, b->fork_ids, b->fork_count, c->forks, &used);
+  fr_int n = 0;
+  fr_status status = fr_framing_forks(b->encoder, b->framing, b->fork_ids, b->fork_count, c->forks, &b->size);
   for (fr_int i = 0; !status && i < c->fork_count; i++) b->longest_fork = fr__max(b->longest_fork, c->forks[i].count);
   for (b->p = 0; !status && b->p < b->d->problem_count; b->p++) {
     const fr_problem *problem = &b->d->problems[b->p];
@@ -10075,10 +10073,10 @@ static fr_status fr__corpus_fill(fr_corpus *c, struct fr__corpus *b)
       b->texts[j] = trace->text;
       sources[j] = trace->source < 0 ? b->d->source_count : trace->source;
     }
-    status = fr__corpus_question(c, b, q, memory, sources, &count, &used);
+    status = fr__corpus_question(c, b, q, sources, &count);
     if (status) return status;
     if (count == 0) continue;
-    memory += fr__round_up(used, FR__ALIGN);
+    b->used += fr__round_up(b->size, FR__ALIGN);
     c->key ^= q->key;
     c->tokens += q->prompt.count;
     for (fr_int j = 0; j < count; j++) {
@@ -10289,8 +10287,7 @@ static void fr__bundle_fields(fr__both *x, fr_bundle *b, fr_text *forks)
 // All but the checksum.
 static int fr__bundle_put(fr__stream *s, fr_bundle b, fr_int total)
 {
-  fr__both x = { NULL, NULL, 0, 0 };
-  x.out = s;
+  fr__both x = { s, NULL, 0, 0 };
   fr__put(s, fr__bundle_magic, 8);
   fr__put_int(s, FR__BUNDLE_VERSION, 8);
   fr__both_size(&x, total);
@@ -10345,23 +10342,22 @@ static const char *fr__bundle_differs(const fr_bundle *b, fr_text file, const fr
 FR_DEF fr_status fr_bundle_place(fr_bundle *bundle, const fr_bundle *expected, const void *user, fr_int user_bytes, void *memory,
                                  fr_int bytes, fr_int *needed, fr_reason *reason)
 {
-  const char *from = (const char *)user, *differs = NULL;
-  const unsigned char *sum;
+  const unsigned char *from = (const unsigned char *)user, *sum;
+  const char *differs;
+  char *copy = NULL, *block = NULL;
+  fr_tokenizer *tokenizer = NULL;
+  fr_text *forks = NULL;
   fr__arena arena = { NULL, 0, 0 };
   fr__both x = { NULL, NULL, 0, 0 };
   fr_tokenizer_source source;
-  fr_tokenizer *tokenizer = NULL;
-  fr_text *forks = NULL;
   fr_bundle b;
-  char *copy = NULL;
-  void *block = NULL;
   fr_int size = 0, texts;
   fr_status status;
   if (!user || (memory && !bundle)) return fr__fail(reason, FR_INVALID, "there are no bytes, or bundle is NULL");
   if (user_bytes < 32 || memcmp(from, fr__bundle_magic, 8) != 0) return fr__fail(reason, FR_FORMAT, "these bytes are no bundle");
-  x.in = (const unsigned char *)user + 8;
+  x.in = from + 8;
   x.left = user_bytes - 32;
-  sum = x.in + user_bytes - 16;
+  sum = from + user_bytes - 8;
   if (fr__get_int(&x.in, 8) != FR__BUNDLE_VERSION)
     return fr__fail(reason, FR_UNSUPPORTED, "the bundle has another version than %d", (fr_int)FR__BUNDLE_VERSION);
   if (fr__get_int(&x.in, 8) != (uint64_t)user_bytes || fr__get_int(&sum, 8) != fr__hash(0, from, user_bytes - 8))
@@ -10370,17 +10366,16 @@ FR_DEF fr_status fr_bundle_place(fr_bundle *bundle, const fr_bundle *expected, c
   memset(&source, 0, sizeof source);
   fr__bundle_fields(&x, &b, NULL);
   if (x.bad) return fr__fail(reason, FR_FORMAT, "a field of the bundle is out of range");
-  texts = user_bytes - 8 - x.left;
-  source.file.bytes = from + texts;
+  texts = x.in - from;
+  source.file.bytes = (const char *)x.in;
   source.file.count = x.left;
   status = fr_tokenizer_place(NULL, &source, NULL, 0, &size, reason);
   for (int placing = 0; !status && placing < 2; placing++) {
     tokenizer = (fr_tokenizer *)fr__take(&arena, 1, (fr_int)sizeof(fr_tokenizer));
-    block = fr__take(&arena, size, 1);
+    block = (char *)fr__take(&arena, size, 1);
     forks = (fr_text *)fr__take(&arena, b.framing.fork_count, (fr_int)sizeof(fr_text));
     copy = (char *)fr__take(&arena, texts, 1);
-    if (placing) break;
-    status = fr__arena_open(&arena, memory, bytes, needed, reason);
+    if (placing == 0) status = fr__arena_open(&arena, memory, bytes, needed, reason);
     if (!memory) return status;
   }
   if (!status) status = fr_tokenizer_place(tokenizer, &source, block, size, NULL, reason);
@@ -10393,7 +10388,7 @@ FR_DEF fr_status fr_bundle_place(fr_bundle *bundle, const fr_bundle *expected, c
   b.framing.forks = forks;
   if (!fr__framing_good(&b.framing) || !fr_tokenizer_token(tokenizer, b.framing.end).bytes)
     return fr__fail(reason, FR_FORMAT, "the bundle has an empty fork, or traces end with what is no token");
-  if (expected) differs = fr__bundle_differs(&b, source.file, expected);
+  differs = expected ? fr__bundle_differs(&b, source.file, expected) : NULL;
   if (differs) return fr__fail(reason, FR_FORMAT, "the model was trained with another %s", differs);
   *bundle = b;
   return fr__fine(reason);
