@@ -6471,8 +6471,8 @@ static uint64_t fr__get_int(const unsigned char **p, int bytes)
   return value;
 }
 
-// Not a secret and not used to find anything, only to order and to name: eight bytes a step, each step invertible, so that two texts
-// of one length that differ in one word never have the same hash.
+// Not a secret and not used to find anything, only to order and to name: eight bytes a step, each step invertible, so that two
+// texts of one length that differ in one word never have the same hash.
 FR__APART uint64_t fr__hash(uint64_t hash, const void *bytes, fr_int count)
 {
   const unsigned char *p = (const unsigned char *)bytes;
@@ -6483,14 +6483,14 @@ FR__APART uint64_t fr__hash(uint64_t hash, const void *bytes, fr_int count)
   return hash;
 }
 
-// Where bytes go to or come from: a file, a block of memory, or neither; then they are only counted. They pass through a small buffer
-// and into the hash.
+// Where bytes go to or come from: a file, a block of memory, or neither; then they are only counted. They pass through a small
+// buffer and into the hash.
 enum { FR__STREAM_BUFFER = 4096 };  // a multiple of 8, so that the hash sees whole words until the last
 
 typedef struct fr__stream {
   void          *file;    // FILE *, or NULL
   unsigned char *memory;
-  fr_int         bytes, done;   // of the block of memory; moved between it, or the file, and the buffer
+  fr_int         bytes, done;  // of the block of memory; moved between it, or the file, and the buffer
   fr_int         filled, used;
   int            failed;  // a write did, and all later ones with it
   uint64_t       hash;
@@ -6554,14 +6554,6 @@ static void fr__put_hash(fr__stream *s)
   fr__flush(s);
 }
 
-static float fr__get_float(const unsigned char **p)
-{
-  const uint32_t bits = (uint32_t)fr__get_int(p, 4);
-  float value;
-  memcpy(&value, &bits, 4);
-  return value;
-}
-
 #ifndef FR_NO_STDIO
 // Writes PATH.tmp by way of `put`, and renames it to PATH when all is there.
 static fr_status fr__save(const char *path, void (*put)(fr__stream *s, const void *what), const void *what, fr_reason *reason)
@@ -6615,13 +6607,13 @@ static fr_status fr__read_file(const char *path, fr_text *text, fr_reason *reaso
 #endif  // FR_NO_STDIO
 
 // ---- >>json -------------------------------------------------------------------------------------------
-// A strict reader for JSON (RFC 8259) that hands out one event at a time: it allocates nothing, does not recurse, and works on text in
-// memory. Names and strings are places in the text; fr__json_copy decodes them.
+// A strict reader for JSON (RFC 8259) that hands out one event at a time: it allocates nothing, does not recurse, and works on
+// text in memory. Names and strings are places in the text; fr__json_copy decodes them.
 //
-// A name may not occur twice in an object, also where the value is skipped. The names of all open objects are noted in scratch of the
-// caller; when an object closes, its names are sorted and neighbours compared. A merge sort compares each string at the price of the
-// shorter one once a round, so that no choice of names makes this slower than O(bytes log names); a hash table would be at the mercy
-// of whoever chooses the names.
+// A name may not occur twice in an object, also where the value is skipped. The names of all open objects are noted in scratch of
+// the caller; when an object closes, its names are sorted and neighbours compared. A merge sort compares each string at the price
+// of the shorter one once a round, so that no choice of names makes this slower than O(bytes log names); a hash table would be at
+// the mercy of whoever chooses the names.
 enum { FR__JSON_DEPTH = 64 };
 
 typedef int (*fr__order)(const void *context, fr_int a, fr_int b);
@@ -6650,7 +6642,8 @@ static fr_int fr__sort(fr_int head, fr_int *next, fr__order order, const void *c
   }
 }
 
-// Bytes of the valid UTF-8 character at p of which at most `left` bytes exist; 0 if it is cut, overlong, a surrogate or above U+10FFFF.
+// Bytes of the valid UTF-8 character at p of which at most `left` bytes exist; 0 if it is cut, overlong, a surrogate or above
+// U+10FFFF.
 static fr_int fr__utf8(const char *p, fr_int left)
 {
   const unsigned char *s = (const unsigned char *)p, lead = s[0];
@@ -6696,7 +6689,8 @@ typedef struct fr__json {
 } fr__json;
 
 // Reads one value from text[start .. end-1], white space around it allowed.
-FR__APART void fr__json_start(fr__json *json, const char *text, fr_int start, fr_int end, fr_int line, fr_int *names, fr_int name_limit)
+FR__APART void fr__json_start(fr__json *json, const char *text, fr_int start, fr_int end, fr_int line, fr_int *names,
+                              fr_int name_limit)
 {
   memset(json, 0, sizeof *json);
   json->text = text;
@@ -6754,7 +6748,8 @@ FR__APART int32_t fr__json_char(const char *text, fr_int *at, fr_int end, const 
     return code;
   }
   if (left > 1 && p[1] == 'u') {
-    const int high = fr__json_hex(p + 2, left - 2), low = left >= 8 && !memcmp(p + 6, "\\u", 2) ? fr__json_hex(p + 8, left - 8) : -1;
+    const int pair = left >= 8 && memcmp(p + 6, "\\u", 2) == 0;
+    const int high = fr__json_hex(p + 2, left - 2), low = pair ? fr__json_hex(p + 8, left - 8) : -1;
     if (high < 0) *wrong = "\\u needs four hexadecimal digits";
     *at += 6;
     if (high < 0xD800 || high > 0xDFFF) return high;
@@ -6781,18 +6776,17 @@ FR__APART int32_t fr__json_code(const char *text, fr_int *at, fr_int end)  // wh
 static char fr__json_string(fr__json *json)
 {
   const char *text = json->text, *wrong = NULL;
-  const fr_int start = json->at;
-  fr_int at = start, end;
-  int more;
+  fr_int at = json->at, end;
+  int32_t code;
   do {
     while (at < json->bytes && fr__json_plain(text[at])) at++;
     end = at;
-    more = fr__json_char(text, &at, json->bytes, &wrong) >= 0;
+    code = fr__json_char(text, &at, json->bytes, &wrong);
     if (wrong) return fr__json_wrong(json, FR_SYNTAX, end, wrong);
-  } while (more);
-  if (end >= json->bytes) return fr__json_wrong(json, FR_SYNTAX, start - 1, "this string is not closed");
-  json->token.start = start;
-  json->token.count = end - start;
+  } while (code >= 0);
+  if (end == json->bytes) return fr__json_wrong(json, FR_SYNTAX, json->at - 1, "this string is not closed");
+  json->token.start = json->at;
+  json->token.count = end - json->at;
   json->at = end + 1;
   return '"';
 }
@@ -6830,8 +6824,8 @@ static char fr__json_number(fr__json *json)
   return '0';
 }
 
-// Compares two checked strings or numbers, a[i .. i_end-1] and b[j .. j_end-1], as the text that they stand for: "a" and "\u0061" are
-// equal.
+// Compares two checked strings or numbers, a[i .. i_end-1] and b[j .. j_end-1], as the text that they stand for: "a" and "\u0061"
+// are equal.
 static int fr__json_order(const char *a, fr_int i, fr_int i_end, const char *b, fr_int j, fr_int j_end)
 {
   for (;;) {
@@ -6868,18 +6862,6 @@ static char fr__json_close(fr__json *json, char c)
   return c;
 }
 
-static char fr__json_name(fr__json *json)
-{
-  const fr_int quote = json->at++;
-  if (json->name_count == json->name_limit) return fr__json_wrong(json, FR_LIMIT, quote, "too many names in open objects");
-  if (fr__json_string(json) == '!') return '!';
-  json->names[json->name_count++] = json->token.start;
-  while (fr__json_pass(json, " \t\r\n")) {}
-  if (!fr__json_pass(json, ":")) return fr__json_wrong(json, FR_SYNTAX, json->at, "':' was expected");
-  json->want = FR__JSON_VALUE;
-  return 'k';
-}
-
 static char fr__json_value(fr__json *json, char c)
 {
   const char *word = c == 't' ? "true" : c == 'f' ? "false" : c == 'n' ? "null" : "";
@@ -6887,7 +6869,8 @@ static char fr__json_value(fr__json *json, char c)
   json->token.start = json->at;
   json->token.count = 1;
   if (c == '{' || c == '[') {
-    if (json->depth == FR__JSON_DEPTH) return fr__json_wrong(json, FR_LIMIT, json->at, "more than 64 levels of arrays and objects");
+    if (json->depth == FR__JSON_DEPTH)
+      return fr__json_wrong(json, FR_LIMIT, json->at, "more than 64 levels of arrays and objects");
     json->open[json->depth] = c;
     json->first_name[json->depth++] = json->name_count;
     json->want = c == '{' ? FR__JSON_NAME : FR__JSON_VALUE;
@@ -6925,15 +6908,21 @@ static char fr__json_next(fr__json *json)
   if (open && c == close && json->token.kind == open) return json->token.kind = fr__json_close(json, c);  // it is empty
   if (json->want == FR__JSON_VALUE) return json->token.kind = fr__json_value(json, c);
   if (c != '"') return fr__json_wrong(json, FR_SYNTAX, json->at, "a name in double quotes was expected");
-  return json->token.kind = fr__json_name(json);
+  if (json->name_count == json->name_limit) return fr__json_wrong(json, FR_LIMIT, json->at, "too many names in open objects");
+  json->at++;
+  if (fr__json_string(json) == '!') return '!';
+  json->names[json->name_count++] = json->token.start;
+  while (fr__json_pass(json, " \t\r\n")) {}
+  if (!fr__json_pass(json, ":")) return fr__json_wrong(json, FR_SYNTAX, json->at, "':' was expected");
+  json->want = FR__JSON_VALUE;
+  return json->token.kind = 'k';
 }
 
 // Goes to the end of the value whose first event was the last one. 0 on error.
 static int fr__json_skip(fr__json *json)
 {
-  if (json->token.kind == '{' || json->token.kind == '[')
-    for (const fr_int depth = json->depth; json->depth >= depth;)
-      if (fr__json_next(json) == '!') return 0;
+  const fr_int outside = json->depth - (json->token.kind == '{' || json->token.kind == '[');
+  while (json->depth > outside && fr__json_next(json) != '!') {}
   return json->token.kind != '!';
 }
 
@@ -6944,18 +6933,16 @@ static fr_int fr__json_copy(const char *text, fr__json_token token, char *out)
   fr_int count = 0;
   for (fr_int at = token.start; at < end;) {
     char four[4], *to = out ? out + count : four;
-    if (text[at] == '\\') count += fr__utf8_put((uint32_t)fr__json_code(text, &at, end), to);
-    else {
-      *to = text[at++];
-      count++;
-    }
+    const int escaped = text[at] == '\\';
+    count += escaped ? fr__utf8_put((uint32_t)fr__json_code(text, &at, end), to) : 1;
+    if (!escaped) *to = text[at++];
   }
   return count;
 }
 
 // ---- >>dataset ----------------------------------------------------------------------------------------
-// One function goes over the text, first to measure and check, then to fill; after that nothing can fail. A row's values are noted
-// first, since its names may come in any order, and its traces are read in a second look.
+// One function goes over the text, first to measure and check, then to fill; after that nothing can fail. A row's values are
+// noted first, since its names may come in any order, and its traces are read in a second look.
 
 typedef struct fr__build {
   fr_dataset d;           // its arrays are NULL while measuring; d.sources has one for each trace that names one
@@ -6991,8 +6978,9 @@ static void fr__build_trace(fr__build *build, const char *line, const fr__line *
   char verdict = said->at[FR__CORRECT].kind;  // 't', 'f' or 0
   fr_trace trace;
   d->counts.traces++;
-  if (verdict == 0 && answer.kind && right.kind &&
-      fr__json_order(line, answer.start, answer.start + answer.count, line, right.start, right.start + right.count) != 0) verdict = 'f';
+  if (!verdict && answer.kind && right.kind)
+    verdict = fr__json_order(line, answer.start, answer.start + answer.count, line, right.start,
+                             right.start + right.count) ? 'f' : 't';
   if (verdict == 'f') { d->counts.incorrect++; return; }
   while (code >= 0 && code <= 32) code = fr__json_code(line, &at, text.start + text.count);
   if (code < 0) { d->counts.empty++; return; }  // there is only white space
@@ -7065,7 +7053,8 @@ static int fr__line_traces(fr__build *build, fr__json *json, const fr__line *row
     if (list.status) break;
     fr__build_trace(build, json->text, &trace, row->at[FR__ANSWER]);
   }
-  if (verdicts.kind && fr__json_next(&verified) != ']') fr__line_wrong(&list, verdicts, "this list is longer than the list of traces");
+  if (verdicts.kind && fr__json_next(&verified) != ']')
+    fr__line_wrong(&list, verdicts, "this list is longer than the list of traces");
   if (list.status) fr__json_wrong(json, list.status, list.wrong_at, list.wrong);
   return !list.status;
 }
@@ -7077,8 +7066,7 @@ static int fr__build_line(fr__build *build, fr__json *json, fr_int *names)
   static const fr__field fields[] = {
     { "question", "\"", asked, FR__QUESTION }, { "problem", "\"", asked, FR__QUESTION }, { "prompt", "\"", asked, FR__QUESTION },
     { "traces", "[", list, FR__TRACES }, { "generations", "[", list, FR__TRACES },
-    { "thinking_trajectories", "[", list, FR__TRACES },
-    { "completion", "\"", "the completion must be a string", FR__TEXT_OF },
+    { "thinking_trajectories", "[", list, FR__TRACES }, { "completion", "\"", "the completion must be a string", FR__TEXT_OF },
     { "answer", "\"0n", "an answer must be a string or a number", FR__ANSWER },
     { "correctness_math_verify", "[n", "correctness_math_verify must be an array", FR__VERIFIED },
     // These two belong to a completion; beside a list of traces they mean something else and may have any type.
@@ -7172,8 +7160,8 @@ static int fr__record_order(const void *context, fr_int a, fr_int b)
   return fr__text_order(*(const fr_text *)x, *(const fr_text *)y);
 }
 
-// number[i] becomes the number of record i's text: equal texts have the same, counted from 0 in the order in which they first occur.
-// Returns how many differ.
+// number[i] becomes the number of record i's text: equal texts have the same, counted from 0 in the order in which they first
+// occur. Returns how many differ.
 static fr_int fr__number_texts(fr__build *build, const void *records, fr_int count, size_t size)
 {
   fr__records all = { (const char *)records, (fr_int)size };
@@ -9609,11 +9597,11 @@ static const unsigned char fr__magic[8] = { 0x89, 'F', 'R', 'K', '\r', '\n', 0x1
 // Reads up to count bytes and returns how many there were.
 static fr_int fr__stream_raw(fr__stream *s, unsigned char *out, fr_int count)
 {
-  count = s->memory ? fr__min(count, s->bytes - s->done) : count;
 #ifndef FR_NO_STDIO
   if (s->file) count = (fr_int)fread(out, 1, (size_t)count, (FILE *)s->file);
 #endif
-  if (s->memory && count > 0) memcpy(out, s->memory + s->done, (size_t)count);
+  if (s->memory) count = fr__min(count, s->bytes - s->done);
+  if (s->memory) memcpy(out, s->memory + s->done, (size_t)count);
   s->done += count;
   return count;
 }
@@ -9621,19 +9609,16 @@ static fr_int fr__stream_raw(fr__stream *s, unsigned char *out, fr_int count)
 // Reads exactly count bytes, which may not reach beyond `limit` bytes from the start; they need not be wanted (out NULL).
 static int fr__stream_get(fr__stream *s, void *out, fr_int count, fr_int limit)
 {
-  unsigned char *p = (unsigned char *)out;
-  while (count > 0) {
-    fr_int part;
+  fr_int part;
+  for (fr_int got = 0; got < count; got += part, s->used += part) {
     if (s->used == s->filled) {
       s->filled = fr__stream_raw(s, s->buffer, fr__min(FR__STREAM_BUFFER, limit - s->done));
       s->used = 0;
       if (s->filled < 1) return 0;
       s->hash = fr__hash(s->hash, s->buffer, s->filled);
     }
-    part = fr__min(count, s->filled - s->used);
-    if (p) { memcpy(p, s->buffer + s->used, (size_t)part); p += part; }
-    s->used += part;
-    count -= part;
+    part = fr__min(count - got, s->filled - s->used);
+    if (out) memcpy((char *)out + got, s->buffer + s->used, (size_t)part);
   }
   return 1;
 }
@@ -9643,7 +9628,8 @@ static int fr__stream_get_floats(fr__stream *s, float *x, fr_int count, fr_int l
   const int good = fr__stream_get(s, x, 4 * count, limit);
   for (fr_int i = 0; good && x && i < count; i++) {  // from its own bytes
     const unsigned char *p = (const unsigned char *)(x + i);
-    x[i] = fr__get_float(&p);
+    const uint32_t bits = (uint32_t)fr__get_int(&p, 4);
+    memcpy(x + i, &bits, 4);
   }
   return good;
 }
@@ -9666,15 +9652,13 @@ static uint64_t fr__both_int(fr__both *x, uint64_t value, int bytes, uint64_t mo
   return 0;
 }
 
-static fr_int fr__both_size(fr__both *x, fr_int size) { return (fr_int)fr__both_int(x, (uint64_t)size, 8, (uint64_t)FR__INT_MAX); }
+static fr_int fr__both_size(fr__both *x, fr_int n) { return (fr_int)fr__both_int(x, (uint64_t)n, 8, (uint64_t)FR__INT_MAX); }
 
 static fr_text fr__both_text(fr__both *x, fr_text text)
 {
   const fr_int count = fr__both_size(x, text.count);
-  if (x->out) {
-    fr__put(x->out, text.bytes, count);
-    return text;
-  }
+  if (x->out) fr__put(x->out, text.bytes, count);
+  if (x->out) return text;
   if (count > x->left) x->bad = 1;
   text.bytes = (const char *)x->in;
   text.count = x->bad ? 0 : count;
@@ -9748,29 +9732,27 @@ static void fr__checkpoint_put(fr__stream *s, const void *what)
   fr__put_hash(s);
 }
 
-// Reads the head, then goes to the end and compares the checksum. Where model is given it has been checked before, and the numbers are
-// stored on the way.
+// Reads the head, then goes to the end and compares the checksum. Where model is given it has been checked before, and the
+// numbers are stored on the way.
 FR__APART fr_status fr__checkpoint_scan(fr__stream *s, fr_checkpoint *info, fr_model *model, fr_adamw *adamw, void *user,
                                         fr_reason *reason)
 {
   unsigned char head[FR__CHECKPOINT_HEAD], sum[8];
   const unsigned char *p = head + 8, *end = sum;
-  const fr_int got = fr__stream_raw(s, head, FR__CHECKPOINT_HEAD);
-  fr__both x = { NULL, head + 12, FR__CHECKPOINT_HEAD - 12, 0 };
+  const fr_int size = FR__CHECKPOINT_HEAD, got = fr__stream_raw(s, head, size);
+  fr__both x = { NULL, head + 12, size - 12, 0 };
   fr__told told;
   fr_config resolved;
-  fr_int count, bytes;
-  uint64_t version;
+  fr_int count, bytes, version;
   fr_status status;
   int good = 1;
   if (got < 8) return fr__fail(reason, FR_FORMAT, "the file is shorter than the head of a checkpoint");
   if (memcmp(head, fr__magic, 8) != 0) return fr__fail(reason, FR_FORMAT, "this is not a checkpoint of this library");
-  if (got < FR__CHECKPOINT_HEAD)
-    return fr__fail(reason, FR_FORMAT, "the file is shorter than the head of a checkpoint, %d bytes", (fr_int)FR__CHECKPOINT_HEAD);
-  version = fr__get_int(&p, 4);
+  if (got < size) return fr__fail(reason, FR_FORMAT, "the file is shorter than the head of a checkpoint, %d bytes", size);
+  version = (fr_int)fr__get_int(&p, 4);
   if (version != FR_CHECKPOINT_VERSION)
     return fr__fail(reason, FR_UNSUPPORTED, "the checkpoint has version %d; this library reads version %d",
-                    (fr_int)(version & 0x7fffffff), (fr_int)FR_CHECKPOINT_VERSION);
+                    version & 0x7fffffff, (fr_int)FR_CHECKPOINT_VERSION);
   memset(&told, 0, sizeof told);
   if (adamw) told.adamw = *adamw;
   fr__checkpoint_fields(&x, &told);
@@ -9783,7 +9765,7 @@ FR__APART fr_status fr__checkpoint_scan(fr__stream *s, fr_checkpoint *info, fr_m
   if (bytes == 0) return fr__fail(reason, FR_OVERFLOW, "the checkpoint does not fit this machine's address space");
   if (told.count != (uint64_t)count || told.bytes != (uint64_t)bytes)
     return fr__fail(reason, FR_FORMAT, "the head implies %d parameters and %d bytes, but tells other numbers", count, bytes);
-  s->hash = fr__hash(0, head, FR__CHECKPOINT_HEAD);
+  s->hash = fr__hash(0, head, size);
   for (int i = 0; good && i < (told.has_adamw ? 3 : 1); i++) {
     float *const floats[3] = { model ? model->params : NULL, told.adamw.m, told.adamw.v };
     good = fr__stream_get_floats(s, floats[i], count, bytes - 8);
@@ -9793,13 +9775,13 @@ FR__APART fr_status fr__checkpoint_scan(fr__stream *s, fr_checkpoint *info, fr_m
   if (fr__stream_raw(s, head, 1) != 0)
     return fr__fail(reason, FR_FORMAT, "the file goes on after the %d bytes that its head implies", bytes);
   if (fr__get_int(&end, 8) != s->hash) return fr__fail(reason, FR_CHECKSUM, "%s", fr_status_text(FR_CHECKSUM));
+  if (adamw) *adamw = told.adamw;
   info->config = resolved;
   info->count = count;
   info->has_adamw = (int)told.has_adamw;
   info->step = told.adamw.step;
   info->user_bytes = (fr_int)told.user_bytes;
   info->bytes = bytes;
-  if (adamw) *adamw = told.adamw;
   return fr__fine(reason);
 }
 
@@ -9809,7 +9791,8 @@ FR__APART fr_status fr__checkpoint_arguments(const fr_model *model, const fr_ada
     return fr__fail(reason, FR_INVALID, "the model or its optimiser has no memory, or they do not belong together");
   if (model->stale)
     return fr__fail(reason, FR_INVALID, "a backend holds newer parameters of this model; fr_work_download brings them");
-  if (model->views) return fr__fail(reason, FR_UNSUPPORTED, "of a model of views; fr_model_append_rows copies it into one of floats");
+  if (model->views)
+    return fr__fail(reason, FR_UNSUPPORTED, "of a model of views; fr_model_append_rows copies it into one of floats");
   if (adamw && adamw->count != model->count)
     return fr__fail(reason, FR_UNSUPPORTED, "tensors are frozen: the file has room for the moments of all or of none");
   return FR_OK;
@@ -9856,8 +9839,8 @@ FR_DEF fr_status fr_checkpoint_write(void *memory, fr_int bytes, fr_int *needed,
   return fr__fine(reason);
 }
 
-// From a file or from memory, which is only read. Numbers are stored in a second look, when all is known to be whole and to go where
-// the caller wants it.
+// From a file or from memory, which is only read. Numbers are stored in a second look, when all is known to be whole and to go
+// where the caller wants it.
 FR__APART fr_status fr__checkpoint_get(const char *path, const void *memory, fr_int bytes, fr_checkpoint *info, fr_model *model,
                                        fr_adamw *adamw, void *user, fr_int user_bytes, fr_reason *reason)
 {
@@ -9885,7 +9868,8 @@ FR__APART fr_status fr__checkpoint_get(const char *path, const void *memory, fr_
       return fr__fail(reason, FR_CONFIG, "the checkpoint is of a model with another config");
     if (adamw && !found.has_adamw) return fr__fail(reason, FR_FORMAT, "the checkpoint has no optimiser");
     if (user && user_bytes != found.user_bytes)
-      return fr__fail(reason, FR_FORMAT, "the checkpoint has %d bytes of the caller, %d were expected", found.user_bytes, user_bytes);
+      return fr__fail(reason, FR_FORMAT, "the checkpoint has %d bytes of the caller, %d were expected", found.user_bytes,
+                      user_bytes);
   }
   if (info) *info = found;
   return FR_OK;
@@ -9914,8 +9898,8 @@ FR_DEF fr_status fr_checkpoint_load(const char *path, fr_checkpoint *info, fr_mo
 #endif  // FR_NO_STDIO
 
 // ---- >>corpus -----------------------------------------------------------------------------------------
-// From data to steps: the ids of all that can be trained on, in one block, and batches drawn from them. Whatever is random is a stream
-// named by the seed with its purpose, and the question or the epoch, so that a batch is a function of seed and step.
+// From data to steps: the ids of all that can be trained on, in one block, and batches drawn from them. Whatever is random is a
+// stream named by the seed with its purpose, and the question or the epoch, so that a batch is a function of seed and step.
 struct fr__corpus {
   fr_int    *first;         // [count] the place of each question's first trace in source
   fr_int    *source;        // [traces]
@@ -9929,11 +9913,10 @@ struct fr__corpus {
   fr_text   *texts;         // scratch: traces of one question
   char      *room;          // of the questions, and behind them for the next one while it is checked
   fr_int     fork_count, longest_fork, longest, bytes;  // ids of all forks, of the longest; most traces; bytes of the room
-  // Only while it is made:
-  const fr_dataset *d;
+  const fr_dataset *d;      // these four only while it is made
   const fr_framing *framing;
-  fr_encoder       *encoder;
-  fr_int p, used, size;     // the question at work, -1: the forks; bytes of the room taken before it, and by it
+  fr_encoder *encoder;
+  fr_int      p, used, size;  // the question at work, -1: the forks; bytes of the room taken before it, and by it
 };
 
 static fr_int fr__longest_trace(const fr_question *q)
@@ -10023,38 +10006,33 @@ static void fr__leave_out(fr_corpus *c, const struct fr__corpus *b, fr_left_out 
   fr__fail(&c->example[why], FR_OK, words[why], b->p, begin, trace, tokens);
 }
 
-// Lays the question out behind those before it, with these traces. *tokens: of the longest way through it, with a fork.
-static fr_status fr__corpus_lay(struct fr__corpus *b, fr_question *q, const fr_text *texts, fr_int count, fr_int *tokens)
-{
-  const fr_status status = fr_question_place(q, b->encoder, b->framing, b->d->problems[b->p].text, texts, count, b->room + b->used,
-                                             b->bytes - b->used, &b->size);
-  if (!status) *tokens = q->prompt.count + b->longest_fork + fr__longest_trace(q);
-  return status;
-}
-
-// The question with those of its traces, *count of b->texts with their sources, that can be trained on. First with all of them; if that
-// cannot be, without any and with each one alone, to see which, and then with those left.
+// Lays the question out with those of its traces, *count of b->texts with their sources, that can be trained on. First with all of
+// them; if that cannot be, without any and with each one alone, to see which, and then with those left.
 static fr_status fr__corpus_question(fr_corpus *c, struct fr__corpus *b, fr_question *q, fr_int *sources, fr_int *count)
 {
-  const fr_int most = c->options.length > 0 ? c->options.length : FR__INT_MAX;
-  fr_int left = 0, tokens = 0;
-  fr_status status = fr__corpus_lay(b, q, b->texts, *count, &tokens);
-  if (!status && tokens <= most) return FR_OK;
-  if (!status || status == FR_FORMAT) status = fr__corpus_lay(b, q, NULL, 0, &tokens);
+  const fr_int most = c->options.length > 0 ? c->options.length : FR__INT_MAX, bytes = b->bytes - b->used;
+  const fr_text text = b->d->problems[b->p].text;
+  char *room = b->room + b->used;
+  fr_int left = 0;
+  fr_status status = fr_question_place(q, b->encoder, b->framing, text, b->texts, *count, room, bytes, &b->size);
+  if (!status && q->prompt.count + b->longest_fork + fr__longest_trace(q) <= most) return FR_OK;
+  if (!status || status == FR_FORMAT)
+    status = fr_question_place(q, b->encoder, b->framing, text, NULL, 0, room, bytes, &b->size);
   if (status == FR_FORMAT) fr__leave_out(c, b, FR_QUESTION_BOUNDARY, 0, 0);
   for (fr_int j = 0; !status && j < *count; j++) {
-    status = fr__corpus_lay(b, q, &b->texts[j], 1, &tokens);
-    if (!status && tokens <= most) {
-      b->texts[left] = b->texts[j];
-      sources[left++] = sources[j];
-    } else if (!status || status == FR_FORMAT) {
-      fr__leave_out(c, b, status ? FR_TRACE_BOUNDARY : FR_TRACE_LONG, j, tokens);
-      status = FR_OK;
+    const fr_status alone = fr_question_place(q, b->encoder, b->framing, text, &b->texts[j], 1, room, bytes, &b->size);
+    const fr_int tokens = alone ? 0 : q->prompt.count + b->longest_fork + q->traces[0].count;
+    if (alone == FR_FORMAT || tokens > most) {
+      fr__leave_out(c, b, alone ? FR_TRACE_BOUNDARY : FR_TRACE_LONG, j, tokens);
+      continue;
     }
+    b->texts[left] = b->texts[j];
+    sources[left++] = sources[j];
+    status = alone;
   }
   if (!status && left == 0) fr__leave_out(c, b, FR_QUESTION_BARE, 0, 0);
   *count = status ? 0 : left;
-  if (*count) status = fr__corpus_lay(b, q, b->texts, left, &tokens);
+  if (*count) status = fr_question_place(q, b->encoder, b->framing, text, b->texts, left, room, bytes, &b->size);
   return status == FR_FORMAT ? FR_OK : status;
 }
 
@@ -10087,12 +10065,11 @@ static fr_status fr__corpus_fill(fr_corpus *c, struct fr__corpus *b)
     b->first[c->count++] = c->traces;
     c->traces += count;
   }
-  for (int held_out = 0; held_out < 2; held_out++) {
-    for (fr_int i = 0; i < c->count; i++) {
-      fr_random random = fr_random_stream(seed, c->questions[i].key, 0);
-      if (((double)fr_random_uniform(&random) < c->options.held_out) == held_out) c->order[n++] = i;
-    }
-    if (!held_out) c->train = n;
+  for (fr_int i = 0; i < 2 * c->count; i++) {  // first those to train on, then those held out
+    fr_random random = fr_random_stream(seed, c->questions[i % c->count].key, 0);
+    const int held_out = (double)fr_random_uniform(&random) < c->options.held_out;
+    if (held_out == (i >= c->count)) c->order[n++] = i % c->count;
+    if (!held_out && i < c->count) c->train++;
   }
   return status;
 }
@@ -10130,7 +10107,8 @@ FR_DEF fr_status fr_corpus_place(fr_corpus *corpus, const fr_dataset *dataset, f
   }
   if (status) {
     const fr_reason why = encoder->reason;  // which `reason` may be
-    return b.p < 0 ? fr__fail(reason, status, "framing: %s", why.text) : fr__fail(reason, status, "question %d: %s", b.p, why.text);
+    if (b.p < 0) return fr__fail(reason, status, "framing: %s", why.text);
+    return fr__fail(reason, status, "question %d: %s", b.p, why.text);
   }
   *c.body = b;
   *corpus = c;
@@ -10144,8 +10122,7 @@ FR_DEF fr_status fr_corpus_limits(const fr_corpus *corpus, const fr_ssft_options
   memset(&most, 0, sizeof most);
   for (fr_int i = 0; i < corpus->count; i++) {
     const fr_question *q = &corpus->questions[corpus->order[i]];
-    const fr_int drawn = fr__corpus_drawn(corpus, q->trace_count);
-    const int held_out = i >= corpus->train;
+    const fr_int drawn = fr__corpus_drawn(corpus, q->trace_count), held_out = i >= corpus->train;
     fr_ssft_options o = *options;
     fr_status status;
     if (held_out) o.prefix = 0;
@@ -10158,8 +10135,8 @@ FR_DEF fr_status fr_corpus_limits(const fr_corpus *corpus, const fr_ssft_options
   return FR_OK;
 }
 
-// Question `number` with a draw of its traces, as question `slot` of the batch. Selection sampling: some of the traces still ahead
-// are wanted, so each is taken with chance wanted / ahead.
+// Question `number` with a draw of its traces, as question `slot` of the batch. Selection sampling: some of the traces still
+// ahead are wanted, so each is taken with chance wanted / ahead.
 static fr_question *fr__corpus_draw(fr_corpus *c, fr_int slot, fr_int number, uint64_t seed, uint64_t draw)
 {
   const struct fr__corpus *b = c->body;
@@ -10206,10 +10183,9 @@ FR_DEF fr_status fr_corpus_validate(fr_corpus *corpus, const fr_model *model, fr
 {
   fr_validation sum = { 0.0, 0.0, 0, 0, 0 };
   fr_ssft_options o;
-  fr_int held_out, slot;
+  fr_int held_out;
   if (!work || !corpus || !corpus->body || !options || !validation) return FR_INVALID;
   held_out = corpus->count - corpus->train;
-  slot = corpus->options.batch;
   o = *options;
   o.prefix = 0;
   o.draw = UINT64_MAX;
@@ -10218,12 +10194,14 @@ FR_DEF fr_status fr_corpus_validate(fr_corpus *corpus, const fr_model *model, fr
                     corpus->fork_count);
   sum.questions = questions > 0 ? fr__min(questions, held_out) : held_out;
   for (fr_int i = 0; i < sum.questions; i++) {
-    const fr_int number = corpus->order[corpus->train + i];
+    const fr_int number = corpus->order[corpus->train + i], slot = corpus->options.batch;
     fr_question *q = fr__corpus_draw(corpus, slot, number, fr__hash(corpus->options.seed, "held out", 8), 0);
+    const fr_int *sources = corpus->source[slot];
+    const int mixed = o.method == FR_SFT_MIXED;
     fr_status status = fr_ssft_match(model, work, &o, q, 1);
-    if (!status && diagnosis && o.method != FR_SFT_MIXED) status = fr_diagnosis_add(diagnosis, q, corpus->source[slot], &work->reason);
-    for (fr_int j = 0; !status && diagnosis && o.method == FR_SFT_MIXED && j < q->trace_count; j++)
-      status = fr_diagnosis_note(diagnosis, q->fork[j], corpus->source[slot][j], q->traces[j].count, &work->reason);
+    if (!status && diagnosis && !mixed) status = fr_diagnosis_add(diagnosis, q, sources, &work->reason);
+    for (fr_int j = 0; !status && diagnosis && mixed && j < q->trace_count; j++)
+      status = fr_diagnosis_note(diagnosis, q->fork[j], sources[j], q->traces[j].count, &work->reason);
     if (status) {
       const fr_reason why = work->reason;
       return fr__fail(&work->reason, status, "question %d, held out: %s", corpus->problem[number], why.text);
@@ -10257,7 +10235,6 @@ static const unsigned char fr__bundle_magic[8] = { 0x89, 'F', 'R', 'B', '\r', '\
 // forks[N], if not NULL, is set to the texts of the forks when they are read.
 static void fr__bundle_fields(fr__both *x, fr_bundle *b, fr_text *forks)
 {
-  const fr_text none = { NULL, 0 };
   fr_framing *f = &b->framing;
   fr_ssft_options *o = &b->options;
   fr_corpus_options *c = &b->corpus;
@@ -10270,7 +10247,7 @@ static void fr__bundle_fields(fr__both *x, fr_bundle *b, fr_text *forks)
   f->end = (fr_token)fr__both_int(x, (uint64_t)f->end, 8, INT32_MAX);
   f->fork_count = fr__both_size(x, f->fork_count);
   for (fr_int i = 0; i < f->fork_count && !x->bad; i++) {
-    const fr_text fork = fr__both_text(x, f->forks ? f->forks[i] : none);
+    const fr_text fork = fr__both_text(x, x->out ? f->forks[i] : b->user);  // what it was counts for nothing when it is read
     if (forks) forks[i] = fork;
   }
   o->method = (fr_method)fr__both_int(x, (uint64_t)o->method, 8, FR_SFT_MIXED);
