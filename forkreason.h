@@ -6824,12 +6824,11 @@ static char fr__json_number(fr__json *json)
   return '0';
 }
 
-// Compares two checked strings or numbers, a[i .. i_end-1] and b[j .. j_end-1], as the text that they stand for: "a" and "\u0061"
-// are equal.
-static int fr__json_order(const char *a, fr_int i, fr_int i_end, const char *b, fr_int j, fr_int j_end)
+// Compares two checked strings or numbers as the text that they stand for: "a" and "\u0061" are equal.
+static int fr__json_order(const char *text, fr_int a, fr_int a_end, fr_int b, fr_int b_end)
 {
   for (;;) {
-    const int32_t x = fr__json_code(a, &i, i_end), y = fr__json_code(b, &j, j_end);
+    const int32_t x = fr__json_code(text, &a, a_end), y = fr__json_code(text, &b, b_end);
     if (x != y) return x < y ? -1 : 1;
     if (x < 0) return 0;
   }
@@ -6838,13 +6837,15 @@ static int fr__json_order(const char *a, fr_int i, fr_int i_end, const char *b, 
 static int fr__json_name_order(const void *context, fr_int a, fr_int b)
 {
   const fr__json *json = (const fr__json *)context;
-  return fr__json_order(json->text, json->names[a], json->bytes, json->text, json->names[b], json->bytes);
+  return fr__json_order(json->text, json->names[a], json->bytes, json->names[b], json->bytes);
 }
 
 // Whether a name or string stands for these ASCII characters.
 FR__APART int fr__json_is(const fr__json *json, fr__json_token token, const char *word)
 {
-  return fr__json_order(json->text, token.start, token.start + token.count, word, 0, (fr_int)strlen(word)) == 0;
+  fr_int at = token.start;
+  while (*word && fr__json_code(json->text, &at, token.start + token.count) == *word) word++;
+  return !*word && fr__json_code(json->text, &at, token.start + token.count) < 0;
 }
 
 // The object or array at the top closes; the names of an object must differ.
@@ -6979,8 +6980,7 @@ static void fr__build_trace(fr__build *build, const char *line, const fr__line *
   fr_trace trace;
   d->counts.traces++;
   if (!verdict && answer.kind && right.kind)
-    verdict = fr__json_order(line, answer.start, answer.start + answer.count, line, right.start,
-                             right.start + right.count) ? 'f' : 't';
+    verdict = fr__json_order(line, answer.start, answer.start + answer.count, right.start, right.start + right.count) ? 'f' : 't';
   if (verdict == 'f') { d->counts.incorrect++; return; }
   while (code >= 0 && code <= 32) code = fr__json_code(line, &at, text.start + text.count);
   if (code < 0) { d->counts.empty++; return; }  // there is only white space
@@ -7186,15 +7186,15 @@ static void fr__build_join(fr__build *build)
   for (fr_int i = 0; i < rows; i++) {
     const fr_problem row = problems[i];
     fr_problem *first = &problems[number[i]];
-    if (number[i] == count) {
-      problems[count++] = row;
-      continue;
-    }
+    if (number[i] == count) { problems[count++] = row; continue; }
     d->counts.merged++;
     if (!first->answer.bytes) first->answer = row.answer;
     else if (row.answer.bytes && fr__text_order(first->answer, row.answer) != 0) d->counts.conflicts++;
   }
-  for (fr_int t = 0; t < trace_count; t++) problems[traces[t].problem = number[traces[t].problem]].count++;
+  for (fr_int t = 0; t < trace_count; t++) {
+    traces[t].problem = number[traces[t].problem];
+    problems[traces[t].problem].count++;
+  }
   for (fr_int i = 1; i < count; i++) problems[i].first = problems[i - 1].first + problems[i - 1].count;
   for (fr_int t = 0; t < trace_count; t++) place[t] = problems[traces[t].problem].first++;  // that becomes the end
   for (fr_int t = 0; t < trace_count; t++)
@@ -9905,14 +9905,14 @@ struct fr__corpus {
   fr_int    *source;        // [traces]
   fr_int    *shuffled;      // [train] the questions as epoch number `epoch` has them
   int64_t    epoch;
-  fr_int     most;          // traces drawn of a question at most
   fr_tokens *traces;        // [batch + 1][most] of the drawn questions; the last one is that of fr_corpus_validate
   fr_int    *fork, *drawn;  //   drawn: their sources
   double    *cost;          // [batch + 1][N * most]
   fr_token  *fork_ids;
   fr_text   *texts;         // scratch: traces of one question
   char      *room;          // of the questions, and behind them for the next one while it is checked
-  fr_int     fork_count, longest_fork, longest, bytes;  // ids of all forks, of the longest; most traces; bytes of the room
+  fr_int most, longest;     // traces drawn of a question at most; traces of a question at most
+  fr_int fork_count, longest_fork, bytes;  // ids of all forks, of the longest; bytes of the room
   const fr_dataset *d;      // these four only while it is made
   const fr_framing *framing;
   fr_encoder *encoder;
@@ -10006,8 +10006,8 @@ static void fr__leave_out(fr_corpus *c, const struct fr__corpus *b, fr_left_out 
   fr__fail(&c->example[why], FR_OK, words[why], b->p, begin, trace, tokens);
 }
 
-// Lays the question out with those of its traces, *count of b->texts with their sources, that can be trained on. First with all of
-// them; if that cannot be, without any and with each one alone, to see which, and then with those left.
+// Lays the question out with those of its traces, *count of b->texts with their sources, that can be trained on. First with all
+// of them; if that cannot be, without any and with each one alone, to see which, and then with those left.
 static fr_status fr__corpus_question(fr_corpus *c, struct fr__corpus *b, fr_question *q, fr_int *sources, fr_int *count)
 {
   const fr_int most = c->options.length > 0 ? c->options.length : FR__INT_MAX, bytes = b->bytes - b->used;
@@ -10024,11 +10024,11 @@ static fr_status fr__corpus_question(fr_corpus *c, struct fr__corpus *b, fr_ques
     const fr_int tokens = alone ? 0 : q->prompt.count + b->longest_fork + q->traces[0].count;
     if (alone == FR_FORMAT || tokens > most) {
       fr__leave_out(c, b, alone ? FR_TRACE_BOUNDARY : FR_TRACE_LONG, j, tokens);
-      continue;
+    } else {
+      b->texts[left] = b->texts[j];
+      sources[left++] = sources[j];
+      status = alone;
     }
-    b->texts[left] = b->texts[j];
-    sources[left++] = sources[j];
-    status = alone;
   }
   if (!status && left == 0) fr__leave_out(c, b, FR_QUESTION_BARE, 0, 0);
   *count = status ? 0 : left;
@@ -10235,6 +10235,7 @@ static const unsigned char fr__bundle_magic[8] = { 0x89, 'F', 'R', 'B', '\r', '\
 // forks[N], if not NULL, is set to the texts of the forks when they are read.
 static void fr__bundle_fields(fr__both *x, fr_bundle *b, fr_text *forks)
 {
+  const fr_text none = { NULL, 0 };
   fr_framing *f = &b->framing;
   fr_ssft_options *o = &b->options;
   fr_corpus_options *c = &b->corpus;
@@ -10247,7 +10248,7 @@ static void fr__bundle_fields(fr__both *x, fr_bundle *b, fr_text *forks)
   f->end = (fr_token)fr__both_int(x, (uint64_t)f->end, 8, INT32_MAX);
   f->fork_count = fr__both_size(x, f->fork_count);
   for (fr_int i = 0; i < f->fork_count && !x->bad; i++) {
-    const fr_text fork = fr__both_text(x, x->out ? f->forks[i] : b->user);  // what it was counts for nothing when it is read
+    const fr_text fork = fr__both_text(x, f->forks ? f->forks[i] : none);
     if (forks) forks[i] = fork;
   }
   o->method = (fr_method)fr__both_int(x, (uint64_t)o->method, 8, FR_SFT_MIXED);
@@ -10375,8 +10376,8 @@ FR_DEF fr_status fr_bundle_place(fr_bundle *bundle, const fr_bundle *expected, c
 FR_DEF fr_status fr_bundle_save(const char *path, const fr_bundle *bundle, const fr_model *model, const fr_adamw *adamw,
                                 fr_reason *reason)
 {
-  fr_int bytes;
   void *memory;
+  fr_int bytes;
   fr_status status = fr_bundle_write(bundle, NULL, 0, &bytes, reason);
   if (status) return status;
   memory = FR_MALLOC((size_t)bytes);
