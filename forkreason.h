@@ -6689,8 +6689,7 @@ typedef struct fr__json {
 } fr__json;
 
 // Reads one value from text[start .. end-1], white space around it allowed.
-FR__APART void fr__json_start(fr__json *json, const char *text, fr_int start, fr_int end, fr_int line, fr_int *names,
-                              fr_int name_limit)
+FR__APART void fr__json_start(fr__json *json, const char *text, fr_int start, fr_int end, fr_int line, fr_int *names, fr_int most)
 {
   memset(json, 0, sizeof *json);
   json->text = text;
@@ -6698,7 +6697,7 @@ FR__APART void fr__json_start(fr__json *json, const char *text, fr_int start, fr
   json->bytes = end;
   json->line = line;
   json->names = names;
-  json->name_limit = name_limit;
+  json->name_limit = most;
 }
 
 static char fr__json_wrong(fr__json *json, fr_status status, fr_int at, const char *wrong)
@@ -9913,10 +9912,11 @@ struct fr__corpus {
   char      *room;          // of the questions, and behind them for the next one while it is checked
   fr_int most, longest;     // traces drawn of a question at most; traces of a question at most
   fr_int fork_count, longest_fork, bytes;  // ids of all forks, of the longest; bytes of the room
-  const fr_dataset *d;      // these four only while it is made
+  // Only while it is made:
+  const fr_dataset *d;
   const fr_framing *framing;
   fr_encoder *encoder;
-  fr_int      p, used, size;  // the question at work, -1: the forks; bytes of the room taken before it, and by it
+  fr_int p, used, size;     // the question at work, -1: the forks; bytes of the room taken before it, and by it
 };
 
 static fr_int fr__longest_trace(const fr_question *q)
@@ -9933,7 +9933,7 @@ static fr_int fr__corpus_drawn(const fr_corpus *c, fr_int traces)
 }
 
 // How much room everything takes: forks and traces are encoded, of the rest the bytes are counted.
-static fr_status fr__corpus_measure(fr_corpus *c, struct fr__corpus *b)
+FR__APART fr_status fr__corpus_measure(fr_corpus *c, struct fr__corpus *b)
 {
   const fr__trusted nowhere = { { 0, 0 }, { 0, 0 } };
   fr__arena room = { NULL, 0, 0 };
@@ -10008,7 +10008,7 @@ static void fr__leave_out(fr_corpus *c, const struct fr__corpus *b, fr_left_out 
 
 // Lays the question out with those of its traces, *count of b->texts with their sources, that can be trained on. First with all
 // of them; if that cannot be, without any and with each one alone, to see which, and then with those left.
-static fr_status fr__corpus_question(fr_corpus *c, struct fr__corpus *b, fr_question *q, fr_int *sources, fr_int *count)
+FR__APART fr_status fr__corpus_question(fr_corpus *c, struct fr__corpus *b, fr_question *q, fr_int *sources, fr_int *count)
 {
   const fr_int most = c->options.length > 0 ? c->options.length : FR__INT_MAX, bytes = b->bytes - b->used;
   const fr_text text = b->d->problems[b->p].text;
@@ -10036,7 +10036,7 @@ static fr_status fr__corpus_question(fr_corpus *c, struct fr__corpus *b, fr_ques
   return status == FR_FORMAT ? FR_OK : status;
 }
 
-static fr_status fr__corpus_fill(fr_corpus *c, struct fr__corpus *b)
+FR__APART fr_status fr__corpus_fill(fr_corpus *c, struct fr__corpus *b)
 {
   const uint64_t seed = fr__hash(c->options.seed, "split", 5);
   fr_int n = 0;
