@@ -6588,17 +6588,16 @@ static fr_status fr__read_file(const char *path, fr_text *text, fr_reason *reaso
   FILE *file = fopen(path, "rb");
   char *bytes = NULL;
   long end = -1;
-  fr_status status = FR_OK;
+  int whole;
   if (!file) return fr__fail(reason, FR_IO, "%s cannot be opened", path);
   // The first byte before the length: a directory can be opened and has a length on some systems, but cannot be read.
   if ((getc(file) != EOF || !ferror(file)) && fseek(file, 0, SEEK_END) == 0) end = ftell(file);
   if (end >= 0) bytes = (char *)FR_MALLOC((size_t)end + 1);
-  if (end >= 0 && !bytes) status = fr__fail(reason, FR_MEMORY, "no memory to read %s, %d bytes", path, (fr_int)end);
-  else if (end < 0 || fseek(file, 0, SEEK_SET) != 0 || fread(bytes, 1, (size_t)end, file) != (size_t)end)
-    status = fr__fail(reason, FR_IO, "%s cannot be read", path);
+  whole = bytes && fseek(file, 0, SEEK_SET) == 0 && fread(bytes, 1, (size_t)end, file) == (size_t)end;
   fclose(file);
-  if (status && bytes) FR_FREE(bytes);
-  if (status) return status;
+  if (bytes && !whole) FR_FREE(bytes);
+  if (end >= 0 && !bytes) return fr__fail(reason, FR_MEMORY, "no memory to read %s, %d bytes", path, (fr_int)end);
+  if (!whole) return fr__fail(reason, FR_IO, "%s cannot be read", path);
   text->bytes = bytes;
   text->count = (fr_int)end;
   return FR_OK;
@@ -7091,10 +7090,10 @@ static int fr__build_line(fr__build *build, fr__json *json, fr_int *names)
   if (completion && correct->kind && !strchr("tf", correct->kind))
     fr__json_wrong(json, FR_FORMAT, correct->start, "correct must be true or false");
   else if (completion && source->kind && source->kind != '"') fr__line_wrong(json, *source, "a source must be a string");
-  answer = at[FR__ANSWER];
-  if (completion) row.at[FR__ANSWER].kind = 0;  // it is that of the question
-  if (completion && !json->status) fr__build_trace(build, json->text, &row, answer);
   if (json->status || (traces && !fr__line_traces(build, json, &row, names))) return 0;
+  answer = at[FR__ANSWER];
+  row.at[FR__ANSWER].kind = 0;  // it is that of the question, not of a completion
+  if (completion) fr__build_trace(build, json->text, &row, answer);
   problem.text = fr__build_text(build, json->text, at[FR__QUESTION]);
   problem.answer = fr__build_text(build, json->text, answer);
   if (d->problems) {
