@@ -9674,12 +9674,14 @@ static float fr__both_float(fr__both *x, float value)
   return value;
 }
 
-// What the head tells, behind magic and version.
+// What the head tells, behind magic and version; and where the rest comes from, when it is written.
 typedef struct fr__told {
   fr_config config;
   fr_adamw  adamw;
   uint64_t  has_adamw, bytes, count, user_bytes;
   int       empty;  // a size of the config is 0, or does not fit this machine
+  const float *params;
+  const void  *user;
 } fr__told;
 
 static void fr__checkpoint_fields(fr__both *x, fr__told *t)
@@ -9710,23 +9712,16 @@ static fr_int fr__checkpoint_bytes(fr_int count, int has_adamw, uint64_t user_by
          fr__add(bytes, FR__CHECKPOINT_HEAD + 8, &bytes) && fr__add(bytes, (fr_int)user_bytes, &bytes) ? bytes : 0;
 }
 
-typedef struct fr__saved {
-  fr__told     told;
-  const float *params;
-  const void  *user;
-} fr__saved;
-
 static void fr__checkpoint_put(fr__stream *s, const void *what)
 {
-  const fr__saved *w = (const fr__saved *)what;
-  const float *const floats[3] = { w->params, w->told.adamw.m, w->told.adamw.v };
-  fr__told told = w->told;
+  fr__told told = *(const fr__told *)what;
+  const float *const floats[3] = { told.params, told.adamw.m, told.adamw.v };
   fr__both x = { s, NULL, 0, 0 };
   fr__put(s, fr__magic, 8);
   fr__put_int(s, FR_CHECKPOINT_VERSION, 4);
   fr__checkpoint_fields(&x, &told);
   for (int i = 0; i < (told.has_adamw ? 3 : 1); i++) fr__put_floats(s, floats[i], (fr_int)told.count);
-  fr__put(s, w->user, (fr_int)told.user_bytes);
+  fr__put(s, told.user, (fr_int)told.user_bytes);
   fr__put_hash(s);
 }
 
@@ -9796,20 +9791,19 @@ FR__APART fr_status fr__checkpoint_arguments(const fr_model *model, const fr_ada
   return FR_OK;
 }
 
-FR__APART fr_status fr__checkpoint_what(fr__saved *what, const fr_model *model, const fr_adamw *adamw, const void *user,
+FR__APART fr_status fr__checkpoint_what(fr__told *t, const fr_model *model, const fr_adamw *adamw, const void *user,
                                         fr_int user_bytes, fr_reason *reason)
 {
   const fr_status status = fr__checkpoint_arguments(model, adamw, reason);
-  fr__told *t = &what->told;
   fr_int bytes;
   if (status) return status;
   if (!user) user_bytes = 0;
   if (user_bytes < 0) return fr__fail(reason, FR_INVALID, "user_bytes is negative");
   bytes = fr__checkpoint_bytes(model->count, adamw != NULL, (uint64_t)user_bytes);
   if (!bytes) return fr__fail(reason, FR_OVERFLOW, "%s", fr_status_text(FR_OVERFLOW));
-  memset(what, 0, sizeof *what);
-  what->params = model->params;
-  what->user = user;
+  memset(t, 0, sizeof *t);
+  t->params = model->params;
+  t->user = user;
   t->config = model->config;
   if (adamw) t->adamw = *adamw;
   t->has_adamw = adamw != NULL;
@@ -9822,18 +9816,18 @@ FR__APART fr_status fr__checkpoint_what(fr__saved *what, const fr_model *model, 
 FR_DEF fr_status fr_checkpoint_write(void *memory, fr_int bytes, fr_int *needed, const fr_model *model, const fr_adamw *adamw,
                                      const void *user, fr_int user_bytes, fr_reason *reason)
 {
-  fr__saved what;
+  fr__told told;
   fr__stream s;
   fr_int size;
-  const fr_status status = fr__checkpoint_what(&what, model, adamw, user, user_bytes, reason);
+  const fr_status status = fr__checkpoint_what(&told, model, adamw, user, user_bytes, reason);
   if (status) return status;
-  size = (fr_int)what.told.bytes;
+  size = (fr_int)told.bytes;
   if (!memory && !needed) return fr__fail(reason, FR_INVALID, "memory is NULL, and so is where to tell its size");
   if (needed) *needed = size;
   if (!memory) return fr__fine(reason);
   if (bytes < size) return fr__fail(reason, FR_MEMORY, "the checkpoint needs %d bytes, %d were given", size, bytes);
   fr__stream_memory(&s, memory, size);
-  fr__checkpoint_put(&s, &what);
+  fr__checkpoint_put(&s, &told);
   return fr__fine(reason);
 }
 
@@ -9883,9 +9877,9 @@ FR_DEF fr_status fr_checkpoint_read(const void *memory, fr_int bytes, fr_checkpo
 FR_DEF fr_status fr_checkpoint_save(const char *path, const fr_model *model, const fr_adamw *adamw, const void *user,
                                     fr_int user_bytes, fr_reason *reason)
 {
-  fr__saved what;
-  const fr_status status = fr__checkpoint_what(&what, model, adamw, user, user_bytes, reason);
-  return status ? status : fr__save(path, fr__checkpoint_put, &what, reason);
+  fr__told told;
+  const fr_status status = fr__checkpoint_what(&told, model, adamw, user, user_bytes, reason);
+  return status ? status : fr__save(path, fr__checkpoint_put, &told, reason);
 }
 
 FR_DEF fr_status fr_checkpoint_load(const char *path, fr_checkpoint *info, fr_model *model, fr_adamw *adamw, void *user,
