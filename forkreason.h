@@ -5891,15 +5891,20 @@ FR_DEF fr_status fr_diagnosis_read(const fr_diagnosis *d, fr_diagnosis_reading *
 // ---- >>bytes ------------------------------------------------------------------------------------------
 // What files are made of: a hash, little-endian numbers, and streams.
 
-// Not a secret and not used to find anything, only to order and to name: eight bytes a step, each step invertible, so that
-// two texts of one length that differ in one word never have the same hash.
+static uint64_t fr__get_int(const unsigned char **p, int bytes)
+{
+  uint64_t value = 0;
+  for (int i = 0; i < bytes; i++) value |= (uint64_t)*(*p)++ << (8 * i);
+  return value;
+}
+
+// Not a secret and not used to find anything, only to order and to name: eight bytes a step, each step invertible, so that two
+// texts of one length that differ in one word never have the same hash.
 FR__APART uint64_t fr__hash(uint64_t hash, const void *bytes, fr_int count)
 {
   const unsigned char *p = (const unsigned char *)bytes;
-  for (; count > 0; count -= 8, p += 8) {
-    uint64_t word = 0;
-    for (fr_int i = 0; i < fr__min(8, count); i++) word |= (uint64_t)p[i] << (8 * i);
-    hash = (hash ^ word) * 0x9E3779B97F4A7C15u;
+  for (; count > 0; count -= 8) {
+    hash = (hash ^ fr__get_int(&p, (int)fr__min(8, count))) * 0x9E3779B97F4A7C15u;
     hash ^= hash >> 32;
   }
   return hash;
@@ -5912,8 +5917,7 @@ enum { FR__STREAM_BUFFER = 4096 };  // a multiple of 8, so that the hash sees wh
 typedef struct fr__stream {
   void          *file;    // FILE *, or NULL
   unsigned char *memory;
-  fr_int         bytes;   // of the block of memory
-  fr_int         done;    // bytes moved between file or memory and the buffer
+  fr_int         bytes, done;  // of the block of memory; moved between it, or the file, and the buffer
   fr_int         filled, used;
   int            failed;  // a write did, and all later ones with it
   uint64_t       hash;
@@ -5977,32 +5981,16 @@ static void fr__put_hash(fr__stream *s)
   fr__flush(s);
 }
 
-static uint64_t fr__get_int(const unsigned char **p, int bytes)
-{
-  uint64_t value = 0;
-  for (int i = 0; i < bytes; i++) value |= (uint64_t)*(*p)++ << (8 * i);
-  return value;
-}
-
-static float fr__get_float(const unsigned char **p)
-{
-  const uint32_t bits = (uint32_t)fr__get_int(p, 4);
-  float value;
-  memcpy(&value, &bits, 4);
-  return value;
-}
-
 #ifndef FR_NO_STDIO
 // Writes PATH.tmp by way of `put`, and renames it to PATH when all is there.
 static fr_status fr__save(const char *path, void (*put)(fr__stream *s, const void *what), const void *what, fr_reason *reason)
 {
   enum { PATH = 1000 };
   char temporary[PATH + 5];
+  const size_t length = path ? strlen(path) : 0;
   const char *wrong = NULL;
   fr__stream s;
-  size_t length;
-  if (!path || !*path) return fr__fail(reason, FR_INVALID, "path is NULL or empty");
-  length = strlen(path);
+  if (!length) return fr__fail(reason, FR_INVALID, "path is NULL or empty");
   if (length >= PATH) return fr__fail(reason, FR_LIMIT, "the path is longer than %d bytes", (fr_int)(PATH - 1));
   memcpy(temporary, path, length);
   memcpy(temporary + length, ".tmp", 5);
@@ -6027,17 +6015,16 @@ static fr_status fr__read_file(const char *path, fr_text *text, fr_reason *reaso
   FILE *file = fopen(path, "rb");
   char *bytes = NULL;
   long end = -1;
-  fr_status status = FR_OK;
+  int whole;
   if (!file) return fr__fail(reason, FR_IO, "%s cannot be opened", path);
   // The first byte before the length: a directory can be opened and has a length on some systems, but cannot be read.
   if ((getc(file) != EOF || !ferror(file)) && fseek(file, 0, SEEK_END) == 0) end = ftell(file);
   if (end >= 0) bytes = (char *)FR_MALLOC((size_t)end + 1);
-  if (end >= 0 && !bytes) status = fr__fail(reason, FR_MEMORY, "no memory to read %s, %d bytes", path, (fr_int)end);
-  else if (end < 0 || fseek(file, 0, SEEK_SET) != 0 || fread(bytes, 1, (size_t)end, file) != (size_t)end)
-    status = fr__fail(reason, FR_IO, "%s cannot be read", path);
+  whole = bytes && fseek(file, 0, SEEK_SET) == 0 && fread(bytes, 1, (size_t)end, file) == (size_t)end;
   fclose(file);
-  if (status && bytes) FR_FREE(bytes);
-  if (status) return status;
+  if (bytes && !whole) FR_FREE(bytes);
+  if (end >= 0 && !bytes) return fr__fail(reason, FR_MEMORY, "no memory to read %s, %d bytes", path, (fr_int)end);
+  if (!whole) return fr__fail(reason, FR_IO, "%s cannot be read", path);
   text->bytes = bytes;
   text->count = (fr_int)end;
   return FR_OK;
@@ -6046,13 +6033,13 @@ static fr_status fr__read_file(const char *path, fr_text *text, fr_reason *reaso
 #endif  // FR_NO_STDIO
 
 // ---- >>json -------------------------------------------------------------------------------------------
-// A strict reader for JSON (RFC 8259) that hands out one event at a time: it allocates nothing, does not recurse, and works
-// on text in memory. Names and strings are places in the text; fr__json_copy decodes them.
+// A strict reader for JSON (RFC 8259) that hands out one event at a time: it allocates nothing, does not recurse, and works on
+// text in memory. Names and strings are places in the text; fr__json_copy decodes them.
 //
-// A name may not occur twice in an object, also where the value is skipped. The names of all open objects are noted in
-// scratch of the caller; when an object closes, its names are sorted and neighbours compared. A merge sort compares each
-// string at the price of the shorter one once a round, so that no choice of names makes this slower than
-// O(bytes log names); a hash table would be at the mercy of whoever chooses the names.
+// A name may not occur twice in an object, also where the value is skipped. The names of all open objects are noted in scratch of
+// the caller; when an object closes, its names are sorted and neighbours compared. A merge sort compares each string at the price
+// of the shorter one once a round, so that no choice of names makes this slower than O(bytes log names); a hash table would be at
+// the mercy of whoever chooses the names.
 enum { FR__JSON_DEPTH = 64 };
 
 typedef int (*fr__order)(const void *context, fr_int a, fr_int b);
@@ -6081,21 +6068,19 @@ static fr_int fr__sort(fr_int head, fr_int *next, fr__order order, const void *c
   }
 }
 
-// Bytes of the valid UTF-8 character at p of which at most `left` bytes exist; 0 if it is cut, overlong, a surrogate or
-// above U+10FFFF.
+// Bytes of the valid UTF-8 character at p of which at most `left` bytes exist; 0 if it is cut, overlong, a surrogate or above
+// U+10FFFF.
 static fr_int fr__utf8(const char *p, fr_int left)
 {
-  const unsigned char *s = (const unsigned char *)p;
+  const unsigned char *s = (const unsigned char *)p, lead = s[0];
   fr_int count;
-  if (s[0] < 0x80) return 1;
-  if (s[0] < 0xC2 || s[0] > 0xF4) return 0;
-  count = s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3 : 4;
-  if (left < count) return 0;
+  if (lead < 0x80) return 1;
+  count = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+  if (lead < 0xC2 || lead > 0xF4 || left < count) return 0;
   for (fr_int i = 1; i < count; i++)
     if ((s[i] & 0xC0) != 0x80) return 0;
-  if ((s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] > 0x9F)) return 0;
-  if ((s[0] == 0xF0 && s[1] < 0x90) || (s[0] == 0xF4 && s[1] > 0x8F)) return 0;
-  return count;
+  if ((lead == 0xE0 && s[1] < 0xA0) || (lead == 0xED && s[1] > 0x9F)) return 0;
+  return (lead == 0xF0 && s[1] < 0x90) || (lead == 0xF4 && s[1] > 0x8F) ? 0 : count;
 }
 
 FR__APART fr_int fr__utf8_put(uint32_t code, char *out)
@@ -6112,28 +6097,25 @@ typedef struct fr__json_token {
   fr_int start, count;  // of what is inside the quotes, or of the number; of the first character otherwise
 } fr__json_token;
 
+enum { FR__JSON_VALUE, FR__JSON_NAME, FR__JSON_MORE };  // more: a comma, or the end of what is open
+
 typedef struct fr__json {
   const char *text;
-  fr_int bytes;         // the text ends here
-  fr_int at;            // read so far
-  fr_int line;          // number of the text's first line
-  fr_int *names;        // [2 * name_limit]: where the names of open objects start, then links for sorting
+  fr_int at, bytes, line;          // read so far; the text ends here; number of its first line
+  fr_int *names;                   // [2 * name_limit]: where the names of open objects start, then links for sorting
   fr_int name_count, name_limit;
-  fr_int depth;
-  char   want;          // what may come next
-  char   open[FR__JSON_DEPTH];
   fr_int first_name[FR__JSON_DEPTH];
+  char   open[FR__JSON_DEPTH];     // what is open at each depth, { or [
+  fr_int depth;
+  int    want;                     // what comes next
   fr__json_token token;
-  fr_status   status;   // the first error, with its place and words
+  fr_status   status;              // the first error, with its place and words
   fr_int      wrong_at;
   const char *wrong;
 } fr__json;
 
-enum { FR__JSON_VALUE, FR__JSON_FIRST_VALUE, FR__JSON_NAME, FR__JSON_FIRST_NAME, FR__JSON_MORE, FR__JSON_DONE };
-
 // Reads one value from text[start .. end-1], white space around it allowed.
-FR__APART void fr__json_start(fr__json *json, const char *text, fr_int start, fr_int end, fr_int line, fr_int *names,
-                           fr_int name_limit)
+FR__APART void fr__json_start(fr__json *json, const char *text, fr_int start, fr_int end, fr_int line, fr_int *names, fr_int most)
 {
   memset(json, 0, sizeof *json);
   json->text = text;
@@ -6141,15 +6123,13 @@ FR__APART void fr__json_start(fr__json *json, const char *text, fr_int start, fr
   json->bytes = end;
   json->line = line;
   json->names = names;
-  json->name_limit = name_limit;
-  json->want = FR__JSON_VALUE;
+  json->name_limit = most;
 }
 
 static char fr__json_wrong(fr__json *json, fr_status status, fr_int at, const char *wrong)
 {
   if (!json->status) { json->status = status; json->wrong_at = at; json->wrong = wrong; }
-  json->token.kind = '!';
-  return '!';
+  return json->token.kind = '!';
 }
 
 // The error of the reader in words. Columns count characters, from 1.
@@ -6163,67 +6143,86 @@ FR__APART fr_status fr__json_fail(const fr__json *json, fr_reason *reason)
   return fr__fail(reason, json->status, "line %d, column %d: %s", line, column, json->wrong);
 }
 
-static int fr__json_hex(const char *p)
+// The value of the four hexadecimal digits at p of which `left` bytes exist, -1 if they are none.
+static int fr__json_hex(const char *p, fr_int left)
 {
+  static const char digits[] = "0123456789abcdefABCDEF";
   int code = 0;
   for (int i = 0; i < 4; i++) {
-    const char c = p[i];
-    if (c >= '0' && c <= '9') code = code * 16 + (c - '0');
-    else if (c >= 'a' && c <= 'f') code = code * 16 + (c - 'a' + 10);
-    else if (c >= 'A' && c <= 'F') code = code * 16 + (c - 'A' + 10);
-    else return -1;
+    const char *digit = i < left ? (const char *)memchr(digits, p[i], 22) : NULL;
+    if (!digit) return -1;
+    code = 16 * code + (int)(digit - digits) - (digit - digits < 16 ? 0 : 6);
   }
   return code;
 }
 
-// The four hexadecimal digits at `at`, -1 if there are none.
-static int fr__json_escape(const fr__json *json, fr_int at)
+// One character of a string or number at *at, as a code point; -1 at its end. Of one that may not be, *wrong tells why.
+FR__APART int32_t fr__json_char(const char *text, fr_int *at, fr_int end, const char **wrong)
 {
-  return json->bytes - at < 4 ? -1 : fr__json_hex(json->text + at);
+  static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+  const char *p = text + *at, *found;
+  const fr_int left = end - *at;
+  if (left <= 0 || *p == '"') return -1;
+  if (*p != '\\') {
+    const fr_int count = fr__utf8(p, left);
+    int32_t code = count < 2 ? (unsigned char)*p : (unsigned char)*p & (0x7F >> count);
+    for (fr_int i = 1; i < count; i++) code = code << 6 | (p[i] & 0x3F);
+    if (code < 0x20) *wrong = "a control character inside of a string must be escaped";
+    if (count == 0) *wrong = "the text is not valid UTF-8";
+    *at += count;
+    return code;
+  }
+  if (left > 1 && p[1] == 'u') {
+    const int pair = left >= 8 && memcmp(p + 6, "\\u", 2) == 0;
+    const int high = fr__json_hex(p + 2, left - 2), low = pair ? fr__json_hex(p + 8, left - 8) : -1;
+    if (high < 0) *wrong = "\\u needs four hexadecimal digits";
+    *at += 6;
+    if (high < 0xD800 || high > 0xDFFF) return high;
+    if (high >= 0xDC00 || low < 0xDC00 || low > 0xDFFF) *wrong = "half of a surrogate pair stands alone";
+    *at += 6;
+    return 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00);
+  }
+  found = left > 1 && p[1] ? strchr(from, p[1]) : NULL;
+  if (!found) *wrong = "unknown escape";
+  *at += 2;
+  return found ? to[found - from] : -1;
 }
 
-// Checks the string whose opening quote has been read.
-static int fr__json_string(fr__json *json)
+// Whether it is ASCII and stands for itself, as most are.
+static int fr__json_plain(char c) { return (signed char)c >= 0x20 && c != '"' && c != '\\'; }
+
+FR__APART int32_t fr__json_code(const char *text, fr_int *at, fr_int end)  // where it is known to be right
 {
+  const char *wrong;
+  return *at < end && fr__json_plain(text[*at]) ? text[(*at)++] : fr__json_char(text, at, end, &wrong);
+}
+
+// The string whose opening quote has been read.
+static char fr__json_string(fr__json *json)
+{
+  const char *text = json->text, *wrong = NULL;
+  fr_int at = json->at, end;
+  int32_t code;
+  do {
+    while (at < json->bytes && fr__json_plain(text[at])) at++;
+    end = at;
+    code = fr__json_char(text, &at, json->bytes, &wrong);
+    if (wrong) return fr__json_wrong(json, FR_SYNTAX, end, wrong);
+  } while (code >= 0);
+  if (end == json->bytes) return fr__json_wrong(json, FR_SYNTAX, json->at - 1, "this string is not closed");
   json->token.start = json->at;
-  for (;;) {
-    const fr_int at = json->at, left = json->bytes - at;
-    const unsigned char c = left > 0 ? (unsigned char)json->text[at] : 0;
-    fr_int count;
-    if (left <= 0) { fr__json_wrong(json, FR_SYNTAX, json->token.start - 1, "this string is not closed"); return 0; }
-    if (c == '"') break;
-    if (c < 0x20) {
-      fr__json_wrong(json, FR_SYNTAX, at, "a control character inside of a string must be escaped");
-      return 0;
-    }
-    if (c == '\\') {
-      const char e = left > 1 ? json->text[at + 1] : 0;
-      count = 2;
-      if (e == 'u') {
-        const int high = fr__json_escape(json, at + 2);
-        count = 6;
-        if (high < 0) { fr__json_wrong(json, FR_SYNTAX, at, "\\u needs four hexadecimal digits"); return 0; }
-        if (high >= 0xD800 && high < 0xE000) {
-          const int pair = left >= 8 && json->text[at + 6] == '\\' && json->text[at + 7] == 'u';
-          const int low = pair ? fr__json_escape(json, at + 8) : -1;
-          if (high >= 0xDC00 || low < 0xDC00 || low > 0xDFFF) {
-            fr__json_wrong(json, FR_SYNTAX, at, "half of a surrogate pair stands alone");
-            return 0;
-          }
-          count = 12;
-        }
-      } else if (e == 0 || !strchr("\"\\/bfnrt", e)) {
-        fr__json_wrong(json, FR_SYNTAX, at, "unknown escape");
-        return 0;
-      }
-    } else {
-      count = fr__utf8(json->text + at, left);
-      if (count == 0) { fr__json_wrong(json, FR_SYNTAX, at, "the text is not valid UTF-8"); return 0; }
-    }
-    json->at += count;
-  }
-  json->token.count = json->at++ - json->token.start;
-  return 1;
+  json->token.count = end - json->at;
+  json->at = end + 1;
+  return '"';
+}
+
+// Goes past one of these characters, if one of them is next.
+static int fr__json_pass(fr__json *json, const char *characters)
+{
+  const char c = json->at < json->bytes ? json->text[json->at] : 0;
+  const int passes = c != 0 && strchr(characters, c) != NULL;
+  json->at += passes;
+  return passes;
 }
 
 static int fr__json_digits(fr__json *json)
@@ -6233,55 +6232,21 @@ static int fr__json_digits(fr__json *json)
   return json->at > from;
 }
 
-static int fr__json_sees(const fr__json *json, const char *characters)
-{
-  const char c = json->at < json->bytes ? json->text[json->at] : 0;
-  return c != 0 && strchr(characters, c) != NULL;
-}
-
 //   -? (0 | [1-9][0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)?       01 fails at the 1, which cannot follow a value
-static int fr__json_number(fr__json *json)
+static char fr__json_number(fr__json *json)
 {
-  int good = 1;
+  int good;
   json->token.start = json->at;
-  if (fr__json_sees(json, "-")) json->at++;
-  if (fr__json_sees(json, "0")) json->at++;
-  else good = fr__json_digits(json);
-  if (good && fr__json_sees(json, ".")) { json->at++; good = fr__json_digits(json); }
-  if (good && fr__json_sees(json, "eE")) {
-    json->at++;
-    if (fr__json_sees(json, "+-")) json->at++;
+  fr__json_pass(json, "-");
+  good = fr__json_pass(json, "0") || fr__json_digits(json);
+  if (good && fr__json_pass(json, ".")) good = fr__json_digits(json);
+  if (good && fr__json_pass(json, "eE")) {
+    fr__json_pass(json, "+-");
     good = fr__json_digits(json);
   }
-  if (!good) { fr__json_wrong(json, FR_SYNTAX, json->at, "a digit was expected"); return 0; }
+  if (!good) return fr__json_wrong(json, FR_SYNTAX, json->at, "a digit was expected");
   json->token.count = json->at - json->token.start;
-  return 1;
-}
-
-// One character of a checked string or number at *at, as a code point; -1 at its end.
-FR__APART int32_t fr__json_code(const char *text, fr_int *at, fr_int end)
-{
-  const unsigned char *s = (const unsigned char *)text + *at;
-  if (*at >= end || s[0] == '"') return -1;
-  if (s[0] == '\\') {
-    static const char from[] = "bfnrt", to[] = "\b\f\n\r\t";
-    const char *found;
-    if (s[1] == 'u') {
-      const int high = fr__json_hex(text + *at + 2);
-      *at += 6;
-      if (high < 0xD800 || high > 0xDFFF) return high;
-      *at += 6;
-      return 0x10000 + ((high - 0xD800) << 10) + (fr__json_hex(text + *at - 4) - 0xDC00);
-    }
-    *at += 2;
-    found = strchr(from, (char)s[1]);
-    return found ? to[found - from] : s[1];
-  }
-  if (s[0] < 0x80) { *at += 1; return s[0]; }
-  if (s[0] < 0xE0) { *at += 2; return (s[0] & 0x1F) << 6 | (s[1] & 0x3F); }
-  if (s[0] < 0xF0) { *at += 3; return (s[0] & 0x0F) << 12 | (s[1] & 0x3F) << 6 | (s[2] & 0x3F); }
-  *at += 4;
-  return (s[0] & 0x07) << 18 | (s[1] & 0x3F) << 12 | (s[2] & 0x3F) << 6 | (s[3] & 0x3F);
+  return '0';
 }
 
 // Compares two checked strings or numbers as the text that they stand for: "a" and "\u0061" are equal.
@@ -6300,124 +6265,91 @@ static int fr__json_name_order(const void *context, fr_int a, fr_int b)
   return fr__json_order(json->text, json->names[a], json->bytes, json->names[b], json->bytes);
 }
 
-// The object at the top closes: its names must differ.
-static int fr__json_names_differ(fr__json *json)
+// Whether a name or string stands for these ASCII characters.
+FR__APART int fr__json_is(const fr__json *json, fr__json_token token, const char *word)
 {
-  const fr_int first = json->first_name[json->depth - 1], count = json->name_count;
-  fr_int *next = json->names + json->name_limit;
-  json->name_count = first;
-  if (count - first < 2) return 1;
-  for (fr_int i = first; i < count; i++) next[i] = i + 1 < count ? i + 1 : -1;
-  for (fr_int i = fr__sort(first, next, fr__json_name_order, json); next[i] >= 0; i = next[i])
-    if (fr__json_name_order(json, i, next[i]) == 0) {
-      fr__json_wrong(json, FR_SYNTAX, json->names[next[i]] - 1, "this name is already in the object");
-      return 0;
-    }
-  return 1;
+  fr_int at = token.start;
+  while (*word && fr__json_code(json->text, &at, token.start + token.count) == *word) word++;
+  return !*word && fr__json_code(json->text, &at, token.start + token.count) < 0;
 }
 
-static char fr__json_open(fr__json *json, char c)
-{
-  if (json->depth == FR__JSON_DEPTH)
-    return fr__json_wrong(json, FR_LIMIT, json->at, "more than 64 levels of arrays and objects");
-  json->open[json->depth] = c;
-  json->first_name[json->depth++] = json->name_count;
-  json->want = c == '{' ? FR__JSON_FIRST_NAME : FR__JSON_FIRST_VALUE;
-  json->at++;
-  return c;
-}
-
+// The object or array at the top closes; the names of an object must differ.
 static char fr__json_close(fr__json *json, char c)
 {
-  if (c == '}' && !fr__json_names_differ(json)) return '!';
-  json->depth--;
-  json->want = json->depth ? FR__JSON_MORE : FR__JSON_DONE;
+  const fr_int first = json->first_name[--json->depth], count = json->name_count;
+  fr_int *next = json->names + json->name_limit;
+  json->name_count = first;
+  for (fr_int i = first; i < count; i++) next[i] = i + 1 < count ? i + 1 : -1;
+  for (fr_int i = first < count ? fr__sort(first, next, fr__json_name_order, json) : -1; i >= 0 && next[i] >= 0; i = next[i])
+    if (fr__json_name_order(json, i, next[i]) == 0)
+      return fr__json_wrong(json, FR_SYNTAX, json->names[next[i]] - 1, "this name is already in the object");
+  json->want = FR__JSON_MORE;
   json->at++;
   return c;
 }
 
-static char fr__json_name(fr__json *json)
+static char fr__json_value(fr__json *json, char c)
 {
-  const fr_int quote = json->at++;
-  if (json->name_count == json->name_limit)
-    return fr__json_wrong(json, FR_LIMIT, quote, "too many names in open objects");
-  if (!fr__json_string(json)) return '!';
-  json->names[json->name_count++] = json->token.start;
-  while (fr__json_sees(json, " \t\r\n")) json->at++;
-  if (!fr__json_sees(json, ":")) return fr__json_wrong(json, FR_SYNTAX, json->at, "':' was expected");
-  json->at++;
-  json->want = FR__JSON_VALUE;
-  return 'k';
+  const char *word = c == 't' ? "true" : c == 'f' ? "false" : c == 'n' ? "null" : "";
+  const fr_int count = (fr_int)strlen(word);
+  json->token.start = json->at;
+  json->token.count = 1;
+  if (c == '{' || c == '[') {
+    if (json->depth == FR__JSON_DEPTH)
+      return fr__json_wrong(json, FR_LIMIT, json->at, "more than 64 levels of arrays and objects");
+    json->open[json->depth] = c;
+    json->first_name[json->depth++] = json->name_count;
+    json->want = c == '{' ? FR__JSON_NAME : FR__JSON_VALUE;
+    json->at++;
+    return c;
+  }
+  json->want = FR__JSON_MORE;
+  if (c == '"') { json->at++; return fr__json_string(json); }
+  if (c == '-' || (c >= '0' && c <= '9')) return fr__json_number(json);
+  if (count == 0 || json->bytes - json->at < count || memcmp(json->text + json->at, word, (size_t)count) != 0)
+    return fr__json_wrong(json, FR_SYNTAX, json->at, "a value was expected");
+  json->at += count;
+  return c;
 }
 
 // The next event, also in json->token.kind:
 //   { } [ ]  begin and end     k  name     "  string     0  number     t f n  true, false, null     $  end     !  error
 static char fr__json_next(fr__json *json)
 {
-  char c, kind;
+  const char open = json->depth ? json->open[json->depth - 1] : 0, close = open == '{' ? '}' : ']';
+  char c;
   if (json->status) return '!';
-  for (;;) {
-    while (fr__json_sees(json, " \t\r\n")) json->at++;
-    if (json->at == json->bytes) {
-      if (json->want == FR__JSON_DONE) return json->token.kind = '$';
-      return fr__json_wrong(json, FR_SYNTAX, json->at, "the text ends too early");
-    }
+  for (;; json->at++) {
+    while (fr__json_pass(json, " \t\r\n")) {}
+    if (json->at == json->bytes && !open && json->want == FR__JSON_MORE) return json->token.kind = '$';
+    if (json->at == json->bytes) return fr__json_wrong(json, FR_SYNTAX, json->at, "the text ends too early");
     c = json->text[json->at];
-    if (json->want == FR__JSON_DONE)
-      return fr__json_wrong(json, FR_SYNTAX, json->at, "the text goes on after the value");
     if (json->want != FR__JSON_MORE) break;
-    kind = json->open[json->depth - 1];
-    if (c == (kind == '{' ? '}' : ']')) return json->token.kind = fr__json_close(json, c);
+    if (!open) return fr__json_wrong(json, FR_SYNTAX, json->at, "the text goes on after the value");
+    if (c == close) return json->token.kind = fr__json_close(json, c);
     if (c != ',')
-      return fr__json_wrong(json, FR_SYNTAX, json->at,
-                            kind == '{' ? "',' or '}' was expected" : "',' or ']' was expected");
-    json->want = kind == '{' ? FR__JSON_NAME : FR__JSON_VALUE;
-    json->at++;
+      return fr__json_wrong(json, FR_SYNTAX, json->at, open == '{' ? "',' or '}' was expected" : "',' or ']' was expected");
+    json->want = open == '{' ? FR__JSON_NAME : FR__JSON_VALUE;
   }
-  if ((json->want == FR__JSON_FIRST_NAME && c == '}') || (json->want == FR__JSON_FIRST_VALUE && c == ']'))
-    return json->token.kind = fr__json_close(json, c);
-  if (json->want == FR__JSON_NAME || json->want == FR__JSON_FIRST_NAME) {
-    if (c != '"') return fr__json_wrong(json, FR_SYNTAX, json->at, "a name in double quotes was expected");
-    return json->token.kind = fr__json_name(json);
-  }
-  json->token.start = json->at;
-  json->token.count = 1;
-  if (c == '{' || c == '[') return json->token.kind = fr__json_open(json, c);
-  if (c == '"') {
-    json->at++;
-    if (!fr__json_string(json)) return '!';
-  } else if (c == '-' || (c >= '0' && c <= '9')) {
-    if (!fr__json_number(json)) return '!';
-    c = '0';
-  } else {
-    const char *word = c == 't' ? "true" : c == 'f' ? "false" : c == 'n' ? "null" : "";
-    const fr_int count = (fr_int)strlen(word);
-    if (count == 0 || json->bytes - json->at < count || memcmp(json->text + json->at, word, (size_t)count) != 0)
-      return fr__json_wrong(json, FR_SYNTAX, json->at, "a value was expected");
-    json->at += count;
-  }
-  json->want = json->depth ? FR__JSON_MORE : FR__JSON_DONE;
-  return json->token.kind = c;
+  if (open && c == close && json->token.kind == open) return json->token.kind = fr__json_close(json, c);  // it is empty
+  if (json->want == FR__JSON_VALUE) return json->token.kind = fr__json_value(json, c);
+  if (c != '"') return fr__json_wrong(json, FR_SYNTAX, json->at, "a name in double quotes was expected");
+  if (json->name_count == json->name_limit) return fr__json_wrong(json, FR_LIMIT, json->at, "too many names in open objects");
+  json->at++;
+  if (fr__json_string(json) == '!') return '!';
+  json->names[json->name_count++] = json->token.start;
+  while (fr__json_pass(json, " \t\r\n")) {}
+  if (!fr__json_pass(json, ":")) return fr__json_wrong(json, FR_SYNTAX, json->at, "':' was expected");
+  json->want = FR__JSON_VALUE;
+  return json->token.kind = 'k';
 }
 
 // Goes to the end of the value whose first event was the last one. 0 on error.
 static int fr__json_skip(fr__json *json)
 {
-  if (json->token.kind == '{' || json->token.kind == '[')
-    for (const fr_int depth = json->depth; json->depth >= depth;)
-      if (fr__json_next(json) == '!') return 0;
+  const fr_int outside = json->depth - (json->token.kind == '{' || json->token.kind == '[');
+  while (json->depth > outside && fr__json_next(json) != '!') {}
   return json->token.kind != '!';
-}
-
-// Whether a name or string stands for these ASCII characters.
-FR__APART int fr__json_is(const fr__json *json, fr__json_token token, const char *word)
-{
-  fr_int at = token.start;
-  for (;;) {
-    const int32_t x = fr__json_code(json->text, &at, token.start + token.count);
-    if (x != (*word ? (int32_t)*word : -1)) return 0;
-    if (!*word++) return 1;
-  }
 }
 
 // Decodes a string, or copies the digits of a number, to out (NULL: only counts). Never more bytes than in the text.
@@ -6426,14 +6358,10 @@ static fr_int fr__json_copy(const char *text, fr__json_token token, char *out)
   const fr_int end = token.start + token.count;
   fr_int count = 0;
   for (fr_int at = token.start; at < end;) {
-    if (text[at] == '\\') {
-      char four[4];
-      count += fr__utf8_put((uint32_t)fr__json_code(text, &at, end), out ? out + count : four);
-    } else {
-      if (out) out[count] = text[at];
-      count++;
-      at++;
-    }
+    char four[4], *to = out ? out + count : four;
+    const int escaped = text[at] == '\\';
+    count += escaped ? fr__utf8_put((uint32_t)fr__json_code(text, &at, end), to) : 1;
+    if (!escaped) *to = text[at++];
   }
   return count;
 }
@@ -6443,17 +6371,14 @@ static fr_int fr__json_copy(const char *text, fr__json_token token, char *out)
 // noted first, since its names may come in any order, and its traces are read in a second look.
 
 typedef struct fr__build {
-  fr_problem *problems;  // the arrays are NULL while measuring
-  fr_trace   *traces;
-  fr_text    *sources;   // one for each trace that names one
-  char       *strings;
-  fr_int     *links, *owner;
-  fr_int problem_count, trace_count, source_count, string_bytes;
-  fr_dataset_counts counts;
+  fr_dataset d;           // its arrays are NULL while measuring; d.sources has one for each trace that names one
+  char   *strings;
+  fr_int  string_bytes;
+  fr_int *links, *number;  // scratch, see fr__number_texts
 } fr__build;
 
-// What a row or a trace says, as places in its line; kind 0 where it says nothing.
-enum { FR__QUESTION, FR__TRACES, FR__COMPLETION, FR__VERIFIED, FR__TEXT_OF, FR__ANSWER, FR__CORRECT, FR__SOURCE, FR__LINE_FIELDS };
+// What a row or a trace says, as places in its line; kind 0 where it says nothing. The text of a row is its completion.
+enum { FR__QUESTION, FR__TRACES, FR__VERIFIED, FR__TEXT_OF, FR__ANSWER, FR__CORRECT, FR__SOURCE, FR__LINE_FIELDS };
 
 typedef struct fr__line { fr__json_token at[FR__LINE_FIELDS]; } fr__line;
 typedef struct fr__field { const char *name, *kinds, *wrong; int field; } fr__field;  // the kinds of value it may have
@@ -6470,57 +6395,57 @@ static fr_text fr__build_text(fr__build *build, const char *line, fr__json_token
   return text;
 }
 
-static int fr__json_blank(const char *text, fr__json_token token)
+static void fr__build_trace(fr__build *build, const char *line, const fr__line *said, fr__json_token right)
 {
-  for (fr_int at = token.start; at < token.start + token.count;)
-    if (fr__json_code(text, &at, token.start + token.count) > 32) return 0;
-  return 1;
-}
-
-static void fr__build_trace(fr__build *build, const char *line, const fr__line *row, const fr__line *said)
-{
-  const fr__json_token text = said->at[FR__TEXT_OF], answer = said->at[FR__ANSWER], source = said->at[FR__SOURCE];
-  const fr__json_token right = row->at[FR__ANSWER];
+  const fr__json_token text = said->at[FR__TEXT_OF], answer = said->at[FR__ANSWER];
+  fr_dataset *d = &build->d;
+  fr_int at = text.start;
+  int32_t code = 0;
   char verdict = said->at[FR__CORRECT].kind;  // 't', 'f' or 0
   fr_trace trace;
-  build->counts.traces++;
-  if (verdict == 0 && answer.kind && right.kind)
+  d->counts.traces++;
+  if (!verdict && answer.kind && right.kind)
     verdict = fr__json_order(line, answer.start, answer.start + answer.count, right.start, right.start + right.count) ? 'f' : 't';
-  if (verdict == 'f') { build->counts.incorrect++; return; }
-  if (fr__json_blank(line, text)) { build->counts.empty++; return; }
+  if (verdict == 'f') { d->counts.incorrect++; return; }
+  while (code >= 0 && code <= 32) code = fr__json_code(line, &at, text.start + text.count);
+  if (code < 0) { d->counts.empty++; return; }  // there is only white space
   trace.text = fr__build_text(build, line, text);
   trace.answer = fr__build_text(build, line, answer);
-  trace.problem = build->problem_count;
+  trace.problem = d->problem_count;
   trace.source = -1;
-  if (source.kind == '"') {
-    const fr_text name = fr__build_text(build, line, source);
-    if (build->sources) build->sources[build->source_count] = name;
-    trace.source = build->source_count++;
+  if (said->at[FR__SOURCE].kind == '"') {
+    const fr_text name = fr__build_text(build, line, said->at[FR__SOURCE]);
+    if (d->sources) d->sources[d->source_count] = name;
+    trace.source = d->source_count++;
   }
-  if (build->traces) build->traces[build->trace_count] = trace;
-  build->trace_count++;
+  if (d->traces) d->traces[d->trace_count] = trace;
+  d->trace_count++;
+}
+
+// JSON, but not such a row: at this token, from its quote on. As fr__json_wrong, it leaves an earlier error as it is.
+static int fr__line_wrong(fr__json *json, fr__json_token token, const char *wrong)
+{
+  fr__json_wrong(json, FR_FORMAT, token.start - (token.kind == '"' || token.kind == 'k'), wrong);
+  return 0;
 }
 
 // The fields of an object whose '{' has been read. Null reads as absent where the kinds have an n; other names are skipped.
-static int fr__line_object(fr__json *json, const fr__field *fields, int count, fr__line *line)
+static int fr__line_object(fr__json *json, const fr__field *fields, fr__line *line)
 {
   while (fr__json_next(json) == 'k') {
     const fr__json_token name = json->token;
-    fr__json_token *value, found;
-    int i = 0;
-    while (i < count && !fr__json_is(json, name, fields[i].name)) i++;
-    if (fr__json_next(json) == '!') return 0;
+    const fr__field *field = fields;
+    fr__json_token found;
+    while (field->name && !fr__json_is(json, name, field->name)) field++;
+    fr__json_next(json);
     found = json->token;
-    if (i < count && !strchr(fields[i].kinds, found.kind))
-      fr__json_wrong(json, FR_FORMAT, found.kind == '"' ? found.start - 1 : found.start, fields[i].wrong);
-    else if (i < count && line->at[fields[i].field].kind)
-      fr__json_wrong(json, FR_FORMAT, name.start - 1, "this repeats under another name what the row already has");
-    if (json->status || !fr__json_skip(json)) return 0;
-    if (i == count) continue;
-    value = &line->at[fields[i].field];
-    *value = found;
-    if (found.kind == '[') value->count = json->at - found.start;
-    if (found.kind == 'n') value->kind = 0;
+    if (field->name && !strchr(field->kinds, found.kind)) fr__line_wrong(json, found, field->wrong);
+    else if (field->name && line->at[field->field].kind)
+      fr__line_wrong(json, name, "this repeats under another name what the row already has");
+    if (!fr__json_skip(json)) return 0;
+    if (found.kind == '[') found.count = json->at - found.start;
+    if (found.kind == 'n') found.kind = 0;
+    if (field->name) line->at[field->field] = found;
   }
   return json->token.kind != '!';
 }
@@ -6531,7 +6456,7 @@ static int fr__line_traces(fr__build *build, fr__json *json, const fr__line *row
     { "text", "\"", "a trace's text must be a string", FR__TEXT_OF },
     { "answer", "\"0n", "an answer must be a string or a number", FR__ANSWER },
     { "source", "\"n", "a source must be a string", FR__SOURCE },
-    { "correct", "tfn", "correct must be true or false", FR__CORRECT } };
+    { "correct", "tfn", "correct must be true or false", FR__CORRECT }, { NULL, NULL, NULL, 0 } };
   const fr__json_token traces = row->at[FR__TRACES], verdicts = row->at[FR__VERIFIED];
   fr__json list, verified;
   fr__json_start(&list, json->text, traces.start, traces.start + traces.count, json->line, names, FR_DATASET_NAMES);
@@ -6540,27 +6465,21 @@ static int fr__line_traces(fr__build *build, fr__json *json, const fr__line *row
   if (verdicts.kind) fr__json_next(&verified);
   while (fr__json_next(&list) != ']') {
     const fr__json_token start = list.token;
+    const char verdict = verdicts.kind ? fr__json_next(&verified) : 'n';
     fr__line trace;
     memset(&trace, 0, sizeof trace);
-    if (start.kind == '"') {
-      trace.at[FR__TEXT_OF] = start;
-    } else if (start.kind == '{') {
-      if (!fr__line_object(&list, fields, 4, &trace)) break;
-      if (!trace.at[FR__TEXT_OF].kind) fr__json_wrong(&list, FR_FORMAT, start.start, "this trace has no text");
-    } else {
-      fr__json_wrong(&list, FR_FORMAT, start.start, "a trace must be a string or an object with a text");
-    }
-    if (!list.status && verdicts.kind) {
-      const char kind = fr__json_next(&verified);
-      if (kind == ']') fr__json_wrong(&list, FR_FORMAT, verdicts.start, "this list is shorter than the list of traces");
-      else if (!strchr("tfn", kind)) fr__json_wrong(&list, FR_FORMAT, verified.token.start, "true or false was expected");
-      else if (!trace.at[FR__CORRECT].kind && kind != 'n') trace.at[FR__CORRECT].kind = kind;
-    }
+    if (start.kind == '"') trace.at[FR__TEXT_OF] = start;
+    else if (start.kind != '{') fr__line_wrong(&list, start, "a trace must be a string or an object with a text");
+    else if (fr__line_object(&list, fields, &trace) && !trace.at[FR__TEXT_OF].kind)
+      fr__line_wrong(&list, start, "this trace has no text");
+    if (verdict == ']') fr__line_wrong(&list, verdicts, "this list is shorter than the list of traces");
+    else if (!strchr("tfn", verdict)) fr__json_wrong(&list, FR_FORMAT, verified.token.start, "true or false was expected");
+    else if (!trace.at[FR__CORRECT].kind && verdict != 'n') trace.at[FR__CORRECT].kind = verdict;
     if (list.status) break;
-    fr__build_trace(build, json->text, row, &trace);
+    fr__build_trace(build, json->text, &trace, row->at[FR__ANSWER]);
   }
-  if (!list.status && verdicts.kind && fr__json_next(&verified) != ']')
-    fr__json_wrong(&list, FR_FORMAT, verdicts.start, "this list is longer than the list of traces");
+  if (verdicts.kind && fr__json_next(&verified) != ']')
+    fr__line_wrong(&list, verdicts, "this list is longer than the list of traces");
   if (list.status) fr__json_wrong(json, list.status, list.wrong_at, list.wrong);
   return !list.status;
 }
@@ -6568,53 +6487,48 @@ static int fr__line_traces(fr__build *build, fr__json *json, const fr__line *row
 // Reads the object on one line.
 static int fr__build_line(fr__build *build, fr__json *json, fr_int *names)
 {
-  static const char question[] = "the question must be a string", list[] = "the traces must be an array";
+  static const char asked[] = "the question must be a string", list[] = "the traces must be an array";
   static const fr__field fields[] = {
-    { "question", "\"", question, FR__QUESTION }, { "problem", "\"", question, FR__QUESTION }, { "prompt", "\"", question, FR__QUESTION },
-    { "traces", "[", list, FR__TRACES }, { "generations", "[", list, FR__TRACES }, { "thinking_trajectories", "[", list, FR__TRACES },
-    { "completion", "\"", "the completion must be a string", FR__COMPLETION },
+    { "question", "\"", asked, FR__QUESTION }, { "problem", "\"", asked, FR__QUESTION }, { "prompt", "\"", asked, FR__QUESTION },
+    { "traces", "[", list, FR__TRACES }, { "generations", "[", list, FR__TRACES },
+    { "thinking_trajectories", "[", list, FR__TRACES }, { "completion", "\"", "the completion must be a string", FR__TEXT_OF },
     { "answer", "\"0n", "an answer must be a string or a number", FR__ANSWER },
     { "correctness_math_verify", "[n", "correctness_math_verify must be an array", FR__VERIFIED },
     // These two belong to a completion; beside a list of traces they mean something else and may have any type.
-    { "correct", "{[\"0tfn", "", FR__CORRECT }, { "source", "{[\"0tfn", "", FR__SOURCE } };
-  fr__line row, said;
-  fr__json_token *at = row.at;
+    { "correct", "{[\"0tfn", "", FR__CORRECT }, { "source", "{[\"0tfn", "", FR__SOURCE }, { NULL, NULL, NULL, 0 } };
+  fr_dataset *d = &build->d;
+  fr__line row;
+  const fr__json_token *const at = row.at, *const correct = &at[FR__CORRECT], *const source = &at[FR__SOURCE];
+  fr__json_token start, answer;
   fr_problem problem;
-  fr_int start;
+  int traces, completion;
   memset(&row, 0, sizeof row);
-  memset(&said, 0, sizeof said);
-  if (fr__json_next(json) == '!') return 0;
-  start = json->token.start;
-  if (json->token.kind != '{') {
-    fr__json_wrong(json, FR_FORMAT, json->token.kind == '"' ? start - 1 : start, "each line must hold one object");
-    return 0;
-  }
-  if (!fr__line_object(json, fields, (int)(sizeof fields / sizeof *fields), &row) || fr__json_next(json) == '!') return 0;
-  if (!at[FR__QUESTION].kind) fr__json_wrong(json, FR_FORMAT, start, "this row has no question");
-  else if (!at[FR__QUESTION].count) fr__json_wrong(json, FR_FORMAT, at[FR__QUESTION].start - 1, "the question is empty");
-  else if (!at[FR__TRACES].kind && !at[FR__COMPLETION].kind) fr__json_wrong(json, FR_FORMAT, start, "this row has no traces");
-  else if (at[FR__TRACES].kind && at[FR__COMPLETION].kind)
-    fr__json_wrong(json, FR_FORMAT, start, "this row has both traces and a completion");
-  else if (at[FR__COMPLETION].kind && at[FR__VERIFIED].kind)
-    fr__json_wrong(json, FR_FORMAT, at[FR__VERIFIED].start, "this list needs a list of traces");
-  else if (at[FR__COMPLETION].kind && at[FR__CORRECT].kind && !strchr("tf", at[FR__CORRECT].kind))
-    fr__json_wrong(json, FR_FORMAT, at[FR__CORRECT].start, "correct must be true or false");
-  else if (at[FR__COMPLETION].kind && at[FR__SOURCE].kind && at[FR__SOURCE].kind != '"')
-    fr__json_wrong(json, FR_FORMAT, at[FR__SOURCE].start, "a source must be a string");
-  if (json->status || (at[FR__TRACES].kind && !fr__line_traces(build, json, &row, names))) return 0;
-  said.at[FR__TEXT_OF] = at[FR__COMPLETION];
-  said.at[FR__CORRECT] = at[FR__CORRECT];
-  said.at[FR__SOURCE] = at[FR__SOURCE];
-  if (at[FR__COMPLETION].kind) fr__build_trace(build, json->text, &row, &said);
   memset(&problem, 0, sizeof problem);
+  if (fr__json_next(json) != '{') return fr__line_wrong(json, json->token, "each line must hold one object");
+  start = json->token;
+  if (!fr__line_object(json, fields, &row) || fr__json_next(json) == '!') return 0;
+  traces = at[FR__TRACES].kind;
+  completion = at[FR__TEXT_OF].kind;
+  if (!at[FR__QUESTION].kind) return fr__line_wrong(json, start, "this row has no question");
+  if (!at[FR__QUESTION].count) return fr__line_wrong(json, at[FR__QUESTION], "the question is empty");
+  if (!traces && !completion) return fr__line_wrong(json, start, "this row has no traces");
+  if (traces && completion) return fr__line_wrong(json, start, "this row has both traces and a completion");
+  if (completion && at[FR__VERIFIED].kind) return fr__line_wrong(json, at[FR__VERIFIED], "this list needs a list of traces");
+  if (completion && correct->kind && !strchr("tf", correct->kind))
+    fr__json_wrong(json, FR_FORMAT, correct->start, "correct must be true or false");
+  else if (completion && source->kind && source->kind != '"') fr__line_wrong(json, *source, "a source must be a string");
+  if (json->status || (traces && !fr__line_traces(build, json, &row, names))) return 0;
+  answer = at[FR__ANSWER];
+  row.at[FR__ANSWER].kind = 0;  // it is that of the question, not of a completion
+  if (completion) fr__build_trace(build, json->text, &row, answer);
   problem.text = fr__build_text(build, json->text, at[FR__QUESTION]);
-  problem.answer = fr__build_text(build, json->text, at[FR__ANSWER]);
-  if (build->problems) {
+  problem.answer = fr__build_text(build, json->text, answer);
+  if (d->problems) {
     problem.key = fr__hash((uint64_t)problem.text.count, problem.text.bytes, problem.text.count);
-    build->problems[build->problem_count] = problem;
+    d->problems[d->problem_count] = problem;
   }
-  build->problem_count++;
-  build->counts.rows++;
+  d->problem_count++;
+  d->counts.rows++;
   return 1;
 }
 
@@ -6622,17 +6536,16 @@ FR__APART fr_status fr__build_read(fr__build *build, const char *text, fr_int by
 {
   fr_int names[2 * FR_DATASET_NAMES], at = 0;
   if (bytes < 0 || (bytes > 0 && !text)) return fr__fail(reason, FR_INVALID, "there is no text");
+  build->d.problem_count = build->d.trace_count = build->d.source_count = build->string_bytes = 0;
+  memset(&build->d.counts, 0, sizeof build->d.counts);
   if (bytes >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0) at = 3;
   for (fr_int line = 1; at < bytes; line++) {
     const char *end = (const char *)memchr(text + at, '\n', (size_t)(bytes - at));
     const fr_int stop = end ? end - text : bytes;
     fr__json json;
     fr__json_start(&json, text + at, 0, stop - at, line, names, FR_DATASET_NAMES);
-    while (fr__json_sees(&json, " \t\r")) json.at++;
-    if (json.at < json.bytes) {
-      json.at = 0;
-      if (!fr__build_line(build, &json, names)) return fr__json_fail(&json, reason);
-    }
+    while (fr__json_pass(&json, " \t\r")) {}
+    if (json.at < json.bytes && !fr__build_line(build, &json, names)) return fr__json_fail(&json, reason);
     at = stop + 1;
   }
   return fr__fine(reason);
@@ -6640,12 +6553,13 @@ FR__APART fr_status fr__build_read(fr__build *build, const char *text, fr_int by
 
 static void fr__build_layout(fr__arena *arena, fr__build *build)
 {
-  const fr_int most = fr__max(build->problem_count, build->trace_count);
-  build->problems = (fr_problem *)fr__take(arena, build->problem_count, (fr_int)sizeof(fr_problem));
-  build->traces = (fr_trace *)fr__take(arena, build->trace_count, (fr_int)sizeof(fr_trace));
-  build->sources = (fr_text *)fr__take(arena, build->source_count, (fr_int)sizeof(fr_text));
+  fr_dataset *d = &build->d;
+  const fr_int most = fr__max(d->problem_count, d->trace_count);
+  d->problems = (fr_problem *)fr__take(arena, d->problem_count, (fr_int)sizeof(fr_problem));
+  d->traces = (fr_trace *)fr__take(arena, d->trace_count, (fr_int)sizeof(fr_trace));
+  d->sources = (fr_text *)fr__take(arena, d->source_count, (fr_int)sizeof(fr_text));
   build->links = (fr_int *)fr__take(arena, most, (fr_int)sizeof(fr_int));
-  build->owner = (fr_int *)fr__take(arena, most, (fr_int)sizeof(fr_int));
+  build->number = (fr_int *)fr__take(arena, most, (fr_int)sizeof(fr_int));
   build->strings = (char *)fr__take(arena, build->string_bytes, 1);
 }
 
@@ -6656,148 +6570,111 @@ static int fr__text_order(fr_text a, fr_text b)
   return order ? order : (a.count > b.count) - (a.count < b.count);
 }
 
-static int fr__problem_order(const void *context, fr_int a, fr_int b)
-{
-  const fr_problem *p = (const fr_problem *)context;
-  if (p[a].key != p[b].key) return p[a].key < p[b].key ? -1 : 1;
-  return fr__text_order(p[a].text, p[b].text);
-}
-
-static int fr__source_order(const void *context, fr_int a, fr_int b)
-{
-  const fr_text *names = (const fr_text *)context;
-  return fr__text_order(names[a], names[b]);
-}
-
-static int fr__trace_problem_order(const void *context, fr_int a, fr_int b)
-{
-  const fr_trace *t = (const fr_trace *)context;
-  return (t[a].problem > t[b].problem) - (t[a].problem < t[b].problem);
-}
-
-static int fr__trace_order(const void *context, fr_int a, fr_int b)
-{
-  const fr_trace *t = (const fr_trace *)context;
-  const int order = fr__trace_problem_order(context, a, b);
-  return order ? order : fr__text_order(t[a].text, t[b].text);
-}
-
 static fr_int fr__sort_all(fr_int count, fr_int *links, fr__order order, const void *context)
 {
   for (fr_int i = 0; i < count; i++) links[i] = i + 1 < count ? i + 1 : -1;
   return fr__sort(count ? 0 : -1, links, order, context);
 }
 
-// owner[i] becomes the lowest index whose entry equals that of i.
-static void fr__find_equals(fr_int count, fr_int *links, fr_int *owner, fr__order order, const void *context)
+typedef struct fr__records { const char *first; fr_int size; } fr__records;  // each begins with an fr_text
+
+static int fr__record_order(const void *context, fr_int a, fr_int b)
 {
-  fr_int first = -1;
-  for (fr_int i = fr__sort_all(count, links, order, context); i >= 0; i = links[i]) {
-    if (first < 0 || order(context, first, i) != 0) first = i;
-    owner[i] = first;
+  const fr__records *r = (const fr__records *)context;
+  const void *x = r->first + a * r->size, *y = r->first + b * r->size;
+  return fr__text_order(*(const fr_text *)x, *(const fr_text *)y);
+}
+
+// number[i] becomes the number of record i's text: equal texts have the same, counted from 0 in the order in which they first
+// occur. Returns how many differ.
+static fr_int fr__number_texts(fr__build *build, const void *records, fr_int count, size_t size)
+{
+  fr__records all = { (const char *)records, (fr_int)size };
+  fr_int *number = build->number, first = -1, differ = 0;
+  for (fr_int i = fr__sort_all(count, build->links, fr__record_order, &all); i >= 0; i = build->links[i]) {
+    if (first < 0 || fr__record_order(&all, first, i) != 0) first = i;
+    number[i] = first;  // the lowest index of such a text
   }
+  for (fr_int i = 0; i < count; i++) number[i] = number[i] == i ? differ++ : number[number[i]];
+  return differ;
 }
 
 // Merges rows of one question, brings the traces of a problem together, drops repeated ones, gives each source one number.
-static void fr__build_join(fr__build *build, fr_dataset *dataset)
+static void fr__build_join(fr__build *build)
 {
-  fr_problem *problems = build->problems;
-  fr_trace *traces = build->traces;
-  fr_int *links = build->links, *owner = build->owner;
-  const fr_int trace_count = build->trace_count;
-  fr_int count = 0;
-  fr__find_equals(build->problem_count, links, owner, fr__problem_order, problems);
-  for (fr_int i = 0; i < build->problem_count; i++) {
+  fr_dataset *d = &build->d;
+  fr_problem *problems = d->problems;
+  fr_trace *traces = d->traces;
+  fr_int *number = build->number, *place = build->links, count = 0;
+  const fr_int rows = d->problem_count, trace_count = d->trace_count, source_count = d->source_count;
+  fr__number_texts(build, problems, rows, sizeof *problems);
+  for (fr_int i = 0; i < rows; i++) {
     const fr_problem row = problems[i];
-    if (owner[i] == i) {
-      owner[i] = count;
-      problems[count++] = row;
-    } else {  // owner[i] < i, so its entry is the number of the problem already
-      fr_problem *first;
-      owner[i] = owner[owner[i]];
-      first = &problems[owner[i]];
-      build->counts.merged++;
-      if (!first->answer.bytes) first->answer = row.answer;
-      else if (row.answer.bytes && fr__text_order(first->answer, row.answer) != 0) build->counts.conflicts++;
-    }
+    fr_problem *first = &problems[number[i]];
+    if (number[i] == count) { problems[count++] = row; continue; }
+    d->counts.merged++;
+    if (!first->answer.bytes) first->answer = row.answer;
+    else if (row.answer.bytes && fr__text_order(first->answer, row.answer) != 0) d->counts.conflicts++;
   }
   for (fr_int t = 0; t < trace_count; t++) {
-    traces[t].problem = owner[traces[t].problem];
+    traces[t].problem = number[traces[t].problem];
     problems[traces[t].problem].count++;
   }
   for (fr_int i = 1; i < count; i++) problems[i].first = problems[i - 1].first + problems[i - 1].count;
+  for (fr_int t = 0; t < trace_count; t++) place[t] = problems[traces[t].problem].first++;  // that becomes the end
+  for (fr_int t = 0; t < trace_count; t++)
+    while (place[t] != t) {  // each swap brings one to its place
+      const fr_int to = place[t];
+      const fr_trace swap = traces[to];
+      traces[to] = traces[t];
+      traces[t] = swap;
+      place[t] = place[to];
+      place[to] = to;
+    }
 
-  // Rearranges the records into the order of the list: what stood at i is swapped to where the list's i-th record was, and
-  // links[i] remembers where it went (MacLaren; Knuth volume 3, exercise 5.2-12).
-  for (fr_int i = 0, p = fr__sort_all(trace_count, links, fr__trace_problem_order, traces); i < trace_count; i++) {
-    fr_trace swap;
-    fr_int after;
-    while (p < i) p = links[p];
-    after = links[p];
-    swap = traces[p]; traces[p] = traces[i]; traces[i] = swap;
-    links[p] = links[i];
-    links[i] = p;
-    p = after;
-  }
-
-  memset(dataset, 0, sizeof *dataset);
-  dataset->problems = problems;
-  dataset->traces = traces;
-  dataset->sources = build->sources;
-  fr__find_equals(trace_count, links, owner, fr__trace_order, traces);
-  for (fr_int p = 0, t = 0; p < count; p++) {  // what is left moves to the front
+  d->problem_count = d->trace_count = 0;
+  for (fr_int p = 0; p < count; p++) {  // what is left moves to the front
     fr_problem problem = problems[p];
-    const fr_int end = problem.first + problem.count;
-    problem.first = dataset->trace_count;
-    for (; t < end; t++) {
-      if (owner[t] != t) { build->counts.repeated++; continue; }
-      dataset->longest = fr__max(dataset->longest, traces[t].text.count);
-      traces[dataset->trace_count] = traces[t];
-      traces[dataset->trace_count++].problem = dataset->problem_count;
+    const fr_int all_count = problem.count;
+    const fr_trace *all = traces + (problem.first - all_count);
+    fr__number_texts(build, all, all_count, sizeof *all);
+    problem.first = d->trace_count;
+    problem.count = 0;
+    for (fr_int t = 0; t < all_count; t++) {
+      if (number[t] < problem.count) { d->counts.repeated++; continue; }
+      d->longest = fr__max(d->longest, all[t].text.count);
+      traces[d->trace_count] = all[t];
+      traces[d->trace_count++].problem = d->problem_count;
+      problem.count++;
     }
-    problem.count = dataset->trace_count - problem.first;
-    if (problem.count == 0) { build->counts.no_trace++; continue; }
-    dataset->longest = fr__max(dataset->longest, problem.text.count);
-    problems[dataset->problem_count++] = problem;
+    if (problem.count == 0) { d->counts.no_trace++; continue; }
+    d->longest = fr__max(d->longest, problem.text.count);
+    problems[d->problem_count++] = problem;
   }
-  fr__find_equals(build->source_count, links, owner, fr__source_order, build->sources);
-  for (fr_int i = 0; i < build->source_count; i++) {
-    if (owner[i] != i) {
-      owner[i] = owner[owner[i]];
-    } else {
-      owner[i] = dataset->source_count++;
-      build->sources[owner[i]] = build->sources[i];
-    }
-  }
-  for (fr_int t = 0; t < dataset->trace_count; t++)
-    if (traces[t].source >= 0) traces[t].source = owner[traces[t].source];
-  dataset->counts = build->counts;
+  d->source_count = fr__number_texts(build, d->sources, source_count, sizeof *d->sources);
+  for (fr_int i = 0; i < source_count; i++) d->sources[number[i]] = d->sources[i];
+  for (fr_int t = 0; t < d->trace_count; t++)
+    if (traces[t].source >= 0) traces[t].source = number[traces[t].source];
 }
 
 FR_DEF fr_status fr_dataset_place(fr_dataset *dataset, const char *text, fr_int text_bytes, void *memory, fr_int bytes,
                                   fr_int *needed, fr_reason *reason)
 {
-  fr__build build, sizes;
+  fr__build build;
   fr__arena arena = { NULL, 0, 0 };
   fr_status status;
   if (memory && !dataset) return fr__fail(reason, FR_INVALID, "dataset is NULL");
-  memset(&sizes, 0, sizeof sizes);
   memset(&build, 0, sizeof build);
-  status = fr__build_read(&sizes, text, text_bytes, reason);
-  if (status) return status;
-  fr__build_layout(&arena, &sizes);
-  status = fr__arena_open(&arena, memory, bytes, needed, reason);
-  if (status || !memory) return status;
-  fr__build_layout(&arena, &sizes);
-  build.problems = sizes.problems;
-  build.traces = sizes.traces;
-  build.sources = sizes.sources;
-  build.links = sizes.links;
-  build.owner = sizes.owner;
-  build.strings = sizes.strings;
   status = fr__build_read(&build, text, text_bytes, reason);
   if (status) return status;
-  fr__build_join(&build, dataset);
+  fr__build_layout(&arena, &build);
+  status = fr__arena_open(&arena, memory, bytes, needed, reason);
+  if (status || !memory) return status;
+  fr__build_layout(&arena, &build);
+  status = fr__build_read(&build, text, text_bytes, reason);
+  if (status) return status;
+  fr__build_join(&build);
+  *dataset = build.d;
   return FR_OK;
 }
 
@@ -9118,14 +8995,10 @@ static const unsigned char fr__magic[8] = { 0x89, 'F', 'R', 'K', '\r', '\n', 0x1
 static fr_int fr__stream_raw(fr__stream *s, unsigned char *out, fr_int count)
 {
 #ifndef FR_NO_STDIO
-  if (s->file) {
-    count = (fr_int)fread(out, 1, (size_t)count, (FILE *)s->file);
-    s->done += count;
-    return count;
-  }
+  if (s->file) count = (fr_int)fread(out, 1, (size_t)count, (FILE *)s->file);
 #endif
-  count = fr__min(count, s->bytes - s->done);
-  if (count > 0) memcpy(out, s->memory + s->done, (size_t)count);
+  if (s->memory) count = fr__min(count, s->bytes - s->done);
+  if (s->memory) memcpy(out, s->memory + s->done, (size_t)count);
   s->done += count;
   return count;
 }
@@ -9133,33 +9006,29 @@ static fr_int fr__stream_raw(fr__stream *s, unsigned char *out, fr_int count)
 // Reads exactly count bytes, which may not reach beyond `limit` bytes from the start; they need not be wanted (out NULL).
 static int fr__stream_get(fr__stream *s, void *out, fr_int count, fr_int limit)
 {
-  unsigned char *p = (unsigned char *)out;
-  while (count > 0) {
-    fr_int part;
+  fr_int part;
+  for (fr_int got = 0; got < count; got += part, s->used += part) {
     if (s->used == s->filled) {
       s->filled = fr__stream_raw(s, s->buffer, fr__min(FR__STREAM_BUFFER, limit - s->done));
       s->used = 0;
       if (s->filled < 1) return 0;
       s->hash = fr__hash(s->hash, s->buffer, s->filled);
     }
-    part = fr__min(count, s->filled - s->used);
-    if (p) { memcpy(p, s->buffer + s->used, (size_t)part); p += part; }
-    s->used += part;
-    count -= part;
+    part = fr__min(count - got, s->filled - s->used);
+    if (out) memcpy((char *)out + got, s->buffer + s->used, (size_t)part);
   }
   return 1;
 }
 
 static int fr__stream_get_floats(fr__stream *s, float *x, fr_int count, fr_int limit)
 {
-  if (!x) return fr__stream_get(s, NULL, 4 * count, limit);
-  for (fr_int i = 0; i < count; i++) {
-    unsigned char four[4];
-    const unsigned char *p = four;
-    if (!fr__stream_get(s, four, 4, limit)) return 0;
-    x[i] = fr__get_float(&p);
+  const int good = fr__stream_get(s, x, 4 * count, limit);
+  for (fr_int i = 0; good && x && i < count; i++) {  // from its own bytes
+    const unsigned char *p = (const unsigned char *)(x + i);
+    const uint32_t bits = (uint32_t)fr__get_int(&p, 4);
+    memcpy(x + i, &bits, 4);
   }
-  return 1;
+  return good;
 }
 
 // One list of fields for both ways: written to a stream, or read from memory. What is short or above its most is bad, and 0.
@@ -9180,15 +9049,13 @@ static uint64_t fr__both_int(fr__both *x, uint64_t value, int bytes, uint64_t mo
   return 0;
 }
 
-static fr_int fr__both_size(fr__both *x, fr_int size) { return (fr_int)fr__both_int(x, (uint64_t)size, 8, (uint64_t)FR__INT_MAX); }
+static fr_int fr__both_size(fr__both *x, fr_int n) { return (fr_int)fr__both_int(x, (uint64_t)n, 8, (uint64_t)FR__INT_MAX); }
 
 static fr_text fr__both_text(fr__both *x, fr_text text)
 {
   const fr_int count = fr__both_size(x, text.count);
-  if (x->out) {
-    fr__put(x->out, text.bytes, count);
-    return text;
-  }
+  if (x->out) fr__put(x->out, text.bytes, count);
+  if (x->out) return text;
   if (count > x->left) x->bad = 1;
   text.bytes = (const char *)x->in;
   text.count = x->bad ? 0 : count;
@@ -9206,11 +9073,14 @@ static float fr__both_float(fr__both *x, float value)
   return value;
 }
 
-// What the head tells, behind magic and version.
+// What the head tells, behind magic and version; and where the rest comes from, when it is written.
 typedef struct fr__told {
   fr_config config;
   fr_adamw  adamw;
   uint64_t  has_adamw, bytes, count, user_bytes;
+  int       empty;  // a size of the config is 0, or does not fit this machine
+  const float *params;
+  const void  *user;
 } fr__told;
 
 static void fr__checkpoint_fields(fr__both *x, fr__told *t)
@@ -9221,118 +9091,89 @@ static void fr__checkpoint_fields(fr__both *x, fr__told *t)
   int *const flags[3] = { &c->tied, &c->qkv_bias, &c->qk_norm };
   float *const floats[11] = { &c->norm_eps, &c->rope_theta, &c->embed_scale, &c->rope_factor, &c->rope_low, &c->rope_high,
                               &a->beta1, &a->beta2, &a->eps, &a->decay, &a->clip };
+  uint64_t *const words[3] = { &t->bytes, &t->count, &t->user_bytes };
+  int64_t *const steps[2] = { &a->step, &a->skipped };
   t->has_adamw = fr__both_int(x, t->has_adamw, 4, 1);
-  t->bytes = fr__both_int(x, t->bytes, 8, UINT64_MAX);
-  t->count = fr__both_int(x, t->count, 8, UINT64_MAX);
-  t->user_bytes = fr__both_int(x, t->user_bytes, 8, UINT64_MAX);
+  for (int i = 0; i < 3; i++) *words[i] = fr__both_int(x, *words[i], 8, UINT64_MAX);
   fr__both_int(x, 0, 8, 0);
-  for (int i = 0; i < 8; i++) *sizes[i] = fr__both_size(x, *sizes[i]);
+  for (int i = 0; i < 8; i++) t->empty |= (*sizes[i] = fr__both_size(x, *sizes[i])) < 1;
   for (int i = 0; i < 3; i++) *flags[i] = (int)fr__both_int(x, (uint64_t)*flags[i], 4, 1);
   for (int i = 0; i < 11; i++) *floats[i] = fr__both_float(x, *floats[i]);
-  a->step = (int64_t)fr__both_int(x, (uint64_t)a->step, 8, INT64_MAX);
-  a->skipped = (int64_t)fr__both_int(x, (uint64_t)a->skipped, 8, INT64_MAX);
+  for (int i = 0; i < 2; i++) *steps[i] = (int64_t)fr__both_int(x, (uint64_t)*steps[i], 8, INT64_MAX);
   fr__both_int(x, 0, 8, 0);
 }
 
 // Bytes of a whole file; 0 if they do not fit.
-static fr_int fr__checkpoint_bytes(fr_int count, int has_adamw, fr_int user_bytes)
+static fr_int fr__checkpoint_bytes(fr_int count, int has_adamw, uint64_t user_bytes)
 {
   fr_int bytes;
-  if (!fr__mul(count, has_adamw ? 12 : 4, &bytes) || !fr__add(bytes, FR__CHECKPOINT_HEAD + 8, &bytes) ||
-      !fr__add(bytes, user_bytes, &bytes))
-    return 0;
-  return bytes;
+  return user_bytes <= (uint64_t)FR__INT_MAX && fr__mul(count, has_adamw ? 12 : 4, &bytes) &&
+         fr__add(bytes, FR__CHECKPOINT_HEAD + 8, &bytes) && fr__add(bytes, (fr_int)user_bytes, &bytes) ? bytes : 0;
 }
-
-typedef struct fr__put_checkpoint {
-  const fr_model *model;
-  const fr_adamw *adamw;
-  const void *user;
-  fr_int user_bytes, bytes;
-} fr__put_checkpoint;
 
 static void fr__checkpoint_put(fr__stream *s, const void *what)
 {
-  const fr__put_checkpoint *w = (const fr__put_checkpoint *)what;
-  const fr_adamw *a = w->adamw;
-  const fr_int count = w->model->count;
-  fr__both x = { NULL, NULL, 0, 0 };
-  fr__told told;
-  x.out = s;
-  memset(&told, 0, sizeof told);
-  told.config = w->model->config;
-  if (a) told.adamw = *a;
-  told.has_adamw = a != NULL;
-  told.bytes = (uint64_t)w->bytes;
-  told.count = (uint64_t)count;
-  told.user_bytes = (uint64_t)w->user_bytes;
+  fr__told told = *(const fr__told *)what;
+  const float *const floats[3] = { told.params, told.adamw.m, told.adamw.v };
+  fr__both x = { s, NULL, 0, 0 };
   fr__put(s, fr__magic, 8);
   fr__put_int(s, FR_CHECKPOINT_VERSION, 4);
   fr__checkpoint_fields(&x, &told);
-  fr__put_floats(s, w->model->params, count);
-  if (a) fr__put_floats(s, a->m, count);
-  if (a) fr__put_floats(s, a->v, count);
-  fr__put(s, w->user, w->user_bytes);
+  for (int i = 0; i < (told.has_adamw ? 3 : 1); i++) fr__put_floats(s, floats[i], (fr_int)told.count);
+  fr__put(s, told.user, (fr_int)told.user_bytes);
   fr__put_hash(s);
 }
 
 // Reads the head, then goes to the end and compares the checksum. Where model is given it has been checked before, and the
 // numbers are stored on the way.
 FR__APART fr_status fr__checkpoint_scan(fr__stream *s, fr_checkpoint *info, fr_model *model, fr_adamw *adamw, void *user,
-                                     fr_reason *reason)
+                                        fr_reason *reason)
 {
   unsigned char head[FR__CHECKPOINT_HEAD], sum[8];
-  const unsigned char *p = head + 8;
-  fr__both x = { NULL, NULL, FR__CHECKPOINT_HEAD - 12, 0 };
+  const unsigned char *p = head + 8, *end = sum;
+  const fr_int size = FR__CHECKPOINT_HEAD, got = fr__stream_raw(s, head, size);
+  fr__both x = { NULL, head + 12, size - 12, 0 };
   fr__told told;
   fr_config resolved;
-  fr_int count, bytes, body;
-  uint64_t version, hash;
+  fr_int count, bytes, version;
   fr_status status;
-  if (!fr__stream_get(s, head, 8, 8))
-    return fr__fail(reason, FR_FORMAT, "the file is shorter than the head of a checkpoint");
+  int good = 1;
+  if (got < 8) return fr__fail(reason, FR_FORMAT, "the file is shorter than the head of a checkpoint");
   if (memcmp(head, fr__magic, 8) != 0) return fr__fail(reason, FR_FORMAT, "this is not a checkpoint of this library");
-  if (!fr__stream_get(s, head + 8, FR__CHECKPOINT_HEAD - 8, FR__CHECKPOINT_HEAD))
-    return fr__fail(reason, FR_FORMAT, "the file is shorter than the head of a checkpoint, %d bytes",
-                    (fr_int)FR__CHECKPOINT_HEAD);
-  version = fr__get_int(&p, 4);
+  if (got < size) return fr__fail(reason, FR_FORMAT, "the file is shorter than the head of a checkpoint, %d bytes", size);
+  version = (fr_int)fr__get_int(&p, 4);
   if (version != FR_CHECKPOINT_VERSION)
     return fr__fail(reason, FR_UNSUPPORTED, "the checkpoint has version %d; this library reads version %d",
-                    (fr_int)(version & 0x7fffffff), (fr_int)FR_CHECKPOINT_VERSION);
+                    version & 0x7fffffff, (fr_int)FR_CHECKPOINT_VERSION);
   memset(&told, 0, sizeof told);
   if (adamw) told.adamw = *adamw;
-  x.in = p;
   fr__checkpoint_fields(&x, &told);
-  if (told.config.layers < 1 || told.config.dim < 1 || told.config.heads < 1 || told.config.kv_heads < 1 ||
-      told.config.head_dim < 1 || told.config.ffn < 1 || told.config.vocab < 1 || told.config.rope_original < 1)
-    return fr__fail(reason, FR_CONFIG, "a size in the checkpoint's config is 0 or too large");
+  if (told.empty) return fr__fail(reason, FR_CONFIG, "a size in the checkpoint's config is 0 or too large");
   if (x.bad) return fr__fail(reason, FR_FORMAT, "a field of the checkpoint's head is out of range");
   status = fr_config_check(&told.config, &resolved, reason);
   if (status) return status;
   count = fr__param_count(&resolved, NULL, 0);
-  bytes = told.user_bytes > (uint64_t)FR__INT_MAX
-              ? 0 : fr__checkpoint_bytes(count, (int)told.has_adamw, (fr_int)told.user_bytes);
+  bytes = fr__checkpoint_bytes(count, (int)told.has_adamw, told.user_bytes);
   if (bytes == 0) return fr__fail(reason, FR_OVERFLOW, "the checkpoint does not fit this machine's address space");
   if (told.count != (uint64_t)count || told.bytes != (uint64_t)bytes)
-    return fr__fail(reason, FR_FORMAT, "the head implies %d parameters and %d bytes, but tells other numbers", count,
-                    bytes);
-  body = bytes - 8;
-  if (!fr__stream_get_floats(s, model ? model->params : NULL, count, body) ||
-      (told.has_adamw && (!fr__stream_get_floats(s, adamw ? adamw->m : NULL, count, body) ||
-                          !fr__stream_get_floats(s, adamw ? adamw->v : NULL, count, body))) ||
-      !fr__stream_get(s, user, (fr_int)told.user_bytes, body) || (hash = s->hash, !fr__stream_get(s, sum, 8, bytes)))
+    return fr__fail(reason, FR_FORMAT, "the head implies %d parameters and %d bytes, but tells other numbers", count, bytes);
+  s->hash = fr__hash(0, head, size);
+  for (int i = 0; good && i < (told.has_adamw ? 3 : 1); i++) {
+    float *const floats[3] = { model ? model->params : NULL, told.adamw.m, told.adamw.v };
+    good = fr__stream_get_floats(s, floats[i], count, bytes - 8);
+  }
+  if (!good || !fr__stream_get(s, user, (fr_int)told.user_bytes, bytes - 8) || fr__stream_raw(s, sum, 8) != 8)
     return fr__fail(reason, FR_FORMAT, "the file has %d bytes, its head implies %d", s->done, bytes);
-  p = sum;
   if (fr__stream_raw(s, head, 1) != 0)
     return fr__fail(reason, FR_FORMAT, "the file goes on after the %d bytes that its head implies", bytes);
-  if (fr__get_int(&p, 8) != hash) return fr__fail(reason, FR_CHECKSUM, "%s", fr_status_text(FR_CHECKSUM));
+  if (fr__get_int(&end, 8) != s->hash) return fr__fail(reason, FR_CHECKSUM, "%s", fr_status_text(FR_CHECKSUM));
+  if (adamw) *adamw = told.adamw;
   info->config = resolved;
   info->count = count;
   info->has_adamw = (int)told.has_adamw;
   info->step = told.adamw.step;
   info->user_bytes = (fr_int)told.user_bytes;
   info->bytes = bytes;
-  if (adamw) *adamw = told.adamw;
   return fr__fine(reason);
 }
 
@@ -9342,53 +9183,64 @@ FR__APART fr_status fr__checkpoint_arguments(const fr_model *model, const fr_ada
     return fr__fail(reason, FR_INVALID, "the model or its optimiser has no memory, or they do not belong together");
   if (model->stale)
     return fr__fail(reason, FR_INVALID, "a backend holds newer parameters of this model; fr_work_download brings them");
-  if (model->views) return fr__fail(reason, FR_UNSUPPORTED, "of a model of views; fr_model_append_rows copies it into one of floats");
+  if (model->views)
+    return fr__fail(reason, FR_UNSUPPORTED, "of a model of views; fr_model_append_rows copies it into one of floats");
   if (adamw && adamw->count != model->count)
     return fr__fail(reason, FR_UNSUPPORTED, "tensors are frozen: the file has room for the moments of all or of none");
   return FR_OK;
 }
 
-FR__APART fr_status fr__checkpoint_what(fr__put_checkpoint *what, const fr_model *model, const fr_adamw *adamw, const void *user,
-                                     fr_int user_bytes, fr_reason *reason)
+FR__APART fr_status fr__checkpoint_what(fr__told *t, const fr_model *model, const fr_adamw *adamw, const void *user,
+                                        fr_int user_bytes, fr_reason *reason)
 {
   const fr_status status = fr__checkpoint_arguments(model, adamw, reason);
+  fr_int bytes;
   if (status) return status;
-  what->model = model;
-  what->adamw = adamw;
-  what->user = user;
-  what->user_bytes = user ? user_bytes : 0;
-  if (what->user_bytes < 0) return fr__fail(reason, FR_INVALID, "user_bytes is negative");
-  what->bytes = fr__checkpoint_bytes(model->count, adamw != NULL, what->user_bytes);
-  return what->bytes ? FR_OK : fr__fail(reason, FR_OVERFLOW, "%s", fr_status_text(FR_OVERFLOW));
+  if (!user) user_bytes = 0;
+  if (user_bytes < 0) return fr__fail(reason, FR_INVALID, "user_bytes is negative");
+  bytes = fr__checkpoint_bytes(model->count, adamw != NULL, (uint64_t)user_bytes);
+  if (!bytes) return fr__fail(reason, FR_OVERFLOW, "%s", fr_status_text(FR_OVERFLOW));
+  memset(t, 0, sizeof *t);
+  t->params = model->params;
+  t->user = user;
+  t->config = model->config;
+  if (adamw) t->adamw = *adamw;
+  t->has_adamw = adamw != NULL;
+  t->bytes = (uint64_t)bytes;
+  t->count = (uint64_t)model->count;
+  t->user_bytes = (uint64_t)user_bytes;
+  return FR_OK;
 }
 
-FR_DEF fr_status fr_checkpoint_write(void *memory, fr_int bytes, fr_int *needed, const fr_model *model,
-                                     const fr_adamw *adamw, const void *user, fr_int user_bytes, fr_reason *reason)
+FR_DEF fr_status fr_checkpoint_write(void *memory, fr_int bytes, fr_int *needed, const fr_model *model, const fr_adamw *adamw,
+                                     const void *user, fr_int user_bytes, fr_reason *reason)
 {
-  fr__put_checkpoint what;
+  fr__told told;
   fr__stream s;
-  const fr_status status = fr__checkpoint_what(&what, model, adamw, user, user_bytes, reason);
+  fr_int size;
+  const fr_status status = fr__checkpoint_what(&told, model, adamw, user, user_bytes, reason);
   if (status) return status;
+  size = (fr_int)told.bytes;
   if (!memory && !needed) return fr__fail(reason, FR_INVALID, "memory is NULL, and so is where to tell its size");
-  if (needed) *needed = what.bytes;
+  if (needed) *needed = size;
   if (!memory) return fr__fine(reason);
-  if (bytes < what.bytes)
-    return fr__fail(reason, FR_MEMORY, "the checkpoint needs %d bytes, %d were given", what.bytes, bytes);
-  fr__stream_memory(&s, memory, what.bytes);
-  fr__checkpoint_put(&s, &what);
+  if (bytes < size) return fr__fail(reason, FR_MEMORY, "the checkpoint needs %d bytes, %d were given", size, bytes);
+  fr__stream_memory(&s, memory, size);
+  fr__checkpoint_put(&s, &told);
   return fr__fine(reason);
 }
 
-// From a file or from memory, which is only read. Numbers are stored in a second look, when all is known to be whole and to go where
-// the caller wants it.
+// From a file or from memory, which is only read. Numbers are stored in a second look, when all is known to be whole and to go
+// where the caller wants it.
 FR__APART fr_status fr__checkpoint_get(const char *path, const void *memory, fr_int bytes, fr_checkpoint *info, fr_model *model,
-                                    fr_adamw *adamw, void *user, fr_int user_bytes, fr_reason *reason)
+                                       fr_adamw *adamw, void *user, fr_int user_bytes, fr_reason *reason)
 {
   fr_checkpoint found;
   fr__stream s;
   fr_status status = model || !info ? fr__checkpoint_arguments(model, adamw, reason) : FR_OK;
-  if (!status && ((!path && !memory) || bytes < 0)) status = fr__fail(reason, FR_INVALID, "path or memory is NULL, or bytes is negative");
-  for (int look = 0; !status && look < (model ? 2 : 1); look++) {
+  if (status) return status;
+  if ((!path && !memory) || bytes < 0) return fr__fail(reason, FR_INVALID, "path or memory is NULL, or bytes is negative");
+  for (int look = 0; look < (model ? 2 : 1); look++) {
     fr__stream_memory(&s, (void *)(uintptr_t)memory, bytes);
 #ifndef FR_NO_STDIO
     if (path) s.file = fopen(path, "rb");
@@ -9399,16 +9251,19 @@ FR__APART fr_status fr__checkpoint_get(const char *path, const void *memory, fr_
     if (path && ferror((FILE *)s.file)) status = fr__fail(reason, FR_IO, "%s cannot be read", path);
     if (path) fclose((FILE *)s.file);
 #endif
-    if (status && look) return fr__fail(reason, FR_IO, "%s changed while it was read; the model is not usable", path ? path : "memory");
-    if (status || !model || look) continue;
+    if (status && look)
+      return fr__fail(reason, FR_IO, "%s changed while it was read; the model is not usable", path ? path : "memory");
+    if (status) return status;
+    if (!model) break;
     if (!fr__same_shape(&found.config, &model->config) || found.config.vocab != model->config.vocab)
-      status = fr__fail(reason, FR_CONFIG, "the checkpoint is of a model with another config");
-    else if (adamw && !found.has_adamw) status = fr__fail(reason, FR_FORMAT, "the checkpoint has no optimiser");
-    else if (user && user_bytes != found.user_bytes)
-      status = fr__fail(reason, FR_FORMAT, "the checkpoint has %d bytes of the caller, %d were expected", found.user_bytes, user_bytes);
+      return fr__fail(reason, FR_CONFIG, "the checkpoint is of a model with another config");
+    if (adamw && !found.has_adamw) return fr__fail(reason, FR_FORMAT, "the checkpoint has no optimiser");
+    if (user && user_bytes != found.user_bytes)
+      return fr__fail(reason, FR_FORMAT, "the checkpoint has %d bytes of the caller, %d were expected", found.user_bytes,
+                      user_bytes);
   }
-  if (!status && info) *info = found;
-  return status;
+  if (info) *info = found;
+  return FR_OK;
 }
 
 FR_DEF fr_status fr_checkpoint_read(const void *memory, fr_int bytes, fr_checkpoint *info, fr_model *model, fr_adamw *adamw,
@@ -9421,9 +9276,9 @@ FR_DEF fr_status fr_checkpoint_read(const void *memory, fr_int bytes, fr_checkpo
 FR_DEF fr_status fr_checkpoint_save(const char *path, const fr_model *model, const fr_adamw *adamw, const void *user,
                                     fr_int user_bytes, fr_reason *reason)
 {
-  fr__put_checkpoint what;
-  const fr_status status = fr__checkpoint_what(&what, model, adamw, user, user_bytes, reason);
-  return status ? status : fr__save(path, fr__checkpoint_put, &what, reason);
+  fr__told told;
+  const fr_status status = fr__checkpoint_what(&told, model, adamw, user, user_bytes, reason);
+  return status ? status : fr__save(path, fr__checkpoint_put, &told, reason);
 }
 
 FR_DEF fr_status fr_checkpoint_load(const char *path, fr_checkpoint *info, fr_model *model, fr_adamw *adamw, void *user,
@@ -9441,15 +9296,19 @@ struct fr__corpus {
   fr_int    *source;        // [traces]
   fr_int    *shuffled;      // [train] the questions as epoch number `epoch` has them
   int64_t    epoch;
-  fr_int     most;          // traces drawn of a question at most
   fr_tokens *traces;        // [batch + 1][most] of the drawn questions; the last one is that of fr_corpus_validate
   fr_int    *fork, *drawn;  //   drawn: their sources
   double    *cost;          // [batch + 1][N * most]
   fr_token  *fork_ids;
   fr_text   *texts;         // scratch: traces of one question
-  fr_int    *at;            //   and their indices in the data set
   char      *room;          // of the questions, and behind them for the next one while it is checked
-  fr_int     fork_count, longest_fork, longest, bytes;  // ids of all forks, of the longest; most traces; bytes of the room
+  fr_int most, longest;     // traces drawn of a question at most; traces of a question at most
+  fr_int fork_count, longest_fork, bytes;  // ids of all forks, of the longest; bytes of the room
+  // Only while it is made:
+  const fr_dataset *d;
+  const fr_framing *framing;
+  fr_encoder *encoder;
+  fr_int p, used, size;     // the question at work, -1: the forks; bytes of the room taken before it, and by it
 };
 
 static fr_int fr__longest_trace(const fr_question *q)
@@ -9466,27 +9325,25 @@ static fr_int fr__corpus_drawn(const fr_corpus *c, fr_int traces)
 }
 
 // How much room everything takes: forks and traces are encoded, of the rest the bytes are counted.
-FR__APART fr_status fr__corpus_measure(fr_corpus *c, struct fr__corpus *b, const fr_dataset *d, fr_encoder *encoder,
-                                    const fr_framing *framing, fr_int *p)
+FR__APART fr_status fr__corpus_measure(fr_corpus *c, struct fr__corpus *b)
 {
   const fr__trusted nowhere = { { 0, 0 }, { 0, 0 } };
   fr__arena room = { NULL, 0, 0 };
   fr_int scratch = 0;
-  fr_status status = fr_framing_forks(encoder, framing, NULL, 0, NULL, &b->fork_count);
+  fr_status status = fr_framing_forks(b->encoder, b->framing, NULL, 0, NULL, &b->fork_count);
   if (status) return status;
-  c->fork_count = framing->fork_count;
-  for (*p = 0; *p < d->problem_count; ++*p) {
-    const fr_problem *problem = &d->problems[*p];
-    fr_int ids = framing->before.count + problem->text.count + framing->after.count + 1, size = 0;
+  for (b->p = 0; b->p < b->d->problem_count; b->p++) {
+    const fr_problem *problem = &b->d->problems[b->p];
+    fr_int ids = b->framing->before.count + problem->text.count + b->framing->after.count + 1, size = 0;
     fr_text all = problem->text;  // the traces as one: what fr_question_place asks for depends on lengths alone
     for (fr_int t = problem->first; !status && t < problem->first + problem->count; t++) {
-      const fr_text text = d->traces[t].text;
+      const fr_text text = b->d->traces[t].text;
       fr__output out = { NULL, 0, 0, 0, 0 };
-      status = fr__encode(encoder, text.bytes, text.count, 0, 0, nowhere, &out);
+      status = fr__encode(b->encoder, text.bytes, text.count, 0, 0, nowhere, &out);
       ids += out.count + 1;
       all.count += text.count + 1 + (fr_int)(sizeof(fr_tokens) + sizeof(fr_int));
     }
-    if (!status) status = fr_question_place(NULL, encoder, framing, problem->text, &all, 1, NULL, 0, &size);
+    if (!status) status = fr_question_place(NULL, b->encoder, b->framing, problem->text, &all, 1, NULL, 0, &size);
     if (status) return status;
     scratch = fr__max(scratch, size);
     b->longest = fr__max(b->longest, problem->count);
@@ -9500,114 +9357,111 @@ FR__APART fr_status fr__corpus_measure(fr_corpus *c, struct fr__corpus *b, const
   return FR_OK;
 }
 
-static void fr__corpus_layout(fr__arena *arena, fr_corpus *c, struct fr__corpus *b, const fr_dataset *d)
+static void fr__corpus_layout(fr__arena *arena, fr_corpus *c, struct fr__corpus *b)
 {
-  const fr_int I = (fr_int)sizeof(fr_int);
+  const fr_int I = (fr_int)sizeof(fr_int), problems = b->d->problem_count, slots = c->options.batch + 1;
   fr_int drawn = 0, cells = 0;
-  if (!fr__mul(c->options.batch + 1, b->most, &drawn) || !fr__mul(drawn, c->fork_count, &cells)) arena->overflow = 1;
+  if (!fr__mul(slots, b->most, &drawn) || !fr__mul(drawn, c->fork_count, &cells)) arena->overflow = 1;
   c->body = (struct fr__corpus *)fr__take(arena, 1, (fr_int)sizeof *b);
   c->forks = (fr_tokens *)fr__take(arena, c->fork_count, (fr_int)sizeof(fr_tokens));
-  c->questions = (fr_question *)fr__take(arena, d->problem_count, (fr_int)sizeof(fr_question));
-  c->problem = (fr_int *)fr__take(arena, d->problem_count, I);
-  c->order = (fr_int *)fr__take(arena, d->problem_count, I);
-  c->batch = (fr_question *)fr__take(arena, c->options.batch + 1, (fr_int)sizeof(fr_question));
-  b->first = (fr_int *)fr__take(arena, d->problem_count, I);
-  b->source = (fr_int *)fr__take(arena, d->trace_count, I);
-  b->shuffled = (fr_int *)fr__take(arena, d->problem_count, I);
+  c->questions = (fr_question *)fr__take(arena, problems, (fr_int)sizeof(fr_question));
+  c->problem = (fr_int *)fr__take(arena, problems, I);
+  c->order = (fr_int *)fr__take(arena, problems, I);
+  c->batch = (fr_question *)fr__take(arena, slots, (fr_int)sizeof(fr_question));
+  c->source = (fr_int **)fr__take(arena, slots, (fr_int)sizeof(fr_int *));
+  b->first = (fr_int *)fr__take(arena, problems, I);
+  b->source = (fr_int *)fr__take(arena, b->d->trace_count, I);
+  b->shuffled = (fr_int *)fr__take(arena, problems, I);
   b->traces = (fr_tokens *)fr__take(arena, drawn, (fr_int)sizeof(fr_tokens));
   b->fork = (fr_int *)fr__take(arena, drawn, I);
   b->drawn = (fr_int *)fr__take(arena, drawn, I);
-  c->source = (fr_int **)fr__take(arena, c->options.batch + 1, (fr_int)sizeof(fr_int *));
   b->cost = (double *)fr__take(arena, cells, (fr_int)sizeof(double));
   b->fork_ids = (fr_token *)fr__take(arena, b->fork_count, (fr_int)sizeof(fr_token));
   b->texts = (fr_text *)fr__take(arena, b->longest, (fr_int)sizeof(fr_text));
-  b->at = (fr_int *)fr__take(arena, b->longest, I);
   b->room = (char *)fr__take(arena, b->bytes, 1);
 }
 
-static void fr__leave_out(fr_corpus *c, fr_left_out why, const fr_dataset *d, fr_int p, fr_int trace, fr_int tokens)
+static void fr__leave_out(fr_corpus *c, const struct fr__corpus *b, fr_left_out why, fr_int trace, fr_int tokens)
 {
   static const char *const words[FR_LEFT_OUT_COUNT] = {
     "question %d, \"%s\": with trace %d it has %d tokens",
     "question %d, \"%s\": trace %d has other ids behind a fork than apart",
     "question %d, \"%s\": it has other ids before a fork than apart",
     "question %d, \"%s\": no trace is left" };
-  const fr_text text = d->problems[p].text;
+  const fr_text text = b->d->problems[b->p].text;
   char begin[40];
   fr_int count = fr__min(text.count, (fr_int)sizeof begin - 1);
   if (c->left_out[why]++) return;
   while (count < text.count && (text.bytes[count] & 0xC0) == 0x80) count--;  // whole characters
   memcpy(begin, text.bytes, (size_t)count);
   begin[count] = 0;
-  fr__fail(&c->example[why], FR_OK, words[why], p, begin, trace, tokens);
+  fr__fail(&c->example[why], FR_OK, words[why], b->p, begin, trace, tokens);
 }
 
-// Lays question p out with those of its traces, *count of b->texts, that can be trained on. First with all of them; if that
-// cannot be, without any and with each one alone, to see which, and then with those left.
-FR__APART fr_status fr__corpus_question(fr_corpus *c, struct fr__corpus *b, const fr_dataset *d, fr_encoder *encoder,
-                                     const fr_framing *framing, fr_int p, char *memory, fr_question *q, fr_int *count, fr_int *used)
+// Lays the question out with those of its traces, *count of b->texts with their sources, that can be trained on. First with all
+// of them; if that cannot be, without any and with each one alone, to see which, and then with those left.
+FR__APART fr_status fr__corpus_question(fr_corpus *c, struct fr__corpus *b, fr_question *q, fr_int *sources, fr_int *count)
 {
-  const fr_int most = c->options.length > 0 ? c->options.length - b->longest_fork : FR__INT_MAX, bytes = b->bytes - (memory - b->room);
-  const fr_text text = d->problems[p].text;
-  fr_status status = fr_question_place(q, encoder, framing, text, b->texts, *count, memory, bytes, used);
+  const fr_int most = c->options.length > 0 ? c->options.length : FR__INT_MAX, bytes = b->bytes - b->used;
+  const fr_text text = b->d->problems[b->p].text;
+  char *room = b->room + b->used;
   fr_int left = 0;
-  if ((!status && q->prompt.count + fr__longest_trace(q) <= most) || (status && status != FR_FORMAT)) return status;
-  status = fr_question_place(q, encoder, framing, text, NULL, 0, memory, bytes, used);
-  if (status == FR_FORMAT) fr__leave_out(c, FR_QUESTION_BOUNDARY, d, p, 0, 0);
+  fr_status status = fr_question_place(q, b->encoder, b->framing, text, b->texts, *count, room, bytes, &b->size);
+  if (!status && q->prompt.count + b->longest_fork + fr__longest_trace(q) <= most) return FR_OK;
+  if (!status || status == FR_FORMAT)
+    status = fr_question_place(q, b->encoder, b->framing, text, NULL, 0, room, bytes, &b->size);
+  if (status == FR_FORMAT) fr__leave_out(c, b, FR_QUESTION_BOUNDARY, 0, 0);
   for (fr_int j = 0; !status && j < *count; j++) {
-    status = fr_question_place(q, encoder, framing, text, &b->texts[j], 1, memory, bytes, used);
-    if (status == FR_FORMAT) {
-      fr__leave_out(c, FR_TRACE_BOUNDARY, d, p, j, 0);
-      status = FR_OK;
-    } else if (!status && q->prompt.count + fr__longest_trace(q) > most) {
-      fr__leave_out(c, FR_TRACE_LONG, d, p, j, q->prompt.count + b->longest_fork + fr__longest_trace(q));
+    const fr_status alone = fr_question_place(q, b->encoder, b->framing, text, &b->texts[j], 1, room, bytes, &b->size);
+    const fr_int tokens = alone ? 0 : q->prompt.count + b->longest_fork + q->traces[0].count;
+    if (alone == FR_FORMAT || tokens > most) {
+      fr__leave_out(c, b, alone ? FR_TRACE_BOUNDARY : FR_TRACE_LONG, j, tokens);
     } else {
       b->texts[left] = b->texts[j];
-      b->at[left++] = b->at[j];
+      sources[left++] = sources[j];
+      status = alone;
     }
   }
-  if (!status && left == 0) fr__leave_out(c, FR_QUESTION_BARE, d, p, 0, 0);
+  if (!status && left == 0) fr__leave_out(c, b, FR_QUESTION_BARE, 0, 0);
   *count = status ? 0 : left;
-  if (*count) status = fr_question_place(q, encoder, framing, text, b->texts, left, memory, bytes, used);
+  if (*count) status = fr_question_place(q, b->encoder, b->framing, text, b->texts, left, room, bytes, &b->size);
   return status == FR_FORMAT ? FR_OK : status;
 }
 
-FR__APART fr_status fr__corpus_fill(fr_corpus *c, struct fr__corpus *b, const fr_dataset *d, fr_encoder *encoder,
-                                 const fr_framing *framing, fr_int *p)
+FR__APART fr_status fr__corpus_fill(fr_corpus *c, struct fr__corpus *b)
 {
   const uint64_t seed = fr__hash(c->options.seed, "split", 5);
-  char *memory = b->room;
-  fr_int used = 0, n = 0;
-  fr_status status = fr_framing_forks(encoder, framing, b->fork_ids, b->fork_count, c->forks, &used);
+  fr_int n = 0;
+  fr_status status = fr_framing_forks(b->encoder, b->framing, b->fork_ids, b->fork_count, c->forks, &b->size);
   for (fr_int i = 0; !status && i < c->fork_count; i++) b->longest_fork = fr__max(b->longest_fork, c->forks[i].count);
-  for (*p = 0; !status && *p < d->problem_count; ++*p) {
+  for (b->p = 0; !status && b->p < b->d->problem_count; b->p++) {
+    const fr_problem *problem = &b->d->problems[b->p];
     fr_question *q = &c->questions[c->count];
-    fr_int count = d->problems[*p].count;
+    fr_int *sources = b->source + c->traces, count = problem->count;
     for (fr_int j = 0; j < count; j++) {
-      b->at[j] = d->problems[*p].first + j;
-      b->texts[j] = d->traces[b->at[j]].text;
+      const fr_trace *trace = &b->d->traces[problem->first + j];
+      b->texts[j] = trace->text;
+      sources[j] = trace->source < 0 ? b->d->source_count : trace->source;
     }
-    status = fr__corpus_question(c, b, d, encoder, framing, *p, memory, q, &count, &used);
+    status = fr__corpus_question(c, b, q, sources, &count);
     if (status) return status;
     if (count == 0) continue;
-    memory += fr__round_up(used, FR__ALIGN);
-    c->problem[c->count] = *p;
+    b->used += fr__round_up(b->size, FR__ALIGN);
     c->key ^= q->key;
     c->tokens += q->prompt.count;
-    b->first[c->count++] = c->traces;
     for (fr_int j = 0; j < count; j++) {
-      const fr_int source = d->traces[b->at[j]].source;
-      b->source[c->traces++] = source < 0 ? d->source_count : source;
       c->key = fr__hash(c->key, b->texts[j].bytes, b->texts[j].count);
       c->tokens += q->traces[j].count;
     }
+    c->problem[c->count] = b->p;
+    b->first[c->count++] = c->traces;
+    c->traces += count;
   }
-  for (int held_out = 0; held_out < 2; held_out++) {
-    for (fr_int i = 0; i < c->count; i++) {
-      fr_random random = fr_random_stream(seed, c->questions[i].key, 0);
-      if (((double)fr_random_uniform(&random) < c->options.held_out) == held_out) c->order[n++] = i;
-    }
-    if (!held_out) c->train = n;
+  for (fr_int i = 0; i < 2 * c->count; i++) {  // first those to train on, then those held out
+    fr_random random = fr_random_stream(seed, c->questions[i % c->count].key, 0);
+    const int held_out = (double)fr_random_uniform(&random) < c->options.held_out;
+    if (held_out == (i >= c->count)) c->order[n++] = i % c->count;
+    if (!held_out && i < c->count) c->train++;
   }
   return status;
 }
@@ -9618,7 +9472,6 @@ FR_DEF fr_status fr_corpus_place(fr_corpus *corpus, const fr_dataset *dataset, f
   fr__arena arena = { NULL, 0, 0 };
   fr_corpus c;
   struct fr__corpus b;
-  fr_int p = -1;
   fr_status status;
   if (!dataset || !encoder || !encoder->body || !framing || framing->fork_count < 1 || !options || (memory && !corpus))
     return fr__fail(reason, FR_INVALID, "corpus, data set, encoder, framing or options is NULL, or there is no fork");
@@ -9627,23 +9480,27 @@ FR_DEF fr_status fr_corpus_place(fr_corpus *corpus, const fr_dataset *dataset, f
     return fr__fail(reason, FR_INVALID, "length, traces or batch is negative or too large, or held_out is no fraction");
   memset(&c, 0, sizeof c);
   memset(&b, 0, sizeof b);
+  b.d = dataset;
+  b.encoder = encoder;
+  b.framing = framing;
   c.options = *options;
   c.options.batch = fr__max(1, options->batch);
+  c.fork_count = framing->fork_count;
   c.sources = dataset->source_count + 1;
-  b.epoch = -1;
-  status = fr__corpus_measure(&c, &b, dataset, encoder, framing, &p);
+  b.epoch = b.p = -1;
+  status = fr__corpus_measure(&c, &b);
   if (!status) {
-    fr__corpus_layout(&arena, &c, &b, dataset);
+    fr__corpus_layout(&arena, &c, &b);
     status = fr__arena_open(&arena, memory, bytes, needed, reason);
     if (status || !memory) return status;
-    fr__corpus_layout(&arena, &c, &b, dataset);
+    fr__corpus_layout(&arena, &c, &b);
     memset(c.batch, 0, (size_t)c.options.batch * sizeof *c.batch);  // there is none yet
-    status = fr__corpus_fill(&c, &b, dataset, encoder, framing, &p);
+    status = fr__corpus_fill(&c, &b);
   }
   if (status) {
     const fr_reason why = encoder->reason;  // which `reason` may be
-    if (p < 0) return fr__fail(reason, status, "framing: %s", why.text);
-    return fr__fail(reason, status, "question %d: %s", p, why.text);
+    if (b.p < 0) return fr__fail(reason, status, "framing: %s", why.text);
+    return fr__fail(reason, status, "question %d: %s", b.p, why.text);
   }
   *c.body = b;
   *corpus = c;
@@ -9657,8 +9514,7 @@ FR_DEF fr_status fr_corpus_limits(const fr_corpus *corpus, const fr_ssft_options
   memset(&most, 0, sizeof most);
   for (fr_int i = 0; i < corpus->count; i++) {
     const fr_question *q = &corpus->questions[corpus->order[i]];
-    const fr_int drawn = fr__corpus_drawn(corpus, q->trace_count);
-    const int held_out = i >= corpus->train;
+    const fr_int drawn = fr__corpus_drawn(corpus, q->trace_count), held_out = i >= corpus->train;
     fr_ssft_options o = *options;
     fr_status status;
     if (held_out) o.prefix = 0;
@@ -9671,8 +9527,8 @@ FR_DEF fr_status fr_corpus_limits(const fr_corpus *corpus, const fr_ssft_options
   return FR_OK;
 }
 
-// Question `number` with a draw of its traces, as question `slot` of the batch. Selection sampling: some of the traces still ahead
-// are wanted, so each is taken with chance wanted / ahead.
+// Question `number` with a draw of its traces, as question `slot` of the batch. Selection sampling: some of the traces still
+// ahead are wanted, so each is taken with chance wanted / ahead.
 static fr_question *fr__corpus_draw(fr_corpus *c, fr_int slot, fr_int number, uint64_t seed, uint64_t draw)
 {
   const struct fr__corpus *b = c->body;
@@ -9719,10 +9575,9 @@ FR_DEF fr_status fr_corpus_validate(fr_corpus *corpus, const fr_model *model, fr
 {
   fr_validation sum = { 0.0, 0.0, 0, 0, 0 };
   fr_ssft_options o;
-  fr_int held_out, slot;
+  fr_int held_out;
   if (!work || !corpus || !corpus->body || !options || !validation) return FR_INVALID;
   held_out = corpus->count - corpus->train;
-  slot = corpus->options.batch;
   o = *options;
   o.prefix = 0;
   o.draw = UINT64_MAX;
@@ -9731,12 +9586,14 @@ FR_DEF fr_status fr_corpus_validate(fr_corpus *corpus, const fr_model *model, fr
                     corpus->fork_count);
   sum.questions = questions > 0 ? fr__min(questions, held_out) : held_out;
   for (fr_int i = 0; i < sum.questions; i++) {
-    const fr_int number = corpus->order[corpus->train + i];
+    const fr_int number = corpus->order[corpus->train + i], slot = corpus->options.batch;
     fr_question *q = fr__corpus_draw(corpus, slot, number, fr__hash(corpus->options.seed, "held out", 8), 0);
+    const fr_int *sources = corpus->source[slot];
+    const int mixed = o.method == FR_SFT_MIXED;
     fr_status status = fr_ssft_match(model, work, &o, q, 1);
-    if (!status && diagnosis && o.method != FR_SFT_MIXED) status = fr_diagnosis_add(diagnosis, q, corpus->source[slot], &work->reason);
-    for (fr_int j = 0; !status && diagnosis && o.method == FR_SFT_MIXED && j < q->trace_count; j++)
-      status = fr_diagnosis_note(diagnosis, q->fork[j], corpus->source[slot][j], q->traces[j].count, &work->reason);
+    if (!status && diagnosis && !mixed) status = fr_diagnosis_add(diagnosis, q, sources, &work->reason);
+    for (fr_int j = 0; !status && diagnosis && mixed && j < q->trace_count; j++)
+      status = fr_diagnosis_note(diagnosis, q->fork[j], sources[j], q->traces[j].count, &work->reason);
     if (status) {
       const fr_reason why = work->reason;
       return fr__fail(&work->reason, status, "question %d, held out: %s", corpus->problem[number], why.text);
@@ -9800,8 +9657,7 @@ static void fr__bundle_fields(fr__both *x, fr_bundle *b, fr_text *forks)
 // All but the checksum.
 static int fr__bundle_put(fr__stream *s, fr_bundle b, fr_int total)
 {
-  fr__both x = { NULL, NULL, 0, 0 };
-  x.out = s;
+  fr__both x = { s, NULL, 0, 0 };
   fr__put(s, fr__bundle_magic, 8);
   fr__put_int(s, FR__BUNDLE_VERSION, 8);
   fr__both_size(&x, total);
@@ -9856,23 +9712,22 @@ static const char *fr__bundle_differs(const fr_bundle *b, fr_text file, const fr
 FR_DEF fr_status fr_bundle_place(fr_bundle *bundle, const fr_bundle *expected, const void *user, fr_int user_bytes, void *memory,
                                  fr_int bytes, fr_int *needed, fr_reason *reason)
 {
-  const char *from = (const char *)user, *differs = NULL;
-  const unsigned char *sum;
+  const unsigned char *from = (const unsigned char *)user, *sum;
+  const char *differs;
+  char *copy = NULL, *block = NULL;
+  fr_tokenizer *tokenizer = NULL;
+  fr_text *forks = NULL;
   fr__arena arena = { NULL, 0, 0 };
   fr__both x = { NULL, NULL, 0, 0 };
   fr_tokenizer_source source;
-  fr_tokenizer *tokenizer = NULL;
-  fr_text *forks = NULL;
   fr_bundle b;
-  char *copy = NULL;
-  void *block = NULL;
   fr_int size = 0, texts;
   fr_status status;
   if (!user || (memory && !bundle)) return fr__fail(reason, FR_INVALID, "there are no bytes, or bundle is NULL");
   if (user_bytes < 32 || memcmp(from, fr__bundle_magic, 8) != 0) return fr__fail(reason, FR_FORMAT, "these bytes are no bundle");
-  x.in = (const unsigned char *)user + 8;
+  x.in = from + 8;
   x.left = user_bytes - 32;
-  sum = x.in + user_bytes - 16;
+  sum = from + user_bytes - 8;
   if (fr__get_int(&x.in, 8) != FR__BUNDLE_VERSION)
     return fr__fail(reason, FR_UNSUPPORTED, "the bundle has another version than %d", (fr_int)FR__BUNDLE_VERSION);
   if (fr__get_int(&x.in, 8) != (uint64_t)user_bytes || fr__get_int(&sum, 8) != fr__hash(0, from, user_bytes - 8))
@@ -9881,17 +9736,16 @@ FR_DEF fr_status fr_bundle_place(fr_bundle *bundle, const fr_bundle *expected, c
   memset(&source, 0, sizeof source);
   fr__bundle_fields(&x, &b, NULL);
   if (x.bad) return fr__fail(reason, FR_FORMAT, "a field of the bundle is out of range");
-  texts = user_bytes - 8 - x.left;
-  source.file.bytes = from + texts;
+  texts = x.in - from;
+  source.file.bytes = (const char *)x.in;
   source.file.count = x.left;
   status = fr_tokenizer_place(NULL, &source, NULL, 0, &size, reason);
   for (int placing = 0; !status && placing < 2; placing++) {
     tokenizer = (fr_tokenizer *)fr__take(&arena, 1, (fr_int)sizeof(fr_tokenizer));
-    block = fr__take(&arena, size, 1);
+    block = (char *)fr__take(&arena, size, 1);
     forks = (fr_text *)fr__take(&arena, b.framing.fork_count, (fr_int)sizeof(fr_text));
     copy = (char *)fr__take(&arena, texts, 1);
-    if (placing) break;
-    status = fr__arena_open(&arena, memory, bytes, needed, reason);
+    if (placing == 0) status = fr__arena_open(&arena, memory, bytes, needed, reason);
     if (!memory) return status;
   }
   if (!status) status = fr_tokenizer_place(tokenizer, &source, block, size, NULL, reason);
@@ -9904,7 +9758,7 @@ FR_DEF fr_status fr_bundle_place(fr_bundle *bundle, const fr_bundle *expected, c
   b.framing.forks = forks;
   if (!fr__framing_good(&b.framing) || !fr_tokenizer_token(tokenizer, b.framing.end).bytes)
     return fr__fail(reason, FR_FORMAT, "the bundle has an empty fork, or traces end with what is no token");
-  if (expected) differs = fr__bundle_differs(&b, source.file, expected);
+  differs = expected ? fr__bundle_differs(&b, source.file, expected) : NULL;
   if (differs) return fr__fail(reason, FR_FORMAT, "the model was trained with another %s", differs);
   *bundle = b;
   return fr__fine(reason);
@@ -9914,8 +9768,8 @@ FR_DEF fr_status fr_bundle_place(fr_bundle *bundle, const fr_bundle *expected, c
 FR_DEF fr_status fr_bundle_save(const char *path, const fr_bundle *bundle, const fr_model *model, const fr_adamw *adamw,
                                 fr_reason *reason)
 {
-  fr_int bytes;
   void *memory;
+  fr_int bytes;
   fr_status status = fr_bundle_write(bundle, NULL, 0, &bytes, reason);
   if (status) return status;
   memory = FR_MALLOC((size_t)bytes);
