@@ -5706,8 +5706,7 @@ static float fr__element(const fr_view *view, fr_int row, fr_int col)
   return x;
 }
 
-FR_DEF fr_status fr_model_set_rows(fr_model *model, fr_int first, fr_int count, int around_mean, float std,
-                                   uint64_t seed)
+FR_DEF fr_status fr_model_set_rows(fr_model *model, fr_int first, fr_int count, int around_mean, float std, uint64_t seed)
 {
   const fr_config *c;
   fr__params p;
@@ -5869,13 +5868,11 @@ FR_DEF fr_status fr_poll_add(fr_poll *poll, fr_same same, void *user, double wei
     c.weight += weight;
     if (!fr__finite(c.weight))
       return fr__fail(reason, FR_NONFINITE, "the weights up to answer %d add up to infinity", poll->count);
-    if (r.winner < 0 || c.weight > r.weight || (c.weight == r.weight && c.first <= r.winner)) {
-      r.winner = c.first;
-      r.votes = c.votes;
-      r.weight = c.weight;
-    }
-    r.valid++;
     poll->classes[at] = c;
+    r.valid++;
+    if (r.winner < 0 || c.weight > r.weight || (c.weight == r.weight && c.first <= r.winner)) {
+      r.winner = c.first; r.votes = c.votes; r.weight = c.weight;
+    }
   }
   poll->result = r;
   poll->count++;
@@ -5946,9 +5943,8 @@ FR__APART fr_text fr__answer_part(const char *at, const char *end)
   return part;
 }
 
-// From the end: a '{' is closed if there are more '}' behind it than are closed already. So the last closed box is found, and then
-// its end, in linear time, however many boxes are left open. Backslashes escape in pairs: a brace behind an odd number of them
-// does not count.
+// From the end on, a '{' is closed if more '}' are behind it than are closed already. So the last closed box, then its end, is
+// found in linear time, however many stay open. Backslashes escape in pairs: a brace behind an odd number of them does not count.
 static fr_text fr__find_boxed(const char *t, fr_int count)
 {
   fr_int closers = 0;
@@ -6151,11 +6147,11 @@ static fr_text fr__answer_bare(fr_text text)
   return bare;
 }
 
-// a/b = c/d if a d = c b, digit by digit.
+// a/b = c/d if a d - c b = 0, digit by digit from the units on.
 FR_DEF int fr_answer_same(fr_text a, fr_text b)
 {
   fr__number x, y;
-  fr_int digits, left = 0, right = 0;
+  fr_int digits, difference = 0;
   int is_number;
   a = fr__answer_bare(a);
   b = fr__answer_bare(b);
@@ -6166,13 +6162,11 @@ FR_DEF int fr_answer_same(fr_text a, fr_text b)
   if (x.negative != y.negative && (x.top.count || y.top.count)) return 0;
   digits = fr__max(x.top.count + y.bottom.count, y.top.count + x.bottom.count);
   for (fr_int k = 0; k < digits; k++) {
-    left += fr__digit_product(&x.top, &y.bottom, k);
-    right += fr__digit_product(&y.top, &x.bottom, k);
-    if (left % 10 != right % 10) return 0;
-    left /= 10;
-    right /= 10;
+    difference += fr__digit_product(&x.top, &y.bottom, k) - fr__digit_product(&y.top, &x.bottom, k);
+    if (difference % 10) return 0;
+    difference /= 10;
   }
-  return left == right;
+  return difference == 0;
 }
 
 FR_DEF int fr_answer_agree(void *user, fr_int a, fr_int b)
@@ -6332,6 +6326,7 @@ FR_DEF void fr_diagnosis_clear(fr_diagnosis *d)
 
 FR__APART fr_status fr__diagnosis_check(const fr_diagnosis *d, fr_int fork, fr_int source, fr_int tokens, fr_reason *reason)
 {
+  if (!d || !d->coverage) return fr__fail(reason, FR_INVALID, "d is NULL or not placed");
   if (fork < 0 || fork >= d->options.forks)
     return fr__fail(reason, FR_RANGE, "there is no fork %d among %d", fork, d->options.forks);
   if (source < 0 || source >= d->options.sources)
@@ -6342,9 +6337,7 @@ FR__APART fr_status fr__diagnosis_check(const fr_diagnosis *d, fr_int fork, fr_i
 
 FR_DEF fr_status fr_diagnosis_note(fr_diagnosis *d, fr_int fork, fr_int source, fr_int tokens, fr_reason *reason)
 {
-  fr_status status;
-  if (!d || !d->coverage) return fr__fail(reason, FR_INVALID, "d is NULL or not placed");
-  status = fr__diagnosis_check(d, fork, source, tokens, reason);
+  const fr_status status = fr__diagnosis_check(d, fork, source, tokens, reason);
   if (status) return status;
   d->traces++;
   d->coverage[fork]++;
@@ -6390,8 +6383,7 @@ FR_DEF fr_status fr_diagnosis_add(fr_diagnosis *d, const fr_question *question, 
     if (d->row[fork] >= 0) return fr__fail(reason, FR_INVALID, "trace %d is in fork %d, as an earlier one is", j, fork);
     d->row[fork] = label;
   }
-  if (question->cost && fr_assign_margin(question->cost, 1, M, M, d->options.forks, &margin, d->scratch, d->scratch_bytes,
-                                         NULL))
+  if (question->cost && fr_assign_margin(question->cost, 1, M, M, d->options.forks, &margin, d->scratch, d->scratch_bytes, NULL))
     return fr__fail(reason, FR_NONFINITE, "a cost is not finite, or too large");
   for (fr_int j = 0; j < M; j++)
     fr_diagnosis_note(d, question->fork[j], source ? source[j] : j, question->traces[j].count, NULL);
@@ -10802,11 +10794,9 @@ FR__AVX2 void fr__tile_avx2(float *c, fr_int ldc, const float *a, fr_int ai, fr_
 // Eight values of a row of W from p on.
 FR__AVX2 FR__INLINE void fr__load_avx2(__m256 *value, const void *row, fr_int p, const int type)
 {
+  const void *half = (const uint16_t *)row + p;
   if (type == FR_FLOAT32) *value = _mm256_loadu_ps((const float *)row + p);
-  else {
-    const __m128i x = _mm_loadu_si128((const __m128i *)(const void *)((const uint16_t *)row + p));
-    *value = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16));
-  }
+  else *value = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)half)), 16));
 }
 
 // The last values of a row, zeros behind them.
@@ -10818,11 +10808,10 @@ static void fr__last(float last[8], const void *row, fr_int p, fr_int k, int typ
 }
 
 // R rows of X against J rows of W: R*J accumulators. One or two rows of X run down W a row at a time, unless the rows are so
-// short that adding up the lanes is most of the work; more take four rows of W together, so that they read X less often. An
-// element is one chain of sums in each lane either way, and the lanes are added as (0+2)+(1+3) of four, then the fours: for
-// J = 4 two rounds of shuffles and adds do that for four rows of W at once.
-// A processor foresees one stream of reads by itself; of four, FR__AHEAD bytes ahead are asked of memory, into the
-// second-level cache since X needs the first.
+// short that adding up the lanes is most of the work; more take four rows of W together, so that they read X less often. An element is
+// one chain of sums in each lane either way, and the lanes are added as (0+2)+(1+3) of four, then the fours: for J = 4 two rounds
+// of shuffles and adds do that for four rows of W at once. A processor foresees one stream of reads by itself; of four, FR__AHEAD
+// bytes ahead are asked of memory, into the second-level cache since X needs the first.
 enum { FR__SHORT_ROW = 256 };
 FR__AVX2 FR__INLINE void fr__stream_block_avx2(const int R, const int J, const int type, float *y, fr_int ldy, const float *x,
                                                fr_int ldx, const char *w, fr_int step, fr_int k, int add)
@@ -11005,9 +10994,9 @@ FR__APART void fr__last_avx512(uint16_t last[16], const uint16_t *x, fr_int left
 FR__AVX512 FR__INLINE void fr__load_avx512(__m512 *value, const uint16_t *x, fr_int left)
 {
   uint16_t last[16];
+  const void *at = left < 16 ? last : x;
   if (left < 16) fr__last_avx512(last, x, left);
-  *value = _mm512_castsi512_ps(_mm512_slli_epi32(
-      _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(left < 16 ? last : x))), 16));
+  *value = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)at)), 16));
 }
 
 // As the AVX2 twin; 24 accumulators + 4 of W + 1 of X of 32 registers.
@@ -11018,7 +11007,7 @@ FR__AVX512 FR__INLINE void fr__stream_block_avx512(const int R, const int J, con
   FR__UNROLL(6) for (int i = 0; i < R; i++)
     FR__UNROLL(4) for (int j = 0; j < J; j++) t[i][j] = _mm512_setzero_ps();
   for (fr_int p = 0; p < k; p += 16) {
-    const __mmask16 on = p + 16 <= k ? 0xffff : (__mmask16)((1 << (k - p)) - 1);
+    const __mmask16 on = FR__LANES(k - p);
     __m512 wj[4];
     FR__UNROLL(4) for (int j = 0; j < J; j++) {
       const char *row = w + j * step;
@@ -11134,12 +11123,10 @@ static void fr__tile_neon(float *c, fr_int ldc, const float *a, fr_int ai, fr_in
 static FR__INLINE float32x4_t fr__load_neon(const void *row, fr_int p, fr_int k, const int type)
 {
   float last[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
-  const float *x = (const float *)row + (type == FR_FLOAT32 ? p : 0);
-  const uint16_t *half = (const uint16_t *)row + (type == FR_FLOAT32 ? 0 : p);
-  if (p + 4 <= k && type == FR_FLOAT32) return vld1q_f32(x);
-  if (p + 4 <= k) return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(half), 16));
-  if (type == FR_FLOAT32) for (fr_int i = 0; i < k - p; i++) last[i] = x[i];
-  else fr__widen_scalar(last, half, k - p);
+  if (p + 4 <= k && type == FR_FLOAT32) return vld1q_f32((const float *)row + p);
+  if (p + 4 <= k) return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16((const uint16_t *)row + p), 16));
+  if (type == FR_FLOAT32) for (fr_int i = p; i < k; i++) last[i - p] = ((const float *)row)[i];
+  else fr__widen_scalar(last, (const uint16_t *)row + p, k - p);
   return vld1q_f32(last);
 }
 
@@ -11192,13 +11179,12 @@ static FR__INLINE void fr__stream_type_neon(const int type, float *y, fr_int ldy
 
 static float fr__max_neon(const float *x, fr_int n)
 {
-  float max = x[0];
+  float32x4_t s;
+  float max;
   fr_int i = 4;
-  if (n >= 4) {
-    float32x4_t s = vld1q_f32(x);
-    for (; i + 4 <= n; i += 4) s = vmaxnmq_f32(s, vld1q_f32(x + i));
-    max = vmaxnmvq_f32(s);
-  } else i = 1;
+  if (n < 4) return fr__max_scalar(x, n);
+  for (s = vld1q_f32(x); i + 4 <= n; i += 4) s = vmaxnmq_f32(s, vld1q_f32(x + i));
+  max = vmaxnmvq_f32(s);
   for (; i < n; i++) if (x[i] > max) max = x[i];
   return max;
 }
