@@ -5783,8 +5783,7 @@ FR_DEF fr_status fr_model_append_rows(fr_model *to, const fr_model *from)
 FR_DEF fr_status fr_work_attach(fr_work *work, const fr_model *model, const fr_adamw *adamw)
 {
   const fr_status status = fr__pair(model, work);
-  if (status || !work->limits.backend) return status;
-  return work->backend->attach(work->backend->self, work, model, adamw);
+  return status || !work->limits.backend ? status : work->backend->attach(work->backend->self, work, model, adamw);
 }
 
 FR_DEF fr_status fr_work_download(fr_work *work, fr_model *model, fr_adamw *adamw)
@@ -6282,31 +6281,30 @@ FR_DEF fr_status fr_diagnosis_place(fr_diagnosis *d, const fr_diagnosis_options 
   const fr_int I = (fr_int)sizeof(fr_int);
   fr__arena arena = { NULL, 0, 0 };
   fr_diagnosis at;
-  fr_diagnosis_options o;
+  fr_diagnosis_options *const o = &at.options;
   fr_int sources, bins, maps;
   fr_status status;
   if (!options) return fr__fail(reason, FR_INVALID, "options is NULL");
   memset(&at, 0, sizeof at);
-  o = *options;
-  if (o.forks < 1) return fr__fail(reason, FR_INVALID, "forks is %d, not at least 1", o.forks);
-  if (o.sources < 1) return fr__fail(reason, FR_INVALID, "sources is %d, not at least 1", o.sources);
-  if (o.maps < 0 || o.bins < 0 || o.bin_width < 0) return fr__fail(reason, FR_INVALID, "maps, bins or bin_width is negative");
+  *o = *options;
+  if (o->forks < 1) return fr__fail(reason, FR_INVALID, "forks is %d, not at least 1", o->forks);
+  if (o->sources < 1) return fr__fail(reason, FR_INVALID, "sources is %d, not at least 1", o->sources);
+  if (o->maps < 0 || o->bins < 0 || o->bin_width < 0) return fr__fail(reason, FR_INVALID, "maps, bins or bin_width is negative");
   if (memory && !d) return fr__fail(reason, FR_INVALID, "d is NULL");
-  if (!o.maps) o.maps = 256;
-  if (!o.bins) o.bins = 32;
-  if (!o.bin_width) o.bin_width = 64;
-  status = fr_assign_margin(NULL, 0, 0, o.forks, o.forks, NULL, NULL, 0, &at.scratch_bytes);
-  if (status || !fr__mul(o.forks, o.sources, &sources) || !fr__mul(o.forks, o.bins, &bins) || !fr__mul(o.maps, o.forks, &maps))
-    return fr__fail(reason, FR_OVERFLOW, "the counts of %d forks do not fit the address space", o.forks);
-  at.options = o;
+  if (!o->maps) o->maps = 256;
+  if (!o->bins) o->bins = 32;
+  if (!o->bin_width) o->bin_width = 64;
+  status = fr_assign_margin(NULL, 0, 0, o->forks, o->forks, NULL, NULL, 0, &at.scratch_bytes);
+  if (status || !fr__mul(o->forks, o->sources, &sources) || !fr__mul(o->forks, o->bins, &bins) || !fr__mul(o->maps, o->forks, &maps))
+    return fr__fail(reason, FR_OVERFLOW, "the counts of %d forks do not fit the address space", o->forks);
   for (int placing = 0; placing < 2; placing++) {
-    at.coverage = (fr_int *)fr__take(&arena, o.forks, I);  // the counts stand side by side, up to map
+    at.coverage = (fr_int *)fr__take(&arena, o->forks, I);  // the counts stand side by side, up to map
     at.matrix = (fr_int *)fr__take(&arena, sources, I);
     at.length = (fr_int *)fr__take(&arena, bins, I);
-    at.tokens = (double *)fr__take(&arena, o.forks, (fr_int)sizeof(double));
+    at.tokens = (double *)fr__take(&arena, o->forks, (fr_int)sizeof(double));
     at.map = (fr_int *)fr__take(&arena, maps, I);
-    at.map_questions = (fr_int *)fr__take(&arena, o.maps, I);
-    at.row = (fr_int *)fr__take(&arena, o.forks, I);
+    at.map_questions = (fr_int *)fr__take(&arena, o->maps, I);
+    at.row = (fr_int *)fr__take(&arena, o->forks, I);
     at.scratch = fr__take(&arena, at.scratch_bytes, 1);
     if (!placing) status = fr__arena_open(&arena, memory, bytes, needed, reason);
     if (status || !memory) return status;
@@ -10611,7 +10609,6 @@ FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reaso
 // ---- >>machines ---------------------------------------------------------------------------------------
 // SIMD needs function-level target attributes, so that the file compiles with plain -O2 and picks at run time.
 #if !defined(FR_NO_SIMD) && defined(__GNUC__) && defined(__x86_64__)
-#define FR__X86 1
 #define FR__AVX2 static __attribute__((target("avx2,fma")))
 #define FR__AVX512 static __attribute__((target("avx512f")))
 #ifdef __clang__
@@ -10637,8 +10634,7 @@ FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reaso
 //   LOAD, STORE   a whole vector                        ALL(x)            x in every lane
 //   FMA(a, b, c)  a b + c, rounded once                 TURN(x, c, y, d)  x c - y d, one of the products not rounded
 //   ROUND(x)      to the nearest whole number           POWER(&p, &n)     p *= 2^n
-#define FR__PRIMITIVES(isa, STATIC, V, LANES, FEW, LOAD, STORE, READ, WRITE, ALL, FMA, TURN, SQRT, MIN, MAX, ROUND, POWER,       \
-                       SUM)                                                                                                      \
+#define FR__PRIMITIVES(isa, STATIC, V, LANES, FEW, LOAD, STORE, READ, WRITE, ALL, FMA, TURN, SQRT, MIN, MAX, ROUND, POWER, SUM)  \
   STATIC void fr__stream_##isa(float *y, fr_int ldy, const float *x, fr_int ldx, const void *w, fr_int step, int type, fr_int m, \
                                fr_int n, fr_int k, int add)                                                                      \
   {                                                                                                                              \
@@ -10716,8 +10712,7 @@ FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reaso
   {                                                                                                                              \
     fr_int i = 0;                                                                                                                \
     for (; i + FEW < n; i += LANES) {                                                                                            \
-      const V g = READ(gate + i);                                                                                                \
-      V e = ALL(0.0f) - g;                                                                                                       \
+      V g = READ(gate + i), e = ALL(0.0f) - g;                                                                                   \
       fr__exp_##isa(&e);                                                                                                         \
       WRITE(y + i, g / (ALL(1.0f) + e) * READ(up + i));                                                                          \
     }                                                                                                                            \
@@ -10726,17 +10721,16 @@ FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reaso
   STATIC void fr__swiglu_back_##isa(float *dgate, float *dup, float *y, const float *dy, const float *gate, const float *up,     \
                                     fr_int n)                                                                                    \
   {                                                                                                                              \
-    const V one = ALL(1.0f);                                                                                                     \
     fr_int i = 0;                                                                                                                \
     for (; i + FEW < n; i += LANES) {                                                                                            \
       const V g = READ(gate + i), u = READ(up + i), d = READ(dy + i);                                                            \
       V e = ALL(0.0f) - g, s, silu;                                                                                              \
       fr__exp_##isa(&e);                                                                                                         \
-      s = one / (one + e);                                                                                                       \
+      s = ALL(1.0f) / (ALL(1.0f) + e);                                                                                           \
       silu = g * s;                                                                                                              \
       WRITE(y + i, silu * u);                                                                                                    \
       WRITE(dup + i, d * silu);                                                                                                  \
-      WRITE(dgate + i, d * u * FMA(silu, one - s, s));                                                                           \
+      WRITE(dgate + i, d * u * FMA(silu, ALL(1.0f) - s, s));                                                                     \
     }                                                                                                                            \
     if (FEW) fr__swiglu_back_scalar(dgate + i, dup + i, y + i, dy + i, gate + i, up + i, n - i);                                 \
   }                                                                                                                              \
@@ -10755,7 +10749,7 @@ FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reaso
   }
 
 // ---- >>avx2 -------------------------------------------------------------------------------------------
-#ifdef FR__X86
+#ifdef FR__AVX2
 // -- AVX2: eight lanes; what is left over goes through the scalar twin.
 static int fr__available_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
@@ -10774,21 +10768,16 @@ FR__AVX2 void fr__tile_avx2(float *c, fr_int ldc, const float *a, fr_int ai, fr_
       t[i][1] = _mm256_fmadd_ps(x, b1, t[i][1]);
     }
   }
-  if (n == 16) {
-    FR__UNROLL(6) for (int i = 0; i < 6; i++, c += ldc)
-      if (i < m) {
-        _mm256_storeu_ps(c, add ? _mm256_add_ps(_mm256_loadu_ps(c), t[i][0]) : t[i][0]);
-        _mm256_storeu_ps(c + 8, add ? _mm256_add_ps(_mm256_loadu_ps(c + 8), t[i][1]) : t[i][1]);
-      }
-  } else {
-    FR__UNROLL(6) for (int i = 0; i < 6; i++, c += ldc)
-      if (i < m) {
-        float edge[16];
-        _mm256_storeu_ps(edge, t[i][0]);
-        _mm256_storeu_ps(edge + 8, t[i][1]);
-        for (fr_int j = 0; j < n; j++) c[j] = add ? c[j] + edge[j] : edge[j];
-      }
-  }
+  FR__UNROLL(6) for (int i = 0; i < 6; i++, c += ldc)
+    if (i < m && n == 16) {
+      _mm256_storeu_ps(c, add ? _mm256_add_ps(_mm256_loadu_ps(c), t[i][0]) : t[i][0]);
+      _mm256_storeu_ps(c + 8, add ? _mm256_add_ps(_mm256_loadu_ps(c + 8), t[i][1]) : t[i][1]);
+    } else if (i < m) {
+      float edge[16];
+      _mm256_storeu_ps(edge, t[i][0]);
+      _mm256_storeu_ps(edge + 8, t[i][1]);
+      for (fr_int j = 0; j < n; j++) c[j] = add ? c[j] + edge[j] : edge[j];
+    }
 }
 
 // Eight values of a row of W from p on.
@@ -10808,10 +10797,10 @@ static void fr__last(float last[8], const void *row, fr_int p, fr_int k, int typ
 }
 
 // R rows of X against J rows of W: R*J accumulators. One or two rows of X run down W a row at a time, unless the rows are so
-// short that adding up the lanes is most of the work; more take four rows of W together, so that they read X less often. An element is
-// one chain of sums in each lane either way, and the lanes are added as (0+2)+(1+3) of four, then the fours: for J = 4 two rounds
-// of shuffles and adds do that for four rows of W at once. A processor foresees one stream of reads by itself; of four, FR__AHEAD
-// bytes ahead are asked of memory, into the second-level cache since X needs the first.
+// short that adding up the lanes is most of the work; more take four rows of W together, so that they read X less often. An
+// element is one chain of sums in each lane either way, and the lanes are added as (0+2)+(1+3) of four, then the fours: for J = 4
+// two rounds of shuffles and adds do that for four rows of W at once. A processor foresees one stream of reads by itself; of
+// four, FR__AHEAD bytes ahead are asked of memory, into the second-level cache since X needs the first.
 enum { FR__SHORT_ROW = 256 };
 FR__AVX2 FR__INLINE void fr__stream_block_avx2(const int R, const int J, const int type, float *y, fr_int ldy, const float *x,
                                                fr_int ldx, const char *w, fr_int step, fr_int k, int add)
@@ -11044,10 +11033,10 @@ FR__AVX512 FR__INLINE void fr__stream_type_avx512(const int type, float *y, fr_i
     cols = (m > 2 || k <= FR__SHORT_ROW) && n - j >= 4 ? 4 : 1;
     for (; type == FR_FLOAT32 && cols == 4 && m - i >= 6; i += 6)  // fewer shapes for bfloat16: each costs the compiler
       fr__stream_block_avx512(6, 4, FR_FLOAT32, y + i * ldy, ldy, x + i * ldx, ldx, w, step, k, add);
-    for (; cols == 4 && m - i >= 2; i += type == FR_FLOAT32 && m - i >= 4 ? 4 : 2)
-      if (type == FR_FLOAT32 && m - i >= 4)
-        fr__stream_block_avx512(4, 4, FR_FLOAT32, y + i * ldy, ldy, x + i * ldx, ldx, w, step, k, add);
-      else fr__stream_block_avx512(2, 4, type, y + i * ldy, ldy, x + i * ldx, ldx, w, step, k, add);
+    for (; type == FR_FLOAT32 && cols == 4 && m - i >= 4; i += 4)
+      fr__stream_block_avx512(4, 4, FR_FLOAT32, y + i * ldy, ldy, x + i * ldx, ldx, w, step, k, add);
+    for (; cols == 4 && m - i >= 2; i += 2)
+      fr__stream_block_avx512(2, 4, type, y + i * ldy, ldy, x + i * ldx, ldx, w, step, k, add);
     for (; i < m; i++)
       for (fr_int c = 0; c < cols; c++)
         fr__stream_block_avx512(1, 1, type, y + i * ldy + c, ldy, x + i * ldx, ldx, w + c * step, step, k, add);
@@ -11084,7 +11073,7 @@ FR__AVX512 double fr__exp_sum_avx512(float *y, const float *x, float shift, fr_i
   }
   return _mm512_reduce_add_pd(s0 + s1);
 }
-#endif  // FR__X86
+#endif  // FR__AVX2
 
 // ---- >>neon -------------------------------------------------------------------------------------------
 #ifdef FR__NEON
@@ -11106,16 +11095,14 @@ static void fr__tile_neon(float *c, fr_int ldc, const float *a, fr_int ai, fr_in
     }
   }
   FR__UNROLL(12) for (int i = 0; i < 12; i++, c += ldc)
-    if (i < m) {
-      if (n == 8) {
-        vst1q_f32(c, add ? vaddq_f32(vld1q_f32(c), t[i][0]) : t[i][0]);
-        vst1q_f32(c + 4, add ? vaddq_f32(vld1q_f32(c + 4), t[i][1]) : t[i][1]);
-      } else {
-        float edge[8];
-        vst1q_f32(edge, t[i][0]);
-        vst1q_f32(edge + 4, t[i][1]);
-        for (fr_int j = 0; j < n; j++) c[j] = add ? c[j] + edge[j] : edge[j];
-      }
+    if (i < m && n == 8) {
+      vst1q_f32(c, add ? vaddq_f32(vld1q_f32(c), t[i][0]) : t[i][0]);
+      vst1q_f32(c + 4, add ? vaddq_f32(vld1q_f32(c + 4), t[i][1]) : t[i][1]);
+    } else if (i < m) {
+      float edge[8];
+      vst1q_f32(edge, t[i][0]);
+      vst1q_f32(edge + 4, t[i][1]);
+      for (fr_int j = 0; j < n; j++) c[j] = add ? c[j] + edge[j] : edge[j];
     }
 }
 
@@ -11222,11 +11209,10 @@ static double fr__exp_sum_neon(float *y, const float *x, float shift, fr_int n)
     fr__max_##isa, fr__exp_sum_##isa, fr__axpy_##isa, fr__combine_##isa, fr__scale_##isa, fr__rotate_##isa,          \
     fr__mul_##isa, fr__mul_add_##isa, fr__swiglu_##isa, fr__swiglu_back_##isa, fr__adamw_##isa }
 static const fr__kernels fr__rows[] = {
-#ifdef FR__X86
+#ifdef FR__AVX2
   FR__ROW(avx512, 12, 32, fr__widen_avx2, fr__transpose_avx2),
   FR__ROW(avx2, 6, 16, fr__widen_avx2, fr__transpose_avx2),
-#endif
-#ifdef FR__NEON
+#elif defined(FR__NEON)
   FR__ROW(neon, 12, 8, fr__widen_neon, fr__transpose_scalar),
 #endif
   FR__ROW(scalar, 4, 8, fr__widen_scalar, fr__transpose_scalar)
@@ -11273,7 +11259,6 @@ static const fr__kernels *fr__kernel_row(fr_int i)
 #undef FR__TURN_NEON
 #undef FR__UNROLL
 #undef FR__WRITE_AVX512
-#undef FR__X86
 
 #endif  // FORKREASON_IMPLEMENTATION
 
