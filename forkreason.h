@@ -5720,9 +5720,8 @@ FR_DEF fr_status fr_model_set_rows(fr_model *model, fr_int first, fr_int count, 
     if (first < fr__table(model, &p, which, piece)) return FR_UNSUPPORTED;
   for (int which = 0; count && which < (c->tied ? 1 : 2); which++) {
     const fr_int held = fr__table(model, &p, which, piece);
-    float *rows = which ? p.head : p.tok_emb;
+    float *rows = (which ? p.head : p.tok_emb) + (first - held) * c->dim;
     fr_random random = fr_random_stream(seed, (uint64_t)which, 0);
-    rows += (first - held) * c->dim;
     for (fr_int j = 0; j < c->dim; j++) {
       double sum = 0.0;  // over all rows but these
       for (fr_int v = 0; around_mean && v < c->vocab; v++)
@@ -5738,9 +5737,8 @@ FR_DEF fr_status fr_model_set_rows(fr_model *model, fr_int first, fr_int count, 
 // The pieces, one below the other, of one copy of a tensor, wherever they lie; returns how many.
 static int fr__pieces(const fr_model *model, const fr__params *p, int tensor, fr_int layer, fr_view piece[3])
 {
-  fr__tensor_row rows[FR__TENSORS];
   const fr_layer_views *w = model->views ? model->views->layers : NULL;
-  const float *at = NULL;
+  fr_tensor own;
   if (tensor == FR__AT_tok_emb || tensor == FR__AT_head) {
     fr__table(model, p, tensor == FR__AT_head, piece);
     return 2;
@@ -5749,11 +5747,8 @@ static int fr__pieces(const fr_model *model, const fr__params *p, int tensor, fr
   if (w && tensor == FR__AT_w_out) { piece[0] = w[layer].out; return 1; }
   if (w && tensor == FR__AT_w_gate_up) { piece[0] = w[layer].gate; piece[1] = w[layer].up; return 2; }
   if (w && tensor == FR__AT_w_down) { piece[0] = w[layer].down; return 1; }
-  fr__tensor_rows(rows, &model->config, NULL);
-#define FR__WHERE(name, copies, rows, cols, start, decay) if (tensor == FR__AT_##name) at = p->name;
-  FR__PARAMS(FR__WHERE)
-#undef FR__WHERE
-  piece[0] = fr__floats_view(at + layer * rows[tensor].rows * rows[tensor].cols, rows[tensor].rows, rows[tensor].cols);
+  if (fr_model_tensor(model, tensor, &own)) return 0;
+  piece[0] = fr__floats_view(model->params + own.offset + layer * own.rows * own.cols, own.rows, own.cols);
   return 1;
 }
 
@@ -10628,8 +10623,8 @@ FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reaso
 #define FR__AHEAD 24576  // bytes that a stream of W is asked of memory ahead of its use
 
 // -- The row primitives, written once; each instruction set hands in the names of its operations. V holds LANES floats and knows
-// + - * /. A loop steps on while more than FEW values are left; FEW is 0 where READ and WRITE mask what n - i leaves of a vector,
-// else LANES - 1, and the rest goes through the scalar twin. A product that must be rounded has a statement of its own.
+// + - * /. A loop steps on while more than FEW values are left: 0 where READ and WRITE mask what n - i leaves of a vector, else
+// LANES - 1, and the rest goes through the scalar twin. A product to be rounded is no operand of + or -: compilers fuse them.
 //   STATIC        `static`, for the instruction set     SUM(v)            over the lanes
 //   LOAD, STORE   a whole vector                        ALL(x)            x in every lane
 //   FMA(a, b, c)  a b + c, rounded once                 TURN(x, c, y, d)  x c - y d, one of the products not rounded
@@ -11159,8 +11154,7 @@ static FR__INLINE void fr__stream_type_neon(const int type, float *y, fr_int ldy
     FR__UNROLL(4) for (int r = 0; r < 4; r++) rows[r] = w + fr__min(j + r, n - 1) * step;
     for (; i + 4 <= m; i += 4)
       fr__stream_block_neon(4, type, y + i * ldy + j, ldy, x + i * ldx, ldx, rows, k, fr__min(n - j, 4), add);
-    for (; i < m; i++)
-      fr__stream_block_neon(1, type, y + i * ldy + j, ldy, x + i * ldx, ldx, rows, k, fr__min(n - j, 4), add);
+    for (; i < m; i++) fr__stream_block_neon(1, type, y + i * ldy + j, ldy, x + i * ldx, ldx, rows, k, fr__min(n - j, 4), add);
   }
 }
 
