@@ -6208,8 +6208,7 @@ FR_DEF fr_status fr_information_of(const fr_int *count, fr_int rows, fr_int cols
   double of_rows = 0.0, of_cols = 0.0, T;
   fr_int cells;
   if (!information || !fr__mul(rows, cols, &cells) || (cells && !count)) return FR_INVALID;
-  for (fr_int i = 0; i < cells; i++)
-    if (count[i] < 0) return FR_INVALID;
+  for (fr_int i = 0; i < cells; i++) if (count[i] < 0) return FR_INVALID;
   T = fr__table_sum(count, cells, 1);
   for (fr_int i = 0; T > 0.0 && i < rows; i++) {
     const double a = fr__table_sum(count + i * cols, cols, 1);
@@ -6276,30 +6275,31 @@ FR_DEF fr_status fr_diagnosis_place(fr_diagnosis *d, const fr_diagnosis_options 
   const fr_int I = (fr_int)sizeof(fr_int);
   fr__arena arena = { NULL, 0, 0 };
   fr_diagnosis at;
-  fr_diagnosis_options *const o = &at.options;
+  fr_diagnosis_options o;
   fr_int sources, bins, maps;
   fr_status status;
   if (!options) return fr__fail(reason, FR_INVALID, "options is NULL");
   memset(&at, 0, sizeof at);
-  *o = *options;
-  if (o->forks < 1) return fr__fail(reason, FR_INVALID, "forks is %d, not at least 1", o->forks);
-  if (o->sources < 1) return fr__fail(reason, FR_INVALID, "sources is %d, not at least 1", o->sources);
-  if (o->maps < 0 || o->bins < 0 || o->bin_width < 0) return fr__fail(reason, FR_INVALID, "maps, bins or bin_width is negative");
+  o = *options;
+  if (o.forks < 1) return fr__fail(reason, FR_INVALID, "forks is %d, not at least 1", o.forks);
+  if (o.sources < 1) return fr__fail(reason, FR_INVALID, "sources is %d, not at least 1", o.sources);
+  if (o.maps < 0 || o.bins < 0 || o.bin_width < 0) return fr__fail(reason, FR_INVALID, "maps, bins or bin_width is negative");
   if (memory && !d) return fr__fail(reason, FR_INVALID, "d is NULL");
-  if (!o->maps) o->maps = 256;
-  if (!o->bins) o->bins = 32;
-  if (!o->bin_width) o->bin_width = 64;
-  status = fr_assign_margin(NULL, 0, 0, o->forks, o->forks, NULL, NULL, 0, &at.scratch_bytes);
-  if (status || !fr__mul(o->forks, o->sources, &sources) || !fr__mul(o->forks, o->bins, &bins) || !fr__mul(o->maps, o->forks, &maps))
-    return fr__fail(reason, FR_OVERFLOW, "the counts of %d forks do not fit the address space", o->forks);
+  if (!o.maps) o.maps = 256;
+  if (!o.bins) o.bins = 32;
+  if (!o.bin_width) o.bin_width = 64;
+  status = fr_assign_margin(NULL, 0, 0, o.forks, o.forks, NULL, NULL, 0, &at.scratch_bytes);
+  if (status || !fr__mul(o.forks, o.sources, &sources) || !fr__mul(o.forks, o.bins, &bins) || !fr__mul(o.maps, o.forks, &maps))
+    return fr__fail(reason, FR_OVERFLOW, "the counts of %d forks do not fit the address space", o.forks);
+  at.options = o;
   for (int placing = 0; placing < 2; placing++) {
-    at.coverage = (fr_int *)fr__take(&arena, o->forks, I);  // the counts stand side by side, up to map
+    at.coverage = (fr_int *)fr__take(&arena, o.forks, I);  // the counts stand side by side, up to map
     at.matrix = (fr_int *)fr__take(&arena, sources, I);
     at.length = (fr_int *)fr__take(&arena, bins, I);
-    at.tokens = (double *)fr__take(&arena, o->forks, (fr_int)sizeof(double));
+    at.tokens = (double *)fr__take(&arena, o.forks, (fr_int)sizeof(double));
     at.map = (fr_int *)fr__take(&arena, maps, I);
-    at.map_questions = (fr_int *)fr__take(&arena, o->maps, I);
-    at.row = (fr_int *)fr__take(&arena, o->forks, I);
+    at.map_questions = (fr_int *)fr__take(&arena, o.maps, I);
+    at.row = (fr_int *)fr__take(&arena, o.forks, I);
     at.scratch = fr__take(&arena, at.scratch_bytes, 1);
     if (!placing) status = fr__arena_open(&arena, memory, bytes, needed, reason);
     if (status || !memory) return status;
@@ -6378,8 +6378,7 @@ FR_DEF fr_status fr_diagnosis_add(fr_diagnosis *d, const fr_question *question, 
   }
   if (question->cost && fr_assign_margin(question->cost, 1, M, M, d->options.forks, &margin, d->scratch, d->scratch_bytes, NULL))
     return fr__fail(reason, FR_NONFINITE, "a cost is not finite, or too large");
-  for (fr_int j = 0; j < M; j++)
-    fr_diagnosis_note(d, question->fork[j], source ? source[j] : j, question->traces[j].count, NULL);
+  for (fr_int j = 0; j < M; j++) fr_diagnosis_note(d, question->fork[j], source ? source[j] : j, question->traces[j].count, NULL);
   fr__diagnosis_map(d);
   d->questions++;
   d->largest = fr__max(d->largest, M);
