@@ -10688,7 +10688,7 @@ FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reaso
     for (; i + FEW < n; i += LANES) WRITE(y + i, FMA(ALL(s) * READ(a + i), READ(b + i), READ(y + i)));                           \
     if (FEW) fr__mul_add_scalar(y + i, s, a + i, b + i, n - i);                                                                  \
   }                                                                                                                              \
-  /* A NaN passes through the clamps. */                                                    \
+  /* A NaN passes through the clamps. */                                                                                         \
   STATIC FR__INLINE void fr__exp_##isa(V *value)                                                                                 \
   {                                                                                                                              \
     const V x = MIN(ALL(FR__EXP_HIGH), MAX(ALL(FR__EXP_LOW), *value)), n = ROUND(x * ALL(FR__LOG2E));                            \
