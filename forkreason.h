@@ -5133,8 +5133,7 @@ static float fr__element(const fr_view *view, fr_int row, fr_int col)
   return x;
 }
 
-FR_DEF fr_status fr_model_set_rows(fr_model *model, fr_int first, fr_int count, int around_mean, float std,
-                                   uint64_t seed)
+FR_DEF fr_status fr_model_set_rows(fr_model *model, fr_int first, fr_int count, int around_mean, float std, uint64_t seed)
 {
   const fr_config *c;
   fr__params p;
@@ -5148,9 +5147,8 @@ FR_DEF fr_status fr_model_set_rows(fr_model *model, fr_int first, fr_int count, 
     if (first < fr__table(model, &p, which, piece)) return FR_UNSUPPORTED;
   for (int which = 0; count && which < (c->tied ? 1 : 2); which++) {
     const fr_int held = fr__table(model, &p, which, piece);
-    float *rows = which ? p.head : p.tok_emb;
+    float *rows = (which ? p.head : p.tok_emb) + (first - held) * c->dim;
     fr_random random = fr_random_stream(seed, (uint64_t)which, 0);
-    rows += (first - held) * c->dim;
     for (fr_int j = 0; j < c->dim; j++) {
       double sum = 0.0;  // over all rows but these
       for (fr_int v = 0; around_mean && v < c->vocab; v++)
@@ -5166,9 +5164,8 @@ FR_DEF fr_status fr_model_set_rows(fr_model *model, fr_int first, fr_int count, 
 // The pieces, one below the other, of one copy of a tensor, wherever they lie; returns how many.
 static int fr__pieces(const fr_model *model, const fr__params *p, int tensor, fr_int layer, fr_view piece[3])
 {
-  fr__tensor_row rows[FR__TENSORS];
   const fr_layer_views *w = model->views ? model->views->layers : NULL;
-  const float *at = NULL;
+  fr_tensor own;
   if (tensor == FR__AT_tok_emb || tensor == FR__AT_head) {
     fr__table(model, p, tensor == FR__AT_head, piece);
     return 2;
@@ -5177,11 +5174,8 @@ static int fr__pieces(const fr_model *model, const fr__params *p, int tensor, fr
   if (w && tensor == FR__AT_w_out) { piece[0] = w[layer].out; return 1; }
   if (w && tensor == FR__AT_w_gate_up) { piece[0] = w[layer].gate; piece[1] = w[layer].up; return 2; }
   if (w && tensor == FR__AT_w_down) { piece[0] = w[layer].down; return 1; }
-  fr__tensor_rows(rows, &model->config, NULL);
-#define FR__WHERE(name, copies, rows, cols, start, decay) if (tensor == FR__AT_##name) at = p->name;
-  FR__PARAMS(FR__WHERE)
-#undef FR__WHERE
-  piece[0] = fr__floats_view(at + layer * rows[tensor].rows * rows[tensor].cols, rows[tensor].rows, rows[tensor].cols);
+  if (fr_model_tensor(model, tensor, &own)) return 0;
+  piece[0] = fr__floats_view(model->params + own.offset + layer * own.rows * own.cols, own.rows, own.cols);
   return 1;
 }
 
@@ -5211,8 +5205,7 @@ FR_DEF fr_status fr_model_append_rows(fr_model *to, const fr_model *from)
 FR_DEF fr_status fr_work_attach(fr_work *work, const fr_model *model, const fr_adamw *adamw)
 {
   const fr_status status = fr__pair(model, work);
-  if (status || !work->limits.backend) return status;
-  return work->backend->attach(work->backend->self, work, model, adamw);
+  return status || !work->limits.backend ? status : work->backend->attach(work->backend->self, work, model, adamw);
 }
 
 FR_DEF fr_status fr_work_download(fr_work *work, fr_model *model, fr_adamw *adamw)
@@ -5296,13 +5289,11 @@ FR_DEF fr_status fr_poll_add(fr_poll *poll, fr_same same, void *user, double wei
     c.weight += weight;
     if (!fr__finite(c.weight))
       return fr__fail(reason, FR_NONFINITE, "the weights up to answer %d add up to infinity", poll->count);
-    if (r.winner < 0 || c.weight > r.weight || (c.weight == r.weight && c.first <= r.winner)) {
-      r.winner = c.first;
-      r.votes = c.votes;
-      r.weight = c.weight;
-    }
-    r.valid++;
     poll->classes[at] = c;
+    r.valid++;
+    if (r.winner < 0 || c.weight > r.weight || (c.weight == r.weight && c.first <= r.winner)) {
+      r.winner = c.first; r.votes = c.votes; r.weight = c.weight;
+    }
   }
   poll->result = r;
   poll->count++;
@@ -5373,9 +5364,8 @@ FR__APART fr_text fr__answer_part(const char *at, const char *end)
   return part;
 }
 
-// From the end: a '{' is closed if there are more '}' behind it than are closed already. So the last closed box is found, and then
-// its end, in linear time, however many boxes are left open. Backslashes escape in pairs: a brace behind an odd number of them
-// does not count.
+// From the end on, a '{' is closed if more '}' are behind it than are closed already. So the last closed box, then its end, is
+// found in linear time, however many stay open. Backslashes escape in pairs: a brace behind an odd number of them does not count.
 static fr_text fr__find_boxed(const char *t, fr_int count)
 {
   fr_int closers = 0;
@@ -5578,11 +5568,11 @@ static fr_text fr__answer_bare(fr_text text)
   return bare;
 }
 
-// a/b = c/d if a d = c b, digit by digit.
+// a/b = c/d if a d - c b = 0, digit by digit from the units on.
 FR_DEF int fr_answer_same(fr_text a, fr_text b)
 {
   fr__number x, y;
-  fr_int digits, left = 0, right = 0;
+  fr_int digits, difference = 0;
   int is_number;
   a = fr__answer_bare(a);
   b = fr__answer_bare(b);
@@ -5593,13 +5583,11 @@ FR_DEF int fr_answer_same(fr_text a, fr_text b)
   if (x.negative != y.negative && (x.top.count || y.top.count)) return 0;
   digits = fr__max(x.top.count + y.bottom.count, y.top.count + x.bottom.count);
   for (fr_int k = 0; k < digits; k++) {
-    left += fr__digit_product(&x.top, &y.bottom, k);
-    right += fr__digit_product(&y.top, &x.bottom, k);
-    if (left % 10 != right % 10) return 0;
-    left /= 10;
-    right /= 10;
+    difference += fr__digit_product(&x.top, &y.bottom, k) - fr__digit_product(&y.top, &x.bottom, k);
+    if (difference % 10) return 0;
+    difference /= 10;
   }
-  return left == right;
+  return difference == 0;
 }
 
 FR_DEF int fr_answer_agree(void *user, fr_int a, fr_int b)
@@ -5647,8 +5635,7 @@ FR_DEF fr_status fr_information_of(const fr_int *count, fr_int rows, fr_int cols
   double of_rows = 0.0, of_cols = 0.0, T;
   fr_int cells;
   if (!information || !fr__mul(rows, cols, &cells) || (cells && !count)) return FR_INVALID;
-  for (fr_int i = 0; i < cells; i++)
-    if (count[i] < 0) return FR_INVALID;
+  for (fr_int i = 0; i < cells; i++) if (count[i] < 0) return FR_INVALID;
   T = fr__table_sum(count, cells, 1);
   for (fr_int i = 0; T > 0.0 && i < rows; i++) {
     const double a = fr__table_sum(count + i * cols, cols, 1);
@@ -5759,6 +5746,7 @@ FR_DEF void fr_diagnosis_clear(fr_diagnosis *d)
 
 FR__APART fr_status fr__diagnosis_check(const fr_diagnosis *d, fr_int fork, fr_int source, fr_int tokens, fr_reason *reason)
 {
+  if (!d || !d->coverage) return fr__fail(reason, FR_INVALID, "d is NULL or not placed");
   if (fork < 0 || fork >= d->options.forks)
     return fr__fail(reason, FR_RANGE, "there is no fork %d among %d", fork, d->options.forks);
   if (source < 0 || source >= d->options.sources)
@@ -5769,9 +5757,7 @@ FR__APART fr_status fr__diagnosis_check(const fr_diagnosis *d, fr_int fork, fr_i
 
 FR_DEF fr_status fr_diagnosis_note(fr_diagnosis *d, fr_int fork, fr_int source, fr_int tokens, fr_reason *reason)
 {
-  fr_status status;
-  if (!d || !d->coverage) return fr__fail(reason, FR_INVALID, "d is NULL or not placed");
-  status = fr__diagnosis_check(d, fork, source, tokens, reason);
+  const fr_status status = fr__diagnosis_check(d, fork, source, tokens, reason);
   if (status) return status;
   d->traces++;
   d->coverage[fork]++;
@@ -5817,11 +5803,9 @@ FR_DEF fr_status fr_diagnosis_add(fr_diagnosis *d, const fr_question *question, 
     if (d->row[fork] >= 0) return fr__fail(reason, FR_INVALID, "trace %d is in fork %d, as an earlier one is", j, fork);
     d->row[fork] = label;
   }
-  if (question->cost && fr_assign_margin(question->cost, 1, M, M, d->options.forks, &margin, d->scratch, d->scratch_bytes,
-                                         NULL))
+  if (question->cost && fr_assign_margin(question->cost, 1, M, M, d->options.forks, &margin, d->scratch, d->scratch_bytes, NULL))
     return fr__fail(reason, FR_NONFINITE, "a cost is not finite, or too large");
-  for (fr_int j = 0; j < M; j++)
-    fr_diagnosis_note(d, question->fork[j], source ? source[j] : j, question->traces[j].count, NULL);
+  for (fr_int j = 0; j < M; j++) fr_diagnosis_note(d, question->fork[j], source ? source[j] : j, question->traces[j].count, NULL);
   fr__diagnosis_map(d);
   d->questions++;
   d->largest = fr__max(d->largest, M);
@@ -9879,34 +9863,153 @@ FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reaso
 // ---- >>machines ---------------------------------------------------------------------------------------
 // SIMD needs function-level target attributes, so that the file compiles with plain -O2 and picks at run time.
 #if !defined(FR_NO_SIMD) && defined(__GNUC__) && defined(__x86_64__)
-#define FR__X86 1
-#define FR__TARGET(isa) __attribute__((target(isa)))
-#define FR__INLINE static inline __attribute__((always_inline))  // for a block whose shape is a constant of its caller
-#if !defined(__clang__) && __GNUC__ >= 11  // gcc warns of its own _mm512_undefined_ps (bug 105593)
-#pragma GCC diagnostic push
+#define FR__AVX2 static __attribute__((target("avx2,fma")))
+#define FR__AVX512 static __attribute__((target("avx512f")))
+#ifdef __clang__
+#include <immintrin.h>
+#else
+#pragma GCC diagnostic push  // gcc warns of its own _mm512_undefined_ps (bug 105593)
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #include <immintrin.h>
 #pragma GCC diagnostic pop
-#else
-#include <immintrin.h>
 #endif
-#endif
-#if !defined(FR_NO_SIMD) && defined(__GNUC__) && defined(__aarch64__)  // NEON is part of every AArch64
+#elif !defined(FR_NO_SIMD) && defined(__GNUC__) && defined(__aarch64__)  // NEON is part of every AArch64
 #define FR__NEON 1
 #include <arm_neon.h>
-#define FR__INLINE static inline __attribute__((always_inline))
 #endif
+#define FR__INLINE inline __attribute__((always_inline))  // for a block whose shape is a constant of its caller
+#define FR__AHEAD 24576  // bytes that a stream of W is asked of memory ahead of its use
+
+// -- The row primitives, written once; each instruction set hands in the names of its operations. V holds LANES floats and knows
+// + - * /. A loop steps on while more than FEW values are left: 0 where READ and WRITE mask what n - i leaves of a vector, else
+// LANES - 1, and the rest goes through the scalar twin. A product to be rounded is no operand of + or -: compilers fuse them.
+//   STATIC        `static`, for the instruction set     SUM(v)            over the lanes
+//   LOAD, STORE   a whole vector                        ALL(x)            x in every lane
+//   FMA(a, b, c)  a b + c, rounded once                 TURN(x, c, y, d)  x c - y d, one of the products not rounded
+//   ROUND(x)      to the nearest whole number           POWER(&p, &n)     p *= 2^n
+#define FR__PRIMITIVES(isa, STATIC, V, LANES, FEW, LOAD, STORE, READ, WRITE, ALL, FMA, TURN, SQRT, MIN, MAX, ROUND, POWER, SUM)  \
+  STATIC void fr__stream_##isa(float *y, fr_int ldy, const float *x, fr_int ldx, const void *w, fr_int step, int type, fr_int m, \
+                               fr_int n, fr_int k, int add)                                                                      \
+  {                                                                                                                              \
+    if (type == FR_FLOAT32) fr__stream_type_##isa(FR_FLOAT32, y, ldy, x, ldx, (const char *)w, step, m, n, k, add);              \
+    else fr__stream_type_##isa(FR_BFLOAT16, y, ldy, x, ldx, (const char *)w, step, m, n, k, add);                                \
+  }                                                                                                                              \
+  STATIC float fr__dot_##isa(const float *x, const float *y, fr_int n)                                                           \
+  {                                                                                                                              \
+    V s = ALL(0.0f);                                                                                                             \
+    fr_int i = 0;                                                                                                                \
+    for (; i + FEW < n; i += LANES) s = FMA(READ(x + i), READ(y + i), s);                                                        \
+    return FEW ? SUM(s) + fr__dot_scalar(x + i, y + i, n - i) : SUM(s);                                                          \
+  }                                                                                                                              \
+  STATIC void fr__axpy_##isa(float *y, float a, const float *x, fr_int n)                                                        \
+  {                                                                                                                              \
+    fr_int i = 0;                                                                                                                \
+    for (; i + FEW < n; i += LANES) WRITE(y + i, FMA(ALL(a), READ(x + i), READ(y + i)));                                         \
+    if (FEW) fr__axpy_scalar(y + i, a, x + i, n - i);                                                                            \
+  }                                                                                                                              \
+  STATIC void fr__combine_##isa(float *y, const float *a, const float *x, fr_int ldx, fr_int m, fr_int n)                        \
+  {                                                                                                                              \
+    fr_int i = 0;                                                                                                                \
+    for (; i + 4 * LANES <= n; i += 4 * LANES) {                                                                                 \
+      V t[4];                                                                                                                    \
+      FR__UNROLL(4) for (int r = 0; r < 4; r++) t[r] = LOAD(y + i + LANES * r);                                                  \
+      for (fr_int j = 0; j < m; j++)                                                                                             \
+        FR__UNROLL(4) for (int r = 0; r < 4; r++) t[r] = FMA(ALL(a[j]), LOAD(x + j * ldx + i + LANES * r), t[r]);                \
+      FR__UNROLL(4) for (int r = 0; r < 4; r++) STORE(y + i + LANES * r, t[r]);                                                  \
+    }                                                                                                                            \
+    for (fr_int j = 0; i < n && j < m; j++) fr__axpy_##isa(y + i, a[j], x + j * ldx + i, n - i);                                 \
+  }                                                                                                                              \
+  STATIC void fr__scale_##isa(float *y, float s, fr_int n)                                                                       \
+  {                                                                                                                              \
+    fr_int i = 0;                                                                                                                \
+    for (; i + FEW < n; i += LANES) WRITE(y + i, ALL(s) * READ(y + i));                                                          \
+    if (FEW) fr__scale_scalar(y + i, s, n - i);                                                                                  \
+  }                                                                                                                              \
+  STATIC void fr__rotate_##isa(float *a, float *b, float s, const float *cosine, const float *sine, float turn, fr_int n)        \
+  {                                                                                                                              \
+    fr_int i = 0;                                                                                                                \
+    for (; i + FEW < n; i += LANES) {                                                                                            \
+      const V x = ALL(s) * READ(a + i), y = ALL(s) * READ(b + i), c = READ(cosine + i), d = ALL(turn) * READ(sine + i);          \
+      WRITE(a + i, TURN(x, c, y, d));                                                                                            \
+      WRITE(b + i, FMA(x, d, y * c));                                                                                            \
+    }                                                                                                                            \
+    if (FEW) fr__rotate_scalar(a + i, b + i, s, cosine + i, sine + i, turn, n - i);                                              \
+  }                                                                                                                              \
+  STATIC void fr__mul_##isa(float *y, float s, const float *a, const float *b, fr_int n)                                         \
+  {                                                                                                                              \
+    fr_int i = 0;                                                                                                                \
+    for (; i + FEW < n; i += LANES) WRITE(y + i, ALL(s) * READ(a + i) * READ(b + i));                                            \
+    if (FEW) fr__mul_scalar(y + i, s, a + i, b + i, n - i);                                                                      \
+  }                                                                                                                              \
+  STATIC void fr__mul_add_##isa(float *y, float s, const float *a, const float *b, fr_int n)                                     \
+  {                                                                                                                              \
+    fr_int i = 0;                                                                                                                \
+    for (; i + FEW < n; i += LANES) WRITE(y + i, FMA(ALL(s) * READ(a + i), READ(b + i), READ(y + i)));                           \
+    if (FEW) fr__mul_add_scalar(y + i, s, a + i, b + i, n - i);                                                                  \
+  }                                                                                                                              \
+  /* A NaN passes through the clamps. */                                                                                         \
+  STATIC FR__INLINE void fr__exp_##isa(V *value)                                                                                 \
+  {                                                                                                                              \
+    const V x = MIN(ALL(FR__EXP_HIGH), MAX(ALL(FR__EXP_LOW), *value)), n = ROUND(x * ALL(FR__LOG2E));                            \
+    const V r = FMA(n, ALL(-FR__LN2_LOW), FMA(n, ALL(-FR__LN2_HIGH), x));                                                        \
+    V p = FMA(ALL(FR__EXP_P0), r, ALL(FR__EXP_P1));                                                                              \
+    p = FMA(p, r, ALL(FR__EXP_P2));                                                                                              \
+    p = FMA(p, r, ALL(FR__EXP_P3));                                                                                              \
+    p = FMA(p, r, ALL(FR__EXP_P4));                                                                                              \
+    p = FMA(p, r, ALL(FR__EXP_P5));                                                                                              \
+    p = FMA(p, r * r, r + ALL(1.0f));                                                                                            \
+    POWER(&p, &n);                                                                                                               \
+    *value = p;                                                                                                                  \
+  }                                                                                                                              \
+  STATIC void fr__swiglu_##isa(float *y, const float *gate, const float *up, fr_int n)                                           \
+  {                                                                                                                              \
+    fr_int i = 0;                                                                                                                \
+    for (; i + FEW < n; i += LANES) {                                                                                            \
+      V g = READ(gate + i), e = ALL(0.0f) - g;                                                                                   \
+      fr__exp_##isa(&e);                                                                                                         \
+      WRITE(y + i, g / (ALL(1.0f) + e) * READ(up + i));                                                                          \
+    }                                                                                                                            \
+    if (FEW) fr__swiglu_scalar(y + i, gate + i, up + i, n - i);                                                                  \
+  }                                                                                                                              \
+  STATIC void fr__swiglu_back_##isa(float *dgate, float *dup, float *y, const float *dy, const float *gate, const float *up,     \
+                                    fr_int n)                                                                                    \
+  {                                                                                                                              \
+    fr_int i = 0;                                                                                                                \
+    for (; i + FEW < n; i += LANES) {                                                                                            \
+      const V g = READ(gate + i), u = READ(up + i), d = READ(dy + i);                                                            \
+      V e = ALL(0.0f) - g, s, silu;                                                                                              \
+      fr__exp_##isa(&e);                                                                                                         \
+      s = ALL(1.0f) / (ALL(1.0f) + e);                                                                                           \
+      silu = g * s;                                                                                                              \
+      WRITE(y + i, silu * u);                                                                                                    \
+      WRITE(dup + i, d * silu);                                                                                                  \
+      WRITE(dgate + i, d * u * FMA(silu, ALL(1.0f) - s, s));                                                                     \
+    }                                                                                                                            \
+    if (FEW) fr__swiglu_back_scalar(dgate + i, dup + i, y + i, dy + i, gate + i, up + i, n - i);                                 \
+  }                                                                                                                              \
+  STATIC void fr__adamw_##isa(float *p, const float *g, float *m, float *v, fr_int n, const fr__adamw_factors *f)                \
+  {                                                                                                                              \
+    const V mix1 = ALL(1.0f - f->beta1), mix2 = ALL(1.0f - f->beta2);                                                            \
+    fr_int i = 0;                                                                                                                \
+    for (; i + FEW < n; i += LANES) {                                                                                            \
+      const V d = READ(g + i) * ALL(f->scale), square = d * d, kept = READ(p + i) * ALL(f->keep);                                \
+      const V m0 = READ(m + i), m1 = FMA(mix1, d - m0, m0), v0 = READ(v + i), v1 = FMA(mix2, square - v0, v0);                   \
+      WRITE(m + i, m1);                                                                                                          \
+      WRITE(v + i, v1);                                                                                                          \
+      WRITE(p + i, kept - ALL(f->rate) * m1 / FMA(SQRT(v1), ALL(f->root2), ALL(f->eps)));                                        \
+    }                                                                                                                            \
+    if (FEW) fr__adamw_scalar(p + i, g + i, m + i, v + i, n - i, f);                                                             \
+  }
 
 // ---- >>avx2 -------------------------------------------------------------------------------------------
-#ifdef FR__X86
+#ifdef FR__AVX2
 // -- AVX2: eight lanes; what is left over goes through the scalar twin.
 static int fr__available_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
 // 12 accumulators + 2 of b + 1 of a = 15 of 16 registers. Two pointers and one stride reach the six rows of A.
-FR__TARGET("avx2,fma")
-static void fr__tile_avx2(float *c, fr_int ldc, const float *a, fr_int ai, fr_int ap, const float *b, fr_int bp, fr_int k,
-                          fr_int m, fr_int n, int add)
+FR__AVX2 void fr__tile_avx2(float *c, fr_int ldc, const float *a, fr_int ai, fr_int ap, const float *b, fr_int bp, fr_int k,
+                            fr_int m, fr_int n, int add)
 {
   const float *a3 = a + 3 * ai;
   __m256 t[6][2];
@@ -9919,32 +10022,24 @@ static void fr__tile_avx2(float *c, fr_int ldc, const float *a, fr_int ai, fr_in
       t[i][1] = _mm256_fmadd_ps(x, b1, t[i][1]);
     }
   }
-  if (n == 16) {
-    FR__UNROLL(6) for (int i = 0; i < 6; i++, c += ldc)
-      if (i < m) {
-        _mm256_storeu_ps(c, add ? _mm256_add_ps(_mm256_loadu_ps(c), t[i][0]) : t[i][0]);
-        _mm256_storeu_ps(c + 8, add ? _mm256_add_ps(_mm256_loadu_ps(c + 8), t[i][1]) : t[i][1]);
-      }
-  } else {
-    FR__UNROLL(6) for (int i = 0; i < 6; i++, c += ldc)
-      if (i < m) {
-        float edge[16];
-        _mm256_storeu_ps(edge, t[i][0]);
-        _mm256_storeu_ps(edge + 8, t[i][1]);
-        for (fr_int j = 0; j < n; j++) c[j] = add ? c[j] + edge[j] : edge[j];
-      }
-  }
+  FR__UNROLL(6) for (int i = 0; i < 6; i++, c += ldc)
+    if (i < m && n == 16) {
+      _mm256_storeu_ps(c, add ? _mm256_add_ps(_mm256_loadu_ps(c), t[i][0]) : t[i][0]);
+      _mm256_storeu_ps(c + 8, add ? _mm256_add_ps(_mm256_loadu_ps(c + 8), t[i][1]) : t[i][1]);
+    } else if (i < m) {
+      float edge[16];
+      _mm256_storeu_ps(edge, t[i][0]);
+      _mm256_storeu_ps(edge + 8, t[i][1]);
+      for (fr_int j = 0; j < n; j++) c[j] = add ? c[j] + edge[j] : edge[j];
+    }
 }
 
 // Eight values of a row of W from p on.
-FR__TARGET("avx2,fma")
-FR__INLINE void fr__load_avx2(__m256 *value, const void *row, fr_int p, const int type)
+FR__AVX2 FR__INLINE void fr__load_avx2(__m256 *value, const void *row, fr_int p, const int type)
 {
+  const void *half = (const uint16_t *)row + p;
   if (type == FR_FLOAT32) *value = _mm256_loadu_ps((const float *)row + p);
-  else {
-    const __m128i x = _mm_loadu_si128((const __m128i *)(const void *)((const uint16_t *)row + p));
-    *value = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16));
-  }
+  else *value = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)half)), 16));
 }
 
 // The last values of a row, zeros behind them.
@@ -9957,15 +10052,12 @@ static void fr__last(float last[8], const void *row, fr_int p, fr_int k, int typ
 
 // R rows of X against J rows of W: R*J accumulators. One or two rows of X run down W a row at a time, unless the rows are so
 // short that adding up the lanes is most of the work; more take four rows of W together, so that they read X less often. An
-// element is one chain of sums in each lane either way, and the lanes are added as (0+2)+(1+3) of four, then the fours: for
-// J = 4 two rounds of shuffles and adds do that for four rows of W at once.
-// A processor foresees one stream of reads by itself; of four, FR__AHEAD bytes ahead are asked of memory, into the
-// second-level cache since X needs the first.
-#define FR__AHEAD 24576
-#define FR__SHORT_ROW 256
-FR__TARGET("avx2,fma")
-FR__INLINE void fr__stream_block_avx2(const int R, const int J, const int type, float *y, fr_int ldy, const float *x, fr_int ldx,
-                                      const char *w, fr_int step, fr_int k, int add)
+// element is one chain of sums in each lane either way, and the lanes are added as (0+2)+(1+3) of four, then the fours: for J = 4
+// two rounds of shuffles and adds do that for four rows of W at once. A processor foresees one stream of reads by itself; of
+// four, FR__AHEAD bytes ahead are asked of memory, into the second-level cache since X needs the first.
+enum { FR__SHORT_ROW = 256 };
+FR__AVX2 FR__INLINE void fr__stream_block_avx2(const int R, const int J, const int type, float *y, fr_int ldy, const float *x,
+                                               fr_int ldx, const char *w, fr_int step, fr_int k, int add)
 {
   const fr_int line = type == FR_FLOAT32 ? 16 : 32, size = 64 / line;  // values in a line of the cache, bytes of one
   __m256 t[2][4], wj[4];
@@ -9993,26 +10085,22 @@ FR__INLINE void fr__stream_block_avx2(const int R, const int J, const int type, 
       FR__UNROLL(4) for (int j = 0; j < J; j++) t[i][j] = _mm256_fmadd_ps(_mm256_loadu_ps(last), wj[j], t[i][j]);
     }
   }
-  FR__UNROLL(2) for (int i = 0; i < R; i++) {
-    __m256 s;
+  FR__UNROLL(2) for (int i = 0; i < R; i++, y += ldy) {
+    __m256 a = t[i][0] + _mm256_shuffle_ps(t[i][0], t[i][0], 0x4e), s = a + _mm256_shuffle_ps(a, a, 0xb1);
     __m128 four;
     if (J == 4) {
-      const __m256 a = _mm256_add_ps(_mm256_unpacklo_ps(t[i][0], t[i][1]), _mm256_unpackhi_ps(t[i][0], t[i][1]));
-      const __m256 b = _mm256_add_ps(_mm256_unpacklo_ps(t[i][2], t[i][3]), _mm256_unpackhi_ps(t[i][2], t[i][3]));
-      s = _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x44), _mm256_shuffle_ps(a, b, 0xee));
-    } else {
-      const __m256 a = _mm256_add_ps(t[i][0], _mm256_shuffle_ps(t[i][0], t[i][0], 0x4e));
-      s = _mm256_add_ps(a, _mm256_shuffle_ps(a, a, 0xb1));
+      const __m256 b = _mm256_unpacklo_ps(t[i][2], t[i][3]) + _mm256_unpackhi_ps(t[i][2], t[i][3]);
+      a = _mm256_unpacklo_ps(t[i][0], t[i][1]) + _mm256_unpackhi_ps(t[i][0], t[i][1]);
+      s = _mm256_shuffle_ps(a, b, 0x44) + _mm256_shuffle_ps(a, b, 0xee);
     }
-    four = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
-    if (J == 4) _mm_storeu_ps(y + i * ldy, add ? _mm_add_ps(_mm_loadu_ps(y + i * ldy), four) : four);
-    else y[i * ldy] = add ? y[i * ldy] + _mm_cvtss_f32(four) : _mm_cvtss_f32(four);
+    four = _mm256_castps256_ps128(s) + _mm256_extractf128_ps(s, 1);
+    if (J == 4) _mm_storeu_ps(y, add ? _mm_add_ps(_mm_loadu_ps(y), four) : four);
+    else *y = add ? *y + four[0] : four[0];
   }
 }
 
-FR__TARGET("avx2,fma")
-FR__INLINE void fr__stream_type_avx2(const int type, float *y, fr_int ldy, const float *x, fr_int ldx, const char *w, fr_int step,
-                                     fr_int m, fr_int n, fr_int k, int add)
+FR__AVX2 FR__INLINE void fr__stream_type_avx2(const int type, float *y, fr_int ldy, const float *x, fr_int ldx, const char *w,
+                                              fr_int step, fr_int m, fr_int n, fr_int k, int add)
 {
   for (fr_int j = 0, cols; j < n; j += cols, y += cols, w += cols * step) {
     fr_int i = 0;
@@ -10025,16 +10113,7 @@ FR__INLINE void fr__stream_type_avx2(const int type, float *y, fr_int ldy, const
   }
 }
 
-FR__TARGET("avx2,fma")
-static void fr__stream_avx2(float *y, fr_int ldy, const float *x, fr_int ldx, const void *w, fr_int step, int type, fr_int m,
-                            fr_int n, fr_int k, int add)
-{
-  if (type == FR_FLOAT32) fr__stream_type_avx2(FR_FLOAT32, y, ldy, x, ldx, (const char *)w, step, m, n, k, add);
-  else fr__stream_type_avx2(FR_BFLOAT16, y, ldy, x, ldx, (const char *)w, step, m, n, k, add);
-}
-
-FR__TARGET("avx2,fma")
-static void fr__widen_avx2(float *y, const uint16_t *x, fr_int n)
+FR__AVX2 void fr__widen_avx2(float *y, const uint16_t *x, fr_int n)
 {
   fr_int i = 0;
   for (; i + 8 <= n; i += 8) {
@@ -10046,8 +10125,7 @@ static void fr__widen_avx2(float *y, const uint16_t *x, fr_int n)
 }
 
 // Pairs of rows are interleaved, then pairs of pairs, then the halves of registers.
-FR__TARGET("avx2,fma")
-static void fr__transpose_avx2(float *dst, fr_int width, const float *src, fr_int step)
+FR__AVX2 void fr__transpose_avx2(float *dst, fr_int width, const float *src, fr_int step)
 {
   __m256 x[8], y[8];
   FR__UNROLL(8) for (int i = 0; i < 8; i++) x[i] = _mm256_loadu_ps(src + i * step);
@@ -10066,20 +10144,7 @@ static void fr__transpose_avx2(float *dst, fr_int width, const float *src, fr_in
   }
 }
 
-FR__TARGET("avx2,fma")
-static float fr__dot_avx2(const float *x, const float *y, fr_int n)
-{
-  __m256 s = _mm256_setzero_ps();
-  float lane[8];
-  fr_int i = 0;
-  for (; i + 8 <= n; i += 8) s = _mm256_fmadd_ps(_mm256_loadu_ps(x + i), _mm256_loadu_ps(y + i), s);
-  _mm256_storeu_ps(lane, s);
-  return ((lane[0] + lane[4]) + (lane[1] + lane[5])) + ((lane[2] + lane[6]) + (lane[3] + lane[7])) +
-         fr__dot_scalar(x + i, y + i, n - i);
-}
-
-FR__TARGET("avx2,fma")
-static float fr__max_avx2(const float *x, fr_int n)
+FR__AVX2 float fr__max_avx2(const float *x, fr_int n)
 {
   float lane[8], max;
   fr_int i = 8;
@@ -10092,159 +10157,33 @@ static float fr__max_avx2(const float *x, fr_int n)
   return max;
 }
 
-// 2^n in two factors, since n may be -150 .. 128. min and max return their second operand for a NaN.
-FR__TARGET("avx2,fma")
-static inline void fr__exp_avx2(__m256 *value)
+// 2^n in two factors, since n may be -150 .. 128.
+FR__AVX2 FR__INLINE void fr__power_avx2(__m256 *p, const __m256 *n)
 {
-  const __m256 x = _mm256_min_ps(_mm256_set1_ps(FR__EXP_HIGH), _mm256_max_ps(_mm256_set1_ps(FR__EXP_LOW), *value));
-  const __m256 n =
-      _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(FR__LOG2E)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  const __m256 r =
-      _mm256_fnmadd_ps(n, _mm256_set1_ps(FR__LN2_LOW), _mm256_fnmadd_ps(n, _mm256_set1_ps(FR__LN2_HIGH), x));
-  const __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1), bias = _mm256_set1_epi32(127);
-  __m256 p = _mm256_fmadd_ps(_mm256_set1_ps(FR__EXP_P0), r, _mm256_set1_ps(FR__EXP_P1));
-  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(FR__EXP_P2));
-  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(FR__EXP_P3));
-  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(FR__EXP_P4));
-  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(FR__EXP_P5));
-  p = _mm256_fmadd_ps(p, _mm256_mul_ps(r, r), _mm256_add_ps(r, _mm256_set1_ps(1.0f)));
-  p = _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23)));
-  *value = _mm256_mul_ps(
-      p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(whole, half), bias), 23)));
+  const __m256i whole = _mm256_cvtps_epi32(*n), half = _mm256_srai_epi32(whole, 1), bias = _mm256_set1_epi32(127);
+  *p *= _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23));
+  *p *= _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(whole, half), bias), 23));
 }
 
-FR__TARGET("avx2,fma")
-static double fr__exp_sum_avx2(float *y, const float *x, float shift, fr_int n)
+#define FR__ROUND_AVX2(x) _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
+#define FR__TURN_AVX2(x, c, y, d) _mm256_fmsub_ps(x, c, (y) * (d))
+#define FR__SUM_AVX2(s) (((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7])))
+FR__PRIMITIVES(avx2, FR__AVX2, __m256, 8, 7, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps,
+               _mm256_fmadd_ps, FR__TURN_AVX2, _mm256_sqrt_ps, _mm256_min_ps, _mm256_max_ps, FR__ROUND_AVX2, fr__power_avx2,
+               FR__SUM_AVX2)
+
+FR__AVX2 double fr__exp_sum_avx2(float *y, const float *x, float shift, fr_int n)
 {
   __m256d s = _mm256_setzero_pd();
-  double lane[4];
   fr_int i = 0;
   for (; i + 8 <= n; i += 8) {
-    __m256 e = _mm256_sub_ps(_mm256_loadu_ps(x + i), _mm256_set1_ps(shift));
+    __m256 e = _mm256_loadu_ps(x + i) - _mm256_set1_ps(shift);
     fr__exp_avx2(&e);
     _mm256_storeu_ps(y + i, e);
-    s = _mm256_add_pd(s, _mm256_cvtps_pd(_mm256_castps256_ps128(e)));
-    s = _mm256_add_pd(s, _mm256_cvtps_pd(_mm256_extractf128_ps(e, 1)));
+    s += _mm256_cvtps_pd(_mm256_castps256_ps128(e));
+    s += _mm256_cvtps_pd(_mm256_extractf128_ps(e, 1));
   }
-  _mm256_storeu_pd(lane, s);
-  return (lane[0] + lane[2]) + (lane[1] + lane[3]) + fr__exp_sum_scalar(y + i, x + i, shift, n - i);
-}
-
-FR__TARGET("avx2,fma")
-static void fr__axpy_avx2(float *y, float a, const float *x, fr_int n)
-{
-  fr_int i = 0;
-  for (; i + 8 <= n; i += 8)
-    _mm256_storeu_ps(y + i, _mm256_fmadd_ps(_mm256_set1_ps(a), _mm256_loadu_ps(x + i), _mm256_loadu_ps(y + i)));
-  fr__axpy_scalar(y + i, a, x + i, n - i);
-}
-
-FR__TARGET("avx2,fma")
-static void fr__combine_avx2(float *y, const float *a, const float *x, fr_int ldx, fr_int m, fr_int n)
-{
-  fr_int i = 0;
-  for (; i + 32 <= n; i += 32) {
-    __m256 t[4];
-    FR__UNROLL(4) for (int r = 0; r < 4; r++) t[r] = _mm256_loadu_ps(y + i + 8 * r);
-    for (fr_int j = 0; j < m; j++)
-      FR__UNROLL(4) for (int r = 0; r < 4; r++)
-        t[r] = _mm256_fmadd_ps(_mm256_set1_ps(a[j]), _mm256_loadu_ps(x + j * ldx + i + 8 * r), t[r]);
-    FR__UNROLL(4) for (int r = 0; r < 4; r++) _mm256_storeu_ps(y + i + 8 * r, t[r]);
-  }
-  for (fr_int j = 0; i < n && j < m; j++) fr__axpy_avx2(y + i, a[j], x + j * ldx + i, n - i);
-}
-
-FR__TARGET("avx2,fma")
-static void fr__scale_avx2(float *y, float s, fr_int n)
-{
-  fr_int i = 0;
-  for (; i + 8 <= n; i += 8) _mm256_storeu_ps(y + i, _mm256_mul_ps(_mm256_set1_ps(s), _mm256_loadu_ps(y + i)));
-  fr__scale_scalar(y + i, s, n - i);
-}
-
-FR__TARGET("avx2,fma")
-static void fr__rotate_avx2(float *a, float *b, float s, const float *cosine, const float *sine, float turn, fr_int n)
-{
-  fr_int i = 0;
-  for (; i + 8 <= n; i += 8) {
-    const __m256 x = _mm256_mul_ps(_mm256_set1_ps(s), _mm256_loadu_ps(a + i));
-    const __m256 y = _mm256_mul_ps(_mm256_set1_ps(s), _mm256_loadu_ps(b + i));
-    const __m256 c = _mm256_loadu_ps(cosine + i), d = _mm256_mul_ps(_mm256_set1_ps(turn), _mm256_loadu_ps(sine + i));
-    _mm256_storeu_ps(a + i, _mm256_fmsub_ps(x, c, _mm256_mul_ps(y, d)));
-    _mm256_storeu_ps(b + i, _mm256_fmadd_ps(x, d, _mm256_mul_ps(y, c)));
-  }
-  fr__rotate_scalar(a + i, b + i, s, cosine + i, sine + i, turn, n - i);
-}
-
-FR__TARGET("avx2,fma")
-static void fr__mul_avx2(float *y, float s, const float *a, const float *b, fr_int n)
-{
-  fr_int i = 0;
-  for (; i + 8 <= n; i += 8)
-    _mm256_storeu_ps(y + i,
-                     _mm256_mul_ps(_mm256_mul_ps(_mm256_set1_ps(s), _mm256_loadu_ps(a + i)), _mm256_loadu_ps(b + i)));
-  fr__mul_scalar(y + i, s, a + i, b + i, n - i);
-}
-
-FR__TARGET("avx2,fma")
-static void fr__mul_add_avx2(float *y, float s, const float *a, const float *b, fr_int n)
-{
-  fr_int i = 0;
-  for (; i + 8 <= n; i += 8)
-    _mm256_storeu_ps(y + i, _mm256_fmadd_ps(_mm256_mul_ps(_mm256_set1_ps(s), _mm256_loadu_ps(a + i)),
-                                            _mm256_loadu_ps(b + i), _mm256_loadu_ps(y + i)));
-  fr__mul_add_scalar(y + i, s, a + i, b + i, n - i);
-}
-
-FR__TARGET("avx2,fma")
-static void fr__swiglu_avx2(float *y, const float *gate, const float *up, fr_int n)
-{
-  const __m256 one = _mm256_set1_ps(1.0f);
-  fr_int i = 0;
-  for (; i + 8 <= n; i += 8) {
-    const __m256 g = _mm256_loadu_ps(gate + i);
-    __m256 e = _mm256_sub_ps(_mm256_setzero_ps(), g);
-    fr__exp_avx2(&e);
-    _mm256_storeu_ps(y + i, _mm256_mul_ps(_mm256_div_ps(g, _mm256_add_ps(one, e)), _mm256_loadu_ps(up + i)));
-  }
-  fr__swiglu_scalar(y + i, gate + i, up + i, n - i);
-}
-
-FR__TARGET("avx2,fma")
-static void fr__swiglu_back_avx2(float *dgate, float *dup, float *y, const float *dy, const float *gate,
-                                 const float *up, fr_int n)
-{
-  const __m256 one = _mm256_set1_ps(1.0f);
-  fr_int i = 0;
-  for (; i + 8 <= n; i += 8) {
-    const __m256 g = _mm256_loadu_ps(gate + i), u = _mm256_loadu_ps(up + i), d = _mm256_loadu_ps(dy + i);
-    __m256 e = _mm256_sub_ps(_mm256_setzero_ps(), g), s, silu;
-    fr__exp_avx2(&e);
-    s = _mm256_div_ps(one, _mm256_add_ps(one, e));
-    silu = _mm256_mul_ps(g, s);
-    _mm256_storeu_ps(y + i, _mm256_mul_ps(silu, u));
-    _mm256_storeu_ps(dup + i, _mm256_mul_ps(d, silu));
-    _mm256_storeu_ps(dgate + i, _mm256_mul_ps(_mm256_mul_ps(d, u), _mm256_fmadd_ps(silu, _mm256_sub_ps(one, s), s)));
-  }
-  fr__swiglu_back_scalar(dgate + i, dup + i, y + i, dy + i, gate + i, up + i, n - i);
-}
-
-FR__TARGET("avx2,fma")
-static void fr__adamw_avx2(float *p, const float *g, float *m, float *v, fr_int n, const fr__adamw_factors *f)
-{
-  const __m256 mix1 = _mm256_set1_ps(1.0f - f->beta1), mix2 = _mm256_set1_ps(1.0f - f->beta2);
-  fr_int i = 0;
-  for (; i + 8 <= n; i += 8) {
-    const __m256 d = _mm256_mul_ps(_mm256_loadu_ps(g + i), _mm256_set1_ps(f->scale));
-    const __m256 m0 = _mm256_loadu_ps(m + i), m1 = _mm256_fmadd_ps(mix1, _mm256_sub_ps(d, m0), m0);
-    const __m256 v0 = _mm256_loadu_ps(v + i), v1 = _mm256_fmadd_ps(mix2, _mm256_sub_ps(_mm256_mul_ps(d, d), v0), v0);
-    const __m256 root = _mm256_fmadd_ps(_mm256_sqrt_ps(v1), _mm256_set1_ps(f->root2), _mm256_set1_ps(f->eps));
-    _mm256_storeu_ps(m + i, m1);
-    _mm256_storeu_ps(v + i, v1);
-    _mm256_storeu_ps(p + i, _mm256_sub_ps(_mm256_mul_ps(_mm256_loadu_ps(p + i), _mm256_set1_ps(f->keep)),
-                                          _mm256_div_ps(_mm256_mul_ps(_mm256_set1_ps(f->rate), m1), root)));
-  }
-  fr__adamw_scalar(p + i, g + i, m + i, v + i, n - i, f);
+  return (s[0] + s[2]) + (s[1] + s[3]) + fr__exp_sum_scalar(y + i, x + i, shift, n - i);
 }
 
 // ---- >>avx512 -----------------------------------------------------------------------------------------
@@ -10254,9 +10193,8 @@ static int fr__available_avx512(void) { return __builtin_cpu_supports("avx512f")
 #define FR__LANES(n) ((__mmask16)((n) >= 16 ? 0xffff : (1 << (n)) - 1))
 
 // 24 accumulators + 2 of b + 1 of a of 32 registers. Four pointers and one stride reach the twelve rows of A.
-FR__TARGET("avx512f")
-static void fr__tile_avx512(float *c, fr_int ldc, const float *a, fr_int ai, fr_int ap, const float *b, fr_int bp, fr_int k,
-                            fr_int m, fr_int n, int add)
+FR__AVX512 void fr__tile_avx512(float *c, fr_int ldc, const float *a, fr_int ai, fr_int ap, const float *b, fr_int bp, fr_int k,
+                                fr_int m, fr_int n, int add)
 {
   const float *a3 = a + 3 * ai, *a6 = a3 + 3 * ai, *a9 = a6 + 3 * ai;
   __m512 t[12][2];
@@ -10279,12 +10217,11 @@ static void fr__tile_avx512(float *c, fr_int ldc, const float *a, fr_int ai, fr_
     const __mmask16 on0 = FR__LANES(n), on1 = FR__LANES(fr__max(n - 16, 0));
     FR__UNROLL(12) for (int i = 0; i < 12; i++, c += ldc)
       if (i < m) {
-        if (add) t[i][0] = _mm512_add_ps(_mm512_maskz_loadu_ps(on0, c), t[i][0]);
+        if (add) t[i][0] += _mm512_maskz_loadu_ps(on0, c);
         _mm512_mask_storeu_ps(c, on0, t[i][0]);
-        if (n > 16) {
-          if (add) t[i][1] = _mm512_add_ps(_mm512_maskz_loadu_ps(on1, c + 16), t[i][1]);
-          _mm512_mask_storeu_ps(c + 16, on1, t[i][1]);
-        }
+        if (n <= 16) continue;
+        if (add) t[i][1] += _mm512_maskz_loadu_ps(on1, c + 16);
+        _mm512_mask_storeu_ps(c + 16, on1, t[i][1]);
       }
   }
 }
@@ -10297,25 +10234,23 @@ FR__APART void fr__last_avx512(uint16_t last[16], const uint16_t *x, fr_int left
 }
 
 // Sixteen values of W as floats.
-FR__TARGET("avx512f")
-FR__INLINE void fr__load_avx512(__m512 *value, const uint16_t *x, fr_int left)
+FR__AVX512 FR__INLINE void fr__load_avx512(__m512 *value, const uint16_t *x, fr_int left)
 {
   uint16_t last[16];
+  const void *at = left < 16 ? last : x;
   if (left < 16) fr__last_avx512(last, x, left);
-  *value = _mm512_castsi512_ps(_mm512_slli_epi32(
-      _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(left < 16 ? last : x))), 16));
+  *value = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)at)), 16));
 }
 
 // As the AVX2 twin; 24 accumulators + 4 of W + 1 of X of 32 registers.
-FR__TARGET("avx512f")
-FR__INLINE void fr__stream_block_avx512(const int R, const int J, const int type, float *y, fr_int ldy, const float *x, fr_int ldx,
-                                        const char *w, fr_int step, fr_int k, int add)
+FR__AVX512 FR__INLINE void fr__stream_block_avx512(const int R, const int J, const int type, float *y, fr_int ldy, const float *x,
+                                                   fr_int ldx, const char *w, fr_int step, fr_int k, int add)
 {
   __m512 t[6][4];
   FR__UNROLL(6) for (int i = 0; i < R; i++)
     FR__UNROLL(4) for (int j = 0; j < J; j++) t[i][j] = _mm512_setzero_ps();
   for (fr_int p = 0; p < k; p += 16) {
-    const __mmask16 on = p + 16 <= k ? 0xffff : (__mmask16)((1 << (k - p)) - 1);
+    const __mmask16 on = FR__LANES(k - p);
     __m512 wj[4];
     FR__UNROLL(4) for (int j = 0; j < J; j++) {
       const char *row = w + j * step;
@@ -10329,65 +10264,40 @@ FR__INLINE void fr__stream_block_avx512(const int R, const int J, const int type
       FR__UNROLL(4) for (int j = 0; j < J; j++) t[i][j] = _mm512_fmadd_ps(xi, wj[j], t[i][j]);
     }
   }
-  FR__UNROLL(6) for (int i = 0; i < R; i++) {
-    __m512 s;
+  FR__UNROLL(6) for (int i = 0; i < R; i++, y += ldy) {
+    __m512 a = t[i][0] + _mm512_shuffle_ps(t[i][0], t[i][0], 0x4e), s = a + _mm512_shuffle_ps(a, a, 0xb1);
+    __m128 four;
     if (J == 4) {
-      const __m512 a = _mm512_add_ps(_mm512_unpacklo_ps(t[i][0], t[i][1]), _mm512_unpackhi_ps(t[i][0], t[i][1]));
-      const __m512 b = _mm512_add_ps(_mm512_unpacklo_ps(t[i][2], t[i][3]), _mm512_unpackhi_ps(t[i][2], t[i][3]));
-      s = _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xee));
-    } else {
-      const __m512 a = _mm512_add_ps(t[i][0], _mm512_shuffle_ps(t[i][0], t[i][0], 0x4e));
-      s = _mm512_add_ps(a, _mm512_shuffle_ps(a, a, 0xb1));
+      const __m512 b = _mm512_unpacklo_ps(t[i][2], t[i][3]) + _mm512_unpackhi_ps(t[i][2], t[i][3]);
+      a = _mm512_unpacklo_ps(t[i][0], t[i][1]) + _mm512_unpackhi_ps(t[i][0], t[i][1]);
+      s = _mm512_shuffle_ps(a, b, 0x44) + _mm512_shuffle_ps(a, b, 0xee);
     }
-    s = _mm512_add_ps(s, _mm512_shuffle_f32x4(s, s, 0x4e));
-    s = _mm512_add_ps(s, _mm512_shuffle_f32x4(s, s, 0xb1));
-    if (J == 4) {
-      const __m128 four = _mm512_castps512_ps128(s);
-      _mm_storeu_ps(y + i * ldy, add ? _mm_add_ps(_mm_loadu_ps(y + i * ldy), four) : four);
-    } else y[i * ldy] = add ? y[i * ldy] + _mm512_cvtss_f32(s) : _mm512_cvtss_f32(s);
+    s += _mm512_shuffle_f32x4(s, s, 0x4e);
+    four = _mm512_castps512_ps128(s + _mm512_shuffle_f32x4(s, s, 0xb1));
+    if (J == 4) _mm_storeu_ps(y, add ? _mm_add_ps(_mm_loadu_ps(y), four) : four);
+    else *y = add ? *y + four[0] : four[0];
   }
 }
 
-FR__TARGET("avx512f")
-FR__INLINE void fr__stream_type_avx512(const int type, float *y, fr_int ldy, const float *x, fr_int ldx, const char *w, fr_int step,
-                                       fr_int m, fr_int n, fr_int k, int add)
+FR__AVX512 FR__INLINE void fr__stream_type_avx512(const int type, float *y, fr_int ldy, const float *x, fr_int ldx, const char *w,
+                                                  fr_int step, fr_int m, fr_int n, fr_int k, int add)
 {
   for (fr_int j = 0, cols; j < n; j += cols, y += cols, w += cols * step) {
     fr_int i = 0;
     cols = (m > 2 || k <= FR__SHORT_ROW) && n - j >= 4 ? 4 : 1;
     for (; type == FR_FLOAT32 && cols == 4 && m - i >= 6; i += 6)  // fewer shapes for bfloat16: each costs the compiler
       fr__stream_block_avx512(6, 4, FR_FLOAT32, y + i * ldy, ldy, x + i * ldx, ldx, w, step, k, add);
-    for (; cols == 4 && m - i >= 2; i += type == FR_FLOAT32 && m - i >= 4 ? 4 : 2)
-      if (type == FR_FLOAT32 && m - i >= 4)
-        fr__stream_block_avx512(4, 4, FR_FLOAT32, y + i * ldy, ldy, x + i * ldx, ldx, w, step, k, add);
-      else fr__stream_block_avx512(2, 4, type, y + i * ldy, ldy, x + i * ldx, ldx, w, step, k, add);
+    for (; type == FR_FLOAT32 && cols == 4 && m - i >= 4; i += 4)
+      fr__stream_block_avx512(4, 4, FR_FLOAT32, y + i * ldy, ldy, x + i * ldx, ldx, w, step, k, add);
+    for (; cols == 4 && m - i >= 2; i += 2)
+      fr__stream_block_avx512(2, 4, type, y + i * ldy, ldy, x + i * ldx, ldx, w, step, k, add);
     for (; i < m; i++)
       for (fr_int c = 0; c < cols; c++)
         fr__stream_block_avx512(1, 1, type, y + i * ldy + c, ldy, x + i * ldx, ldx, w + c * step, step, k, add);
   }
 }
 
-FR__TARGET("avx512f")
-static void fr__stream_avx512(float *y, fr_int ldy, const float *x, fr_int ldx, const void *w, fr_int step, int type, fr_int m,
-                              fr_int n, fr_int k, int add)
-{
-  if (type == FR_FLOAT32) fr__stream_type_avx512(FR_FLOAT32, y, ldy, x, ldx, (const char *)w, step, m, n, k, add);
-  else fr__stream_type_avx512(FR_BFLOAT16, y, ldy, x, ldx, (const char *)w, step, m, n, k, add);
-}
-
-FR__TARGET("avx512f")
-static float fr__dot_avx512(const float *x, const float *y, fr_int n)
-{
-  __m512 s = _mm512_setzero_ps();
-  for (fr_int i = 0; i < n; i += 16) {
-    const __mmask16 on = FR__LANES(n - i);
-    s = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(on, x + i), _mm512_maskz_loadu_ps(on, y + i), s);
-  }
-  return _mm512_reduce_add_ps(s);
-}
-
-FR__TARGET("avx512f")
-static float fr__max_avx512(const float *x, fr_int n)
+FR__AVX512 float fr__max_avx512(const float *x, fr_int n)
 {
   __m512 s = _mm512_set1_ps(x[0]);
   for (fr_int i = 0; i < n; i += 16)
@@ -10395,160 +10305,29 @@ static float fr__max_avx512(const float *x, fr_int n)
   return _mm512_reduce_max_ps(s);
 }
 
-FR__TARGET("avx512f")
-static inline void fr__exp_avx512(__m512 *value)
-{
-  const __m512 x = _mm512_min_ps(_mm512_set1_ps(FR__EXP_HIGH), _mm512_max_ps(_mm512_set1_ps(FR__EXP_LOW), *value));
-  const __m512 n = _mm512_cvtepi32_ps(_mm512_cvtps_epi32(_mm512_mul_ps(x, _mm512_set1_ps(FR__LOG2E))));  // to nearest
-  const __m512 r =
-      _mm512_fnmadd_ps(n, _mm512_set1_ps(FR__LN2_LOW), _mm512_fnmadd_ps(n, _mm512_set1_ps(FR__LN2_HIGH), x));
-  __m512 p = _mm512_fmadd_ps(_mm512_set1_ps(FR__EXP_P0), r, _mm512_set1_ps(FR__EXP_P1));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(FR__EXP_P2));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(FR__EXP_P3));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(FR__EXP_P4));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(FR__EXP_P5));
-  p = _mm512_fmadd_ps(p, _mm512_mul_ps(r, r), _mm512_add_ps(r, _mm512_set1_ps(1.0f)));
-  *value = _mm512_scalef_ps(p, n);  // p 2^n, rounded once
-}
+#define FR__READ_AVX512(at) _mm512_maskz_loadu_ps(FR__LANES(n - i), at)
+#define FR__WRITE_AVX512(at, value) _mm512_mask_storeu_ps(at, FR__LANES(n - i), value)
+#define FR__ROUND_AVX512(x) _mm512_cvtepi32_ps(_mm512_cvtps_epi32(x))
+#define FR__POWER_AVX512(p, n) *(p) = _mm512_scalef_ps(*(p), *(n))
+#define FR__TURN_AVX512(x, c, y, d) _mm512_fmsub_ps(x, c, (y) * (d))
+FR__PRIMITIVES(avx512, FR__AVX512, __m512, 16, 0, _mm512_loadu_ps, _mm512_storeu_ps, FR__READ_AVX512, FR__WRITE_AVX512,
+               _mm512_set1_ps, _mm512_fmadd_ps, FR__TURN_AVX512, _mm512_sqrt_ps, _mm512_min_ps, _mm512_max_ps, FR__ROUND_AVX512,
+               FR__POWER_AVX512, _mm512_reduce_add_ps)
 
-FR__TARGET("avx512f")
-static double fr__exp_sum_avx512(float *y, const float *x, float shift, fr_int n)
+FR__AVX512 double fr__exp_sum_avx512(float *y, const float *x, float shift, fr_int n)
 {
   __m512d s0 = _mm512_setzero_pd(), s1 = _mm512_setzero_pd();
   for (fr_int i = 0; i < n; i += 16) {
-    const __mmask16 on = FR__LANES(n - i);
-    __m512 e = _mm512_sub_ps(_mm512_maskz_loadu_ps(on, x + i), _mm512_set1_ps(shift));
+    __m512 e = FR__READ_AVX512(x + i) - _mm512_set1_ps(shift);
     fr__exp_avx512(&e);
-    e = _mm512_maskz_mov_ps(on, e);
-    _mm512_mask_storeu_ps(y + i, on, e);
-    s0 = _mm512_add_pd(s0, _mm512_cvtps_pd(_mm512_castps512_ps256(e)));
-    s1 = _mm512_add_pd(s1, _mm512_cvtps_pd(_mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(e), 1))));
+    e = _mm512_maskz_mov_ps(FR__LANES(n - i), e);
+    FR__WRITE_AVX512(y + i, e);
+    s0 += _mm512_cvtps_pd(_mm512_castps512_ps256(e));
+    s1 += _mm512_cvtps_pd(_mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(e), 1)));
   }
-  return _mm512_reduce_add_pd(_mm512_add_pd(s0, s1));
+  return _mm512_reduce_add_pd(s0 + s1);
 }
-
-FR__TARGET("avx512f")
-static void fr__axpy_avx512(float *y, float a, const float *x, fr_int n)
-{
-  for (fr_int i = 0; i < n; i += 16) {
-    const __mmask16 on = FR__LANES(n - i);
-    _mm512_mask_storeu_ps(y + i, on, _mm512_fmadd_ps(_mm512_set1_ps(a), _mm512_maskz_loadu_ps(on, x + i),
-                                                     _mm512_maskz_loadu_ps(on, y + i)));
-  }
-}
-
-FR__TARGET("avx512f")
-static void fr__combine_avx512(float *y, const float *a, const float *x, fr_int ldx, fr_int m, fr_int n)
-{
-  fr_int i = 0;
-  for (; i + 64 <= n; i += 64) {
-    __m512 t[4];
-    FR__UNROLL(4) for (int r = 0; r < 4; r++) t[r] = _mm512_loadu_ps(y + i + 16 * r);
-    for (fr_int j = 0; j < m; j++)
-      FR__UNROLL(4) for (int r = 0; r < 4; r++)
-        t[r] = _mm512_fmadd_ps(_mm512_set1_ps(a[j]), _mm512_loadu_ps(x + j * ldx + i + 16 * r), t[r]);
-    FR__UNROLL(4) for (int r = 0; r < 4; r++) _mm512_storeu_ps(y + i + 16 * r, t[r]);
-  }
-  for (fr_int j = 0; i < n && j < m; j++) fr__axpy_avx512(y + i, a[j], x + j * ldx + i, n - i);
-}
-
-FR__TARGET("avx512f")
-static void fr__scale_avx512(float *y, float s, fr_int n)
-{
-  for (fr_int i = 0; i < n; i += 16) {
-    const __mmask16 on = FR__LANES(n - i);
-    _mm512_mask_storeu_ps(y + i, on, _mm512_mul_ps(_mm512_set1_ps(s), _mm512_maskz_loadu_ps(on, y + i)));
-  }
-}
-
-FR__TARGET("avx512f")
-static void fr__rotate_avx512(float *a, float *b, float s, const float *cosine, const float *sine, float turn, fr_int n)
-{
-  for (fr_int i = 0; i < n; i += 16) {
-    const __mmask16 on = FR__LANES(n - i);
-    const __m512 x = _mm512_mul_ps(_mm512_set1_ps(s), _mm512_maskz_loadu_ps(on, a + i));
-    const __m512 y = _mm512_mul_ps(_mm512_set1_ps(s), _mm512_maskz_loadu_ps(on, b + i));
-    const __m512 c = _mm512_maskz_loadu_ps(on, cosine + i);
-    const __m512 d = _mm512_mul_ps(_mm512_set1_ps(turn), _mm512_maskz_loadu_ps(on, sine + i));
-    _mm512_mask_storeu_ps(a + i, on, _mm512_fmsub_ps(x, c, _mm512_mul_ps(y, d)));
-    _mm512_mask_storeu_ps(b + i, on, _mm512_fmadd_ps(x, d, _mm512_mul_ps(y, c)));
-  }
-}
-
-FR__TARGET("avx512f")
-static void fr__mul_avx512(float *y, float s, const float *a, const float *b, fr_int n)
-{
-  for (fr_int i = 0; i < n; i += 16) {
-    const __mmask16 on = FR__LANES(n - i);
-    const __m512 sa = _mm512_mul_ps(_mm512_set1_ps(s), _mm512_maskz_loadu_ps(on, a + i));
-    _mm512_mask_storeu_ps(y + i, on, _mm512_mul_ps(sa, _mm512_maskz_loadu_ps(on, b + i)));
-  }
-}
-
-FR__TARGET("avx512f")
-static void fr__mul_add_avx512(float *y, float s, const float *a, const float *b, fr_int n)
-{
-  for (fr_int i = 0; i < n; i += 16) {
-    const __mmask16 on = FR__LANES(n - i);
-    const __m512 sa = _mm512_mul_ps(_mm512_set1_ps(s), _mm512_maskz_loadu_ps(on, a + i));
-    _mm512_mask_storeu_ps(y + i, on,
-                          _mm512_fmadd_ps(sa, _mm512_maskz_loadu_ps(on, b + i), _mm512_maskz_loadu_ps(on, y + i)));
-  }
-}
-
-FR__TARGET("avx512f")
-static void fr__swiglu_avx512(float *y, const float *gate, const float *up, fr_int n)
-{
-  const __m512 one = _mm512_set1_ps(1.0f);
-  for (fr_int i = 0; i < n; i += 16) {
-    const __mmask16 on = FR__LANES(n - i);
-    const __m512 g = _mm512_maskz_loadu_ps(on, gate + i);
-    __m512 e = _mm512_sub_ps(_mm512_setzero_ps(), g);
-    fr__exp_avx512(&e);
-    _mm512_mask_storeu_ps(y + i, on,
-                          _mm512_mul_ps(_mm512_div_ps(g, _mm512_add_ps(one, e)), _mm512_maskz_loadu_ps(on, up + i)));
-  }
-}
-
-FR__TARGET("avx512f")
-static void fr__swiglu_back_avx512(float *dgate, float *dup, float *y, const float *dy, const float *gate,
-                                   const float *up, fr_int n)
-{
-  const __m512 one = _mm512_set1_ps(1.0f);
-  for (fr_int i = 0; i < n; i += 16) {
-    const __mmask16 on = FR__LANES(n - i);
-    const __m512 g = _mm512_maskz_loadu_ps(on, gate + i), u = _mm512_maskz_loadu_ps(on, up + i);
-    const __m512 d = _mm512_maskz_loadu_ps(on, dy + i);
-    __m512 e = _mm512_sub_ps(_mm512_setzero_ps(), g), s, silu;
-    fr__exp_avx512(&e);
-    s = _mm512_div_ps(one, _mm512_add_ps(one, e));
-    silu = _mm512_mul_ps(g, s);
-    _mm512_mask_storeu_ps(y + i, on, _mm512_mul_ps(silu, u));
-    _mm512_mask_storeu_ps(dup + i, on, _mm512_mul_ps(d, silu));
-    _mm512_mask_storeu_ps(dgate + i, on,
-                          _mm512_mul_ps(_mm512_mul_ps(d, u), _mm512_fmadd_ps(silu, _mm512_sub_ps(one, s), s)));
-  }
-}
-
-FR__TARGET("avx512f")
-static void fr__adamw_avx512(float *p, const float *g, float *m, float *v, fr_int n, const fr__adamw_factors *f)
-{
-  const __m512 mix1 = _mm512_set1_ps(1.0f - f->beta1), mix2 = _mm512_set1_ps(1.0f - f->beta2);
-  for (fr_int i = 0; i < n; i += 16) {
-    const __mmask16 on = FR__LANES(n - i);
-    const __m512 d = _mm512_mul_ps(_mm512_maskz_loadu_ps(on, g + i), _mm512_set1_ps(f->scale));
-    const __m512 m0 = _mm512_maskz_loadu_ps(on, m + i), m1 = _mm512_fmadd_ps(mix1, _mm512_sub_ps(d, m0), m0);
-    const __m512 v0 = _mm512_maskz_loadu_ps(on, v + i),
-                 v1 = _mm512_fmadd_ps(mix2, _mm512_sub_ps(_mm512_mul_ps(d, d), v0), v0);
-    const __m512 root = _mm512_fmadd_ps(_mm512_sqrt_ps(v1), _mm512_set1_ps(f->root2), _mm512_set1_ps(f->eps));
-    const __m512 kept = _mm512_mul_ps(_mm512_maskz_loadu_ps(on, p + i), _mm512_set1_ps(f->keep));
-    _mm512_mask_storeu_ps(m + i, on, m1);
-    _mm512_mask_storeu_ps(v + i, on, v1);
-    _mm512_mask_storeu_ps(p + i, on,
-                          _mm512_sub_ps(kept, _mm512_div_ps(_mm512_mul_ps(_mm512_set1_ps(f->rate), m1), root)));
-  }
-}
-#endif  // FR__X86
+#endif  // FR__AVX2
 
 // ---- >>neon -------------------------------------------------------------------------------------------
 #ifdef FR__NEON
@@ -10570,29 +10349,25 @@ static void fr__tile_neon(float *c, fr_int ldc, const float *a, fr_int ai, fr_in
     }
   }
   FR__UNROLL(12) for (int i = 0; i < 12; i++, c += ldc)
-    if (i < m) {
-      if (n == 8) {
-        vst1q_f32(c, add ? vaddq_f32(vld1q_f32(c), t[i][0]) : t[i][0]);
-        vst1q_f32(c + 4, add ? vaddq_f32(vld1q_f32(c + 4), t[i][1]) : t[i][1]);
-      } else {
-        float edge[8];
-        vst1q_f32(edge, t[i][0]);
-        vst1q_f32(edge + 4, t[i][1]);
-        for (fr_int j = 0; j < n; j++) c[j] = add ? c[j] + edge[j] : edge[j];
-      }
+    if (i < m && n == 8) {
+      vst1q_f32(c, add ? vaddq_f32(vld1q_f32(c), t[i][0]) : t[i][0]);
+      vst1q_f32(c + 4, add ? vaddq_f32(vld1q_f32(c + 4), t[i][1]) : t[i][1]);
+    } else if (i < m) {
+      float edge[8];
+      vst1q_f32(edge, t[i][0]);
+      vst1q_f32(edge + 4, t[i][1]);
+      for (fr_int j = 0; j < n; j++) c[j] = add ? c[j] + edge[j] : edge[j];
     }
 }
 
 // Four values of a row from p < k on; the last 1 to 3, zeros behind them.
-FR__INLINE float32x4_t fr__load_neon(const void *row, fr_int p, fr_int k, const int type)
+static FR__INLINE float32x4_t fr__load_neon(const void *row, fr_int p, fr_int k, const int type)
 {
   float last[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
-  const float *x = (const float *)row + (type == FR_FLOAT32 ? p : 0);
-  const uint16_t *half = (const uint16_t *)row + (type == FR_FLOAT32 ? 0 : p);
-  if (p + 4 <= k && type == FR_FLOAT32) return vld1q_f32(x);
-  if (p + 4 <= k) return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(half), 16));
-  if (type == FR_FLOAT32) for (fr_int i = 0; i < k - p; i++) last[i] = x[i];
-  else fr__widen_scalar(last, half, k - p);
+  if (p + 4 <= k && type == FR_FLOAT32) return vld1q_f32((const float *)row + p);
+  if (p + 4 <= k) return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16((const uint16_t *)row + p), 16));
+  if (type == FR_FLOAT32) for (fr_int i = p; i < k; i++) last[i - p] = ((const float *)row)[i];
+  else fr__widen_scalar(last, (const uint16_t *)row + p, k - p);
   return vld1q_f32(last);
 }
 
@@ -10604,9 +10379,8 @@ static void fr__widen_neon(float *y, const uint16_t *x, fr_int n)
 }
 
 // As the AVX2 twin: R rows of X against 4 rows of W. Two rounds of pairwise sums leave one value of each row of W.
-#define FR__AHEAD 24576
-FR__INLINE void fr__stream_block_neon(const int R, const int type, float *y, fr_int ldy, const float *x, fr_int ldx,
-                                      const char *const w[4], fr_int k, fr_int n, int add)
+static FR__INLINE void fr__stream_block_neon(const int R, const int type, float *y, fr_int ldy, const float *x, fr_int ldx,
+                                             const char *const w[4], fr_int k, fr_int n, int add)
 {
   const fr_int line = type == FR_FLOAT32 ? 16 : 32, size = 64 / line;
   float32x4_t t[4][4];
@@ -10630,8 +10404,8 @@ FR__INLINE void fr__stream_block_neon(const int R, const int type, float *y, fr_
   }
 }
 
-FR__INLINE void fr__stream_type_neon(const int type, float *y, fr_int ldy, const float *x, fr_int ldx, const char *w, fr_int step,
-                                     fr_int m, fr_int n, fr_int k, int add)
+static FR__INLINE void fr__stream_type_neon(const int type, float *y, fr_int ldy, const float *x, fr_int ldx, const char *w,
+                                            fr_int step, fr_int m, fr_int n, fr_int k, int add)
 {
   for (fr_int j = 0; j < n; j += 4) {
     const char *rows[4];
@@ -10639,162 +10413,46 @@ FR__INLINE void fr__stream_type_neon(const int type, float *y, fr_int ldy, const
     FR__UNROLL(4) for (int r = 0; r < 4; r++) rows[r] = w + fr__min(j + r, n - 1) * step;
     for (; i + 4 <= m; i += 4)
       fr__stream_block_neon(4, type, y + i * ldy + j, ldy, x + i * ldx, ldx, rows, k, fr__min(n - j, 4), add);
-    for (; i < m; i++)
-      fr__stream_block_neon(1, type, y + i * ldy + j, ldy, x + i * ldx, ldx, rows, k, fr__min(n - j, 4), add);
+    for (; i < m; i++) fr__stream_block_neon(1, type, y + i * ldy + j, ldy, x + i * ldx, ldx, rows, k, fr__min(n - j, 4), add);
   }
-}
-
-static void fr__stream_neon(float *y, fr_int ldy, const float *x, fr_int ldx, const void *w, fr_int step, int type, fr_int m,
-                            fr_int n, fr_int k, int add)
-{
-  if (type == FR_FLOAT32) fr__stream_type_neon(FR_FLOAT32, y, ldy, x, ldx, (const char *)w, step, m, n, k, add);
-  else fr__stream_type_neon(FR_BFLOAT16, y, ldy, x, ldx, (const char *)w, step, m, n, k, add);
-}
-
-static float fr__dot_neon(const float *x, const float *y, fr_int n)
-{
-  float32x4_t s = vdupq_n_f32(0.0f);
-  fr_int i = 0;
-  for (; i + 4 <= n; i += 4) s = vfmaq_f32(s, vld1q_f32(x + i), vld1q_f32(y + i));
-  return vaddvq_f32(s) + fr__dot_scalar(x + i, y + i, n - i);
 }
 
 static float fr__max_neon(const float *x, fr_int n)
 {
-  float max = x[0];
+  float32x4_t s;
+  float max;
   fr_int i = 4;
-  if (n >= 4) {
-    float32x4_t s = vld1q_f32(x);
-    for (; i + 4 <= n; i += 4) s = vmaxnmq_f32(s, vld1q_f32(x + i));
-    max = vmaxnmvq_f32(s);
-  } else i = 1;
+  if (n < 4) return fr__max_scalar(x, n);
+  for (s = vld1q_f32(x); i + 4 <= n; i += 4) s = vmaxnmq_f32(s, vld1q_f32(x + i));
+  max = vmaxnmvq_f32(s);
   for (; i < n; i++) if (x[i] > max) max = x[i];
   return max;
 }
 
-// 2^n in two factors, since n may be -150 .. 128. A NaN passes through the clamps, and its n is 0.
-FR__INLINE float32x4_t fr__exp_neon(float32x4_t value)
+// 2^n in two factors, since n may be -150 .. 128; it is 0 for a NaN.
+static FR__INLINE void fr__power_neon(float32x4_t *p, const float32x4_t *n)
 {
-  const float32x4_t x = vminq_f32(vdupq_n_f32(FR__EXP_HIGH), vmaxq_f32(vdupq_n_f32(FR__EXP_LOW), value));
-  const float32x4_t n = vrndnq_f32(vmulq_n_f32(x, FR__LOG2E));
-  const float32x4_t r = vfmsq_f32(vfmsq_f32(x, n, vdupq_n_f32(FR__LN2_HIGH)), n, vdupq_n_f32(FR__LN2_LOW));
-  const int32x4_t whole = vcvtq_s32_f32(n), half = vshrq_n_s32(whole, 1), bias = vdupq_n_s32(127);
-  float32x4_t p = vfmaq_f32(vdupq_n_f32(FR__EXP_P1), vdupq_n_f32(FR__EXP_P0), r);
-  p = vfmaq_f32(vdupq_n_f32(FR__EXP_P2), p, r);
-  p = vfmaq_f32(vdupq_n_f32(FR__EXP_P3), p, r);
-  p = vfmaq_f32(vdupq_n_f32(FR__EXP_P4), p, r);
-  p = vfmaq_f32(vdupq_n_f32(FR__EXP_P5), p, r);
-  p = vfmaq_f32(vaddq_f32(r, vdupq_n_f32(1.0f)), p, vmulq_f32(r, r));
-  p = vmulq_f32(p, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(half, bias), 23)));
-  return vmulq_f32(p, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vsubq_s32(whole, half), bias), 23)));
+  const int32x4_t whole = vcvtq_s32_f32(*n), half = vshrq_n_s32(whole, 1), bias = vdupq_n_s32(127);
+  *p *= vreinterpretq_f32_s32(vshlq_n_s32(half + bias, 23));
+  *p *= vreinterpretq_f32_s32(vshlq_n_s32(whole - half + bias, 23));
 }
+
+#define FR__FMA_NEON(a, b, c) vfmaq_f32(c, a, b)
+#define FR__TURN_NEON(x, c, y, d) vfmsq_f32((x) * (c), y, d)
+FR__PRIMITIVES(neon, static, float32x4_t, 4, 3, vld1q_f32, vst1q_f32, vld1q_f32, vst1q_f32, vdupq_n_f32, FR__FMA_NEON,
+               FR__TURN_NEON, vsqrtq_f32, vminq_f32, vmaxq_f32, vrndnq_f32, fr__power_neon, vaddvq_f32)
 
 static double fr__exp_sum_neon(float *y, const float *x, float shift, fr_int n)
 {
   float64x2_t s = vdupq_n_f64(0.0);
   fr_int i = 0;
   for (; i + 4 <= n; i += 4) {
-    const float32x4_t e = fr__exp_neon(vsubq_f32(vld1q_f32(x + i), vdupq_n_f32(shift)));
+    float32x4_t e = vld1q_f32(x + i) - vdupq_n_f32(shift);
+    fr__exp_neon(&e);
     vst1q_f32(y + i, e);
-    s = vaddq_f64(s, vaddq_f64(vcvt_f64_f32(vget_low_f32(e)), vcvt_high_f64_f32(e)));
+    s += vcvt_f64_f32(vget_low_f32(e)) + vcvt_high_f64_f32(e);
   }
   return vaddvq_f64(s) + fr__exp_sum_scalar(y + i, x + i, shift, n - i);
-}
-
-static void fr__axpy_neon(float *y, float a, const float *x, fr_int n)
-{
-  fr_int i = 0;
-  for (; i + 4 <= n; i += 4) vst1q_f32(y + i, vfmaq_n_f32(vld1q_f32(y + i), vld1q_f32(x + i), a));
-  fr__axpy_scalar(y + i, a, x + i, n - i);
-}
-
-static void fr__combine_neon(float *y, const float *a, const float *x, fr_int ldx, fr_int m, fr_int n)
-{
-  fr_int i = 0;
-  for (; i + 16 <= n; i += 16) {
-    float32x4_t t[4];
-    FR__UNROLL(4) for (int r = 0; r < 4; r++) t[r] = vld1q_f32(y + i + 4 * r);
-    for (fr_int j = 0; j < m; j++)
-      FR__UNROLL(4) for (int r = 0; r < 4; r++) t[r] = vfmaq_n_f32(t[r], vld1q_f32(x + j * ldx + i + 4 * r), a[j]);
-    FR__UNROLL(4) for (int r = 0; r < 4; r++) vst1q_f32(y + i + 4 * r, t[r]);
-  }
-  for (fr_int j = 0; i < n && j < m; j++) fr__axpy_neon(y + i, a[j], x + j * ldx + i, n - i);
-}
-
-static void fr__scale_neon(float *y, float s, fr_int n)
-{
-  fr_int i = 0;
-  for (; i + 4 <= n; i += 4) vst1q_f32(y + i, vmulq_n_f32(vld1q_f32(y + i), s));
-  fr__scale_scalar(y + i, s, n - i);
-}
-
-static void fr__rotate_neon(float *a, float *b, float s, const float *cosine, const float *sine, float turn, fr_int n)
-{
-  fr_int i = 0;
-  for (; i + 4 <= n; i += 4) {
-    const float32x4_t x = vmulq_n_f32(vld1q_f32(a + i), s), y = vmulq_n_f32(vld1q_f32(b + i), s);
-    const float32x4_t c = vld1q_f32(cosine + i), d = vmulq_n_f32(vld1q_f32(sine + i), turn);
-    vst1q_f32(a + i, vfmsq_f32(vmulq_f32(x, c), y, d));
-    vst1q_f32(b + i, vfmaq_f32(vmulq_f32(y, c), x, d));
-  }
-  fr__rotate_scalar(a + i, b + i, s, cosine + i, sine + i, turn, n - i);
-}
-
-static void fr__mul_neon(float *y, float s, const float *a, const float *b, fr_int n)
-{
-  fr_int i = 0;
-  for (; i + 4 <= n; i += 4) vst1q_f32(y + i, vmulq_f32(vmulq_n_f32(vld1q_f32(a + i), s), vld1q_f32(b + i)));
-  fr__mul_scalar(y + i, s, a + i, b + i, n - i);
-}
-
-static void fr__mul_add_neon(float *y, float s, const float *a, const float *b, fr_int n)
-{
-  fr_int i = 0;
-  for (; i + 4 <= n; i += 4)
-    vst1q_f32(y + i, vfmaq_f32(vld1q_f32(y + i), vmulq_n_f32(vld1q_f32(a + i), s), vld1q_f32(b + i)));
-  fr__mul_add_scalar(y + i, s, a + i, b + i, n - i);
-}
-
-static void fr__swiglu_neon(float *y, const float *gate, const float *up, fr_int n)
-{
-  const float32x4_t one = vdupq_n_f32(1.0f);
-  fr_int i = 0;
-  for (; i + 4 <= n; i += 4) {
-    const float32x4_t g = vld1q_f32(gate + i), e = fr__exp_neon(vnegq_f32(g));
-    vst1q_f32(y + i, vmulq_f32(vdivq_f32(g, vaddq_f32(one, e)), vld1q_f32(up + i)));
-  }
-  fr__swiglu_scalar(y + i, gate + i, up + i, n - i);
-}
-
-static void fr__swiglu_back_neon(float *dgate, float *dup, float *y, const float *dy, const float *gate, const float *up,
-                                 fr_int n)
-{
-  const float32x4_t one = vdupq_n_f32(1.0f);
-  fr_int i = 0;
-  for (; i + 4 <= n; i += 4) {
-    const float32x4_t g = vld1q_f32(gate + i), u = vld1q_f32(up + i), d = vld1q_f32(dy + i);
-    const float32x4_t s = vdivq_f32(one, vaddq_f32(one, fr__exp_neon(vnegq_f32(g)))), silu = vmulq_f32(g, s);
-    vst1q_f32(y + i, vmulq_f32(silu, u));
-    vst1q_f32(dup + i, vmulq_f32(d, silu));
-    vst1q_f32(dgate + i, vmulq_f32(vmulq_f32(d, u), vfmaq_f32(s, silu, vsubq_f32(one, s))));
-  }
-  fr__swiglu_back_scalar(dgate + i, dup + i, y + i, dy + i, gate + i, up + i, n - i);
-}
-
-static void fr__adamw_neon(float *p, const float *g, float *m, float *v, fr_int n, const fr__adamw_factors *f)
-{
-  const float32x4_t eps = vdupq_n_f32(f->eps);
-  fr_int i = 0;
-  for (; i + 4 <= n; i += 4) {
-    const float32x4_t d = vmulq_n_f32(vld1q_f32(g + i), f->scale), m0 = vld1q_f32(m + i), v0 = vld1q_f32(v + i);
-    const float32x4_t m1 = vfmaq_n_f32(m0, vsubq_f32(d, m0), 1.0f - f->beta1);
-    const float32x4_t v1 = vfmaq_n_f32(v0, vsubq_f32(vmulq_f32(d, d), v0), 1.0f - f->beta2);
-    const float32x4_t root = vfmaq_n_f32(eps, vsqrtq_f32(v1), f->root2);
-    vst1q_f32(m + i, m1);
-    vst1q_f32(v + i, v1);
-    vst1q_f32(p + i, vsubq_f32(vmulq_n_f32(vld1q_f32(p + i), f->keep), vdivq_f32(vmulq_n_f32(m1, f->rate), root)));
-  }
-  fr__adamw_scalar(p + i, g + i, m + i, v + i, n - i, f);
 }
 #endif  // FR__NEON
 
@@ -10804,11 +10462,10 @@ static void fr__adamw_neon(float *p, const float *g, float *m, float *v, fr_int 
     fr__max_##isa, fr__exp_sum_##isa, fr__axpy_##isa, fr__combine_##isa, fr__scale_##isa, fr__rotate_##isa,          \
     fr__mul_##isa, fr__mul_add_##isa, fr__swiglu_##isa, fr__swiglu_back_##isa, fr__adamw_##isa }
 static const fr__kernels fr__rows[] = {
-#ifdef FR__X86
+#ifdef FR__AVX2
   FR__ROW(avx512, 12, 32, fr__widen_avx2, fr__transpose_avx2),
   FR__ROW(avx2, 6, 16, fr__widen_avx2, fr__transpose_avx2),
-#endif
-#ifdef FR__NEON
+#elif defined(FR__NEON)
   FR__ROW(neon, 12, 8, fr__widen_neon, fr__transpose_scalar),
 #endif
   FR__ROW(scalar, 4, 8, fr__widen_scalar, fr__transpose_scalar)
@@ -10821,6 +10478,8 @@ static const fr__kernels *fr__kernel_row(fr_int i)
 // Nothing private outlives the file but functions and types of its own.
 #undef FR__AHEAD
 #undef FR__APART
+#undef FR__AVX2
+#undef FR__AVX512
 #undef FR__EXP_HIGH
 #undef FR__EXP_LOW
 #undef FR__EXP_P0
@@ -10829,22 +10488,30 @@ static const fr__kernels *fr__kernel_row(fr_int i)
 #undef FR__EXP_P3
 #undef FR__EXP_P4
 #undef FR__EXP_P5
-#undef FR__INT_MAX
+#undef FR__FMA_NEON
 #undef FR__INLINE
+#undef FR__INT_MAX
 #undef FR__LANES
 #undef FR__LN2_HIGH
 #undef FR__LN2_LOW
 #undef FR__LOG2E
 #undef FR__NEON
 #undef FR__NONE
-#undef FR__REGEX
 #undef FR__PARAMS
+#undef FR__POWER_AVX512
 #undef FR__PRAGMA
+#undef FR__PRIMITIVES
+#undef FR__READ_AVX512
+#undef FR__REGEX
+#undef FR__ROUND_AVX2
+#undef FR__ROUND_AVX512
 #undef FR__ROW
-#undef FR__SHORT_ROW
-#undef FR__TARGET
+#undef FR__SUM_AVX2
+#undef FR__TURN_AVX2
+#undef FR__TURN_AVX512
+#undef FR__TURN_NEON
 #undef FR__UNROLL
-#undef FR__X86
+#undef FR__WRITE_AVX512
 
 #endif  // FORKREASON_IMPLEMENTATION
 
