@@ -1086,7 +1086,7 @@ static inline void fr__path(const struct fr__body *b, fr_int span, fr_int count,
     for (fr_int t = 0, p = b->span_depth[span]; t < b->span_count[span] && p < count; t++, p++) rows[p] = b->span_row[span] + t;
 }
 
-typedef struct fr__adamw_factors { float scale, keep, rate, beta1, beta2, root2, eps; } fr__adamw_factors;  // of a step
+typedef struct fr__adamw_factors { float scale, keep, rate, beta1, beta2, unbias2, eps; } fr__adamw_factors;  // of a step
 
 // A device fills this. Each call is one whole step over all rows; what goes in and out besides are the tables of the workspace and
 // what is named here. Everything that touches floats of a model or of activations goes through it. A call that fails says why in
@@ -1519,7 +1519,7 @@ static void fr__adamw_scalar(float *p, const float *g, float *m, float *v, fr_in
     const float gradient = g[i] * f->scale;
     m[i] += (1.0f - f->beta1) * (gradient - m[i]);
     v[i] += (1.0f - f->beta2) * (gradient * gradient - v[i]);
-    p[i] = p[i] * f->keep - f->rate * m[i] / (sqrtf(v[i]) * f->root2 + f->eps);
+    p[i] = p[i] * f->keep - f->rate * m[i] / (sqrtf(v[i]) * f->unbias2 + f->eps);
   }
 }
 
@@ -3554,7 +3554,7 @@ static fr_status fr__adamw_begin(fr_work *work, fr_adamw *a, double norm, double
   factors->rate = (float)((double)lr / c1);
   factors->beta1 = a->beta1;
   factors->beta2 = a->beta2;
-  factors->root2 = (float)(1.0 / sqrt(c2));
+  factors->unbias2 = (float)(1.0 / sqrt(c2));
   factors->eps = a->eps;
   return fr__fine(&work->reason);
 }
@@ -5205,7 +5205,10 @@ FR_DEF fr_status fr_model_append_rows(fr_model *to, const fr_model *from)
 FR_DEF fr_status fr_work_attach(fr_work *work, const fr_model *model, const fr_adamw *adamw)
 {
   const fr_status status = fr__pair(model, work);
-  return status || !work->limits.backend ? status : work->backend->attach(work->backend->self, work, model, adamw);
+  if (status || !work->limits.backend) return status;
+  if (model->stale)  // the device's copy would be made anew from older values
+    return fr__fail(&work->reason, FR_INVALID, "a backend holds newer parameters of this model; fr_work_download brings them");
+  return work->backend->attach(work->backend->self, work, model, adamw);
 }
 
 FR_DEF fr_status fr_work_download(fr_work *work, fr_model *model, fr_adamw *adamw)
@@ -9993,11 +9996,11 @@ FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reaso
     const V mix1 = ALL(1.0f - f->beta1), mix2 = ALL(1.0f - f->beta2);                                                            \
     fr_int i = 0;                                                                                                                \
     for (; i + FEW < n; i += LANES) {                                                                                            \
-      const V d = READ(g + i) * ALL(f->scale), square = d * d, kept = READ(p + i) * ALL(f->keep);                                \
+      const V d = READ(g + i) * ALL(f->scale), square = d * d, old = READ(p + i) * ALL(f->keep);                                 \
       const V m0 = READ(m + i), m1 = FMA(mix1, d - m0, m0), v0 = READ(v + i), v1 = FMA(mix2, square - v0, v0);                   \
       WRITE(m + i, m1);                                                                                                          \
       WRITE(v + i, v1);                                                                                                          \
-      WRITE(p + i, kept - ALL(f->rate) * m1 / FMA(SQRT(v1), ALL(f->root2), ALL(f->eps)));                                        \
+      WRITE(p + i, old - ALL(f->rate) * m1 / FMA(SQRT(v1), ALL(f->unbias2), ALL(f->eps)));                                       \
     }                                                                                                                            \
     if (FEW) fr__adamw_scalar(p + i, g + i, m + i, v + i, n - i, f);                                                             \
   }

@@ -511,6 +511,7 @@ static void refusals(void)
   CHECK(fr_adamw_step(&adamw, &model, &work, 1.0, 1e-2f, NULL) == FR_IO && strstr(work.reason.text, "gone"));
   CHECK(adamw.step == 0 && !model.stale);
   CHECK(fr_adamw_step(&adamw, &model, &work, 1.0, 1e-2f, NULL) == FR_OK && adamw.step == 1 && model.stale);
+  CHECK(fr_work_attach(&work, &model, &adamw) == FR_INVALID && strstr(work.reason.text, "newer parameters") && model.stale);
   device.fail_at = device.calls + 2;
   CHECK(fr_adamw_step(&adamw, &model, &work, 1.0, 1e-2f, NULL) == FR_IO && adamw.step == 1 && model.stale);
   CHECK(fr_adamw_step(&other, &model, &work, 1.0, 1e-2f, NULL) == FR_INVALID && strstr(work.reason.text, "are not those of"));

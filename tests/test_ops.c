@@ -437,7 +437,7 @@ static void primitives(void)
         f.rate = 0.01f;
         f.beta1 = 0.9f;
         f.beta2 = 0.98f;
-        f.root2 = 3.0f;
+        f.unbias2 = 3.0f;
         f.eps = 1e-8f;
         memcpy(p, a, sizeof p);
         memcpy(m, b, sizeof m);

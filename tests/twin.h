@@ -821,7 +821,7 @@ static inline fr_status twin_grad_norm(void *self, fr_work *work, const fr_model
   return FR_OK;
 }
 
-// m += (1 - beta1) (g - m)    v += (1 - beta2) (g^2 - v)    p = keep p - rate m / (sqrt(v) root2 + eps)
+// m += (1 - beta1) (g - m)    v += (1 - beta2) (g^2 - v)    p = keep p - rate m / (sqrt(v) unbias2 + eps)
 static inline fr_status twin_adamw(void *self, fr_work *work, fr_model *model, fr_adamw *adamw, const fr__adamw_factors *f,
                                    float keep_decayed)
 {
@@ -836,7 +836,7 @@ static inline fr_status twin_adamw(void *self, fr_work *work, fr_model *model, f
       const double g = (double)f->scale * t->d[i][j], keep = (double)(decays[i] ? keep_decayed : f->keep);
       t->m[i][j] += (1.0 - (double)f->beta1) * (g - t->m[i][j]);
       t->v[i][j] += (1.0 - (double)f->beta2) * (g * g - t->v[i][j]);
-      t->p[i][j] = keep * t->p[i][j] - (double)f->rate * t->m[i][j] / (sqrt(t->v[i][j]) * (double)f->root2 + (double)f->eps);
+      t->p[i][j] = keep * t->p[i][j] - (double)f->rate * t->m[i][j] / (sqrt(t->v[i][j]) * (double)f->unbias2 + (double)f->eps);
     }
   return status;
 }
