@@ -924,7 +924,7 @@ FR_DEF fr_text  fr_tokenizer_token(const fr_tokenizer *tokenizer, fr_token id); 
 FR_DEF fr_token fr_tokenizer_find(const fr_tokenizer *tokenizer, fr_text text);  // the special or else the token, or -1
 
 // Scratch for encoding, one for each thread; it points to the tokenizer, which has to outlive it. A pre-token of more than `longest`
-// bytes, and more than 64, is refused (FR_LIMIT); the longest text is always enough; 56 bytes each. The last `cache` pre-tokens
+// bytes, and more than 64, is refused (FR_LIMIT); the longest text is always enough; 28 bytes each. The last `cache` pre-tokens
 // are remembered [16384; 32 bytes each]; ids do not depend on it.
 struct fr__encoder;
 typedef struct fr_encoder {
@@ -7617,10 +7617,8 @@ static uint32_t fr__special_at(const fr_tokenizer *t, const char *text, fr_int a
   return found;
 }
 
-// -- merging. Short pre-tokens: look for the lowest rank again and again. Long ones: the merges wait in queues, one or more
-// for a rank, each in ascending order of place; a heap holds the first of each queue. Nearly always a new merge goes to
-// the end of the newest queue of its rank; where its place is too low it begins another one. So the order is exactly
-// (rank, place), every step costs O(log n) at most, and a long text of one letter never has more than a few queues.
+// -- merging. Short pre-tokens: look for the lowest rank again and again. Long ones: each node of a binary tree has the lowest rank
+// below it, so that the way down to the first place of the lowest rank, and the way up after a change, take O(log n) steps.
 enum { FR__SHORT = 64, FR__KEY = 15 };
 
 typedef struct fr__memo {    // a remembered pre-token of up to 15 bytes
@@ -7628,19 +7626,13 @@ typedef struct fr__memo {    // a remembered pre-token of up to 15 bytes
   uint32_t      ids[4];      // ended by FR__NONE where there are fewer
 } fr__memo;
 
-typedef struct fr__symbol { uint32_t id, before, after, rank; } fr__symbol;  // neighbours; the rank of it with the next one
-typedef struct fr__waiting { uint32_t at, next; } fr__waiting;
+typedef struct fr__symbol { uint32_t id, before, after; } fr__symbol;  // and the places of its neighbours
 
 typedef struct fr__encoder {
-  fr__memo    *memos;        // [memo_count], a power of two, or none
-  fr_int       memo_count;
-  fr__symbol  *symbols;      // [longest + 1]
-  fr__waiting *waiting;      // [2 * longest + 3]; 0 is not used
-  uint64_t    *heap;         // [2 * longest + 3] rank << 32 | place
-  uint32_t    *heap_waiting; // the same: what waits there; before merging, the ids
-  uint32_t    *tails;        // [rank_count] last of the newest queue, 0 if it is empty
-  uint32_t     waiting_count, free_waiting;
-  fr_int       heap_count;
+  fr__memo   *memos;    // [memo_count], a power of two, or none
+  fr__symbol *symbols;  // [longest + 1]
+  uint32_t   *lowest;   // [2 * leaves] below node i are 2 i and 2 i + 1; leaf `leaves` + k has the rank of symbol k with its follower
+  fr_int      memo_count, leaves;  // leaves: a power of two; as many as a text needs
 } fr__encoder;
 
 typedef struct fr__output {
@@ -7691,83 +7683,42 @@ static fr_int fr__merge_short(const fr__bpe *b, uint32_t *ids, fr_int count)
   }
 }
 
-static void fr__heap_up(fr__encoder *e, fr_int i, uint64_t key, uint32_t waiting)
+// The symbol at `at` or its follower is another one: sets their rank, and the lowest ranks above it.
+static void fr__rerank(const fr__bpe *b, fr__encoder *e, uint32_t at)
 {
-  for (; i > 0 && e->heap[(i - 1) / 2] > key; i = (i - 1) / 2) {
-    e->heap[i] = e->heap[(i - 1) / 2];
-    e->heap_waiting[i] = e->heap_waiting[(i - 1) / 2];
+  const fr__symbol *s = e->symbols + at;
+  uint32_t rank = s->after == FR__NONE ? FR__NONE : fr__merge_at(b, s->id, e->symbols[s->after].id)->rank;
+  for (fr_int i = e->leaves + (fr_int)at; e->lowest[i] != rank; i >>= 1) {
+    e->lowest[i] = rank;
+    if (i == 1) break;
+    if (e->lowest[i ^ 1] < rank) rank = e->lowest[i ^ 1];
   }
-  e->heap[i] = key;
-  e->heap_waiting[i] = waiting;
 }
 
-// Puts a key in place of the first.
-static void fr__heap_down(fr__encoder *e, uint64_t key, uint32_t waiting)
+// The ids to begin with are in e->lowest.
+static void fr__merge_long(const fr__bpe *b, fr__encoder *e, fr_int count, fr__output *out)
 {
-  fr_int i = 0;
-  for (;;) {
-    fr_int child = 2 * i + 1;
-    if (child >= e->heap_count) break;
-    if (child + 1 < e->heap_count && e->heap[child + 1] < e->heap[child]) child++;
-    if (e->heap[child] >= key) break;
-    e->heap[i] = e->heap[child];
-    e->heap_waiting[i] = e->heap_waiting[child];
-    i = child;
-  }
-  e->heap[i] = key;
-  e->heap_waiting[i] = waiting;
-}
-
-// The symbol at `at` and the next one may have become mergeable.
-static void fr__wait(const fr__bpe *b, fr__encoder *e, uint32_t at)
-{
-  fr__symbol *s = e->symbols + at;
-  const uint32_t rank = s->after == FR__NONE ? FR__NONE : fr__merge_at(b, s->id, e->symbols[s->after].id)->rank;
-  uint32_t entry, tail;
-  s->rank = rank;
-  if (rank == FR__NONE) return;
-  entry = e->free_waiting;
-  if (entry) e->free_waiting = e->waiting[entry].next;
-  else entry = ++e->waiting_count;
-  e->waiting[entry].at = at;
-  e->waiting[entry].next = 0;
-  tail = e->tails[rank];
-  e->tails[rank] = entry;
-  if (tail && e->waiting[tail].at < at) e->waiting[tail].next = entry;
-  else fr__heap_up(e, e->heap_count++, (uint64_t)rank << 32 | at, entry);
-}
-
-static void fr__merge_long(const fr__bpe *b, fr__encoder *e, const uint32_t *ids, fr_int count, fr__output *out)
-{
-  e->waiting_count = e->free_waiting = 0;
-  e->heap_count = 0;
   for (fr_int i = 0; i < count; i++) {
-    e->symbols[i].id = ids[i];
+    e->symbols[i].id = e->lowest[i];
     e->symbols[i].before = i > 0 ? (uint32_t)(i - 1) : FR__NONE;
     e->symbols[i].after = i + 1 < count ? (uint32_t)(i + 1) : FR__NONE;
   }
-  for (fr_int i = 0; i < count; i++) fr__wait(b, e, (uint32_t)i);
-  while (e->heap_count > 0) {
-    const uint32_t rank = (uint32_t)(e->heap[0] >> 32), at = (uint32_t)e->heap[0], entry = e->heap_waiting[0];
-    const uint32_t follower = e->waiting[entry].next;
-    if (follower) {
-      fr__heap_down(e, (uint64_t)rank << 32 | e->waiting[follower].at, follower);
-    } else {
-      if (e->tails[rank] == entry) e->tails[rank] = 0;  // so that all are 0 at the end
-      e->heap_count--;
-      if (e->heap_count > 0) fr__heap_down(e, e->heap[e->heap_count], e->heap_waiting[e->heap_count]);
-    }
-    e->waiting[entry].next = e->free_waiting;
-    e->free_waiting = entry;
-    if (e->symbols[at].rank == rank) {  // else one of the two has been merged elsewhere since
-      fr__symbol *s = e->symbols + at, *gone = e->symbols + s->after;
-      s->id = fr__merge_at(b, s->id, gone->id)->id;
-      s->after = gone->after;
-      gone->rank = FR__NONE;
-      if (s->after != FR__NONE) e->symbols[s->after].before = at;
-      if (s->before != FR__NONE) fr__wait(b, e, s->before);
-      fr__wait(b, e, at);
-    }
+  for (e->leaves = 1; e->leaves < count;) e->leaves *= 2;
+  memset(e->lowest, 0xFF, (size_t)e->leaves * 8);  // FR__NONE everywhere
+  for (fr_int i = 0; i < count; i++) fr__rerank(b, e, (uint32_t)i);
+  while (e->lowest[1] != FR__NONE) {
+    fr_int i = 1;
+    uint32_t at, gone;
+    while (i < e->leaves) i = 2 * i + (e->lowest[2 * i] != e->lowest[1]);  // the left one if both have it
+    at = (uint32_t)(i - e->leaves);
+    gone = e->symbols[at].after;
+    e->symbols[at].id = fr__merge_at(b, e->symbols[at].id, e->symbols[gone].id)->id;
+    e->symbols[at].after = e->symbols[gone].after;
+    e->symbols[gone].after = FR__NONE;
+    fr__rerank(b, e, gone);
+    if (e->symbols[at].after != FR__NONE) e->symbols[e->symbols[at].after].before = at;
+    if (e->symbols[at].before != FR__NONE) fr__rerank(b, e, e->symbols[at].before);
+    fr__rerank(b, e, at);
   }
   for (uint32_t i = 0; i != FR__NONE; i = e->symbols[i].after) fr__emit(out, e->symbols[i].id);
 }
@@ -7817,7 +7768,7 @@ static fr_status fr__encode_piece(fr_encoder *encoder, const char *text, fr_int 
   fr__encoder *e = encoder->body;
   fr__memo *memo = NULL;
   uint64_t key[2];
-  uint32_t few[FR__SHORT], *ids = few;
+  uint32_t ids[FR__SHORT];
   fr_int count = 0;
   if (bytes == 1 && !t->sentencepiece) { fr__emit(out, b->byte_ids[(unsigned char)*text]); return FR_OK; }
   if (bytes <= FR__KEY && e->memo_count && !t->sentencepiece) {
@@ -7837,8 +7788,7 @@ static fr_status fr__encode_piece(fr_encoder *encoder, const char *text, fr_int 
     if (bytes > encoder->longest)
       return fr__fail(&encoder->reason, FR_LIMIT, "a pre-token has %d bytes; the encoder was made for %d", bytes,
                       encoder->longest);
-    ids = e->heap_waiting;
-    fr__merge_long(b, e, ids, fr__first_ids(t, text, bytes, blank_first, ids), out);
+    fr__merge_long(b, e, fr__first_ids(t, text, bytes, blank_first, e->lowest), out);
   }
   for (fr_int i = 0; i < count; i++) fr__emit(out, ids[i]);
   if (memo && count <= 4) {
@@ -8109,17 +8059,14 @@ FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, c
 
 static fr_status fr__encoder_layout(fr__arena *arena, fr__encoder *e, const fr_tokenizer *t, fr_int longest, fr_int cache)
 {
-  fr_int n, queue = 0;
+  fr_int n, leaves;
   if (!t || !t->body || longest < 0 || (uint64_t)longest > 0x7FFFFFF0u || cache < 0) return FR_INVALID;
   n = longest < FR__SHORT ? 0 : longest + 1;
-  if (n && (!fr__mul(2, n, &queue) || !fr__add(queue, 1, &queue))) arena->overflow = 1;
+  for (leaves = n > 0; leaves < n && fr__mul(2, leaves, &leaves);) {}  // where that fails, the symbols do not fit either
   for (e->memo_count = cache > 0; cache > 1 && e->memo_count <= cache / 2; e->memo_count *= 2) {}
   e->memos = (fr__memo *)fr__take(arena, e->memo_count, (fr_int)sizeof(fr__memo));
-  e->tails = (uint32_t *)fr__take(arena, n ? (fr_int)t->body->rank_count : 0, 4);
   e->symbols = (fr__symbol *)fr__take(arena, n, (fr_int)sizeof(fr__symbol));
-  e->waiting = (fr__waiting *)fr__take(arena, queue, (fr_int)sizeof(fr__waiting));
-  e->heap = (uint64_t *)fr__take(arena, queue, 8);
-  e->heap_waiting = (uint32_t *)fr__take(arena, queue, 4);
+  e->lowest = (uint32_t *)fr__take(arena, leaves, 8);
   return FR_OK;
 }
 
@@ -8140,7 +8087,6 @@ FR_DEF fr_status fr_encoder_place(fr_encoder *encoder, const fr_tokenizer *token
   encoder->body = e = (fr__encoder *)fr__take(&arena, 1, (fr_int)sizeof(fr__encoder));
   fr__encoder_layout(&arena, e, tokenizer, longest, cache);
   memset(e->memos, 0, (size_t)e->memo_count * sizeof *e->memos);  // no pre-token has 0 bytes, so an empty entry is never found
-  if (longest >= FR__SHORT) memset(e->tails, 0, (size_t)tokenizer->body->rank_count * 4);
   return FR_OK;
 }
 
