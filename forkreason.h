@@ -9262,11 +9262,11 @@ FR_DEF fr_status fr_tokenizer_load(fr_tokenizer *tokenizer, const char *path, co
 #endif  // FR_NO_STDIO
 
 // ---- >>bpe-train --------------------------------------------------------------------------------------
-// First the distinct pre-tokens are counted: words grow from the low end of the block, their table is rebuilt at
-// the high end whenever it is half full. Then all distinct words stand in one list of symbols, and each place where a symbol
-// has a follower is on the list of its pair. Merging a pair goes over its list in ascending order and touches only the
-// pairs around each place. New pairs go into the heap after the merge; a known one whose count grows moves up at once, and one
-// that falls when it comes to the top. So no count is above the one that the heap knows.
+// First the distinct pre-tokens are counted: words grow from the low end of the block, their table is rebuilt at the high end
+// whenever it is half full. Then all distinct words stand in one list of symbols, and each place where a symbol has a follower is on
+// the list of its pair. Merging a pair goes over its list in ascending order and touches only the pairs around each place. The pairs
+// play a knock-out tournament. New ones enter after the merge; one whose count grows wins on at once, one whose count falls is told
+// when it has won: so no count is above the known one, and a winner whose count is the known one is the most frequent of all.
 typedef struct fr__word {
   const char *bytes;
   fr_int      count;
@@ -9275,26 +9275,29 @@ typedef struct fr__word {
 
 typedef struct fr__couple {
   uint32_t left, right;
-  uint64_t count, known;   // now, and in the heap
+  uint64_t count, known;   // now, and in the tournament; known 0: not there
   uint32_t first, last;    // places, ascending
-  uint32_t where;          // in the heap, from 1; 0: not there
 } fr__couple;
+
+typedef struct fr__place {
+  uint32_t id, before, after;     // a symbol and its neighbours
+  uint32_t pair, next, previous;  // the pair that begins here, and its neighbours on that pair's list
+  uint32_t word;                  // it belongs to
+} fr__place;
 
 typedef struct fr__train {
   const fr_training *options;
-  fr__arena  arena;
-  fr_int     bytes;        // of the arena
-  fr_split   split;
-  fr__word  *words;
-  fr_int     word_count, symbol_count;
-  uint32_t  *id, *before, *after;       // [symbols] of each symbol: its id, its neighbours
-  uint32_t  *pair, *next, *previous;    // the pair that begins here, and its neighbours on that pair's list
-  uint32_t  *word;                      // the word it belongs to
-  fr__couple  *pairs;
-  uint32_t  *slots, *heap;
-  fr_int     pair_count, slot_count, heap_count, settled;  // pairs[settled ..] are new
+  fr__arena   arena;
+  fr_int      bytes;   // of the arena
+  fr_split    split;
+  fr__word   *words;
+  fr__place  *places;  // [symbols]
+  fr__couple *pairs;   // [leaves]
+  uint32_t   *winners; // [2 * leaves] of pairs 2 i and 2 i + 1, where pair k is number leaves + k; FR__NONE if nobody plays
+  uint32_t   *slots;
+  fr_int      word_count, symbol_count, pair_count, leaves, slot_count, settled;  // pairs[settled ..] are new
   fr_tokenizer made;
-  fr__bpe    b;            // tokens and merges so far; the bytes of a token are those of its first place
+  fr__bpe     b;       // tokens and merges so far; the bytes of a token are those of its first place
 } fr__train;
 
 // The word table: word + 1, or 0.
@@ -9347,86 +9350,54 @@ static void fr__train_layout(fr__train *t, fr_int vocab, fr_int longest_extras)
 {
   fr__arena *a = &t->arena;
   const fr_int n = t->symbol_count;
-  fr_int two = 0;
   fr__take(a, t->word_count, (fr_int)sizeof(fr__word));  // stays where it is
   t->b.name_slots = 2 * vocab;
   t->b.bytes = (char *)fr__take(a, n + 256 + longest_extras, 1);
   t->b.pieces = (fr__piece *)fr__take(a, vocab, (fr_int)sizeof(fr__piece));
   t->b.kinds = (unsigned char *)fr__take(a, vocab, 1);
   t->b.names = (uint32_t *)fr__take(a, t->b.name_slots, 4);
-  if (!fr__mul(2, n, &two)) a->overflow = 1;
   // Each merge makes a token or reuses one, and a pair merges once; there are no more merges than symbols.
   t->b.merges = (fr__merge *)fr__take(a, n, (fr_int)sizeof(fr__merge));
   t->b.order = (uint32_t *)fr__take(a, n, 4);
-  t->id = (uint32_t *)fr__take(a, n, 4);
-  t->before = (uint32_t *)fr__take(a, n, 4);
-  t->after = (uint32_t *)fr__take(a, n, 4);
-  t->pair = (uint32_t *)fr__take(a, n, 4);
-  t->next = (uint32_t *)fr__take(a, n, 4);
-  t->previous = (uint32_t *)fr__take(a, n, 4);
-  t->word = (uint32_t *)fr__take(a, n, 4);
-  t->pair_count = fr__min(n, 65536);
-  if (!fr__add(two, t->pair_count, &two)) a->overflow = 1;
-  t->pairs = (fr__couple *)fr__take(a, two, (fr_int)sizeof(fr__couple));
-  t->heap = (uint32_t *)fr__take(a, two, 4);
-  t->slot_count = two;
-  if (!fr__mul(2, two + 1, &t->slot_count)) a->overflow = 1;
+  t->places = (fr__place *)fr__take(a, n, (fr_int)sizeof(fr__place));
+  if (!fr__mul(2, n, &t->leaves) || !fr__add(t->leaves, fr__min(n, 65536) + 1, &t->leaves) ||
+      !fr__mul(2, t->leaves + 1, &t->slot_count))
+    a->overflow = 1;
+  t->pairs = (fr__couple *)fr__take(a, t->leaves, (fr_int)sizeof(fr__couple));
+  t->winners = (uint32_t *)fr__take(a, t->leaves, 8);
   t->slots = (uint32_t *)fr__take(a, t->slot_count, 4);
-  t->pair_count = 0;
 }
 
-// Whether pair a comes before pair b: more frequent, else the smaller left id, else the smaller right id.
-static int fr__couple_before(const fr__couple *a, const fr__couple *b)
+// Which of two pairs wins: the more frequent, else the smaller left id, else the smaller right id.
+static uint32_t fr__winner(const fr__train *t, uint32_t one, uint32_t other)
 {
-  if (a->known != b->known) return a->known > b->known;
-  return a->left != b->left ? a->left < b->left : a->right < b->right;
-}
-
-static void fr__couple_place(fr__train *t, fr_int i, uint32_t pair)
-{
-  t->heap[i] = pair;
-  t->pairs[pair].where = (uint32_t)i + 1;
+  const fr__couple *a, *b;
+  if (one == FR__NONE || other == FR__NONE) return one == FR__NONE ? other : one;
+  a = t->pairs + one;
+  b = t->pairs + other;
+  if (a->known != b->known) return a->known > b->known ? one : other;
+  if (a->left != b->left) return a->left < b->left ? one : other;
+  return a->right <= b->right ? one : other;
 }
 
 static void fr__couple_up(fr__train *t, uint32_t pair)
 {
-  fr_int i = t->pairs[pair].where ? (fr_int)t->pairs[pair].where - 1 : t->heap_count++;
   t->pairs[pair].known = t->pairs[pair].count;
-  for (; i > 0 && fr__couple_before(t->pairs + pair, t->pairs + t->heap[(i - 1) / 2]); i = (i - 1) / 2)
-    fr__couple_place(t, i, t->heap[(i - 1) / 2]);
-  fr__couple_place(t, i, pair);
+  for (fr_int i = t->leaves + (fr_int)pair; i > 0 && fr__winner(t, pair, t->winners[i]) == pair; i >>= 1) t->winners[i] = pair;
 }
 
-static void fr__couple_down(fr__train *t, uint32_t pair)
-{
-  fr_int i = 0;
-  for (;;) {
-    fr_int child = 2 * i + 1;
-    if (child >= t->heap_count) break;
-    if (child + 1 < t->heap_count && fr__couple_before(t->pairs + t->heap[child + 1], t->pairs + t->heap[child])) child++;
-    if (!fr__couple_before(t->pairs + t->heap[child], t->pairs + pair)) break;
-    fr__couple_place(t, i, t->heap[child]);
-    i = child;
-  }
-  fr__couple_place(t, i, pair);
-}
-
-// Takes the most frequent pair out of the heap; FR__NONE if there is none.
+// Takes the most frequent pair out of the tournament; FR__NONE if there is none.
 static uint32_t fr__couple_top(fr__train *t)
 {
-  while (t->heap_count > 0) {
-    const uint32_t top = t->heap[0];
+  while (t->winners[1] != FR__NONE) {
+    const uint32_t top = t->winners[1];
     fr__couple *p = t->pairs + top;
-    if (p->count > 0 && p->count < p->known) {
-      p->known = p->count;
-      fr__couple_down(t, top);
-      continue;
-    }
-    t->heap_count--;
-    if (t->heap_count > 0) fr__couple_down(t, t->heap[t->heap_count]);
-    p->where = 0;
-    p->known = 0;
-    if (p->count > 0) return top;
+    const int right = p->known == p->count;
+    fr_int i = t->leaves + (fr_int)top;
+    p->known = right ? 0 : p->count;
+    t->winners[i] = p->known ? top : FR__NONE;
+    while ((i >>= 1) > 0) t->winners[i] = fr__winner(t, t->winners[2 * i], t->winners[2 * i + 1]);
+    if (right) return top;
   }
   return FR__NONE;
 }
@@ -9434,47 +9405,45 @@ static uint32_t fr__couple_top(fr__train *t)
 // The symbol at `at` and its follower, if it has one, join the list of their pair.
 static void fr__couple_join(fr__train *t, uint32_t at)
 {
-  const uint32_t left = t->id[at], right = t->after[at] == FR__NONE ? FR__NONE : t->id[t->after[at]];
+  fr__place *s = t->places + at;
+  const uint32_t left = s->id, right = s->after == FR__NONE ? FR__NONE : t->places[s->after].id;
   fr_int slot = fr__slot(fr__mix(((uint64_t)left << 32 | right) ^ t->b.seed), t->slot_count);
   fr__couple *p;
-  t->pair[at] = FR__NONE;
+  s->pair = FR__NONE;
   if (right == FR__NONE) return;
   for (; t->slots[slot]; slot = slot + 1 == t->slot_count ? 0 : slot + 1) {
     p = t->pairs + t->slots[slot] - 1;
     if (p->left == left && p->right == right) break;
   }
   if (!t->slots[slot]) {
-    p = t->pairs + t->pair_count;
-    p->left = left;
-    p->right = right;
-    p->count = p->known = 0;
-    p->first = p->last = FR__NONE;
-    p->where = 0;
-    t->slots[slot] = (uint32_t)++t->pair_count;
+    const fr__couple fresh = { left, right, 0, 0, FR__NONE, FR__NONE };
+    t->pairs[t->pair_count++] = fresh;
+    t->slots[slot] = (uint32_t)t->pair_count;
   }
-  t->pair[at] = t->slots[slot] - 1;
-  p = t->pairs + t->pair[at];
+  s->pair = t->slots[slot] - 1;
+  p = t->pairs + s->pair;
   // All places of a pair come up in one pass from left to right: that which made the later one of its two symbols.
-  t->previous[at] = p->last;
-  t->next[at] = FR__NONE;
+  s->previous = p->last;
+  s->next = FR__NONE;
   if (p->last == FR__NONE) p->first = at;
-  else t->next[p->last] = at;
+  else t->places[p->last].next = at;
   p->last = at;
-  p->count += t->words[t->word[at]].weight;
-  if ((fr_int)t->pair[at] < t->settled && p->count > p->known) fr__couple_up(t, t->pair[at]);
+  p->count += t->words[s->word].weight;
+  if ((fr_int)s->pair < t->settled && p->count > p->known) fr__couple_up(t, s->pair);
 }
 
 static void fr__couple_leave(fr__train *t, uint32_t at)
 {
+  fr__place *s = t->places + at;
   fr__couple *p;
-  if (t->pair[at] == FR__NONE) return;
-  p = t->pairs + t->pair[at];
-  if (t->previous[at] == FR__NONE) p->first = t->next[at];
-  else t->next[t->previous[at]] = t->next[at];
-  if (t->next[at] == FR__NONE) p->last = t->previous[at];
-  else t->previous[t->next[at]] = t->previous[at];
-  p->count -= t->words[t->word[at]].weight;
-  t->pair[at] = FR__NONE;
+  if (s->pair == FR__NONE) return;
+  p = t->pairs + s->pair;
+  if (s->previous == FR__NONE) p->first = s->next;
+  else t->places[s->previous].next = s->next;
+  if (s->next == FR__NONE) p->last = s->previous;
+  else t->places[s->next].previous = s->previous;
+  p->count -= t->words[s->word].weight;
+  s->pair = FR__NONE;
 }
 
 static void fr__train_token(fr__train *t, fr_int id, uint32_t start, uint32_t count, int kind)
@@ -9489,17 +9458,17 @@ static void fr__train_merges(fr__train *t, fr_int most)
 {
   const uint64_t least = (uint64_t)fr__max(1, t->options->min_count);
   fr__bpe *b = &t->b;
-  for (uint32_t place = 0, w = 0; w < (uint32_t)t->word_count; w++)
-    for (fr_int i = 0; i < t->words[w].count; i++, place++) {
-      t->id[place] = b->byte_ids[(unsigned char)b->bytes[place]];
-      t->before[place] = i > 0 ? place - 1 : FR__NONE;
-      t->after[place] = i + 1 < t->words[w].count ? place + 1 : FR__NONE;
-      t->word[place] = w;
+  for (uint32_t at = 0, w = 0; w < (uint32_t)t->word_count; w++)
+    for (fr_int i = 0; i < t->words[w].count; i++, at++) {
+      t->places[at].id = b->byte_ids[(unsigned char)b->bytes[at]];
+      t->places[at].before = i > 0 ? at - 1 : FR__NONE;
+      t->places[at].after = i + 1 < t->words[w].count ? at + 1 : FR__NONE;
+      t->places[at].word = w;
     }
-  for (uint32_t place = 0; place < (uint32_t)t->symbol_count; place++) fr__couple_join(t, place);
+  for (uint32_t at = 0; at < (uint32_t)t->symbol_count; at++) fr__couple_join(t, at);
   while (t->made.vocab < most) {
     const fr__couple *p;
-    fr__merge *m;
+    fr__merge m;
     fr__piece whole;
     uint32_t id, top;
     for (; t->settled < t->pair_count; t->settled++)
@@ -9514,21 +9483,21 @@ static void fr__train_merges(fr__train *t, fr_int most)
       id = (uint32_t)t->made.vocab++;
       fr__train_token(t, (fr_int)id, whole.start, whole.count, FR__ORDINARY);
     }
-    b->order[t->made.merge_count] = (uint32_t)t->made.merge_count;
-    m = b->merges + t->made.merge_count;
-    m->left = p->left;
-    m->right = p->right;
-    m->id = id;
-    m->rank = (uint32_t)t->made.merge_count++;
+    m.left = p->left;
+    m.right = p->right;
+    m.rank = b->order[t->made.merge_count] = (uint32_t)t->made.merge_count;
+    m.id = id;
+    b->merges[t->made.merge_count++] = m;
     while (p->first != FR__NONE) {
-      const uint32_t at = p->first, gone = t->after[at], before = t->before[at], next = t->after[gone];
+      const uint32_t at = p->first;
+      fr__place *s = t->places + at, *gone = t->places + s->after;
       fr__couple_leave(t, at);
-      fr__couple_leave(t, gone);
-      if (before != FR__NONE) fr__couple_leave(t, before);
-      t->id[at] = id;
-      t->after[at] = next;
-      if (next != FR__NONE) t->before[next] = at;
-      if (before != FR__NONE) fr__couple_join(t, before);
+      fr__couple_leave(t, s->after);
+      if (s->before != FR__NONE) fr__couple_leave(t, s->before);
+      s->id = id;
+      s->after = gone->after;
+      if (s->after != FR__NONE) t->places[s->after].before = at;
+      if (s->before != FR__NONE) fr__couple_join(t, s->before);
       fr__couple_join(t, at);
     }
   }
@@ -9585,8 +9554,9 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
   if (t->arena.overflow || !fr__add(t->arena.used, FR__ALIGN - 1, &want))
     return fr__fail(reason, FR_OVERFLOW, "training does not fit the address space");
   if (want > bytes) return fr__train_needs(want, bytes, needed, reason);
-  before_work = (fr_int)((char *)t->id - t->arena.base);
+  before_work = (fr_int)((char *)t->places - t->arena.base);
   memset(t->slots, 0, (size_t)t->slot_count * 4);
+  memset(t->winners, 0xFF, (size_t)t->leaves * 8);  // FR__NONE everywhere
   memset(t->b.names, 0, (size_t)t->b.name_slots * 4);
   memset(t->b.kinds, 0, (size_t)training->vocab);
   memset(t->b.pieces, 0, (size_t)training->vocab * sizeof *t->b.pieces);
