@@ -7377,8 +7377,7 @@ FR_DEF fr_status fr_dataset_place(fr_dataset *dataset, const char *text, fr_int 
 // ---- >>bpe --------------------------------------------------------------------------------------------
 // Cutting text into pre-tokens, merging a pre-token, reading and writing files.
 #define FR__NONE 0xFFFFFFFFu
-enum { FR__ORDINARY = 1, FR__SPECIAL = 2 };  // kinds of tokens: found by its bytes; matched in raw text. SentencePiece has hidden ones
-
+enum { FR__ORDINARY = 1, FR__SPECIAL = 2 };  // kinds of tokens: found by its bytes; matched in raw text. 0: hidden (SentencePiece)
 typedef struct fr__piece { uint32_t start, count; } fr__piece;            // bytes of a token; count 0: a hole
 typedef struct fr__merge { uint32_t left, right, rank, id; } fr__merge;   // rank FR__NONE: an empty slot
 
@@ -7392,8 +7391,7 @@ typedef struct fr__bpe {
   char          *bytes;
   fr_int   name_slots, merge_slots;
   uint64_t seed;            // of both tables; depends on the whole file, so that no choice of names makes them slow
-  uint32_t rank_count;
-  uint32_t byte_ids[256];
+  uint32_t rank_count, byte_ids[256];
   unsigned char first[256]; // 1 if a special begins with this byte
 } fr__bpe;
 
@@ -7420,24 +7418,21 @@ static uint64_t fr__name_hash(uint64_t seed, const char *bytes, fr_int count)
   return fr__mix(hash ^ word);
 }
 
+static int fr__piece_is(const fr__bpe *b, uint32_t id, const char *bytes, fr_int count)
+{
+  return (fr_int)b->pieces[id].count == count && memcmp(b->bytes + b->pieces[id].start, bytes, (size_t)count) == 0;
+}
+
 // Where the ordinary token with these bytes is, or would go.
 static uint32_t *fr__name_at(const fr__bpe *b, const char *bytes, fr_int count)
 {
   fr_int slot = fr__slot(fr__name_hash(b->seed, bytes, count), b->name_slots);
-  for (;; slot = slot + 1 == b->name_slots ? 0 : slot + 1) {
-    const uint32_t id = b->names[slot];
-    if (id == 0) break;
-    if ((fr_int)b->pieces[id - 1].count == count &&
-        memcmp(b->bytes + b->pieces[id - 1].start, bytes, (size_t)count) == 0)
-      break;
-  }
+  while (b->names[slot] && !fr__piece_is(b, b->names[slot] - 1, bytes, count)) slot = slot + 1 == b->name_slots ? 0 : slot + 1;
   return b->names + slot;
 }
 
-static uint32_t fr__name_id(const fr__bpe *b, const char *bytes, fr_int count)
-{
-  return *fr__name_at(b, bytes, count) - 1;  // FR__NONE if there is none
-}
+// Its id, or FR__NONE.
+static uint32_t fr__name_id(const fr__bpe *b, const char *bytes, fr_int count) { return *fr__name_at(b, bytes, count) - 1; }
 
 // The merge of two neighbours, or the empty slot where it would go.
 static fr__merge *fr__merge_at(const fr__bpe *b, uint32_t left, uint32_t right)
@@ -7643,14 +7638,6 @@ typedef struct fr__output {
 
 typedef struct fr__trusted { fr_int from[2], to[2]; } fr__trusted;  // where in a text special tokens are recognised, ascending
 
-static fr__output fr__output_to(fr_token *ids, fr_int capacity)
-{
-  fr__output out = { NULL, 0, 0, 0, 0 };
-  out.ids = ids;
-  out.capacity = capacity;
-  return out;
-}
-
 static void fr__emit(fr__output *out, uint32_t id)
 {
   if (out->ids && out->count < out->capacity) out->ids[out->count] = (fr_token)id;
@@ -7804,16 +7791,14 @@ static fr_int fr__next_special(const fr_tokenizer *t, const char *text, fr_int a
 {
   for (int i = 0; i < 2; i++)
     for (fr_int from = fr__max(at, trusted->from[i]); from < trusted->to[i]; from++)
-      if (t->body->first[(unsigned char)text[from]] &&
-          (*id = fr__special_at(t, text, from, trusted->to[i])) != FR__NONE)
-        return from;
+      if (t->body->first[(unsigned char)text[from]] && (*id = fr__special_at(t, text, from, trusted->to[i])) != FR__NONE) return from;
   *id = FR__NONE;
   return end;
 }
 
 // Appends the ids of text to out. begins: SentencePiece's blank goes before it. refuse: special tokens are errors.
 FR__APART fr_status fr__encode(fr_encoder *encoder, const char *text, fr_int bytes, int begins, int refuse, fr__trusted trusted,
-                            fr__output *out)
+                               fr__output *out)
 {
   const fr_tokenizer *t = encoder->tokenizer;
   if ((uint64_t)bytes > 0x7FFFFFF0u)
@@ -7840,16 +7825,15 @@ FR__APART fr_status fr__encode(fr_encoder *encoder, const char *text, fr_int byt
   return FR_OK;
 }
 
-FR_DEF fr_status fr_tokenizer_encode(fr_encoder *encoder, const char *text, fr_int bytes, fr_specials specials,
-                                     fr_token *ids, fr_int capacity, fr_int *count)
+FR_DEF fr_status fr_tokenizer_encode(fr_encoder *encoder, const char *text, fr_int bytes, fr_specials specials, fr_token *ids,
+                                     fr_int capacity, fr_int *count)
 {
-  fr__trusted trusted = { { 0, 0 }, { 0, 0 } };
-  fr__output out = fr__output_to(ids, capacity);
+  const fr__trusted trusted = { { 0, 0 }, { specials == FR_SPECIALS_TEXT ? 0 : bytes, 0 } };
+  fr__output out = { ids, capacity, 0, 0, 0 };
   fr_status status;
   if (!encoder || !encoder->body) return FR_INVALID;
   if (!count || bytes < 0 || (bytes && !text) || (ids && capacity < 0) || (unsigned)specials > FR_SPECIALS_REFUSE)
     return fr__fail(&encoder->reason, FR_INVALID, "text, ids, specials or count is not usable");
-  if (specials != FR_SPECIALS_TEXT) trusted.to[0] = bytes;
   status = fr__encode(encoder, text, bytes, 1, specials == FR_SPECIALS_REFUSE, trusted, &out);
   if (status) return status;
   *count = out.count;
@@ -7868,8 +7852,8 @@ static fr_int fr__parts_differ(const fr_token *whole, fr_int count, const fr_tok
   return at < count ? at : -1;
 }
 
-FR_DEF fr_status fr_tokenizer_boundary(fr_encoder *encoder, const char *text, fr_int bytes, fr_int at,
-                                       fr_specials specials, fr_token *ids, fr_int capacity, fr_int *count)
+FR_DEF fr_status fr_tokenizer_boundary(fr_encoder *encoder, const char *text, fr_int bytes, fr_int at, fr_specials specials,
+                                       fr_token *ids, fr_int capacity, fr_int *count)
 {
   fr_tokens parts[3];  // before the boundary, behind it, and the whole
   fr_int used = 0, differ;
@@ -7908,15 +7892,14 @@ static int fr__framing_good(const fr_framing *f)
 
 static fr_status fr__encode_fork(fr_encoder *encoder, fr_text fork, fr__output *out)
 {
-  fr__trusted trusted = { { 0, 0 }, { 0, 0 } };
-  trusted.to[0] = fork.count;
+  const fr__trusted trusted = { { 0, 0 }, { fork.count, 0 } };
   return fr__encode(encoder, fork.bytes, fork.count, 0, 0, trusted, out);
 }
 
 FR_DEF fr_status fr_framing_forks(fr_encoder *encoder, const fr_framing *framing, fr_token *ids, fr_int capacity,
                                   fr_tokens *forks, fr_int *count)
 {
-  fr__output out = fr__output_to(ids, capacity);
+  fr__output out = { ids, capacity, 0, 0, 0 };
   if (!encoder || !encoder->body) return FR_INVALID;
   if (!fr__framing_good(framing) || !count || (ids && (capacity < 0 || (framing->fork_count && !forks))))
     return fr__fail(&encoder->reason, FR_INVALID, "framing, ids, forks or count is not usable, or a fork is empty");
@@ -7983,7 +7966,7 @@ FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, c
 {
   const fr__trusted nowhere = { { 0, 0 }, { 0, 0 } };
   fr__arena arena = { NULL, 0, 0 };
-  fr__output out;
+  fr__output out = { NULL, 0, 0, 0, 0 };
   fr__trusted trusted = nowhere;
   fr__framed q;
   fr_tokens parts[3];
@@ -7995,39 +7978,38 @@ FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, c
   status = fr__arena_open(&arena, memory, bytes, memory ? NULL : used, reason);
   if (status || !memory) return status;
   if (!fr_tokenizer_token(encoder->tokenizer, framing->end).bytes)
-    return fr__fail(&encoder->reason, FR_RANGE, "the end, %d, is not a token", (fr_int)framing->end);
+    return fr__fail(reason, FR_RANGE, "the end, %d, is not a token", (fr_int)framing->end);
   fr__question_layout(&arena, &q, framing, prompt, traces, trace_count);
 
   trusted.to[0] = fr__append(q.text, 0, framing->before);
   trusted.from[1] = fr__append(q.text, trusted.to[0], prompt);
   trusted.to[1] = head = fr__append(q.text, trusted.from[1], framing->after);
-  out = fr__output_to(q.ids, q.ids_most);
+  out.ids = q.ids;
+  out.capacity = q.ids_most;
   status = fr__encode(encoder, q.text, head, 1, 0, trusted, &out);
   if (status) return status;
-  if (out.count == 0) return fr__fail(&encoder->reason, FR_FORMAT, "the question has no token");
+  if (out.count == 0) return fr__fail(reason, FR_FORMAT, "the question has no token");
   parts[0].ids = q.ids;
   parts[0].count = out.count;
   for (fr_int j = 0; j < trace_count; j++) {
-    const fr_int first = out.count;
+    q.traces[j].ids = q.ids + out.count;
     status = fr__encode(encoder, traces[j].bytes, traces[j].count, 0, 0, nowhere, &out);
     if (status) {
-      const fr_reason why = encoder->reason;
-      return fr__fail(&encoder->reason, status, "trace %d: %s", j, why.text);
+      const fr_reason why = *reason;
+      return fr__fail(reason, status, "trace %d: %s", j, why.text);
     }
     fr__emit(&out, (uint32_t)framing->end);
-    q.traces[j].ids = q.ids + first;
-    q.traces[j].count = out.count - first;
+    q.traces[j].count = q.ids + out.count - q.traces[j].ids;
   }
 
   for (fr_int i = 0; i < framing->fork_count; i++) {
-    const fr_int end = fr__append(q.text, head, framing->forks[i]);
-    fr__output fork = fr__output_to(q.part, q.text_most), all = fr__output_to(q.whole, q.text_most);
+    fr__output fork = { q.part, q.text_most, 0, 0, 0 }, all = { q.whole, q.text_most, 0, 0, 0 };
     fr_int cut = 0, cut_count = 0;
+    const fr_int end = trusted.to[1] = fr__append(q.text, head, framing->forks[i]);
     status = fr__encode_fork(encoder, framing->forks[i], &fork);
     if (status) return status;
     parts[1].ids = q.part;
     parts[1].count = fork.count;
-    trusted.to[1] = end;
     for (fr_int j = -1; j < trace_count && cut < end; j++) {  // first no trace; and nothing joins across a special token
       const fr_int stop = j < 0 ? end : fr__append(q.text, end, traces[j]);
       fr_int differ;
@@ -8036,12 +8018,11 @@ FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, c
       status = fr__encode(encoder, q.text + cut, stop - cut, cut == 0, 0, j < 0 ? trusted : nowhere, &all);
       if (status) return status;
       if (j < 0) { cut = all.cut; cut_count = all.cut_count; }
-      parts[2].ids = j < 0 ? NULL : q.traces[j].ids;
-      parts[2].count = j < 0 ? 0 : q.traces[j].count - 1;
-      differ = fr__parts_differ(q.whole, all.count, parts, 3);
+      else { parts[2] = q.traces[j]; parts[2].count--; }
+      differ = fr__parts_differ(q.whole, all.count, parts, j < 0 ? 2 : 3);
       if (differ < 0) continue;
       fr__fail(&where, FR_FORMAT, j < 0 ? "question and fork %d" : "fork %d and trace %d", i, j);
-      return fr__fail(&encoder->reason, FR_FORMAT, "%s: apart they have other ids than together, from the id at place %d on; "
+      return fr__fail(reason, FR_FORMAT, "%s: apart they have other ids than together, from the id at place %d on; "
                       "the boundary is at byte %d", where.text, differ, j < 0 ? head : end);
     }
   }
@@ -8054,7 +8035,7 @@ FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, c
   question->fork = q.fork;
   for (fr_int j = 0; j < trace_count; j++) q.fork[j] = 0;
   if (used) *used = (fr_int)((char *)(q.ids + out.count) - (char *)memory);
-  return fr__fine(&encoder->reason);
+  return fr__fine(reason);
 }
 
 static fr_status fr__encoder_layout(fr__arena *arena, fr__encoder *e, const fr_tokenizer *t, fr_int longest, fr_int cache)
@@ -8093,21 +8074,19 @@ FR_DEF fr_status fr_encoder_place(fr_encoder *encoder, const fr_tokenizer *token
 // -- ids to text
 FR_DEF fr_text fr_tokenizer_token(const fr_tokenizer *tokenizer, fr_token id)
 {
-  fr_text text = { NULL, 0 };
-  if (tokenizer && tokenizer->body && id >= 0 && id < tokenizer->vocab && tokenizer->body->pieces[id].count) {
-    text.bytes = tokenizer->body->bytes + tokenizer->body->pieces[id].start;
-    text.count = (fr_int)tokenizer->body->pieces[id].count;
-  }
-  return text;
+  const fr_text none = { NULL, 0 };
+  const fr__bpe *b = tokenizer && id >= 0 && id < tokenizer->vocab ? tokenizer->body : NULL;
+  const fr_text text = { b ? b->bytes + b->pieces[id].start : NULL, b ? (fr_int)b->pieces[id].count : 0 };
+  return text.count ? text : none;
 }
 
 FR_DEF fr_token fr_tokenizer_find(const fr_tokenizer *tokenizer, fr_text text)
 {
+  const fr__bpe *b = tokenizer ? tokenizer->body : NULL;
   uint32_t id;
-  if (!tokenizer || !tokenizer->body || !text.bytes || text.count < 1) return -1;
+  if (!b || !text.bytes || text.count < 1) return -1;
   id = fr__special_at(tokenizer, text.bytes, 0, text.count);
-  if (id == FR__NONE || (fr_int)tokenizer->body->pieces[id].count != text.count)
-    id = fr__name_id(tokenizer->body, text.bytes, text.count);
+  if (id == FR__NONE || (fr_int)b->pieces[id].count != text.count) id = fr__name_id(b, text.bytes, text.count);
   return id == FR__NONE ? -1 : (fr_token)id;
 }
 
@@ -8119,8 +8098,8 @@ static fr_text fr__token_text(const fr_tokenizer *t, fr_token id, int begun)
   return text;
 }
 
-FR_DEF fr_status fr_tokenizer_decode(const fr_tokenizer *tokenizer, const fr_token *ids, fr_int count, char *text,
-                                     fr_int capacity, fr_int *bytes, fr_reason *reason)
+FR_DEF fr_status fr_tokenizer_decode(const fr_tokenizer *tokenizer, const fr_token *ids, fr_int count, char *text, fr_int capacity,
+                                     fr_int *bytes, fr_reason *reason)
 {
   fr_int total = 0;
   if (!tokenizer || !tokenizer->body || !bytes || count < 0 || (count && !ids) || (text && capacity < 0))
@@ -8131,8 +8110,7 @@ FR_DEF fr_status fr_tokenizer_decode(const fr_tokenizer *tokenizer, const fr_tok
     if (!fr__add(total, fr__token_text(tokenizer, ids[i], i > 0).count, &total))
       return fr__fail(reason, FR_OVERFLOW, "the text does not fit the address space");
   }
-  if (text && total > capacity)
-    return fr__fail(reason, FR_LIMIT, "the text has %d bytes, there is room for %d", total, capacity);
+  if (text && total > capacity) return fr__fail(reason, FR_LIMIT, "the text has %d bytes, there is room for %d", total, capacity);
   *bytes = total;
   for (fr_int i = 0; text && i < count; i++) {
     const fr_text token = fr__token_text(tokenizer, ids[i], i > 0);
@@ -8210,6 +8188,7 @@ typedef struct fr__load {
   fr_int *links;
   float  *scores;
   fr__json_token field[FR__FIELDS];  // of tokenizer.json
+  fr_int names_open[2 * FR_DATASET_NAMES];  // for its reader
 } fr__load;
 
 // The byte for a character of GPT-2's printable alphabet, or -1; and back. 68 bytes that are not printable stand in their
@@ -8287,14 +8266,12 @@ FR__APART const char *fr__put_token(fr__load *load, fr_int id, const char *bytes
 
 FR__APART const char *fr__put_merge(fr__load *load, uint32_t left, uint32_t right, uint32_t id, uint32_t rank)
 {
+  const fr__merge made = { left, right, rank, id };
   fr__merge *m;
   if (left == FR__NONE || right == FR__NONE || id == FR__NONE) return "a merge is of tokens that are not there";
   m = fr__merge_at(load->b, left, right);
   if (m->rank != FR__NONE) return "a merge is there twice";
-  m->left = left;
-  m->right = right;
-  m->rank = rank;
-  m->id = id;
+  *m = made;
   load->b->order[load->merges++] = (uint32_t)(m - load->b->merges);
   load->b->rank_count = rank + 1;
   return NULL;
@@ -8319,7 +8296,7 @@ static const char *fr__put_merge_text(fr__load *load, const char *text, fr__json
 }
 
 // Where a file has ranks of tokens in place of merges: every way to split the token into two others is a merge of its
-// rank. They are listed by (left, right), as Hugging Face's converter does.
+// rank. They are listed by their left ids, which all differ, as Hugging Face's converter does.
 static void fr__put_splits(fr__load *load, uint32_t id)
 {
   fr__bpe *b = load->b;
@@ -8327,24 +8304,27 @@ static void fr__put_splits(fr__load *load, uint32_t id)
   const fr_int count = (fr_int)b->pieces[id].count, first = load->merges;
   const uint32_t rank = b->rank_count;
   for (fr_int i = 1; i < count; i++) {
-    const uint32_t left = fr__name_id(b, p, i), right = fr__name_id(b, p + i, count - i);
-    if (left == FR__NONE || right == FR__NONE) continue;
-    fr__put_merge(load, left, right, id, rank);  // all splits differ
-    for (fr_int k = load->merges - 1; k > first; k--) {
-      const fr__merge *m = b->merges + b->order[k], *l = b->merges + b->order[k - 1];
-      const uint32_t swap = b->order[k];
-      if (l->left < m->left || (l->left == m->left && l->right < m->right)) break;
-      b->order[k] = b->order[k - 1];
-      b->order[k - 1] = swap;
-    }
+    const uint32_t left = fr__name_id(b, p, i);
+    fr_int at = load->merges;
+    uint32_t made;
+    if (left == FR__NONE || fr__put_merge(load, left, fr__name_id(b, p + i, count - i), id, rank)) continue;
+    for (made = b->order[at]; at > first && b->merges[b->order[at - 1]].left > left; at--) b->order[at] = b->order[at - 1];
+    b->order[at] = made;
   }
 }
 
 // -- tokenizer.json
-FR__APART fr_status fr__load_json_fail(fr__load *load, fr__json *json, fr_status status, fr_int at, const char *wrong)
+FR__APART fr_status fr__load_json_fail(fr__load *load, fr__json *json, fr_int at, const char *wrong)
 {
-  fr__json_wrong(json, status, at, wrong);
+  fr__json_wrong(json, FR_FORMAT, at, wrong);
   return fr__json_fail(json, load->reason);
+}
+
+// Begins to read the value at `at` and returns its first event.
+static char fr__load_value(fr__load *load, fr__json *json, fr_int at)
+{
+  fr__json_start(json, load->source->file.bytes, at, load->source->file.count, 1, load->names_open, FR_DATASET_NAMES);
+  return fr__json_next(json);
 }
 
 // Refuses what a token says, and shows the beginning of it.
@@ -8368,37 +8348,32 @@ static fr_status fr__load_refuse(fr__load *load, fr__json_token token, const cha
 }
 
 // The value of a name in a small object that has been checked; kind 0 if it is not there.
-FR__APART fr__json_token fr__json_member(fr_text file, fr__json_token object, const char *name)
+FR__APART fr__json_token fr__json_member(fr__load *load, fr__json_token object, const char *name)
 {
-  fr_int names[2 * FR_DATASET_NAMES];
-  fr__json_token none = { 0, 0, 0 };
+  const fr__json_token none = { 0, 0, 0 };
   fr__json json;
   if (object.kind != '{') return none;
-  fr__json_start(&json, file.bytes, object.start, file.count, 1, names, FR_DATASET_NAMES);
-  fr__json_next(&json);
+  fr__load_value(load, &json, object.start);
   while (fr__json_next(&json) == 'k') {
     const int here = fr__json_is(&json, json.token, name);
-    const char kind = fr__json_next(&json);
-    none = json.token;
-    if (here && kind != '!') return none;
+    if (fr__json_next(&json) != '!' && here) return json.token;
     if (!fr__json_skip(&json)) break;
   }
-  none.kind = 0;
   return none;
 }
 
-static int fr__json_word(fr_text file, fr__json_token token, const char *word)
+static int fr__json_word(const fr__load *load, fr__json_token token, const char *word)
 {
   fr__json json;
-  json.text = file.bytes;
+  json.text = load->source->file.bytes;
   return token.kind == '"' && fr__json_is(&json, token, word);
 }
 
 // A member of an object must be this word; else what it says is refused.
 static fr_status fr__json_expect(fr__load *load, fr__json_token object, const char *name, const char *word, const char *wrong)
 {
-  const fr__json_token value = fr__json_member(load->source->file, object, name);
-  if (fr__json_word(load->source->file, value, word)) return FR_OK;
+  const fr__json_token value = fr__json_member(load, object, name);
+  if (fr__json_word(load, value, word)) return FR_OK;
   return fr__load_refuse(load, value.kind ? value : object, wrong);
 }
 
@@ -8424,7 +8399,7 @@ static fr_status fr__json_added(fr__load *load, fr__json *json)
     const fr_int start = json->token.start;
     const char *wrong;
     if (json->token.kind == '!') return fr__json_fail(json, load->reason);
-    if (json->token.kind != '{') return fr__load_json_fail(load, json, FR_FORMAT, start, "an added token must be an object");
+    if (json->token.kind != '{') return fr__load_json_fail(load, json, start, "an added token must be an object");
     while (fr__json_next(json) == 'k') {
       const fr__json_token name = json->token;
       fr__json_next(json);
@@ -8437,11 +8412,11 @@ static fr_status fr__json_added(fr__load *load, fr__json *json)
     }
     if (json->token.kind == '!') return fr__json_fail(json, load->reason);
     if (fr__json_id(file.bytes, id) < 0)
-      return fr__load_json_fail(load, json, FR_FORMAT, start, "an added token needs an id, a whole number");
-    if (content.kind != '"') return fr__load_json_fail(load, json, FR_FORMAT, start, "an added token needs a content");
+      return fr__load_json_fail(load, json, start, "an added token needs an id, a whole number");
+    if (content.kind != '"') return fr__load_json_fail(load, json, start, "an added token needs a content");
     wrong = fr__put_token(load, fr__json_id(file.bytes, id), fr__next_bytes(load),
                           fr__json_copy(file.bytes, content, fr__next_bytes(load)), FR__SPECIAL);
-    if (wrong) return fr__load_json_fail(load, json, FR_FORMAT, start, wrong);
+    if (wrong) return fr__load_json_fail(load, json, start, wrong);
   }
   return FR_OK;
 }
@@ -8459,19 +8434,15 @@ static fr_status fr__json_vocab(fr__load *load, fr__json *json)
     fr__json_next(json);
     if (json->token.kind == '!') break;
     id = fr__json_id(text, json->token);
-    if (id < 0) return fr__load_json_fail(load, json, FR_FORMAT, json->token.start, "an id must be a whole number, 0 or more");
+    if (id < 0) return fr__load_json_fail(load, json, json->token.start, "an id must be a whole number, 0 or more");
     if (!b) {
       load->room_bytes = fr__max(load->room_bytes, name.count);
       wrong = fr__put_token(load, id, NULL, name.count, FR__ORDINARY);
     } else if (b->pieces[id].count && b->kinds[id] == FR__SPECIAL) {  // also an added token; it is stored as it is written
-      const fr__piece piece = b->pieces[id];
-      const char *raw = b->bytes + piece.start;
-      if (fr__json_copy(text, name, load->room) != (fr_int)piece.count ||
-          memcmp(load->room, raw, (size_t)piece.count) != 0) {
+      if (!fr__piece_is(b, (uint32_t)id, load->room, fr__json_copy(text, name, load->room))) {
         wrong = "an added token has the id of another token";
-      } else if (fr__unmap(text, &at, name.start + name.count, 0, load->room) == (fr_int)piece.count &&
-                 memcmp(load->room, raw, (size_t)piece.count) == 0) {
-        uint32_t *where = fr__name_at(b, raw, (fr_int)piece.count);
+      } else if (fr__piece_is(b, (uint32_t)id, load->room, fr__unmap(text, &at, name.start + name.count, 0, load->room))) {
+        uint32_t *where = fr__name_at(b, load->room, (fr_int)b->pieces[id].count);
         if (*where) wrong = "a token is there twice";
         *where = (uint32_t)id + 1;
         b->kinds[id] |= FR__ORDINARY;
@@ -8483,7 +8454,7 @@ static fr_status fr__json_vocab(fr__load *load, fr__json *json)
         return fr__load_refuse(load, name, "a token is not written in the characters of ByteLevel");
       wrong = fr__put_token(load, id, out, count, FR__ORDINARY);
     }
-    if (wrong) return fr__load_json_fail(load, json, FR_FORMAT, name.start - 1, wrong);
+    if (wrong) return fr__load_json_fail(load, json, name.start - 1, wrong);
   }
   if (json->token.kind == '!') return fr__json_fail(json, load->reason);
   return FR_OK;
@@ -8498,21 +8469,20 @@ static fr_status fr__json_merges(fr__load *load, fr__json *json)
     if (a.kind == '[') {
       for (int i = 0; i < 3 && fr__json_next(json) != '!'; i++) {  // two strings and the end
         if (json->token.kind != (i < 2 ? '"' : ']'))
-          return fr__load_json_fail(load, json, FR_FORMAT, json->token.start, "a merge needs two strings");
+          return fr__load_json_fail(load, json, json->token.start, "a merge needs two strings");
         if (i == 0) a = json->token;
         if (i == 1) b = json->token;
       }
     }
     if (json->token.kind == '!') return fr__json_fail(json, load->reason);
-    if (a.kind != '"')
-      return fr__load_json_fail(load, json, FR_FORMAT, a.start, "a merge must be a string or a pair of strings");
+    if (a.kind != '"') return fr__load_json_fail(load, json, a.start, "a merge must be a string or a pair of strings");
     if (!load->b) {
       load->merges++;
       load->room_bytes = fr__max(load->room_bytes, a.count + b.count);
     } else {
       wrong = fr__put_merge_text(load, json->text, a, b, 0, rank);
     }
-    if (wrong) return fr__load_json_fail(load, json, FR_FORMAT, a.start, wrong);
+    if (wrong) return fr__load_json_fail(load, json, a.start, wrong);
   }
   return FR_OK;
 }
@@ -8520,40 +8490,36 @@ static fr_status fr__json_merges(fr__load *load, fr__json *json)
 // {"type": "ByteLevel", ...}
 static fr_status fr__json_byte_level(fr__load *load, fr__json_token object, fr_split *split)
 {
-  const fr_text file = load->source->file;
-  const fr__json_token space = fr__json_member(file, object, "add_prefix_space");
+  const fr__json_token space = fr__json_member(load, object, "add_prefix_space");
   const fr_status status = fr__json_expect(load, object, "type", "ByteLevel", "this pre-tokenizer is not supported");
   if (status) return status;
   if (space.kind != 'f') return fr__load_refuse(load, space.kind ? space : object, "add_prefix_space must be false");
-  *split = fr__json_member(file, object, "use_regex").kind == 'f' ? FR_SPLIT_NONE : FR_SPLIT_GPT2;
+  *split = fr__json_member(load, object, "use_regex").kind == 'f' ? FR_SPLIT_NONE : FR_SPLIT_GPT2;
   return FR_OK;
 }
 
 // {"type": "Split", ...} with one of the expressions that are known.
 static fr_status fr__json_split(fr__load *load, fr__json_token object, fr_split *split)
 {
-  const fr_text file = load->source->file;
-  const fr__json_token regex = fr__json_member(file, fr__json_member(file, object, "pattern"), "Regex");
+  const fr__json_token regex = fr__json_member(load, fr__json_member(load, object, "pattern"), "Regex");
   fr_status status = fr__json_expect(load, object, "behavior", "Isolated", "the behaviour of Split must be Isolated");
   if (status) return status;
-  if (fr__json_member(file, object, "invert").kind == 't') return fr__load_refuse(load, object, "invert is not supported");
+  if (fr__json_member(load, object, "invert").kind == 't') return fr__load_refuse(load, object, "invert is not supported");
   for (*split = FR_SPLIT_QWEN; *split >= FR_SPLIT_GPT2; *split = (fr_split)(*split - 1))
-    if (fr__json_word(file, regex, fr__regex[*split])) return FR_OK;
+    if (fr__json_word(load, regex, fr__regex[*split])) return FR_OK;
   return fr__load_refuse(load, regex.kind ? regex : object, "this regular expression is not supported");
 }
 
 static fr_status fr__json_pre_tokenizer(fr__load *load, fr__json_token pre, fr_split *split)
 {
-  const fr_text file = load->source->file;
   fr__json_token list, part[3];
   fr_status status;
-  fr_int names[2 * FR_DATASET_NAMES], parts = 0;
+  fr_int parts = 0;
   fr__json json;
-  if (!fr__json_word(file, fr__json_member(file, pre, "type"), "Sequence")) return fr__json_byte_level(load, pre, split);
-  list = fr__json_member(file, pre, "pretokenizers");
+  if (!fr__json_word(load, fr__json_member(load, pre, "type"), "Sequence")) return fr__json_byte_level(load, pre, split);
+  list = fr__json_member(load, pre, "pretokenizers");
   if (list.kind != '[') return fr__load_refuse(load, pre, "this pre-tokenizer is not supported");
-  fr__json_start(&json, file.bytes, list.start, file.count, 1, names, FR_DATASET_NAMES);
-  for (fr__json_next(&json); parts < 3 && fr__json_next(&json) != ']' && json.token.kind != '!'; parts++) {
+  for (fr__load_value(load, &json, list.start); parts < 3 && fr__json_next(&json) != ']' && json.token.kind != '!'; parts++) {
     part[parts] = json.token;
     fr__json_skip(&json);
   }
@@ -8572,7 +8538,7 @@ static fr_status fr__json_settings(fr__load *load)
   const fr_text file = load->source->file;
   const fr__json_token *field = load->field, normalizer = field[FR__NORMALIZER], decoder = field[FR__DECODER];
   fr_status status = FR_OK;
-  if (field[FR__TYPE].kind && !fr__json_word(file, field[FR__TYPE], "BPE"))
+  if (field[FR__TYPE].kind && !fr__json_word(load, field[FR__TYPE], "BPE"))
     return fr__load_refuse(load, field[FR__TYPE], "this type of model is not supported");
   for (int i = FR__DROPOUT; i < FR__FIELDS; i++) {
     const fr__json_token f = field[i];
@@ -8614,13 +8580,10 @@ static fr_status fr__json_fields(fr__load *load, fr__json *json, int first, int 
 static fr_status fr__json_measure(fr__load *load, int only_vocab)
 {
   const fr__json_token *field = load->field;
-  fr_int names[2 * FR_DATASET_NAMES];
   fr__json json;
   fr_status status;
-  fr__json_start(&json, load->source->file.bytes, 0, load->source->file.count, 1, names, FR_DATASET_NAMES);
-  if (fr__json_next(&json) == '!') return fr__json_fail(&json, load->reason);
-  if (json.token.kind != '{')
-    return fr__load_json_fail(load, &json, FR_FORMAT, json.token.start, "the file must hold one object");
+  if (fr__load_value(load, &json, 0) == '!') return fr__json_fail(&json, load->reason);
+  if (json.token.kind != '{') return fr__load_json_fail(load, &json, json.token.start, "the file must hold one object");
   if (only_vocab) load->field[FR__VOCAB] = json.token;
   status = only_vocab ? fr__json_vocab(load, &json) : fr__json_fields(load, &json, FR__ADDED, FR__VOCAB);
   if (!status && fr__json_next(&json) == '!') status = fr__json_fail(&json, load->reason);
@@ -8628,7 +8591,7 @@ static fr_status fr__json_measure(fr__load *load, int only_vocab)
   if (field[FR__MODEL].kind != '{')
     return fr__fail(load->reason, FR_FORMAT, "the file has no model; a vocab.json needs its merges beside it");
   if (field[FR__ADDED].kind && field[FR__ADDED].kind != '[' && field[FR__ADDED].kind != 'n')
-    return fr__load_json_fail(load, &json, FR_FORMAT, field[FR__ADDED].start, "added_tokens must be a list");
+    return fr__load_json_fail(load, &json, field[FR__ADDED].start, "added_tokens must be a list");
   status = fr__json_settings(load);
   if (status) return status;
   if (field[FR__VOCAB].kind != '{') return fr__fail(load->reason, FR_FORMAT, "the model has no vocab");
@@ -8642,11 +8605,9 @@ static fr_status fr__json_fill(fr__load *load)
   fr_status status = FR_OK;
   for (int i = 0; i < 3 && !status; i++) {
     const fr__json_token part = load->field[parts[i]];
-    fr_int names[2 * FR_DATASET_NAMES];
     fr__json json;
     if (part.kind != '[' && part.kind != '{') continue;
-    fr__json_start(&json, load->source->file.bytes, part.start, load->source->file.count, 1, names, FR_DATASET_NAMES);
-    fr__json_next(&json);
+    fr__load_value(load, &json, part.start);
     status = i == 0 ? fr__json_added(load, &json) : i == 1 ? fr__json_vocab(load, &json) : fr__json_merges(load, &json);
   }
   return status;
