@@ -8160,8 +8160,7 @@ FR_DEF fr_status fr_tokenizer_stream(const fr_tokenizer *tokenizer, fr_decoder *
 
 // -- reading. Each loader goes over its file twice, first to measure and check, then to fill the tables; both times tokens
 // and merges go through the same two functions.
-enum { FR__SPLIT_TOKEN = 512 };  // bytes of a token, where every way to split it has to be tried
-enum { FR__FORM_HEAD = 56 };
+enum { FR__FORM_HEAD = 56, FR__SPLIT_TOKEN = 512 };  // the latter: bytes of a token, where every way to split it has to be tried
 static const unsigned char fr__form_magic[8] = { 0x89, 'F', 'R', 'T', '\r', '\n', 0x1A, '\n' };
 #define FR__REGEX(number)                                                                                              \
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" number "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|" \
@@ -8277,12 +8276,19 @@ FR__APART const char *fr__put_merge(fr__load *load, uint32_t left, uint32_t righ
   return NULL;
 }
 
-// The same for a merge as text: "left right" (b.kind 0) or two strings, in a line of merges.txt or in tokenizer.json.
+// The same for a merge as text: "left right" (b.kind 0) or two strings, in a line of merges.txt or in tokenizer.json. Lines alone
+// make the tokens, too.
 static const char *fr__put_merge_text(fr__load *load, const char *text, fr__json_token a, fr__json_token b, int in_line, fr_int rank)
 {
   const fr__bpe *bpe = load->b;
+  const int alone = in_line && !load->source->file.bytes;
   const char *p = load->room, *wrong = NULL;
   fr_int at = a.start, end = a.start + a.count, left, right = 0;
+  if (!bpe) {
+    load->merges++;
+    load->room_bytes = fr__max(load->room_bytes, a.count + b.count);
+    return alone && fr__put_token(load, 256 + rank, NULL, a.count, FR__ORDINARY) ? "too many merges" : NULL;
+  }
   left = fr__unmap(text, &at, end, in_line, load->room);
   if (b.kind && at < end) left = -1;
   at = b.kind ? b.start : at + 1;
@@ -8290,7 +8296,7 @@ static const char *fr__put_merge_text(fr__load *load, const char *text, fr__json
   if (left > 0 && at < end) right = fr__unmap(text, &at, end, in_line, load->room + left);
   if (left < 1 || right < 1 || at < end)
     return in_line ? "two tokens with a blank between them were expected" : "a merge must be of two tokens";
-  if (in_line && !load->source->file.bytes) wrong = fr__put_token(load, 256 + rank, p, left + right, FR__ORDINARY);
+  if (alone) wrong = fr__put_token(load, 256 + rank, p, left + right, FR__ORDINARY);
   return wrong ? wrong : fr__put_merge(load, fr__name_id(bpe, p, left), fr__name_id(bpe, p + left, right),
                                        fr__name_id(bpe, p, left + right), (uint32_t)rank);
 }
@@ -8390,7 +8396,8 @@ FR__APART fr_int fr__json_id(const char *text, fr__json_token token)
   return value;
 }
 
-// {"id": 1, "content": "...", "special": true ...}: every added token is matched in raw text, whatever `special` says.
+// {"id": 1, "content": "...", "special": true ...}: every added token is matched in raw text, whatever `special` says. An error of
+// the reader, here and below, leaves something missing, and what then fails tells the first error; so does the end.
 static fr_status fr__json_added(fr__load *load, fr__json *json)
 {
   const fr_text file = load->source->file;
@@ -8398,7 +8405,6 @@ static fr_status fr__json_added(fr__load *load, fr__json *json)
     fr__json_token id = { 0, 0, 0 }, content = { 0, 0, 0 };
     const fr_int start = json->token.start;
     const char *wrong;
-    if (json->token.kind == '!') return fr__json_fail(json, load->reason);
     if (json->token.kind != '{') return fr__load_json_fail(load, json, start, "an added token must be an object");
     while (fr__json_next(json) == 'k') {
       const fr__json_token name = json->token;
@@ -8410,7 +8416,6 @@ static fr_status fr__json_added(fr__load *load, fr__json *json)
         return fr__load_refuse(load, name, "an added token has a property that is not supported");
       if (!fr__json_skip(json)) break;
     }
-    if (json->token.kind == '!') return fr__json_fail(json, load->reason);
     if (fr__json_id(file.bytes, id) < 0)
       return fr__load_json_fail(load, json, start, "an added token needs an id, a whole number");
     if (content.kind != '"') return fr__load_json_fail(load, json, start, "an added token needs a content");
@@ -8432,7 +8437,6 @@ static fr_status fr__json_vocab(fr__load *load, fr__json *json)
     fr_int id, at = name.start, count;
     json->name_count--;
     fr__json_next(json);
-    if (json->token.kind == '!') break;
     id = fr__json_id(text, json->token);
     if (id < 0) return fr__load_json_fail(load, json, json->token.start, "an id must be a whole number, 0 or more");
     if (!b) {
@@ -8456,7 +8460,6 @@ static fr_status fr__json_vocab(fr__load *load, fr__json *json)
     }
     if (wrong) return fr__load_json_fail(load, json, name.start - 1, wrong);
   }
-  if (json->token.kind == '!') return fr__json_fail(json, load->reason);
   return FR_OK;
 }
 
@@ -8464,7 +8467,7 @@ static fr_status fr__json_vocab(fr__load *load, fr__json *json)
 static fr_status fr__json_merges(fr__load *load, fr__json *json)
 {
   for (fr_int rank = 0; fr__json_next(json) != ']'; rank++) {
-    const char *wrong = NULL;
+    const char *wrong;
     fr__json_token a = json->token, b = { 0, 0, 0 };
     if (a.kind == '[') {
       for (int i = 0; i < 3 && fr__json_next(json) != '!'; i++) {  // two strings and the end
@@ -8474,14 +8477,8 @@ static fr_status fr__json_merges(fr__load *load, fr__json *json)
         if (i == 1) b = json->token;
       }
     }
-    if (json->token.kind == '!') return fr__json_fail(json, load->reason);
     if (a.kind != '"') return fr__load_json_fail(load, json, a.start, "a merge must be a string or a pair of strings");
-    if (!load->b) {
-      load->merges++;
-      load->room_bytes = fr__max(load->room_bytes, a.count + b.count);
-    } else {
-      wrong = fr__put_merge_text(load, json->text, a, b, 0, rank);
-    }
+    wrong = fr__put_merge_text(load, json->text, a, b, 0, rank);
     if (wrong) return fr__load_json_fail(load, json, a.start, wrong);
   }
   return FR_OK;
@@ -8564,9 +8561,9 @@ static fr_status fr__json_fields(fr__load *load, fr__json *json, int first, int 
     char kind;
     int i = first;
     while (i < end && !fr__json_is(json, json->token, fr__fields[i])) i++;
-    if (i == end) i = FR__FIELDS;  // not one of ours
     kind = fr__json_next(json);
-    if (i < FR__FIELDS) load->field[i] = json->token;
+    if (i == end) i = FR__FIELDS;  // not one of ours
+    else load->field[i] = json->token;
     if (i == FR__ADDED && kind == '[') status = fr__json_added(load, json);
     else if (i == FR__MODEL && kind == '{') status = fr__json_fields(load, json, FR__VOCAB, FR__FIELDS);
     else if (i == FR__VOCAB && kind == '{') status = fr__json_vocab(load, json);
@@ -8582,8 +8579,7 @@ static fr_status fr__json_measure(fr__load *load, int only_vocab)
   const fr__json_token *field = load->field;
   fr__json json;
   fr_status status;
-  if (fr__load_value(load, &json, 0) == '!') return fr__json_fail(&json, load->reason);
-  if (json.token.kind != '{') return fr__load_json_fail(load, &json, json.token.start, "the file must hold one object");
+  if (fr__load_value(load, &json, 0) != '{') return fr__load_json_fail(load, &json, json.token.start, "the file must hold one object");
   if (only_vocab) load->field[FR__VOCAB] = json.token;
   status = only_vocab ? fr__json_vocab(load, &json) : fr__json_fields(load, &json, FR__ADDED, FR__VOCAB);
   if (!status && fr__json_next(&json) == '!') status = fr__json_fail(&json, load->reason);
@@ -8601,15 +8597,12 @@ static fr_status fr__json_measure(fr__load *load, int only_vocab)
 
 static fr_status fr__json_fill(fr__load *load)
 {
-  static const int parts[3] = { FR__ADDED, FR__VOCAB, FR__MERGES };  // in this order, whatever the file's
+  const fr__json_token added = load->field[FR__ADDED], merges = load->field[FR__MERGES];  // read in this order, whatever the file's
   fr_status status = FR_OK;
-  for (int i = 0; i < 3 && !status; i++) {
-    const fr__json_token part = load->field[parts[i]];
-    fr__json json;
-    if (part.kind != '[' && part.kind != '{') continue;
-    fr__load_value(load, &json, part.start);
-    status = i == 0 ? fr__json_added(load, &json) : i == 1 ? fr__json_vocab(load, &json) : fr__json_merges(load, &json);
-  }
+  fr__json json;
+  if (added.kind == '[' && fr__load_value(load, &json, added.start)) status = fr__json_added(load, &json);
+  if (!status && fr__load_value(load, &json, load->field[FR__VOCAB].start)) status = fr__json_vocab(load, &json);
+  if (!status && merges.kind == '[' && fr__load_value(load, &json, merges.start)) status = fr__json_merges(load, &json);
   return status;
 }
 
@@ -8632,23 +8625,16 @@ static int fr__next_line(fr_text text, fr_int *at, fr_int *line, fr_int *start, 
 static fr_status fr__load_merges(fr__load *load)
 {
   const fr_text text = load->source->merges;
-  const int alone = !load->source->file.bytes;
   fr_int at = 0, line = 0, start, end, rank = 0;
-  for (int byte = 0; alone && byte < 256; byte++) {
+  for (int byte = 0; byte < 256 && !load->source->file.bytes; byte++) {
     const char c = (char)byte;
     fr__put_token(load, (fr_int)fr__gpt2_id(byte), &c, 1, FR__ORDINARY);
   }
   for (; fr__next_line(text, &at, &line, &start, &end); rank++) {
     const fr__json_token whole = { '"', start, end - start }, none = { 0, 0, 0 };
-    const char *wrong = NULL;
+    const char *wrong;
     if (line == 1 && whole.count >= 8 && memcmp(text.bytes + start, "#version", 8) == 0) { rank--; continue; }
-    if (load->b) {
-      wrong = fr__put_merge_text(load, text.bytes, whole, none, 1, rank);
-    } else {
-      load->merges++;
-      load->room_bytes = fr__max(load->room_bytes, whole.count);
-      if (alone && fr__put_token(load, 256 + rank, NULL, whole.count, FR__ORDINARY)) wrong = "too many merges";
-    }
+    wrong = fr__put_merge_text(load, text.bytes, whole, none, 1, rank);
     if (wrong) return fr__fail(load->reason, FR_FORMAT, "line %d of the merges: %s", line, wrong);
   }
   return FR_OK;
@@ -8762,12 +8748,17 @@ static fr_status fr__load_llama2(fr__load *load)
 //   20   u32      vocab                                u32[]  of each merge: left + 2^31 if it has the rank of the one
 //   24   u64      bytes of the whole file                     before it; right
 //   32   u64      merges                               bytes of all tokens; u64 checksum
+static uint64_t fr__form_bytes(uint64_t vocab, uint64_t merges, uint64_t bytes)
+{
+  return FR__FORM_HEAD + 4 * vocab + 8 * merges + bytes + 8;
+}
+
 static fr_status fr__load_form(fr__load *load)
 {
   const fr_text file = load->source->file;
   const unsigned char *p = (const unsigned char *)file.bytes + 8;
   uint64_t head[8];  // from the version on
-  fr_int vocab, merges, bytes, total, need;
+  fr_int vocab, merges, next;
   const fr_int body = file.count - 8;
   if (body < FR__FORM_HEAD) return fr__fail(load->reason, FR_FORMAT, "the file is shorter than the head of a tokenizer");
   for (int i = 0; i < 8; i++) head[i] = fr__get_int(&p, i < 4 ? 4 : 8);
@@ -8779,30 +8770,27 @@ static fr_status fr__load_form(fr__load *load)
   for (int i = 3; i < 7; i++)
     if (i == 4 ? head[i] != (uint64_t)file.count : head[i] > (uint64_t)file.count)
       return fr__fail(load->reason, FR_FORMAT, "the head does not tell %d bytes, the length of the file", file.count);
-  vocab = (fr_int)head[3];
-  merges = (fr_int)head[5];
-  bytes = (fr_int)head[6];
-  if (!fr__mul(merges, 8, &need) || !fr__add(need, bytes, &need) || !fr__mul(vocab, 4, &total) ||
-      !fr__add(need, total, &need) || !fr__add(need, FR__FORM_HEAD + 8, &need) || need != file.count)
+  if (fr__form_bytes(head[3], head[5], head[6]) != (uint64_t)file.count)
     return fr__fail(load->reason, FR_FORMAT, "the head implies another length of the file than %d bytes", file.count);
   p = (const unsigned char *)file.bytes + body;
-  if (fr__hash(0, file.bytes, body) != fr__get_int(&p, 8))
+  if (!load->b && fr__hash(0, file.bytes, body) != fr__get_int(&p, 8))
     return fr__fail(load->reason, FR_CHECKSUM, "%s", fr_status_text(FR_CHECKSUM));
   load->tokenizer.split = (fr_split)head[1];
   load->tokenizer.ignore_merges = (int)(head[2] & 1);
   load->tokenizer.nfc = (int)(head[2] >> 1 & 1);
   load->tokenizer.sentencepiece = (int)(head[2] >> 2);
-  need = body - bytes;  // the tokens begin here
+  vocab = (fr_int)head[3];
+  merges = (fr_int)head[5];
+  next = body - (fr_int)head[6];  // where the bytes of the next token are
   p = (const unsigned char *)file.bytes + FR__FORM_HEAD;
   for (fr_int id = 0; id < vocab; id++) {
     const uint32_t word = (uint32_t)fr__get_int(&p, 4);
     const fr_int count = (fr_int)(word & 0x3FFFFFFFu);
-    const char *wrong = NULL;
+    const char *wrong = "its bytes are not in the file";
     if (word == 0) continue;
-    if (count > body - need) wrong = "its bytes are not in the file";
-    else wrong = fr__put_token(load, id, file.bytes + need, count, (int)(word >> 30));
+    if (count <= body - next) wrong = fr__put_token(load, id, file.bytes + next, count, (int)(word >> 30));
     if (wrong) return fr__fail(load->reason, FR_FORMAT, "token %d: %s", id, wrong);
-    need += count;
+    next += count;
     load->room_bytes = fr__max(load->room_bytes, 2 * count);
   }
   if (!load->b) { load->merges = merges; return FR_OK; }
@@ -8811,10 +8799,8 @@ static fr_status fr__load_form(fr__load *load)
     const fr_text l = fr_tokenizer_token(&load->tokenizer, (fr_token)left), r = fr_tokenizer_token(&load->tokenizer, (fr_token)right);
     const char *wrong = "it is of ids that are not there";
     if (l.bytes && r.bytes) {
-      memcpy(load->room, l.bytes, (size_t)l.count);
-      memcpy(load->room + l.count, r.bytes, (size_t)r.count);
-      wrong = fr__put_merge(load, left, right, fr__name_id(load->b, load->room, l.count + r.count),
-                            load->b->rank_count - (i > 0 && word >> 31));
+      const uint32_t id = fr__name_id(load->b, load->room, fr__append(load->room, fr__append(load->room, 0, l), r));
+      wrong = fr__put_merge(load, left, right, id, load->b->rank_count - (i > 0 && word >> 31));
     }
     if (wrong) return fr__fail(load->reason, FR_FORMAT, "merge %d: %s", i, wrong);
   }
@@ -8832,14 +8818,15 @@ static int fr__special_order(const void *context, fr_int a, fr_int b)
 static fr_status fr__load_sort(fr__load *load)
 {
   fr__bpe *b = load->b;
-  fr_int *sorted = load->links + load->specials, count = 0, last = -1;
+  uint32_t *sorted = (uint32_t *)(void *)(load->links + load->specials);
+  fr_int count = 0, last = -1;
   for (fr_int i = fr__sort_all(load->specials, load->links, fr__special_order, &load->tokenizer); i >= 0; last = i, i = load->links[i]) {
     if (last >= 0 && fr__special_order(&load->tokenizer, last, i) == 0)
       return fr__fail(load->reason, FR_FORMAT, "the special tokens %d and %d are the same text", (fr_int)b->specials[last],
                       (fr_int)b->specials[i]);
-    sorted[count++] = (fr_int)b->specials[i];
+    sorted[count++] = b->specials[i];
   }
-  for (fr_int i = 0; i < count; i++) b->specials[i] = (uint32_t)sorted[i];
+  memcpy(b->specials, sorted, (size_t)count * 4);
   load->tokenizer.special_count = count;
   return FR_OK;
 }
@@ -9025,7 +9012,7 @@ static void fr__put_form(fr__stream *s, const fr_tokenizer *t)
   fr__put_int(s, (uint64_t)t->split, 4);
   fr__put_int(s, (uint64_t)(t->ignore_merges + 2 * t->nfc + 4 * t->sentencepiece), 4);
   fr__put_int(s, (uint64_t)t->vocab, 4);
-  fr__put_int(s, (uint64_t)FR__FORM_HEAD + 4 * (uint64_t)t->vocab + 8 * (uint64_t)t->merge_count + (uint64_t)bytes + 8, 8);
+  fr__put_int(s, fr__form_bytes((uint64_t)t->vocab, (uint64_t)t->merge_count, (uint64_t)bytes), 8);
   fr__put_int(s, (uint64_t)t->merge_count, 8);
   fr__put_int(s, (uint64_t)bytes, 8);
   fr__put_int(s, 0, 8);
