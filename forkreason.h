@@ -8760,6 +8760,8 @@ static fr_status fr__load_form(fr__load *load)
   uint64_t head[8];  // from the version on
   fr_int vocab, merges, next;
   const fr_int body = file.count - 8;
+  if (file.count < 8 || memcmp(file.bytes, fr__form_magic, 8) != 0)
+    return fr__fail(load->reason, FR_FORMAT, "the file's first bytes are damaged");
   if (body < FR__FORM_HEAD) return fr__fail(load->reason, FR_FORMAT, "the file is shorter than the head of a tokenizer");
   for (int i = 0; i < 8; i++) head[i] = fr__get_int(&p, i < 4 ? 4 : 8);
   if (head[0] != FR_TOKENIZER_VERSION)
@@ -8892,21 +8894,13 @@ static fr_status fr__load_read(fr__load *load)
   if (s->merges.bytes) {
     status = !file.bytes ? FR_OK : load->b ? fr__json_fill(load) : fr__json_measure(load, 1);
     if (!status) status = fr__load_merges(load);
-  } else if (file.count < 4) {
-    status = fr__fail(load->reason, FR_FORMAT, "the file is empty or nearly so");
-  } else if (memcmp(file.bytes, fr__form_magic, 4) == 0) {
-    status = file.count < 8 || memcmp(file.bytes, fr__form_magic, 8) != 0
-                 ? fr__fail(load->reason, FR_FORMAT, "the file's first bytes are damaged")
-                 : fr__load_form(load);
-  } else if (memchr(file.bytes, 0, 4)) {
-    status = fr__load_llama2(load);
-  } else if (file.bytes[at] == '{') {
-    status = load->b ? fr__json_fill(load) : fr__json_measure(load, 0);
-  } else if (s->split == FR_SPLIT_UNKNOWN) {
-    status = fr__fail(load->reason, FR_FORMAT, "no tokenizer.json, vocab.json, tokenizer.bin or own form; if it is *.tiktoken, set split");
-  } else {
-    status = fr__load_tiktoken(load);
   }
+  else if (file.count < 4) status = fr__fail(load->reason, FR_FORMAT, "the file is empty or nearly so");
+  else if (memcmp(file.bytes, fr__form_magic, 4) == 0) status = fr__load_form(load);
+  else if (memchr(file.bytes, 0, 4)) status = fr__load_llama2(load);
+  else if (file.bytes[at] == '{') status = load->b ? fr__json_fill(load) : fr__json_measure(load, 0);
+  else if (s->split != FR_SPLIT_UNKNOWN) status = fr__load_tiktoken(load);
+  else status = fr__fail(load->reason, FR_FORMAT, "no tokenizer.json, vocab.json, tokenizer.bin or own form; if it is *.tiktoken, set split");
   return status ? status : fr__load_extras(load);
 }
 
@@ -8931,8 +8925,12 @@ static void fr__load_layout(fr__arena *arena, fr__load *load)
     memset(b->pieces, 0, (size_t)load->vocab * sizeof *b->pieces);
     memset(b->kinds, 0, (size_t)load->vocab);
     memset(b->names, 0, (size_t)b->name_slots * 4);
+    memset(b->merges, 0xFF, (size_t)b->merge_slots * sizeof *b->merges);  // FR__NONE everywhere
+    memset(b->first, 0, sizeof b->first);
+    b->rank_count = 0;
     load->room = b->bytes + load->bytes;
-    load->b = b;
+    load->b = load->tokenizer.body = b;
+    load->bytes = load->specials = load->merges = 0;
   }
 }
 
@@ -8941,49 +8939,37 @@ static int fr__specials_good(const fr_special *specials, fr_int count, fr_int fo
   return count >= 0 && count <= 1 << 24 && (specials || !count) && forks >= 0 && forks <= 65536 && (unsigned)split <= FR_SPLIT_QWEN;
 }
 
-static fr_status fr__load_measure(fr__load *load, const fr_tokenizer_source *source, fr_tokenizer_source *copy,
-                                  fr_reason *reason)
+FR_DEF fr_status fr_tokenizer_place(fr_tokenizer *tokenizer, const fr_tokenizer_source *source, void *memory, fr_int bytes,
+                                    fr_int *needed, fr_reason *reason)
 {
-  memset(load, 0, sizeof *load);
-  load->reason = reason;
-  load->source = copy;
-  if (!source || !fr__text_good(source->file) || !fr__text_good(source->merges) ||
-      !fr__specials_good(source->specials, source->special_count, source->forks, source->split))
-    return fr__fail(reason, FR_INVALID, "source is NULL or a field of it is out of range");
-  *copy = *source;
-  if ((uint64_t)copy->file.count > 0x7FFFFF00u || (uint64_t)copy->merges.count > 0x7FFFFF00u)
-    return fr__fail(reason, FR_LIMIT, "a file has more than 2^31 - 256 bytes");
-  if (!copy->merges.bytes && copy->file.count >= 8 && memcmp(copy->file.bytes, "#version", 8) == 0) {  // also as the file
-    copy->merges = copy->file;
-    copy->file.bytes = NULL;
-    copy->file.count = 0;
-  }
-  return fr__load_read(load);
-}
-
-FR_DEF fr_status fr_tokenizer_place(fr_tokenizer *tokenizer, const fr_tokenizer_source *source, void *memory,
-                                    fr_int bytes, fr_int *needed, fr_reason *reason)
-{
+  const fr_text none = { NULL, 0 };
   fr_tokenizer_source copy;
   fr__arena arena = { NULL, 0, 0 };
   fr__load load;
   fr__bpe *b;
   fr_status status;
   if (memory && !tokenizer) return fr__fail(reason, FR_INVALID, "tokenizer is NULL");
-  status = fr__load_measure(&load, source, &copy, reason);
+  if (!source || !fr__text_good(source->file) || !fr__text_good(source->merges) ||
+      !fr__specials_good(source->specials, source->special_count, source->forks, source->split))
+    return fr__fail(reason, FR_INVALID, "source is NULL or a field of it is out of range");
+  copy = *source;
+  if ((uint64_t)copy.file.count > 0x7FFFFF00u || (uint64_t)copy.merges.count > 0x7FFFFF00u)
+    return fr__fail(reason, FR_LIMIT, "a file has more than 2^31 - 256 bytes");
+  if (!copy.merges.bytes && copy.file.count >= 8 && memcmp(copy.file.bytes, "#version", 8) == 0) {  // also as the file
+    copy.merges = copy.file;
+    copy.file = none;
+  }
+  memset(&load, 0, sizeof load);
+  load.reason = reason;
+  load.source = &copy;
+  status = fr__load_read(&load);
   if (status) return status;
   fr__load_layout(&arena, &load);
   status = fr__arena_open(&arena, memory, bytes, needed, reason);
   if (status || !memory) return status;
   fr__load_layout(&arena, &load);
   b = load.b;
-  load.tokenizer.body = b;
-  b->seed = fr__hash(fr__hash((uint64_t)copy.file.count, copy.file.bytes, copy.file.count), copy.merges.bytes,
-                     copy.merges.count);
-  b->rank_count = 0;
-  memset(b->first, 0, sizeof b->first);
-  memset(b->merges, 0xFF, (size_t)b->merge_slots * sizeof *b->merges);  // FR__NONE everywhere
-  load.bytes = load.specials = load.merges = 0;
+  b->seed = fr__hash(fr__hash((uint64_t)copy.file.count, copy.file.bytes, copy.file.count), copy.merges.bytes, copy.merges.count);
   status = fr__load_read(&load);
   if (status) return status;
   load.tokenizer.merge_count = load.merges;
@@ -9057,20 +9043,11 @@ static void fr__put_string(fr__stream *s, const fr__bpe *b, uint32_t id, int raw
   }
 }
 
-static void fr__put_regex(fr__stream *s, const char *regex)
-{
-  fr__put_text(s, "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"");
-  for (; *regex; regex++) {
-    if (*regex == '\\') fr__put(s, regex, 1);
-    fr__put(s, regex, 1);
-  }
-  fr__put_text(s, "\"},\"behavior\":\"Isolated\",\"invert\":false},");
-}
-
 // A special token stands in vocab too, unless the ids of all specials follow those of the vocabulary: the reader gives
 // an added token the id that vocab has for its text, or the next free one.
 static void fr__put_json(fr__stream *s, const fr_tokenizer *t, int specials_follow)
 {
+  static const char split[] = "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"";
   const fr__bpe *b = t->body;
   int any = 0;
   fr__put_text(s, "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\n\"added_tokens\":[");
@@ -9082,17 +9059,19 @@ static void fr__put_json(fr__stream *s, const fr_tokenizer *t, int specials_foll
     fr__put_string(s, b, (uint32_t)id, 1);
     fr__put_text(s, "\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":true}");
   }
-  fr__put_text(s, t->nfc ? "],\n\"normalizer\":{\"type\":\"NFC\"},\n\"pre_tokenizer\":"
-                          : "],\n\"normalizer\":null,\n\"pre_tokenizer\":");
-  if (t->split > FR_SPLIT_GPT2) fr__put_regex(s, fr__regex[t->split]);
+  fr__put_text(s, t->nfc ? "],\n\"normalizer\":{\"type\":\"NFC\"}" : "],\n\"normalizer\":null");
+  fr__put_text(s, ",\n\"pre_tokenizer\":");
+  if (t->split > FR_SPLIT_GPT2) {
+    fr__put_text(s, split);
+    for (const char *regex = fr__regex[t->split]; *regex; regex++) fr__put(s, *regex == '\\' ? "\\\\" : regex, *regex == '\\' ? 2 : 1);
+    fr__put_text(s, "\"},\"behavior\":\"Isolated\",\"invert\":false},");
+  }
   fr__put_text(s, "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":");
-  fr__put_text(s, t->split == FR_SPLIT_GPT2 ? "true}" : "false}");
-  fr__put_text(s, t->split > FR_SPLIT_GPT2 ? "]},\n" : ",\n");
-  fr__put_text(s, "\"post_processor\":null,\n\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,"
-                   "\"trim_offsets\":true,\"use_regex\":true},\n\"model\":{\"type\":\"BPE\",\"dropout\":null,"
-                   "\"unk_token\":null,\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,\"fuse_unk\":false,"
-                   "\"byte_fallback\":false,\"ignore_merges\":");
-  fr__put_text(s, t->ignore_merges ? "true,\n\"vocab\":{" : "false,\n\"vocab\":{");
+  fr__put_text(s, t->split > FR_SPLIT_GPT2 ? "false}]}" : t->split == FR_SPLIT_GPT2 ? "true}" : "false}");
+  fr__put_text(s, ",\n\"post_processor\":null,\n\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true,"
+                  "\"use_regex\":true},\n\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,"
+                  "\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,\"fuse_unk\":false,\"byte_fallback\":false,");
+  fr__put_text(s, t->ignore_merges ? "\"ignore_merges\":true,\n\"vocab\":{" : "\"ignore_merges\":false,\n\"vocab\":{");
   any = 0;
   for (fr_int id = 0; id < t->vocab; id++) {
     const int ordinary = (b->kinds[id] & FR__ORDINARY) != 0;
@@ -9158,8 +9137,8 @@ static fr_status fr__tokenizer_can(const fr_tokenizer *t, fr_tokenizer_form form
   return what->json ? fr__json_can(t, &what->specials_follow, reason) : FR_OK;
 }
 
-FR_DEF fr_status fr_tokenizer_write(const fr_tokenizer *tokenizer, fr_tokenizer_form form, void *memory,
-                                    fr_int capacity, fr_int *bytes, fr_reason *reason)
+FR_DEF fr_status fr_tokenizer_write(const fr_tokenizer *tokenizer, fr_tokenizer_form form, void *memory, fr_int capacity,
+                                    fr_int *bytes, fr_reason *reason)
 {
   fr__put_tokenizer what;
   fr__stream s;
@@ -9178,8 +9157,7 @@ FR_DEF fr_status fr_tokenizer_write(const fr_tokenizer *tokenizer, fr_tokenizer_
 }
 
 #ifndef FR_NO_STDIO
-FR_DEF fr_status fr_tokenizer_save(const char *path, const fr_tokenizer *tokenizer, fr_tokenizer_form form,
-                                   fr_reason *reason)
+FR_DEF fr_status fr_tokenizer_save(const char *path, const fr_tokenizer *tokenizer, fr_tokenizer_form form, fr_reason *reason)
 {
   fr__put_tokenizer what;
   const fr_status status = fr__tokenizer_can(tokenizer, form, &what, reason);
@@ -9394,12 +9372,12 @@ static void fr__couple_leave(fr__train *t, uint32_t at)
   s->pair = FR__NONE;
 }
 
-static void fr__train_token(fr__train *t, fr_int id, uint32_t start, uint32_t count, int kind)
+static void fr__train_token(fr__train *t, fr_int id, fr_int start, fr_int count, int kind)
 {
-  t->b.pieces[id].start = start;
-  t->b.pieces[id].count = count;
+  const fr__piece piece = { (uint32_t)start, (uint32_t)count };
+  t->b.pieces[id] = piece;
   t->b.kinds[id] = (unsigned char)kind;
-  if (kind == FR__ORDINARY) *fr__name_at(&t->b, t->b.bytes + start, (fr_int)count) = (uint32_t)id + 1;
+  if (kind == FR__ORDINARY) *fr__name_at(&t->b, t->b.bytes + start, count) = (uint32_t)id + 1;
 }
 
 static void fr__train_merges(fr__train *t, fr_int most)
@@ -9417,24 +9395,23 @@ static void fr__train_merges(fr__train *t, fr_int most)
   while (t->made.vocab < most) {
     const fr__couple *p;
     fr__merge m;
-    fr__piece whole;
-    uint32_t id, top;
+    fr_int start, count;
+    uint32_t top;
     for (; t->settled < t->pair_count; t->settled++)
       if (t->pairs[t->settled].count > 0) fr__couple_up(t, (uint32_t)t->settled);
     top = fr__couple_top(t);
     if (top == FR__NONE || t->pairs[top].count < least) break;
     p = t->pairs + top;
-    whole.start = p->first;
-    whole.count = b->pieces[p->left].count + b->pieces[p->right].count;
-    id = fr__name_id(b, b->bytes + whole.start, (fr_int)whole.count);
-    if (id == FR__NONE) {
-      id = (uint32_t)t->made.vocab++;
-      fr__train_token(t, (fr_int)id, whole.start, whole.count, FR__ORDINARY);
-    }
     m.left = p->left;
     m.right = p->right;
     m.rank = b->order[t->made.merge_count] = (uint32_t)t->made.merge_count;
-    m.id = id;
+    start = (fr_int)p->first;
+    count = (fr_int)b->pieces[p->left].count + (fr_int)b->pieces[p->right].count;
+    m.id = fr__name_id(b, b->bytes + start, count);
+    if (m.id == FR__NONE) {
+      m.id = (uint32_t)t->made.vocab;
+      fr__train_token(t, t->made.vocab++, start, count, FR__ORDINARY);
+    }
     b->merges[t->made.merge_count++] = m;
     while (p->first != FR__NONE) {
       const uint32_t at = p->first;
@@ -9442,7 +9419,7 @@ static void fr__train_merges(fr__train *t, fr_int most)
       fr__couple_leave(t, at);
       fr__couple_leave(t, s->after);
       if (s->before != FR__NONE) fr__couple_leave(t, s->before);
-      s->id = id;
+      s->id = m.id;
       s->after = gone->after;
       if (s->after != FR__NONE) t->places[s->after].before = at;
       if (s->before != FR__NONE) fr__couple_join(t, s->before);
@@ -9517,7 +9494,7 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
   for (int byte = 0; byte < 256; byte++) {
     t->b.bytes[at] = (char)byte;
     t->b.byte_ids[byte] = training->gpt2_bytes ? fr__gpt2_id(byte) : (uint32_t)byte;
-    fr__train_token(t, (fr_int)t->b.byte_ids[byte], (uint32_t)at++, 1, FR__ORDINARY);
+    fr__train_token(t, (fr_int)t->b.byte_ids[byte], at++, 1, FR__ORDINARY);
   }
   t->made.vocab = 256;
   t->made.split = t->split;
@@ -9525,9 +9502,8 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
   fr__train_merges(t, training->vocab - extras);
   for (fr_int i = 0; i < extras; i++) {
     fr__caller_special(training->specials, training->special_count, i, name, &special, reason);
-    memcpy(t->b.bytes + at, special.text.bytes, (size_t)special.text.count);
-    fr__train_token(t, t->made.vocab++, (uint32_t)at, (uint32_t)special.text.count, FR__SPECIAL);
-    at += special.text.count;
+    fr__train_token(t, t->made.vocab++, at, special.text.count, FR__SPECIAL);
+    at = fr__append(t->b.bytes, at, special.text);
   }
 
   // The lists are no longer needed; the result takes their place.
