@@ -8988,8 +8988,9 @@ FR_DEF fr_status fr_tokenizer_place(fr_tokenizer *tokenizer, const fr_tokenizer_
 }
 
 // -- writing
-static void fr__put_form(fr__stream *s, const fr_tokenizer *t)
+static void fr__put_form(fr__stream *s, const void *tokenizer)
 {
+  const fr_tokenizer *t = (const fr_tokenizer *)tokenizer;
   const fr__bpe *b = t->body;
   fr_int bytes = 0;
   for (fr_int id = 0; id < t->vocab; id++) bytes += (fr_int)b->pieces[id].count;
@@ -9045,11 +9046,16 @@ static void fr__put_string(fr__stream *s, const fr__bpe *b, uint32_t id, int raw
 
 // A special token stands in vocab too, unless the ids of all specials follow those of the vocabulary: the reader gives
 // an added token the id that vocab has for its text, or the next free one.
-static void fr__put_json(fr__stream *s, const fr_tokenizer *t, int specials_follow)
+static void fr__put_json(fr__stream *s, const void *tokenizer)
 {
+  const fr_tokenizer *t = (const fr_tokenizer *)tokenizer;
   static const char split[] = "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"";
   const fr__bpe *b = t->body;
-  int any = 0;
+  int any = 0, specials_follow = 1;
+  for (fr_int id = 0, last = 0; id < t->vocab; id++) {
+    if (b->pieces[id].count == 0 || (last && b->kinds[id] == FR__ORDINARY)) specials_follow = 0;
+    if (b->kinds[id] == FR__SPECIAL) last = 1;
+  }
   fr__put_text(s, "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\n\"added_tokens\":[");
   for (fr_int id = 0; id < t->vocab; id++) {
     if (!(b->kinds[id] & FR__SPECIAL)) continue;
@@ -9091,63 +9097,43 @@ static void fr__put_json(fr__stream *s, const fr_tokenizer *t, int specials_foll
     fr__put_text(s, "\"");
   }
   fr__put_text(s, "]}}\n");
+  fr__flush(s);
 }
 
-// Whether a tokenizer can be told in tokenizer.json.
-static fr_status fr__json_can(const fr_tokenizer *t, int *specials_follow, fr_reason *reason)
+// Whether a tokenizer can be told in a form.
+static fr_status fr__tokenizer_can(const fr_tokenizer *t, fr_tokenizer_form form, fr_reason *reason)
 {
-  const fr__bpe *b = t->body;
-  fr_int last = 0;
+  const fr__bpe *b = t ? t->body : NULL;
+  if (!b || (unsigned)form > FR_TOKENIZER_JSON) return fr__fail(reason, FR_INVALID, "tokenizer or form is not usable");
+  if (form == FR_TOKENIZER_OWN) return FR_OK;
   if (t->sentencepiece) return fr__fail(reason, FR_UNSUPPORTED, "a tokenizer of llama2.c cannot be written as tokenizer.json");
-  *specials_follow = 1;
   for (fr_int id = 0; id < t->vocab; id++) {
-    const char *p = b->bytes + b->pieces[id].start;
-    const fr_int count = (fr_int)b->pieces[id].count;
+    const fr_text text = fr_tokenizer_token(t, (fr_token)id);
     char out[FR__SPLIT_TOKEN];
     fr_int at = 0, size = 1, bytes;
-    if (count == 0 || (b->kinds[id] == FR__ORDINARY && last)) *specials_follow = 0;
     if (b->kinds[id] != FR__SPECIAL) continue;
-    last = 1;
-    for (; at < count && size > 0; at += size) size = fr__utf8(p + at, count - at);
-    if (size == 0 || count > FR__SPLIT_TOKEN)
+    for (; at < text.count && size > 0; at += size) size = fr__utf8(text.bytes + at, text.count - at);
+    if (size == 0 || text.count > FR__SPLIT_TOKEN)
       return fr__fail(reason, FR_UNSUPPORTED, "special %d is not text or has more than 512 bytes", id);
     at = 0;
-    bytes = fr__unmap(p, &at, count, 1, out);
-    if (bytes > 0 && at == count && fr__name_id(b, out, bytes) != FR__NONE)
+    bytes = fr__unmap(text.bytes, &at, text.count, 1, out);
+    if (bytes > 0 && at == text.count && fr__name_id(b, out, bytes) != FR__NONE)
       return fr__fail(reason, FR_UNSUPPORTED, "special %d is written as another token is", id);
   }
   return FR_OK;
 }
 
-typedef struct fr__put_tokenizer { const fr_tokenizer *t; int json, specials_follow; } fr__put_tokenizer;
-static void fr__tokenizer_put(fr__stream *s, const void *what)
-{
-  const fr__put_tokenizer *p = (const fr__put_tokenizer *)what;
-  if (p->json) fr__put_json(s, p->t, p->specials_follow);
-  else fr__put_form(s, p->t);
-  fr__flush(s);
-}
-
-static fr_status fr__tokenizer_can(const fr_tokenizer *t, fr_tokenizer_form form, fr__put_tokenizer *what, fr_reason *reason)
-{
-  if (!t || !t->body || (unsigned)form > FR_TOKENIZER_JSON)
-    return fr__fail(reason, FR_INVALID, "tokenizer or form is not usable");
-  what->t = t;
-  what->json = form == FR_TOKENIZER_JSON;
-  return what->json ? fr__json_can(t, &what->specials_follow, reason) : FR_OK;
-}
-
 FR_DEF fr_status fr_tokenizer_write(const fr_tokenizer *tokenizer, fr_tokenizer_form form, void *memory, fr_int capacity,
                                     fr_int *bytes, fr_reason *reason)
 {
-  fr__put_tokenizer what;
   fr__stream s;
-  const fr_status status = fr__tokenizer_can(tokenizer, form, &what, reason);
+  const fr_status status = fr__tokenizer_can(tokenizer, form, reason);
   if (status) return status;
   if (!bytes) return fr__fail(reason, FR_INVALID, "bytes is NULL");
   for (int pass = 0; pass < (memory ? 2 : 1); pass++) {  // first it is only counted
     fr__stream_memory(&s, pass ? memory : NULL, capacity);
-    fr__tokenizer_put(&s, &what);
+    if (form == FR_TOKENIZER_JSON) fr__put_json(&s, tokenizer);
+    else fr__put_form(&s, tokenizer);
     if (s.failed) return fr__fail(reason, FR_OVERFLOW, "the tokenizer does not fit the address space");
     if (memory && capacity < s.done)
       return fr__fail(reason, FR_MEMORY, "the tokenizer needs %d bytes, %d were given", s.done, capacity);
@@ -9159,9 +9145,8 @@ FR_DEF fr_status fr_tokenizer_write(const fr_tokenizer *tokenizer, fr_tokenizer_
 #ifndef FR_NO_STDIO
 FR_DEF fr_status fr_tokenizer_save(const char *path, const fr_tokenizer *tokenizer, fr_tokenizer_form form, fr_reason *reason)
 {
-  fr__put_tokenizer what;
-  const fr_status status = fr__tokenizer_can(tokenizer, form, &what, reason);
-  return status ? status : fr__save(path, fr__tokenizer_put, &what, reason);
+  const fr_status status = fr__tokenizer_can(tokenizer, form, reason);
+  return status ? status : fr__save(path, form == FR_TOKENIZER_JSON ? fr__put_json : fr__put_form, tokenizer, reason);
 }
 
 #ifndef FR_NO_MALLOC
@@ -9212,10 +9197,8 @@ typedef struct fr__place {
 } fr__place;
 
 typedef struct fr__train {
-  const fr_training *options;
   fr__arena   arena;
   fr_int      bytes;   // of the arena
-  fr_split    split;
   fr__word   *words;
   fr__place  *places;  // [symbols]
   fr__couple *pairs;   // [leaves]
@@ -9246,7 +9229,7 @@ static int fr__train_words(fr__train *t, const fr_text *texts, fr_int text_count
   for (fr_int i = 0; i < text_count; i++) {
     for (fr_int at = 0, end; at < texts[i].count; at = end) {
       uint32_t *found;
-      end = fr__split_end(t->split, texts[i].bytes, at, texts[i].count);
+      end = fr__split_end(t->made.split, texts[i].bytes, at, texts[i].count);
       if (2 * t->word_count >= slot_count) {  // twice as large, at the end of the block
         slot_count = slot_count ? 2 * slot_count : 512;
         if (slot_count > t->bytes / 8 || t->word_count + 1 >= room) return 0;
@@ -9258,12 +9241,10 @@ static int fr__train_words(fr__train *t, const fr_text *texts, fr_int text_count
       }
       found = fr__word_at(t, slots, slot_count, texts[i].bytes + at, end - at);
       if (!*found) {
-        fr__word *w = t->words + t->word_count;
-        if ((char *)(w + 1) > (char *)slots) return 0;
-        w->bytes = texts[i].bytes + at;
-        w->count = end - at;
-        w->weight = 0;
-        *found = (uint32_t)++t->word_count;
+        const fr__word fresh = { texts[i].bytes + at, end - at, 0 };
+        if ((char *)(t->words + t->word_count + 1) > (char *)slots) return 0;
+        t->words[t->word_count++] = fresh;
+        *found = (uint32_t)t->word_count;
         t->symbol_count += end - at;
       }
       t->words[*found - 1].weight++;
@@ -9380,9 +9361,8 @@ static void fr__train_token(fr__train *t, fr_int id, fr_int start, fr_int count,
   if (kind == FR__ORDINARY) *fr__name_at(&t->b, t->b.bytes + start, count) = (uint32_t)id + 1;
 }
 
-static void fr__train_merges(fr__train *t, fr_int most)
+static void fr__train_merges(fr__train *t, fr_int most, uint64_t least)
 {
-  const uint64_t least = (uint64_t)fr__max(1, t->options->min_count);
   fr__bpe *b = &t->b;
   for (uint32_t at = 0, w = 0; w < (uint32_t)t->word_count; w++)
     for (fr_int i = 0; i < t->words[w].count; i++, at++) {
@@ -9451,8 +9431,7 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
     return fr__fail(reason, FR_INVALID, "a vocabulary of %d is too small for 256 bytes and %d specials, or above 2^28",
                     training->vocab, extras);
   memset(t, 0, sizeof *t);
-  t->options = training;
-  t->split = training->split == FR_SPLIT_UNKNOWN ? FR_SPLIT_GPT2 : training->split;
+  t->made.split = training->split == FR_SPLIT_UNKNOWN ? FR_SPLIT_GPT2 : training->split;
   for (fr_int i = 0; i < text_count; i++) {
     if (texts[i].count < 0 || (texts[i].count && !texts[i].bytes))
       return fr__fail(reason, FR_INVALID, "text %d is not usable", i);
@@ -9487,19 +9466,16 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
   memset(t->b.pieces, 0, (size_t)training->vocab * sizeof *t->b.pieces);
 
   // Bytes: the words, then the 256 bytes, then the specials.
-  for (fr_int w = 0; w < t->word_count; w++) {
+  for (fr_int w = 0; w < t->word_count; at += t->words[w++].count)
     memcpy(t->b.bytes + at, t->words[w].bytes, (size_t)t->words[w].count);
-    at += t->words[w].count;
-  }
   for (int byte = 0; byte < 256; byte++) {
     t->b.bytes[at] = (char)byte;
     t->b.byte_ids[byte] = training->gpt2_bytes ? fr__gpt2_id(byte) : (uint32_t)byte;
     fr__train_token(t, (fr_int)t->b.byte_ids[byte], at++, 1, FR__ORDINARY);
   }
   t->made.vocab = 256;
-  t->made.split = t->split;
   t->made.body = &t->b;
-  fr__train_merges(t, training->vocab - extras);
+  fr__train_merges(t, training->vocab - extras, (uint64_t)fr__max(1, training->min_count));
   for (fr_int i = 0; i < extras; i++) {
     fr__caller_special(training->specials, training->special_count, i, name, &special, reason);
     fr__train_token(t, t->made.vocab++, at, special.text.count, FR__SPECIAL);
