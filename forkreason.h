@@ -7455,46 +7455,42 @@ static const unsigned char fr__ascii[128] = {
   0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0
 };
 static const uint32_t fr__class_starts[111] = {
-  128, 192, 886, 1015, 1632, 1808, 2070, 2250, 2449, 2530, 2610, 2703, 2790, 2877, 2961, 3025, 3166, 3252, 3345, 3461,
-  3648, 3762, 3904, 4194, 4302, 4750, 4886, 5787, 6016, 6279, 6602, 6989, 7294, 7616, 8030, 8156, 8305, 8470, 8522,
-  11499, 11648, 11736, 12353, 12784, 17152, 31488, 42509, 42891, 43056, 43302, 43520, 43701, 43785, 44032, 55292,
-  64280, 64434, 65339, 65575, 65932, 66422, 66812, 66994, 67505, 67680, 67898, 68160, 68416, 68858, 69314, 69623,
-  69927, 70106, 70282, 70442, 70542, 70751, 71236, 71488, 71984, 72193, 72698, 73009, 73459, 74863, 82784, 92160,
-  93008, 94027, 100344, 110580, 111356, 118010, 119973, 120086, 120514, 120746, 123198, 124398, 125184, 126464,
-  126523, 126551, 126572, 126635, 137792, 153152, 168512, 179168, 191472, 203472
+  128, 192, 886, 1015, 1632, 1808, 2070, 2250, 2449, 2530, 2610, 2703, 2790, 2877, 2961, 3025, 3166, 3252, 3345, 3461, 3648, 3762,
+  3904, 4194, 4302, 4750, 4886, 5787, 6016, 6279, 6602, 6989, 7294, 7616, 8030, 8156, 8305, 8470, 8522, 11499, 11648, 11736,
+  12353, 12784, 17152, 31488, 42509, 42891, 43056, 43302, 43520, 43701, 43785, 44032, 55292, 64280, 64434, 65339, 65575, 65932,
+  66422, 66812, 66994, 67505, 67680, 67898, 68160, 68416, 68858, 69314, 69623, 69927, 70106, 70282, 70442, 70542, 70751, 71236,
+  71488, 71984, 72193, 72698, 73009, 73459, 74863, 82784, 92160, 93008, 94027, 100344, 110580, 111356, 118010, 119973, 120086,
+  120514, 120746, 123198, 124398, 125184, 126464, 126523, 126551, 126572, 126635, 137792, 153152, 168512, 179168, 191472, 203472
 };
 static const char fr__class_stretches[] =
-  "@T@GAk@G@e@E@]@J@D@E@L@F@E@D@N@DA`@DBA@D^d@P@r@y@U@]@E@D@EHT@U@D@I@H@Q@D@E@X@E@D@M@D@E@DAS@DEW@DH~@aJn@DB^@H@E@X"
-  "BjDeAp@P@QByBrAV@k@P@I@DFY@D@E@}@I@]@I@k@M@H@EAB@E@DA|AwEp@m@E@y@kBI@e@I@P@E@TA[@P@E@e@E@L@EA_Ah@]@n@TAd@D@YAFBn"
-  "CoC`@L@EAJ@E@]@j@P@k@DAC@P@b@H@I@HA[@D@^@D@E@L@Q@L@EAB@E@u@I@D@M@P@k@I@H@Z@H@E@a@Y@P@I@HA[@D@^@D@I@D@I@D@IB@@Q@D"
-  "@E@]@k@H@MAB@f@D@M@DA[@D@^@D@I@D@U@L@EAJ@E@}@I@P@k@e@E@m@b@H@I@HA[@D@^@D@I@D@U@L@EA{@I@D@M@P@k@D@E@Z@m@E@D@Y@L@M"
-  "@D@Q@L@I@D@E@D@I@L@I@L@M@L@rAZ@EAV@wAJ@b@D@M@DA`@DAC@L@EAk@M@H@E@H@I@P@k@a@_@D@E@P@b@D@M@DA`@D@j@D@U@L@EB@@I@D@I"
-  "@P@k@D@IAF@f@D@M@DBj@H@EAB@E@T@M@D@_@M@PAP@D@Y@TAK@LAd@D@f@D@E@H@^B@@kAFCG@D@I@q@^@e@kBa@I@D@E@D@U@DAd@D@E@D@j@D"
-  "@I@e@E@H@U@D@E@e@k@H@QBD@EB@AT@q@b@DBUAo@UGZBrAR@E@k@X@Y@P@Q@L@E@L@I@]@M@P@v@q@E@D@k@XB^@D@E@T@E@HBr@DU`@D@Q@H@^"
-  "@D@E@D@Q@HBj@D@Q@HBI@D@Q@H@^@D@E@D@Q@H@~@DCl@D@Q@HDU@yAT@LACABEd@H@Y@LiA@HAG@GAl@TDv@L@N@b@]AK@uAO@yAK@y@v@D@M@}"
-  "CWBP@E@P@E@L@k@X@kAZ@k@XEp@]@U@HBM@D@E@TDb@iBABa@kA|@H@U@mBv@PAl@X@oBXA`@eC[Bq@k@X@k@u@EF@CCAF@b@L@kBiA|@u@I@kBv"
-  "AkBUAs@k@L@M@kBU@H@n@TBr@H@MBi@Q@D@Y@D@I@L@E@TLYDHQ|@H@Y@HB^@H@Y@H@b@D@E@D@E@D@E@DBA@HC[@D@^@D@E@L@M@D@^@L@Q@H@Y"
-  "@P@v@T@M@D@^@L@pAw@K@T@GCB@GAB@F@E@H@Z@T@E@k@X@vFa@E@P@E@H@j@D@E@L@U@X@E@D@E@D@E@D@Q@D@n@H@Q@T@U@P@E@DCT@I@VouCy"
-  "EBA]iiA}~{KFNr@X@Q@L@I@e@F@HB^@D@E@T@E@HCh@]@EABA`@e@^@D@^@D@^@D@^@D@^@D@^@D@^@D@^EJ@E^{@G@P@I@FAg@g@]@U@H@N@I@P"
-  "Ed@X@M@DEt@D@Q@TBr@DFE@L@R@iBECFACBD@kA{@c@DA@BD@kBaA@Ti~|~|~|~|~|~|vlDH~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|"
-  "~|~|~|D~DTB~@HQW@LAC@k@IARCCABBA@HDb@kBa@f@HFj@HDU@H@I@D@E@D@bAVAC@D@M@D@Q@DA`@u@Z@iCW@yCOAs@kAc@Y@L@E@D@I@D@kAt"
-  "@iA`AgAx@]CCAs@E@k@X@U@D@j@k@U@DBjA_@M@D@b@P@k@XA`@L@E@LCO@D@E@L@I@H@U@H@E@D@EAc@M@H@n@]@M@q@Y@H@Y@H@Y@e@^@D@^@D"
-  "Br@D@z@XG[@u@k@X~|~|~|~|~|~|~|~|~|~|~|h`@qA`@PCK~{~{~{~{~{~{~{~{rsWh@HFvB]@^@q@U@T@E@D@j@D@v@D@U@D@E@D@I@D@I@DF~"
-  "BHW[AJDI@HC`Be@rG_@U@DHnAN@k@]Al@XAl@mEp@L@Y@H@Y@H@Y@H@MBP@r@DAl@DAO@D@I@D@~@H@zBLG|@qB{@qCmAF@JOoAx@LCKABAq@PBE"
-  "@R@eAS@F@b@F@TB^@iA|@HBU@P@b@D@VBmJM@H@k@XBU@PBU@PBf@aCW@q@n@D@~@D@^@D@I@D@n@D@~@D@^@D@I@LCW@qTE@eA[@i@bAc@Y@DBn"
-  "@D@fD]@Y@H@E@DBv@D@I@L@E@HA`@H@cA`@H@_BA@a@gCFAO@D@I@T@VA[@Z@PAlDaCh@P@J@IAD@HC@@E@}@Q@D@M@DAx@i@gA_Ax@J@DAx@NBD"
-  "@b@DAt@X@VABC`@iA[@H@cAO@T@cAKA_@_EJDnCcCS@uCS@]@ZBU@q@k@X@kAt@eA`NDBB@DBn@X@IAB@MCsAx@k@E@aA[@m@RAoAKB}AW@_ARA`"
-  "@qC[AkA}@D@I@H@E@uBzBDAh@]@k@eBU@}@k@P@E@H@E@aBQ@L@E@qCG@y@Q@m@k@E@D@E@PAT@mAK@DAhAN@IDD@^@D@E@D@Q@D@~@D@j@]CCAF"
-  "@k@m@b@H@I@HA[@D@^@D@I@D@U@L@EAJ@E@q@UA{@j@D@E@H@E@DB^@D@EAg@E@D@EBuC[AJ@Q@T@k@T@MA{CGAR@I@D@E@a@kJmCCBi@QBTCGAR"
-  "@E@m@kB]Br@u@E@]@k@XATAsApAV@s@P@^K{BvG_DIAP@q@b@H@E@H@b@D@I@DAd@}@E@D@E@y@kDa@b@HBbAB@E@D@EAs@E@iBf@]@EAV@E@mB~"
-  "AN@EAJDnLuBI@}@k@X@f@DBYAF@E@}Ay@TA|GN@^@D@I@DB^AV@E@e@k@X@Y@D@I@DBE@y@E@]@kT@AO@}@E@D@v@DBMAs@kEc@E@}AXBq|`FeGL"
-  "AFLj~{~{oLFQ@}~|GOAF@YAg~|~|~|~|JA@Tfh~{~{~{~{~{~{~{GsA|AJ@k~{r{en@]BA@D@k@XEG@D@k@XA|AJCGAB@Q@q@k@D@_@DAW@TAO[w"
-  "Bz@L@kLqDIAaFqDv@T@EDP@vDH@I@D@EAs~|~|~|~|~|~|XQ@a~|Q|Bi@j~{~{~{~{~{~{~{~{~{SB@Q@D@^@D@I@DRr@}@EAw@M@H@E@y@Q@aYd"
-  "~{~{YBFz@T@v@L@f@]@j~{~{~{~{VD@k~{bZAT@qATF}AiHmE`@DDf@D@I@H@E@H@I@H@Q@D@r@D@E@D@^@DDM@D@Q@H@b@D@^@DAt@D@Q@D@U@D"
-  "@E@L@^@DU|@HAh@DAh@DBA@DAh@DBA@DAh@DBA@DAh@DBA@DAh@D@b@HCP~{vkBA@X@YPuDAIZBz@i@^@H@k@P@ETmA|AJBv@P@k_TAt@P@kMsA|"
-  "@H@E@k`R@^@D@Q@D@I@D@~@DLn@H@gCFDY@]@E@P@ktBCu@D@N@D@RDyB{@DA@La@Q@DAp@D@I@D@E@H@E@D@j@D@Q@D@E@D@E@X@E@P@E@D@E@D"
-  "@E@D@M@D@I@D@E@H@E@D@E@D@E@D@E@D@E@D@I@D@E@H@Q@D@^@D@Q@D@Q@D@E@D@j@DAG@T@M@D@U@DAGfZ@w~{~{x{@k~{Da~|~|~|~|~|~|~|"
-  "~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|_~BD~|~|~|~|TQ@XNU@H~|~|~|~|~|~|@I@y~|"
+  "@T@GAk@G@e@E@]@J@D@E@L@F@E@D@N@DA`@DBA@D^d@P@r@y@U@]@E@D@EHT@U@D@I@H@Q@D@E@X@E@D@M@D@E@DAS@DEW@DH~@aJn@DB^@H@E@XBjDeAp@P@QBy"
+  "BrAV@k@P@I@DFY@D@E@}@I@]@I@k@M@H@EAB@E@DA|AwEp@m@E@y@kBI@e@I@P@E@TA[@P@E@e@E@L@EA_Ah@]@n@TAd@D@YAFBnCoC`@L@EAJ@E@]@j@P@k@DAC"
+  "@P@b@H@I@HA[@D@^@D@E@L@Q@L@EAB@E@u@I@D@M@P@k@I@H@Z@H@E@a@Y@P@I@HA[@D@^@D@I@D@I@D@IB@@Q@D@E@]@k@H@MAB@f@D@M@DA[@D@^@D@I@D@U@L"
+  "@EAJ@E@}@I@P@k@e@E@m@b@H@I@HA[@D@^@D@I@D@U@L@EA{@I@D@M@P@k@D@E@Z@m@E@D@Y@L@M@D@Q@L@I@D@E@D@I@L@I@L@M@L@rAZ@EAV@wAJ@b@D@M@DA`"
+  "@DAC@L@EAk@M@H@E@H@I@P@k@a@_@D@E@P@b@D@M@DA`@D@j@D@U@L@EB@@I@D@I@P@k@D@IAF@f@D@M@DBj@H@EAB@E@T@M@D@_@M@PAP@D@Y@TAK@LAd@D@f@D"
+  "@E@H@^B@@kAFCG@D@I@q@^@e@kBa@I@D@E@D@U@DAd@D@E@D@j@D@I@e@E@H@U@D@E@e@k@H@QBD@EB@AT@q@b@DBUAo@UGZBrAR@E@k@X@Y@P@Q@L@E@L@I@]@M"
+  "@P@v@q@E@D@k@XB^@D@E@T@E@HBr@DU`@D@Q@H@^@D@E@D@Q@HBj@D@Q@HBI@D@Q@H@^@D@E@D@Q@H@~@DCl@D@Q@HDU@yAT@LACABEd@H@Y@LiA@HAG@GAl@TDv"
+  "@L@N@b@]AK@uAO@yAK@y@v@D@M@}CWBP@E@P@E@L@k@X@kAZ@k@XEp@]@U@HBM@D@E@TDb@iBABa@kA|@H@U@mBv@PAl@X@oBXA`@eC[Bq@k@X@k@u@EF@CCAF@b"
+  "@L@kBiA|@u@I@kBvAkBUAs@k@L@M@kBU@H@n@TBr@H@MBi@Q@D@Y@D@I@L@E@TLYDHQ|@H@Y@HB^@H@Y@H@b@D@E@D@E@D@E@DBA@HC[@D@^@D@E@L@M@D@^@L@Q"
+  "@H@Y@P@v@T@M@D@^@L@pAw@K@T@GCB@GAB@F@E@H@Z@T@E@k@X@vFa@E@P@E@H@j@D@E@L@U@X@E@D@E@D@E@D@Q@D@n@H@Q@T@U@P@E@DCT@I@VouCyEBA]iiA}"
+  "~{KFNr@X@Q@L@I@e@F@HB^@D@E@T@E@HCh@]@EABA`@e@^@D@^@D@^@D@^@D@^@D@^@D@^@D@^EJ@E^{@G@P@I@FAg@g@]@U@H@N@I@PEd@X@M@DEt@D@Q@TBr@D"
+  "FE@L@R@iBECFACBD@kA{@c@DA@BD@kBaA@Ti~|~|~|~|~|~|vlDH~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|D~DTB~@HQW@LAC@k@IARCCABBA"
+  "@HDb@kBa@f@HFj@HDU@H@I@D@E@D@bAVAC@D@M@D@Q@DA`@u@Z@iCW@yCOAs@kAc@Y@L@E@D@I@D@kAt@iA`AgAx@]CCAs@E@k@X@U@D@j@k@U@DBjA_@M@D@b@P"
+  "@k@XA`@L@E@LCO@D@E@L@I@H@U@H@E@D@EAc@M@H@n@]@M@q@Y@H@Y@H@Y@e@^@D@^@DBr@D@z@XG[@u@k@X~|~|~|~|~|~|~|~|~|~|~|h`@qA`@PCK~{~{~{~{"
+  "~{~{~{~{rsWh@HFvB]@^@q@U@T@E@D@j@D@v@D@U@D@E@D@I@D@I@DF~BHW[AJDI@HC`Be@rG_@U@DHnAN@k@]Al@XAl@mEp@L@Y@H@Y@H@Y@H@MBP@r@DAl@DAO"
+  "@D@I@D@~@H@zBLG|@qB{@qCmAF@JOoAx@LCKABAq@PBE@R@eAS@F@b@F@TB^@iA|@HBU@P@b@D@VBmJM@H@k@XBU@PBU@PBf@aCW@q@n@D@~@D@^@D@I@D@n@D@~"
+  "@D@^@D@I@LCW@qTE@eA[@i@bAc@Y@DBn@D@fD]@Y@H@E@DBv@D@I@L@E@HA`@H@cA`@H@_BA@a@gCFAO@D@I@T@VA[@Z@PAlDaCh@P@J@IAD@HC@@E@}@Q@D@M@D"
+  "Ax@i@gA_Ax@J@DAx@NBD@b@DAt@X@VABC`@iA[@H@cAO@T@cAKA_@_EJDnCcCS@uCS@]@ZBU@q@k@X@kAt@eA`NDBB@DBn@X@IAB@MCsAx@k@E@aA[@m@RAoAKB}"
+  "AW@_ARA`@qC[AkA}@D@I@H@E@uBzBDAh@]@k@eBU@}@k@P@E@H@E@aBQ@L@E@qCG@y@Q@m@k@E@D@E@PAT@mAK@DAhAN@IDD@^@D@E@D@Q@D@~@D@j@]CCAF@k@m"
+  "@b@H@I@HA[@D@^@D@I@D@U@L@EAJ@E@q@UA{@j@D@E@H@E@DB^@D@EAg@E@D@EBuC[AJ@Q@T@k@T@MA{CGAR@I@D@E@a@kJmCCBi@QBTCGAR@E@m@kB]Br@u@E@]"
+  "@k@XATAsApAV@s@P@^K{BvG_DIAP@q@b@H@E@H@b@D@I@DAd@}@E@D@E@y@kDa@b@HBbAB@E@D@EAs@E@iBf@]@EAV@E@mB~AN@EAJDnLuBI@}@k@X@f@DBYAF@E"
+  "@}Ay@TA|GN@^@D@I@DB^AV@E@e@k@X@Y@D@I@DBE@y@E@]@kT@AO@}@E@D@v@DBMAs@kEc@E@}AXBq|`FeGLAFLj~{~{oLFQ@}~|GOAF@YAg~|~|~|~|JA@Tfh~{"
+  "~{~{~{~{~{~{GsA|AJ@k~{r{en@]BA@D@k@XEG@D@k@XA|AJCGAB@Q@q@k@D@_@DAW@TAO[wBz@L@kLqDIAaFqDv@T@EDP@vDH@I@D@EAs~|~|~|~|~|~|XQ@a~|"
+  "Q|Bi@j~{~{~{~{~{~{~{~{~{SB@Q@D@^@D@I@DRr@}@EAw@M@H@E@y@Q@aYd~{~{YBFz@T@v@L@f@]@j~{~{~{~{VD@k~{bZAT@qATF}AiHmE`@DDf@D@I@H@E@H"
+  "@I@H@Q@D@r@D@E@D@^@DDM@D@Q@H@b@D@^@DAt@D@Q@D@U@D@E@L@^@DU|@HAh@DAh@DBA@DAh@DBA@DAh@DBA@DAh@DBA@DAh@D@b@HCP~{vkBA@X@YPuDAIZBz"
+  "@i@^@H@k@P@ETmA|AJBv@P@k_TAt@P@kMsA|@H@E@k`R@^@D@Q@D@I@D@~@DLn@H@gCFDY@]@E@P@ktBCu@D@N@D@RDyB{@DA@La@Q@DAp@D@I@D@E@H@E@D@j@D"
+  "@Q@D@E@D@E@X@E@P@E@D@E@D@E@D@M@D@I@D@E@H@E@D@E@D@E@D@E@D@E@D@I@D@E@H@Q@D@^@D@Q@D@Q@D@E@D@j@DAG@T@M@D@U@DAGfZ@w~{~{x{@k~{Da~|"
+  "~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|_~BD~|~|~|~|TQ@XNU@H~|~|~|~|~|~|@I@y~|"
   "~|~|~|~|~|~|qf@}iI~{~{dNc~~{dN~|~|~|~|~|H~@T~|~|~|~|Vn@@";
 
 // Class of the character at `at` and its bytes. A byte that is not part of valid UTF-8 is a character of class other.
