@@ -8830,20 +8830,17 @@ static fr_status fr__load_sort(fr__load *load)
 }
 
 // Special number i of a caller: of its list, or behind it a fork, whose name is made here. FR_INVALID if it is not text.
-static fr_status fr__caller_special(const fr_special *list, fr_int count, fr_int i, char name[32], fr_special *special,
+static fr_status fr__caller_special(const fr_special *list, fr_int count, fr_int i, fr_reason *name, fr_special *special,
                                     fr_reason *reason)
 {
   fr_int at = 0, size = 1;
   if (i < count) {
     *special = list[i];
   } else {
-    fr_int number = i - count + 1;
-    char *digit = name + 31;
-    for (*digit = '>'; number > 0; number /= 10) *--digit = (char)('0' + number % 10);
-    memcpy(digit -= 6, "<think", 6);
+    fr__fail(name, FR_OK, "<think%d>", i - count + 1);
     special->id = -1;
-    special->text.bytes = digit;
-    special->text.count = name + 32 - digit;
+    special->text.bytes = name->text;
+    special->text.count = (fr_int)strlen(name->text);
   }
   for (; special->text.bytes && at < special->text.count && size > 0; at += size)
     size = fr__utf8(special->text.bytes + at, special->text.count - at);
@@ -8857,11 +8854,11 @@ static fr_status fr__load_extras(fr__load *load)
   fr__bpe *b = load->b;
   fr_status status = b ? fr__load_sort(load) : FR_OK;
   for (fr_int i = 0; i < s->special_count + s->forks && !status; i++) {
-    char name[32];
+    fr_reason name;
     fr_special special;
     const char *wrong = NULL;
     fr_token found;
-    status = fr__caller_special(s->specials, s->special_count, i, name, &special, load->reason);
+    status = fr__caller_special(s->specials, s->special_count, i, &name, &special, load->reason);
     if (status) return status;
     found = b ? fr_tokenizer_find(&load->tokenizer, special.text) : -1;
     if (found >= 0) {
@@ -9012,12 +9009,11 @@ static void fr__put_form(fr__stream *s, const void *tokenizer)
 
 static void fr__put_text(fr__stream *s, const char *text) { fr__put(s, text, (fr_int)strlen(text)); }
 
-static void fr__put_number(fr__stream *s, fr_int value)
+static void fr__put_number(fr__stream *s, const char *format, fr_int value)
 {
-  char digits[24];
-  int at = 24;
-  do { digits[--at] = (char)('0' + value % 10); value /= 10; } while (value);
-  fr__put(s, digits + at, 24 - at);
+  fr_reason text;
+  fr__fail(&text, FR_OK, format, value);
+  fr__put_text(s, text.text);
 }
 
 // A token inside of quotes: its text (raw), or the characters for its bytes.
@@ -9055,9 +9051,7 @@ static void fr__put_json(fr__stream *s, const void *tokenizer)
   fr__put_text(s, "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\n\"added_tokens\":[");
   for (fr_int id = 0; id < t->vocab; id++) {
     if (!(b->kinds[id] & FR__SPECIAL)) continue;
-    fr__put_text(s, any++ ? ",\n{\"id\":" : "\n{\"id\":");
-    fr__put_number(s, id);
-    fr__put_text(s, ",\"content\":\"");
+    fr__put_number(s, any++ ? ",\n{\"id\":%d,\"content\":\"" : "\n{\"id\":%d,\"content\":\"", id);
     fr__put_string(s, b, (uint32_t)id, 1);
     fr__put_text(s, "\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":true}");
   }
@@ -9065,13 +9059,13 @@ static void fr__put_json(fr__stream *s, const void *tokenizer)
   fr__put_text(s, ",\n\"pre_tokenizer\":");
   if (t->split > FR_SPLIT_GPT2) {
     fr__put_text(s, split);
-    for (const char *regex = fr__regex[t->split]; *regex; regex++) fr__put(s, *regex == '\\' ? "\\\\" : regex, *regex == '\\' ? 2 : 1);
+    for (const char *c = fr__regex[t->split]; *c; c++) fr__put(s, *c == '\\' ? "\\\\" : c, *c == '\\' ? 2 : 1);
     fr__put_text(s, "\"},\"behavior\":\"Isolated\",\"invert\":false},");
   }
   fr__put_text(s, "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":");
   fr__put_text(s, t->split > FR_SPLIT_GPT2 ? "false}]}" : t->split == FR_SPLIT_GPT2 ? "true}" : "false}");
-  fr__put_text(s, ",\n\"post_processor\":null,\n\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true,"
-                  "\"use_regex\":true},\n\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,"
+  fr__put_text(s, ",\n\"post_processor\":null,\n\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,"
+                  "\"trim_offsets\":true,\"use_regex\":true},\n\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,"
                   "\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,\"fuse_unk\":false,\"byte_fallback\":false,");
   fr__put_text(s, t->ignore_merges ? "\"ignore_merges\":true,\n\"vocab\":{" : "\"ignore_merges\":false,\n\"vocab\":{");
   any = 0;
@@ -9080,8 +9074,7 @@ static void fr__put_json(fr__stream *s, const void *tokenizer)
     if (!b->kinds[id] || (!ordinary && specials_follow)) continue;
     fr__put_text(s, any++ ? ",\n\"" : "\n\"");
     fr__put_string(s, b, (uint32_t)id, !ordinary);
-    fr__put_text(s, "\":");
-    fr__put_number(s, id);
+    fr__put_number(s, "\":%d", id);
   }
   fr__put_text(s, "},\n\"merges\":[");
   for (fr_int i = 0; i < t->merge_count; i++) {
@@ -9149,36 +9142,31 @@ FR_DEF fr_status fr_tokenizer_save(const char *path, const fr_tokenizer *tokeniz
 FR_DEF fr_status fr_tokenizer_load(fr_tokenizer *tokenizer, const char *path, const char *merges_path,
                                    const fr_tokenizer_source *source, fr_reason *reason)
 {
+  const fr_text none = { NULL, 0 };
   fr_tokenizer_source made;
-  fr_text file = { NULL, 0 }, merges = { NULL, 0 };
   fr_status status = FR_OK;
   if (!tokenizer || (!path && !merges_path)) return fr__fail(reason, FR_INVALID, "tokenizer or path is NULL");
   memset(tokenizer, 0, sizeof *tokenizer);
   memset(&made, 0, sizeof made);
   if (source) made = *source;
-  if (path) status = fr__read_file(path, &file, reason);
-  if (!status && merges_path) status = fr__read_file(merges_path, &merges, reason);
-  made.file = file;
-  made.merges = merges;
+  made.file = made.merges = none;
+  if (path) status = fr__read_file(path, &made.file, reason);
+  if (!status && merges_path) status = fr__read_file(merges_path, &made.merges, reason);
   if (!status) status = fr_tokenizer_new(tokenizer, &made, reason);
-  if (file.bytes) FR_FREE((void *)(uintptr_t)file.bytes);
-  if (merges.bytes) FR_FREE((void *)(uintptr_t)merges.bytes);
+  if (made.file.bytes) FR_FREE((void *)(uintptr_t)made.file.bytes);
+  if (made.merges.bytes) FR_FREE((void *)(uintptr_t)made.merges.bytes);
   return status;
 }
 #endif
 #endif  // FR_NO_STDIO
 
 // ---- >>bpe-train --------------------------------------------------------------------------------------
-// First the distinct pre-tokens are counted: words grow from the low end of the block, their table is rebuilt at the high end
-// whenever it is half full. Then all distinct words stand in one list of symbols, and each place where a symbol has a follower is on
-// the list of its pair. Merging a pair goes over its list in ascending order and touches only the pairs around each place. The pairs
-// play a knock-out tournament. New ones enter after the merge; one whose count grows wins on at once, one whose count falls is told
-// when it has won: so no count is above the known one, and a winner whose count is the known one is the most frequent of all.
-typedef struct fr__word {
-  const char *bytes;
-  fr_int      count;
-  uint64_t    weight;  // how often it occurs
-} fr__word;
+// First the distinct pre-tokens are counted: words grow from the low end of the block; their table, at the high end, is rebuilt when
+// half full. Then all distinct words stand in one list of symbols, and each place where a symbol has a follower is on the list of
+// its pair. Merging a pair goes over its list in ascending order and touches only the pairs around each place. The pairs play a
+// knock-out tournament. New ones enter after the merge; one whose count grows wins on at once, one whose count falls is told when
+// it has won: so no count is above the known one, and a winner whose count is the known one is the most frequent of all.
+typedef struct fr__word { const char *bytes; fr_int count; uint64_t weight; } fr__word;  // weight: how often it occurs
 
 typedef struct fr__couple {
   uint32_t left, right;
@@ -9218,7 +9206,6 @@ static uint32_t *fr__word_at(fr__train *t, uint32_t *slots, fr_int count, const 
 // Returns 0 if the block is too small.
 static int fr__train_words(fr__train *t, const fr_text *texts, fr_int text_count)
 {
-  const fr_int room = t->bytes / (fr_int)sizeof(fr__word);
   uint32_t *slots = NULL;
   fr_int slot_count = 0;
   t->words = (fr__word *)t->arena.base;
@@ -9228,7 +9215,7 @@ static int fr__train_words(fr__train *t, const fr_text *texts, fr_int text_count
       end = fr__split_end(t->made.split, texts[i].bytes, at, texts[i].count);
       if (2 * t->word_count >= slot_count) {  // twice as large, at the end of the block
         slot_count = slot_count ? 2 * slot_count : 512;
-        if (slot_count > t->bytes / 8 || t->word_count + 1 >= room) return 0;
+        if (slot_count > t->bytes / 8) return 0;
         slots = (uint32_t *)(void *)(t->arena.base + t->bytes / 8 * 8) - slot_count;
         if ((char *)slots < (char *)(t->words + t->word_count)) return 0;
         memset(slots, 0, (size_t)slot_count * 4);
@@ -9416,7 +9403,7 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
   fr__train train, *t = &train;
   fr__stream s;
   fr_special special;
-  char name[32];
+  fr_reason name;
   fr_int total = 0, extras, extra_bytes = 0, want, at = 0, before_work;
   if (!training || text_count < 0 || (text_count && !texts) || bytes < 0 || (bytes && !memory) || !trained || !needed)
     return fr__fail(reason, FR_INVALID, "training, texts, memory, trained or needed is not usable");
@@ -9429,13 +9416,12 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
   memset(t, 0, sizeof *t);
   t->made.split = training->split == FR_SPLIT_UNKNOWN ? FR_SPLIT_GPT2 : training->split;
   for (fr_int i = 0; i < text_count; i++) {
-    if (texts[i].count < 0 || (texts[i].count && !texts[i].bytes))
-      return fr__fail(reason, FR_INVALID, "text %d is not usable", i);
+    if (!fr__text_good(texts[i])) return fr__fail(reason, FR_INVALID, "text %d is not usable", i);
     if (!fr__add(total, texts[i].count, &total)) return fr__fail(reason, FR_OVERFLOW, "the texts do not fit");
     t->b.seed = fr__hash(t->b.seed, texts[i].bytes, texts[i].count);
   }
   for (fr_int i = 0; i < extras; i++) {
-    const fr_status status = fr__caller_special(training->specials, training->special_count, i, name, &special, reason);
+    const fr_status status = fr__caller_special(training->specials, training->special_count, i, &name, &special, reason);
     if (status) return status;
     if (!fr__add(extra_bytes, special.text.count, &extra_bytes)) return fr__fail(reason, FR_OVERFLOW, "the specials do not fit");
   }
@@ -9473,7 +9459,7 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
   t->made.body = &t->b;
   fr__train_merges(t, training->vocab - extras, (uint64_t)fr__max(1, training->min_count));
   for (fr_int i = 0; i < extras; i++) {
-    fr__caller_special(training->specials, training->special_count, i, name, &special, reason);
+    fr__caller_special(training->specials, training->special_count, i, &name, &special, reason);
     fr__train_token(t, t->made.vocab++, at, special.text.count, FR__SPECIAL);
     at = fr__append(t->b.bytes, at, special.text);
   }
