@@ -8108,11 +8108,7 @@ FR_DEF fr_status fr_tokenizer_decode(const fr_tokenizer *tokenizer, const fr_tok
   }
   if (text && total > capacity) return fr__fail(reason, FR_LIMIT, "the text has %d bytes, there is room for %d", total, capacity);
   *bytes = total;
-  for (fr_int i = 0; text && i < count; i++) {
-    const fr_text token = fr__token_text(tokenizer, ids[i], i > 0);
-    if (token.count) memcpy(text, token.bytes, (size_t)token.count);
-    text += token.count;
-  }
+  for (fr_int i = 0, at = 0; text && i < count; i++) at = fr__append(text, at, fr__token_text(tokenizer, ids[i], i > 0));
   return fr__fine(reason);
 }
 
@@ -8465,13 +8461,11 @@ static fr_status fr__json_merges(fr__load *load, fr__json *json)
   for (fr_int rank = 0; fr__json_next(json) != ']'; rank++) {
     const char *wrong;
     fr__json_token a = json->token, b = { 0, 0, 0 };
-    if (a.kind == '[') {
-      for (int i = 0; i < 3 && fr__json_next(json) != '!'; i++) {  // two strings and the end
-        if (json->token.kind != (i < 2 ? '"' : ']'))
-          return fr__load_json_fail(load, json, json->token.start, "a merge needs two strings");
-        if (i == 0) a = json->token;
-        if (i == 1) b = json->token;
-      }
+    for (int i = 0, pair = a.kind == '['; pair && i < 3 && fr__json_next(json) != '!'; i++) {  // two strings and the end
+      if (json->token.kind != (i < 2 ? '"' : ']'))
+        return fr__load_json_fail(load, json, json->token.start, "a merge needs two strings");
+      if (i == 0) a = json->token;
+      if (i == 1) b = json->token;
     }
     if (a.kind != '"') return fr__load_json_fail(load, json, a.start, "a merge must be a string or a pair of strings");
     wrong = fr__put_merge_text(load, json->text, a, b, 0, rank);
@@ -8985,17 +8979,12 @@ static void fr__put_form(fr__stream *s, const void *tokenizer)
 {
   const fr_tokenizer *t = (const fr_tokenizer *)tokenizer;
   const fr__bpe *b = t->body;
-  fr_int bytes = 0;
-  for (fr_int id = 0; id < t->vocab; id++) bytes += (fr_int)b->pieces[id].count;
+  const uint64_t flags = (uint64_t)(t->ignore_merges + 2 * t->nfc + 4 * t->sentencepiece);
+  uint64_t head[8] = { FR_TOKENIZER_VERSION, (uint64_t)t->split, flags, (uint64_t)t->vocab, 0, (uint64_t)t->merge_count, 0, 0 };
+  for (fr_int id = 0; id < t->vocab; id++) head[6] += b->pieces[id].count;
+  head[4] = fr__form_bytes(head[3], head[5], head[6]);
   fr__put(s, fr__form_magic, 8);
-  fr__put_int(s, FR_TOKENIZER_VERSION, 4);
-  fr__put_int(s, (uint64_t)t->split, 4);
-  fr__put_int(s, (uint64_t)(t->ignore_merges + 2 * t->nfc + 4 * t->sentencepiece), 4);
-  fr__put_int(s, (uint64_t)t->vocab, 4);
-  fr__put_int(s, fr__form_bytes((uint64_t)t->vocab, (uint64_t)t->merge_count, (uint64_t)bytes), 8);
-  fr__put_int(s, (uint64_t)t->merge_count, 8);
-  fr__put_int(s, (uint64_t)bytes, 8);
-  fr__put_int(s, 0, 8);
+  for (int i = 0; i < 8; i++) fr__put_int(s, head[i], i < 4 ? 4 : 8);
   for (fr_int id = 0; id < t->vocab; id++) fr__put_int(s, b->pieces[id].count | (uint32_t)b->kinds[id] << 30, 4);
   for (fr_int i = 0; i < t->merge_count; i++) {
     const fr__merge *m = b->merges + b->order[i];
@@ -9301,10 +9290,8 @@ static void fr__couple_join(fr__train *t, uint32_t at)
   fr__couple *p;
   s->pair = FR__NONE;
   if (right == FR__NONE) return;
-  for (; t->slots[slot]; slot = slot + 1 == t->slot_count ? 0 : slot + 1) {
-    p = t->pairs + t->slots[slot] - 1;
-    if (p->left == left && p->right == right) break;
-  }
+  while (t->slots[slot] && (t->pairs[t->slots[slot] - 1].left != left || t->pairs[t->slots[slot] - 1].right != right))
+    slot = slot + 1 == t->slot_count ? 0 : slot + 1;
   if (!t->slots[slot]) {
     const fr__couple fresh = { left, right, 0, 0, FR__NONE, FR__NONE };
     t->pairs[t->pair_count++] = fresh;
@@ -9391,20 +9378,15 @@ static void fr__train_merges(fr__train *t, fr_int most, uint64_t least)
   }
 }
 
-static fr_status fr__train_needs(fr_int want, fr_int bytes, fr_int *needed, fr_reason *reason)
-{
-  *needed = want;
-  return fr__fail(reason, FR_MEMORY, "training needs %d bytes, %d were given", want, bytes);
-}
-
 FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *texts, fr_int text_count, void *memory,
                                     fr_int bytes, fr_text *trained, fr_int *needed, fr_reason *reason)
 {
+  static const char words[] = "training needs %d bytes, %d were given";
   fr__train train, *t = &train;
   fr__stream s;
   fr_special special;
   fr_reason name;
-  fr_int total = 0, extras, extra_bytes = 0, want, at = 0, before_work;
+  fr_int total = 0, extras, extra_bytes = 0, want, at = 0;
   if (!training || text_count < 0 || (text_count && !texts) || bytes < 0 || (bytes && !memory) || !trained || !needed)
     return fr__fail(reason, FR_INVALID, "training, texts, memory, trained or needed is not usable");
   if (!fr__specials_good(training->specials, training->special_count, training->forks, training->split))
@@ -9439,13 +9421,10 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
   fr__train_layout(t, training->vocab, extra_bytes);
   if (t->arena.overflow || !fr__add(t->arena.used, FR__ALIGN - 1, &want))
     return fr__fail(reason, FR_OVERFLOW, "training does not fit the address space");
-  if (want > bytes) return fr__train_needs(want, bytes, needed, reason);
-  before_work = (fr_int)((char *)t->places - t->arena.base);
+  if (want > bytes) { *needed = want; return fr__fail(reason, FR_MEMORY, words, want, bytes); }
   memset(t->slots, 0, (size_t)t->slot_count * 4);
   memset(t->winners, 0xFF, (size_t)t->leaves * 8);  // FR__NONE everywhere
   memset(t->b.names, 0, (size_t)t->b.name_slots * 4);
-  memset(t->b.kinds, 0, (size_t)training->vocab);
-  memset(t->b.pieces, 0, (size_t)training->vocab * sizeof *t->b.pieces);
 
   // Bytes: the words, then the 256 bytes, then the specials.
   for (fr_int w = 0; w < t->word_count; at += t->words[w++].count)
@@ -9464,15 +9443,16 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
     at = fr__append(t->b.bytes, at, special.text);
   }
 
-  // The lists are no longer needed; the result takes their place.
+  // The places are no longer needed; the result goes there.
   fr__stream_memory(&s, NULL, 0);
   fr__put_form(&s, &t->made);
   total = s.done;
-  if (!fr__add(before_work + FR__ALIGN - 1, total, &want)) return fr__fail(reason, FR_OVERFLOW, "the tokenizer does not fit");
-  if (want > bytes) return fr__train_needs(want, bytes, needed, reason);
-  fr__stream_memory(&s, t->arena.base + before_work, total);
+  if (!fr__add((char *)t->places - t->arena.base + FR__ALIGN - 1, total, &want))
+    return fr__fail(reason, FR_OVERFLOW, "the tokenizer does not fit");
+  if (want > bytes) { *needed = want; return fr__fail(reason, FR_MEMORY, words, want, bytes); }
+  fr__stream_memory(&s, t->places, total);
   fr__put_form(&s, &t->made);
-  trained->bytes = t->arena.base + before_work;
+  trained->bytes = (char *)t->places;
   trained->count = total;
   return fr__fine(reason);
 }
