@@ -7434,6 +7434,18 @@ static uint32_t *fr__name_at(const fr__bpe *b, const char *bytes, fr_int count)
 // Its id, or FR__NONE.
 static uint32_t fr__name_id(const fr__bpe *b, const char *bytes, fr_int count) { return *fr__name_at(b, bytes, count) - 1; }
 
+// A new token, whose bytes are in place; 0 if it is ordinary and there already.
+static int fr__set_token(fr__bpe *b, fr_int id, fr_int start, fr_int count, int kind)
+{
+  const fr__piece piece = { (uint32_t)start, (uint32_t)count };
+  uint32_t *name = kind & FR__ORDINARY ? fr__name_at(b, b->bytes + start, count) : NULL;
+  if (name && *name) return 0;
+  if (name) *name = (uint32_t)id + 1;
+  b->pieces[id] = piece;
+  b->kinds[id] = (unsigned char)kind;
+  return 1;
+}
+
 // The merge of two neighbours, or the empty slot where it would go.
 static fr__merge *fr__merge_at(const fr__bpe *b, uint32_t left, uint32_t right)
 {
@@ -8150,8 +8162,7 @@ FR_DEF fr_status fr_tokenizer_stream(const fr_tokenizer *tokenizer, fr_decoder *
   return FR_OK;
 }
 
-// -- reading. Each loader goes over its file twice, first to measure and check, then to fill the tables; both times tokens
-// and merges go through the same two functions.
+// -- reading. Each loader goes over its file twice, to measure and check, then to fill the tables, through the same two functions.
 enum { FR__FORM_HEAD = 56, FR__SPLIT_TOKEN = 512 };  // the latter: bytes of a token, where every way to split it has to be tried
 static const unsigned char fr__form_magic[8] = { 0x89, 'F', 'R', 'T', '\r', '\n', 0x1A, '\n' };
 #define FR__REGEX(number)                                                                                              \
@@ -8174,7 +8185,7 @@ typedef struct fr__load {
   fr_tokenizer tokenizer;  // its body is NULL while measuring
   fr__bpe     *b;
   fr_int vocab, bytes, names, merges, specials;  // counted while measuring, then what has been filled in
-  fr_int room_bytes, link_count, score_count;    // scratch: bytes of the longest text, list of ids, scores of tokens
+  fr_int room_bytes, score_count;                // scratch: bytes of the longest text, scores of tokens
   char   *room;
   fr_int *links;
   float  *scores;
@@ -8240,15 +8251,8 @@ FR__APART const char *fr__put_token(fr__load *load, fr_int id, const char *bytes
   }
   if (b->pieces[id].count) return "two tokens have the same id";
   if (bytes != b->bytes + load->bytes) memcpy(b->bytes + load->bytes, bytes, (size_t)count);
-  if (kind & FR__ORDINARY) {
-    uint32_t *name = fr__name_at(b, b->bytes + load->bytes, count);
-    if (*name) return "a token is there twice";
-    *name = (uint32_t)id + 1;
-  }
+  if (!fr__set_token(b, id, load->bytes, count, kind)) return "a token is there twice";
   if (kind & FR__SPECIAL) b->specials[load->specials++] = (uint32_t)id;
-  b->pieces[id].start = (uint32_t)load->bytes;
-  b->pieces[id].count = (uint32_t)count;
-  b->kinds[id] = (unsigned char)kind;
   load->bytes += count;
   load->tokenizer.vocab = fr__max(load->tokenizer.vocab, id + 1);
   load->tokenizer.longest = fr__max(load->tokenizer.longest, count);
@@ -8293,8 +8297,8 @@ static const char *fr__put_merge_text(fr__load *load, const char *text, fr__json
                                        fr__name_id(bpe, p, left + right), (uint32_t)rank);
 }
 
-// Where a file has ranks of tokens in place of merges: every way to split the token into two others is a merge of its
-// rank. They are listed by their left ids, which all differ, as Hugging Face's converter does.
+// Where a file has ranks of tokens and no merges: each way to split a token in two is a merge of its rank. They are listed by their
+// left ids, which all differ, as Hugging Face's converter does.
 static void fr__put_splits(fr__load *load, uint32_t id)
 {
   fr__bpe *b = load->b;
@@ -8564,11 +8568,24 @@ static fr_status fr__json_fields(fr__load *load, fr__json *json, int first, int 
   return json->token.kind == '!' ? fr__json_fail(json, load->reason) : FR_OK;
 }
 
-static fr_status fr__json_measure(fr__load *load, int only_vocab)
+static fr_status fr__json_fill(fr__load *load)
+{
+  const fr__json_token added = load->field[FR__ADDED], merges = load->field[FR__MERGES];  // read in this order, whatever the file's
+  fr_status status = FR_OK;
+  fr__json json;
+  if (added.kind == '[' && fr__load_value(load, &json, added.start)) status = fr__json_added(load, &json);
+  if (!status && fr__load_value(load, &json, load->field[FR__VOCAB].start)) status = fr__json_vocab(load, &json);
+  if (!status && merges.kind == '[' && fr__load_value(load, &json, merges.start)) status = fr__json_merges(load, &json);
+  return status;
+}
+
+// tokenizer.json, or only a vocabulary.
+static fr_status fr__load_json(fr__load *load, int only_vocab)
 {
   const fr__json_token *field = load->field;
   fr__json json;
   fr_status status;
+  if (load->b) return fr__json_fill(load);
   if (fr__load_value(load, &json, 0) != '{') return fr__load_json_fail(load, &json, json.token.start, "the file must hold one object");
   if (only_vocab) load->field[FR__VOCAB] = json.token;
   status = only_vocab ? fr__json_vocab(load, &json) : fr__json_fields(load, &json, FR__ADDED, FR__VOCAB);
@@ -8583,17 +8600,6 @@ static fr_status fr__json_measure(fr__load *load, int only_vocab)
   if (field[FR__VOCAB].kind != '{') return fr__fail(load->reason, FR_FORMAT, "the model has no vocab");
   if (field[FR__MERGES].kind != '[') return fr__fail(load->reason, FR_FORMAT, "the model has no merges");
   return FR_OK;
-}
-
-static fr_status fr__json_fill(fr__load *load)
-{
-  const fr__json_token added = load->field[FR__ADDED], merges = load->field[FR__MERGES];  // read in this order, whatever the file's
-  fr_status status = FR_OK;
-  fr__json json;
-  if (added.kind == '[' && fr__load_value(load, &json, added.start)) status = fr__json_added(load, &json);
-  if (!status && fr__load_value(load, &json, load->field[FR__VOCAB].start)) status = fr__json_vocab(load, &json);
-  if (!status && merges.kind == '[' && fr__load_value(load, &json, merges.start)) status = fr__json_merges(load, &json);
-  return status;
 }
 
 // -- lines of text: merges.txt and *.tiktoken. The next line that is not empty, without its end; 0 after the last.
@@ -8611,11 +8617,13 @@ static int fr__next_line(fr_text text, fr_int *at, fr_int *line, fr_int *start, 
   return 0;
 }
 
-// merges.txt: a line "#version ...", then "left right" by rank. Alone, merge k makes the token 256 + k.
+// merges.txt: a line "#version ...", then "left right" by rank. Without a vocab.json, merge k makes the token 256 + k.
 static fr_status fr__load_merges(fr__load *load)
 {
   const fr_text text = load->source->merges;
   fr_int at = 0, line = 0, start, end, rank = 0;
+  const fr_status status = load->source->file.bytes ? fr__load_json(load, 1) : FR_OK;
+  if (status) return status;
   for (int byte = 0; byte < 256 && !load->source->file.bytes; byte++) {
     const char c = (char)byte;
     fr__put_token(load, (fr_int)fr__gpt2_id(byte), &c, 1, FR__ORDINARY);
@@ -8688,30 +8696,26 @@ static fr_status fr__load_llama2(fr__load *load)
     const char *wrong = NULL;
     const fr_int left = file.count - at - 8;  // behind the head
     const uint32_t bits = left < 0 ? 0 : (uint32_t)fr__get_int(&p, 4), count = left < 0 ? 0 : (uint32_t)fr__get_int(&p, 4);
+    const int is_byte = id >= 3 && id < 259;
     const char byte = (char)(id - 3);
-    if (left < 0 || count >> 31 || (fr_int)count > left) {
-      wrong = "the file ends too early";
-    } else if (id >= 3 && id < 259) {
-      char name[7] = "<0x00>";
-      name[3] = "0123456789ABCDEF"[(id - 3) / 16];
-      name[4] = "0123456789ABCDEF"[(id - 3) % 16];
-      if (count != 6 || memcmp(p, name, 6) != 0) wrong = "ids 3 to 258 must be <0x00> to <0xFF>";
-      else wrong = fr__put_token(load, id, &byte, 1, 0);
-    } else if (count > FR__SPLIT_TOKEN) {
-      wrong = "a token has more than 512 bytes";
-    } else {
-      wrong = fr__put_token(load, id, (const char *)p, (fr_int)count, id < 3 ? 0 : FR__ORDINARY);
-      if (!b) load->merges += (fr_int)count - 1;
-    }
+    char name[7] = "<0x00>";
+    name[3] = "0123456789ABCDEF"[(unsigned char)byte / 16];
+    name[4] = "0123456789ABCDEF"[(unsigned char)byte % 16];
+    if (left < 0 || count >> 31 || (fr_int)count > left) wrong = "the file ends too early";
+    else if (is_byte && (count != 6 || memcmp(p, name, 6) != 0)) wrong = "ids 3 to 258 must be <0x00> to <0xFF>";
+    else if (is_byte) wrong = fr__put_token(load, id, &byte, 1, 0);
+    else if (count > FR__SPLIT_TOKEN) wrong = "a token has more than 512 bytes";
+    else wrong = fr__put_token(load, id, (const char *)p, (fr_int)count, id < 3 ? 0 : FR__ORDINARY);
     if (!wrong && b) {
       memcpy(load->scores + id, &bits, 4);
       if (!(load->scores[id] - load->scores[id] == 0.0f)) wrong = "a score is not a number";
     }
     if (wrong) return fr__fail(load->reason, FR_FORMAT, "token %d of tokenizer.bin: %s", id, wrong);
+    if (!b && !is_byte) load->merges += (fr_int)count - 1;
     at += 8 + (fr_int)count;
   }
   if (id < 259) return fr__fail(load->reason, FR_FORMAT, "tokenizer.bin has %d tokens, fewer than 259", id);
-  load->link_count = load->score_count = id;
+  load->score_count = id;
   load->tokenizer.sentencepiece = 1;
   load->tokenizer.split = FR_SPLIT_NONE;
   if (!b) return FR_OK;
@@ -8878,14 +8882,11 @@ static fr_status fr__load_read(fr__load *load)
   fr_int at = 0;
   if (!load->b) load->tokenizer.split = s->split == FR_SPLIT_UNKNOWN ? FR_SPLIT_GPT2 : s->split;
   while (at < file.count && strchr(" \t\r\n", file.bytes[at]) && file.bytes[at]) at++;
-  if (s->merges.bytes) {
-    status = !file.bytes ? FR_OK : load->b ? fr__json_fill(load) : fr__json_measure(load, 1);
-    if (!status) status = fr__load_merges(load);
-  }
+  if (s->merges.bytes) status = fr__load_merges(load);
   else if (file.count < 4) status = fr__fail(load->reason, FR_FORMAT, "the file is empty or nearly so");
   else if (memcmp(file.bytes, fr__form_magic, 4) == 0) status = fr__load_form(load);
   else if (memchr(file.bytes, 0, 4)) status = fr__load_llama2(load);
-  else if (file.bytes[at] == '{') status = load->b ? fr__json_fill(load) : fr__json_measure(load, 0);
+  else if (file.bytes[at] == '{') status = fr__load_json(load, 0);
   else if (s->split != FR_SPLIT_UNKNOWN) status = fr__load_tiktoken(load);
   else status = fr__fail(load->reason, FR_FORMAT, "no tokenizer.json, vocab.json, tokenizer.bin or own form; if it is *.tiktoken, set split");
   return status ? status : fr__load_extras(load);
@@ -8904,7 +8905,7 @@ static void fr__load_layout(fr__arena *arena, fr__load *load)
   b->names = (uint32_t *)fr__take(arena, b->name_slots, 4);
   b->specials = (uint32_t *)fr__take(arena, load->specials, 4);
   b->bytes = (char *)fr__take(arena, total, 1);
-  load->links = (fr_int *)fr__take(arena, fr__max(load->link_count, 2 * load->specials), (fr_int)sizeof(fr_int));
+  load->links = (fr_int *)fr__take(arena, fr__max(load->score_count, 2 * load->specials), (fr_int)sizeof(fr_int));
   load->scores = (float *)fr__take(arena, load->score_count, 4);
   b->order = (uint32_t *)fr__take(arena, load->merges, 4);
   b->merges = (fr__merge *)fr__take(arena, b->merge_slots, (fr_int)sizeof(fr__merge));
@@ -9323,14 +9324,6 @@ static void fr__couple_leave(fr__train *t, uint32_t at)
   s->pair = FR__NONE;
 }
 
-static void fr__train_token(fr__train *t, fr_int id, fr_int start, fr_int count, int kind)
-{
-  const fr__piece piece = { (uint32_t)start, (uint32_t)count };
-  t->b.pieces[id] = piece;
-  t->b.kinds[id] = (unsigned char)kind;
-  if (kind == FR__ORDINARY) *fr__name_at(&t->b, t->b.bytes + start, count) = (uint32_t)id + 1;
-}
-
 static void fr__train_merges(fr__train *t, fr_int most, uint64_t least)
 {
   fr__bpe *b = &t->b;
@@ -9360,7 +9353,7 @@ static void fr__train_merges(fr__train *t, fr_int most, uint64_t least)
     m.id = fr__name_id(b, b->bytes + start, count);
     if (m.id == FR__NONE) {
       m.id = (uint32_t)t->made.vocab;
-      fr__train_token(t, t->made.vocab++, start, count, FR__ORDINARY);
+      fr__set_token(&t->b, t->made.vocab++, start, count, FR__ORDINARY);
     }
     b->merges[t->made.merge_count++] = m;
     while (p->first != FR__NONE) {
@@ -9432,14 +9425,14 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
   for (int byte = 0; byte < 256; byte++) {
     t->b.bytes[at] = (char)byte;
     t->b.byte_ids[byte] = training->gpt2_bytes ? fr__gpt2_id(byte) : (uint32_t)byte;
-    fr__train_token(t, (fr_int)t->b.byte_ids[byte], at++, 1, FR__ORDINARY);
+    fr__set_token(&t->b, (fr_int)t->b.byte_ids[byte], at++, 1, FR__ORDINARY);
   }
   t->made.vocab = 256;
   t->made.body = &t->b;
   fr__train_merges(t, training->vocab - extras, (uint64_t)fr__max(1, training->min_count));
   for (fr_int i = 0; i < extras; i++) {
     fr__caller_special(training->specials, training->special_count, i, &name, &special, reason);
-    fr__train_token(t, t->made.vocab++, at, special.text.count, FR__SPECIAL);
+    fr__set_token(&t->b, t->made.vocab++, at, special.text.count, FR__SPECIAL);
     at = fr__append(t->b.bytes, at, special.text);
   }
 
