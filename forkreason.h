@@ -7377,7 +7377,7 @@ FR_DEF fr_status fr_dataset_place(fr_dataset *dataset, const char *text, fr_int 
 // ---- >>bpe --------------------------------------------------------------------------------------------
 // Cutting text into pre-tokens, merging a pre-token, reading and writing files.
 #define FR__NONE 0xFFFFFFFFu
-enum { FR__ORDINARY = 1, FR__SPECIAL = 2 };  // kinds of tokens: found by its bytes; matched in raw text. 0: hidden (SentencePiece)
+enum { FR__ORDINARY = 1, FR__SPECIAL = 2 };  // kinds of tokens: found by its bytes; matched in raw text; 0: hidden (llama2.c)
 typedef struct fr__piece { uint32_t start, count; } fr__piece;            // bytes of a token; count 0: a hole
 typedef struct fr__merge { uint32_t left, right, rank, id; } fr__merge;   // rank FR__NONE: an empty slot
 
@@ -7620,30 +7620,23 @@ static uint32_t fr__special_at(const fr_tokenizer *t, const char *text, fr_int a
   return found;
 }
 
-// -- merging. Short pre-tokens: look for the lowest rank again and again. Long ones: each node of a binary tree has the lowest rank
-// below it, so that the way down to the first place of the lowest rank, and the way up after a change, take O(log n) steps.
+// -- merging. Short pre-tokens: look for the lowest rank again and again. Long ones: each node of a binary tree has the lowest
+// rank below it, so that the way down to the first place of the lowest rank, and the way up after a change, take O(log n) steps.
 enum { FR__SHORT = 64, FR__KEY = 15 };
 
-typedef struct fr__memo {    // a remembered pre-token of up to 15 bytes
-  unsigned char key[16];     // its bytes, zeros, and in the last place how many
-  uint32_t      ids[4];      // ended by FR__NONE where there are fewer
-} fr__memo;
-
+// A remembered pre-token of up to 15 bytes: its bytes, zeros, in the last place how many; its ids, FR__NONE behind them.
+typedef struct fr__memo { unsigned char key[16]; uint32_t ids[4]; } fr__memo;
 typedef struct fr__symbol { uint32_t id, before, after; } fr__symbol;  // and the places of its neighbours
 
 typedef struct fr__encoder {
   fr__memo   *memos;    // [memo_count], a power of two, or none
   fr__symbol *symbols;  // [longest + 1]
-  uint32_t   *lowest;   // [2 * leaves] below node i are 2 i and 2 i + 1; leaf `leaves` + k has the rank of symbol k with its follower
+  uint32_t   *lowest;   // [2 * leaves] below node i are 2 i and 2 i + 1; leaf `leaves` + k: the rank of symbol k and the next
   fr_int      memo_count, leaves;  // leaves: a power of two; as many as a text needs
 } fr__encoder;
 
-typedef struct fr__output {
-  fr_token *ids;
-  fr_int    capacity, count;
-  fr_int    cut, cut_count;  // behind the last special token: place in the text, ids so far
-} fr__output;
-
+// cut, cut_count: behind the last special token, the place in the text and the ids so far.
+typedef struct fr__output { fr_token *ids; fr_int capacity, count, cut, cut_count; } fr__output;
 typedef struct fr__trusted { fr_int from[2], to[2]; } fr__trusted;  // where in a text special tokens are recognised, ascending
 
 static void fr__emit(fr__output *out, uint32_t id)
@@ -7694,9 +7687,8 @@ static void fr__rerank(const fr__bpe *b, fr__encoder *e, uint32_t at)
 static void fr__merge_long(const fr__bpe *b, fr__encoder *e, fr_int count, fr__output *out)
 {
   for (fr_int i = 0; i < count; i++) {
-    e->symbols[i].id = e->lowest[i];
-    e->symbols[i].before = i > 0 ? (uint32_t)(i - 1) : FR__NONE;
-    e->symbols[i].after = i + 1 < count ? (uint32_t)(i + 1) : FR__NONE;
+    const fr__symbol s = { e->lowest[i], i > 0 ? (uint32_t)(i - 1) : FR__NONE, i + 1 < count ? (uint32_t)(i + 1) : FR__NONE };
+    e->symbols[i] = s;
   }
   for (e->leaves = 1; e->leaves < count;) e->leaves *= 2;
   memset(e->lowest, 0xFF, (size_t)e->leaves * 8);  // FR__NONE everywhere
@@ -7764,6 +7756,7 @@ static fr_status fr__encode_piece(fr_encoder *encoder, const char *text, fr_int 
   fr__memo *memo = NULL;
   uint64_t key[2];
   uint32_t ids[FR__SHORT];
+  const int is_short = bytes + blank_first <= FR__SHORT;
   fr_int count = 0;
   if (bytes == 1 && !t->sentencepiece) { fr__emit(out, b->byte_ids[(unsigned char)*text]); return FR_OK; }
   if (bytes <= FR__KEY && e->memo_count && !t->sentencepiece) {
@@ -7777,14 +7770,10 @@ static fr_status fr__encode_piece(fr_encoder *encoder, const char *text, fr_int 
     ids[0] = fr__name_id(b, text, bytes);
     count = ids[0] != FR__NONE && !(b->kinds[ids[0]] & FR__SPECIAL);
   }
-  if (count == 0 && bytes + blank_first <= FR__SHORT) {
-    count = fr__merge_short(b, ids, fr__first_ids(t, text, bytes, blank_first, ids));
-  } else if (count == 0) {
-    if (bytes > encoder->longest)
-      return fr__fail(&encoder->reason, FR_LIMIT, "a pre-token has %d bytes; the encoder was made for %d", bytes,
-                      encoder->longest);
-    fr__merge_long(b, e, fr__first_ids(t, text, bytes, blank_first, e->lowest), out);
-  }
+  if (count == 0 && !is_short && bytes > encoder->longest)
+    return fr__fail(&encoder->reason, FR_LIMIT, "a pre-token has %d bytes; the encoder was made for %d", bytes, encoder->longest);
+  if (count == 0 && is_short) count = fr__merge_short(b, ids, fr__first_ids(t, text, bytes, blank_first, ids));
+  else if (count == 0) fr__merge_long(b, e, fr__first_ids(t, text, bytes, blank_first, e->lowest), out);
   for (fr_int i = 0; i < count; i++) fr__emit(out, ids[i]);
   if (memo && count <= 4) {
     memcpy(memo->key, key, 16);
@@ -7799,7 +7788,8 @@ static fr_int fr__next_special(const fr_tokenizer *t, const char *text, fr_int a
 {
   for (int i = 0; i < 2; i++)
     for (fr_int from = fr__max(at, trusted->from[i]); from < trusted->to[i]; from++)
-      if (t->body->first[(unsigned char)text[from]] && (*id = fr__special_at(t, text, from, trusted->to[i])) != FR__NONE) return from;
+      if (t->body->first[(unsigned char)text[from]] && (*id = fr__special_at(t, text, from, trusted->to[i])) != FR__NONE)
+        return from;
   *id = FR__NONE;
   return end;
 }
@@ -7941,22 +7931,21 @@ typedef struct fr__framed {
 static fr_status fr__question_layout(fr__arena *arena, fr__framed *q, const fr_framing *f, fr_text prompt, const fr_text *traces,
                                      fr_int trace_count)
 {
-  fr_int head = 1, fork = 0, trace = 0, ids;
+  fr_int head = 1, fork = 0, trace = 0;
   int fits;
   if (!fr__framing_good(f) || !fr__text_good(prompt) || trace_count < 0 || (trace_count && !traces)) return FR_INVALID;
   fits = fr__add(head, f->before.count, &head) && fr__add(head, prompt.count, &head) && fr__add(head, f->after.count, &head);
   for (fr_int i = 0; i < f->fork_count; i++) fork = fr__max(fork, f->forks[i].count);
-  ids = head;
+  q->ids_most = head;
   for (fr_int j = 0; j < trace_count; j++) {
     if (!fr__text_good(traces[j])) return FR_INVALID;
     trace = fr__max(trace, traces[j].count);
-    fits = fits && fr__add(ids, traces[j].count, &ids) && fr__add(ids, 1, &ids);
+    fits = fits && fr__add(q->ids_most, traces[j].count, &q->ids_most) && fr__add(q->ids_most, 1, &q->ids_most);
   }
   if (!fits || !fr__add(head, fork, &q->text_most) || !fr__add(q->text_most, trace, &q->text_most)) return FR_OVERFLOW;
-  q->ids_most = ids;
   q->traces = (fr_tokens *)fr__take(arena, trace_count, (fr_int)sizeof *q->traces);
   q->fork = (fr_int *)fr__take(arena, trace_count, (fr_int)sizeof *q->fork);
-  q->ids = (fr_token *)fr__take(arena, ids, (fr_int)sizeof *q->ids);
+  q->ids = (fr_token *)fr__take(arena, q->ids_most, (fr_int)sizeof *q->ids);
   q->text = (char *)fr__take(arena, q->text_most, 1);
   q->whole = (fr_token *)fr__take(arena, q->text_most, (fr_int)sizeof *q->whole);
   q->part = (fr_token *)fr__take(arena, fork, (fr_int)sizeof *q->part);
@@ -7988,7 +7977,6 @@ FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, c
   if (!fr_tokenizer_token(encoder->tokenizer, framing->end).bytes)
     return fr__fail(reason, FR_RANGE, "the end, %d, is not a token", (fr_int)framing->end);
   fr__question_layout(&arena, &q, framing, prompt, traces, trace_count);
-
   trusted.to[0] = fr__append(q.text, 0, framing->before);
   trusted.from[1] = fr__append(q.text, trusted.to[0], prompt);
   trusted.to[1] = head = fr__append(q.text, trusted.from[1], framing->after);
@@ -8034,7 +8022,6 @@ FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, c
                       "the boundary is at byte %d", where.text, differ, j < 0 ? head : end);
     }
   }
-
   memset(question, 0, sizeof *question);
   question->prompt = parts[0];
   question->traces = q.traces;
@@ -8106,8 +8093,8 @@ static fr_text fr__token_text(const fr_tokenizer *t, fr_token id, int begun)
   return text;
 }
 
-FR_DEF fr_status fr_tokenizer_decode(const fr_tokenizer *tokenizer, const fr_token *ids, fr_int count, char *text, fr_int capacity,
-                                     fr_int *bytes, fr_reason *reason)
+FR_DEF fr_status fr_tokenizer_decode(const fr_tokenizer *tokenizer, const fr_token *ids, fr_int count, char *text,
+                                     fr_int capacity, fr_int *bytes, fr_reason *reason)
 {
   fr_int total = 0;
   if (!tokenizer || !tokenizer->body || !bytes || count < 0 || (count && !ids) || (text && capacity < 0))
@@ -8162,7 +8149,7 @@ FR_DEF fr_status fr_tokenizer_stream(const fr_tokenizer *tokenizer, fr_decoder *
   return FR_OK;
 }
 
-// -- reading. Each loader goes over its file twice, to measure and check, then to fill the tables, through the same two functions.
+// -- reading. Each loader goes over its file twice, to measure and check, then to fill, and puts all in by two functions.
 enum { FR__FORM_HEAD = 56, FR__SPLIT_TOKEN = 512 };  // the latter: bytes of a token, where every way to split it has to be tried
 static const unsigned char fr__form_magic[8] = { 0x89, 'F', 'R', 'T', '\r', '\n', 0x1A, '\n' };
 #define FR__REGEX(number)                                                                                              \
@@ -8297,8 +8284,8 @@ static const char *fr__put_merge_text(fr__load *load, const char *text, fr__json
                                        fr__name_id(bpe, p, left + right), (uint32_t)rank);
 }
 
-// Where a file has ranks of tokens and no merges: each way to split a token in two is a merge of its rank. They are listed by their
-// left ids, which all differ, as Hugging Face's converter does.
+// Where a file has ranks of tokens and no merges: each way to split a token in two is a merge of its rank. They are listed by
+// their left ids, which all differ, as Hugging Face's converter does.
 static void fr__put_splits(fr__load *load, uint32_t id)
 {
   fr__bpe *b = load->b;
@@ -8375,8 +8362,7 @@ static int fr__json_word(const fr__load *load, fr__json_token token, const char 
 static fr_status fr__json_expect(fr__load *load, fr__json_token object, const char *name, const char *word, const char *wrong)
 {
   const fr__json_token value = fr__json_member(load, object, name);
-  if (fr__json_word(load, value, word)) return FR_OK;
-  return fr__load_refuse(load, value.kind ? value : object, wrong);
+  return fr__json_word(load, value, word) ? FR_OK : fr__load_refuse(load, value.kind ? value : object, wrong);
 }
 
 // A whole number that is not negative, or -1; what is too large becomes the largest.
@@ -8392,11 +8378,10 @@ FR__APART fr_int fr__json_id(const char *text, fr__json_token token)
   return value;
 }
 
-// {"id": 1, "content": "...", "special": true ...}: every added token is matched in raw text, whatever `special` says. An error of
-// the reader, here and below, leaves something missing, and what then fails tells the first error; so does the end.
+// {"id": 1, "content": "...", "special": true ...}: every added token is matched in raw text, whatever `special` says. An error
+// of the reader, here and below, leaves something missing, and what then fails tells the first error; so does the end.
 static fr_status fr__json_added(fr__load *load, fr__json *json)
 {
-  const fr_text file = load->source->file;
   while (fr__json_next(json) != ']') {
     fr__json_token id = { 0, 0, 0 }, content = { 0, 0, 0 };
     const fr_int start = json->token.start;
@@ -8412,11 +8397,11 @@ static fr_status fr__json_added(fr__load *load, fr__json *json)
         return fr__load_refuse(load, name, "an added token has a property that is not supported");
       if (!fr__json_skip(json)) break;
     }
-    if (fr__json_id(file.bytes, id) < 0)
+    if (fr__json_id(json->text, id) < 0)
       return fr__load_json_fail(load, json, start, "an added token needs an id, a whole number");
     if (content.kind != '"') return fr__load_json_fail(load, json, start, "an added token needs a content");
-    wrong = fr__put_token(load, fr__json_id(file.bytes, id), fr__next_bytes(load),
-                          fr__json_copy(file.bytes, content, fr__next_bytes(load)), FR__SPECIAL);
+    wrong = fr__put_token(load, fr__json_id(json->text, id), fr__next_bytes(load),
+                          fr__json_copy(json->text, content, fr__next_bytes(load)), FR__SPECIAL);
     if (wrong) return fr__load_json_fail(load, json, start, wrong);
   }
   return FR_OK;
@@ -8570,7 +8555,7 @@ static fr_status fr__json_fields(fr__load *load, fr__json *json, int first, int 
 
 static fr_status fr__json_fill(fr__load *load)
 {
-  const fr__json_token added = load->field[FR__ADDED], merges = load->field[FR__MERGES];  // read in this order, whatever the file's
+  const fr__json_token added = load->field[FR__ADDED], merges = load->field[FR__MERGES];  // whatever the file's order
   fr_status status = FR_OK;
   fr__json json;
   if (added.kind == '[' && fr__load_value(load, &json, added.start)) status = fr__json_added(load, &json);
@@ -8586,7 +8571,8 @@ static fr_status fr__load_json(fr__load *load, int only_vocab)
   fr__json json;
   fr_status status;
   if (load->b) return fr__json_fill(load);
-  if (fr__load_value(load, &json, 0) != '{') return fr__load_json_fail(load, &json, json.token.start, "the file must hold one object");
+  if (fr__load_value(load, &json, 0) != '{')
+    return fr__load_json_fail(load, &json, json.token.start, "the file must hold one object");
   if (only_vocab) load->field[FR__VOCAB] = json.token;
   status = only_vocab ? fr__json_vocab(load, &json) : fr__json_fields(load, &json, FR__ADDED, FR__VOCAB);
   if (!status && fr__json_next(&json) == '!') status = fr__json_fail(&json, load->reason);
@@ -8598,8 +8584,7 @@ static fr_status fr__load_json(fr__load *load, int only_vocab)
   status = fr__json_settings(load);
   if (status) return status;
   if (field[FR__VOCAB].kind != '{') return fr__fail(load->reason, FR_FORMAT, "the model has no vocab");
-  if (field[FR__MERGES].kind != '[') return fr__fail(load->reason, FR_FORMAT, "the model has no merges");
-  return FR_OK;
+  return field[FR__MERGES].kind == '[' ? FR_OK : fr__fail(load->reason, FR_FORMAT, "the model has no merges");
 }
 
 // -- lines of text: merges.txt and *.tiktoken. The next line that is not empty, without its end; 0 after the last.
@@ -8674,7 +8659,6 @@ static fr_status fr__load_tiktoken(fr__load *load)
   for (fr_int id = 0; load->b && id < load->vocab; id++)
     if (load->b->pieces[id].count) fr__put_splits(load, (uint32_t)id);
   load->tokenizer.ignore_merges = 1;
-  load->tokenizer.split = load->source->split;
   return FR_OK;
 }
 
@@ -8741,11 +8725,8 @@ static fr_status fr__load_llama2(fr__load *load)
 //                 + 4 sentencepiece                           2 special, 3 both; 0 for a hole
 //   20   u32      vocab                                u32[]  of each merge: left + 2^31 if it has the rank of the one
 //   24   u64      bytes of the whole file                     before it; right
-//   32   u64      merges                               bytes of all tokens; u64 checksum
-static uint64_t fr__form_bytes(uint64_t vocab, uint64_t merges, uint64_t bytes)
-{
-  return FR__FORM_HEAD + 4 * vocab + 8 * merges + bytes + 8;
-}
+//   32   u64      merges                               bytes of all tokens; u64 checksum (and head: 64 bytes)
+static uint64_t fr__form_size(uint64_t vocab, uint64_t merges, uint64_t bytes) { return 64 + 4 * vocab + 8 * merges + bytes; }
 
 static fr_status fr__load_form(fr__load *load)
 {
@@ -8766,7 +8747,7 @@ static fr_status fr__load_form(fr__load *load)
   for (int i = 3; i < 7; i++)
     if (i == 4 ? head[i] != (uint64_t)file.count : head[i] > (uint64_t)file.count)
       return fr__fail(load->reason, FR_FORMAT, "the head does not tell %d bytes, the length of the file", file.count);
-  if (fr__form_bytes(head[3], head[5], head[6]) != (uint64_t)file.count)
+  if (fr__form_size(head[3], head[5], head[6]) != (uint64_t)file.count)
     return fr__fail(load->reason, FR_FORMAT, "the head implies another length of the file than %d bytes", file.count);
   p = (const unsigned char *)file.bytes + body;
   if (!load->b && fr__hash(0, file.bytes, body) != fr__get_int(&p, 8))
@@ -8859,15 +8840,14 @@ static fr_status fr__load_extras(fr__load *load)
     status = fr__caller_special(s->specials, s->special_count, i, &name, &special, load->reason);
     if (status) return status;
     found = b ? fr_tokenizer_find(&load->tokenizer, special.text) : -1;
-    if (found >= 0) {
-      if (special.id >= 0 && special.id != found) wrong = "the file has another id for it";
-      else if (!(b->kinds[found] & FR__SPECIAL)) {
-        b->kinds[found] |= FR__SPECIAL;
-        b->specials[load->specials++] = (uint32_t)found;
-      }
-    } else {
+    if (found < 0) {
       const fr_int next = b ? load->tokenizer.vocab : load->vocab;
       wrong = fr__put_token(load, special.id >= 0 ? special.id : next, special.text.bytes, special.text.count, FR__SPECIAL);
+    } else if (special.id >= 0 && special.id != found) {
+      wrong = "the file has another id for it";
+    } else if (!(b->kinds[found] & FR__SPECIAL)) {
+      b->kinds[found] |= FR__SPECIAL;
+      b->specials[load->specials++] = (uint32_t)found;
     }
     if (wrong) return fr__fail(load->reason, FR_INVALID, "special %d: %s", i, wrong);
   }
@@ -8888,7 +8868,8 @@ static fr_status fr__load_read(fr__load *load)
   else if (memchr(file.bytes, 0, 4)) status = fr__load_llama2(load);
   else if (file.bytes[at] == '{') status = fr__load_json(load, 0);
   else if (s->split != FR_SPLIT_UNKNOWN) status = fr__load_tiktoken(load);
-  else status = fr__fail(load->reason, FR_FORMAT, "no tokenizer.json, vocab.json, tokenizer.bin or own form; if it is *.tiktoken, set split");
+  else status = fr__fail(load->reason, FR_FORMAT, "no tokenizer.json, vocab.json, tokenizer.bin or own form; "
+                                                  "if it is *.tiktoken, set split");
   return status ? status : fr__load_extras(load);
 }
 
@@ -8983,7 +8964,7 @@ static void fr__put_form(fr__stream *s, const void *tokenizer)
   const uint64_t flags = (uint64_t)(t->ignore_merges + 2 * t->nfc + 4 * t->sentencepiece);
   uint64_t head[8] = { FR_TOKENIZER_VERSION, (uint64_t)t->split, flags, (uint64_t)t->vocab, 0, (uint64_t)t->merge_count, 0, 0 };
   for (fr_int id = 0; id < t->vocab; id++) head[6] += b->pieces[id].count;
-  head[4] = fr__form_bytes(head[3], head[5], head[6]);
+  head[4] = fr__form_size(head[3], head[5], head[6]);
   fr__put(s, fr__form_magic, 8);
   for (int i = 0; i < 8; i++) fr__put_int(s, head[i], i < 4 ? 4 : 8);
   for (fr_int id = 0; id < t->vocab; id++) fr__put_int(s, b->pieces[id].count | (uint32_t)b->kinds[id] << 30, 4);
@@ -9151,9 +9132,9 @@ FR_DEF fr_status fr_tokenizer_load(fr_tokenizer *tokenizer, const char *path, co
 #endif  // FR_NO_STDIO
 
 // ---- >>bpe-train --------------------------------------------------------------------------------------
-// First the distinct pre-tokens are counted: words grow from the low end of the block; their table, at the high end, is rebuilt when
-// half full. Then all distinct words stand in one list of symbols, and each place where a symbol has a follower is on the list of
-// its pair. Merging a pair goes over its list in ascending order and touches only the pairs around each place. The pairs play a
+// First the distinct pre-tokens are counted: words grow from the low end of the block; their table, at the high end, is rebuilt
+// when half full. Then all distinct words stand in one list of symbols; each place where a symbol has a follower is on the list of
+// its pair. Merging a pair goes over its list in ascending order and touches only the pairs around each place. Pairs play a
 // knock-out tournament. New ones enter after the merge; one whose count grows wins on at once, one whose count falls is told when
 // it has won: so no count is above the known one, and a winner whose count is the known one is the most frequent of all.
 typedef struct fr__word { const char *bytes; fr_int count; uint64_t weight; } fr__word;  // weight: how often it occurs
