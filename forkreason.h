@@ -730,7 +730,7 @@ FR_DEF fr_text  fr_tokenizer_token(const fr_tokenizer *tokenizer, fr_token id); 
 FR_DEF fr_token fr_tokenizer_find(const fr_tokenizer *tokenizer, fr_text text);  // the special or else the token, or -1
 
 // Scratch for encoding, one for each thread; it points to the tokenizer, which has to outlive it. A pre-token of more than
-// `longest` bytes, and more than 64, is refused (FR_LIMIT); the longest text is always enough; 56 bytes each. The last `cache`
+// `longest` bytes, and more than 64, is refused (FR_LIMIT); the longest text is always enough; 28 bytes each. The last `cache`
 // pre-tokens are remembered [16384; 32 bytes each]; ids do not depend on it.
 typedef struct fr_encoder {
   const fr_tokenizer *tokenizer;
@@ -6668,8 +6668,7 @@ FR_DEF fr_status fr_dataset_place(fr_dataset *dataset, const char *text, fr_int 
 // ---- >>bpe --------------------------------------------------------------------------------------------
 // Cutting text into pre-tokens, merging a pre-token, reading and writing files.
 #define FR__NONE 0xFFFFFFFFu
-enum { FR__ORDINARY = 1, FR__SPECIAL = 2 };  // kinds of tokens: found by its bytes; matched in raw text. SentencePiece has hidden ones
-
+enum { FR__ORDINARY = 1, FR__SPECIAL = 2 };  // kinds of tokens: found by its bytes; matched in raw text; 0: hidden (llama2.c)
 typedef struct fr__piece { uint32_t start, count; } fr__piece;            // bytes of a token; count 0: a hole
 typedef struct fr__merge { uint32_t left, right, rank, id; } fr__merge;   // rank FR__NONE: an empty slot
 
@@ -6683,8 +6682,7 @@ typedef struct fr__bpe {
   char          *bytes;
   fr_int   name_slots, merge_slots;
   uint64_t seed;            // of both tables; depends on the whole file, so that no choice of names makes them slow
-  uint32_t rank_count;
-  uint32_t byte_ids[256];
+  uint32_t rank_count, byte_ids[256];
   unsigned char first[256]; // 1 if a special begins with this byte
 } fr__bpe;
 
@@ -6711,23 +6709,32 @@ static uint64_t fr__name_hash(uint64_t seed, const char *bytes, fr_int count)
   return fr__mix(hash ^ word);
 }
 
+static int fr__piece_is(const fr__bpe *b, uint32_t id, const char *bytes, fr_int count)
+{
+  return (fr_int)b->pieces[id].count == count && memcmp(b->bytes + b->pieces[id].start, bytes, (size_t)count) == 0;
+}
+
 // Where the ordinary token with these bytes is, or would go.
 static uint32_t *fr__name_at(const fr__bpe *b, const char *bytes, fr_int count)
 {
   fr_int slot = fr__slot(fr__name_hash(b->seed, bytes, count), b->name_slots);
-  for (;; slot = slot + 1 == b->name_slots ? 0 : slot + 1) {
-    const uint32_t id = b->names[slot];
-    if (id == 0) break;
-    if ((fr_int)b->pieces[id - 1].count == count &&
-        memcmp(b->bytes + b->pieces[id - 1].start, bytes, (size_t)count) == 0)
-      break;
-  }
+  while (b->names[slot] && !fr__piece_is(b, b->names[slot] - 1, bytes, count)) slot = slot + 1 == b->name_slots ? 0 : slot + 1;
   return b->names + slot;
 }
 
-static uint32_t fr__name_id(const fr__bpe *b, const char *bytes, fr_int count)
+// Its id, or FR__NONE.
+static uint32_t fr__name_id(const fr__bpe *b, const char *bytes, fr_int count) { return *fr__name_at(b, bytes, count) - 1; }
+
+// A new token, whose bytes are in place; 0 if it is ordinary and there already.
+static int fr__set_token(fr__bpe *b, fr_int id, fr_int start, fr_int count, int kind)
 {
-  return *fr__name_at(b, bytes, count) - 1;  // FR__NONE if there is none
+  const fr__piece piece = { (uint32_t)start, (uint32_t)count };
+  uint32_t *name = kind & FR__ORDINARY ? fr__name_at(b, b->bytes + start, count) : NULL;
+  if (name && *name) return 0;
+  if (name) *name = (uint32_t)id + 1;
+  b->pieces[id] = piece;
+  b->kinds[id] = (unsigned char)kind;
+  return 1;
 }
 
 // The merge of two neighbours, or the empty slot where it would go.
@@ -6751,46 +6758,42 @@ static const unsigned char fr__ascii[128] = {
   0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0
 };
 static const uint32_t fr__class_starts[111] = {
-  128, 192, 886, 1015, 1632, 1808, 2070, 2250, 2449, 2530, 2610, 2703, 2790, 2877, 2961, 3025, 3166, 3252, 3345, 3461,
-  3648, 3762, 3904, 4194, 4302, 4750, 4886, 5787, 6016, 6279, 6602, 6989, 7294, 7616, 8030, 8156, 8305, 8470, 8522,
-  11499, 11648, 11736, 12353, 12784, 17152, 31488, 42509, 42891, 43056, 43302, 43520, 43701, 43785, 44032, 55292,
-  64280, 64434, 65339, 65575, 65932, 66422, 66812, 66994, 67505, 67680, 67898, 68160, 68416, 68858, 69314, 69623,
-  69927, 70106, 70282, 70442, 70542, 70751, 71236, 71488, 71984, 72193, 72698, 73009, 73459, 74863, 82784, 92160,
-  93008, 94027, 100344, 110580, 111356, 118010, 119973, 120086, 120514, 120746, 123198, 124398, 125184, 126464,
-  126523, 126551, 126572, 126635, 137792, 153152, 168512, 179168, 191472, 203472
+  128, 192, 886, 1015, 1632, 1808, 2070, 2250, 2449, 2530, 2610, 2703, 2790, 2877, 2961, 3025, 3166, 3252, 3345, 3461, 3648, 3762,
+  3904, 4194, 4302, 4750, 4886, 5787, 6016, 6279, 6602, 6989, 7294, 7616, 8030, 8156, 8305, 8470, 8522, 11499, 11648, 11736,
+  12353, 12784, 17152, 31488, 42509, 42891, 43056, 43302, 43520, 43701, 43785, 44032, 55292, 64280, 64434, 65339, 65575, 65932,
+  66422, 66812, 66994, 67505, 67680, 67898, 68160, 68416, 68858, 69314, 69623, 69927, 70106, 70282, 70442, 70542, 70751, 71236,
+  71488, 71984, 72193, 72698, 73009, 73459, 74863, 82784, 92160, 93008, 94027, 100344, 110580, 111356, 118010, 119973, 120086,
+  120514, 120746, 123198, 124398, 125184, 126464, 126523, 126551, 126572, 126635, 137792, 153152, 168512, 179168, 191472, 203472
 };
 static const char fr__class_stretches[] =
-  "@T@GAk@G@e@E@]@J@D@E@L@F@E@D@N@DA`@DBA@D^d@P@r@y@U@]@E@D@EHT@U@D@I@H@Q@D@E@X@E@D@M@D@E@DAS@DEW@DH~@aJn@DB^@H@E@X"
-  "BjDeAp@P@QByBrAV@k@P@I@DFY@D@E@}@I@]@I@k@M@H@EAB@E@DA|AwEp@m@E@y@kBI@e@I@P@E@TA[@P@E@e@E@L@EA_Ah@]@n@TAd@D@YAFBn"
-  "CoC`@L@EAJ@E@]@j@P@k@DAC@P@b@H@I@HA[@D@^@D@E@L@Q@L@EAB@E@u@I@D@M@P@k@I@H@Z@H@E@a@Y@P@I@HA[@D@^@D@I@D@I@D@IB@@Q@D"
-  "@E@]@k@H@MAB@f@D@M@DA[@D@^@D@I@D@U@L@EAJ@E@}@I@P@k@e@E@m@b@H@I@HA[@D@^@D@I@D@U@L@EA{@I@D@M@P@k@D@E@Z@m@E@D@Y@L@M"
-  "@D@Q@L@I@D@E@D@I@L@I@L@M@L@rAZ@EAV@wAJ@b@D@M@DA`@DAC@L@EAk@M@H@E@H@I@P@k@a@_@D@E@P@b@D@M@DA`@D@j@D@U@L@EB@@I@D@I"
-  "@P@k@D@IAF@f@D@M@DBj@H@EAB@E@T@M@D@_@M@PAP@D@Y@TAK@LAd@D@f@D@E@H@^B@@kAFCG@D@I@q@^@e@kBa@I@D@E@D@U@DAd@D@E@D@j@D"
-  "@I@e@E@H@U@D@E@e@k@H@QBD@EB@AT@q@b@DBUAo@UGZBrAR@E@k@X@Y@P@Q@L@E@L@I@]@M@P@v@q@E@D@k@XB^@D@E@T@E@HBr@DU`@D@Q@H@^"
-  "@D@E@D@Q@HBj@D@Q@HBI@D@Q@H@^@D@E@D@Q@H@~@DCl@D@Q@HDU@yAT@LACABEd@H@Y@LiA@HAG@GAl@TDv@L@N@b@]AK@uAO@yAK@y@v@D@M@}"
-  "CWBP@E@P@E@L@k@X@kAZ@k@XEp@]@U@HBM@D@E@TDb@iBABa@kA|@H@U@mBv@PAl@X@oBXA`@eC[Bq@k@X@k@u@EF@CCAF@b@L@kBiA|@u@I@kBv"
-  "AkBUAs@k@L@M@kBU@H@n@TBr@H@MBi@Q@D@Y@D@I@L@E@TLYDHQ|@H@Y@HB^@H@Y@H@b@D@E@D@E@D@E@DBA@HC[@D@^@D@E@L@M@D@^@L@Q@H@Y"
-  "@P@v@T@M@D@^@L@pAw@K@T@GCB@GAB@F@E@H@Z@T@E@k@X@vFa@E@P@E@H@j@D@E@L@U@X@E@D@E@D@E@D@Q@D@n@H@Q@T@U@P@E@DCT@I@VouCy"
-  "EBA]iiA}~{KFNr@X@Q@L@I@e@F@HB^@D@E@T@E@HCh@]@EABA`@e@^@D@^@D@^@D@^@D@^@D@^@D@^@D@^EJ@E^{@G@P@I@FAg@g@]@U@H@N@I@P"
-  "Ed@X@M@DEt@D@Q@TBr@DFE@L@R@iBECFACBD@kA{@c@DA@BD@kBaA@Ti~|~|~|~|~|~|vlDH~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|"
-  "~|~|~|D~DTB~@HQW@LAC@k@IARCCABBA@HDb@kBa@f@HFj@HDU@H@I@D@E@D@bAVAC@D@M@D@Q@DA`@u@Z@iCW@yCOAs@kAc@Y@L@E@D@I@D@kAt"
-  "@iA`AgAx@]CCAs@E@k@X@U@D@j@k@U@DBjA_@M@D@b@P@k@XA`@L@E@LCO@D@E@L@I@H@U@H@E@D@EAc@M@H@n@]@M@q@Y@H@Y@H@Y@e@^@D@^@D"
-  "Br@D@z@XG[@u@k@X~|~|~|~|~|~|~|~|~|~|~|h`@qA`@PCK~{~{~{~{~{~{~{~{rsWh@HFvB]@^@q@U@T@E@D@j@D@v@D@U@D@E@D@I@D@I@DF~"
-  "BHW[AJDI@HC`Be@rG_@U@DHnAN@k@]Al@XAl@mEp@L@Y@H@Y@H@Y@H@MBP@r@DAl@DAO@D@I@D@~@H@zBLG|@qB{@qCmAF@JOoAx@LCKABAq@PBE"
-  "@R@eAS@F@b@F@TB^@iA|@HBU@P@b@D@VBmJM@H@k@XBU@PBU@PBf@aCW@q@n@D@~@D@^@D@I@D@n@D@~@D@^@D@I@LCW@qTE@eA[@i@bAc@Y@DBn"
-  "@D@fD]@Y@H@E@DBv@D@I@L@E@HA`@H@cA`@H@_BA@a@gCFAO@D@I@T@VA[@Z@PAlDaCh@P@J@IAD@HC@@E@}@Q@D@M@DAx@i@gA_Ax@J@DAx@NBD"
-  "@b@DAt@X@VABC`@iA[@H@cAO@T@cAKA_@_EJDnCcCS@uCS@]@ZBU@q@k@X@kAt@eA`NDBB@DBn@X@IAB@MCsAx@k@E@aA[@m@RAoAKB}AW@_ARA`"
-  "@qC[AkA}@D@I@H@E@uBzBDAh@]@k@eBU@}@k@P@E@H@E@aBQ@L@E@qCG@y@Q@m@k@E@D@E@PAT@mAK@DAhAN@IDD@^@D@E@D@Q@D@~@D@j@]CCAF"
-  "@k@m@b@H@I@HA[@D@^@D@I@D@U@L@EAJ@E@q@UA{@j@D@E@H@E@DB^@D@EAg@E@D@EBuC[AJ@Q@T@k@T@MA{CGAR@I@D@E@a@kJmCCBi@QBTCGAR"
-  "@E@m@kB]Br@u@E@]@k@XATAsApAV@s@P@^K{BvG_DIAP@q@b@H@E@H@b@D@I@DAd@}@E@D@E@y@kDa@b@HBbAB@E@D@EAs@E@iBf@]@EAV@E@mB~"
-  "AN@EAJDnLuBI@}@k@X@f@DBYAF@E@}Ay@TA|GN@^@D@I@DB^AV@E@e@k@X@Y@D@I@DBE@y@E@]@kT@AO@}@E@D@v@DBMAs@kEc@E@}AXBq|`FeGL"
-  "AFLj~{~{oLFQ@}~|GOAF@YAg~|~|~|~|JA@Tfh~{~{~{~{~{~{~{GsA|AJ@k~{r{en@]BA@D@k@XEG@D@k@XA|AJCGAB@Q@q@k@D@_@DAW@TAO[w"
-  "Bz@L@kLqDIAaFqDv@T@EDP@vDH@I@D@EAs~|~|~|~|~|~|XQ@a~|Q|Bi@j~{~{~{~{~{~{~{~{~{SB@Q@D@^@D@I@DRr@}@EAw@M@H@E@y@Q@aYd"
-  "~{~{YBFz@T@v@L@f@]@j~{~{~{~{VD@k~{bZAT@qATF}AiHmE`@DDf@D@I@H@E@H@I@H@Q@D@r@D@E@D@^@DDM@D@Q@H@b@D@^@DAt@D@Q@D@U@D"
-  "@E@L@^@DU|@HAh@DAh@DBA@DAh@DBA@DAh@DBA@DAh@DBA@DAh@D@b@HCP~{vkBA@X@YPuDAIZBz@i@^@H@k@P@ETmA|AJBv@P@k_TAt@P@kMsA|"
-  "@H@E@k`R@^@D@Q@D@I@D@~@DLn@H@gCFDY@]@E@P@ktBCu@D@N@D@RDyB{@DA@La@Q@DAp@D@I@D@E@H@E@D@j@D@Q@D@E@D@E@X@E@P@E@D@E@D"
-  "@E@D@M@D@I@D@E@H@E@D@E@D@E@D@E@D@E@D@I@D@E@H@Q@D@^@D@Q@D@Q@D@E@D@j@DAG@T@M@D@U@DAGfZ@w~{~{x{@k~{Da~|~|~|~|~|~|~|"
-  "~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|_~BD~|~|~|~|TQ@XNU@H~|~|~|~|~|~|@I@y~|"
+  "@T@GAk@G@e@E@]@J@D@E@L@F@E@D@N@DA`@DBA@D^d@P@r@y@U@]@E@D@EHT@U@D@I@H@Q@D@E@X@E@D@M@D@E@DAS@DEW@DH~@aJn@DB^@H@E@XBjDeAp@P@QBy"
+  "BrAV@k@P@I@DFY@D@E@}@I@]@I@k@M@H@EAB@E@DA|AwEp@m@E@y@kBI@e@I@P@E@TA[@P@E@e@E@L@EA_Ah@]@n@TAd@D@YAFBnCoC`@L@EAJ@E@]@j@P@k@DAC"
+  "@P@b@H@I@HA[@D@^@D@E@L@Q@L@EAB@E@u@I@D@M@P@k@I@H@Z@H@E@a@Y@P@I@HA[@D@^@D@I@D@I@D@IB@@Q@D@E@]@k@H@MAB@f@D@M@DA[@D@^@D@I@D@U@L"
+  "@EAJ@E@}@I@P@k@e@E@m@b@H@I@HA[@D@^@D@I@D@U@L@EA{@I@D@M@P@k@D@E@Z@m@E@D@Y@L@M@D@Q@L@I@D@E@D@I@L@I@L@M@L@rAZ@EAV@wAJ@b@D@M@DA`"
+  "@DAC@L@EAk@M@H@E@H@I@P@k@a@_@D@E@P@b@D@M@DA`@D@j@D@U@L@EB@@I@D@I@P@k@D@IAF@f@D@M@DBj@H@EAB@E@T@M@D@_@M@PAP@D@Y@TAK@LAd@D@f@D"
+  "@E@H@^B@@kAFCG@D@I@q@^@e@kBa@I@D@E@D@U@DAd@D@E@D@j@D@I@e@E@H@U@D@E@e@k@H@QBD@EB@AT@q@b@DBUAo@UGZBrAR@E@k@X@Y@P@Q@L@E@L@I@]@M"
+  "@P@v@q@E@D@k@XB^@D@E@T@E@HBr@DU`@D@Q@H@^@D@E@D@Q@HBj@D@Q@HBI@D@Q@H@^@D@E@D@Q@H@~@DCl@D@Q@HDU@yAT@LACABEd@H@Y@LiA@HAG@GAl@TDv"
+  "@L@N@b@]AK@uAO@yAK@y@v@D@M@}CWBP@E@P@E@L@k@X@kAZ@k@XEp@]@U@HBM@D@E@TDb@iBABa@kA|@H@U@mBv@PAl@X@oBXA`@eC[Bq@k@X@k@u@EF@CCAF@b"
+  "@L@kBiA|@u@I@kBvAkBUAs@k@L@M@kBU@H@n@TBr@H@MBi@Q@D@Y@D@I@L@E@TLYDHQ|@H@Y@HB^@H@Y@H@b@D@E@D@E@D@E@DBA@HC[@D@^@D@E@L@M@D@^@L@Q"
+  "@H@Y@P@v@T@M@D@^@L@pAw@K@T@GCB@GAB@F@E@H@Z@T@E@k@X@vFa@E@P@E@H@j@D@E@L@U@X@E@D@E@D@E@D@Q@D@n@H@Q@T@U@P@E@DCT@I@VouCyEBA]iiA}"
+  "~{KFNr@X@Q@L@I@e@F@HB^@D@E@T@E@HCh@]@EABA`@e@^@D@^@D@^@D@^@D@^@D@^@D@^@D@^EJ@E^{@G@P@I@FAg@g@]@U@H@N@I@PEd@X@M@DEt@D@Q@TBr@D"
+  "FE@L@R@iBECFACBD@kA{@c@DA@BD@kBaA@Ti~|~|~|~|~|~|vlDH~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|D~DTB~@HQW@LAC@k@IARCCABBA"
+  "@HDb@kBa@f@HFj@HDU@H@I@D@E@D@bAVAC@D@M@D@Q@DA`@u@Z@iCW@yCOAs@kAc@Y@L@E@D@I@D@kAt@iA`AgAx@]CCAs@E@k@X@U@D@j@k@U@DBjA_@M@D@b@P"
+  "@k@XA`@L@E@LCO@D@E@L@I@H@U@H@E@D@EAc@M@H@n@]@M@q@Y@H@Y@H@Y@e@^@D@^@DBr@D@z@XG[@u@k@X~|~|~|~|~|~|~|~|~|~|~|h`@qA`@PCK~{~{~{~{"
+  "~{~{~{~{rsWh@HFvB]@^@q@U@T@E@D@j@D@v@D@U@D@E@D@I@D@I@DF~BHW[AJDI@HC`Be@rG_@U@DHnAN@k@]Al@XAl@mEp@L@Y@H@Y@H@Y@H@MBP@r@DAl@DAO"
+  "@D@I@D@~@H@zBLG|@qB{@qCmAF@JOoAx@LCKABAq@PBE@R@eAS@F@b@F@TB^@iA|@HBU@P@b@D@VBmJM@H@k@XBU@PBU@PBf@aCW@q@n@D@~@D@^@D@I@D@n@D@~"
+  "@D@^@D@I@LCW@qTE@eA[@i@bAc@Y@DBn@D@fD]@Y@H@E@DBv@D@I@L@E@HA`@H@cA`@H@_BA@a@gCFAO@D@I@T@VA[@Z@PAlDaCh@P@J@IAD@HC@@E@}@Q@D@M@D"
+  "Ax@i@gA_Ax@J@DAx@NBD@b@DAt@X@VABC`@iA[@H@cAO@T@cAKA_@_EJDnCcCS@uCS@]@ZBU@q@k@X@kAt@eA`NDBB@DBn@X@IAB@MCsAx@k@E@aA[@m@RAoAKB}"
+  "AW@_ARA`@qC[AkA}@D@I@H@E@uBzBDAh@]@k@eBU@}@k@P@E@H@E@aBQ@L@E@qCG@y@Q@m@k@E@D@E@PAT@mAK@DAhAN@IDD@^@D@E@D@Q@D@~@D@j@]CCAF@k@m"
+  "@b@H@I@HA[@D@^@D@I@D@U@L@EAJ@E@q@UA{@j@D@E@H@E@DB^@D@EAg@E@D@EBuC[AJ@Q@T@k@T@MA{CGAR@I@D@E@a@kJmCCBi@QBTCGAR@E@m@kB]Br@u@E@]"
+  "@k@XATAsApAV@s@P@^K{BvG_DIAP@q@b@H@E@H@b@D@I@DAd@}@E@D@E@y@kDa@b@HBbAB@E@D@EAs@E@iBf@]@EAV@E@mB~AN@EAJDnLuBI@}@k@X@f@DBYAF@E"
+  "@}Ay@TA|GN@^@D@I@DB^AV@E@e@k@X@Y@D@I@DBE@y@E@]@kT@AO@}@E@D@v@DBMAs@kEc@E@}AXBq|`FeGLAFLj~{~{oLFQ@}~|GOAF@YAg~|~|~|~|JA@Tfh~{"
+  "~{~{~{~{~{~{GsA|AJ@k~{r{en@]BA@D@k@XEG@D@k@XA|AJCGAB@Q@q@k@D@_@DAW@TAO[wBz@L@kLqDIAaFqDv@T@EDP@vDH@I@D@EAs~|~|~|~|~|~|XQ@a~|"
+  "Q|Bi@j~{~{~{~{~{~{~{~{~{SB@Q@D@^@D@I@DRr@}@EAw@M@H@E@y@Q@aYd~{~{YBFz@T@v@L@f@]@j~{~{~{~{VD@k~{bZAT@qATF}AiHmE`@DDf@D@I@H@E@H"
+  "@I@H@Q@D@r@D@E@D@^@DDM@D@Q@H@b@D@^@DAt@D@Q@D@U@D@E@L@^@DU|@HAh@DAh@DBA@DAh@DBA@DAh@DBA@DAh@DBA@DAh@D@b@HCP~{vkBA@X@YPuDAIZBz"
+  "@i@^@H@k@P@ETmA|AJBv@P@k_TAt@P@kMsA|@H@E@k`R@^@D@Q@D@I@D@~@DLn@H@gCFDY@]@E@P@ktBCu@D@N@D@RDyB{@DA@La@Q@DAp@D@I@D@E@H@E@D@j@D"
+  "@Q@D@E@D@E@X@E@P@E@D@E@D@E@D@M@D@I@D@E@H@E@D@E@D@E@D@E@D@E@D@I@D@E@H@Q@D@^@D@Q@D@Q@D@E@D@j@DAG@T@M@D@U@DAGfZ@w~{~{x{@k~{Da~|"
+  "~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|_~BD~|~|~|~|TQ@XNU@H~|~|~|~|~|~|@I@y~|"
   "~|~|~|~|~|~|qf@}iI~{~{dNc~~{dN~|~|~|~|~|H~@T~|~|~|~|Vn@@";
 
 // Class of the character at `at` and its bytes. A byte that is not part of valid UTF-8 is a character of class other.
@@ -6908,47 +6911,24 @@ static uint32_t fr__special_at(const fr_tokenizer *t, const char *text, fr_int a
   return found;
 }
 
-// -- merging. Short pre-tokens: look for the lowest rank again and again. Long ones: the merges wait in queues, one or more
-// for a rank, each in ascending order of place; a heap holds the first of each queue. Nearly always a new merge goes to
-// the end of the newest queue of its rank; where its place is too low it begins another one. So the order is exactly
-// (rank, place), every step costs O(log n) at most, and a long text of one letter never has more than a few queues.
+// -- merging. Short pre-tokens: look for the lowest rank again and again. Long ones: each node of a binary tree has the lowest
+// rank below it, so that the way down to the first place of the lowest rank, and the way up after a change, take O(log n) steps.
 enum { FR__SHORT = 64, FR__KEY = 15 };
 
-typedef struct fr__memo {    // a remembered pre-token of up to 15 bytes
-  unsigned char key[16];     // its bytes, zeros, and in the last place how many
-  uint32_t      ids[4];      // ended by FR__NONE where there are fewer
-} fr__memo;
-
-typedef struct fr__symbol { uint32_t id, before, after, rank; } fr__symbol;  // neighbours; the rank of it with the next one
-typedef struct fr__waiting { uint32_t at, next; } fr__waiting;
+// A remembered pre-token of up to 15 bytes: its bytes, zeros, in the last place how many; its ids, FR__NONE behind them.
+typedef struct fr__memo { unsigned char key[16]; uint32_t ids[4]; } fr__memo;
+typedef struct fr__symbol { uint32_t id, before, after; } fr__symbol;  // and the places of its neighbours
 
 typedef struct fr__encoder {
-  fr__memo    *memos;        // [memo_count], a power of two, or none
-  fr_int       memo_count;
-  fr__symbol  *symbols;      // [longest + 1]
-  fr__waiting *waiting;      // [2 * longest + 3]; 0 is not used
-  uint64_t    *heap;         // [2 * longest + 3] rank << 32 | place
-  uint32_t    *heap_waiting; // the same: what waits there; before merging, the ids
-  uint32_t    *tails;        // [rank_count] last of the newest queue, 0 if it is empty
-  uint32_t     waiting_count, free_waiting;
-  fr_int       heap_count;
+  fr__memo   *memos;    // [memo_count], a power of two, or none
+  fr__symbol *symbols;  // [longest + 1]
+  uint32_t   *lowest;   // [2 * leaves] below node i are 2 i and 2 i + 1; leaf `leaves` + k: the rank of symbol k and the next
+  fr_int      memo_count, leaves;  // leaves: a power of two; as many as a text needs
 } fr__encoder;
 
-typedef struct fr__output {
-  fr_token *ids;
-  fr_int    capacity, count;
-  fr_int    cut, cut_count;  // behind the last special token: place in the text, ids so far
-} fr__output;
-
+// cut, cut_count: behind the last special token, the place in the text and the ids so far.
+typedef struct fr__output { fr_token *ids; fr_int capacity, count, cut, cut_count; } fr__output;
 typedef struct fr__trusted { fr_int from[2], to[2]; } fr__trusted;  // where in a text special tokens are recognised, ascending
-
-static fr__output fr__output_to(fr_token *ids, fr_int capacity)
-{
-  fr__output out = { NULL, 0, 0, 0, 0 };
-  out.ids = ids;
-  out.capacity = capacity;
-  return out;
-}
 
 static void fr__emit(fr__output *out, uint32_t id)
 {
@@ -6982,83 +6962,41 @@ static fr_int fr__merge_short(const fr__bpe *b, uint32_t *ids, fr_int count)
   }
 }
 
-static void fr__heap_up(fr__encoder *e, fr_int i, uint64_t key, uint32_t waiting)
+// The symbol at `at` or its follower is another one: sets their rank, and the lowest ranks above it.
+static void fr__rerank(const fr__bpe *b, fr__encoder *e, uint32_t at)
 {
-  for (; i > 0 && e->heap[(i - 1) / 2] > key; i = (i - 1) / 2) {
-    e->heap[i] = e->heap[(i - 1) / 2];
-    e->heap_waiting[i] = e->heap_waiting[(i - 1) / 2];
+  const fr__symbol *s = e->symbols + at;
+  uint32_t rank = s->after == FR__NONE ? FR__NONE : fr__merge_at(b, s->id, e->symbols[s->after].id)->rank;
+  for (fr_int i = e->leaves + (fr_int)at; e->lowest[i] != rank; i >>= 1) {
+    e->lowest[i] = rank;
+    if (i == 1) break;
+    if (e->lowest[i ^ 1] < rank) rank = e->lowest[i ^ 1];
   }
-  e->heap[i] = key;
-  e->heap_waiting[i] = waiting;
 }
 
-// Puts a key in place of the first.
-static void fr__heap_down(fr__encoder *e, uint64_t key, uint32_t waiting)
+// The ids to begin with are in e->lowest.
+static void fr__merge_long(const fr__bpe *b, fr__encoder *e, fr_int count, fr__output *out)
 {
-  fr_int i = 0;
-  for (;;) {
-    fr_int child = 2 * i + 1;
-    if (child >= e->heap_count) break;
-    if (child + 1 < e->heap_count && e->heap[child + 1] < e->heap[child]) child++;
-    if (e->heap[child] >= key) break;
-    e->heap[i] = e->heap[child];
-    e->heap_waiting[i] = e->heap_waiting[child];
-    i = child;
-  }
-  e->heap[i] = key;
-  e->heap_waiting[i] = waiting;
-}
-
-// The symbol at `at` and the next one may have become mergeable.
-static void fr__wait(const fr__bpe *b, fr__encoder *e, uint32_t at)
-{
-  fr__symbol *s = e->symbols + at;
-  const uint32_t rank = s->after == FR__NONE ? FR__NONE : fr__merge_at(b, s->id, e->symbols[s->after].id)->rank;
-  uint32_t entry, tail;
-  s->rank = rank;
-  if (rank == FR__NONE) return;
-  entry = e->free_waiting;
-  if (entry) e->free_waiting = e->waiting[entry].next;
-  else entry = ++e->waiting_count;
-  e->waiting[entry].at = at;
-  e->waiting[entry].next = 0;
-  tail = e->tails[rank];
-  e->tails[rank] = entry;
-  if (tail && e->waiting[tail].at < at) e->waiting[tail].next = entry;
-  else fr__heap_up(e, e->heap_count++, (uint64_t)rank << 32 | at, entry);
-}
-
-static void fr__merge_long(const fr__bpe *b, fr__encoder *e, const uint32_t *ids, fr_int count, fr__output *out)
-{
-  e->waiting_count = e->free_waiting = 0;
-  e->heap_count = 0;
   for (fr_int i = 0; i < count; i++) {
-    e->symbols[i].id = ids[i];
-    e->symbols[i].before = i > 0 ? (uint32_t)(i - 1) : FR__NONE;
-    e->symbols[i].after = i + 1 < count ? (uint32_t)(i + 1) : FR__NONE;
+    const fr__symbol s = { e->lowest[i], i > 0 ? (uint32_t)(i - 1) : FR__NONE, i + 1 < count ? (uint32_t)(i + 1) : FR__NONE };
+    e->symbols[i] = s;
   }
-  for (fr_int i = 0; i < count; i++) fr__wait(b, e, (uint32_t)i);
-  while (e->heap_count > 0) {
-    const uint32_t rank = (uint32_t)(e->heap[0] >> 32), at = (uint32_t)e->heap[0], entry = e->heap_waiting[0];
-    const uint32_t follower = e->waiting[entry].next;
-    if (follower) {
-      fr__heap_down(e, (uint64_t)rank << 32 | e->waiting[follower].at, follower);
-    } else {
-      if (e->tails[rank] == entry) e->tails[rank] = 0;  // so that all are 0 at the end
-      e->heap_count--;
-      if (e->heap_count > 0) fr__heap_down(e, e->heap[e->heap_count], e->heap_waiting[e->heap_count]);
-    }
-    e->waiting[entry].next = e->free_waiting;
-    e->free_waiting = entry;
-    if (e->symbols[at].rank == rank) {  // else one of the two has been merged elsewhere since
-      fr__symbol *s = e->symbols + at, *gone = e->symbols + s->after;
-      s->id = fr__merge_at(b, s->id, gone->id)->id;
-      s->after = gone->after;
-      gone->rank = FR__NONE;
-      if (s->after != FR__NONE) e->symbols[s->after].before = at;
-      if (s->before != FR__NONE) fr__wait(b, e, s->before);
-      fr__wait(b, e, at);
-    }
+  for (e->leaves = 1; e->leaves < count;) e->leaves *= 2;
+  memset(e->lowest, 0xFF, (size_t)e->leaves * 8);  // FR__NONE everywhere
+  for (fr_int i = 0; i < count; i++) fr__rerank(b, e, (uint32_t)i);
+  while (e->lowest[1] != FR__NONE) {
+    fr_int i = 1;
+    uint32_t at, gone;
+    while (i < e->leaves) i = 2 * i + (e->lowest[2 * i] != e->lowest[1]);  // the left one if both have it
+    at = (uint32_t)(i - e->leaves);
+    gone = e->symbols[at].after;
+    e->symbols[at].id = fr__merge_at(b, e->symbols[at].id, e->symbols[gone].id)->id;
+    e->symbols[at].after = e->symbols[gone].after;
+    e->symbols[gone].after = FR__NONE;
+    fr__rerank(b, e, gone);
+    if (e->symbols[at].after != FR__NONE) e->symbols[e->symbols[at].after].before = at;
+    if (e->symbols[at].before != FR__NONE) fr__rerank(b, e, e->symbols[at].before);
+    fr__rerank(b, e, at);
   }
   for (uint32_t i = 0; i != FR__NONE; i = e->symbols[i].after) fr__emit(out, e->symbols[i].id);
 }
@@ -7108,7 +7046,8 @@ static fr_status fr__encode_piece(fr_encoder *encoder, const char *text, fr_int 
   fr__encoder *e = encoder->body;
   fr__memo *memo = NULL;
   uint64_t key[2];
-  uint32_t few[FR__SHORT], *ids = few;
+  uint32_t ids[FR__SHORT];
+  const int is_short = bytes + blank_first <= FR__SHORT;
   fr_int count = 0;
   if (bytes == 1 && !t->sentencepiece) { fr__emit(out, b->byte_ids[(unsigned char)*text]); return FR_OK; }
   if (bytes <= FR__KEY && e->memo_count && !t->sentencepiece) {
@@ -7122,15 +7061,10 @@ static fr_status fr__encode_piece(fr_encoder *encoder, const char *text, fr_int 
     ids[0] = fr__name_id(b, text, bytes);
     count = ids[0] != FR__NONE && !(b->kinds[ids[0]] & FR__SPECIAL);
   }
-  if (count == 0 && bytes + blank_first <= FR__SHORT) {
-    count = fr__merge_short(b, ids, fr__first_ids(t, text, bytes, blank_first, ids));
-  } else if (count == 0) {
-    if (bytes > encoder->longest)
-      return fr__fail(&encoder->reason, FR_LIMIT, "a pre-token has %d bytes; the encoder was made for %d", bytes,
-                      encoder->longest);
-    ids = e->heap_waiting;
-    fr__merge_long(b, e, ids, fr__first_ids(t, text, bytes, blank_first, ids), out);
-  }
+  if (count == 0 && !is_short && bytes > encoder->longest)
+    return fr__fail(&encoder->reason, FR_LIMIT, "a pre-token has %d bytes; the encoder was made for %d", bytes, encoder->longest);
+  if (count == 0 && is_short) count = fr__merge_short(b, ids, fr__first_ids(t, text, bytes, blank_first, ids));
+  else if (count == 0) fr__merge_long(b, e, fr__first_ids(t, text, bytes, blank_first, e->lowest), out);
   for (fr_int i = 0; i < count; i++) fr__emit(out, ids[i]);
   if (memo && count <= 4) {
     memcpy(memo->key, key, 16);
@@ -7145,8 +7079,7 @@ static fr_int fr__next_special(const fr_tokenizer *t, const char *text, fr_int a
 {
   for (int i = 0; i < 2; i++)
     for (fr_int from = fr__max(at, trusted->from[i]); from < trusted->to[i]; from++)
-      if (t->body->first[(unsigned char)text[from]] &&
-          (*id = fr__special_at(t, text, from, trusted->to[i])) != FR__NONE)
+      if (t->body->first[(unsigned char)text[from]] && (*id = fr__special_at(t, text, from, trusted->to[i])) != FR__NONE)
         return from;
   *id = FR__NONE;
   return end;
@@ -7154,7 +7087,7 @@ static fr_int fr__next_special(const fr_tokenizer *t, const char *text, fr_int a
 
 // Appends the ids of text to out. begins: SentencePiece's blank goes before it. refuse: special tokens are errors.
 FR__APART fr_status fr__encode(fr_encoder *encoder, const char *text, fr_int bytes, int begins, int refuse, fr__trusted trusted,
-                            fr__output *out)
+                               fr__output *out)
 {
   const fr_tokenizer *t = encoder->tokenizer;
   if ((uint64_t)bytes > 0x7FFFFFF0u)
@@ -7181,16 +7114,15 @@ FR__APART fr_status fr__encode(fr_encoder *encoder, const char *text, fr_int byt
   return FR_OK;
 }
 
-FR_DEF fr_status fr_tokenizer_encode(fr_encoder *encoder, const char *text, fr_int bytes, fr_specials specials,
-                                     fr_token *ids, fr_int capacity, fr_int *count)
+FR_DEF fr_status fr_tokenizer_encode(fr_encoder *encoder, const char *text, fr_int bytes, fr_specials specials, fr_token *ids,
+                                     fr_int capacity, fr_int *count)
 {
-  fr__trusted trusted = { { 0, 0 }, { 0, 0 } };
-  fr__output out = fr__output_to(ids, capacity);
+  const fr__trusted trusted = { { 0, 0 }, { specials == FR_SPECIALS_TEXT ? 0 : bytes, 0 } };
+  fr__output out = { ids, capacity, 0, 0, 0 };
   fr_status status;
   if (!encoder || !encoder->body) return FR_INVALID;
   if (!count || bytes < 0 || (bytes && !text) || (ids && capacity < 0) || (unsigned)specials > FR_SPECIALS_REFUSE)
     return fr__fail(&encoder->reason, FR_INVALID, "text, ids, specials or count is not usable");
-  if (specials != FR_SPECIALS_TEXT) trusted.to[0] = bytes;
   status = fr__encode(encoder, text, bytes, 1, specials == FR_SPECIALS_REFUSE, trusted, &out);
   if (status) return status;
   *count = out.count;
@@ -7221,15 +7153,14 @@ static int fr__framing_good(const fr_framing *f)
 
 static fr_status fr__encode_fork(fr_encoder *encoder, fr_text fork, fr__output *out)
 {
-  fr__trusted trusted = { { 0, 0 }, { 0, 0 } };
-  trusted.to[0] = fork.count;
+  const fr__trusted trusted = { { 0, 0 }, { fork.count, 0 } };
   return fr__encode(encoder, fork.bytes, fork.count, 0, 0, trusted, out);
 }
 
 FR_DEF fr_status fr_framing_forks(fr_encoder *encoder, const fr_framing *framing, fr_token *ids, fr_int capacity,
                                   fr_tokens *forks, fr_int *count)
 {
-  fr__output out = fr__output_to(ids, capacity);
+  fr__output out = { ids, capacity, 0, 0, 0 };
   if (!encoder || !encoder->body) return FR_INVALID;
   if (!fr__framing_good(framing) || !count || (ids && (capacity < 0 || (framing->fork_count && !forks))))
     return fr__fail(&encoder->reason, FR_INVALID, "framing, ids, forks or count is not usable, or a fork is empty");
@@ -7263,22 +7194,21 @@ typedef struct fr__framed {
 static fr_status fr__question_layout(fr__arena *arena, fr__framed *q, const fr_framing *f, fr_text prompt, const fr_text *traces,
                                      fr_int trace_count)
 {
-  fr_int head = 1, fork = 0, trace = 0, ids;
+  fr_int head = 1, fork = 0, trace = 0;
   int fits;
   if (!fr__framing_good(f) || !fr__text_good(prompt) || trace_count < 0 || (trace_count && !traces)) return FR_INVALID;
   fits = fr__add(head, f->before.count, &head) && fr__add(head, prompt.count, &head) && fr__add(head, f->after.count, &head);
   for (fr_int i = 0; i < f->fork_count; i++) fork = fr__max(fork, f->forks[i].count);
-  ids = head;
+  q->ids_most = head;
   for (fr_int j = 0; j < trace_count; j++) {
     if (!fr__text_good(traces[j])) return FR_INVALID;
     trace = fr__max(trace, traces[j].count);
-    fits = fits && fr__add(ids, traces[j].count, &ids) && fr__add(ids, 1, &ids);
+    fits = fits && fr__add(q->ids_most, traces[j].count, &q->ids_most) && fr__add(q->ids_most, 1, &q->ids_most);
   }
   if (!fits || !fr__add(head, fork, &q->text_most) || !fr__add(q->text_most, trace, &q->text_most)) return FR_OVERFLOW;
-  q->ids_most = ids;
   q->traces = (fr_tokens *)fr__take(arena, trace_count, (fr_int)sizeof *q->traces);
   q->fork = (fr_int *)fr__take(arena, trace_count, (fr_int)sizeof *q->fork);
-  q->ids = (fr_token *)fr__take(arena, ids, (fr_int)sizeof *q->ids);
+  q->ids = (fr_token *)fr__take(arena, q->ids_most, (fr_int)sizeof *q->ids);
   q->text = (char *)fr__take(arena, q->text_most, 1);
   q->whole = (fr_token *)fr__take(arena, q->text_most, (fr_int)sizeof *q->whole);
   q->part = (fr_token *)fr__take(arena, fork, (fr_int)sizeof *q->part);
@@ -7296,7 +7226,7 @@ FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, c
 {
   const fr__trusted nowhere = { { 0, 0 }, { 0, 0 } };
   fr__arena arena = { NULL, 0, 0 };
-  fr__output out;
+  fr__output out = { NULL, 0, 0, 0, 0 };
   fr__trusted trusted = nowhere;
   fr__framed q;
   fr_tokens parts[3];
@@ -7308,39 +7238,37 @@ FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, c
   status = fr__arena_open(&arena, memory, bytes, memory ? NULL : used, reason);
   if (status || !memory) return status;
   if (!fr_tokenizer_token(encoder->tokenizer, framing->end).bytes)
-    return fr__fail(&encoder->reason, FR_RANGE, "the end, %d, is not a token", (fr_int)framing->end);
+    return fr__fail(reason, FR_RANGE, "the end, %d, is not a token", (fr_int)framing->end);
   fr__question_layout(&arena, &q, framing, prompt, traces, trace_count);
-
   trusted.to[0] = fr__append(q.text, 0, framing->before);
   trusted.from[1] = fr__append(q.text, trusted.to[0], prompt);
   trusted.to[1] = head = fr__append(q.text, trusted.from[1], framing->after);
-  out = fr__output_to(q.ids, q.ids_most);
+  out.ids = q.ids;
+  out.capacity = q.ids_most;
   status = fr__encode(encoder, q.text, head, 1, 0, trusted, &out);
   if (status) return status;
-  if (out.count == 0) return fr__fail(&encoder->reason, FR_FORMAT, "the question has no token");
+  if (out.count == 0) return fr__fail(reason, FR_FORMAT, "the question has no token");
   parts[0].ids = q.ids;
   parts[0].count = out.count;
   for (fr_int j = 0; j < trace_count; j++) {
-    const fr_int first = out.count;
+    q.traces[j].ids = q.ids + out.count;
     status = fr__encode(encoder, traces[j].bytes, traces[j].count, 0, 0, nowhere, &out);
     if (status) {
-      const fr_reason why = encoder->reason;
-      return fr__fail(&encoder->reason, status, "trace %d: %s", j, why.text);
+      const fr_reason why = *reason;
+      return fr__fail(reason, status, "trace %d: %s", j, why.text);
     }
     fr__emit(&out, (uint32_t)framing->end);
-    q.traces[j].ids = q.ids + first;
-    q.traces[j].count = out.count - first;
+    q.traces[j].count = q.ids + out.count - q.traces[j].ids;
   }
 
   for (fr_int i = 0; i < framing->fork_count; i++) {
-    const fr_int end = fr__append(q.text, head, framing->forks[i]);
-    fr__output fork = fr__output_to(q.part, q.text_most), all = fr__output_to(q.whole, q.text_most);
+    fr__output fork = { q.part, q.text_most, 0, 0, 0 }, all = { q.whole, q.text_most, 0, 0, 0 };
     fr_int cut = 0, cut_count = 0;
+    const fr_int end = trusted.to[1] = fr__append(q.text, head, framing->forks[i]);
     status = fr__encode_fork(encoder, framing->forks[i], &fork);
     if (status) return status;
     parts[1].ids = q.part;
     parts[1].count = fork.count;
-    trusted.to[1] = end;
     for (fr_int j = -1; j < trace_count && cut < end; j++) {  // first no trace; and nothing joins across a special token
       const fr_int stop = j < 0 ? end : fr__append(q.text, end, traces[j]);
       fr_int differ;
@@ -7349,16 +7277,14 @@ FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, c
       status = fr__encode(encoder, q.text + cut, stop - cut, cut == 0, 0, j < 0 ? trusted : nowhere, &all);
       if (status) return status;
       if (j < 0) { cut = all.cut; cut_count = all.cut_count; }
-      parts[2].ids = j < 0 ? NULL : q.traces[j].ids;
-      parts[2].count = j < 0 ? 0 : q.traces[j].count - 1;
-      differ = fr__parts_differ(q.whole, all.count, parts, 3);
+      else { parts[2] = q.traces[j]; parts[2].count--; }
+      differ = fr__parts_differ(q.whole, all.count, parts, j < 0 ? 2 : 3);
       if (differ < 0) continue;
       fr__fail(&where, FR_FORMAT, j < 0 ? "question and fork %d" : "fork %d and trace %d", i, j);
-      return fr__fail(&encoder->reason, FR_FORMAT, "%s: apart they have other ids than together, from the id at place %d on; "
+      return fr__fail(reason, FR_FORMAT, "%s: apart they have other ids than together, from the id at place %d on; "
                       "the boundary is at byte %d", where.text, differ, j < 0 ? head : end);
     }
   }
-
   memset(question, 0, sizeof *question);
   question->prompt = parts[0];
   question->traces = q.traces;
@@ -7367,22 +7293,19 @@ FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, c
   question->fork = q.fork;
   for (fr_int j = 0; j < trace_count; j++) q.fork[j] = 0;
   if (used) *used = (fr_int)((char *)(q.ids + out.count) - (char *)memory);
-  return fr__fine(&encoder->reason);
+  return fr__fine(reason);
 }
 
 static fr_status fr__encoder_layout(fr__arena *arena, fr__encoder *e, const fr_tokenizer *t, fr_int longest, fr_int cache)
 {
-  fr_int n, queue = 0;
+  fr_int n, leaves;
   if (!t || !t->body || longest < 0 || (uint64_t)longest > 0x7FFFFFF0u || cache < 0) return FR_INVALID;
   n = longest < FR__SHORT ? 0 : longest + 1;
-  if (n && (!fr__mul(2, n, &queue) || !fr__add(queue, 1, &queue))) arena->overflow = 1;
+  for (leaves = n > 0; leaves < n && fr__mul(2, leaves, &leaves);) {}  // where that fails, the symbols do not fit either
   for (e->memo_count = cache > 0; cache > 1 && e->memo_count <= cache / 2; e->memo_count *= 2) {}
   e->memos = (fr__memo *)fr__take(arena, e->memo_count, (fr_int)sizeof(fr__memo));
-  e->tails = (uint32_t *)fr__take(arena, n ? (fr_int)t->body->rank_count : 0, 4);
   e->symbols = (fr__symbol *)fr__take(arena, n, (fr_int)sizeof(fr__symbol));
-  e->waiting = (fr__waiting *)fr__take(arena, queue, (fr_int)sizeof(fr__waiting));
-  e->heap = (uint64_t *)fr__take(arena, queue, 8);
-  e->heap_waiting = (uint32_t *)fr__take(arena, queue, 4);
+  e->lowest = (uint32_t *)fr__take(arena, leaves, 8);
   return FR_OK;
 }
 
@@ -7403,28 +7326,25 @@ FR_DEF fr_status fr_encoder_place(fr_encoder *encoder, const fr_tokenizer *token
   encoder->body = e = (fr__encoder *)fr__take(&arena, 1, (fr_int)sizeof(fr__encoder));
   fr__encoder_layout(&arena, e, tokenizer, longest, cache);
   memset(e->memos, 0, (size_t)e->memo_count * sizeof *e->memos);  // no pre-token has 0 bytes, so an empty entry is never found
-  if (longest >= FR__SHORT) memset(e->tails, 0, (size_t)tokenizer->body->rank_count * 4);
   return FR_OK;
 }
 
 // -- ids to text
 FR_DEF fr_text fr_tokenizer_token(const fr_tokenizer *tokenizer, fr_token id)
 {
-  fr_text text = { NULL, 0 };
-  if (tokenizer && tokenizer->body && id >= 0 && id < tokenizer->vocab && tokenizer->body->pieces[id].count) {
-    text.bytes = tokenizer->body->bytes + tokenizer->body->pieces[id].start;
-    text.count = (fr_int)tokenizer->body->pieces[id].count;
-  }
-  return text;
+  const fr_text none = { NULL, 0 };
+  const fr__bpe *b = tokenizer && id >= 0 && id < tokenizer->vocab ? tokenizer->body : NULL;
+  const fr_text text = { b ? b->bytes + b->pieces[id].start : NULL, b ? (fr_int)b->pieces[id].count : 0 };
+  return text.count ? text : none;
 }
 
 FR_DEF fr_token fr_tokenizer_find(const fr_tokenizer *tokenizer, fr_text text)
 {
+  const fr__bpe *b = tokenizer ? tokenizer->body : NULL;
   uint32_t id;
-  if (!tokenizer || !tokenizer->body || !text.bytes || text.count < 1) return -1;
+  if (!b || !text.bytes || text.count < 1) return -1;
   id = fr__special_at(tokenizer, text.bytes, 0, text.count);
-  if (id == FR__NONE || (fr_int)tokenizer->body->pieces[id].count != text.count)
-    id = fr__name_id(tokenizer->body, text.bytes, text.count);
+  if (id == FR__NONE || (fr_int)b->pieces[id].count != text.count) id = fr__name_id(b, text.bytes, text.count);
   return id == FR__NONE ? -1 : (fr_token)id;
 }
 
@@ -7448,14 +7368,9 @@ FR_DEF fr_status fr_tokenizer_decode(const fr_tokenizer *tokenizer, const fr_tok
     if (!fr__add(total, fr__token_text(tokenizer, ids[i], i > 0).count, &total))
       return fr__fail(reason, FR_OVERFLOW, "the text does not fit the address space");
   }
-  if (text && total > capacity)
-    return fr__fail(reason, FR_LIMIT, "the text has %d bytes, there is room for %d", total, capacity);
+  if (text && total > capacity) return fr__fail(reason, FR_LIMIT, "the text has %d bytes, there is room for %d", total, capacity);
   *bytes = total;
-  for (fr_int i = 0; text && i < count; i++) {
-    const fr_text token = fr__token_text(tokenizer, ids[i], i > 0);
-    if (token.count) memcpy(text, token.bytes, (size_t)token.count);
-    text += token.count;
-  }
+  for (fr_int i = 0, at = 0; text && i < count; i++) at = fr__append(text, at, fr__token_text(tokenizer, ids[i], i > 0));
   return fr__fine(reason);
 }
 
@@ -7497,10 +7412,8 @@ FR_DEF fr_status fr_tokenizer_stream(const fr_tokenizer *tokenizer, fr_decoder *
   return FR_OK;
 }
 
-// -- reading. Each loader goes over its file twice, first to measure and check, then to fill the tables; both times tokens
-// and merges go through the same two functions.
-enum { FR__SPLIT_TOKEN = 512 };  // bytes of a token, where every way to split it has to be tried
-enum { FR__FORM_HEAD = 56 };
+// -- reading. Each loader goes over its file twice, to measure and check, then to fill, and puts all in by two functions.
+enum { FR__FORM_HEAD = 56, FR__SPLIT_TOKEN = 512 };  // the latter: bytes of a token, where every way to split it has to be tried
 static const unsigned char fr__form_magic[8] = { 0x89, 'F', 'R', 'T', '\r', '\n', 0x1A, '\n' };
 #define FR__REGEX(number)                                                                                              \
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" number "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|" \
@@ -7522,11 +7435,12 @@ typedef struct fr__load {
   fr_tokenizer tokenizer;  // its body is NULL while measuring
   fr__bpe     *b;
   fr_int vocab, bytes, names, merges, specials;  // counted while measuring, then what has been filled in
-  fr_int room_bytes, link_count, score_count;    // scratch: bytes of the longest text, list of ids, scores of tokens
+  fr_int room_bytes, score_count;                // scratch: bytes of the longest text, scores of tokens
   char   *room;
   fr_int *links;
   float  *scores;
   fr__json_token field[FR__FIELDS];  // of tokenizer.json
+  fr_int names_open[2 * FR_DATASET_NAMES];  // for its reader
 } fr__load;
 
 // The byte for a character of GPT-2's printable alphabet, or -1; and back. 68 bytes that are not printable stand in their
@@ -7587,15 +7501,8 @@ FR__APART const char *fr__put_token(fr__load *load, fr_int id, const char *bytes
   }
   if (b->pieces[id].count) return "two tokens have the same id";
   if (bytes != b->bytes + load->bytes) memcpy(b->bytes + load->bytes, bytes, (size_t)count);
-  if (kind & FR__ORDINARY) {
-    uint32_t *name = fr__name_at(b, b->bytes + load->bytes, count);
-    if (*name) return "a token is there twice";
-    *name = (uint32_t)id + 1;
-  }
+  if (!fr__set_token(b, id, load->bytes, count, kind)) return "a token is there twice";
   if (kind & FR__SPECIAL) b->specials[load->specials++] = (uint32_t)id;
-  b->pieces[id].start = (uint32_t)load->bytes;
-  b->pieces[id].count = (uint32_t)count;
-  b->kinds[id] = (unsigned char)kind;
   load->bytes += count;
   load->tokenizer.vocab = fr__max(load->tokenizer.vocab, id + 1);
   load->tokenizer.longest = fr__max(load->tokenizer.longest, count);
@@ -7604,25 +7511,30 @@ FR__APART const char *fr__put_token(fr__load *load, fr_int id, const char *bytes
 
 FR__APART const char *fr__put_merge(fr__load *load, uint32_t left, uint32_t right, uint32_t id, uint32_t rank)
 {
+  const fr__merge made = { left, right, rank, id };
   fr__merge *m;
   if (left == FR__NONE || right == FR__NONE || id == FR__NONE) return "a merge is of tokens that are not there";
   m = fr__merge_at(load->b, left, right);
   if (m->rank != FR__NONE) return "a merge is there twice";
-  m->left = left;
-  m->right = right;
-  m->rank = rank;
-  m->id = id;
+  *m = made;
   load->b->order[load->merges++] = (uint32_t)(m - load->b->merges);
   load->b->rank_count = rank + 1;
   return NULL;
 }
 
-// The same for a merge as text: "left right" (b.kind 0) or two strings, in a line of merges.txt or in tokenizer.json.
+// The same for a merge as text: "left right" (b.kind 0) or two strings, in a line of merges.txt or in tokenizer.json. Lines alone
+// make the tokens, too.
 static const char *fr__put_merge_text(fr__load *load, const char *text, fr__json_token a, fr__json_token b, int in_line, fr_int rank)
 {
   const fr__bpe *bpe = load->b;
+  const int alone = in_line && !load->source->file.bytes;
   const char *p = load->room, *wrong = NULL;
   fr_int at = a.start, end = a.start + a.count, left, right = 0;
+  if (!bpe) {
+    load->merges++;
+    load->room_bytes = fr__max(load->room_bytes, a.count + b.count);
+    return alone && fr__put_token(load, 256 + rank, NULL, a.count, FR__ORDINARY) ? "too many merges" : NULL;
+  }
   left = fr__unmap(text, &at, end, in_line, load->room);
   if (b.kind && at < end) left = -1;
   at = b.kind ? b.start : at + 1;
@@ -7630,13 +7542,13 @@ static const char *fr__put_merge_text(fr__load *load, const char *text, fr__json
   if (left > 0 && at < end) right = fr__unmap(text, &at, end, in_line, load->room + left);
   if (left < 1 || right < 1 || at < end)
     return in_line ? "two tokens with a blank between them were expected" : "a merge must be of two tokens";
-  if (in_line && !load->source->file.bytes) wrong = fr__put_token(load, 256 + rank, p, left + right, FR__ORDINARY);
+  if (alone) wrong = fr__put_token(load, 256 + rank, p, left + right, FR__ORDINARY);
   return wrong ? wrong : fr__put_merge(load, fr__name_id(bpe, p, left), fr__name_id(bpe, p + left, right),
                                        fr__name_id(bpe, p, left + right), (uint32_t)rank);
 }
 
-// Where a file has ranks of tokens in place of merges: every way to split the token into two others is a merge of its
-// rank. They are listed by (left, right), as Hugging Face's converter does.
+// Where a file has ranks of tokens and no merges: each way to split a token in two is a merge of its rank. They are listed by
+// their left ids, which all differ, as Hugging Face's converter does.
 static void fr__put_splits(fr__load *load, uint32_t id)
 {
   fr__bpe *b = load->b;
@@ -7644,24 +7556,27 @@ static void fr__put_splits(fr__load *load, uint32_t id)
   const fr_int count = (fr_int)b->pieces[id].count, first = load->merges;
   const uint32_t rank = b->rank_count;
   for (fr_int i = 1; i < count; i++) {
-    const uint32_t left = fr__name_id(b, p, i), right = fr__name_id(b, p + i, count - i);
-    if (left == FR__NONE || right == FR__NONE) continue;
-    fr__put_merge(load, left, right, id, rank);  // all splits differ
-    for (fr_int k = load->merges - 1; k > first; k--) {
-      const fr__merge *m = b->merges + b->order[k], *l = b->merges + b->order[k - 1];
-      const uint32_t swap = b->order[k];
-      if (l->left < m->left || (l->left == m->left && l->right < m->right)) break;
-      b->order[k] = b->order[k - 1];
-      b->order[k - 1] = swap;
-    }
+    const uint32_t left = fr__name_id(b, p, i);
+    fr_int at = load->merges;
+    uint32_t made;
+    if (left == FR__NONE || fr__put_merge(load, left, fr__name_id(b, p + i, count - i), id, rank)) continue;
+    for (made = b->order[at]; at > first && b->merges[b->order[at - 1]].left > left; at--) b->order[at] = b->order[at - 1];
+    b->order[at] = made;
   }
 }
 
 // -- tokenizer.json
-FR__APART fr_status fr__load_json_fail(fr__load *load, fr__json *json, fr_status status, fr_int at, const char *wrong)
+FR__APART fr_status fr__load_json_fail(fr__load *load, fr__json *json, fr_int at, const char *wrong)
 {
-  fr__json_wrong(json, status, at, wrong);
+  fr__json_wrong(json, FR_FORMAT, at, wrong);
   return fr__json_fail(json, load->reason);
+}
+
+// Begins to read the value at `at` and returns its first event.
+static char fr__load_value(fr__load *load, fr__json *json, fr_int at)
+{
+  fr__json_start(json, load->source->file.bytes, at, load->source->file.count, 1, load->names_open, FR_DATASET_NAMES);
+  return fr__json_next(json);
 }
 
 // Refuses what a token says, and shows the beginning of it.
@@ -7685,38 +7600,32 @@ static fr_status fr__load_refuse(fr__load *load, fr__json_token token, const cha
 }
 
 // The value of a name in a small object that has been checked; kind 0 if it is not there.
-FR__APART fr__json_token fr__json_member(fr_text file, fr__json_token object, const char *name)
+FR__APART fr__json_token fr__json_member(fr__load *load, fr__json_token object, const char *name)
 {
-  fr_int names[2 * FR_DATASET_NAMES];
-  fr__json_token none = { 0, 0, 0 };
+  const fr__json_token none = { 0, 0, 0 };
   fr__json json;
   if (object.kind != '{') return none;
-  fr__json_start(&json, file.bytes, object.start, file.count, 1, names, FR_DATASET_NAMES);
-  fr__json_next(&json);
+  fr__load_value(load, &json, object.start);
   while (fr__json_next(&json) == 'k') {
     const int here = fr__json_is(&json, json.token, name);
-    const char kind = fr__json_next(&json);
-    none = json.token;
-    if (here && kind != '!') return none;
+    if (fr__json_next(&json) != '!' && here) return json.token;
     if (!fr__json_skip(&json)) break;
   }
-  none.kind = 0;
   return none;
 }
 
-static int fr__json_word(fr_text file, fr__json_token token, const char *word)
+static int fr__json_word(const fr__load *load, fr__json_token token, const char *word)
 {
   fr__json json;
-  json.text = file.bytes;
+  json.text = load->source->file.bytes;
   return token.kind == '"' && fr__json_is(&json, token, word);
 }
 
 // A member of an object must be this word; else what it says is refused.
 static fr_status fr__json_expect(fr__load *load, fr__json_token object, const char *name, const char *word, const char *wrong)
 {
-  const fr__json_token value = fr__json_member(load->source->file, object, name);
-  if (fr__json_word(load->source->file, value, word)) return FR_OK;
-  return fr__load_refuse(load, value.kind ? value : object, wrong);
+  const fr__json_token value = fr__json_member(load, object, name);
+  return fr__json_word(load, value, word) ? FR_OK : fr__load_refuse(load, value.kind ? value : object, wrong);
 }
 
 // A whole number that is not negative, or -1; what is too large becomes the largest.
@@ -7732,16 +7641,15 @@ FR__APART fr_int fr__json_id(const char *text, fr__json_token token)
   return value;
 }
 
-// {"id": 1, "content": "...", "special": true ...}: every added token is matched in raw text, whatever `special` says.
+// {"id": 1, "content": "...", "special": true ...}: every added token is matched in raw text, whatever `special` says. An error
+// of the reader, here and below, leaves something missing, and what then fails tells the first error; so does the end.
 static fr_status fr__json_added(fr__load *load, fr__json *json)
 {
-  const fr_text file = load->source->file;
   while (fr__json_next(json) != ']') {
     fr__json_token id = { 0, 0, 0 }, content = { 0, 0, 0 };
     const fr_int start = json->token.start;
     const char *wrong;
-    if (json->token.kind == '!') return fr__json_fail(json, load->reason);
-    if (json->token.kind != '{') return fr__load_json_fail(load, json, FR_FORMAT, start, "an added token must be an object");
+    if (json->token.kind != '{') return fr__load_json_fail(load, json, start, "an added token must be an object");
     while (fr__json_next(json) == 'k') {
       const fr__json_token name = json->token;
       fr__json_next(json);
@@ -7752,13 +7660,12 @@ static fr_status fr__json_added(fr__load *load, fr__json *json)
         return fr__load_refuse(load, name, "an added token has a property that is not supported");
       if (!fr__json_skip(json)) break;
     }
-    if (json->token.kind == '!') return fr__json_fail(json, load->reason);
-    if (fr__json_id(file.bytes, id) < 0)
-      return fr__load_json_fail(load, json, FR_FORMAT, start, "an added token needs an id, a whole number");
-    if (content.kind != '"') return fr__load_json_fail(load, json, FR_FORMAT, start, "an added token needs a content");
-    wrong = fr__put_token(load, fr__json_id(file.bytes, id), fr__next_bytes(load),
-                          fr__json_copy(file.bytes, content, fr__next_bytes(load)), FR__SPECIAL);
-    if (wrong) return fr__load_json_fail(load, json, FR_FORMAT, start, wrong);
+    if (fr__json_id(json->text, id) < 0)
+      return fr__load_json_fail(load, json, start, "an added token needs an id, a whole number");
+    if (content.kind != '"') return fr__load_json_fail(load, json, start, "an added token needs a content");
+    wrong = fr__put_token(load, fr__json_id(json->text, id), fr__next_bytes(load),
+                          fr__json_copy(json->text, content, fr__next_bytes(load)), FR__SPECIAL);
+    if (wrong) return fr__load_json_fail(load, json, start, wrong);
   }
   return FR_OK;
 }
@@ -7774,21 +7681,16 @@ static fr_status fr__json_vocab(fr__load *load, fr__json *json)
     fr_int id, at = name.start, count;
     json->name_count--;
     fr__json_next(json);
-    if (json->token.kind == '!') break;
     id = fr__json_id(text, json->token);
-    if (id < 0) return fr__load_json_fail(load, json, FR_FORMAT, json->token.start, "an id must be a whole number, 0 or more");
+    if (id < 0) return fr__load_json_fail(load, json, json->token.start, "an id must be a whole number, 0 or more");
     if (!b) {
       load->room_bytes = fr__max(load->room_bytes, name.count);
       wrong = fr__put_token(load, id, NULL, name.count, FR__ORDINARY);
     } else if (b->pieces[id].count && b->kinds[id] == FR__SPECIAL) {  // also an added token; it is stored as it is written
-      const fr__piece piece = b->pieces[id];
-      const char *raw = b->bytes + piece.start;
-      if (fr__json_copy(text, name, load->room) != (fr_int)piece.count ||
-          memcmp(load->room, raw, (size_t)piece.count) != 0) {
+      if (!fr__piece_is(b, (uint32_t)id, load->room, fr__json_copy(text, name, load->room))) {
         wrong = "an added token has the id of another token";
-      } else if (fr__unmap(text, &at, name.start + name.count, 0, load->room) == (fr_int)piece.count &&
-                 memcmp(load->room, raw, (size_t)piece.count) == 0) {
-        uint32_t *where = fr__name_at(b, raw, (fr_int)piece.count);
+      } else if (fr__piece_is(b, (uint32_t)id, load->room, fr__unmap(text, &at, name.start + name.count, 0, load->room))) {
+        uint32_t *where = fr__name_at(b, load->room, (fr_int)b->pieces[id].count);
         if (*where) wrong = "a token is there twice";
         *where = (uint32_t)id + 1;
         b->kinds[id] |= FR__ORDINARY;
@@ -7800,9 +7702,8 @@ static fr_status fr__json_vocab(fr__load *load, fr__json *json)
         return fr__load_refuse(load, name, "a token is not written in the characters of ByteLevel");
       wrong = fr__put_token(load, id, out, count, FR__ORDINARY);
     }
-    if (wrong) return fr__load_json_fail(load, json, FR_FORMAT, name.start - 1, wrong);
+    if (wrong) return fr__load_json_fail(load, json, name.start - 1, wrong);
   }
-  if (json->token.kind == '!') return fr__json_fail(json, load->reason);
   return FR_OK;
 }
 
@@ -7810,26 +7711,17 @@ static fr_status fr__json_vocab(fr__load *load, fr__json *json)
 static fr_status fr__json_merges(fr__load *load, fr__json *json)
 {
   for (fr_int rank = 0; fr__json_next(json) != ']'; rank++) {
-    const char *wrong = NULL;
+    const char *wrong;
     fr__json_token a = json->token, b = { 0, 0, 0 };
-    if (a.kind == '[') {
-      for (int i = 0; i < 3 && fr__json_next(json) != '!'; i++) {  // two strings and the end
-        if (json->token.kind != (i < 2 ? '"' : ']'))
-          return fr__load_json_fail(load, json, FR_FORMAT, json->token.start, "a merge needs two strings");
-        if (i == 0) a = json->token;
-        if (i == 1) b = json->token;
-      }
+    for (int i = 0, pair = a.kind == '['; pair && i < 3 && fr__json_next(json) != '!'; i++) {  // two strings and the end
+      if (json->token.kind != (i < 2 ? '"' : ']'))
+        return fr__load_json_fail(load, json, json->token.start, "a merge needs two strings");
+      if (i == 0) a = json->token;
+      if (i == 1) b = json->token;
     }
-    if (json->token.kind == '!') return fr__json_fail(json, load->reason);
-    if (a.kind != '"')
-      return fr__load_json_fail(load, json, FR_FORMAT, a.start, "a merge must be a string or a pair of strings");
-    if (!load->b) {
-      load->merges++;
-      load->room_bytes = fr__max(load->room_bytes, a.count + b.count);
-    } else {
-      wrong = fr__put_merge_text(load, json->text, a, b, 0, rank);
-    }
-    if (wrong) return fr__load_json_fail(load, json, FR_FORMAT, a.start, wrong);
+    if (a.kind != '"') return fr__load_json_fail(load, json, a.start, "a merge must be a string or a pair of strings");
+    wrong = fr__put_merge_text(load, json->text, a, b, 0, rank);
+    if (wrong) return fr__load_json_fail(load, json, a.start, wrong);
   }
   return FR_OK;
 }
@@ -7837,40 +7729,36 @@ static fr_status fr__json_merges(fr__load *load, fr__json *json)
 // {"type": "ByteLevel", ...}
 static fr_status fr__json_byte_level(fr__load *load, fr__json_token object, fr_split *split)
 {
-  const fr_text file = load->source->file;
-  const fr__json_token space = fr__json_member(file, object, "add_prefix_space");
+  const fr__json_token space = fr__json_member(load, object, "add_prefix_space");
   const fr_status status = fr__json_expect(load, object, "type", "ByteLevel", "this pre-tokenizer is not supported");
   if (status) return status;
   if (space.kind != 'f') return fr__load_refuse(load, space.kind ? space : object, "add_prefix_space must be false");
-  *split = fr__json_member(file, object, "use_regex").kind == 'f' ? FR_SPLIT_NONE : FR_SPLIT_GPT2;
+  *split = fr__json_member(load, object, "use_regex").kind == 'f' ? FR_SPLIT_NONE : FR_SPLIT_GPT2;
   return FR_OK;
 }
 
 // {"type": "Split", ...} with one of the expressions that are known.
 static fr_status fr__json_split(fr__load *load, fr__json_token object, fr_split *split)
 {
-  const fr_text file = load->source->file;
-  const fr__json_token regex = fr__json_member(file, fr__json_member(file, object, "pattern"), "Regex");
+  const fr__json_token regex = fr__json_member(load, fr__json_member(load, object, "pattern"), "Regex");
   fr_status status = fr__json_expect(load, object, "behavior", "Isolated", "the behaviour of Split must be Isolated");
   if (status) return status;
-  if (fr__json_member(file, object, "invert").kind == 't') return fr__load_refuse(load, object, "invert is not supported");
+  if (fr__json_member(load, object, "invert").kind == 't') return fr__load_refuse(load, object, "invert is not supported");
   for (*split = FR_SPLIT_QWEN; *split >= FR_SPLIT_GPT2; *split = (fr_split)(*split - 1))
-    if (fr__json_word(file, regex, fr__regex[*split])) return FR_OK;
+    if (fr__json_word(load, regex, fr__regex[*split])) return FR_OK;
   return fr__load_refuse(load, regex.kind ? regex : object, "this regular expression is not supported");
 }
 
 static fr_status fr__json_pre_tokenizer(fr__load *load, fr__json_token pre, fr_split *split)
 {
-  const fr_text file = load->source->file;
   fr__json_token list, part[3];
   fr_status status;
-  fr_int names[2 * FR_DATASET_NAMES], parts = 0;
+  fr_int parts = 0;
   fr__json json;
-  if (!fr__json_word(file, fr__json_member(file, pre, "type"), "Sequence")) return fr__json_byte_level(load, pre, split);
-  list = fr__json_member(file, pre, "pretokenizers");
+  if (!fr__json_word(load, fr__json_member(load, pre, "type"), "Sequence")) return fr__json_byte_level(load, pre, split);
+  list = fr__json_member(load, pre, "pretokenizers");
   if (list.kind != '[') return fr__load_refuse(load, pre, "this pre-tokenizer is not supported");
-  fr__json_start(&json, file.bytes, list.start, file.count, 1, names, FR_DATASET_NAMES);
-  for (fr__json_next(&json); parts < 3 && fr__json_next(&json) != ']' && json.token.kind != '!'; parts++) {
+  for (fr__load_value(load, &json, list.start); parts < 3 && fr__json_next(&json) != ']' && json.token.kind != '!'; parts++) {
     part[parts] = json.token;
     fr__json_skip(&json);
   }
@@ -7889,7 +7777,7 @@ static fr_status fr__json_settings(fr__load *load)
   const fr_text file = load->source->file;
   const fr__json_token *field = load->field, normalizer = field[FR__NORMALIZER], decoder = field[FR__DECODER];
   fr_status status = FR_OK;
-  if (field[FR__TYPE].kind && !fr__json_word(file, field[FR__TYPE], "BPE"))
+  if (field[FR__TYPE].kind && !fr__json_word(load, field[FR__TYPE], "BPE"))
     return fr__load_refuse(load, field[FR__TYPE], "this type of model is not supported");
   for (int i = FR__DROPOUT; i < FR__FIELDS; i++) {
     const fr__json_token f = field[i];
@@ -7915,9 +7803,9 @@ static fr_status fr__json_fields(fr__load *load, fr__json *json, int first, int 
     char kind;
     int i = first;
     while (i < end && !fr__json_is(json, json->token, fr__fields[i])) i++;
-    if (i == end) i = FR__FIELDS;  // not one of ours
     kind = fr__json_next(json);
-    if (i < FR__FIELDS) load->field[i] = json->token;
+    if (i == end) i = FR__FIELDS;  // not one of ours
+    else load->field[i] = json->token;
     if (i == FR__ADDED && kind == '[') status = fr__json_added(load, json);
     else if (i == FR__MODEL && kind == '{') status = fr__json_fields(load, json, FR__VOCAB, FR__FIELDS);
     else if (i == FR__VOCAB && kind == '{') status = fr__json_vocab(load, json);
@@ -7928,16 +7816,26 @@ static fr_status fr__json_fields(fr__load *load, fr__json *json, int first, int 
   return json->token.kind == '!' ? fr__json_fail(json, load->reason) : FR_OK;
 }
 
-static fr_status fr__json_measure(fr__load *load, int only_vocab)
+static fr_status fr__json_fill(fr__load *load)
+{
+  const fr__json_token added = load->field[FR__ADDED], merges = load->field[FR__MERGES];  // whatever the file's order
+  fr_status status = FR_OK;
+  fr__json json;
+  if (added.kind == '[' && fr__load_value(load, &json, added.start)) status = fr__json_added(load, &json);
+  if (!status && fr__load_value(load, &json, load->field[FR__VOCAB].start)) status = fr__json_vocab(load, &json);
+  if (!status && merges.kind == '[' && fr__load_value(load, &json, merges.start)) status = fr__json_merges(load, &json);
+  return status;
+}
+
+// tokenizer.json, or only a vocabulary.
+static fr_status fr__load_json(fr__load *load, int only_vocab)
 {
   const fr__json_token *field = load->field;
-  fr_int names[2 * FR_DATASET_NAMES];
   fr__json json;
   fr_status status;
-  fr__json_start(&json, load->source->file.bytes, 0, load->source->file.count, 1, names, FR_DATASET_NAMES);
-  if (fr__json_next(&json) == '!') return fr__json_fail(&json, load->reason);
-  if (json.token.kind != '{')
-    return fr__load_json_fail(load, &json, FR_FORMAT, json.token.start, "the file must hold one object");
+  if (load->b) return fr__json_fill(load);
+  if (fr__load_value(load, &json, 0) != '{')
+    return fr__load_json_fail(load, &json, json.token.start, "the file must hold one object");
   if (only_vocab) load->field[FR__VOCAB] = json.token;
   status = only_vocab ? fr__json_vocab(load, &json) : fr__json_fields(load, &json, FR__ADDED, FR__VOCAB);
   if (!status && fr__json_next(&json) == '!') status = fr__json_fail(&json, load->reason);
@@ -7945,28 +7843,11 @@ static fr_status fr__json_measure(fr__load *load, int only_vocab)
   if (field[FR__MODEL].kind != '{')
     return fr__fail(load->reason, FR_FORMAT, "the file has no model; a vocab.json needs its merges beside it");
   if (field[FR__ADDED].kind && field[FR__ADDED].kind != '[' && field[FR__ADDED].kind != 'n')
-    return fr__load_json_fail(load, &json, FR_FORMAT, field[FR__ADDED].start, "added_tokens must be a list");
+    return fr__load_json_fail(load, &json, field[FR__ADDED].start, "added_tokens must be a list");
   status = fr__json_settings(load);
   if (status) return status;
   if (field[FR__VOCAB].kind != '{') return fr__fail(load->reason, FR_FORMAT, "the model has no vocab");
-  if (field[FR__MERGES].kind != '[') return fr__fail(load->reason, FR_FORMAT, "the model has no merges");
-  return FR_OK;
-}
-
-static fr_status fr__json_fill(fr__load *load)
-{
-  static const int parts[3] = { FR__ADDED, FR__VOCAB, FR__MERGES };  // in this order, whatever the file's
-  fr_status status = FR_OK;
-  for (int i = 0; i < 3 && !status; i++) {
-    const fr__json_token part = load->field[parts[i]];
-    fr_int names[2 * FR_DATASET_NAMES];
-    fr__json json;
-    if (part.kind != '[' && part.kind != '{') continue;
-    fr__json_start(&json, load->source->file.bytes, part.start, load->source->file.count, 1, names, FR_DATASET_NAMES);
-    fr__json_next(&json);
-    status = i == 0 ? fr__json_added(load, &json) : i == 1 ? fr__json_vocab(load, &json) : fr__json_merges(load, &json);
-  }
-  return status;
+  return field[FR__MERGES].kind == '[' ? FR_OK : fr__fail(load->reason, FR_FORMAT, "the model has no merges");
 }
 
 // -- lines of text: merges.txt and *.tiktoken. The next line that is not empty, without its end; 0 after the last.
@@ -7984,27 +7865,22 @@ static int fr__next_line(fr_text text, fr_int *at, fr_int *line, fr_int *start, 
   return 0;
 }
 
-// merges.txt: a line "#version ...", then "left right" by rank. Alone, merge k makes the token 256 + k.
+// merges.txt: a line "#version ...", then "left right" by rank. Without a vocab.json, merge k makes the token 256 + k.
 static fr_status fr__load_merges(fr__load *load)
 {
   const fr_text text = load->source->merges;
-  const int alone = !load->source->file.bytes;
   fr_int at = 0, line = 0, start, end, rank = 0;
-  for (int byte = 0; alone && byte < 256; byte++) {
+  const fr_status status = load->source->file.bytes ? fr__load_json(load, 1) : FR_OK;
+  if (status) return status;
+  for (int byte = 0; byte < 256 && !load->source->file.bytes; byte++) {
     const char c = (char)byte;
     fr__put_token(load, (fr_int)fr__gpt2_id(byte), &c, 1, FR__ORDINARY);
   }
   for (; fr__next_line(text, &at, &line, &start, &end); rank++) {
     const fr__json_token whole = { '"', start, end - start }, none = { 0, 0, 0 };
-    const char *wrong = NULL;
+    const char *wrong;
     if (line == 1 && whole.count >= 8 && memcmp(text.bytes + start, "#version", 8) == 0) { rank--; continue; }
-    if (load->b) {
-      wrong = fr__put_merge_text(load, text.bytes, whole, none, 1, rank);
-    } else {
-      load->merges++;
-      load->room_bytes = fr__max(load->room_bytes, whole.count);
-      if (alone && fr__put_token(load, 256 + rank, NULL, whole.count, FR__ORDINARY)) wrong = "too many merges";
-    }
+    wrong = fr__put_merge_text(load, text.bytes, whole, none, 1, rank);
     if (wrong) return fr__fail(load->reason, FR_FORMAT, "line %d of the merges: %s", line, wrong);
   }
   return FR_OK;
@@ -8046,7 +7922,6 @@ static fr_status fr__load_tiktoken(fr__load *load)
   for (fr_int id = 0; load->b && id < load->vocab; id++)
     if (load->b->pieces[id].count) fr__put_splits(load, (uint32_t)id);
   load->tokenizer.ignore_merges = 1;
-  load->tokenizer.split = load->source->split;
   return FR_OK;
 }
 
@@ -8068,30 +7943,26 @@ static fr_status fr__load_llama2(fr__load *load)
     const char *wrong = NULL;
     const fr_int left = file.count - at - 8;  // behind the head
     const uint32_t bits = left < 0 ? 0 : (uint32_t)fr__get_int(&p, 4), count = left < 0 ? 0 : (uint32_t)fr__get_int(&p, 4);
+    const int is_byte = id >= 3 && id < 259;
     const char byte = (char)(id - 3);
-    if (left < 0 || count >> 31 || (fr_int)count > left) {
-      wrong = "the file ends too early";
-    } else if (id >= 3 && id < 259) {
-      char name[7] = "<0x00>";
-      name[3] = "0123456789ABCDEF"[(id - 3) / 16];
-      name[4] = "0123456789ABCDEF"[(id - 3) % 16];
-      if (count != 6 || memcmp(p, name, 6) != 0) wrong = "ids 3 to 258 must be <0x00> to <0xFF>";
-      else wrong = fr__put_token(load, id, &byte, 1, 0);
-    } else if (count > FR__SPLIT_TOKEN) {
-      wrong = "a token has more than 512 bytes";
-    } else {
-      wrong = fr__put_token(load, id, (const char *)p, (fr_int)count, id < 3 ? 0 : FR__ORDINARY);
-      if (!b) load->merges += (fr_int)count - 1;
-    }
+    char name[7] = "<0x00>";
+    name[3] = "0123456789ABCDEF"[(unsigned char)byte / 16];
+    name[4] = "0123456789ABCDEF"[(unsigned char)byte % 16];
+    if (left < 0 || count >> 31 || (fr_int)count > left) wrong = "the file ends too early";
+    else if (is_byte && (count != 6 || memcmp(p, name, 6) != 0)) wrong = "ids 3 to 258 must be <0x00> to <0xFF>";
+    else if (is_byte) wrong = fr__put_token(load, id, &byte, 1, 0);
+    else if (count > FR__SPLIT_TOKEN) wrong = "a token has more than 512 bytes";
+    else wrong = fr__put_token(load, id, (const char *)p, (fr_int)count, id < 3 ? 0 : FR__ORDINARY);
     if (!wrong && b) {
       memcpy(load->scores + id, &bits, 4);
       if (!(load->scores[id] - load->scores[id] == 0.0f)) wrong = "a score is not a number";
     }
     if (wrong) return fr__fail(load->reason, FR_FORMAT, "token %d of tokenizer.bin: %s", id, wrong);
+    if (!b && !is_byte) load->merges += (fr_int)count - 1;
     at += 8 + (fr_int)count;
   }
   if (id < 259) return fr__fail(load->reason, FR_FORMAT, "tokenizer.bin has %d tokens, fewer than 259", id);
-  load->link_count = load->score_count = id;
+  load->score_count = id;
   load->tokenizer.sentencepiece = 1;
   load->tokenizer.split = FR_SPLIT_NONE;
   if (!b) return FR_OK;
@@ -8117,14 +7988,18 @@ static fr_status fr__load_llama2(fr__load *load)
 //                 + 4 sentencepiece                           2 special, 3 both; 0 for a hole
 //   20   u32      vocab                                u32[]  of each merge: left + 2^31 if it has the rank of the one
 //   24   u64      bytes of the whole file                     before it; right
-//   32   u64      merges                               bytes of all tokens; u64 checksum
+//   32   u64      merges                               bytes of all tokens; u64 checksum (and head: 64 bytes)
+static uint64_t fr__form_size(uint64_t vocab, uint64_t merges, uint64_t bytes) { return 64 + 4 * vocab + 8 * merges + bytes; }
+
 static fr_status fr__load_form(fr__load *load)
 {
   const fr_text file = load->source->file;
   const unsigned char *p = (const unsigned char *)file.bytes + 8;
   uint64_t head[8];  // from the version on
-  fr_int vocab, merges, bytes, total, need;
+  fr_int vocab, merges, next;
   const fr_int body = file.count - 8;
+  if (file.count < 8 || memcmp(file.bytes, fr__form_magic, 8) != 0)
+    return fr__fail(load->reason, FR_FORMAT, "the file's first bytes are damaged");
   if (body < FR__FORM_HEAD) return fr__fail(load->reason, FR_FORMAT, "the file is shorter than the head of a tokenizer");
   for (int i = 0; i < 8; i++) head[i] = fr__get_int(&p, i < 4 ? 4 : 8);
   if (head[0] != FR_TOKENIZER_VERSION)
@@ -8135,30 +8010,27 @@ static fr_status fr__load_form(fr__load *load)
   for (int i = 3; i < 7; i++)
     if (i == 4 ? head[i] != (uint64_t)file.count : head[i] > (uint64_t)file.count)
       return fr__fail(load->reason, FR_FORMAT, "the head does not tell %d bytes, the length of the file", file.count);
-  vocab = (fr_int)head[3];
-  merges = (fr_int)head[5];
-  bytes = (fr_int)head[6];
-  if (!fr__mul(merges, 8, &need) || !fr__add(need, bytes, &need) || !fr__mul(vocab, 4, &total) ||
-      !fr__add(need, total, &need) || !fr__add(need, FR__FORM_HEAD + 8, &need) || need != file.count)
+  if (fr__form_size(head[3], head[5], head[6]) != (uint64_t)file.count)
     return fr__fail(load->reason, FR_FORMAT, "the head implies another length of the file than %d bytes", file.count);
   p = (const unsigned char *)file.bytes + body;
-  if (fr__hash(0, file.bytes, body) != fr__get_int(&p, 8))
+  if (!load->b && fr__hash(0, file.bytes, body) != fr__get_int(&p, 8))
     return fr__fail(load->reason, FR_CHECKSUM, "%s", fr_status_text(FR_CHECKSUM));
   load->tokenizer.split = (fr_split)head[1];
   load->tokenizer.ignore_merges = (int)(head[2] & 1);
   load->tokenizer.nfc = (int)(head[2] >> 1 & 1);
   load->tokenizer.sentencepiece = (int)(head[2] >> 2);
-  need = body - bytes;  // the tokens begin here
+  vocab = (fr_int)head[3];
+  merges = (fr_int)head[5];
+  next = body - (fr_int)head[6];  // where the bytes of the next token are
   p = (const unsigned char *)file.bytes + FR__FORM_HEAD;
   for (fr_int id = 0; id < vocab; id++) {
     const uint32_t word = (uint32_t)fr__get_int(&p, 4);
     const fr_int count = (fr_int)(word & 0x3FFFFFFFu);
-    const char *wrong = NULL;
+    const char *wrong = "its bytes are not in the file";
     if (word == 0) continue;
-    if (count > body - need) wrong = "its bytes are not in the file";
-    else wrong = fr__put_token(load, id, file.bytes + need, count, (int)(word >> 30));
+    if (count <= body - next) wrong = fr__put_token(load, id, file.bytes + next, count, (int)(word >> 30));
     if (wrong) return fr__fail(load->reason, FR_FORMAT, "token %d: %s", id, wrong);
-    need += count;
+    next += count;
     load->room_bytes = fr__max(load->room_bytes, 2 * count);
   }
   if (!load->b) { load->merges = merges; return FR_OK; }
@@ -8167,10 +8039,8 @@ static fr_status fr__load_form(fr__load *load)
     const fr_text l = fr_tokenizer_token(&load->tokenizer, (fr_token)left), r = fr_tokenizer_token(&load->tokenizer, (fr_token)right);
     const char *wrong = "it is of ids that are not there";
     if (l.bytes && r.bytes) {
-      memcpy(load->room, l.bytes, (size_t)l.count);
-      memcpy(load->room + l.count, r.bytes, (size_t)r.count);
-      wrong = fr__put_merge(load, left, right, fr__name_id(load->b, load->room, l.count + r.count),
-                            load->b->rank_count - (i > 0 && word >> 31));
+      const uint32_t id = fr__name_id(load->b, load->room, fr__append(load->room, fr__append(load->room, 0, l), r));
+      wrong = fr__put_merge(load, left, right, id, load->b->rank_count - (i > 0 && word >> 31));
     }
     if (wrong) return fr__fail(load->reason, FR_FORMAT, "merge %d: %s", i, wrong);
   }
@@ -8188,33 +8058,31 @@ static int fr__special_order(const void *context, fr_int a, fr_int b)
 static fr_status fr__load_sort(fr__load *load)
 {
   fr__bpe *b = load->b;
-  fr_int *sorted = load->links + load->specials, count = 0, last = -1;
+  uint32_t *sorted = (uint32_t *)(void *)(load->links + load->specials);
+  fr_int count = 0, last = -1;
   for (fr_int i = fr__sort_all(load->specials, load->links, fr__special_order, &load->tokenizer); i >= 0; last = i, i = load->links[i]) {
     if (last >= 0 && fr__special_order(&load->tokenizer, last, i) == 0)
       return fr__fail(load->reason, FR_FORMAT, "the special tokens %d and %d are the same text", (fr_int)b->specials[last],
                       (fr_int)b->specials[i]);
-    sorted[count++] = (fr_int)b->specials[i];
+    sorted[count++] = b->specials[i];
   }
-  for (fr_int i = 0; i < count; i++) b->specials[i] = (uint32_t)sorted[i];
+  memcpy(b->specials, sorted, (size_t)count * 4);
   load->tokenizer.special_count = count;
   return FR_OK;
 }
 
 // Special number i of a caller: of its list, or behind it a fork, whose name is made here. FR_INVALID if it is not text.
-static fr_status fr__caller_special(const fr_special *list, fr_int count, fr_int i, char name[32], fr_special *special,
+static fr_status fr__caller_special(const fr_special *list, fr_int count, fr_int i, fr_reason *name, fr_special *special,
                                     fr_reason *reason)
 {
   fr_int at = 0, size = 1;
   if (i < count) {
     *special = list[i];
   } else {
-    fr_int number = i - count + 1;
-    char *digit = name + 31;
-    for (*digit = '>'; number > 0; number /= 10) *--digit = (char)('0' + number % 10);
-    memcpy(digit -= 6, "<think", 6);
+    fr__fail(name, FR_OK, "<think%d>", i - count + 1);
     special->id = -1;
-    special->text.bytes = digit;
-    special->text.count = name + 32 - digit;
+    special->text.bytes = name->text;
+    special->text.count = (fr_int)strlen(name->text);
   }
   for (; special->text.bytes && at < special->text.count && size > 0; at += size)
     size = fr__utf8(special->text.bytes + at, special->text.count - at);
@@ -8228,22 +8096,21 @@ static fr_status fr__load_extras(fr__load *load)
   fr__bpe *b = load->b;
   fr_status status = b ? fr__load_sort(load) : FR_OK;
   for (fr_int i = 0; i < s->special_count + s->forks && !status; i++) {
-    char name[32];
+    fr_reason name;
     fr_special special;
     const char *wrong = NULL;
     fr_token found;
-    status = fr__caller_special(s->specials, s->special_count, i, name, &special, load->reason);
+    status = fr__caller_special(s->specials, s->special_count, i, &name, &special, load->reason);
     if (status) return status;
     found = b ? fr_tokenizer_find(&load->tokenizer, special.text) : -1;
-    if (found >= 0) {
-      if (special.id >= 0 && special.id != found) wrong = "the file has another id for it";
-      else if (!(b->kinds[found] & FR__SPECIAL)) {
-        b->kinds[found] |= FR__SPECIAL;
-        b->specials[load->specials++] = (uint32_t)found;
-      }
-    } else {
+    if (found < 0) {
       const fr_int next = b ? load->tokenizer.vocab : load->vocab;
       wrong = fr__put_token(load, special.id >= 0 ? special.id : next, special.text.bytes, special.text.count, FR__SPECIAL);
+    } else if (special.id >= 0 && special.id != found) {
+      wrong = "the file has another id for it";
+    } else if (!(b->kinds[found] & FR__SPECIAL)) {
+      b->kinds[found] |= FR__SPECIAL;
+      b->specials[load->specials++] = (uint32_t)found;
     }
     if (wrong) return fr__fail(load->reason, FR_INVALID, "special %d: %s", i, wrong);
   }
@@ -8258,24 +8125,14 @@ static fr_status fr__load_read(fr__load *load)
   fr_int at = 0;
   if (!load->b) load->tokenizer.split = s->split == FR_SPLIT_UNKNOWN ? FR_SPLIT_GPT2 : s->split;
   while (at < file.count && strchr(" \t\r\n", file.bytes[at]) && file.bytes[at]) at++;
-  if (s->merges.bytes) {
-    status = !file.bytes ? FR_OK : load->b ? fr__json_fill(load) : fr__json_measure(load, 1);
-    if (!status) status = fr__load_merges(load);
-  } else if (file.count < 4) {
-    status = fr__fail(load->reason, FR_FORMAT, "the file is empty or nearly so");
-  } else if (memcmp(file.bytes, fr__form_magic, 4) == 0) {
-    status = file.count < 8 || memcmp(file.bytes, fr__form_magic, 8) != 0
-                 ? fr__fail(load->reason, FR_FORMAT, "the file's first bytes are damaged")
-                 : fr__load_form(load);
-  } else if (memchr(file.bytes, 0, 4)) {
-    status = fr__load_llama2(load);
-  } else if (file.bytes[at] == '{') {
-    status = load->b ? fr__json_fill(load) : fr__json_measure(load, 0);
-  } else if (s->split == FR_SPLIT_UNKNOWN) {
-    status = fr__fail(load->reason, FR_FORMAT, "no tokenizer.json, vocab.json, tokenizer.bin or own form; if it is *.tiktoken, set split");
-  } else {
-    status = fr__load_tiktoken(load);
-  }
+  if (s->merges.bytes) status = fr__load_merges(load);
+  else if (file.count < 4) status = fr__fail(load->reason, FR_FORMAT, "the file is empty or nearly so");
+  else if (memcmp(file.bytes, fr__form_magic, 4) == 0) status = fr__load_form(load);
+  else if (memchr(file.bytes, 0, 4)) status = fr__load_llama2(load);
+  else if (file.bytes[at] == '{') status = fr__load_json(load, 0);
+  else if (s->split != FR_SPLIT_UNKNOWN) status = fr__load_tiktoken(load);
+  else status = fr__fail(load->reason, FR_FORMAT, "no tokenizer.json, vocab.json, tokenizer.bin or own form; "
+                                                  "if it is *.tiktoken, set split");
   return status ? status : fr__load_extras(load);
 }
 
@@ -8292,7 +8149,7 @@ static void fr__load_layout(fr__arena *arena, fr__load *load)
   b->names = (uint32_t *)fr__take(arena, b->name_slots, 4);
   b->specials = (uint32_t *)fr__take(arena, load->specials, 4);
   b->bytes = (char *)fr__take(arena, total, 1);
-  load->links = (fr_int *)fr__take(arena, fr__max(load->link_count, 2 * load->specials), (fr_int)sizeof(fr_int));
+  load->links = (fr_int *)fr__take(arena, fr__max(load->score_count, 2 * load->specials), (fr_int)sizeof(fr_int));
   load->scores = (float *)fr__take(arena, load->score_count, 4);
   b->order = (uint32_t *)fr__take(arena, load->merges, 4);
   b->merges = (fr__merge *)fr__take(arena, b->merge_slots, (fr_int)sizeof(fr__merge));
@@ -8300,8 +8157,12 @@ static void fr__load_layout(fr__arena *arena, fr__load *load)
     memset(b->pieces, 0, (size_t)load->vocab * sizeof *b->pieces);
     memset(b->kinds, 0, (size_t)load->vocab);
     memset(b->names, 0, (size_t)b->name_slots * 4);
+    memset(b->merges, 0xFF, (size_t)b->merge_slots * sizeof *b->merges);  // FR__NONE everywhere
+    memset(b->first, 0, sizeof b->first);
+    b->rank_count = 0;
     load->room = b->bytes + load->bytes;
-    load->b = b;
+    load->b = load->tokenizer.body = b;
+    load->bytes = load->specials = load->merges = 0;
   }
 }
 
@@ -8310,49 +8171,37 @@ static int fr__specials_good(const fr_special *specials, fr_int count, fr_int fo
   return count >= 0 && count <= 1 << 24 && (specials || !count) && forks >= 0 && forks <= 65536 && (unsigned)split <= FR_SPLIT_QWEN;
 }
 
-static fr_status fr__load_measure(fr__load *load, const fr_tokenizer_source *source, fr_tokenizer_source *copy,
-                                  fr_reason *reason)
+FR_DEF fr_status fr_tokenizer_place(fr_tokenizer *tokenizer, const fr_tokenizer_source *source, void *memory, fr_int bytes,
+                                    fr_int *needed, fr_reason *reason)
 {
-  memset(load, 0, sizeof *load);
-  load->reason = reason;
-  load->source = copy;
-  if (!source || !fr__text_good(source->file) || !fr__text_good(source->merges) ||
-      !fr__specials_good(source->specials, source->special_count, source->forks, source->split))
-    return fr__fail(reason, FR_INVALID, "source is NULL or a field of it is out of range");
-  *copy = *source;
-  if ((uint64_t)copy->file.count > 0x7FFFFF00u || (uint64_t)copy->merges.count > 0x7FFFFF00u)
-    return fr__fail(reason, FR_LIMIT, "a file has more than 2^31 - 256 bytes");
-  if (!copy->merges.bytes && copy->file.count >= 8 && memcmp(copy->file.bytes, "#version", 8) == 0) {  // also as the file
-    copy->merges = copy->file;
-    copy->file.bytes = NULL;
-    copy->file.count = 0;
-  }
-  return fr__load_read(load);
-}
-
-FR_DEF fr_status fr_tokenizer_place(fr_tokenizer *tokenizer, const fr_tokenizer_source *source, void *memory,
-                                    fr_int bytes, fr_int *needed, fr_reason *reason)
-{
+  const fr_text none = { NULL, 0 };
   fr_tokenizer_source copy;
   fr__arena arena = { NULL, 0, 0 };
   fr__load load;
   fr__bpe *b;
   fr_status status;
   if (memory && !tokenizer) return fr__fail(reason, FR_INVALID, "tokenizer is NULL");
-  status = fr__load_measure(&load, source, &copy, reason);
+  if (!source || !fr__text_good(source->file) || !fr__text_good(source->merges) ||
+      !fr__specials_good(source->specials, source->special_count, source->forks, source->split))
+    return fr__fail(reason, FR_INVALID, "source is NULL or a field of it is out of range");
+  copy = *source;
+  if ((uint64_t)copy.file.count > 0x7FFFFF00u || (uint64_t)copy.merges.count > 0x7FFFFF00u)
+    return fr__fail(reason, FR_LIMIT, "a file has more than 2^31 - 256 bytes");
+  if (!copy.merges.bytes && copy.file.count >= 8 && memcmp(copy.file.bytes, "#version", 8) == 0) {  // also as the file
+    copy.merges = copy.file;
+    copy.file = none;
+  }
+  memset(&load, 0, sizeof load);
+  load.reason = reason;
+  load.source = &copy;
+  status = fr__load_read(&load);
   if (status) return status;
   fr__load_layout(&arena, &load);
   status = fr__arena_open(&arena, memory, bytes, needed, reason);
   if (status || !memory) return status;
   fr__load_layout(&arena, &load);
   b = load.b;
-  load.tokenizer.body = b;
-  b->seed = fr__hash(fr__hash((uint64_t)copy.file.count, copy.file.bytes, copy.file.count), copy.merges.bytes,
-                     copy.merges.count);
-  b->rank_count = 0;
-  memset(b->first, 0, sizeof b->first);
-  memset(b->merges, 0xFF, (size_t)b->merge_slots * sizeof *b->merges);  // FR__NONE everywhere
-  load.bytes = load.specials = load.merges = 0;
+  b->seed = fr__hash(fr__hash((uint64_t)copy.file.count, copy.file.bytes, copy.file.count), copy.merges.bytes, copy.merges.count);
   status = fr__load_read(&load);
   if (status) return status;
   load.tokenizer.merge_count = load.merges;
@@ -8371,20 +8220,16 @@ FR_DEF fr_status fr_tokenizer_place(fr_tokenizer *tokenizer, const fr_tokenizer_
 }
 
 // -- writing
-static void fr__put_form(fr__stream *s, const fr_tokenizer *t)
+static void fr__put_form(fr__stream *s, const void *tokenizer)
 {
+  const fr_tokenizer *t = (const fr_tokenizer *)tokenizer;
   const fr__bpe *b = t->body;
-  fr_int bytes = 0;
-  for (fr_int id = 0; id < t->vocab; id++) bytes += (fr_int)b->pieces[id].count;
+  const uint64_t flags = (uint64_t)(t->ignore_merges + 2 * t->nfc + 4 * t->sentencepiece);
+  uint64_t head[8] = { FR_TOKENIZER_VERSION, (uint64_t)t->split, flags, (uint64_t)t->vocab, 0, (uint64_t)t->merge_count, 0, 0 };
+  for (fr_int id = 0; id < t->vocab; id++) head[6] += b->pieces[id].count;
+  head[4] = fr__form_size(head[3], head[5], head[6]);
   fr__put(s, fr__form_magic, 8);
-  fr__put_int(s, FR_TOKENIZER_VERSION, 4);
-  fr__put_int(s, (uint64_t)t->split, 4);
-  fr__put_int(s, (uint64_t)(t->ignore_merges + 2 * t->nfc + 4 * t->sentencepiece), 4);
-  fr__put_int(s, (uint64_t)t->vocab, 4);
-  fr__put_int(s, (uint64_t)FR__FORM_HEAD + 4 * (uint64_t)t->vocab + 8 * (uint64_t)t->merge_count + (uint64_t)bytes + 8, 8);
-  fr__put_int(s, (uint64_t)t->merge_count, 8);
-  fr__put_int(s, (uint64_t)bytes, 8);
-  fr__put_int(s, 0, 8);
+  for (int i = 0; i < 8; i++) fr__put_int(s, head[i], i < 4 ? 4 : 8);
   for (fr_int id = 0; id < t->vocab; id++) fr__put_int(s, b->pieces[id].count | (uint32_t)b->kinds[id] << 30, 4);
   for (fr_int i = 0; i < t->merge_count; i++) {
     const fr__merge *m = b->merges + b->order[i];
@@ -8398,12 +8243,11 @@ static void fr__put_form(fr__stream *s, const fr_tokenizer *t)
 
 static void fr__put_text(fr__stream *s, const char *text) { fr__put(s, text, (fr_int)strlen(text)); }
 
-static void fr__put_number(fr__stream *s, fr_int value)
+static void fr__put_number(fr__stream *s, const char *format, fr_int value)
 {
-  char digits[24];
-  int at = 24;
-  do { digits[--at] = (char)('0' + value % 10); value /= 10; } while (value);
-  fr__put(s, digits + at, 24 - at);
+  fr_reason text;
+  fr__fail(&text, FR_OK, format, value);
+  fr__put_text(s, text.text);
 }
 
 // A token inside of quotes: its text (raw), or the characters for its bytes.
@@ -8426,50 +8270,45 @@ static void fr__put_string(fr__stream *s, const fr__bpe *b, uint32_t id, int raw
   }
 }
 
-static void fr__put_regex(fr__stream *s, const char *regex)
-{
-  fr__put_text(s, "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"");
-  for (; *regex; regex++) {
-    if (*regex == '\\') fr__put(s, regex, 1);
-    fr__put(s, regex, 1);
-  }
-  fr__put_text(s, "\"},\"behavior\":\"Isolated\",\"invert\":false},");
-}
-
 // A special token stands in vocab too, unless the ids of all specials follow those of the vocabulary: the reader gives
 // an added token the id that vocab has for its text, or the next free one.
-static void fr__put_json(fr__stream *s, const fr_tokenizer *t, int specials_follow)
+static void fr__put_json(fr__stream *s, const void *tokenizer)
 {
+  const fr_tokenizer *t = (const fr_tokenizer *)tokenizer;
+  static const char split[] = "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"";
   const fr__bpe *b = t->body;
-  int any = 0;
+  int any = 0, specials_follow = 1;
+  for (fr_int id = 0, last = 0; id < t->vocab; id++) {
+    if (b->pieces[id].count == 0 || (last && b->kinds[id] == FR__ORDINARY)) specials_follow = 0;
+    if (b->kinds[id] == FR__SPECIAL) last = 1;
+  }
   fr__put_text(s, "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\n\"added_tokens\":[");
   for (fr_int id = 0; id < t->vocab; id++) {
     if (!(b->kinds[id] & FR__SPECIAL)) continue;
-    fr__put_text(s, any++ ? ",\n{\"id\":" : "\n{\"id\":");
-    fr__put_number(s, id);
-    fr__put_text(s, ",\"content\":\"");
+    fr__put_number(s, any++ ? ",\n{\"id\":%d,\"content\":\"" : "\n{\"id\":%d,\"content\":\"", id);
     fr__put_string(s, b, (uint32_t)id, 1);
     fr__put_text(s, "\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":true}");
   }
-  fr__put_text(s, t->nfc ? "],\n\"normalizer\":{\"type\":\"NFC\"},\n\"pre_tokenizer\":"
-                          : "],\n\"normalizer\":null,\n\"pre_tokenizer\":");
-  if (t->split > FR_SPLIT_GPT2) fr__put_regex(s, fr__regex[t->split]);
+  fr__put_text(s, t->nfc ? "],\n\"normalizer\":{\"type\":\"NFC\"}" : "],\n\"normalizer\":null");
+  fr__put_text(s, ",\n\"pre_tokenizer\":");
+  if (t->split > FR_SPLIT_GPT2) {
+    fr__put_text(s, split);
+    for (const char *c = fr__regex[t->split]; *c; c++) fr__put(s, *c == '\\' ? "\\\\" : c, *c == '\\' ? 2 : 1);
+    fr__put_text(s, "\"},\"behavior\":\"Isolated\",\"invert\":false},");
+  }
   fr__put_text(s, "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":");
-  fr__put_text(s, t->split == FR_SPLIT_GPT2 ? "true}" : "false}");
-  fr__put_text(s, t->split > FR_SPLIT_GPT2 ? "]},\n" : ",\n");
-  fr__put_text(s, "\"post_processor\":null,\n\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,"
-                   "\"trim_offsets\":true,\"use_regex\":true},\n\"model\":{\"type\":\"BPE\",\"dropout\":null,"
-                   "\"unk_token\":null,\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,\"fuse_unk\":false,"
-                   "\"byte_fallback\":false,\"ignore_merges\":");
-  fr__put_text(s, t->ignore_merges ? "true,\n\"vocab\":{" : "false,\n\"vocab\":{");
+  fr__put_text(s, t->split > FR_SPLIT_GPT2 ? "false}]}" : t->split == FR_SPLIT_GPT2 ? "true}" : "false}");
+  fr__put_text(s, ",\n\"post_processor\":null,\n\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,"
+                  "\"trim_offsets\":true,\"use_regex\":true},\n\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,"
+                  "\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,\"fuse_unk\":false,\"byte_fallback\":false,");
+  fr__put_text(s, t->ignore_merges ? "\"ignore_merges\":true,\n\"vocab\":{" : "\"ignore_merges\":false,\n\"vocab\":{");
   any = 0;
   for (fr_int id = 0; id < t->vocab; id++) {
     const int ordinary = (b->kinds[id] & FR__ORDINARY) != 0;
     if (!b->kinds[id] || (!ordinary && specials_follow)) continue;
     fr__put_text(s, any++ ? ",\n\"" : "\n\"");
     fr__put_string(s, b, (uint32_t)id, !ordinary);
-    fr__put_text(s, "\":");
-    fr__put_number(s, id);
+    fr__put_number(s, "\":%d", id);
   }
   fr__put_text(s, "},\n\"merges\":[");
   for (fr_int i = 0; i < t->merge_count; i++) {
@@ -8481,63 +8320,43 @@ static void fr__put_json(fr__stream *s, const fr_tokenizer *t, int specials_foll
     fr__put_text(s, "\"");
   }
   fr__put_text(s, "]}}\n");
+  fr__flush(s);
 }
 
-// Whether a tokenizer can be told in tokenizer.json.
-static fr_status fr__json_can(const fr_tokenizer *t, int *specials_follow, fr_reason *reason)
+// Whether a tokenizer can be told in a form.
+static fr_status fr__tokenizer_can(const fr_tokenizer *t, fr_tokenizer_form form, fr_reason *reason)
 {
-  const fr__bpe *b = t->body;
-  fr_int last = 0;
+  const fr__bpe *b = t ? t->body : NULL;
+  if (!b || (unsigned)form > FR_TOKENIZER_JSON) return fr__fail(reason, FR_INVALID, "tokenizer or form is not usable");
+  if (form == FR_TOKENIZER_OWN) return FR_OK;
   if (t->sentencepiece) return fr__fail(reason, FR_UNSUPPORTED, "a tokenizer of llama2.c cannot be written as tokenizer.json");
-  *specials_follow = 1;
   for (fr_int id = 0; id < t->vocab; id++) {
-    const char *p = b->bytes + b->pieces[id].start;
-    const fr_int count = (fr_int)b->pieces[id].count;
+    const fr_text text = fr_tokenizer_token(t, (fr_token)id);
     char out[FR__SPLIT_TOKEN];
     fr_int at = 0, size = 1, bytes;
-    if (count == 0 || (b->kinds[id] == FR__ORDINARY && last)) *specials_follow = 0;
     if (b->kinds[id] != FR__SPECIAL) continue;
-    last = 1;
-    for (; at < count && size > 0; at += size) size = fr__utf8(p + at, count - at);
-    if (size == 0 || count > FR__SPLIT_TOKEN)
+    for (; at < text.count && size > 0; at += size) size = fr__utf8(text.bytes + at, text.count - at);
+    if (size == 0 || text.count > FR__SPLIT_TOKEN)
       return fr__fail(reason, FR_UNSUPPORTED, "special %d is not text or has more than 512 bytes", id);
     at = 0;
-    bytes = fr__unmap(p, &at, count, 1, out);
-    if (bytes > 0 && at == count && fr__name_id(b, out, bytes) != FR__NONE)
+    bytes = fr__unmap(text.bytes, &at, text.count, 1, out);
+    if (bytes > 0 && at == text.count && fr__name_id(b, out, bytes) != FR__NONE)
       return fr__fail(reason, FR_UNSUPPORTED, "special %d is written as another token is", id);
   }
   return FR_OK;
 }
 
-typedef struct fr__put_tokenizer { const fr_tokenizer *t; int json, specials_follow; } fr__put_tokenizer;
-static void fr__tokenizer_put(fr__stream *s, const void *what)
+FR_DEF fr_status fr_tokenizer_write(const fr_tokenizer *tokenizer, fr_tokenizer_form form, void *memory, fr_int capacity,
+                                    fr_int *bytes, fr_reason *reason)
 {
-  const fr__put_tokenizer *p = (const fr__put_tokenizer *)what;
-  if (p->json) fr__put_json(s, p->t, p->specials_follow);
-  else fr__put_form(s, p->t);
-  fr__flush(s);
-}
-
-static fr_status fr__tokenizer_can(const fr_tokenizer *t, fr_tokenizer_form form, fr__put_tokenizer *what, fr_reason *reason)
-{
-  if (!t || !t->body || (unsigned)form > FR_TOKENIZER_JSON)
-    return fr__fail(reason, FR_INVALID, "tokenizer or form is not usable");
-  what->t = t;
-  what->json = form == FR_TOKENIZER_JSON;
-  return what->json ? fr__json_can(t, &what->specials_follow, reason) : FR_OK;
-}
-
-FR_DEF fr_status fr_tokenizer_write(const fr_tokenizer *tokenizer, fr_tokenizer_form form, void *memory,
-                                    fr_int capacity, fr_int *bytes, fr_reason *reason)
-{
-  fr__put_tokenizer what;
   fr__stream s;
-  const fr_status status = fr__tokenizer_can(tokenizer, form, &what, reason);
+  const fr_status status = fr__tokenizer_can(tokenizer, form, reason);
   if (status) return status;
   if (!bytes) return fr__fail(reason, FR_INVALID, "bytes is NULL");
   for (int pass = 0; pass < (memory ? 2 : 1); pass++) {  // first it is only counted
     fr__stream_memory(&s, pass ? memory : NULL, capacity);
-    fr__tokenizer_put(&s, &what);
+    if (form == FR_TOKENIZER_JSON) fr__put_json(&s, tokenizer);
+    else fr__put_form(&s, tokenizer);
     if (s.failed) return fr__fail(reason, FR_OVERFLOW, "the tokenizer does not fit the address space");
     if (memory && capacity < s.done)
       return fr__fail(reason, FR_MEMORY, "the tokenizer needs %d bytes, %d were given", s.done, capacity);
@@ -8547,71 +8366,65 @@ FR_DEF fr_status fr_tokenizer_write(const fr_tokenizer *tokenizer, fr_tokenizer_
 }
 
 #ifndef FR_NO_STDIO
-FR_DEF fr_status fr_tokenizer_save(const char *path, const fr_tokenizer *tokenizer, fr_tokenizer_form form,
-                                   fr_reason *reason)
+FR_DEF fr_status fr_tokenizer_save(const char *path, const fr_tokenizer *tokenizer, fr_tokenizer_form form, fr_reason *reason)
 {
-  fr__put_tokenizer what;
-  const fr_status status = fr__tokenizer_can(tokenizer, form, &what, reason);
-  return status ? status : fr__save(path, fr__tokenizer_put, &what, reason);
+  const fr_status status = fr__tokenizer_can(tokenizer, form, reason);
+  return status ? status : fr__save(path, form == FR_TOKENIZER_JSON ? fr__put_json : fr__put_form, tokenizer, reason);
 }
 
 #ifndef FR_NO_MALLOC
 FR_DEF fr_status fr_tokenizer_load(fr_tokenizer *tokenizer, const char *path, const char *merges_path,
                                    const fr_tokenizer_source *source, fr_reason *reason)
 {
+  const fr_text none = { NULL, 0 };
   fr_tokenizer_source made;
-  fr_text file = { NULL, 0 }, merges = { NULL, 0 };
   fr_status status = FR_OK;
   if (!tokenizer || (!path && !merges_path)) return fr__fail(reason, FR_INVALID, "tokenizer or path is NULL");
   memset(tokenizer, 0, sizeof *tokenizer);
   memset(&made, 0, sizeof made);
   if (source) made = *source;
-  if (path) status = fr__read_file(path, &file, reason);
-  if (!status && merges_path) status = fr__read_file(merges_path, &merges, reason);
-  made.file = file;
-  made.merges = merges;
+  made.file = made.merges = none;
+  if (path) status = fr__read_file(path, &made.file, reason);
+  if (!status && merges_path) status = fr__read_file(merges_path, &made.merges, reason);
   if (!status) status = fr_tokenizer_new(tokenizer, &made, reason);
-  if (file.bytes) FR_FREE((void *)(uintptr_t)file.bytes);
-  if (merges.bytes) FR_FREE((void *)(uintptr_t)merges.bytes);
+  if (made.file.bytes) FR_FREE((void *)(uintptr_t)made.file.bytes);
+  if (made.merges.bytes) FR_FREE((void *)(uintptr_t)made.merges.bytes);
   return status;
 }
 #endif
 #endif  // FR_NO_STDIO
 
 // ---- >>bpe-train --------------------------------------------------------------------------------------
-// First the distinct pre-tokens are counted: words grow from the low end of the block, their table is rebuilt at
-// the high end whenever it is half full. Then all distinct words stand in one list of symbols, and each place where a symbol
-// has a follower is on the list of its pair. Merging a pair goes over its list in ascending order and touches only the
-// pairs around each place. New pairs go into the heap after the merge; a known one whose count grows moves up at once, and one
-// that falls when it comes to the top. So no count is above the one that the heap knows.
-typedef struct fr__word {
-  const char *bytes;
-  fr_int      count;
-  uint64_t    weight;  // how often it occurs
-} fr__word;
+// First the distinct pre-tokens are counted: words grow from the low end of the block; their table, at the high end, is rebuilt
+// when half full. Then all distinct words stand in one list of symbols; each place where a symbol has a follower is on the list of
+// its pair. Merging a pair goes over its list in ascending order and touches only the pairs around each place. Pairs play a
+// knock-out tournament. New ones enter after the merge; one whose count grows wins on at once, one whose count falls is told when
+// it has won: so no count is above the known one, and a winner whose count is the known one is the most frequent of all.
+typedef struct fr__word { const char *bytes; fr_int count; uint64_t weight; } fr__word;  // weight: how often it occurs
 
 typedef struct fr__couple {
   uint32_t left, right;
-  uint64_t count, known;   // now, and in the heap
+  uint64_t count, known;   // now, and in the tournament; known 0: not there
   uint32_t first, last;    // places, ascending
-  uint32_t where;          // in the heap, from 1; 0: not there
 } fr__couple;
 
+typedef struct fr__place {
+  uint32_t id, before, after;     // a symbol and its neighbours
+  uint32_t pair, next, previous;  // the pair that begins here, and its neighbours on that pair's list
+  uint32_t word;                  // it belongs to
+} fr__place;
+
 typedef struct fr__train {
-  const fr_training *options;
-  fr__arena  arena;
-  fr_int     bytes;        // of the arena
-  fr_split   split;
-  fr__word  *words;
-  fr_int     word_count, symbol_count;
-  uint32_t  *id, *before, *after;       // [symbols] of each symbol: its id, its neighbours
-  uint32_t  *pair, *next, *previous;    // the pair that begins here, and its neighbours on that pair's list
-  uint32_t  *word;                      // the word it belongs to
-  fr__couple  *pairs;
-  uint32_t  *slots, *heap;
-  fr_int     pair_count, slot_count, heap_count, settled;  // pairs[settled ..] are new
+  fr__arena   arena;
+  fr_int      bytes;   // of the arena
+  fr__word   *words;
+  fr__place  *places;  // [symbols]
+  fr__couple *pairs;   // [leaves]
+  uint32_t   *winners; // [2 * leaves] of pairs 2 i and 2 i + 1, where pair k is number leaves + k; FR__NONE if nobody plays
+  uint32_t   *slots;
+  fr_int      word_count, symbol_count, pair_count, leaves, slot_count, settled;  // pairs[settled ..] are new
   fr_tokenizer made;
-  fr__bpe    b;            // tokens and merges so far; the bytes of a token are those of its first place
+  fr__bpe     b;       // tokens and merges so far; the bytes of a token are those of its first place
 } fr__train;
 
 // The word table: word + 1, or 0.
@@ -8627,17 +8440,16 @@ static uint32_t *fr__word_at(fr__train *t, uint32_t *slots, fr_int count, const 
 // Returns 0 if the block is too small.
 static int fr__train_words(fr__train *t, const fr_text *texts, fr_int text_count)
 {
-  const fr_int room = t->bytes / (fr_int)sizeof(fr__word);
   uint32_t *slots = NULL;
   fr_int slot_count = 0;
   t->words = (fr__word *)t->arena.base;
   for (fr_int i = 0; i < text_count; i++) {
     for (fr_int at = 0, end; at < texts[i].count; at = end) {
       uint32_t *found;
-      end = fr__split_end(t->split, texts[i].bytes, at, texts[i].count);
+      end = fr__split_end(t->made.split, texts[i].bytes, at, texts[i].count);
       if (2 * t->word_count >= slot_count) {  // twice as large, at the end of the block
         slot_count = slot_count ? 2 * slot_count : 512;
-        if (slot_count > t->bytes / 8 || t->word_count + 1 >= room) return 0;
+        if (slot_count > t->bytes / 8) return 0;
         slots = (uint32_t *)(void *)(t->arena.base + t->bytes / 8 * 8) - slot_count;
         if ((char *)slots < (char *)(t->words + t->word_count)) return 0;
         memset(slots, 0, (size_t)slot_count * 4);
@@ -8646,12 +8458,10 @@ static int fr__train_words(fr__train *t, const fr_text *texts, fr_int text_count
       }
       found = fr__word_at(t, slots, slot_count, texts[i].bytes + at, end - at);
       if (!*found) {
-        fr__word *w = t->words + t->word_count;
-        if ((char *)(w + 1) > (char *)slots) return 0;
-        w->bytes = texts[i].bytes + at;
-        w->count = end - at;
-        w->weight = 0;
-        *found = (uint32_t)++t->word_count;
+        const fr__word fresh = { texts[i].bytes + at, end - at, 0 };
+        if ((char *)(t->words + t->word_count + 1) > (char *)slots) return 0;
+        t->words[t->word_count++] = fresh;
+        *found = (uint32_t)t->word_count;
         t->symbol_count += end - at;
       }
       t->words[*found - 1].weight++;
@@ -8664,86 +8474,54 @@ static void fr__train_layout(fr__train *t, fr_int vocab, fr_int longest_extras)
 {
   fr__arena *a = &t->arena;
   const fr_int n = t->symbol_count;
-  fr_int two = 0;
   fr__take(a, t->word_count, (fr_int)sizeof(fr__word));  // stays where it is
   t->b.name_slots = 2 * vocab;
   t->b.bytes = (char *)fr__take(a, n + 256 + longest_extras, 1);
   t->b.pieces = (fr__piece *)fr__take(a, vocab, (fr_int)sizeof(fr__piece));
   t->b.kinds = (unsigned char *)fr__take(a, vocab, 1);
   t->b.names = (uint32_t *)fr__take(a, t->b.name_slots, 4);
-  if (!fr__mul(2, n, &two)) a->overflow = 1;
   // Each merge makes a token or reuses one, and a pair merges once; there are no more merges than symbols.
   t->b.merges = (fr__merge *)fr__take(a, n, (fr_int)sizeof(fr__merge));
   t->b.order = (uint32_t *)fr__take(a, n, 4);
-  t->id = (uint32_t *)fr__take(a, n, 4);
-  t->before = (uint32_t *)fr__take(a, n, 4);
-  t->after = (uint32_t *)fr__take(a, n, 4);
-  t->pair = (uint32_t *)fr__take(a, n, 4);
-  t->next = (uint32_t *)fr__take(a, n, 4);
-  t->previous = (uint32_t *)fr__take(a, n, 4);
-  t->word = (uint32_t *)fr__take(a, n, 4);
-  t->pair_count = fr__min(n, 65536);
-  if (!fr__add(two, t->pair_count, &two)) a->overflow = 1;
-  t->pairs = (fr__couple *)fr__take(a, two, (fr_int)sizeof(fr__couple));
-  t->heap = (uint32_t *)fr__take(a, two, 4);
-  t->slot_count = two;
-  if (!fr__mul(2, two + 1, &t->slot_count)) a->overflow = 1;
+  t->places = (fr__place *)fr__take(a, n, (fr_int)sizeof(fr__place));
+  if (!fr__mul(2, n, &t->leaves) || !fr__add(t->leaves, fr__min(n, 65536) + 1, &t->leaves) ||
+      !fr__mul(2, t->leaves + 1, &t->slot_count))
+    a->overflow = 1;
+  t->pairs = (fr__couple *)fr__take(a, t->leaves, (fr_int)sizeof(fr__couple));
+  t->winners = (uint32_t *)fr__take(a, t->leaves, 8);
   t->slots = (uint32_t *)fr__take(a, t->slot_count, 4);
-  t->pair_count = 0;
 }
 
-// Whether pair a comes before pair b: more frequent, else the smaller left id, else the smaller right id.
-static int fr__couple_before(const fr__couple *a, const fr__couple *b)
+// Which of two pairs wins: the more frequent, else the smaller left id, else the smaller right id.
+static uint32_t fr__winner(const fr__train *t, uint32_t one, uint32_t other)
 {
-  if (a->known != b->known) return a->known > b->known;
-  return a->left != b->left ? a->left < b->left : a->right < b->right;
-}
-
-static void fr__couple_place(fr__train *t, fr_int i, uint32_t pair)
-{
-  t->heap[i] = pair;
-  t->pairs[pair].where = (uint32_t)i + 1;
+  const fr__couple *a, *b;
+  if (one == FR__NONE || other == FR__NONE) return one == FR__NONE ? other : one;
+  a = t->pairs + one;
+  b = t->pairs + other;
+  if (a->known != b->known) return a->known > b->known ? one : other;
+  if (a->left != b->left) return a->left < b->left ? one : other;
+  return a->right <= b->right ? one : other;
 }
 
 static void fr__couple_up(fr__train *t, uint32_t pair)
 {
-  fr_int i = t->pairs[pair].where ? (fr_int)t->pairs[pair].where - 1 : t->heap_count++;
   t->pairs[pair].known = t->pairs[pair].count;
-  for (; i > 0 && fr__couple_before(t->pairs + pair, t->pairs + t->heap[(i - 1) / 2]); i = (i - 1) / 2)
-    fr__couple_place(t, i, t->heap[(i - 1) / 2]);
-  fr__couple_place(t, i, pair);
+  for (fr_int i = t->leaves + (fr_int)pair; i > 0 && fr__winner(t, pair, t->winners[i]) == pair; i >>= 1) t->winners[i] = pair;
 }
 
-static void fr__couple_down(fr__train *t, uint32_t pair)
-{
-  fr_int i = 0;
-  for (;;) {
-    fr_int child = 2 * i + 1;
-    if (child >= t->heap_count) break;
-    if (child + 1 < t->heap_count && fr__couple_before(t->pairs + t->heap[child + 1], t->pairs + t->heap[child])) child++;
-    if (!fr__couple_before(t->pairs + t->heap[child], t->pairs + pair)) break;
-    fr__couple_place(t, i, t->heap[child]);
-    i = child;
-  }
-  fr__couple_place(t, i, pair);
-}
-
-// Takes the most frequent pair out of the heap; FR__NONE if there is none.
+// Takes the most frequent pair out of the tournament; FR__NONE if there is none.
 static uint32_t fr__couple_top(fr__train *t)
 {
-  while (t->heap_count > 0) {
-    const uint32_t top = t->heap[0];
+  while (t->winners[1] != FR__NONE) {
+    const uint32_t top = t->winners[1];
     fr__couple *p = t->pairs + top;
-    if (p->count > 0 && p->count < p->known) {
-      p->known = p->count;
-      fr__couple_down(t, top);
-      continue;
-    }
-    t->heap_count--;
-    if (t->heap_count > 0) fr__couple_down(t, t->heap[t->heap_count]);
-    p->where = 0;
-    p->known = 0;
-    if (p->count > 0) return top;
+    const int right = p->known == p->count;
+    fr_int i = t->leaves + (fr_int)top;
+    p->known = right ? 0 : p->count;
+    t->winners[i] = p->known ? top : FR__NONE;
+    while ((i >>= 1) > 0) t->winners[i] = fr__winner(t, t->winners[2 * i], t->winners[2 * i + 1]);
+    if (right) return top;
   }
   return FR__NONE;
 }
@@ -8751,120 +8529,101 @@ static uint32_t fr__couple_top(fr__train *t)
 // The symbol at `at` and its follower, if it has one, join the list of their pair.
 static void fr__couple_join(fr__train *t, uint32_t at)
 {
-  const uint32_t left = t->id[at], right = t->after[at] == FR__NONE ? FR__NONE : t->id[t->after[at]];
+  fr__place *s = t->places + at;
+  const uint32_t left = s->id, right = s->after == FR__NONE ? FR__NONE : t->places[s->after].id;
   fr_int slot = fr__slot(fr__mix(((uint64_t)left << 32 | right) ^ t->b.seed), t->slot_count);
   fr__couple *p;
-  t->pair[at] = FR__NONE;
+  s->pair = FR__NONE;
   if (right == FR__NONE) return;
-  for (; t->slots[slot]; slot = slot + 1 == t->slot_count ? 0 : slot + 1) {
-    p = t->pairs + t->slots[slot] - 1;
-    if (p->left == left && p->right == right) break;
-  }
+  while (t->slots[slot] && (t->pairs[t->slots[slot] - 1].left != left || t->pairs[t->slots[slot] - 1].right != right))
+    slot = slot + 1 == t->slot_count ? 0 : slot + 1;
   if (!t->slots[slot]) {
-    p = t->pairs + t->pair_count;
-    p->left = left;
-    p->right = right;
-    p->count = p->known = 0;
-    p->first = p->last = FR__NONE;
-    p->where = 0;
-    t->slots[slot] = (uint32_t)++t->pair_count;
+    const fr__couple fresh = { left, right, 0, 0, FR__NONE, FR__NONE };
+    t->pairs[t->pair_count++] = fresh;
+    t->slots[slot] = (uint32_t)t->pair_count;
   }
-  t->pair[at] = t->slots[slot] - 1;
-  p = t->pairs + t->pair[at];
+  s->pair = t->slots[slot] - 1;
+  p = t->pairs + s->pair;
   // All places of a pair come up in one pass from left to right: that which made the later one of its two symbols.
-  t->previous[at] = p->last;
-  t->next[at] = FR__NONE;
+  s->previous = p->last;
+  s->next = FR__NONE;
   if (p->last == FR__NONE) p->first = at;
-  else t->next[p->last] = at;
+  else t->places[p->last].next = at;
   p->last = at;
-  p->count += t->words[t->word[at]].weight;
-  if ((fr_int)t->pair[at] < t->settled && p->count > p->known) fr__couple_up(t, t->pair[at]);
+  p->count += t->words[s->word].weight;
+  if ((fr_int)s->pair < t->settled && p->count > p->known) fr__couple_up(t, s->pair);
 }
 
 static void fr__couple_leave(fr__train *t, uint32_t at)
 {
+  fr__place *s = t->places + at;
   fr__couple *p;
-  if (t->pair[at] == FR__NONE) return;
-  p = t->pairs + t->pair[at];
-  if (t->previous[at] == FR__NONE) p->first = t->next[at];
-  else t->next[t->previous[at]] = t->next[at];
-  if (t->next[at] == FR__NONE) p->last = t->previous[at];
-  else t->previous[t->next[at]] = t->previous[at];
-  p->count -= t->words[t->word[at]].weight;
-  t->pair[at] = FR__NONE;
+  if (s->pair == FR__NONE) return;
+  p = t->pairs + s->pair;
+  if (s->previous == FR__NONE) p->first = s->next;
+  else t->places[s->previous].next = s->next;
+  if (s->next == FR__NONE) p->last = s->previous;
+  else t->places[s->next].previous = s->previous;
+  p->count -= t->words[s->word].weight;
+  s->pair = FR__NONE;
 }
 
-static void fr__train_token(fr__train *t, fr_int id, uint32_t start, uint32_t count, int kind)
+static void fr__train_merges(fr__train *t, fr_int most, uint64_t least)
 {
-  t->b.pieces[id].start = start;
-  t->b.pieces[id].count = count;
-  t->b.kinds[id] = (unsigned char)kind;
-  if (kind == FR__ORDINARY) *fr__name_at(&t->b, t->b.bytes + start, (fr_int)count) = (uint32_t)id + 1;
-}
-
-static void fr__train_merges(fr__train *t, fr_int most)
-{
-  const uint64_t least = (uint64_t)fr__max(1, t->options->min_count);
   fr__bpe *b = &t->b;
-  for (uint32_t place = 0, w = 0; w < (uint32_t)t->word_count; w++)
-    for (fr_int i = 0; i < t->words[w].count; i++, place++) {
-      t->id[place] = b->byte_ids[(unsigned char)b->bytes[place]];
-      t->before[place] = i > 0 ? place - 1 : FR__NONE;
-      t->after[place] = i + 1 < t->words[w].count ? place + 1 : FR__NONE;
-      t->word[place] = w;
+  for (uint32_t at = 0, w = 0; w < (uint32_t)t->word_count; w++)
+    for (fr_int i = 0; i < t->words[w].count; i++, at++) {
+      t->places[at].id = b->byte_ids[(unsigned char)b->bytes[at]];
+      t->places[at].before = i > 0 ? at - 1 : FR__NONE;
+      t->places[at].after = i + 1 < t->words[w].count ? at + 1 : FR__NONE;
+      t->places[at].word = w;
     }
-  for (uint32_t place = 0; place < (uint32_t)t->symbol_count; place++) fr__couple_join(t, place);
+  for (uint32_t at = 0; at < (uint32_t)t->symbol_count; at++) fr__couple_join(t, at);
   while (t->made.vocab < most) {
     const fr__couple *p;
-    fr__merge *m;
-    fr__piece whole;
-    uint32_t id, top;
+    fr__merge m;
+    fr_int start, count;
+    uint32_t top;
     for (; t->settled < t->pair_count; t->settled++)
       if (t->pairs[t->settled].count > 0) fr__couple_up(t, (uint32_t)t->settled);
     top = fr__couple_top(t);
     if (top == FR__NONE || t->pairs[top].count < least) break;
     p = t->pairs + top;
-    whole.start = p->first;
-    whole.count = b->pieces[p->left].count + b->pieces[p->right].count;
-    id = fr__name_id(b, b->bytes + whole.start, (fr_int)whole.count);
-    if (id == FR__NONE) {
-      id = (uint32_t)t->made.vocab++;
-      fr__train_token(t, (fr_int)id, whole.start, whole.count, FR__ORDINARY);
+    m.left = p->left;
+    m.right = p->right;
+    m.rank = b->order[t->made.merge_count] = (uint32_t)t->made.merge_count;
+    start = (fr_int)p->first;
+    count = (fr_int)b->pieces[p->left].count + (fr_int)b->pieces[p->right].count;
+    m.id = fr__name_id(b, b->bytes + start, count);
+    if (m.id == FR__NONE) {
+      m.id = (uint32_t)t->made.vocab;
+      fr__set_token(&t->b, t->made.vocab++, start, count, FR__ORDINARY);
     }
-    b->order[t->made.merge_count] = (uint32_t)t->made.merge_count;
-    m = b->merges + t->made.merge_count;
-    m->left = p->left;
-    m->right = p->right;
-    m->id = id;
-    m->rank = (uint32_t)t->made.merge_count++;
+    b->merges[t->made.merge_count++] = m;
     while (p->first != FR__NONE) {
-      const uint32_t at = p->first, gone = t->after[at], before = t->before[at], next = t->after[gone];
+      const uint32_t at = p->first;
+      fr__place *s = t->places + at, *gone = t->places + s->after;
       fr__couple_leave(t, at);
-      fr__couple_leave(t, gone);
-      if (before != FR__NONE) fr__couple_leave(t, before);
-      t->id[at] = id;
-      t->after[at] = next;
-      if (next != FR__NONE) t->before[next] = at;
-      if (before != FR__NONE) fr__couple_join(t, before);
+      fr__couple_leave(t, s->after);
+      if (s->before != FR__NONE) fr__couple_leave(t, s->before);
+      s->id = m.id;
+      s->after = gone->after;
+      if (s->after != FR__NONE) t->places[s->after].before = at;
+      if (s->before != FR__NONE) fr__couple_join(t, s->before);
       fr__couple_join(t, at);
     }
   }
 }
 
-static fr_status fr__train_needs(fr_int want, fr_int bytes, fr_int *needed, fr_reason *reason)
-{
-  *needed = want;
-  return fr__fail(reason, FR_MEMORY, "training needs %d bytes, %d were given", want, bytes);
-}
-
 FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *texts, fr_int text_count, void *memory,
                                     fr_int bytes, fr_text *trained, fr_int *needed, fr_reason *reason)
 {
+  static const char words[] = "training needs %d bytes, %d were given";
   fr__train train, *t = &train;
   fr__stream s;
   fr_special special;
-  char name[32];
-  fr_int total = 0, extras, extra_bytes = 0, want, at = 0, before_work;
+  fr_reason name;
+  fr_int total = 0, extras, extra_bytes = 0, want, at = 0;
   if (!training || text_count < 0 || (text_count && !texts) || bytes < 0 || (bytes && !memory) || !trained || !needed)
     return fr__fail(reason, FR_INVALID, "training, texts, memory, trained or needed is not usable");
   if (!fr__specials_good(training->specials, training->special_count, training->forks, training->split))
@@ -8874,16 +8633,14 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
     return fr__fail(reason, FR_INVALID, "a vocabulary of %d is too small for 256 bytes and %d specials, or above 2^28",
                     training->vocab, extras);
   memset(t, 0, sizeof *t);
-  t->options = training;
-  t->split = training->split == FR_SPLIT_UNKNOWN ? FR_SPLIT_GPT2 : training->split;
+  t->made.split = training->split == FR_SPLIT_UNKNOWN ? FR_SPLIT_GPT2 : training->split;
   for (fr_int i = 0; i < text_count; i++) {
-    if (texts[i].count < 0 || (texts[i].count && !texts[i].bytes))
-      return fr__fail(reason, FR_INVALID, "text %d is not usable", i);
+    if (!fr__text_good(texts[i])) return fr__fail(reason, FR_INVALID, "text %d is not usable", i);
     if (!fr__add(total, texts[i].count, &total)) return fr__fail(reason, FR_OVERFLOW, "the texts do not fit");
     t->b.seed = fr__hash(t->b.seed, texts[i].bytes, texts[i].count);
   }
   for (fr_int i = 0; i < extras; i++) {
-    const fr_status status = fr__caller_special(training->specials, training->special_count, i, name, &special, reason);
+    const fr_status status = fr__caller_special(training->specials, training->special_count, i, &name, &special, reason);
     if (status) return status;
     if (!fr__add(extra_bytes, special.text.count, &extra_bytes)) return fr__fail(reason, FR_OVERFLOW, "the specials do not fit");
   }
@@ -8901,43 +8658,38 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
   fr__train_layout(t, training->vocab, extra_bytes);
   if (t->arena.overflow || !fr__add(t->arena.used, FR__ALIGN - 1, &want))
     return fr__fail(reason, FR_OVERFLOW, "training does not fit the address space");
-  if (want > bytes) return fr__train_needs(want, bytes, needed, reason);
-  before_work = (fr_int)((char *)t->id - t->arena.base);
+  if (want > bytes) { *needed = want; return fr__fail(reason, FR_MEMORY, words, want, bytes); }
   memset(t->slots, 0, (size_t)t->slot_count * 4);
+  memset(t->winners, 0xFF, (size_t)t->leaves * 8);  // FR__NONE everywhere
   memset(t->b.names, 0, (size_t)t->b.name_slots * 4);
-  memset(t->b.kinds, 0, (size_t)training->vocab);
-  memset(t->b.pieces, 0, (size_t)training->vocab * sizeof *t->b.pieces);
 
   // Bytes: the words, then the 256 bytes, then the specials.
-  for (fr_int w = 0; w < t->word_count; w++) {
+  for (fr_int w = 0; w < t->word_count; at += t->words[w++].count)
     memcpy(t->b.bytes + at, t->words[w].bytes, (size_t)t->words[w].count);
-    at += t->words[w].count;
-  }
   for (int byte = 0; byte < 256; byte++) {
     t->b.bytes[at] = (char)byte;
     t->b.byte_ids[byte] = training->gpt2_bytes ? fr__gpt2_id(byte) : (uint32_t)byte;
-    fr__train_token(t, (fr_int)t->b.byte_ids[byte], (uint32_t)at++, 1, FR__ORDINARY);
+    fr__set_token(&t->b, (fr_int)t->b.byte_ids[byte], at++, 1, FR__ORDINARY);
   }
   t->made.vocab = 256;
-  t->made.split = t->split;
   t->made.body = &t->b;
-  fr__train_merges(t, training->vocab - extras);
+  fr__train_merges(t, training->vocab - extras, (uint64_t)fr__max(1, training->min_count));
   for (fr_int i = 0; i < extras; i++) {
-    fr__caller_special(training->specials, training->special_count, i, name, &special, reason);
-    memcpy(t->b.bytes + at, special.text.bytes, (size_t)special.text.count);
-    fr__train_token(t, t->made.vocab++, (uint32_t)at, (uint32_t)special.text.count, FR__SPECIAL);
-    at += special.text.count;
+    fr__caller_special(training->specials, training->special_count, i, &name, &special, reason);
+    fr__set_token(&t->b, t->made.vocab++, at, special.text.count, FR__SPECIAL);
+    at = fr__append(t->b.bytes, at, special.text);
   }
 
-  // The lists are no longer needed; the result takes their place.
+  // The places are no longer needed; the result goes there.
   fr__stream_memory(&s, NULL, 0);
   fr__put_form(&s, &t->made);
   total = s.done;
-  if (!fr__add(before_work + FR__ALIGN - 1, total, &want)) return fr__fail(reason, FR_OVERFLOW, "the tokenizer does not fit");
-  if (want > bytes) return fr__train_needs(want, bytes, needed, reason);
-  fr__stream_memory(&s, t->arena.base + before_work, total);
+  if (!fr__add((char *)t->places - t->arena.base + FR__ALIGN - 1, total, &want))
+    return fr__fail(reason, FR_OVERFLOW, "the tokenizer does not fit");
+  if (want > bytes) { *needed = want; return fr__fail(reason, FR_MEMORY, words, want, bytes); }
+  fr__stream_memory(&s, t->places, total);
   fr__put_form(&s, &t->made);
-  trained->bytes = t->arena.base + before_work;
+  trained->bytes = (char *)t->places;
   trained->count = total;
   return fr__fine(reason);
 }

@@ -35,7 +35,7 @@ while at <= end:
 def rows(items, first, last):
     text, line = "", " "
     for i in items:
-        if len(line) + len(str(i)) + 2 > 118:
+        if len(line) + len(str(i)) + 2 > 130:
             text += line + "\n"
             line = " "
         line += " %s," % i
@@ -46,7 +46,7 @@ for row in range(4):
     text += "  " + ", ".join(str(classes[c]) for c in range(32 * row, 32 * row + 32)) + (",\n" if row < 3 else "\n};\n")
 text += rows(starts, "static const uint32_t fr__class_starts[%d] = {\n" % len(starts), "\n};\n")
 text += "static const char fr__class_stretches[] =\n"
-text += "\n".join('  "%s"' % digits[i:i + 112] for i in range(0, len(digits), 112)) + ";\n"
+text += "\n".join('  "%s"' % digits[i:i + 124] for i in range(0, len(digits), 124)) + ";\n"
 assert len(digits) < 4095  # what C99 promises of a string
 
 if "--check" in sys.argv:
