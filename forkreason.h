@@ -1153,11 +1153,19 @@ struct fr_backend {
 #define FR__UNROLL(n)
 #endif
 
-// For what is called from many places and never in a hurry: five copies in line are five times the compiler's work.
+// For what is called from many places: five copies in line are five times the compiler's work. What nobody is in a hurry for is
+// made small besides, our own by FR__SELDOM and these public functions.
 #if defined(__GNUC__)
 #define FR__APART static __attribute__((noinline))
+#define FR__SELDOM static __attribute__((noinline, cold))
+#define FR__SMALL(name) __typeof__(fr_##name) fr_##name __attribute__((cold));
+FR__SMALL(config_check) FR__SMALL(model_place) FR__SMALL(work_place) FR__SMALL(ssft_limits) FR__SMALL(gfpo_limits)
+FR__SMALL(model_place_views) FR__SMALL(model_set_rows) FR__SMALL(model_append_rows) FR__SMALL(assign_margin)
+FR__SMALL(diagnosis_place) FR__SMALL(dataset_place) FR__SMALL(question_place) FR__SMALL(tokenizer_place) FR__SMALL(corpus_place)
+FR__SMALL(corpus_validate) FR__SMALL(bundle_place)
 #else
 #define FR__APART static
+#define FR__SELDOM static
 #endif
 
 static fr_int fr__min(fr_int a, fr_int b) { return a < b ? a : b; }
@@ -1178,7 +1186,7 @@ FR_DEF const char *fr_status_text(fr_status status)
 
 // Writes the reason and hands the status through:  return fr__fail(reason, FR_RANGE, "row %d", row);
 // Knows %d (an fr_int), %s and %c; cuts what does not fit. printf would need stdio.
-static fr_status fr__fail(fr_reason *reason, fr_status status, const char *format, ...)
+FR__SELDOM fr_status fr__fail(fr_reason *reason, fr_status status, const char *format, ...)
 {
   char *out, *end;
   va_list list;
@@ -2238,7 +2246,7 @@ enum { FR__EMBED, FR__ONES, FR__ZEROS, FR__NORMAL, FR__OUTPUT };
 typedef struct fr__tensor_row { const char *name; fr_int copies, rows, cols; int start, decay; } fr__tensor_row;
 
 // The table FR__PARAMS for this config; what views hold (NULL: nothing) is not among the rows.
-static void fr__tensor_rows(fr__tensor_row out[FR__TENSORS], const fr_config *c, const fr_views *views)
+FR__SELDOM void fr__tensor_rows(fr__tensor_row out[FR__TENSORS], const fr_config *c, const fr_views *views)
 {
 #define FR__SET(field, copies_, rows_, cols_, start_, decay_) \
   out[FR__AT_##field].name = #field; out[FR__AT_##field].copies = copies_; out[FR__AT_##field].rows = rows_; \
@@ -2440,7 +2448,7 @@ static int fr__same_shape(const fr_config *a, const fr_config *b)
 static fr_int fr__stride(fr_int n) { return n % 512 == 0 ? n + 16 : n; }
 
 // One layer's rows; returns the floats that they take, and with base NULL only measures.
-static fr_int fr__layer_layout(const fr_config *c, float *base, fr_int N, int gradient, fr__layer *a)
+FR__SELDOM fr_int fr__layer_layout(const fr_config *c, float *base, fr_int N, int gradient, fr__layer *a)
 {
   const fr_int normed = c->qk_norm ? c->heads + c->kv_heads : 0;  // heads with a norm of their own
   fr_int used = 0;
@@ -2462,7 +2470,8 @@ static fr_int fr__layer_layout(const fr_config *c, float *base, fr_int N, int gr
 
 // All activations of N rows, seen from a layer: with gradient every layer's and the final rows, else one set, then what the
 // layers have in common. Returns the floats that they take, and with base NULL only measures.
-static fr_int fr__activations(const fr_config *c, float *base, fr_int N, fr_int layer, int gradient, fr__layer *a, fr__shared *r)
+FR__SELDOM fr_int fr__activations(const fr_config *c, float *base, fr_int N, fr_int layer, int gradient, fr__layer *a,
+                                  fr__shared *r)
 {
   const fr_int C = c->dim, apart = fr__stride(c->ffn), each = fr__layer_layout(c, NULL, N, gradient, a);
   fr_int used = gradient ? c->layers * each + N * C : each;
@@ -2488,7 +2497,7 @@ static fr_int fr__chunk_rows(fr_int V) { return fr__max(16, fr__min(512, ((fr_in
 enum { FR__READ = 16 };  // rows that the host reads at a time
 
 // The floats, which only the CPU needs
-static void fr__work_floats(fr__arena *arena, const fr_config *c, const fr_limits *limits, struct fr__body *b)
+FR__SELDOM void fr__work_floats(fr__arena *arena, const fr_config *c, const fr_limits *limits, struct fr__body *b)
 {
   const fr_int F4 = (fr_int)sizeof(float), I = (fr_int)sizeof(fr_int), tasks = limits->tasks;
   const fr_int rows = fr__max(limits->rows, limits->grad_rows), half = c->head_dim / 2, HD = c->heads * c->head_dim;
@@ -2518,7 +2527,7 @@ static void fr__work_floats(fr__arena *arena, const fr_config *c, const fr_limit
 }
 
 // The tables, and what the host reads and writes of every backend's work
-static void fr__work_layout(fr__arena *arena, const fr_config *c, const fr_limits *limits, struct fr__body *b)
+FR__SELDOM void fr__work_layout(fr__arena *arena, const fr_config *c, const fr_limits *limits, struct fr__body *b)
 {
   const fr_int I = (fr_int)sizeof(fr_int), spans = limits->spans, targets = limits->targets, leaves = limits->leaves;
   const fr_int rows = fr__max(limits->rows, limits->grad_rows), blocks = spans + rows / FR__QUERIES + 1;  // at most
@@ -3422,7 +3431,7 @@ static fr_int fr__trained(const fr_model *model)
   return model->frozen ? fr__param_count(&model->config, model->views, model->frozen) : model->count;
 }
 
-static fr_adamw fr__adamw_layout(fr__arena *arena, fr_int count)
+FR__SELDOM fr_adamw fr__adamw_layout(fr__arena *arena, fr_int count)
 {
   fr_adamw a = { 0.9f, 0.98f, 1e-8f, 0.01f, 1.0f, count, NULL, NULL, NULL, 0, 0, NULL };  // beta1, beta2, eps, decay, clip
   a.grads = (float *)fr__take(arena, count, (fr_int)sizeof(float));
@@ -3528,7 +3537,7 @@ static const fr_backend *fr__cpu(void)
 // Finite and not negative
 static int fr__weight(float x) { return x >= 0.0f && fr__finite((double)x); }
 
-static fr_status fr__adamw_check(const fr_adamw *a, fr_int count, fr_work *work, float lr)
+FR__SELDOM fr_status fr__adamw_check(const fr_adamw *a, fr_int count, fr_work *work, float lr)
 {
   const char *wrong = !a || !a->grads || !a->m || !a->v || a->count != count ? "the optimiser was placed for another model"
         : !fr__weight(lr) ? "the learning rate is negative or not finite"
@@ -3801,7 +3810,7 @@ static fr_limits fr__forest_limits(const fr__forest *f, int bound)
 }
 
 // Is what question n needs, or with n -1 the work, within the limits?
-FR__APART fr_status fr__within(fr_work *work, const fr_limits *need, fr_int n)
+FR__SELDOM fr_status fr__within(fr_work *work, const fr_limits *need, fr_int n)
 {
   static const char *const names[] = { "rows", "grad_rows", "spans", "targets", "leaves", "depth", "cache_rows" };
   const fr_limits *has = &work->limits;
@@ -3959,7 +3968,7 @@ FR__APART fr_status fr__tokens_check(fr_work *work, const fr_tokens *tokens, con
   return FR_OK;
 }
 
-FR__APART fr_status fr__forks_check(fr_work *work, const fr_tokens *forks, fr_int count)
+FR__SELDOM fr_status fr__forks_check(fr_work *work, const fr_tokens *forks, fr_int count)
 {
   if (!forks || count < 1) return fr__fail(&work->reason, FR_INVALID, "the options name no fork");
   for (fr_int i = 0; i < count; i++) {
@@ -3973,8 +3982,8 @@ FR__APART fr_status fr__forks_check(fr_work *work, const fr_tokens *forks, fr_in
 }
 
 // Everything that can be wrong is found here, before anything is run.
-FR__APART fr_status fr__ssft_check(const fr_model *model, fr_work *work, const fr__plan *plan, const fr_question *questions,
-                                fr_int count)
+FR__SELDOM fr_status fr__ssft_check(const fr_model *model, fr_work *work, const fr__plan *plan, const fr_question *questions,
+                                    fr_int count)
 {
   const fr_ssft_options *o = plan->ssft;
   const int matched = plan->build == fr__build_loss;
@@ -4189,8 +4198,8 @@ static fr_int fr__old_spans(const struct fr__body *b, const fr_sampling *o)
 }
 
 // Everything that can be wrong with a call, before anything is run.
-static fr_status fr__generate_check(const fr_model *model, fr_work *work, const fr_tree *tree, const fr_sampling *o,
-                                    const fr_leaf *leaves, fr_int leaf_count)
+FR__SELDOM fr_status fr__generate_check(const fr_model *model, fr_work *work, const fr_tree *tree, const fr_sampling *o,
+                                        const fr_leaf *leaves, fr_int leaf_count)
 {
   const struct fr__body *b = work->body;
   const fr_int left = b->cached_params == model->params ? b->cached_spans : 0;
@@ -4363,7 +4372,7 @@ FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree
 // weight, and the weighted targets are the gradient, for which the same rows go back.
 
 // The options with defaults filled in; a chooser has no vocabulary.
-static fr_gfpo_options fr__gfpo_resolved(const fr_gfpo_options *options, const fr_policy *policy)
+FR__SELDOM fr_gfpo_options fr__gfpo_resolved(const fr_gfpo_options *options, const fr_policy *policy)
 {
   fr_gfpo_options o = *options;
   if (o.eps == 0.0f) o.eps = 1e-6f;
@@ -4478,7 +4487,7 @@ static void fr__chooser_back(const fr_chooser *c, const fr_work *work, const dou
   for (fr_int i = 0; i < c->forks; i++) d[i] += (float)ds[i];
 }
 
-static fr_status fr__chooser_layout(fr__arena *arena, fr_chooser *c)
+FR__SELDOM fr_status fr__chooser_layout(fr__arena *arena, fr_chooser *c)
 {
   fr_int width, count;
   if (!fr__mul(c->positions, c->dim, &width) || !fr__add(width, 1, &count) || !fr__mul(count, c->forks, &count) ||
@@ -4578,7 +4587,7 @@ static fr_status fr__trainable(const fr__choosing *c, float lr)
 }
 
 // -- rollouts
-static fr_status fr__rollouts_layout(fr__arena *arena, fr_rollouts *r, int tokens)
+FR__SELDOM fr_status fr__rollouts_layout(fr__arena *arena, fr_rollouts *r, int tokens)
 {
   const fr_int Q = r->questions, I = (fr_int)sizeof(fr_int), D = (fr_int)sizeof(double);
   fr_int rollouts, cells, texts, targets;
@@ -4619,7 +4628,7 @@ static fr_status fr__rollouts_prepare(fr_rollouts *r, const fr_gfpo_options *o, 
   return FR_OK;
 }
 
-static fr_status fr__rollouts_check(const fr_rollouts *r, fr_work *work, const fr_gfpo_options *o, fr_int count)
+FR__SELDOM fr_status fr__rollouts_check(const fr_rollouts *r, fr_work *work, const fr_gfpo_options *o, fr_int count)
 {
   fr_rollouts want;
   if (!r || !r->leaves || !r->tokens) return fr__fail(&work->reason, FR_INVALID, "the rollouts are NULL or not placed");
@@ -4634,8 +4643,9 @@ static fr_status fr__rollouts_check(const fr_rollouts *r, fr_work *work, const f
 
 // Checks what the public calls have in common. `asked`: whether there must be a policy, and rollouts.
 enum { FR__ASKS_POLICY = 1, FR__ASKS_ROLLOUTS = 2 };
-static fr_status fr__choosing_begin(fr__choosing *c, int asked, const fr_policy *policy, fr_work *work,
-                                    const fr_gfpo_options *o, const fr_question *questions, fr_int count, fr_rollouts *rollouts)
+FR__SELDOM fr_status fr__choosing_begin(fr__choosing *c, int asked, const fr_policy *policy, fr_work *work,
+                                        const fr_gfpo_options *o, const fr_question *questions, fr_int count,
+                                        fr_rollouts *rollouts)
 {
   const char *wrong;
   fr_status status;
@@ -4954,7 +4964,7 @@ static void fr__target_logp(const struct fr__body *b, fr_int count, double *logp
 }
 
 // The weights -dL/dlog p of one question's targets, from target `at` on, as fr__build_choice listed them; returns the next.
-static fr_int fr__target_weights(fr_target *targets, const fr__plan *plan, fr_int n, fr_int at, fr__tally *tally)
+FR__SELDOM fr_int fr__target_weights(fr_target *targets, const fr__plan *plan, fr_int n, fr_int at, fr__tally *tally)
 {
   const fr_gfpo_options *o = plan->gfpo;
   const fr_rollouts *r = plan->rollouts;
@@ -5083,7 +5093,8 @@ FR_DEF fr_status fr_gfpo_step(const fr_policy *policy, const fr_model *writer, f
 
 // ---- >>weights ---------------------------------------------------------------------------------------
 // Weights that lie elsewhere, rows for forks, and copies on a backend.
-FR__APART fr_status fr__view_check(const fr_view *view, const char *name, fr_int layer, fr_int rows, fr_int cols, fr_reason *reason)
+FR__SELDOM fr_status fr__view_check(const fr_view *view, const char *name, fr_int layer, fr_int rows, fr_int cols,
+                                    fr_reason *reason)
 {
   const int known = view->type == FR_FLOAT32 || view->type == FR_BFLOAT16;
   const fr_int size = known ? fr__type_bytes(view->type) : 1;
@@ -5097,7 +5108,7 @@ FR__APART fr_status fr__view_check(const fr_view *view, const char *name, fr_int
   return FR_OK;
 }
 
-FR__APART fr_status fr__views_check(const fr_views *v, const fr_config *c, fr_reason *reason)
+FR__SELDOM fr_status fr__views_check(const fr_views *v, const fr_config *c, fr_reason *reason)
 {
   const fr_int C = c->dim, HD = c->heads * c->head_dim, KD = c->kv_heads * c->head_dim, F = c->ffn;
   fr_status status = FR_OK;
@@ -5162,7 +5173,7 @@ FR_DEF fr_status fr_model_set_rows(fr_model *model, fr_int first, fr_int count, 
 }
 
 // The pieces, one below the other, of one copy of a tensor, wherever they lie; returns how many.
-static int fr__pieces(const fr_model *model, const fr__params *p, int tensor, fr_int layer, fr_view piece[3])
+FR__SELDOM int fr__pieces(const fr_model *model, const fr__params *p, int tensor, fr_int layer, fr_view piece[3])
 {
   const fr_layer_views *w = model->views ? model->views->layers : NULL;
   fr_tensor own;
@@ -5221,7 +5232,7 @@ FR_DEF fr_status fr_work_download(fr_work *work, fr_model *model, fr_adamw *adam
 }
 
 // ---- >>vote -------------------------------------------------------------------------------------------
-FR__APART fr_status fr__weight_check(double weight, fr_int answer, fr_reason *reason)
+FR__SELDOM fr_status fr__weight_check(double weight, fr_int answer, fr_reason *reason)
 {
   if (!fr__finite(weight)) return fr__fail(reason, FR_NONFINITE, "the weight of answer %d is not finite", answer);
   if (weight < 0.0) return fr__fail(reason, FR_INVALID, "the weight of answer %d is negative", answer);
@@ -5351,14 +5362,14 @@ static const char *fr__skip_blanks(const char *at, const char *end)
   return at;
 }
 
-FR__APART int fr__begins(const char *at, const char *end, const char *word)
+FR__SELDOM int fr__begins(const char *at, const char *end, const char *word)
 {
   while (*word && at < end && *at == *word) { at++; word++; }
   return !*word;
 }
 
 // The part of a text from `at` to `end`, without white space at its ends; no answer if nothing is left.
-FR__APART fr_text fr__answer_part(const char *at, const char *end)
+FR__SELDOM fr_text fr__answer_part(const char *at, const char *end)
 {
   fr_text part = { NULL, 0 };
   at = fr__skip_blanks(at, end);
@@ -5419,7 +5430,7 @@ static fr_int fr__digit_product(const fr__digits *a, const fr__digits *b, fr_int
 }
 
 // The readers below return where the thing that begins at `at` ends, or NULL if there is none; a sign may be missing.
-FR__APART const char *fr__read_sign(const char *at, const char *end, int *negative)
+FR__SELDOM const char *fr__read_sign(const char *at, const char *end, int *negative)
 {
   const int minus = fr__begins(at, end, "-") ? 1 : fr__begins(at, end, "\xE2\x88\x92") ? 3 : 0;
   if (minus) *negative = !*negative;
@@ -5427,7 +5438,7 @@ FR__APART const char *fr__read_sign(const char *at, const char *end, int *negati
 }
 
 // 1234 or 1,234: groups of three digits behind one to three that do not begin with 0.
-FR__APART const char *fr__read_whole(const char *at, const char *end, fr__digits *d)
+FR__SELDOM const char *fr__read_whole(const char *at, const char *end, fr__digits *d)
 {
   const char *start = at;
   d->count = 0;
@@ -5484,7 +5495,7 @@ static const char *fr__read_fraction(const char *at, const char *end, fr__number
 }
 
 // W P/Q = (W Q + P) / Q
-static void fr__number_mix(const fr__digits *whole, fr__number *n)
+FR__SELDOM void fr__number_mix(const fr__digits *whole, fr__number *n)
 {
   unsigned char sum[FR_ANSWER_DIGITS + 2];  // room for leading zeros
   const fr_int digits = fr__max(whole->count + n->bottom.count, n->top.count) + 1;
@@ -5613,7 +5624,7 @@ FR__APART double fr__entropy_part(double n, double all) { return n > 0.0 ? -n / 
 // The mean of (n/T) log(nT / ab) over the n of one cell, when T traces with row sum a and column sum b are dealt at random:
 // hypergeometric, P(n+1) / P(n) = (a-n)(b-n) / ((n+1)(T-a-b+n+1)). Summed from the mode outwards until nothing is added, with
 // P(mode) as the unit, so that no factorial is needed and nothing underflows.
-static double fr__information_by_chance(double a, double b, double T)
+FR__SELDOM double fr__information_by_chance(double a, double b, double T)
 {
   const double low = a + b > T ? a + b - T : 0.0, high = a < b ? a : b;
   double mode = floor((a + 1.0) * (b + 1.0) / (T + 2.0)), mass = 0.0, sum = 0.0;
@@ -5771,7 +5782,7 @@ FR_DEF fr_status fr_diagnosis_note(fr_diagnosis *d, fr_int fork, fr_int source, 
 }
 
 // Counts the matching d->row. A row whose count has grown moves before all rows of lower counts.
-static void fr__diagnosis_map(fr_diagnosis *d)
+FR__SELDOM void fr__diagnosis_map(fr_diagnosis *d)
 {
   const fr_int N = d->options.forks;
   const size_t bytes = (size_t)N * sizeof(fr_int);
@@ -5970,7 +5981,7 @@ static void fr__put_hash(fr__stream *s)
 
 #ifndef FR_NO_STDIO
 // Writes PATH.tmp by way of `put`, and renames it to PATH when all is there.
-static fr_status fr__save(const char *path, void (*put)(fr__stream *s, const void *what), const void *what, fr_reason *reason)
+FR__SELDOM fr_status fr__save(const char *path, void (*put)(fr__stream *s, const void *what), const void *what, fr_reason *reason)
 {
   enum { PATH = 1000 };
   char temporary[PATH + 5];
@@ -5997,7 +6008,7 @@ static fr_status fr__save(const char *path, void (*put)(fr__stream *s, const voi
 
 #ifndef FR_NO_MALLOC
 // A whole file in memory of FR_MALLOC. An empty one has one byte of it, so that bytes is not NULL.
-static fr_status fr__read_file(const char *path, fr_text *text, fr_reason *reason)
+FR__SELDOM fr_status fr__read_file(const char *path, fr_text *text, fr_reason *reason)
 {
   FILE *file = fopen(path, "rb");
   char *bytes = NULL;
@@ -6275,7 +6286,7 @@ static char fr__json_close(fr__json *json, char c)
   return c;
 }
 
-static char fr__json_value(fr__json *json, char c)
+FR__SELDOM char fr__json_value(fr__json *json, char c)
 {
   const char *word = c == 't' ? "true" : c == 'f' ? "false" : c == 'n' ? "null" : "";
   const fr_int count = (fr_int)strlen(word);
@@ -6382,7 +6393,7 @@ static fr_text fr__build_text(fr__build *build, const char *line, fr__json_token
   return text;
 }
 
-static void fr__build_trace(fr__build *build, const char *line, const fr__line *said, fr__json_token right)
+FR__SELDOM void fr__build_trace(fr__build *build, const char *line, const fr__line *said, fr__json_token right)
 {
   const fr__json_token text = said->at[FR__TEXT_OF], answer = said->at[FR__ANSWER];
   fr_dataset *d = &build->d;
@@ -6519,7 +6530,7 @@ static int fr__build_line(fr__build *build, fr__json *json, fr_int *names)
   return 1;
 }
 
-FR__APART fr_status fr__build_read(fr__build *build, const char *text, fr_int bytes, fr_reason *reason)
+FR__SELDOM fr_status fr__build_read(fr__build *build, const char *text, fr_int bytes, fr_reason *reason)
 {
   fr_int names[2 * FR_DATASET_NAMES], at = 0;
   if (bytes < 0 || (bytes > 0 && !text)) return fr__fail(reason, FR_INVALID, "there is no text");
@@ -6587,7 +6598,7 @@ static fr_int fr__number_texts(fr__build *build, const void *records, fr_int cou
 }
 
 // Merges rows of one question, brings the traces of a problem together, drops repeated ones, gives each source one number.
-static void fr__build_join(fr__build *build)
+FR__SELDOM void fr__build_join(fr__build *build)
 {
   fr_dataset *d = &build->d;
   fr_problem *problems = d->problems;
@@ -7003,7 +7014,7 @@ static void fr__merge_long(const fr__bpe *b, fr__encoder *e, fr_int count, fr__o
 
 // What merging begins with: a token for each byte. llama2.c: for each character, which is what follows a byte that is no
 // continuation, up to 4 bytes; if it is not a token, its bytes are.
-static fr_int fr__first_ids(const fr_tokenizer *t, const char *text, fr_int bytes, int blank_first, uint32_t *ids)
+FR__SELDOM fr_int fr__first_ids(const fr_tokenizer *t, const char *text, fr_int bytes, int blank_first, uint32_t *ids)
 {
   const fr__bpe *b = t->body;
   fr_int count = 0;
@@ -7191,8 +7202,8 @@ typedef struct fr__framed {
 } fr__framed;
 
 // A text of n bytes has at most n ids; SentencePiece may put one before it.
-static fr_status fr__question_layout(fr__arena *arena, fr__framed *q, const fr_framing *f, fr_text prompt, const fr_text *traces,
-                                     fr_int trace_count)
+FR__SELDOM fr_status fr__question_layout(fr__arena *arena, fr__framed *q, const fr_framing *f, fr_text prompt,
+                                         const fr_text *traces, fr_int trace_count)
 {
   fr_int head = 1, fork = 0, trace = 0;
   int fits;
@@ -7215,7 +7226,7 @@ static fr_status fr__question_layout(fr__arena *arena, fr__framed *q, const fr_f
   return FR_OK;
 }
 
-static fr_int fr__append(char *text, fr_int at, fr_text more)
+FR__SELDOM fr_int fr__append(char *text, fr_int at, fr_text more)
 {
   if (more.count) memcpy(text + at, more.bytes, (size_t)more.count);
   return at + more.count;
@@ -7296,7 +7307,7 @@ FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, c
   return fr__fine(reason);
 }
 
-static fr_status fr__encoder_layout(fr__arena *arena, fr__encoder *e, const fr_tokenizer *t, fr_int longest, fr_int cache)
+FR__SELDOM fr_status fr__encoder_layout(fr__arena *arena, fr__encoder *e, const fr_tokenizer *t, fr_int longest, fr_int cache)
 {
   fr_int n, leaves;
   if (!t || !t->body || longest < 0 || (uint64_t)longest > 0x7FFFFFF0u || cache < 0) return FR_INVALID;
@@ -7524,7 +7535,8 @@ FR__APART const char *fr__put_merge(fr__load *load, uint32_t left, uint32_t righ
 
 // The same for a merge as text: "left right" (b.kind 0) or two strings, in a line of merges.txt or in tokenizer.json. Lines alone
 // make the tokens, too.
-static const char *fr__put_merge_text(fr__load *load, const char *text, fr__json_token a, fr__json_token b, int in_line, fr_int rank)
+FR__SELDOM const char *fr__put_merge_text(fr__load *load, const char *text, fr__json_token a, fr__json_token b, int in_line,
+                                          fr_int rank)
 {
   const fr__bpe *bpe = load->b;
   const int alone = in_line && !load->source->file.bytes;
@@ -7549,7 +7561,7 @@ static const char *fr__put_merge_text(fr__load *load, const char *text, fr__json
 
 // Where a file has ranks of tokens and no merges: each way to split a token in two is a merge of its rank. They are listed by
 // their left ids, which all differ, as Hugging Face's converter does.
-static void fr__put_splits(fr__load *load, uint32_t id)
+FR__SELDOM void fr__put_splits(fr__load *load, uint32_t id)
 {
   fr__bpe *b = load->b;
   const char *p = b->bytes + b->pieces[id].start;
@@ -7580,7 +7592,7 @@ static char fr__load_value(fr__load *load, fr__json *json, fr_int at)
 }
 
 // Refuses what a token says, and shows the beginning of it.
-static fr_status fr__load_refuse(fr__load *load, fr__json_token token, const char *wrong)
+FR__SELDOM fr_status fr__load_refuse(fr__load *load, fr__json_token token, const char *wrong)
 {
   const fr_text file = load->source->file;
   char shown[48];
@@ -7643,7 +7655,7 @@ FR__APART fr_int fr__json_id(const char *text, fr__json_token token)
 
 // {"id": 1, "content": "...", "special": true ...}: every added token is matched in raw text, whatever `special` says. An error
 // of the reader, here and below, leaves something missing, and what then fails tells the first error; so does the end.
-static fr_status fr__json_added(fr__load *load, fr__json *json)
+FR__SELDOM fr_status fr__json_added(fr__load *load, fr__json *json)
 {
   while (fr__json_next(json) != ']') {
     fr__json_token id = { 0, 0, 0 }, content = { 0, 0, 0 };
@@ -7727,7 +7739,7 @@ static fr_status fr__json_merges(fr__load *load, fr__json *json)
 }
 
 // {"type": "ByteLevel", ...}
-static fr_status fr__json_byte_level(fr__load *load, fr__json_token object, fr_split *split)
+FR__SELDOM fr_status fr__json_byte_level(fr__load *load, fr__json_token object, fr_split *split)
 {
   const fr__json_token space = fr__json_member(load, object, "add_prefix_space");
   const fr_status status = fr__json_expect(load, object, "type", "ByteLevel", "this pre-tokenizer is not supported");
@@ -7738,7 +7750,7 @@ static fr_status fr__json_byte_level(fr__load *load, fr__json_token object, fr_s
 }
 
 // {"type": "Split", ...} with one of the expressions that are known.
-static fr_status fr__json_split(fr__load *load, fr__json_token object, fr_split *split)
+FR__SELDOM fr_status fr__json_split(fr__load *load, fr__json_token object, fr_split *split)
 {
   const fr__json_token regex = fr__json_member(load, fr__json_member(load, object, "pattern"), "Regex");
   fr_status status = fr__json_expect(load, object, "behavior", "Isolated", "the behaviour of Split must be Isolated");
@@ -7749,7 +7761,7 @@ static fr_status fr__json_split(fr__load *load, fr__json_token object, fr_split 
   return fr__load_refuse(load, regex.kind ? regex : object, "this regular expression is not supported");
 }
 
-static fr_status fr__json_pre_tokenizer(fr__load *load, fr__json_token pre, fr_split *split)
+FR__SELDOM fr_status fr__json_pre_tokenizer(fr__load *load, fr__json_token pre, fr_split *split)
 {
   fr__json_token list, part[3];
   fr_status status;
@@ -7772,7 +7784,7 @@ static fr_status fr__json_pre_tokenizer(fr__load *load, fr__json_token pre, fr_s
 }
 
 // What stands beside vocabulary and merges and changes ids.
-static fr_status fr__json_settings(fr__load *load)
+FR__SELDOM fr_status fr__json_settings(fr__load *load)
 {
   const fr_text file = load->source->file;
   const fr__json_token *field = load->field, normalizer = field[FR__NORMALIZER], decoder = field[FR__DECODER];
@@ -7796,7 +7808,7 @@ static fr_status fr__json_settings(fr__load *load)
 }
 
 // Goes over an object and notes its fields, numbers first .. end-1; what is big is counted on the way.
-static fr_status fr__json_fields(fr__load *load, fr__json *json, int first, int end)
+FR__SELDOM fr_status fr__json_fields(fr__load *load, fr__json *json, int first, int end)
 {
   while (fr__json_next(json) == 'k') {
     fr_status status = FR_OK;
@@ -7828,7 +7840,7 @@ static fr_status fr__json_fill(fr__load *load)
 }
 
 // tokenizer.json, or only a vocabulary.
-static fr_status fr__load_json(fr__load *load, int only_vocab)
+FR__SELDOM fr_status fr__load_json(fr__load *load, int only_vocab)
 {
   const fr__json_token *field = load->field;
   fr__json json;
@@ -7866,7 +7878,7 @@ static int fr__next_line(fr_text text, fr_int *at, fr_int *line, fr_int *start, 
 }
 
 // merges.txt: a line "#version ...", then "left right" by rank. Without a vocab.json, merge k makes the token 256 + k.
-static fr_status fr__load_merges(fr__load *load)
+FR__SELDOM fr_status fr__load_merges(fr__load *load)
 {
   const fr_text text = load->source->merges;
   fr_int at = 0, line = 0, start, end, rank = 0;
@@ -7904,7 +7916,7 @@ static fr_int fr__base64(const char *p, fr_int count, char *out)
   return done;
 }
 
-static fr_status fr__load_tiktoken(fr__load *load)
+FR__SELDOM fr_status fr__load_tiktoken(fr__load *load)
 {
   const fr_text text = load->source->file;
   fr_int at = 0, line = 0, start, end;
@@ -7933,7 +7945,7 @@ static int fr__score_order(const void *context, fr_int a, fr_int b)
   return (s[a] < s[b]) - (s[a] > s[b]);
 }
 
-static fr_status fr__load_llama2(fr__load *load)
+FR__SELDOM fr_status fr__load_llama2(fr__load *load)
 {
   const fr_text file = load->source->file;
   fr_int at = 4, id = 0;
@@ -7991,7 +8003,7 @@ static fr_status fr__load_llama2(fr__load *load)
 //   32   u64      merges                               bytes of all tokens; u64 checksum (and head: 64 bytes)
 static uint64_t fr__form_size(uint64_t vocab, uint64_t merges, uint64_t bytes) { return 64 + 4 * vocab + 8 * merges + bytes; }
 
-static fr_status fr__load_form(fr__load *load)
+FR__SELDOM fr_status fr__load_form(fr__load *load)
 {
   const fr_text file = load->source->file;
   const unsigned char *p = (const unsigned char *)file.bytes + 8;
@@ -8090,7 +8102,7 @@ static fr_status fr__caller_special(const fr_special *list, fr_int count, fr_int
 }
 
 // The specials and forks of the caller. One whose text is in the file already keeps its id.
-static fr_status fr__load_extras(fr__load *load)
+FR__SELDOM fr_status fr__load_extras(fr__load *load)
 {
   const fr_tokenizer_source *s = load->source;
   fr__bpe *b = load->b;
@@ -8117,7 +8129,7 @@ static fr_status fr__load_extras(fr__load *load)
   return status || !b ? status : fr__load_sort(load);
 }
 
-static fr_status fr__load_read(fr__load *load)
+FR__SELDOM fr_status fr__load_read(fr__load *load)
 {
   const fr_tokenizer_source *s = load->source;
   const fr_text file = s->file;
@@ -8136,7 +8148,7 @@ static fr_status fr__load_read(fr__load *load)
   return status ? status : fr__load_extras(load);
 }
 
-static void fr__load_layout(fr__arena *arena, fr__load *load)
+FR__SELDOM void fr__load_layout(fr__arena *arena, fr__load *load)
 {
   fr__bpe *b = (fr__bpe *)fr__take(arena, 1, (fr_int)sizeof(fr__bpe)), measured;
   fr_int total = 0;
@@ -8220,7 +8232,7 @@ FR_DEF fr_status fr_tokenizer_place(fr_tokenizer *tokenizer, const fr_tokenizer_
 }
 
 // -- writing
-static void fr__put_form(fr__stream *s, const void *tokenizer)
+FR__SELDOM void fr__put_form(fr__stream *s, const void *tokenizer)
 {
   const fr_tokenizer *t = (const fr_tokenizer *)tokenizer;
   const fr__bpe *b = t->body;
@@ -8251,7 +8263,7 @@ static void fr__put_number(fr__stream *s, const char *format, fr_int value)
 }
 
 // A token inside of quotes: its text (raw), or the characters for its bytes.
-static void fr__put_string(fr__stream *s, const fr__bpe *b, uint32_t id, int raw)
+FR__SELDOM void fr__put_string(fr__stream *s, const fr__bpe *b, uint32_t id, int raw)
 {
   const char *p = b->bytes + b->pieces[id].start;
   for (uint32_t i = 0; i < b->pieces[id].count; i++) {
@@ -8272,7 +8284,7 @@ static void fr__put_string(fr__stream *s, const fr__bpe *b, uint32_t id, int raw
 
 // A special token stands in vocab too, unless the ids of all specials follow those of the vocabulary: the reader gives
 // an added token the id that vocab has for its text, or the next free one.
-static void fr__put_json(fr__stream *s, const void *tokenizer)
+FR__SELDOM void fr__put_json(fr__stream *s, const void *tokenizer)
 {
   const fr_tokenizer *t = (const fr_tokenizer *)tokenizer;
   static const char split[] = "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"";
@@ -8324,7 +8336,7 @@ static void fr__put_json(fr__stream *s, const void *tokenizer)
 }
 
 // Whether a tokenizer can be told in a form.
-static fr_status fr__tokenizer_can(const fr_tokenizer *t, fr_tokenizer_form form, fr_reason *reason)
+FR__SELDOM fr_status fr__tokenizer_can(const fr_tokenizer *t, fr_tokenizer_form form, fr_reason *reason)
 {
   const fr__bpe *b = t ? t->body : NULL;
   if (!b || (unsigned)form > FR_TOKENIZER_JSON) return fr__fail(reason, FR_INVALID, "tokenizer or form is not usable");
@@ -8470,7 +8482,7 @@ static int fr__train_words(fr__train *t, const fr_text *texts, fr_int text_count
   return 1;
 }
 
-static void fr__train_layout(fr__train *t, fr_int vocab, fr_int longest_extras)
+FR__SELDOM void fr__train_layout(fr__train *t, fr_int vocab, fr_int longest_extras)
 {
   fr__arena *a = &t->arena;
   const fr_int n = t->symbol_count;
@@ -8822,7 +8834,7 @@ typedef struct fr__told {
   const void  *user;
 } fr__told;
 
-static void fr__checkpoint_fields(fr__both *x, fr__told *t)
+FR__SELDOM void fr__checkpoint_fields(fr__both *x, fr__told *t)
 {
   fr_config *c = &t->config;
   fr_adamw *a = &t->adamw;
@@ -8850,7 +8862,7 @@ static fr_int fr__checkpoint_bytes(fr_int count, int has_adamw, uint64_t user_by
          fr__add(bytes, FR__CHECKPOINT_HEAD + 8, &bytes) && fr__add(bytes, (fr_int)user_bytes, &bytes) ? bytes : 0;
 }
 
-static void fr__checkpoint_put(fr__stream *s, const void *what)
+FR__SELDOM void fr__checkpoint_put(fr__stream *s, const void *what)
 {
   fr__told told = *(const fr__told *)what;
   const float *const floats[3] = { told.params, told.adamw.m, told.adamw.v };
@@ -8865,8 +8877,8 @@ static void fr__checkpoint_put(fr__stream *s, const void *what)
 
 // Reads the head, then goes to the end and compares the checksum. Where model is given it has been checked before, and the
 // numbers are stored on the way.
-FR__APART fr_status fr__checkpoint_scan(fr__stream *s, fr_checkpoint *info, fr_model *model, fr_adamw *adamw, void *user,
-                                        fr_reason *reason)
+FR__SELDOM fr_status fr__checkpoint_scan(fr__stream *s, fr_checkpoint *info, fr_model *model, fr_adamw *adamw, void *user,
+                                         fr_reason *reason)
 {
   unsigned char head[FR__CHECKPOINT_HEAD], sum[8];
   const unsigned char *p = head + 8, *end = sum;
@@ -8929,8 +8941,8 @@ FR__APART fr_status fr__checkpoint_arguments(const fr_model *model, const fr_ada
   return FR_OK;
 }
 
-FR__APART fr_status fr__checkpoint_what(fr__told *t, const fr_model *model, const fr_adamw *adamw, const void *user,
-                                        fr_int user_bytes, fr_reason *reason)
+FR__SELDOM fr_status fr__checkpoint_what(fr__told *t, const fr_model *model, const fr_adamw *adamw, const void *user,
+                                         fr_int user_bytes, fr_reason *reason)
 {
   const fr_status status = fr__checkpoint_arguments(model, adamw, reason);
   fr_int bytes;
@@ -8971,8 +8983,8 @@ FR_DEF fr_status fr_checkpoint_write(void *memory, fr_int bytes, fr_int *needed,
 
 // From a file or from memory, which is only read. Numbers are stored in a second look, when all is known to be whole and to go
 // where the caller wants it.
-FR__APART fr_status fr__checkpoint_get(const char *path, const void *memory, fr_int bytes, fr_checkpoint *info, fr_model *model,
-                                       fr_adamw *adamw, void *user, fr_int user_bytes, fr_reason *reason)
+FR__SELDOM fr_status fr__checkpoint_get(const char *path, const void *memory, fr_int bytes, fr_checkpoint *info, fr_model *model,
+                                        fr_adamw *adamw, void *user, fr_int user_bytes, fr_reason *reason)
 {
   fr_checkpoint found;
   fr__stream s;
@@ -9064,7 +9076,7 @@ static fr_int fr__corpus_drawn(const fr_corpus *c, fr_int traces)
 }
 
 // How much room everything takes: forks and traces are encoded, of the rest the bytes are counted.
-FR__APART fr_status fr__corpus_measure(fr_corpus *c, struct fr__corpus *b)
+FR__SELDOM fr_status fr__corpus_measure(fr_corpus *c, struct fr__corpus *b)
 {
   const fr__trusted nowhere = { { 0, 0 }, { 0, 0 } };
   fr__arena room = { NULL, 0, 0 };
@@ -9096,7 +9108,7 @@ FR__APART fr_status fr__corpus_measure(fr_corpus *c, struct fr__corpus *b)
   return FR_OK;
 }
 
-static void fr__corpus_layout(fr__arena *arena, fr_corpus *c, struct fr__corpus *b)
+FR__SELDOM void fr__corpus_layout(fr__arena *arena, fr_corpus *c, struct fr__corpus *b)
 {
   const fr_int I = (fr_int)sizeof(fr_int), problems = b->d->problem_count, slots = c->options.batch + 1;
   fr_int drawn = 0, cells = 0;
@@ -9120,7 +9132,7 @@ static void fr__corpus_layout(fr__arena *arena, fr_corpus *c, struct fr__corpus 
   b->room = (char *)fr__take(arena, b->bytes, 1);
 }
 
-static void fr__leave_out(fr_corpus *c, const struct fr__corpus *b, fr_left_out why, fr_int trace, fr_int tokens)
+FR__SELDOM void fr__leave_out(fr_corpus *c, const struct fr__corpus *b, fr_left_out why, fr_int trace, fr_int tokens)
 {
   static const char *const words[FR_LEFT_OUT_COUNT] = {
     "question %d, \"%s\": with trace %d it has %d tokens",
@@ -9139,7 +9151,7 @@ static void fr__leave_out(fr_corpus *c, const struct fr__corpus *b, fr_left_out 
 
 // Lays the question out with those of its traces, *count of b->texts with their sources, that can be trained on. First with all
 // of them; if that cannot be, without any and with each one alone, to see which, and then with those left.
-FR__APART fr_status fr__corpus_question(fr_corpus *c, struct fr__corpus *b, fr_question *q, fr_int *sources, fr_int *count)
+FR__SELDOM fr_status fr__corpus_question(fr_corpus *c, struct fr__corpus *b, fr_question *q, fr_int *sources, fr_int *count)
 {
   const fr_int most = c->options.length > 0 ? c->options.length : FR__INT_MAX, bytes = b->bytes - b->used;
   const fr_text text = b->d->problems[b->p].text;
@@ -9167,7 +9179,7 @@ FR__APART fr_status fr__corpus_question(fr_corpus *c, struct fr__corpus *b, fr_q
   return status == FR_FORMAT ? FR_OK : status;
 }
 
-FR__APART fr_status fr__corpus_fill(fr_corpus *c, struct fr__corpus *b)
+FR__SELDOM fr_status fr__corpus_fill(fr_corpus *c, struct fr__corpus *b)
 {
   const uint64_t seed = fr__hash(c->options.seed, "split", 5);
   fr_int n = 0;
@@ -9268,7 +9280,7 @@ FR_DEF fr_status fr_corpus_limits(const fr_corpus *corpus, const fr_ssft_options
 
 // Question `number` with a draw of its traces, as question `slot` of the batch. Selection sampling: some of the traces still
 // ahead are wanted, so each is taken with chance wanted / ahead.
-static fr_question *fr__corpus_draw(fr_corpus *c, fr_int slot, fr_int number, uint64_t seed, uint64_t draw)
+FR__SELDOM fr_question *fr__corpus_draw(fr_corpus *c, fr_int slot, fr_int number, uint64_t seed, uint64_t draw)
 {
   const struct fr__corpus *b = c->body;
   const fr_question *from = &c->questions[number];
@@ -9364,7 +9376,7 @@ enum { FR__BUNDLE_VERSION = 1 };
 static const unsigned char fr__bundle_magic[8] = { 0x89, 'F', 'R', 'B', '\r', '\n', 0x1A, '\n' };
 
 // forks[N], if not NULL, is set to the texts of the forks when they are read.
-static void fr__bundle_fields(fr__both *x, fr_bundle *b, fr_text *forks)
+FR__SELDOM void fr__bundle_fields(fr__both *x, fr_bundle *b, fr_text *forks)
 {
   const fr_text none = { NULL, 0 };
   fr_framing *f = &b->framing;
@@ -9428,7 +9440,7 @@ FR_DEF fr_status fr_bundle_write(const fr_bundle *bundle, void *memory, fr_int c
 }
 
 // What the caller has otherwise, or NULL. `file` is the tokenizer's own form.
-static const char *fr__bundle_differs(const fr_bundle *b, fr_text file, const fr_bundle *expected)
+FR__SELDOM const char *fr__bundle_differs(const fr_bundle *b, fr_text file, const fr_bundle *expected)
 {
   const fr_framing *f = &b->framing, *e = &expected->framing;
   if (expected->tokenizer && expected->tokenizer->body) {
@@ -10233,6 +10245,8 @@ static const fr__kernels *fr__kernel_row(fr_int i)
 // Nothing private outlives the file but functions and types of its own.
 #undef FR__AHEAD
 #undef FR__APART
+#undef FR__SELDOM
+#undef FR__SMALL
 #undef FR__AVX2
 #undef FR__AVX512
 #undef FR__EXP_HIGH
