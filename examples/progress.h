@@ -38,10 +38,16 @@ static inline void progress_start(progress *bar, double all)
   bar->count = 0;
 }
 
-// Clears the line of a terminal; the seconds of the phase are known from here on.
-static inline void progress_done(progress *bar)
+// Clears the line of a terminal, for other output.
+static inline void progress_clear(const progress *bar)
 {
   if (bar->terminal) fprintf(stderr, "\r\033[K");
+}
+
+// The seconds of the phase are known from here on.
+static inline void progress_done(progress *bar)
+{
+  progress_clear(bar);
   if (bar->count) bar->phases[bar->count - 1].seconds = progress_now() - bar->since;
 }
 

@@ -72,6 +72,7 @@ typedef struct learner {
   fr_token  fork_ids[MOST_FORKS];
   fr_tokens forks[MOST_FORKS];
   record   *history;    // what happens in a fine-tuning goes here; NULL: nowhere
+  int       show;       // 1: and its matchings are printed as they come
   fr_diagnosis seen[SEEN];
   void     *seen_memory[SEEN];
 } learner;
@@ -238,6 +239,10 @@ static inline void see_step(learner *l, const course *c, fr_int step, const fr_q
   }
   if (h && record_window(h, step + 1) > window) {
     record_matchings(h, window, &l->seen[SEEN_WINDOW]);
+    if (l->show && c->forks > 1 && c->method != FR_FIXED_LABELS) {
+      progress_clear(&l->bar);
+      record_print_matching(h, window);
+    }
     fr_diagnosis_clear(&l->seen[SEEN_WINDOW]);
   }
   if (h && step + 1 == h->steps) h->widest = (int)reading_of(&l->seen[SEEN_LATE]).widest;

@@ -86,6 +86,31 @@ static inline const char *const *record_way_names(const record *r) { return r->w
 
 // ---- as text
 
+// One line for a window of training, one tenth after another: for every fork a bar for each way, as high as its share of the
+// window's questions.
+static inline void record_print_matching(const record *r, fr_int window)
+{
+  static const char *const bars[9] = { " ", "\xE2\x96\x81", "\xE2\x96\x82", "\xE2\x96\x83", "\xE2\x96\x84", "\xE2\x96\x85",
+                                       "\xE2\x96\x86", "\xE2\x96\x87", "\xE2\x96\x88" };
+  const int tenth = (int)((window + 1) * 10 / r->windows);
+  if (tenth == (int)(window * 10 / r->windows)) return;
+  if (tenth == 1) {
+    printf("\n%s: what the matching gives each fork while it trains; in a fork four bars:", r->name);
+    for (int w = 0; w < WAYS; w++) printf("%s %s", w ? "," : "", record_way_names(r)[w]);
+    printf("\n       ");
+    for (int f = 0; f < r->forks; f++) printf("  fork %-2d", f + 1);
+    printf("\n");
+  }
+  printf("  %3d %%", 10 * tenth);
+  for (int f = 0; f < r->forks; f++) {
+    printf("  |");
+    for (int w = 0; w < WAYS; w++) printf("%s", bars[(int)(r->share[window][f * WAYS + w] * 8.0 + 0.5)]);
+    printf("| ");
+  }
+  printf("\n");
+  fflush(stdout);
+}
+
 static inline void record_print_ways(const record *r)
 {
   printf("\n%s: the way each fork goes (share of questions, greedy)\n          ", r->name);
