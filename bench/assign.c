@@ -61,8 +61,8 @@ static job job_new(const double *cost, fr_int rows, fr_int cols, fr_int count)
 
 static void job_free(job *j)
 {
-  free(j->columns);
-  free(j->memory);
+  bench_free(j->columns);
+  bench_free(j->memory);
 }
 
 static void run(void *arg)
@@ -121,7 +121,7 @@ int main(void)
   bench_section("4 x 6, a thousand different ones; a call of each side as it is made");
   compare(&tiny, "assign 4 x 6", "us", 1e6, first_small, &scipy, "small", 3.0);
   job_free(&tiny);
-  free(large);
-  free(small);
+  bench_free(large);
+  bench_free(small);
   return 0;
 }

@@ -45,14 +45,19 @@ static inline double bench_now(void)
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-// Zeroed, at a multiple of 64 bytes; freed by free().
+// Zeroed, at a multiple of 64 bytes; freed by bench_free, which finds what calloc gave just before it.
 static inline void *bench_memory(fr_int count, size_t size)
 {
-  void *memory = NULL;
-  const size_t bytes = ((size_t)count * size + 63) / 64 * 64;
-  if (posix_memalign(&memory, 64, bytes)) bench_fail("out of memory");
-  memset(memory, 0, bytes);
+  const size_t before = 64 + sizeof(void *);
+  char *given = (char *)calloc((size_t)count * size + before, 1), *memory = given + before - (uintptr_t)(given + before) % 64;
+  if (!given) bench_fail("out of memory");
+  ((void **)(void *)memory)[-1] = given;
   return memory;
+}
+
+static inline void bench_free(void *memory)
+{
+  if (memory) free(((void **)memory)[-1]);
 }
 
 // The number of index i that a peer in another language computes, too (splitmix64).

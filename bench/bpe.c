@@ -191,7 +191,7 @@ static fr_int plain_train(const char *text, fr_int bytes, fr_int vocab, int32_t 
       plain_count(w, ids, w->weight);
     }
   }
-  free(ids);
+  bench_free(ids);
   return merge_count;
 }
 
@@ -232,8 +232,8 @@ static int training_row(void)
   }
   bench_row("train 8,192 tokens, 10 MB of lines of this header", "s", BENCH_TIME, ours, plain, "plain trainer", 1.0);
   free(header);
-  free(text);
-  free(merges);
+  bench_free(text);
+  bench_free(merges);
   return 0;
 }
 

@@ -160,7 +160,12 @@ static void load_ledger(run *r, const char *name, ledger *results)
 
 static void make_folder(run *r, const char *path)
 {
-  if (mkdir(path, 0777) && errno != EEXIST) stop(r, path, strerror(errno));
+#ifdef _WIN32
+  const int made = mkdir(path);
+#else
+  const int made = mkdir(path, 0777);
+#endif
+  if (made && errno != EEXIST) stop(r, path, strerror(errno));
 }
 
 // ---- rewards -------------------------------------------------------------------------------------------

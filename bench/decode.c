@@ -57,7 +57,7 @@ static void decoding_free(decoding *d)
 {
   fr_work_free(&d->work);
   fr_model_free(&d->model);
-  free(d->tokens);
+  bench_free(d->tokens);
 }
 
 static double generate(decoding *d, fr_int leaves, fr_int tokens)
@@ -110,7 +110,7 @@ int main(void)
   bench_row("decode 32 leaves", "tokens/s", BENCH_RATE, 32.0 / many, 1.0 / one, "1 leaf", 0.0);
   bench_row("decode 6 leaves, sampling at temperature .7", "tokens/s", BENCH_RATE, 6.0 / sampled, 6.0 / six,
             "6 leaves, greedy", 0.0);
-  free(stream.x);
+  bench_free(stream.x);
   decoding_free(&d);
   return 0;
 }

@@ -10,7 +10,9 @@
 #include "forkreason.h"
 #include "bench.h"
 
+#ifndef _WIN32
 #include <dlfcn.h>
+#endif
 
 // C += A B, and C = A B, of floats
 static void gemm_add(const fr__kernels *k, float *pack, float *C, fr_int ldc, const float *A, fr_int ar, fr_int ac, const float *B,
@@ -39,6 +41,16 @@ typedef struct openblas {
   char name[40], why[40];
 } openblas;
 
+#ifdef _WIN32
+static openblas openblas_load(void)
+{
+  openblas none;
+  memset(&none, 0, sizeof none);
+  snprintf(none.name, sizeof none.name, "OpenBLAS");
+  snprintf(none.why, sizeof none.why, "skipped: not looked for here");
+  return none;
+}
+#else
 // Copies the address of a symbol into a pointer to a function, which ISO C does not let us cast.
 static int find(void *library, const char *name, void *function)
 {
@@ -74,6 +86,7 @@ static openblas openblas_load(void)
   printf("no OpenBLAS: the rows against it are skipped\n");
   return blas;
 }
+#endif
 
 // ---- one product, ours and theirs
 
@@ -109,10 +122,10 @@ static product product_new(const openblas *blas, fr_int rows, fr_int out, fr_int
 
 static void product_free(product *p)
 {
-  free(p->x);
-  free(p->y);
-  free(p->w);
-  free(p->pack);
+  bench_free(p->x);
+  bench_free(p->y);
+  bench_free(p->w);
+  bench_free(p->pack);
 }
 
 static double product_flops(const product *p) { return 2.0 * (double)p->rows * (double)p->out * (double)p->in; }
@@ -162,7 +175,7 @@ static void machine(void)
   }
   bench_row("read bandwidth, 256 MB", "GB/s", BENCH_RATE,
             1e-9 * bench_read_bytes() / bench_best(bench_read, &stream, 0.3), 0.0, "", 0.0);
-  free(stream.x);
+  bench_free(stream.x);
 }
 
 // ---- the ladder: C (n,n) = A B, naive to packed to SIMD
@@ -241,11 +254,11 @@ static void ladders(void)
              (int)l.kernels->nr);
     climb(&l, name, run_packed, truth);
   }
-  free(l.a);
-  free(l.b);
-  free(l.c);
-  free(l.pack);
-  free(truth);
+  bench_free(l.a);
+  bench_free(l.b);
+  bench_free(l.c);
+  bench_free(l.pack);
+  bench_free(truth);
 }
 
 // ---- squares, against the peak

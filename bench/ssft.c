@@ -94,7 +94,7 @@ static void tuning_free(tuning *t)
   fr_work_free(&t->work);
   fr_adamw_free(&t->adamw);
   fr_model_free(&t->model);
-  free(t->ids);
+  bench_free(t->ids);
 }
 
 static void run_step(void *arg)

@@ -73,9 +73,9 @@ static void training_free(training *t)
   fr_work_free(&t->work);
   fr_adamw_free(&t->adamw);
   fr_model_free(&t->model);
-  free(t->targets);
-  free(t->spans);
-  free(t->ids);
+  bench_free(t->targets);
+  bench_free(t->spans);
+  bench_free(t->ids);
 }
 
 // A bench_work; arg is a training.

@@ -102,7 +102,11 @@ static inline void pool__wake(pool *threads)
 // Processors that are online, at least 1.
 static inline int pool_default_threads(void)
 {
+#ifdef _WIN32
+  const long online = pthread_num_processors_np();  // of winpthreads
+#else
   const long online = sysconf(_SC_NPROCESSORS_ONLN);
+#endif
   return online < 1 ? 1 : online > POOL_MAX_THREADS ? POOL_MAX_THREADS : (int)online;
 }
 

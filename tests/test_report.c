@@ -461,7 +461,11 @@ static void writing(const char *build)
   report_open(&r, text, "x", NULL, NULL);
   CHECK(!report_close(&r) && strstr(r.error, "path is too long"));
   snprintf(other, sizeof other, "%.80s/report_folder", build);  // a folder cannot be replaced by a page
+#ifdef _WIN32
+  mkdir(other);
+#else
   mkdir(other, 0777);
+#endif
   report_open(&r, other, "x", NULL, NULL);
   CHECK(!report_close(&r) && strstr(r.error, other));
   snprintf(temporary, sizeof temporary, "%s.tmp", other);
