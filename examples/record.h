@@ -137,7 +137,7 @@ static inline void record_print_question(record *r, pair q)
       if (*c == ';' || *c == '#') printf("%s", *c == ';' ? "  " : "  -> ");
       else putchar(*c);
     }
-    printf("  %s\n", r->first[f].answer == q.a * q.b ? "right" : "wrong");
+    printf("  %s\n", r->first[f].answer < 0 ? "no answer" : r->first[f].answer == q.a * q.b ? "right" : "wrong");
   }
   fr_vote(r->forks, record_same, r, NULL, &vote, NULL);
   if (vote.winner < 0) printf("  vote    no answer; %d is right\n", q.a * q.b);

@@ -927,7 +927,7 @@ static inline void report__bars_numbers(report_page *r, const report_bars *f)
     for (int m = 0; m < f->measures; m++) {
       const report__spread s = report__spread_of(f, a, m);
       report__put(r, "<td>%v", s.mean, 4);
-      if (isfinite(s.error)) report__put(r, " \xC2\xB1 %v", s.error, 4);
+      if (isfinite(s.error)) report__put(r, " \xC2\xB1 %v", s.error < 5e-5 ? 0.0 : s.error, 4);  // not 3.6e-09
       report__put(r, "</td>");
     }
     report__put(r, "</tr>\n");
@@ -1112,7 +1112,7 @@ static inline void report__vote(report_page *r, const report_question *f)
     report__put(r, "</svg></td><td>%d of %d%s</td><td>%s</td></tr>\n", votes, f->count, won ? ", the vote" : "",
                 won ? report__verdict(f->vote_right) : "");
   }
-  if (!*f->vote) report__put(r, "<tr><th scope=\"row\">no answer won</th><td></td><td></td><td></td></tr>\n");
+  if (!*f->vote) report__put(r, "<tr><th scope=\"row\">no answer</th><td></td><td></td><td></td></tr>\n");
   report__put(r, "</tbody></table>\n</div>\n");
 }
 

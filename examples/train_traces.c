@@ -503,8 +503,8 @@ static int finish(run *r)
       first += r->mixture[i] / (double)ends;
       last += r->mixture[r->evaluations - 1 - i] / (double)ends;
     }
-    printf("          mean of the first %td measurements above %.4f, of the last %td %.4f: %.1f %% lower\n", ends, first, ends, last,
-           100.0 * (1.0 - last / first));
+    printf("          mean of the first %td measurements above %.4f, of the last %td %.4f: %.1f %% %s\n", ends, first, ends, last,
+           100.0 * fabs(1.0 - last / first), last > first ? "higher, the run diverged" : "lower");
     if (r->method != SFT) show_matrices(r, &diagnosis[0], &diagnosis[1]);
   }
   free(memory);
