@@ -1159,10 +1159,9 @@ struct fr_backend {
 #define FR__APART static __attribute__((noinline))
 #define FR__SELDOM static __attribute__((noinline, cold))
 #define FR__SMALL(name) __typeof__(fr_##name) fr_##name __attribute__((cold));
-FR__SMALL(config_check) FR__SMALL(model_place) FR__SMALL(work_place) FR__SMALL(ssft_limits) FR__SMALL(gfpo_limits)
-FR__SMALL(model_place_views) FR__SMALL(model_set_rows) FR__SMALL(model_append_rows) FR__SMALL(assign_margin)
-FR__SMALL(diagnosis_place) FR__SMALL(dataset_place) FR__SMALL(question_place) FR__SMALL(tokenizer_place) FR__SMALL(corpus_place)
-FR__SMALL(corpus_validate) FR__SMALL(bundle_place)
+FR__SMALL(config_check) FR__SMALL(model_place) FR__SMALL(model_place_views) FR__SMALL(model_append_rows) FR__SMALL(work_place)
+FR__SMALL(ssft_limits) FR__SMALL(gfpo_limits) FR__SMALL(assign_margin) FR__SMALL(diagnosis_place) FR__SMALL(dataset_place)
+FR__SMALL(question_place) FR__SMALL(tokenizer_place) FR__SMALL(corpus_place) FR__SMALL(corpus_validate) FR__SMALL(bundle_place)
 #else
 #define FR__APART static
 #define FR__SELDOM static
