@@ -267,8 +267,8 @@ FR_DEF float fr_schedule_stable(int64_t step, int64_t warmup, int64_t stable, in
 // ---- assignment: exact rectangular minimum-cost matching, usable alone
 // cost of (r, c) is cost[r*row_stride + c*col_stride]. Sets col_of_row[rows] to distinct columns that minimise the sum, -1 for
 // rows left over, and *total (may be NULL) to that sum in row order. Shortest augmenting paths with potentials (Jonker and
-// Volgenant 1987; Crouse 2016), O(min^2 max). Ties: rows enter in ascending order; of equally short paths that to a free column,
-// then to the lowest, is taken. A cost that is not finite: FR_NONFINITE. memory is scratch, of any alignment; NULL measures it.
+// Volgenant 1987; Crouse 2016), O(min^2 max). Ties: rows (columns, if fewer) enter in order; of equally short paths that to a
+// free column, then to the lowest, is taken. A cost not finite: FR_NONFINITE. memory: scratch of any alignment; NULL measures it.
 FR_DEF fr_status fr_assign(const double *cost, fr_int row_stride, fr_int col_stride, fr_int rows, fr_int cols, fr_int *col_of_row,
                            double *total, void *memory, fr_int bytes, fr_int *needed);
 // How far the best assignment is from the second best: the least total of one that differs in at least one pair, less the least
@@ -954,7 +954,8 @@ FR_DEF void fr_bundle_free(fr_bundle *bundle);
 // Rows of w_qkv: H heads of queries, K of keys, K of values.
 static inline fr_int fr__qkv(const fr_config *c) { return (c->heads + 2 * c->kv_heads) * c->head_dim; }
 
-// The architecture is this table: fields, sizes, start values, decay, file order and the names that a gradient check prints.
+// The architecture is this table: fields, sizes, start values, decay, file order and the names that a gradient check prints. Put a
+// new row last: its index names its random stream, its bit in `frozen` and its place in files. README: "Change it".
 //   NORMAL: std 1/sqrt(cols)    OUTPUT: the same / sqrt(2 L)    EMBED: std 1/(2 sqrt(C))
 #define FR__PARAMS(P)                                                                        \
   /* field        copies             rows                              cols      start  decay */ \
@@ -1096,9 +1097,8 @@ struct fr_backend {
   const char *name;
   // For a workspace that was just laid out: room for its activations.
   fr_status (*place)(void *self, fr_work *work);
-  // Makes, or makes anew, the device's copy of a model, found again by model->params; with an optimiser also of its
-  // gradients and moments: any other grads in a pass are FR_INVALID. download brings back what the device has changed (adamw
-  // may be NULL).
+  // Makes, or makes anew, the device's copy of a model, found again by model->params; with an optimiser also of its gradients and
+  // moments: any other grads in a pass are FR_INVALID. download brings back what the device has changed (adamw may be NULL).
   fr_status (*attach)(void *self, fr_work *work, const fr_model *model, const fr_adamw *adamw);
   fr_status (*download)(void *self, fr_work *work, fr_model *model, fr_adamw *adamw);
   // x of the first layer (FR__FORWARD), or the gradient of the embedding from dx (FR__BACKWARD)
@@ -1555,12 +1555,11 @@ static fr_int fr__pack_floats(fr_int N, fr_int K)
   return kc * nc + FR__MC * kc;
 }
 
-// Panels of `width` rows (of A) or columns (of B): panel[p*width + i] = x[i*step + p*along], zero where i >= count. One
-// of the two strides is 1, and x is read along it, so that each line of the cache is read once, also where lines lie 4 KB
-// apart and share a set of it. Along the panels' rows it is a copy, a row of all panels at a time; across them eight rows of x
-// at a time are read from end to end and transposed, the last eight overlapping those before.
-// bfloat16 is widened: along the panels' rows into its place; across them, the rows of x that make a panel go into `rows`
-// (width * depth floats) and are packed from there.
+// Panels of `width` rows (of A) or columns (of B): panel[p*width + i] = x[i*step + p*along], zero where i >= count. One of the
+// two strides is 1, and x is read along it, so that each line of the cache is read once, also where lines lie 4 KB apart and
+// share a set of it. Along the panels' rows it is a copy, a row of all panels at a time; across them eight rows of x at a time
+// are read from end to end and transposed, the last eight overlapping those before. bfloat16 is widened: along the panels' rows
+// into its place; across them, the rows of x that make a panel go into `rows` (width * depth floats) and are packed from there.
 FR__APART void fr__pack(const fr__kernels *kernels, float *panel, const void *x, fr_int step, fr_int along, int type,
                         fr_int count, fr_int depth, fr_int width, float *rows)
 {
@@ -2998,7 +2997,7 @@ typedef struct fr__step {
   int trains_by, back_by, decodes_by;
 } fr__step;
 
-static const fr__step fr__step_table[FR__STEPS] = {
+static const fr__step fr__step_table[] = {
   { { fr__step_norm, fr__norm_back, fr__norm_sums },                FR__BY_ROWS,   FR__BY_ROWS,  FR__ALONE },       // NORM_ATT
   { { fr__step_matrix, fr__matrix_back, fr__matrix_sums },          FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS },  // QKV
   { { fr__step_bias, NULL, fr__bias_sums },                         FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_HEADS },    // BIAS
@@ -3011,13 +3010,15 @@ static const fr__step fr__step_table[FR__STEPS] = {
   { { fr__step_swiglu, fr__swiglu_back, NULL },                     FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS },  // SWIGLU
   { { fr__step_matrix, fr__matrix_back, fr__matrix_sums },          FR__BY_ROWS,   FR__BY_ROWS,  FR__BY_COLUMNS }   // DOWN
 };
+typedef char fr__every_step_has_a_row[sizeof fr__step_table / sizeof fr__step_table[0] == FR__STEPS ? 1 : -1];
 static fr_int fr__columns(const fr_config *c, int step)
 {
   return step == FR__QKV ? fr__qkv(c) : step == FR__OUT || step == FR__DOWN ? c->dim : c->ffn;
 }
 
 // Forward runs the steps in order. Backward is a list of its own, not that order reversed: the sums of `down` need the act that
-// swiglu's backward makes again, and a norm's gradient overwrites the dx that others still read.
+// swiglu's backward makes again, and a norm's gradient overwrites the dx that others still read. dh is GATE_UP's until NORM_MLP's
+// backward has read it, then free until QKV's backward writes it; h is a norm's until the matrices behind it have read it.
 static const fr__act fr__backward_list[] = {
   { FR__DOWN, FR__BACKWARD }, { FR__SWIGLU, FR__BACKWARD }, { FR__GATE_UP, FR__BACKWARD },
   { FR__DOWN, FR__SUMS }, { FR__GATE_UP, FR__SUMS }, { FR__NORM_MLP, FR__SUMS },
@@ -3382,7 +3383,7 @@ static fr_status fr__run_tree(const fr_model *model, fr_work *work, const fr_tre
   s = fr__pass_of(model, work, grads, gradient);
   if (phase != FR__BACK) status = fr__layers(&s, FR__FORWARD);
   else s.layer = s.entered = -1;
-  if (!status) status = work->backend->head(work->backend->self, &s);
+  if (!status) status = work->backend->head(work->backend->self, &s);  // the CPU's: fr__cpu_head
   if (!status && grads) status = fr__layers(&s, FR__BACKWARD);
   if (status) return status;
   fr__sums(work->body, tree, sums, group_count);
@@ -9349,7 +9350,7 @@ FR_DEF fr_status fr_corpus_validate(fr_corpus *corpus, const fr_model *model, fr
       return fr__fail(&work->reason, status, "question %d, held out: %s", corpus->problem[number], why.text);
     }
     for (fr_int j = 0; j < q->trace_count; j++) {  // -log mean_i exp(-nll_i) = least - log( sum_i exp(least - nll_i) / N )
-      const double length = (double)q->traces[j].count;
+      const double length = (double)q->traces[j].count;  // the sum of nll is cost * length: undoes the cost formula
       double least = HUGE_VAL, mass = 0.0;
       for (fr_int k = j; k < o.fork_count * q->trace_count; k += q->trace_count)
         if (q->cost[k] * length < least) least = q->cost[k] * length;
@@ -10291,8 +10292,7 @@ static const fr__kernels *fr__kernel_row(fr_int i)
 // rights to use, copy, modify, merge, publish, distribute, sublicense, and/or sell copies of the Software, and to permit
 // persons to whom the Software is furnished to do so, subject to the following conditions:
 //
-// The above copyright notice and this permission notice shall be included in all copies or substantial portions of the
-// Software.
+// The above copyright notice and this permission notice shall be included in all copies or substantial portions of the Software.
 //
 // THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE
 // WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR
