@@ -2149,7 +2149,7 @@ static fr_int fr__cache_end(const struct fr__body *b, fr_int spans)
 enum { FR__NO_CACHE = -1 };
 // Checks a tree completely before anything of the workspace changes, then fills the arrays. `cached`: FR__NO_CACHE, or how many
 // spans are in the cache already; all others follow there behind them.
-static fr_status fr__tree_compile(fr_work *work, const fr_tree *tree, int gradient, fr_int group_count, fr_int cached)
+FR__APART fr_status fr__tree_compile(fr_work *work, const fr_tree *tree, int gradient, fr_int group_count, fr_int cached)
 {
   struct fr__body *b = work->body;
   const fr_limits *limits = &work->limits;
@@ -2271,7 +2271,7 @@ static fr_int fr__param_count(const fr_config *config, const fr_views *views, ui
 }
 
 // Points the fields into a block of parameters (frozen 0), or into one of gradients, which has the shape of what is trained.
-static fr__params fr__bind(const fr_model *model, float *block, uint32_t frozen)
+FR__APART fr__params fr__bind(const fr_model *model, float *block, uint32_t frozen)
 {
   fr__tensor_row rows[FR__TENSORS];
   fr__params p;
@@ -2777,7 +2777,7 @@ typedef struct fr__matrix {
   int pieces;             // W (out,in) stands in so many views
   fr_view w[3];
 } fr__matrix;
-static fr__matrix fr__matrix_of(const fr__pass *s, int step)
+FR__APART fr__matrix fr__matrix_of(const fr__pass *s, int step)
 {
   const fr__layer *a = &s->a;
   const fr__shared *r = &s->r;
@@ -2925,7 +2925,7 @@ static void fr__rotate_back(const fr__pass *s, const fr__part *t)
 }
 
 // The attention of one block: keys and values lie in qkv, or in the cache.
-static fr__attention fr__attention_of(const fr__pass *s, fr_int index, const fr__block *block)
+FR__APART fr__attention fr__attention_of(const fr__pass *s, fr_int index, const fr__block *block)
 {
   const struct fr__body *b = s->work->body;
   const fr_int D = s->c->head_dim, H = s->c->heads, K = s->c->kv_heads, W = fr__qkv(s->c);
@@ -3345,7 +3345,7 @@ static fr_status fr__pair(const fr_model *model, fr_work *work)
 }
 
 // All layers, forward or backward.
-static fr_status fr__layers(fr__pass *s, int way)
+FR__APART fr_status fr__layers(fr__pass *s, int way)
 {
   const fr_backend *backend = s->work->backend;
   fr__act list[FR__ACTS];
@@ -3369,8 +3369,8 @@ typedef enum fr__phase {
   FR__TRAIN   // both
 } fr__phase;
 
-static fr_status fr__run_tree(const fr_model *model, fr_work *work, const fr_tree *tree, float *grads, fr_sum *sums,
-                              fr_int group_count, fr__phase phase)
+FR__APART fr_status fr__run_tree(const fr_model *model, fr_work *work, const fr_tree *tree, float *grads, fr_sum *sums,
+                                 fr_int group_count, fr__phase phase)
 {
   const int gradient = phase >= FR__KEEP;
   fr__pass s;
@@ -3878,7 +3878,7 @@ static fr_int fr__longest(const fr_tokens *forks, fr_int count)
 static int fr__costed(const fr_ssft_options *o, const fr_question *q) { return o->method == FR_SSFT || q->cost; }
 
 // Every fork with every trace, cut to its first L_j tokens; group  base + i*M + j
-static void fr__build_costs(fr__forest *f, const fr__plan *plan, const fr_question *q, fr_int number)
+FR__APART void fr__build_costs(fr__forest *f, const fr__plan *plan, const fr_question *q, fr_int number)
 {
   const fr_ssft_options *o = plan->ssft;
   fr__node prompt, fork;
@@ -3896,7 +3896,7 @@ static void fr__build_costs(fr__forest *f, const fr__plan *plan, const fr_questi
 
 // The forks with the traces matched to them; group  base + j, and base + M for the fork term. An unused fork is there for its
 // targets alone, without its last token.
-static void fr__build_loss(fr__forest *f, const fr__plan *plan, const fr_question *q, fr_int number)
+FR__APART void fr__build_loss(fr__forest *f, const fr__plan *plan, const fr_question *q, fr_int number)
 {
   const fr_ssft_options *o = plan->ssft;
   const fr_int N = o->fork_count, M = q->trace_count, group = f->groups;
@@ -4260,7 +4260,7 @@ static fr_int fr__decode_row(struct fr__body *b, fr_int span, fr_token token, fr
 }
 
 // One token for each of the first `active` leaves, from the rows b->leaf_row; *active: how many go on.
-static fr_status fr__decode_token(fr__pass *s, const fr_sampling *o, fr_leaf *leaves, fr_int *active)
+FR__APART fr_status fr__decode_token(fr__pass *s, const fr_sampling *o, fr_leaf *leaves, fr_int *active)
 {
   const fr_backend *backend = s->work->backend;
   struct fr__body *b = s->work->body;
@@ -4412,7 +4412,7 @@ static void fr__grow_leaf(fr__forest *f, fr__node fork, fr_int tokens, fr_leaf *
 
 // The forks, and what stands under them. To be scored: group  base + i: -s_i, and the last token of a fork with nothing under
 // it is no input, so that a fork of one token needs no row. Targets of rollouts are in no group.
-static void fr__build_choice(fr__forest *f, const fr__plan *p, const fr_question *q, fr_int n)
+FR__APART void fr__build_choice(fr__forest *f, const fr__plan *p, const fr_question *q, fr_int n)
 {
   const fr_gfpo_options *o = p->gfpo;
   const fr_int T = o->sampling.max_tokens, first = n * o->group, end = p->texts ? first + o->group : first;
@@ -4452,7 +4452,7 @@ static fr__plan fr__choice_plan(const fr_gfpo_options *o, fr_rollouts *rollouts,
 
 // -- the linear chooser
 // features (P,C) = 1/T sum of the normed activations of each slot, for the question whose prompt is a span of T rows (sets)
-static fr_status fr__chooser_features(const fr_chooser *c, const fr_model *model, fr_work *work, fr_int span)
+FR__APART fr_status fr__chooser_features(const fr_chooser *c, const fr_model *model, fr_work *work, fr_int span)
 {
   struct fr__body *b = work->body;
   const fr_int row = b->span_row[span], T = b->span_count[span];
@@ -4613,7 +4613,7 @@ FR__SELDOM fr_status fr__rollouts_layout(fr__arena *arena, fr_rollouts *r, int t
   return FR_OK;
 }
 
-static fr_status fr__rollouts_prepare(fr_rollouts *r, const fr_gfpo_options *o, fr_int questions)
+FR__SELDOM fr_status fr__rollouts_prepare(fr_rollouts *r, const fr_gfpo_options *o, fr_int questions)
 {
   memset(r, 0, sizeof *r);
   if (!o || !o->forks || o->fork_count < 1 || o->group < 1 || o->sampling.max_tokens < 1 || questions < 1) return FR_INVALID;
@@ -4764,8 +4764,8 @@ static fr__plan fr__policy_plan(const fr__choosing *c, fr_rollouts *rollouts, in
 }
 
 // Runs a forest of the questions first .. next-1 and sets their log pi: by the chooser, or from the sums of the forks' targets.
-static fr_status fr__score(const fr__choosing *c, const fr__forest *f, const fr_model *model, const fr_chooser *chooser,
-                           fr__phase phase, fr_int first, fr_int next, double *logp)
+FR__APART fr_status fr__score(const fr__choosing *c, const fr__forest *f, const fr_model *model, const fr_chooser *chooser,
+                              fr__phase phase, fr_int first, fr_int next, double *logp)
 {
   const fr_sum *sums = c->work->body->sums;
   const fr_int N = c->o.fork_count, spans = f->spans / (next - first);
@@ -4819,7 +4819,7 @@ static double fr__entropy(const double *logp, fr_int count)
 
 // Draws forks, lets the writer finish them, and judges the texts. What is run must fit: the policy, with gradient if it is
 // `trained`, and the writing of the longest texts.
-static fr_status fr__rollout(const fr__choosing *c, const fr_model *writer, int trained, fr_gfpo_report *report)
+FR__APART fr_status fr__rollout(const fr__choosing *c, const fr_model *writer, int trained, fr_gfpo_report *report)
 {
   const fr_policy *policy = c->policy;
   const fr_gfpo_options *o = &c->o;
@@ -4913,7 +4913,7 @@ static double fr__clipped(const fr_gfpo_options *o, double now, double old, doub
 }
 
 // The forks' part of the loss of question n, added to the tally, and r->slope[N] = dL/ds, from logp[N] = log pi
-static void fr__choice_loss(const fr_gfpo_options *o, fr_rollouts *r, fr_int n, const double *logp, fr__tally *tally)
+FR__APART void fr__choice_loss(const fr_gfpo_options *o, fr_rollouts *r, fr_int n, const double *logp, fr__tally *tally)
 {
   const fr_int N = o->fork_count, first = n * o->group;
   const double entropy = fr__entropy(logp, N), *start = o->kl > 0.0f ? r->logp_start + n * N : NULL;
@@ -4942,7 +4942,7 @@ static void fr__choice_loss(const fr_gfpo_options *o, fr_rollouts *r, fr_int n, 
 }
 
 // What each of a rollout's terms weighs, so that all terms of all questions weigh 1 together.
-static void fr__term_weights(const fr_gfpo_options *o, fr_rollouts *r)
+FR__SELDOM void fr__term_weights(const fr_gfpo_options *o, fr_rollouts *r)
 {
   const fr_int G = o->group;
   const double choice = o->fork_count > 1 ? (double)o->fork_weight : 0.0;
@@ -4992,7 +4992,7 @@ FR__SELDOM fr_int fr__target_weights(fr_target *targets, const fr__plan *plan, f
   return at;
 }
 
-static fr_status fr__gfpo_gradient(const fr__choosing *c, fr_gfpo_report *report)
+FR__APART fr_status fr__gfpo_gradient(const fr__choosing *c, fr_gfpo_report *report)
 {
   const fr_policy *policy = c->policy;
   fr_rollouts *r = c->rollouts;
@@ -5380,7 +5380,7 @@ FR__SELDOM fr_text fr__answer_part(const char *at, const char *end)
 
 // From the end on, a '{' is closed if more '}' are behind it than are closed already. So the last closed box, then its end, is
 // found in linear time, however many stay open. Backslashes escape in pairs: a brace behind an odd number of them does not count.
-static fr_text fr__find_boxed(const char *t, fr_int count)
+FR__SELDOM fr_text fr__find_boxed(const char *t, fr_int count)
 {
   fr_int closers = 0;
   for (fr_int i = count; i-- > 0;) {
@@ -5470,7 +5470,7 @@ static const char *fr__read_decimal(const char *at, const char *end, fr__number 
 }
 
 // 3/4, \frac{3}{4} (the parts may have signs) or \frac34.
-static const char *fr__read_fraction(const char *at, const char *end, fr__number *n)
+FR__SELDOM const char *fr__read_fraction(const char *at, const char *end, fr__number *n)
 {
   n->negative = 0;
   if (fr__begins(at, end, "\\frac") || fr__begins(at, end, "\\dfrac") || fr__begins(at, end, "\\tfrac")) {
@@ -5514,7 +5514,7 @@ FR__SELDOM void fr__number_mix(const fr__digits *whole, fr__number *n)
 }
 
 // Sign and dollar in any order, then a fraction, a whole number with a fraction, or a decimal.
-static const char *fr__read_number(const char *at, const char *end, fr__number *n)
+FR__SELDOM const char *fr__read_number(const char *at, const char *end, fr__number *n)
 {
   int negative = 0;
   fr__digits whole;
@@ -5534,7 +5534,7 @@ static const char *fr__read_number(const char *at, const char *end, fr__number *
 }
 
 // A sign is one if it does not stand behind an operand; a point begins a number if it does not go on with one.
-static fr_text fr__find_number(const char *begin, const char *end)
+FR__SELDOM fr_text fr__find_number(const char *begin, const char *end)
 {
   fr_text last = fr__answer_part(begin, begin);
   for (const char *at = begin, *next; at < end; at = next ? next : at + 1) {
@@ -5563,7 +5563,7 @@ FR_DEF fr_text fr_answer_find(fr_answer_form form, fr_text text)
   return fr__answer_part(begin, begin);
 }
 
-static int fr__answer_is_number(fr_text text, fr__number *n)
+FR__SELDOM int fr__answer_is_number(fr_text text, fr__number *n)
 {
   const char *end = text.bytes + text.count, *at = fr__read_number(text.bytes, end, n), *percent;
   if (!at) return 0;
@@ -5574,7 +5574,7 @@ static int fr__answer_is_number(fr_text text, fr__number *n)
   return at == end && n->top.count <= FR_ANSWER_DIGITS && n->bottom.count <= FR_ANSWER_DIGITS;
 }
 
-static fr_text fr__answer_bare(fr_text text)
+FR__SELDOM fr_text fr__answer_bare(fr_text text)
 {
   fr_text bare = fr__answer_part(text.bytes, text.bytes ? text.bytes + fr__max(text.count, 0) : NULL);
   while (bare.count > 1 && bare.bytes[0] == '$' && bare.bytes[bare.count - 1] == '$')
@@ -6428,7 +6428,7 @@ static int fr__line_wrong(fr__json *json, fr__json_token token, const char *wron
 }
 
 // The fields of an object whose '{' has been read. Null reads as absent where the kinds have an n; other names are skipped.
-static int fr__line_object(fr__json *json, const fr__field *fields, fr__line *line)
+FR__SELDOM int fr__line_object(fr__json *json, const fr__field *fields, fr__line *line)
 {
   while (fr__json_next(json) == 'k') {
     const fr__json_token name = json->token;
@@ -6448,7 +6448,7 @@ static int fr__line_object(fr__json *json, const fr__field *fields, fr__line *li
   return json->token.kind != '!';
 }
 
-static int fr__line_traces(fr__build *build, fr__json *json, const fr__line *row, fr_int *names)
+FR__SELDOM int fr__line_traces(fr__build *build, fr__json *json, const fr__line *row, fr_int *names)
 {
   static const fr__field fields[] = {
     { "text", "\"", "a trace's text must be a string", FR__TEXT_OF },
@@ -7683,7 +7683,7 @@ FR__SELDOM fr_status fr__json_added(fr__load *load, fr__json *json)
 }
 
 // {"token": id, ...} in characters that stand for bytes. Repeated names are found by the table of tokens, not by the reader.
-static fr_status fr__json_vocab(fr__load *load, fr__json *json)
+FR__SELDOM fr_status fr__json_vocab(fr__load *load, fr__json *json)
 {
   const char *text = json->text;
   fr__bpe *b = load->b;
@@ -7720,7 +7720,7 @@ static fr_status fr__json_vocab(fr__load *load, fr__json *json)
 }
 
 // ["a b", ...] or [["a", "b"], ...], by rank.
-static fr_status fr__json_merges(fr__load *load, fr__json *json)
+FR__SELDOM fr_status fr__json_merges(fr__load *load, fr__json *json)
 {
   for (fr_int rank = 0; fr__json_next(json) != ']'; rank++) {
     const char *wrong;
@@ -7899,7 +7899,7 @@ FR__SELDOM fr_status fr__load_merges(fr__load *load)
 }
 
 // Strict base64; out may be NULL. Bytes, or -1.
-static fr_int fr__base64(const char *p, fr_int count, char *out)
+FR__SELDOM fr_int fr__base64(const char *p, fr_int count, char *out)
 {
   static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   const fr_int padding = count > 1 && p[count - 1] == '=' ? p[count - 2] == '=' ? 2 : 1 : 0;
@@ -9406,7 +9406,7 @@ FR__SELDOM void fr__bundle_fields(fr__both *x, fr_bundle *b, fr_text *forks)
 }
 
 // All but the checksum.
-static int fr__bundle_put(fr__stream *s, fr_bundle b, fr_int total)
+FR__SELDOM int fr__bundle_put(fr__stream *s, fr_bundle b, fr_int total)
 {
   fr__both x = { s, NULL, 0, 0 };
   fr__put(s, fr__bundle_magic, 8);
@@ -9451,7 +9451,7 @@ FR__SELDOM const char *fr__bundle_differs(const fr_bundle *b, fr_text file, cons
       return "tokenizer";
   }
   if (expected->key && expected->key != b->key) return "corpus";
-  if (!e->fork_count) return NULL;
+  if (!e->fork_count && !e->before.count && !e->after.count && !e->end) return NULL;
   if (fr__text_order(f->before, e->before) || fr__text_order(f->after, e->after)) return "text around the question";
   if (f->end != e->end) return "end of a trace";
   if (f->fork_count != e->fork_count) return "number of forks";
@@ -9464,7 +9464,6 @@ FR_DEF fr_status fr_bundle_place(fr_bundle *bundle, const fr_bundle *expected, c
                                  fr_int bytes, fr_int *needed, fr_reason *reason)
 {
   const unsigned char *from = (const unsigned char *)user, *sum;
-  const char *differs;
   char *copy = NULL, *block = NULL;
   fr_tokenizer *tokenizer = NULL;
   fr_text *forks = NULL;
@@ -9474,7 +9473,8 @@ FR_DEF fr_status fr_bundle_place(fr_bundle *bundle, const fr_bundle *expected, c
   fr_bundle b;
   fr_int size = 0, texts;
   fr_status status;
-  if (!user || (memory && !bundle)) return fr__fail(reason, FR_INVALID, "there are no bytes, or bundle is NULL");
+  if (!user || (memory && !bundle) || (expected && !fr__framing_good(&expected->framing)))
+    return fr__fail(reason, FR_INVALID, "there are no bytes, bundle is NULL, or a text or fork of the framing expected is not usable");
   if (user_bytes < 32 || memcmp(from, fr__bundle_magic, 8) != 0) return fr__fail(reason, FR_FORMAT, "these bytes are no bundle");
   x.in = from + 8;
   x.left = user_bytes - 32;
@@ -9509,8 +9509,8 @@ FR_DEF fr_status fr_bundle_place(fr_bundle *bundle, const fr_bundle *expected, c
   b.framing.forks = forks;
   if (!fr__framing_good(&b.framing) || !fr_tokenizer_token(tokenizer, b.framing.end).bytes)
     return fr__fail(reason, FR_FORMAT, "the bundle has an empty fork, or traces end with what is no token");
-  differs = expected ? fr__bundle_differs(&b, source.file, expected) : NULL;
-  if (differs) return fr__fail(reason, FR_FORMAT, "the model was trained with another %s", differs);
+  if (expected && fr__bundle_differs(&b, source.file, expected))
+    return fr__fail(reason, FR_FORMAT, "the model was trained with another %s", fr__bundle_differs(&b, source.file, expected));
   *bundle = b;
   return fr__fine(reason);
 }
@@ -9538,7 +9538,8 @@ FR_DEF fr_status fr_bundle_load(const char *path, const fr_bundle *expected, fr_
   void *user, *memory = NULL;
   fr_int bytes = 0;
   fr_status status;
-  if (!bundle || !model) return fr__fail(reason, FR_INVALID, "bundle or model is NULL");
+  if (!bundle || !model || bundle == expected)
+    return fr__fail(reason, FR_INVALID, "bundle or model is NULL, or bundle is itself what is expected");
   memset(bundle, 0, sizeof *bundle);
   memset(model, 0, sizeof *model);
   if (adamw) memset(adamw, 0, sizeof *adamw);
@@ -9554,8 +9555,7 @@ FR_DEF fr_status fr_bundle_load(const char *path, const fr_bundle *expected, fr_
   if (!status) bundle->owned = memory;
   else if (memory) FR_FREE(memory);
   if (user) FR_FREE(user);
-  if (status) fr_model_free(model);
-  if (status) fr_adamw_free(adamw);
+  if (status) { fr_model_free(model); fr_adamw_free(adamw); }
   return status;
 }
 #endif

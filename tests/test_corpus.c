@@ -970,6 +970,19 @@ static void bundle_files(void)
   expected.framing.fork_count = 2;
   CHECK(fr_bundle_load(path, &expected, &back, &read, &moments, &reason) == FR_FORMAT && strstr(reason.text, "number of forks") != NULL);
   CHECK(alive == others && !memcmp(&back, &none, sizeof back) && read.params == NULL && moments.m == NULL);
+  // What is expected may be a part of a framing; it is checked like any other input, and is not where the bundle goes.
+  memset(&expected, 0, sizeof expected);
+  expected.framing.after.bytes = "?!";
+  expected.framing.after.count = 2;
+  CHECK(fr_bundle_load(path, &expected, &back, &read, NULL, &reason) == FR_FORMAT && strstr(reason.text, "text around") && alive == others);
+  expected.framing.after.bytes = NULL;
+  CHECK(fr_bundle_load(path, &expected, &back, &read, NULL, &reason) == FR_INVALID && reason.text[0] && alive == others);
+  expected = b;
+  expected.framing.forks = NULL;
+  CHECK(fr_bundle_load(path, &expected, &back, &read, NULL, &reason) == FR_INVALID && reason.text[0] && alive == others);
+  expected = b;
+  expected.framing.end++;
+  CHECK(fr_bundle_load(path, &expected, &expected, &read, NULL, &reason) == FR_INVALID && strstr(reason.text, "itself") && alive == others);
   for (failing = 0; failing < 5; failing++) {
     allocated = 0;
     const fr_status status = fr_bundle_load(path, NULL, &back, &read, &moments, &reason);
