@@ -2,6 +2,7 @@
 //
 //     pool threads;
 //     pool_start(&threads, pool_default_threads());      // the caller is one of them
+//     limits.tasks = threads.threads;                   // before fr_work_new: pieces of work at once, 1 without it
 //     work.run = pool_run; work.pool = &threads;
 //     ...
 //     pool_stop(&threads);
