@@ -104,6 +104,7 @@ static void build(void)
   fr_model_init(&w.model, 11);
   CHECK(fr_adamw_place(NULL, &w.model, NULL, 0, &bytes) == FR_OK);
   CHECK(fr_adamw_place(&w.adamw, &w.model, block_of(1, bytes), bytes, NULL) == FR_OK);
+  memset((char *)&w.adamw.clip + sizeof(float), 0, offsetof(fr_adamw, count) - offsetof(fr_adamw, clip) - sizeof(float));  // padding
   w.grads = (float *)block_of(2, w.model.count * (fr_int)sizeof(float));
   CHECK(fr_model_place(NULL, &other, NULL, 0, &bytes) == FR_OK);
   CHECK(fr_model_place(&w.other, &other, block_of(3, bytes), bytes, NULL) == FR_OK);
