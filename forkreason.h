@@ -240,7 +240,7 @@ FR_DEF fr_status fr_logits(const fr_model *model, fr_work *work, const fr_int *r
 
 // ---- optimiser: AdamW (Loshchilov and Hutter, 2019), decay decoupled, with global-norm clipping
 typedef struct fr_adamw {
-  float   beta1, beta2, eps;  // [.9, .98, 1e-8]  eps: outside the root
+  float   beta1, beta2, eps;  // [.9, .98, 1e-8]  eps: outside the root, above 0
   float   decay;              // [.01]  on tensors marked so; p *= 1 - lr*decay first
   float   clip;               // [1]    gradient scaled by min(1, clip / (norm + 1e-6)); 0: never
   fr_int  count;              // floats in each of the three arrays:
@@ -346,7 +346,7 @@ FR_DEF fr_random fr_random_stream(uint64_t seed, uint64_t question, uint64_t lea
 FR_DEF uint32_t  fr_random_bits(fr_random *random);
 FR_DEF float     fr_random_uniform(fr_random *random);              // in [0, 1), multiples of 2^-24
 FR_DEF float     fr_random_normal(fr_random *random);               // Box-Muller, two draws each
-FR_DEF fr_int    fr_random_below(fr_random *random, fr_int bound);  // 0 .. bound-1, unbiased; bound >= 1
+FR_DEF fr_int    fr_random_below(fr_random *random, fr_int bound);  // 0 .. bound-1, unbiased; bound below 1: 0
 
 // ---- decoding: many leaves at once over one shared prefix
 typedef struct fr_leaf {
@@ -1335,7 +1335,7 @@ FR_DEF float fr_random_normal(fr_random *random)
 
 FR_DEF fr_int fr_random_below(fr_random *random, fr_int bound)
 {
-  const uint64_t n = (uint64_t)bound, uneven = (0 - n) % n;  // 2^64 mod n low values would count once too often
+  const uint64_t n = (uint64_t)fr__max(bound, 1), uneven = (0 - n) % n;  // 2^64 mod n low values would count once too often
   uint64_t bits;
   do {
     bits = (uint64_t)fr_random_bits(random) << 32;
@@ -2244,7 +2244,7 @@ enum { FR__EMBED, FR__ONES, FR__ZEROS, FR__NORMAL, FR__OUTPUT };
 typedef struct fr__tensor_row { const char *name; fr_int copies, rows, cols; int start, decay; } fr__tensor_row;
 
 // The table FR__PARAMS for this config; what views hold (NULL: nothing) is not among the rows.
-FR__SELDOM void fr__tensor_rows(fr__tensor_row out[FR__TENSORS], const fr_config *c, const fr_views *views)
+FR__APART void fr__tensor_rows(fr__tensor_row out[FR__TENSORS], const fr_config *c, const fr_views *views)
 {
 #define FR__SET(field, copies_, rows_, cols_, start_, decay_) \
   out[FR__AT_##field].name = #field; out[FR__AT_##field].copies = copies_; out[FR__AT_##field].rows = rows_; \
@@ -2446,7 +2446,7 @@ static int fr__same_shape(const fr_config *a, const fr_config *b)
 static fr_int fr__stride(fr_int n) { return n % 512 == 0 ? n + 16 : n; }
 
 // One layer's rows; returns the floats that they take, and with base NULL only measures.
-FR__SELDOM fr_int fr__layer_layout(const fr_config *c, float *base, fr_int N, int gradient, fr__layer *a)
+FR__APART fr_int fr__layer_layout(const fr_config *c, float *base, fr_int N, int gradient, fr__layer *a)
 {
   const fr_int normed = c->qk_norm ? c->heads + c->kv_heads : 0;  // heads with a norm of their own
   fr_int used = 0;
@@ -2468,8 +2468,8 @@ FR__SELDOM fr_int fr__layer_layout(const fr_config *c, float *base, fr_int N, in
 
 // All activations of N rows, seen from a layer: with gradient every layer's and the final rows, else one set, then what the
 // layers have in common. Returns the floats that they take, and with base NULL only measures.
-FR__SELDOM fr_int fr__activations(const fr_config *c, float *base, fr_int N, fr_int layer, int gradient, fr__layer *a,
-                                  fr__shared *r)
+FR__APART fr_int fr__activations(const fr_config *c, float *base, fr_int N, fr_int layer, int gradient, fr__layer *a,
+                                 fr__shared *r)
 {
   const fr_int C = c->dim, apart = fr__stride(c->ffn), each = fr__layer_layout(c, NULL, N, gradient, a);
   fr_int used = gradient ? c->layers * each + N * C : each;
@@ -3474,9 +3474,8 @@ static void fr__task_norm(void *arg, fr_int index)
     double s[4] = { 0.0, 0.0, 0.0, 0.0 };  // four chains, since one would wait for each addition
     fr_int at, end;
     fr__portion(u->adamw->count, FR__NORM_PARTS, i, &at, &end);
-    for (; at + 4 <= end; at += 4) {
+    for (; at + 4 <= end; at += 4)
       FR__UNROLL(4) for (int j = 0; j < 4; j++) s[j] += (double)g[at + j] * (double)g[at + j];
-    }
     for (; at < end; at++) s[0] += (double)g[at] * (double)g[at];
     u->part[i] = (s[0] + s[1]) + (s[2] + s[3]);
   }
@@ -3543,8 +3542,9 @@ FR__SELDOM fr_status fr__adamw_check(const fr_adamw *a, fr_int count, fr_work *w
         : !fr__weight(lr) ? "the learning rate is negative or not finite"
         : !fr__weight(a->beta1) || !fr__weight(a->beta2) || a->beta1 >= 1.0f || a->beta2 >= 1.0f
           ? "beta1 and beta2 must be at least 0 and below 1"
-        : !fr__weight(a->eps) || !fr__weight(a->decay) || !fr__weight(a->clip)
-          ? "eps, decay and clip must be finite and not negative" : NULL;
+        : !fr__weight(lr / (1.0f - a->beta1)) ? "the learning rate is too large"
+        : !fr__weight(a->eps) || a->eps == 0.0f || !fr__weight(a->decay) || !fr__weight(a->clip)
+          ? "eps must be above 0, decay and clip not negative, and all finite" : NULL;
   return wrong ? fr__fail(&work->reason, FR_INVALID, "%s", wrong) : FR_OK;
 }
 
@@ -4964,7 +4964,7 @@ static void fr__target_logp(const struct fr__body *b, fr_int count, double *logp
 }
 
 // The weights -dL/dlog p of one question's targets, from target `at` on, as fr__build_choice listed them; returns the next.
-FR__SELDOM fr_int fr__target_weights(fr_target *targets, const fr__plan *plan, fr_int n, fr_int at, fr__tally *tally)
+FR__APART fr_int fr__target_weights(fr_target *targets, const fr__plan *plan, fr_int n, fr_int at, fr__tally *tally)
 {
   const fr_gfpo_options *o = plan->gfpo;
   const fr_rollouts *r = plan->rollouts;
@@ -7226,7 +7226,7 @@ FR__SELDOM fr_status fr__question_layout(fr__arena *arena, fr__framed *q, const 
   return FR_OK;
 }
 
-FR__SELDOM fr_int fr__append(char *text, fr_int at, fr_text more)
+FR__APART fr_int fr__append(char *text, fr_int at, fr_text more)
 {
   if (more.count) memcpy(text + at, more.bytes, (size_t)more.count);
   return at + more.count;

@@ -306,6 +306,21 @@ static void quick(const char *build)
   CHECK(strstr(json, "\"settings\":{") && strstr(json, "\"seed\":1,"));
   const char *seconds = strstr(json, "\"seconds\":");
   CHECK(seconds != NULL);
+  // The matchings of the two arms that match, a line every tenth, each with a bar of four for six forks; and plain words.
+  snprintf(path, sizeof path, "%.200s/quick.out", build);
+  file = fopen(path, "r");
+  if (!CHECK(file != NULL)) return;
+  int lines = 0, full = 0, headings = 0, plain = 0;
+  while (fgets(rest, sizeof rest, file)) {
+    int bars = 0, tenth = 0, end = 0;
+    for (const char *c = rest; *c; c++) bars += *c == '|';
+    headings += strstr(rest, "what the matching gives each fork") != NULL;
+    plain += strstr(rest, "Nobody has learned") != NULL;
+    if (sscanf(rest, " %d %% %n", &tenth, &end) == 1 && end && rest[end] == '|' && bars == 2 * FORKS && tenth == 10 * (lines % 10 + 1)) lines++;
+    full += strstr(rest, "\xE2\x96\x88") != NULL;  // a fork that took one way of every question
+  }
+  fclose(file);
+  CHECK(headings == 2 && lines == 20 && full > 0 && plain == 1);
   printf("--quick took %.1f s (20 are allowed on two cores); I(fork; way)/log 4: SSFT %.3f, random matching %.3f\n",
          seconds ? strtod(seconds + 10, NULL) : NAN, ssft, random);
 }

@@ -485,6 +485,8 @@ static void optimiser(void)
   BROKEN(w.adamw.beta2 = 1.0f, ANY, fr_adamw_step(&w.adamw, &w.model, &work, 1.0, 1e-3f, &w.norm));
   BROKEN(w.adamw.beta1 = -0.5f, ANY, fr_adamw_step(&w.adamw, &w.model, &work, 1.0, 1e-3f, &w.norm));
   BROKEN(w.adamw.eps = nan_float, ANY, fr_adamw_step(&w.adamw, &w.model, &work, 1.0, 1e-3f, &w.norm));
+  BROKEN(w.adamw.eps = 0.0f, FR_INVALID, fr_adamw_step(&w.adamw, &w.model, &work, 1.0, 1e-3f, &w.norm));  // 0/0 without a gradient
+  REFUSE(FR_INVALID, fr_adamw_step(&w.adamw, &w.model, &work, 1.0, 3e38f, &w.norm));  // the first rate is lr / (1 - beta1)
   BROKEN(w.adamw.decay = infinity, ANY, fr_adamw_step(&w.adamw, &w.model, &work, 1.0, 1e-3f, &w.norm));
   BROKEN(w.adamw.clip = nan_float, ANY, fr_adamw_step(&w.adamw, &w.model, &work, 1.0, 1e-3f, &w.norm));
 

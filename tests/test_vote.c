@@ -392,6 +392,7 @@ static void below(void)
 {
   fr_random random = fr_random_stream(3, 1, 4);
   static const fr_int bounds[] = { 1, 2, 3, 7, 10, 100 };
+  CHECK(fr_random_below(&random, 0) == 0 && fr_random_below(&random, -3) == 0);  // no division by zero
   for (int b = 0; b < 6; b++) {
     const fr_int bound = bounds[b];
     fr_int hits[100] = { 0 };
