@@ -1401,6 +1401,13 @@ enum { FR__MR_MAX = 12, FR__NR_MAX = 32 };  // the largest mr and nr of any row
 
 static int fr__available_scalar(void) { return 1; }
 
+// What a tile computed, the first m rows and n columns of it.
+static void fr__put_tile(float *c, fr_int ldc, const float *t, fr_int width, fr_int m, fr_int n, int add)
+{
+  for (; m > 0; m--, c += ldc, t += width)
+    for (fr_int j = 0; j < n; j++) c[j] = add ? c[j] + t[j] : t[j];
+}
+
 static void fr__tile_scalar(float *c, fr_int ldc, const float *a, fr_int ai, fr_int ap, const float *b, fr_int bp, fr_int k,
                             fr_int m, fr_int n, int add)
 {
@@ -1408,15 +1415,17 @@ static void fr__tile_scalar(float *c, fr_int ldc, const float *a, fr_int ai, fr_
   for (; k > 0; k--, a += ap, b += bp)
     for (int i = 0; i < 4; i++)
       for (int j = 0; j < 8; j++) t[i][j] += a[i * ai] * b[j];
-  for (fr_int i = 0; i < m; i++, c += ldc)
-    for (fr_int j = 0; j < n; j++) c[j] = add ? c[j] + t[i][j] : t[i][j];
+  fr__put_tile(c, ldc, t[0], 8, m, n, add);
 }
 
+// Four chains of sums: one would wait for each addition.
 static float fr__dot_scalar(const float *x, const float *y, fr_int n)
 {
-  float sum = 0.0f;
-  for (fr_int i = 0; i < n; i++) sum += x[i] * y[i];
-  return sum;
+  float t[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
+  fr_int i = 0;
+  for (; i + 4 <= n; i += 4) for (int j = 0; j < 4; j++) t[j] += x[i + j] * y[i + j];
+  for (; i < n; i++) t[0] += x[i] * y[i];
+  return (t[0] + t[1]) + (t[2] + t[3]);
 }
 
 // The bits are copied: a float that goes through a register may change if it is a NaN.
@@ -1434,11 +1443,11 @@ static void fr__stream_scalar(float *y, fr_int ldy, const float *x, fr_int ldx, 
   for (fr_int j = 0; j < n; j++) {
     const char *row = (const char *)w + j * step;
     for (fr_int i = 0; i < m; i++) {
-      float sum = 0.0f, value;
-      if (type == FR_FLOAT32) sum = fr__dot_scalar(x + i * ldx, (const float *)row, k);
-      else for (fr_int p = 0; p < k; p++) {
-        fr__widen_scalar(&value, (const uint16_t *)row + p, 1);
-        sum += x[i * ldx + p] * value;
+      float sum = 0.0f, wide[64];
+      for (fr_int p = 0, count; p < k; p += count) {
+        count = fr__min(k - p, 64);
+        if (type == FR_BFLOAT16) fr__widen_scalar(wide, (const uint16_t *)row + p, count);
+        sum += fr__dot_scalar(x + i * ldx + p, type == FR_BFLOAT16 ? wide : (const float *)row + p, count);
       }
       y[i * ldy + j] = add ? y[i * ldy + j] + sum : sum;
     }
@@ -9649,31 +9658,47 @@ FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reaso
 #define FR__AHEAD 24576  // bytes that a stream of W is asked of memory ahead of its use
 
 // -- The row primitives, written once; each instruction set hands in the names of its operations. V holds LANES floats and knows
-// + - * /. A loop steps on while more than FEW values are left: 0 where READ and WRITE mask what n - i leaves of a vector, else
-// LANES - 1, and the rest goes through the scalar twin. A product to be rounded is no operand of + or -: compilers fuse them.
+// + - * /. Loops take whole vectors; what is left over goes through the twin NEXT, which is narrower or scalar. A product to be
+// rounded is no operand of + or -: compilers fuse them.
 //   STATIC        `static`, for the instruction set     SUM(v)            over the lanes
-//   LOAD, STORE   a whole vector                        ALL(x)            x in every lane
+//   LOAD, STORE   a vector                              ALL(x)            x in every lane
 //   FMA(a, b, c)  a b + c, rounded once                 TURN(x, c, y, d)  x c - y d, one of the products not rounded
 //   ROUND(x)      to the nearest whole number           POWER(&p, &n)     p *= 2^n
-#define FR__PRIMITIVES(isa, STATIC, V, LANES, FEW, LOAD, STORE, READ, WRITE, ALL, FMA, TURN, SQRT, MIN, MAX, ROUND, POWER, SUM)  \
+#define FR__PRIMITIVES(isa, NEXT, STATIC, V, LANES, LOAD, STORE, ALL, FMA, TURN, SQRT, MIN, MAX, ROUND, POWER, SUM)              \
   STATIC void fr__stream_##isa(float *y, fr_int ldy, const float *x, fr_int ldx, const void *w, fr_int step, int type, fr_int m, \
                                fr_int n, fr_int k, int add)                                                                      \
   {                                                                                                                              \
-    if (type == FR_FLOAT32) fr__stream_type_##isa(FR_FLOAT32, y, ldy, x, ldx, (const char *)w, step, m, n, k, add);              \
-    else fr__stream_type_##isa(FR_BFLOAT16, y, ldy, x, ldx, (const char *)w, step, m, n, k, add);                                \
+    const char *row = (const char *)w;                                                                                           \
+    const fr_int whole = k / LANES * LANES;                                                                                      \
+    if (type == FR_FLOAT32) fr__stream_type_##isa(FR_FLOAT32, y, ldy, x, ldx, row, step, m, n, whole, add);                      \
+    else fr__stream_type_##isa(FR_BFLOAT16, y, ldy, x, ldx, row, step, m, n, whole, add);                                        \
+    row += whole * (type == FR_FLOAT32 ? 4 : 2);                                                                                 \
+    if (whole < k) fr__stream_##NEXT(y, ldy, x + whole, ldx, row, step, type, m, n, k - whole, 1);                               \
   }                                                                                                                              \
   STATIC float fr__dot_##isa(const float *x, const float *y, fr_int n)                                                           \
   {                                                                                                                              \
     V s = ALL(0.0f);                                                                                                             \
     fr_int i = 0;                                                                                                                \
-    for (; i + FEW < n; i += LANES) s = FMA(READ(x + i), READ(y + i), s);                                                        \
-    return FEW ? SUM(s) + fr__dot_scalar(x + i, y + i, n - i) : SUM(s);                                                          \
+    for (; i + LANES <= n; i += LANES) s = FMA(LOAD(x + i), LOAD(y + i), s);                                                     \
+    return SUM(s) + fr__dot_##NEXT(x + i, y + i, n - i);                                                                         \
+  }                                                                                                                              \
+  STATIC float fr__max_##isa(const float *x, fr_int n)                                                                           \
+  {                                                                                                                              \
+    float lane[LANES], max;                                                                                                      \
+    fr_int i = LANES;                                                                                                            \
+    V s;                                                                                                                         \
+    if (n < LANES) return fr__max_##NEXT(x, n);                                                                                  \
+    for (s = LOAD(x); i + LANES <= n; i += LANES) s = MAX(s, LOAD(x + i));                                                       \
+    STORE(lane, s);                                                                                                              \
+    max = fr__max_scalar(lane, LANES);                                                                                           \
+    for (; i < n; i++) if (x[i] > max) max = x[i];                                                                               \
+    return max;                                                                                                                  \
   }                                                                                                                              \
   STATIC void fr__axpy_##isa(float *y, float a, const float *x, fr_int n)                                                        \
   {                                                                                                                              \
     fr_int i = 0;                                                                                                                \
-    for (; i + FEW < n; i += LANES) WRITE(y + i, FMA(ALL(a), READ(x + i), READ(y + i)));                                         \
-    if (FEW) fr__axpy_scalar(y + i, a, x + i, n - i);                                                                            \
+    for (; i + LANES <= n; i += LANES) STORE(y + i, FMA(ALL(a), LOAD(x + i), LOAD(y + i)));                                      \
+    fr__axpy_##NEXT(y + i, a, x + i, n - i);                                                                                     \
   }                                                                                                                              \
   STATIC void fr__combine_##isa(float *y, const float *a, const float *x, fr_int ldx, fr_int m, fr_int n)                        \
   {                                                                                                                              \
@@ -9690,30 +9715,30 @@ FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reaso
   STATIC void fr__scale_##isa(float *y, float s, fr_int n)                                                                       \
   {                                                                                                                              \
     fr_int i = 0;                                                                                                                \
-    for (; i + FEW < n; i += LANES) WRITE(y + i, ALL(s) * READ(y + i));                                                          \
-    if (FEW) fr__scale_scalar(y + i, s, n - i);                                                                                  \
+    for (; i + LANES <= n; i += LANES) STORE(y + i, ALL(s) * LOAD(y + i));                                                       \
+    fr__scale_##NEXT(y + i, s, n - i);                                                                                           \
   }                                                                                                                              \
   STATIC void fr__rotate_##isa(float *a, float *b, float s, const float *cosine, const float *sine, float turn, fr_int n)        \
   {                                                                                                                              \
     fr_int i = 0;                                                                                                                \
-    for (; i + FEW < n; i += LANES) {                                                                                            \
-      const V x = ALL(s) * READ(a + i), y = ALL(s) * READ(b + i), c = READ(cosine + i), d = ALL(turn) * READ(sine + i);          \
-      WRITE(a + i, TURN(x, c, y, d));                                                                                            \
-      WRITE(b + i, FMA(x, d, y * c));                                                                                            \
+    for (; i + LANES <= n; i += LANES) {                                                                                         \
+      const V x = ALL(s) * LOAD(a + i), y = ALL(s) * LOAD(b + i), c = LOAD(cosine + i), d = ALL(turn) * LOAD(sine + i);          \
+      STORE(a + i, TURN(x, c, y, d));                                                                                            \
+      STORE(b + i, FMA(x, d, y * c));                                                                                            \
     }                                                                                                                            \
-    if (FEW) fr__rotate_scalar(a + i, b + i, s, cosine + i, sine + i, turn, n - i);                                              \
+    fr__rotate_##NEXT(a + i, b + i, s, cosine + i, sine + i, turn, n - i);                                                       \
   }                                                                                                                              \
   STATIC void fr__mul_##isa(float *y, float s, const float *a, const float *b, fr_int n)                                         \
   {                                                                                                                              \
     fr_int i = 0;                                                                                                                \
-    for (; i + FEW < n; i += LANES) WRITE(y + i, ALL(s) * READ(a + i) * READ(b + i));                                            \
-    if (FEW) fr__mul_scalar(y + i, s, a + i, b + i, n - i);                                                                      \
+    for (; i + LANES <= n; i += LANES) STORE(y + i, ALL(s) * LOAD(a + i) * LOAD(b + i));                                         \
+    fr__mul_##NEXT(y + i, s, a + i, b + i, n - i);                                                                               \
   }                                                                                                                              \
   STATIC void fr__mul_add_##isa(float *y, float s, const float *a, const float *b, fr_int n)                                     \
   {                                                                                                                              \
     fr_int i = 0;                                                                                                                \
-    for (; i + FEW < n; i += LANES) WRITE(y + i, FMA(ALL(s) * READ(a + i), READ(b + i), READ(y + i)));                           \
-    if (FEW) fr__mul_add_scalar(y + i, s, a + i, b + i, n - i);                                                                  \
+    for (; i + LANES <= n; i += LANES) STORE(y + i, FMA(ALL(s) * LOAD(a + i), LOAD(b + i), LOAD(y + i)));                        \
+    fr__mul_add_##NEXT(y + i, s, a + i, b + i, n - i);                                                                           \
   }                                                                                                                              \
   /* A NaN passes through the clamps. */                                                                                         \
   STATIC FR__INLINE void fr__exp_##isa(V *value)                                                                                 \
@@ -9732,46 +9757,46 @@ FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reaso
   STATIC void fr__swiglu_##isa(float *y, const float *gate, const float *up, fr_int n)                                           \
   {                                                                                                                              \
     fr_int i = 0;                                                                                                                \
-    for (; i + FEW < n; i += LANES) {                                                                                            \
-      V g = READ(gate + i), e = ALL(0.0f) - g;                                                                                   \
+    for (; i + LANES <= n; i += LANES) {                                                                                         \
+      V g = LOAD(gate + i), e = ALL(0.0f) - g;                                                                                   \
       fr__exp_##isa(&e);                                                                                                         \
-      WRITE(y + i, g / (ALL(1.0f) + e) * READ(up + i));                                                                          \
+      STORE(y + i, g / (ALL(1.0f) + e) * LOAD(up + i));                                                                          \
     }                                                                                                                            \
-    if (FEW) fr__swiglu_scalar(y + i, gate + i, up + i, n - i);                                                                  \
+    fr__swiglu_##NEXT(y + i, gate + i, up + i, n - i);                                                                           \
   }                                                                                                                              \
   STATIC void fr__swiglu_back_##isa(float *dgate, float *dup, float *y, const float *dy, const float *gate, const float *up,     \
                                     fr_int n)                                                                                    \
   {                                                                                                                              \
     fr_int i = 0;                                                                                                                \
-    for (; i + FEW < n; i += LANES) {                                                                                            \
-      const V g = READ(gate + i), u = READ(up + i), d = READ(dy + i);                                                            \
+    for (; i + LANES <= n; i += LANES) {                                                                                         \
+      const V g = LOAD(gate + i), u = LOAD(up + i), d = LOAD(dy + i);                                                            \
       V e = ALL(0.0f) - g, s, silu;                                                                                              \
       fr__exp_##isa(&e);                                                                                                         \
       s = ALL(1.0f) / (ALL(1.0f) + e);                                                                                           \
       silu = g * s;                                                                                                              \
-      WRITE(y + i, silu * u);                                                                                                    \
-      WRITE(dup + i, d * silu);                                                                                                  \
-      WRITE(dgate + i, d * u * FMA(silu, ALL(1.0f) - s, s));                                                                     \
+      STORE(y + i, silu * u);                                                                                                    \
+      STORE(dup + i, d * silu);                                                                                                  \
+      STORE(dgate + i, d * u * FMA(silu, ALL(1.0f) - s, s));                                                                     \
     }                                                                                                                            \
-    if (FEW) fr__swiglu_back_scalar(dgate + i, dup + i, y + i, dy + i, gate + i, up + i, n - i);                                 \
+    fr__swiglu_back_##NEXT(dgate + i, dup + i, y + i, dy + i, gate + i, up + i, n - i);                                          \
   }                                                                                                                              \
   STATIC void fr__adamw_##isa(float *p, const float *g, float *m, float *v, fr_int n, const fr__adamw_factors *f)                \
   {                                                                                                                              \
     const V mix1 = ALL(1.0f - f->beta1), mix2 = ALL(1.0f - f->beta2);                                                            \
     fr_int i = 0;                                                                                                                \
-    for (; i + FEW < n; i += LANES) {                                                                                            \
-      const V d = READ(g + i) * ALL(f->scale), square = d * d, old = READ(p + i) * ALL(f->keep);                                 \
-      const V m0 = READ(m + i), m1 = FMA(mix1, d - m0, m0), v0 = READ(v + i), v1 = FMA(mix2, square - v0, v0);                   \
-      WRITE(m + i, m1);                                                                                                          \
-      WRITE(v + i, v1);                                                                                                          \
-      WRITE(p + i, old - ALL(f->rate) * m1 / FMA(SQRT(v1), ALL(f->unbias2), ALL(f->eps)));                                       \
+    for (; i + LANES <= n; i += LANES) {                                                                                         \
+      const V d = LOAD(g + i) * ALL(f->scale), square = d * d, old = LOAD(p + i) * ALL(f->keep);                                 \
+      const V m0 = LOAD(m + i), m1 = FMA(mix1, d - m0, m0), v0 = LOAD(v + i), v1 = FMA(mix2, square - v0, v0);                   \
+      STORE(m + i, m1);                                                                                                          \
+      STORE(v + i, v1);                                                                                                          \
+      STORE(p + i, old - ALL(f->rate) * m1 / FMA(SQRT(v1), ALL(f->unbias2), ALL(f->eps)));                                       \
     }                                                                                                                            \
-    if (FEW) fr__adamw_scalar(p + i, g + i, m + i, v + i, n - i, f);                                                             \
+    fr__adamw_##NEXT(p + i, g + i, m + i, v + i, n - i, f);                                                                      \
   }
 
 // ---- >>avx2 -------------------------------------------------------------------------------------------
 #ifdef FR__AVX2
-// -- AVX2: eight lanes; what is left over goes through the scalar twin.
+// -- AVX2: eight lanes.
 static int fr__available_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
 // 12 accumulators + 2 of b + 1 of a = 15 of 16 registers. Two pointers and one stride reach the six rows of A.
@@ -9789,16 +9814,19 @@ FR__AVX2 void fr__tile_avx2(float *c, fr_int ldc, const float *a, fr_int ai, fr_
       t[i][1] = _mm256_fmadd_ps(x, b1, t[i][1]);
     }
   }
-  FR__UNROLL(6) for (int i = 0; i < 6; i++, c += ldc)
-    if (i < m && n == 16) {
+  if (m == 6 && n == 16) {
+    FR__UNROLL(6) for (int i = 0; i < 6; i++, c += ldc) {
       _mm256_storeu_ps(c, add ? _mm256_add_ps(_mm256_loadu_ps(c), t[i][0]) : t[i][0]);
       _mm256_storeu_ps(c + 8, add ? _mm256_add_ps(_mm256_loadu_ps(c + 8), t[i][1]) : t[i][1]);
-    } else if (i < m) {
-      float edge[16];
-      _mm256_storeu_ps(edge, t[i][0]);
-      _mm256_storeu_ps(edge + 8, t[i][1]);
-      for (fr_int j = 0; j < n; j++) c[j] = add ? c[j] + edge[j] : edge[j];
     }
+  } else {
+    float whole[6][2][8];
+    FR__UNROLL(6) for (int i = 0; i < 6; i++) {
+      _mm256_storeu_ps(whole[i][0], t[i][0]);
+      _mm256_storeu_ps(whole[i][1], t[i][1]);
+    }
+    fr__put_tile(c, ldc, whole[0][0], 16, m, n, add);
+  }
 }
 
 // Eight values of a row of W from p on.
@@ -9807,14 +9835,6 @@ FR__AVX2 FR__INLINE void fr__load_avx2(__m256 *value, const void *row, fr_int p,
   const void *half = (const uint16_t *)row + p;
   if (type == FR_FLOAT32) *value = _mm256_loadu_ps((const float *)row + p);
   else *value = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)half)), 16));
-}
-
-// The last values of a row, zeros behind them.
-static void fr__last(float last[8], const void *row, fr_int p, fr_int k, int type)
-{
-  memset(last, 0, 8 * sizeof(float));
-  if (type == FR_FLOAT32) for (fr_int i = p; i < k; i++) last[i - p] = ((const float *)row)[i];
-  else fr__widen_scalar(last, (const uint16_t *)row + p, k - p);
 }
 
 // R rows of X against J rows of W: R*J accumulators. One or two rows of X run down W a row at a time, unless the rows are so
@@ -9828,11 +9848,9 @@ FR__AVX2 FR__INLINE void fr__stream_block_avx2(const int R, const int J, const i
 {
   const fr_int line = type == FR_FLOAT32 ? 16 : 32, size = 64 / line;  // values in a line of the cache, bytes of one
   __m256 t[2][4], wj[4];
-  float last[8];
-  fr_int p = 0;
   FR__UNROLL(2) for (int i = 0; i < R; i++)
     FR__UNROLL(4) for (int j = 0; j < J; j++) t[i][j] = _mm256_setzero_ps();
-  for (; p + 8 <= k; p += 8) {
+  for (fr_int p = 0; p < k; p += 8) {
     FR__UNROLL(4) for (int j = 0; j < J; j++) {
       fr__load_avx2(&wj[j], w + j * step, p, type);
       if (J > 1 && p % line == 0) _mm_prefetch(w + j * step + p * size + FR__AHEAD, _MM_HINT_T1);
@@ -9840,16 +9858,6 @@ FR__AVX2 FR__INLINE void fr__stream_block_avx2(const int R, const int J, const i
     FR__UNROLL(2) for (int i = 0; i < R; i++) {
       const __m256 xi = _mm256_loadu_ps(x + i * ldx + p);
       FR__UNROLL(4) for (int j = 0; j < J; j++) t[i][j] = _mm256_fmadd_ps(xi, wj[j], t[i][j]);
-    }
-  }
-  if (p < k) {  // the same step once more
-    FR__UNROLL(4) for (int j = 0; j < J; j++) {
-      fr__last(last, w + j * step, p, k, type);
-      wj[j] = _mm256_loadu_ps(last);
-    }
-    FR__UNROLL(2) for (int i = 0; i < R; i++) {
-      fr__last(last, x + i * ldx, p, k, FR_FLOAT32);
-      FR__UNROLL(4) for (int j = 0; j < J; j++) t[i][j] = _mm256_fmadd_ps(_mm256_loadu_ps(last), wj[j], t[i][j]);
     }
   }
   FR__UNROLL(2) for (int i = 0; i < R; i++, y += ldy) {
@@ -9911,19 +9919,6 @@ FR__AVX2 void fr__transpose_avx2(float *dst, fr_int width, const float *src, fr_
   }
 }
 
-FR__AVX2 float fr__max_avx2(const float *x, fr_int n)
-{
-  float lane[8], max;
-  fr_int i = 8;
-  __m256 s;
-  if (n < 8) return fr__max_scalar(x, n);
-  for (s = _mm256_loadu_ps(x); i + 8 <= n; i += 8) s = _mm256_max_ps(s, _mm256_loadu_ps(x + i));
-  _mm256_storeu_ps(lane, s);
-  max = fr__max_scalar(lane, 8);
-  for (; i < n; i++) if (x[i] > max) max = x[i];
-  return max;
-}
-
 // 2^n in two factors, since n may be -150 .. 128.
 FR__AVX2 FR__INLINE void fr__power_avx2(__m256 *p, const __m256 *n)
 {
@@ -9935,9 +9930,8 @@ FR__AVX2 FR__INLINE void fr__power_avx2(__m256 *p, const __m256 *n)
 #define FR__ROUND_AVX2(x) _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
 #define FR__TURN_AVX2(x, c, y, d) _mm256_fmsub_ps(x, c, (y) * (d))
 #define FR__SUM_AVX2(s) (((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7])))
-FR__PRIMITIVES(avx2, FR__AVX2, __m256, 8, 7, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps,
-               _mm256_fmadd_ps, FR__TURN_AVX2, _mm256_sqrt_ps, _mm256_min_ps, _mm256_max_ps, FR__ROUND_AVX2, fr__power_avx2,
-               FR__SUM_AVX2)
+FR__PRIMITIVES(avx2, scalar, FR__AVX2, __m256, 8, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, _mm256_fmadd_ps,
+               FR__TURN_AVX2, _mm256_sqrt_ps, _mm256_min_ps, _mm256_max_ps, FR__ROUND_AVX2, fr__power_avx2, FR__SUM_AVX2)
 
 FR__AVX2 double fr__exp_sum_avx2(float *y, const float *x, float shift, fr_int n)
 {
@@ -9954,10 +9948,8 @@ FR__AVX2 double fr__exp_sum_avx2(float *y, const float *x, float shift, fr_int n
 }
 
 // ---- >>avx512 -----------------------------------------------------------------------------------------
-// -- AVX-512: sixteen lanes; the last ones under a mask.
-static int fr__available_avx512(void) { return __builtin_cpu_supports("avx512f"); }
-
-#define FR__LANES(n) ((__mmask16)((n) >= 16 ? 0xffff : (1 << (n)) - 1))
+// -- AVX-512: sixteen lanes.
+static int fr__available_avx512(void) { return __builtin_cpu_supports("avx512f") && fr__available_avx2(); }
 
 // 24 accumulators + 2 of b + 1 of a of 32 registers. Four pointers and one stride reach the twelve rows of A.
 FR__AVX512 void fr__tile_avx512(float *c, fr_int ldc, const float *a, fr_int ai, fr_int ap, const float *b, fr_int bp, fr_int k,
@@ -9974,60 +9966,44 @@ FR__AVX512 void fr__tile_avx512(float *c, fr_int ldc, const float *a, fr_int ai,
       t[i][1] = _mm512_fmadd_ps(x, b1, t[i][1]);
     }
   }
-  if (n == 32) {  // stores under a mask are slow on some processors
-    FR__UNROLL(12) for (int i = 0; i < 12; i++, c += ldc)
-      if (i < m) {
-        _mm512_storeu_ps(c, add ? _mm512_add_ps(_mm512_loadu_ps(c), t[i][0]) : t[i][0]);
-        _mm512_storeu_ps(c + 16, add ? _mm512_add_ps(_mm512_loadu_ps(c + 16), t[i][1]) : t[i][1]);
-      }
+  if (m == 12 && n == 32) {
+    FR__UNROLL(12) for (int i = 0; i < 12; i++, c += ldc) {
+      _mm512_storeu_ps(c, add ? _mm512_add_ps(_mm512_loadu_ps(c), t[i][0]) : t[i][0]);
+      _mm512_storeu_ps(c + 16, add ? _mm512_add_ps(_mm512_loadu_ps(c + 16), t[i][1]) : t[i][1]);
+    }
   } else {
-    const __mmask16 on0 = FR__LANES(n), on1 = FR__LANES(fr__max(n - 16, 0));
-    FR__UNROLL(12) for (int i = 0; i < 12; i++, c += ldc)
-      if (i < m) {
-        if (add) t[i][0] += _mm512_maskz_loadu_ps(on0, c);
-        _mm512_mask_storeu_ps(c, on0, t[i][0]);
-        if (n <= 16) continue;
-        if (add) t[i][1] += _mm512_maskz_loadu_ps(on1, c + 16);
-        _mm512_mask_storeu_ps(c + 16, on1, t[i][1]);
-      }
+    float whole[12][2][16];
+    FR__UNROLL(12) for (int i = 0; i < 12; i++) {
+      _mm512_storeu_ps(whole[i][0], t[i][0]);
+      _mm512_storeu_ps(whole[i][1], t[i][1]);
+    }
+    fr__put_tile(c, ldc, whole[0][0], 32, m, n, add);
   }
 }
 
-// The last values of a row of W, zeros behind them. Loads of two bytes under a mask are not part of avx512f.
-FR__APART void fr__last_avx512(uint16_t last[16], const uint16_t *x, fr_int left)
+// Sixteen values of a row of W from p on.
+FR__AVX512 FR__INLINE void fr__load_avx512(__m512 *value, const void *row, fr_int p, const int type)
 {
-  memset(last, 0, 32);
-  for (fr_int i = 0; i < left; i++) last[i] = x[i];
-}
-
-// Sixteen values of W as floats.
-FR__AVX512 FR__INLINE void fr__load_avx512(__m512 *value, const uint16_t *x, fr_int left)
-{
-  uint16_t last[16];
-  const void *at = left < 16 ? last : x;
-  if (left < 16) fr__last_avx512(last, x, left);
-  *value = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)at)), 16));
+  const void *half = (const uint16_t *)row + p;
+  if (type == FR_FLOAT32) *value = _mm512_loadu_ps((const float *)row + p);
+  else *value = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)half)), 16));
 }
 
 // As the AVX2 twin; 24 accumulators + 4 of W + 1 of X of 32 registers.
 FR__AVX512 FR__INLINE void fr__stream_block_avx512(const int R, const int J, const int type, float *y, fr_int ldy, const float *x,
                                                    fr_int ldx, const char *w, fr_int step, fr_int k, int add)
 {
-  __m512 t[6][4];
+  const fr_int line = type == FR_FLOAT32 ? 16 : 32, size = 64 / line;
+  __m512 t[6][4], wj[4];
   FR__UNROLL(6) for (int i = 0; i < R; i++)
     FR__UNROLL(4) for (int j = 0; j < J; j++) t[i][j] = _mm512_setzero_ps();
   for (fr_int p = 0; p < k; p += 16) {
-    const __mmask16 on = FR__LANES(k - p);
-    __m512 wj[4];
     FR__UNROLL(4) for (int j = 0; j < J; j++) {
-      const char *row = w + j * step;
-      if (type == FR_FLOAT32) wj[j] = _mm512_maskz_loadu_ps(on, (const float *)(const void *)row + p);
-      else fr__load_avx512(&wj[j], (const uint16_t *)(const void *)row + p, k - p);
-      if (J > 1 && type == FR_FLOAT32) _mm_prefetch(row + p * 4 + FR__AHEAD, _MM_HINT_T1);
-      if (J > 1 && type == FR_BFLOAT16 && p % 32 == 0) _mm_prefetch(row + p * 2 + FR__AHEAD, _MM_HINT_T1);
+      fr__load_avx512(&wj[j], w + j * step, p, type);
+      if (J > 1 && p % line == 0) _mm_prefetch(w + j * step + p * size + FR__AHEAD, _MM_HINT_T1);
     }
     FR__UNROLL(6) for (int i = 0; i < R; i++) {
-      const __m512 xi = _mm512_maskz_loadu_ps(on, x + i * ldx + p);
+      const __m512 xi = _mm512_loadu_ps(x + i * ldx + p);
       FR__UNROLL(4) for (int j = 0; j < J; j++) t[i][j] = _mm512_fmadd_ps(xi, wj[j], t[i][j]);
     }
   }
@@ -10064,41 +10040,31 @@ FR__AVX512 FR__INLINE void fr__stream_type_avx512(const int type, float *y, fr_i
   }
 }
 
-FR__AVX512 float fr__max_avx512(const float *x, fr_int n)
-{
-  __m512 s = _mm512_set1_ps(x[0]);
-  for (fr_int i = 0; i < n; i += 16)
-    s = _mm512_mask_max_ps(s, FR__LANES(n - i), s, _mm512_maskz_loadu_ps(FR__LANES(n - i), x + i));
-  return _mm512_reduce_max_ps(s);
-}
-
-#define FR__READ_AVX512(at) _mm512_maskz_loadu_ps(FR__LANES(n - i), at)
-#define FR__WRITE_AVX512(at, value) _mm512_mask_storeu_ps(at, FR__LANES(n - i), value)
 #define FR__ROUND_AVX512(x) _mm512_cvtepi32_ps(_mm512_cvtps_epi32(x))
 #define FR__POWER_AVX512(p, n) *(p) = _mm512_scalef_ps(*(p), *(n))
 #define FR__TURN_AVX512(x, c, y, d) _mm512_fmsub_ps(x, c, (y) * (d))
-FR__PRIMITIVES(avx512, FR__AVX512, __m512, 16, 0, _mm512_loadu_ps, _mm512_storeu_ps, FR__READ_AVX512, FR__WRITE_AVX512,
-               _mm512_set1_ps, _mm512_fmadd_ps, FR__TURN_AVX512, _mm512_sqrt_ps, _mm512_min_ps, _mm512_max_ps, FR__ROUND_AVX512,
-               FR__POWER_AVX512, _mm512_reduce_add_ps)
+FR__PRIMITIVES(avx512, avx2, FR__AVX512, __m512, 16, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, _mm512_fmadd_ps,
+               FR__TURN_AVX512, _mm512_sqrt_ps, _mm512_min_ps, _mm512_max_ps, FR__ROUND_AVX512, FR__POWER_AVX512,
+               _mm512_reduce_add_ps)
 
 FR__AVX512 double fr__exp_sum_avx512(float *y, const float *x, float shift, fr_int n)
 {
-  __m512d s0 = _mm512_setzero_pd(), s1 = _mm512_setzero_pd();
-  for (fr_int i = 0; i < n; i += 16) {
-    __m512 e = FR__READ_AVX512(x + i) - _mm512_set1_ps(shift);
+  __m512d s = _mm512_setzero_pd();
+  fr_int i = 0;
+  for (; i + 16 <= n; i += 16) {
+    __m512 e = _mm512_loadu_ps(x + i) - _mm512_set1_ps(shift);
     fr__exp_avx512(&e);
-    e = _mm512_maskz_mov_ps(FR__LANES(n - i), e);
-    FR__WRITE_AVX512(y + i, e);
-    s0 += _mm512_cvtps_pd(_mm512_castps512_ps256(e));
-    s1 += _mm512_cvtps_pd(_mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(e), 1)));
+    _mm512_storeu_ps(y + i, e);
+    s += _mm512_cvtps_pd(_mm512_castps512_ps256(e));
+    s += _mm512_cvtps_pd(_mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(e), 1)));
   }
-  return _mm512_reduce_add_pd(s0 + s1);
+  return _mm512_reduce_add_pd(s) + fr__exp_sum_avx2(y + i, x + i, shift, n - i);
 }
 #endif  // FR__AVX2
 
 // ---- >>neon -------------------------------------------------------------------------------------------
 #ifdef FR__NEON
-// -- NEON: four lanes; what is left over goes through the scalar twin.
+// -- NEON: four lanes.
 static int fr__available_neon(void) { return 1; }
 
 // 24 accumulators + 2 of b + 1 of a of 32 registers.
@@ -10115,33 +10081,32 @@ static void fr__tile_neon(float *c, fr_int ldc, const float *a, fr_int ai, fr_in
       t[i][1] = vfmaq_f32(t[i][1], x, b1);
     }
   }
-  FR__UNROLL(12) for (int i = 0; i < 12; i++, c += ldc)
-    if (i < m && n == 8) {
+  if (m == 12 && n == 8) {
+    FR__UNROLL(12) for (int i = 0; i < 12; i++, c += ldc) {
       vst1q_f32(c, add ? vaddq_f32(vld1q_f32(c), t[i][0]) : t[i][0]);
       vst1q_f32(c + 4, add ? vaddq_f32(vld1q_f32(c + 4), t[i][1]) : t[i][1]);
-    } else if (i < m) {
-      float edge[8];
-      vst1q_f32(edge, t[i][0]);
-      vst1q_f32(edge + 4, t[i][1]);
-      for (fr_int j = 0; j < n; j++) c[j] = add ? c[j] + edge[j] : edge[j];
     }
+  } else {
+    float whole[12][2][4];
+    FR__UNROLL(12) for (int i = 0; i < 12; i++) {
+      vst1q_f32(whole[i][0], t[i][0]);
+      vst1q_f32(whole[i][1], t[i][1]);
+    }
+    fr__put_tile(c, ldc, whole[0][0], 8, m, n, add);
+  }
 }
 
-// Four values of a row from p < k on; the last 1 to 3, zeros behind them.
-static FR__INLINE float32x4_t fr__load_neon(const void *row, fr_int p, fr_int k, const int type)
+// Four values of a row of W from p on.
+static FR__INLINE float32x4_t fr__load_neon(const void *row, fr_int p, const int type)
 {
-  float last[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
-  if (p + 4 <= k && type == FR_FLOAT32) return vld1q_f32((const float *)row + p);
-  if (p + 4 <= k) return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16((const uint16_t *)row + p), 16));
-  if (type == FR_FLOAT32) for (fr_int i = p; i < k; i++) last[i - p] = ((const float *)row)[i];
-  else fr__widen_scalar(last, (const uint16_t *)row + p, k - p);
-  return vld1q_f32(last);
+  if (type == FR_FLOAT32) return vld1q_f32((const float *)row + p);
+  return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16((const uint16_t *)row + p), 16));
 }
 
 static void fr__widen_neon(float *y, const uint16_t *x, fr_int n)
 {
   fr_int i = 0;
-  for (; i + 4 <= n; i += 4) vst1q_f32(y + i, fr__load_neon(x, i, n, FR_BFLOAT16));
+  for (; i + 4 <= n; i += 4) vst1q_f32(y + i, fr__load_neon(x, i, FR_BFLOAT16));
   fr__widen_scalar(y + i, x + i, n - i);
 }
 
@@ -10156,11 +10121,11 @@ static FR__INLINE void fr__stream_block_neon(const int R, const int type, float 
   for (fr_int p = 0; p < k; p += 4) {
     float32x4_t wj[4];
     FR__UNROLL(4) for (int j = 0; j < 4; j++) {
-      wj[j] = fr__load_neon(w[j], p, k, type);
+      wj[j] = fr__load_neon(w[j], p, type);
       if (p % line == 0) __builtin_prefetch(w[j] + p * size + FR__AHEAD, 0, 2);
     }
     FR__UNROLL(4) for (int i = 0; i < R; i++) {
-      const float32x4_t xi = fr__load_neon(x + i * ldx, p, k, FR_FLOAT32);
+      const float32x4_t xi = vld1q_f32(x + i * ldx + p);
       FR__UNROLL(4) for (int j = 0; j < 4; j++) t[i][j] = vfmaq_f32(t[i][j], xi, wj[j]);
     }
   }
@@ -10184,18 +10149,6 @@ static FR__INLINE void fr__stream_type_neon(const int type, float *y, fr_int ldy
   }
 }
 
-static float fr__max_neon(const float *x, fr_int n)
-{
-  float32x4_t s;
-  float max;
-  fr_int i = 4;
-  if (n < 4) return fr__max_scalar(x, n);
-  for (s = vld1q_f32(x); i + 4 <= n; i += 4) s = vmaxnmq_f32(s, vld1q_f32(x + i));
-  max = vmaxnmvq_f32(s);
-  for (; i < n; i++) if (x[i] > max) max = x[i];
-  return max;
-}
-
 // 2^n in two factors, since n may be -150 .. 128; it is 0 for a NaN.
 static FR__INLINE void fr__power_neon(float32x4_t *p, const float32x4_t *n)
 {
@@ -10206,8 +10159,8 @@ static FR__INLINE void fr__power_neon(float32x4_t *p, const float32x4_t *n)
 
 #define FR__FMA_NEON(a, b, c) vfmaq_f32(c, a, b)
 #define FR__TURN_NEON(x, c, y, d) vfmsq_f32((x) * (c), y, d)
-FR__PRIMITIVES(neon, static, float32x4_t, 4, 3, vld1q_f32, vst1q_f32, vld1q_f32, vst1q_f32, vdupq_n_f32, FR__FMA_NEON,
-               FR__TURN_NEON, vsqrtq_f32, vminq_f32, vmaxq_f32, vrndnq_f32, fr__power_neon, vaddvq_f32)
+FR__PRIMITIVES(neon, scalar, static, float32x4_t, 4, vld1q_f32, vst1q_f32, vdupq_n_f32, FR__FMA_NEON, FR__TURN_NEON, vsqrtq_f32,
+               vminq_f32, vmaxq_f32, vrndnq_f32, fr__power_neon, vaddvq_f32)
 
 static double fr__exp_sum_neon(float *y, const float *x, float shift, fr_int n)
 {
@@ -10260,7 +10213,6 @@ static const fr__kernels *fr__kernel_row(fr_int i)
 #undef FR__FMA_NEON
 #undef FR__INLINE
 #undef FR__INT_MAX
-#undef FR__LANES
 #undef FR__LN2_HIGH
 #undef FR__LN2_LOW
 #undef FR__LOG2E
@@ -10270,7 +10222,6 @@ static const fr__kernels *fr__kernel_row(fr_int i)
 #undef FR__POWER_AVX512
 #undef FR__PRAGMA
 #undef FR__PRIMITIVES
-#undef FR__READ_AVX512
 #undef FR__REGEX
 #undef FR__ROUND_AVX2
 #undef FR__ROUND_AVX512
@@ -10280,7 +10231,6 @@ static const fr__kernels *fr__kernel_row(fr_int i)
 #undef FR__TURN_AVX512
 #undef FR__TURN_NEON
 #undef FR__UNROLL
-#undef FR__WRITE_AVX512
 
 #endif  // FORKREASON_IMPLEMENTATION
 
