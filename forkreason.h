@@ -9658,140 +9658,136 @@ FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reaso
 #define FR__AHEAD 24576  // bytes that a stream of W is asked of memory ahead of its use
 
 // -- The row primitives, written once; each instruction set hands in the names of its operations. V holds LANES floats and knows
-// + - * /. Loops take whole vectors; what is left over goes through the twin NEXT, which is narrower or scalar. A product to be
-// rounded is no operand of + or -: compilers fuse them.
+// + - * /. EACH(work) does the work for i = 0, LANES, .. while a whole vector is left, so that a long loop holds loads, arithmetic
+// and stores alone; then once more for the rest if READ and WRITE can mask, else the scalar twin does that. NEXT is the narrower
+// row. A product to be rounded is no operand of + or -: compilers fuse them.
 //   STATIC        `static`, for the instruction set     SUM(v)            over the lanes
-//   LOAD, STORE   a vector                              ALL(x)            x in every lane
+//   LOAD, STORE   a whole vector                        ALL(x)            x in every lane
+//   READ, WRITE   the same, or under a mask
 //   FMA(a, b, c)  a b + c, rounded once                 TURN(x, c, y, d)  x c - y d, one of the products not rounded
 //   ROUND(x)      to the nearest whole number           POWER(&p, &n)     p *= 2^n
-#define FR__PRIMITIVES(isa, NEXT, STATIC, V, LANES, LOAD, STORE, ALL, FMA, TURN, SQRT, MIN, MAX, ROUND, POWER, SUM)              \
-  STATIC void fr__stream_##isa(float *y, fr_int ldy, const float *x, fr_int ldx, const void *w, fr_int step, int type, fr_int m, \
-                               fr_int n, fr_int k, int add)                                                                      \
-  {                                                                                                                              \
-    const char *row = (const char *)w;                                                                                           \
-    const fr_int whole = k / LANES * LANES;                                                                                      \
-    if (type == FR_FLOAT32) fr__stream_type_##isa(FR_FLOAT32, y, ldy, x, ldx, row, step, m, n, whole, add);                      \
-    else fr__stream_type_##isa(FR_BFLOAT16, y, ldy, x, ldx, row, step, m, n, whole, add);                                        \
-    row += whole * (type == FR_FLOAT32 ? 4 : 2);                                                                                 \
-    if (whole < k) fr__stream_##NEXT(y, ldy, x + whole, ldx, row, step, type, m, n, k - whole, 1);                               \
-  }                                                                                                                              \
-  STATIC float fr__dot_##isa(const float *x, const float *y, fr_int n)                                                           \
-  {                                                                                                                              \
-    V s = ALL(0.0f);                                                                                                             \
-    fr_int i = 0;                                                                                                                \
-    for (; i + LANES <= n; i += LANES) s = FMA(LOAD(x + i), LOAD(y + i), s);                                                     \
-    return SUM(s) + fr__dot_##NEXT(x + i, y + i, n - i);                                                                         \
-  }                                                                                                                              \
-  STATIC float fr__max_##isa(const float *x, fr_int n)                                                                           \
-  {                                                                                                                              \
-    float lane[LANES], max;                                                                                                      \
-    fr_int i = LANES;                                                                                                            \
-    V s;                                                                                                                         \
-    if (n < LANES) return fr__max_##NEXT(x, n);                                                                                  \
-    for (s = LOAD(x); i + LANES <= n; i += LANES) s = MAX(s, LOAD(x + i));                                                       \
-    STORE(lane, s);                                                                                                              \
-    max = fr__max_scalar(lane, LANES);                                                                                           \
-    for (; i < n; i++) if (x[i] > max) max = x[i];                                                                               \
-    return max;                                                                                                                  \
-  }                                                                                                                              \
-  STATIC void fr__axpy_##isa(float *y, float a, const float *x, fr_int n)                                                        \
-  {                                                                                                                              \
-    fr_int i = 0;                                                                                                                \
-    for (; i + LANES <= n; i += LANES) STORE(y + i, FMA(ALL(a), LOAD(x + i), LOAD(y + i)));                                      \
-    fr__axpy_##NEXT(y + i, a, x + i, n - i);                                                                                     \
-  }                                                                                                                              \
-  STATIC void fr__combine_##isa(float *y, const float *a, const float *x, fr_int ldx, fr_int m, fr_int n)                        \
-  {                                                                                                                              \
-    fr_int i = 0;                                                                                                                \
-    for (; i + 4 * LANES <= n; i += 4 * LANES) {                                                                                 \
-      V t[4];                                                                                                                    \
-      FR__UNROLL(4) for (int r = 0; r < 4; r++) t[r] = LOAD(y + i + LANES * r);                                                  \
-      for (fr_int j = 0; j < m; j++)                                                                                             \
-        FR__UNROLL(4) for (int r = 0; r < 4; r++) t[r] = FMA(ALL(a[j]), LOAD(x + j * ldx + i + LANES * r), t[r]);                \
-      FR__UNROLL(4) for (int r = 0; r < 4; r++) STORE(y + i + LANES * r, t[r]);                                                  \
-    }                                                                                                                            \
-    for (fr_int j = 0; i < n && j < m; j++) fr__axpy_##isa(y + i, a[j], x + j * ldx + i, n - i);                                 \
-  }                                                                                                                              \
-  STATIC void fr__scale_##isa(float *y, float s, fr_int n)                                                                       \
-  {                                                                                                                              \
-    fr_int i = 0;                                                                                                                \
-    for (; i + LANES <= n; i += LANES) STORE(y + i, ALL(s) * LOAD(y + i));                                                       \
-    fr__scale_##NEXT(y + i, s, n - i);                                                                                           \
-  }                                                                                                                              \
-  STATIC void fr__rotate_##isa(float *a, float *b, float s, const float *cosine, const float *sine, float turn, fr_int n)        \
-  {                                                                                                                              \
-    fr_int i = 0;                                                                                                                \
-    for (; i + LANES <= n; i += LANES) {                                                                                         \
-      const V x = ALL(s) * LOAD(a + i), y = ALL(s) * LOAD(b + i), c = LOAD(cosine + i), d = ALL(turn) * LOAD(sine + i);          \
-      STORE(a + i, TURN(x, c, y, d));                                                                                            \
-      STORE(b + i, FMA(x, d, y * c));                                                                                            \
-    }                                                                                                                            \
-    fr__rotate_##NEXT(a + i, b + i, s, cosine + i, sine + i, turn, n - i);                                                       \
-  }                                                                                                                              \
-  STATIC void fr__mul_##isa(float *y, float s, const float *a, const float *b, fr_int n)                                         \
-  {                                                                                                                              \
-    fr_int i = 0;                                                                                                                \
-    for (; i + LANES <= n; i += LANES) STORE(y + i, ALL(s) * LOAD(a + i) * LOAD(b + i));                                         \
-    fr__mul_##NEXT(y + i, s, a + i, b + i, n - i);                                                                               \
-  }                                                                                                                              \
-  STATIC void fr__mul_add_##isa(float *y, float s, const float *a, const float *b, fr_int n)                                     \
-  {                                                                                                                              \
-    fr_int i = 0;                                                                                                                \
-    for (; i + LANES <= n; i += LANES) STORE(y + i, FMA(ALL(s) * LOAD(a + i), LOAD(b + i), LOAD(y + i)));                        \
-    fr__mul_add_##NEXT(y + i, s, a + i, b + i, n - i);                                                                           \
-  }                                                                                                                              \
-  /* A NaN passes through the clamps. */                                                                                         \
-  STATIC FR__INLINE void fr__exp_##isa(V *value)                                                                                 \
-  {                                                                                                                              \
-    const V x = MIN(ALL(FR__EXP_HIGH), MAX(ALL(FR__EXP_LOW), *value)), n = ROUND(x * ALL(FR__LOG2E));                            \
-    const V r = FMA(n, ALL(-FR__LN2_LOW), FMA(n, ALL(-FR__LN2_HIGH), x));                                                        \
-    V p = FMA(ALL(FR__EXP_P0), r, ALL(FR__EXP_P1));                                                                              \
-    p = FMA(p, r, ALL(FR__EXP_P2));                                                                                              \
-    p = FMA(p, r, ALL(FR__EXP_P3));                                                                                              \
-    p = FMA(p, r, ALL(FR__EXP_P4));                                                                                              \
-    p = FMA(p, r, ALL(FR__EXP_P5));                                                                                              \
-    p = FMA(p, r * r, r + ALL(1.0f));                                                                                            \
-    POWER(&p, &n);                                                                                                               \
-    *value = p;                                                                                                                  \
-  }                                                                                                                              \
-  STATIC void fr__swiglu_##isa(float *y, const float *gate, const float *up, fr_int n)                                           \
-  {                                                                                                                              \
-    fr_int i = 0;                                                                                                                \
-    for (; i + LANES <= n; i += LANES) {                                                                                         \
-      V g = LOAD(gate + i), e = ALL(0.0f) - g;                                                                                   \
-      fr__exp_##isa(&e);                                                                                                         \
-      STORE(y + i, g / (ALL(1.0f) + e) * LOAD(up + i));                                                                          \
-    }                                                                                                                            \
-    fr__swiglu_##NEXT(y + i, gate + i, up + i, n - i);                                                                           \
-  }                                                                                                                              \
-  STATIC void fr__swiglu_back_##isa(float *dgate, float *dup, float *y, const float *dy, const float *gate, const float *up,     \
-                                    fr_int n)                                                                                    \
-  {                                                                                                                              \
-    fr_int i = 0;                                                                                                                \
-    for (; i + LANES <= n; i += LANES) {                                                                                         \
-      const V g = LOAD(gate + i), u = LOAD(up + i), d = LOAD(dy + i);                                                            \
-      V e = ALL(0.0f) - g, s, silu;                                                                                              \
-      fr__exp_##isa(&e);                                                                                                         \
-      s = ALL(1.0f) / (ALL(1.0f) + e);                                                                                           \
-      silu = g * s;                                                                                                              \
-      STORE(y + i, silu * u);                                                                                                    \
-      STORE(dup + i, d * silu);                                                                                                  \
-      STORE(dgate + i, d * u * FMA(silu, ALL(1.0f) - s, s));                                                                     \
-    }                                                                                                                            \
-    fr__swiglu_back_##NEXT(dgate + i, dup + i, y + i, dy + i, gate + i, up + i, n - i);                                          \
-  }                                                                                                                              \
-  STATIC void fr__adamw_##isa(float *p, const float *g, float *m, float *v, fr_int n, const fr__adamw_factors *f)                \
-  {                                                                                                                              \
-    const V mix1 = ALL(1.0f - f->beta1), mix2 = ALL(1.0f - f->beta2);                                                            \
-    fr_int i = 0;                                                                                                                \
-    for (; i + LANES <= n; i += LANES) {                                                                                         \
-      const V d = LOAD(g + i) * ALL(f->scale), square = d * d, old = LOAD(p + i) * ALL(f->keep);                                 \
-      const V m0 = LOAD(m + i), m1 = FMA(mix1, d - m0, m0), v0 = LOAD(v + i), v1 = FMA(mix2, square - v0, v0);                   \
-      STORE(m + i, m1);                                                                                                          \
-      STORE(v + i, v1);                                                                                                          \
-      STORE(p + i, old - ALL(f->rate) * m1 / FMA(SQRT(v1), ALL(f->unbias2), ALL(f->eps)));                                       \
-    }                                                                                                                            \
-    fr__adamw_##NEXT(p + i, g + i, m + i, v + i, n - i, f);                                                                      \
+#define FR__PRIMITIVES(isa, NEXT, STATIC, V, LANES, EACH, LOAD, STORE, READ, WRITE, ALL, FMA, TURN, SQRT, MIN, MAX, ROUND, POWER, \
+                       SUM)                                                                                                       \
+  STATIC void fr__stream_##isa(float *y, fr_int ldy, const float *x, fr_int ldx, const void *w, fr_int step, int type, fr_int m,  \
+                               fr_int n, fr_int k, int add)                                                                       \
+  {                                                                                                                               \
+    const char *row = (const char *)w;                                                                                            \
+    const fr_int whole = k / LANES * LANES;                                                                                       \
+    if (type == FR_FLOAT32) fr__stream_type_##isa(FR_FLOAT32, y, ldy, x, ldx, row, step, m, n, whole, add);                       \
+    else fr__stream_type_##isa(FR_BFLOAT16, y, ldy, x, ldx, row, step, m, n, whole, add);                                         \
+    row += whole * (type == FR_FLOAT32 ? 4 : 2);                                                                                  \
+    if (whole < k) fr__stream_##NEXT(y, ldy, x + whole, ldx, row, step, type, m, n, k - whole, 1);                                \
+  }                                                                                                                               \
+  STATIC float fr__dot_##isa(const float *x, const float *y, fr_int n)                                                            \
+  {                                                                                                                               \
+    V s = ALL(0.0f);                                                                                                              \
+    EACH(s = FMA(READ(x + i), READ(y + i), s))                                                                                    \
+    return SUM(s) + (i < n ? fr__dot_scalar(x + i, y + i, n - i) : 0.0f);                                                         \
+  }                                                                                                                               \
+  STATIC float fr__max_##isa(const float *x, fr_int n)                                                                            \
+  {                                                                                                                               \
+    float lane[LANES];                                                                                                            \
+    V s;                                                                                                                          \
+    if (n < LANES) return fr__max_##NEXT(x, n);                                                                                   \
+    s = LOAD(x + n - LANES);  /* the last vector may overlap */                                                                   \
+    for (fr_int i = 0; i + LANES <= n; i += LANES) s = MAX(s, LOAD(x + i));                                                       \
+    STORE(lane, s);                                                                                                               \
+    return fr__max_scalar(lane, LANES);                                                                                           \
+  }                                                                                                                               \
+  STATIC void fr__axpy_##isa(float *y, float a, const float *x, fr_int n)                                                         \
+  {                                                                                                                               \
+    EACH(WRITE(y + i, FMA(ALL(a), READ(x + i), READ(y + i))))                                                                     \
+    if (i < n) fr__axpy_scalar(y + i, a, x + i, n - i);                                                                           \
+  }                                                                                                                               \
+  STATIC void fr__combine_##isa(float *y, const float *a, const float *x, fr_int ldx, fr_int m, fr_int n)                         \
+  {                                                                                                                               \
+    for (; n >= 4 * LANES; n -= 4 * LANES, y += 4 * LANES, x += 4 * LANES) {                                                      \
+      V t[4];                                                                                                                     \
+      FR__UNROLL(4) for (int r = 0; r < 4; r++) t[r] = LOAD(y + LANES * r);                                                       \
+      for (fr_int j = 0; j < m; j++)                                                                                              \
+        FR__UNROLL(4) for (int r = 0; r < 4; r++) t[r] = FMA(ALL(a[j]), LOAD(x + j * ldx + LANES * r), t[r]);                     \
+      FR__UNROLL(4) for (int r = 0; r < 4; r++) STORE(y + LANES * r, t[r]);                                                       \
+    }                                                                                                                             \
+    EACH(                                                                                                                         \
+      V t = READ(y + i);                                                                                                          \
+      for (fr_int j = 0; j < m; j++) t = FMA(ALL(a[j]), READ(x + j * ldx + i), t);                                                \
+      WRITE(y + i, t);                                                                                                            \
+    )                                                                                                                             \
+    if (i < n) fr__combine_scalar(y + i, a, x + i, ldx, m, n - i);                                                                \
+  }                                                                                                                               \
+  STATIC void fr__scale_##isa(float *y, float s, fr_int n)                                                                        \
+  {                                                                                                                               \
+    EACH(WRITE(y + i, ALL(s) * READ(y + i)))                                                                                      \
+    if (i < n) fr__scale_scalar(y + i, s, n - i);                                                                                 \
+  }                                                                                                                               \
+  STATIC void fr__rotate_##isa(float *a, float *b, float s, const float *cosine, const float *sine, float turn, fr_int n)         \
+  {                                                                                                                               \
+    EACH(                                                                                                                         \
+      const V x = ALL(s) * READ(a + i), y = ALL(s) * READ(b + i), c = READ(cosine + i), d = ALL(turn) * READ(sine + i);           \
+      WRITE(a + i, TURN(x, c, y, d));                                                                                             \
+      WRITE(b + i, FMA(x, d, y * c));                                                                                             \
+    )                                                                                                                             \
+    if (i < n) fr__rotate_scalar(a + i, b + i, s, cosine + i, sine + i, turn, n - i);                                             \
+  }                                                                                                                               \
+  STATIC void fr__mul_##isa(float *y, float s, const float *a, const float *b, fr_int n)                                          \
+  {                                                                                                                               \
+    EACH(WRITE(y + i, ALL(s) * READ(a + i) * READ(b + i)))                                                                        \
+    if (i < n) fr__mul_scalar(y + i, s, a + i, b + i, n - i);                                                                     \
+  }                                                                                                                               \
+  STATIC void fr__mul_add_##isa(float *y, float s, const float *a, const float *b, fr_int n)                                      \
+  {                                                                                                                               \
+    EACH(WRITE(y + i, FMA(ALL(s) * READ(a + i), READ(b + i), READ(y + i))))                                                       \
+    if (i < n) fr__mul_add_scalar(y + i, s, a + i, b + i, n - i);                                                                 \
+  }                                                                                                                               \
+  /* A NaN passes through the clamps. */                                                                                          \
+  STATIC FR__INLINE void fr__exp_##isa(V *value)                                                                                  \
+  {                                                                                                                               \
+    const V x = MIN(ALL(FR__EXP_HIGH), MAX(ALL(FR__EXP_LOW), *value)), n = ROUND(x * ALL(FR__LOG2E));                             \
+    const V r = FMA(n, ALL(-FR__LN2_LOW), FMA(n, ALL(-FR__LN2_HIGH), x));                                                         \
+    V p = FMA(ALL(FR__EXP_P0), r, ALL(FR__EXP_P1));                                                                               \
+    p = FMA(p, r, ALL(FR__EXP_P2));                                                                                               \
+    p = FMA(p, r, ALL(FR__EXP_P3));                                                                                               \
+    p = FMA(p, r, ALL(FR__EXP_P4));                                                                                               \
+    p = FMA(p, r, ALL(FR__EXP_P5));                                                                                               \
+    p = FMA(p, r * r, r + ALL(1.0f));                                                                                             \
+    POWER(&p, &n);                                                                                                                \
+    *value = p;                                                                                                                   \
+  }                                                                                                                               \
+  STATIC void fr__swiglu_##isa(float *y, const float *gate, const float *up, fr_int n)                                            \
+  {                                                                                                                               \
+    EACH(                                                                                                                         \
+      V g = READ(gate + i), e = ALL(0.0f) - g;                                                                                    \
+      fr__exp_##isa(&e);                                                                                                          \
+      WRITE(y + i, g / (ALL(1.0f) + e) * READ(up + i));                                                                           \
+    )                                                                                                                             \
+    if (i < n) fr__swiglu_scalar(y + i, gate + i, up + i, n - i);                                                                 \
+  }                                                                                                                               \
+  STATIC void fr__swiglu_back_##isa(float *dgate, float *dup, float *y, const float *dy, const float *gate, const float *up,      \
+                                    fr_int n)                                                                                     \
+  {                                                                                                                               \
+    EACH(                                                                                                                         \
+      const V g = READ(gate + i), u = READ(up + i), d = READ(dy + i);                                                             \
+      V e = ALL(0.0f) - g, s, silu;                                                                                               \
+      fr__exp_##isa(&e);                                                                                                          \
+      s = ALL(1.0f) / (ALL(1.0f) + e);                                                                                            \
+      silu = g * s;                                                                                                               \
+      WRITE(y + i, silu * u);                                                                                                     \
+      WRITE(dup + i, d * silu);                                                                                                   \
+      WRITE(dgate + i, d * u * FMA(silu, ALL(1.0f) - s, s));                                                                      \
+    )                                                                                                                             \
+    if (i < n) fr__swiglu_back_scalar(dgate + i, dup + i, y + i, dy + i, gate + i, up + i, n - i);                                \
+  }                                                                                                                               \
+  STATIC void fr__adamw_##isa(float *p, const float *g, float *m, float *v, fr_int n, const fr__adamw_factors *f)                 \
+  {                                                                                                                               \
+    const V mix1 = ALL(1.0f - f->beta1), mix2 = ALL(1.0f - f->beta2);                                                             \
+    EACH(                                                                                                                         \
+      const V d = READ(g + i) * ALL(f->scale), square = d * d, old = READ(p + i) * ALL(f->keep);                                  \
+      const V m0 = READ(m + i), m1 = FMA(mix1, d - m0, m0), v0 = READ(v + i), v1 = FMA(mix2, square - v0, v0);                    \
+      WRITE(m + i, m1);                                                                                                           \
+      WRITE(v + i, v1);                                                                                                           \
+      WRITE(p + i, old - ALL(f->rate) * m1 / FMA(SQRT(v1), ALL(f->unbias2), ALL(f->eps)));                                        \
+    )                                                                                                                             \
+    if (i < n) fr__adamw_scalar(p + i, g + i, m + i, v + i, n - i, f);                                                            \
   }
 
 // ---- >>avx2 -------------------------------------------------------------------------------------------
@@ -9930,8 +9926,10 @@ FR__AVX2 FR__INLINE void fr__power_avx2(__m256 *p, const __m256 *n)
 #define FR__ROUND_AVX2(x) _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
 #define FR__TURN_AVX2(x, c, y, d) _mm256_fmsub_ps(x, c, (y) * (d))
 #define FR__SUM_AVX2(s) (((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7])))
-FR__PRIMITIVES(avx2, scalar, FR__AVX2, __m256, 8, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, _mm256_fmadd_ps,
-               FR__TURN_AVX2, _mm256_sqrt_ps, _mm256_min_ps, _mm256_max_ps, FR__ROUND_AVX2, fr__power_avx2, FR__SUM_AVX2)
+#define FR__EACH_AVX2(...) fr_int i = 0; for (; i + 8 <= n; i += 8) { __VA_ARGS__; }
+FR__PRIMITIVES(avx2, scalar, FR__AVX2, __m256, 8, FR__EACH_AVX2, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_loadu_ps,
+               _mm256_storeu_ps, _mm256_set1_ps, _mm256_fmadd_ps, FR__TURN_AVX2, _mm256_sqrt_ps, _mm256_min_ps, _mm256_max_ps,
+               FR__ROUND_AVX2, fr__power_avx2, FR__SUM_AVX2)
 
 FR__AVX2 double fr__exp_sum_avx2(float *y, const float *x, float shift, fr_int n)
 {
@@ -10043,22 +10041,28 @@ FR__AVX512 FR__INLINE void fr__stream_type_avx512(const int type, float *y, fr_i
 #define FR__ROUND_AVX512(x) _mm512_cvtepi32_ps(_mm512_cvtps_epi32(x))
 #define FR__POWER_AVX512(p, n) *(p) = _mm512_scalef_ps(*(p), *(n))
 #define FR__TURN_AVX512(x, c, y, d) _mm512_fmsub_ps(x, c, (y) * (d))
-FR__PRIMITIVES(avx512, avx2, FR__AVX512, __m512, 16, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, _mm512_fmadd_ps,
-               FR__TURN_AVX512, _mm512_sqrt_ps, _mm512_min_ps, _mm512_max_ps, FR__ROUND_AVX512, FR__POWER_AVX512,
-               _mm512_reduce_add_ps)
+#define FR__READ_AVX512(at) _mm512_maskz_loadu_ps(on, at)
+#define FR__WRITE_AVX512(at, value) _mm512_mask_storeu_ps(at, on, value)
+#define FR__EACH_AVX512(...)                                                                                     \
+  fr_int i = 0;                                                                                                  \
+  for (const __mmask16 on = 0xffff; i + 16 <= n; i += 16) { __VA_ARGS__; }  /* compilers drop a mask of ones */  \
+  if (i < n) { const __mmask16 on = (__mmask16)((1 << (n - i)) - 1); __VA_ARGS__; i = n; }
+FR__PRIMITIVES(avx512, avx2, FR__AVX512, __m512, 16, FR__EACH_AVX512, _mm512_loadu_ps, _mm512_storeu_ps, FR__READ_AVX512,
+               FR__WRITE_AVX512, _mm512_set1_ps, _mm512_fmadd_ps, FR__TURN_AVX512, _mm512_sqrt_ps, _mm512_min_ps, _mm512_max_ps,
+               FR__ROUND_AVX512, FR__POWER_AVX512, _mm512_reduce_add_ps)
 
 FR__AVX512 double fr__exp_sum_avx512(float *y, const float *x, float shift, fr_int n)
 {
   __m512d s = _mm512_setzero_pd();
-  fr_int i = 0;
-  for (; i + 16 <= n; i += 16) {
-    __m512 e = _mm512_loadu_ps(x + i) - _mm512_set1_ps(shift);
+  FR__EACH_AVX512(
+    __m512 e = FR__READ_AVX512(x + i) - _mm512_set1_ps(shift);
     fr__exp_avx512(&e);
-    _mm512_storeu_ps(y + i, e);
+    e = _mm512_maskz_mov_ps(on, e);
+    FR__WRITE_AVX512(y + i, e);
     s += _mm512_cvtps_pd(_mm512_castps512_ps256(e));
     s += _mm512_cvtps_pd(_mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(e), 1)));
-  }
-  return _mm512_reduce_add_pd(s) + fr__exp_sum_avx2(y + i, x + i, shift, n - i);
+  )
+  return _mm512_reduce_add_pd(s);
 }
 #endif  // FR__AVX2
 
@@ -10159,8 +10163,9 @@ static FR__INLINE void fr__power_neon(float32x4_t *p, const float32x4_t *n)
 
 #define FR__FMA_NEON(a, b, c) vfmaq_f32(c, a, b)
 #define FR__TURN_NEON(x, c, y, d) vfmsq_f32((x) * (c), y, d)
-FR__PRIMITIVES(neon, scalar, static, float32x4_t, 4, vld1q_f32, vst1q_f32, vdupq_n_f32, FR__FMA_NEON, FR__TURN_NEON, vsqrtq_f32,
-               vminq_f32, vmaxq_f32, vrndnq_f32, fr__power_neon, vaddvq_f32)
+#define FR__EACH_NEON(...) fr_int i = 0; for (; i + 4 <= n; i += 4) { __VA_ARGS__; }
+FR__PRIMITIVES(neon, scalar, static, float32x4_t, 4, FR__EACH_NEON, vld1q_f32, vst1q_f32, vld1q_f32, vst1q_f32, vdupq_n_f32,
+               FR__FMA_NEON, FR__TURN_NEON, vsqrtq_f32, vminq_f32, vmaxq_f32, vrndnq_f32, fr__power_neon, vaddvq_f32)
 
 static double fr__exp_sum_neon(float *y, const float *x, float shift, fr_int n)
 {
@@ -10202,6 +10207,9 @@ static const fr__kernels *fr__kernel_row(fr_int i)
 #undef FR__SMALL
 #undef FR__AVX2
 #undef FR__AVX512
+#undef FR__EACH_AVX2
+#undef FR__EACH_AVX512
+#undef FR__EACH_NEON
 #undef FR__EXP_HIGH
 #undef FR__EXP_LOW
 #undef FR__EXP_P0
@@ -10222,6 +10230,7 @@ static const fr__kernels *fr__kernel_row(fr_int i)
 #undef FR__POWER_AVX512
 #undef FR__PRAGMA
 #undef FR__PRIMITIVES
+#undef FR__READ_AVX512
 #undef FR__REGEX
 #undef FR__ROUND_AVX2
 #undef FR__ROUND_AVX512
@@ -10231,6 +10240,7 @@ static const fr__kernels *fr__kernel_row(fr_int i)
 #undef FR__TURN_AVX512
 #undef FR__TURN_NEON
 #undef FR__UNROLL
+#undef FR__WRITE_AVX512
 
 #endif  // FORKREASON_IMPLEMENTATION
 
