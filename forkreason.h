@@ -433,20 +433,22 @@ typedef struct fr_text { const char *bytes; fr_int count; } fr_text;  // UTF-8, 
 typedef enum fr_answer_form {
   FR_ANSWER_HASH,   // behind the last '#', to the end
   FR_ANSWER_GSM8K,  // behind the last "####", to the end of that line
-  FR_ANSWER_BOXED,  // in the last \boxed{} or \fbox{} that is closed; braces nest, \{ and \} are text
+  FR_ANSWER_BOXED,  // in the last \boxed{} or \fbox{} that is closed; braces nest, \{ and \} are text; \boxed 12 is 12
   FR_ANSWER_NUMBER  // the last number, with its sign, as below; "3-5" ends with 5, "= -5" with -5, and of what is no number it
 } fr_answer_form;   // takes the last piece that is: 3 of 1e3, 30 of 10:30
 // Where the answer stands in any bytes, in linear time: a part of them, without white space at its ends; bytes NULL if none.
 FR_DEF fr_text fr_answer_find(fr_answer_form form, fr_text text);
-// Do two answers agree? What is no answer (bytes NULL or only white space) agrees with nothing. Numbers agree if they are equal
-// as fractions, exactly; all else byte for byte. White space at the ends and dollar signs around all do not count. Equal are:
-//   18  018  +18  18.  18.0  $18  \$18  18%  18\%  $18$      $ before and % behind are left aside, so that 50% is not 1/2
-//   .5  0.50  1/2  2/4  \frac{1}{2}  \frac12  \dfrac{2}{4}   and \tfrac
-//   2.5  5/2  2 1/2  2\frac{1}{2}                            mixed numbers
-//   -.75  -3/4  \frac{-3}{4}                                 or with U+2212 for the minus sign
-//   1234  1,234  1,234.00          or 0  -0          or -3  -$3  $-3
-// Not numbers but text: 1,23 and 12,34 (groups are of three), 1/0, 1.5/2, 1e3, 2^3, \sqrt{4}, 3 cm (FR_ANSWER_NUMBER takes the
-// 3), and what needs a numerator or denominator of more than FR_ANSWER_DIGITS digits. About 3 KB of stack.
+// Do two answers agree? What is no answer (bytes NULL, white space alone) agrees with nothing. Numbers agree if they are equal
+// as fractions, exactly; all else is compared as text. Around both $ $, \( \), \[ \], { }, \text{ } and `x =` do not count. Equal:
+//   18  018  +18  18.  18.0  $18  18 dollars  18%  18 percent  18\text{ units}  18^\circ  x = 18  $18$  \(18\)
+//                                     a unit without a size of its own is left aside, so that 50% is 50 and not 1/2
+//   .5  0.50  1/2  2 / 4  \frac{1}{2}  \frac12               and \dfrac, \tfrac, \cfrac;   2.5  5/2  2 1/2  2\frac{1}{2}
+//   -.75  -3/4  \frac{-3}{4}                                 or with a minus sign, hyphen or dash of Unicode;   0  -0
+//   1234  1,234  1{,}234  1,\!234  1\,234  1,234.00          groups of three, also behind thin and unbreakable spaces
+//   (1, 2)  (1,2)  \left(1, 2\right)    \sqrt2  \sqrt{2}    A  (A)  \text{A}      as text: spaces where no two words part
+// Not equal: what takes algebra or sets (x+1 and 1+x, {1,2} and {2,1}), intervals of other brackets, 3 and 3:00, .333 and 1/3.
+// Text, not numbers: 1,23 and 12,34, 1/0, 1.5/2, 1e3, 2^3, \sqrt{4}, 3 cm (FR_ANSWER_NUMBER takes the 3), and what needs a
+// numerator or denominator of more than FR_ANSWER_DIGITS digits. About 3 KB of stack.
 #define FR_ANSWER_DIGITS 512
 FR_DEF int fr_answer_same(fr_text a, fr_text b);
 FR_DEF int fr_answer_agree(void *user, fr_int a, fr_int b);  // an fr_same: user is an array of fr_text, one for each answer
@@ -5380,6 +5382,33 @@ FR__SELDOM int fr__begins(const char *at, const char *end, const char *word)
   return !*word;
 }
 
+// Which of these words stands at `at`, the first that does; -1 for none.
+FR__SELDOM int fr__which(const char *at, const char *end, const char *const *words, int count)
+{
+  for (int i = 0; i < count; i++) if (fr__begins(at, end, words[i])) return i;
+  return -1;
+}
+
+// Past white space and what TeX and Unicode have for it.
+FR__SELDOM const char *fr__skip_spaces(const char *at, const char *end)
+{
+  static const char *const forms[9] = { "~", "\\,", "\\!", "\\;", "\\:", "\\ ", "\xE2\x80\x89", "\xE2\x80\xAF", "\xC2\xA0" };
+  for (int form = 0; form >= 0;) {
+    at = fr__skip_blanks(at, end);
+    form = fr__which(at, end, forms, 9);
+    if (form >= 0) at += strlen(forms[form]);
+  }
+  return at;
+}
+
+// How many bytes of a minus sign stand there: of ASCII or of typesetting (hyphen, en dash, minus, small, full width).
+FR__SELDOM fr_int fr__minus(const char *at, const char *end)
+{
+  static const char *const forms[6] = { "-", "\xE2\x80\x90", "\xE2\x80\x93", "\xE2\x88\x92", "\xEF\xB9\xA3", "\xEF\xBC\x8D" };
+  const int form = fr__which(at, end, forms, 6);
+  return form < 0 ? 0 : form ? 3 : 1;
+}
+
 // The part of a text from `at` to `end`, without white space at its ends; no answer if nothing is left.
 FR__SELDOM fr_text fr__answer_part(const char *at, const char *end)
 {
@@ -5388,30 +5417,6 @@ FR__SELDOM fr_text fr__answer_part(const char *at, const char *end)
   while (at < end && fr__is_blank(end[-1])) end--;
   if (at < end) { part.bytes = at; part.count = end - at; }
   return part;
-}
-
-// From the end on, a '{' is closed if more '}' are behind it than are closed already. So the last closed box, then its end, is
-// found in linear time, however many stay open. Backslashes escape in pairs: a brace behind an odd number of them does not count.
-FR__SELDOM fr_text fr__find_boxed(const char *t, fr_int count)
-{
-  fr_int closers = 0;
-  for (fr_int i = count; i-- > 0;) {
-    fr_int name = i, depth = 1, end = i + 1;
-    if (t[i] != '{' && t[i] != '}') continue;
-    while (name > 0 && t[name - 1] == '\\') name--;
-    if ((i - name) & 1) continue;
-    if (t[i] == '}') { closers++; continue; }
-    if (closers == 0) continue;
-    closers--;
-    for (name = i; name > 0 && fr__is_blank(t[name - 1]);) name--;
-    if (!(name >= 6 && !memcmp(t + name - 6, "\\boxed", 6)) && !(name >= 5 && !memcmp(t + name - 5, "\\fbox", 5))) continue;
-    for (; depth > 0; end++) {
-      if (t[end] == '\\') end++;
-      else depth += (t[end] == '{') - (t[end] == '}');
-    }
-    return fr__answer_part(t + i + 1, t + end - 1);
-  }
-  return fr__answer_part(t, t);
 }
 
 // A number is a fraction of two digit strings, most significant digit first, no leading zeros: so 0 has no digits. A string counts
@@ -5444,12 +5449,22 @@ static fr_int fr__digit_product(const fr__digits *a, const fr__digits *b, fr_int
 // The readers below return where the thing that begins at `at` ends, or NULL if there is none; a sign may be missing.
 FR__SELDOM const char *fr__read_sign(const char *at, const char *end, int *negative)
 {
-  const int minus = fr__begins(at, end, "-") ? 1 : fr__begins(at, end, "\xE2\x88\x92") ? 3 : 0;
+  const fr_int minus = fr__minus(at, end);
   if (minus) *negative = !*negative;
   return at + (minus ? minus : fr__begins(at, end, "+"));
 }
 
-// 1234 or 1,234: groups of three digits behind one to three that do not begin with 0.
+// What stands between groups of three digits: a comma, as TeX spells it too, or a thin or unbreakable space.
+FR__SELDOM const char *fr__read_separator(const char *at, const char *end)
+{
+  static const char *const forms[7] = { ",\\!", ",", "{,}", "\\,", "\xE2\x80\x89", "\xE2\x80\xAF", "\xC2\xA0" };
+  const int form = fr__which(at, end, forms, 7);
+  if (form < 0) return NULL;
+  at += strlen(forms[form]);
+  return form ? at : fr__skip_blanks(at, end);
+}
+
+// 1234, 1,234 or 1\,234: groups of three digits behind one to three that do not begin with 0.
 FR__SELDOM const char *fr__read_whole(const char *at, const char *end, fr__digits *d)
 {
   const char *start = at;
@@ -5457,12 +5472,13 @@ FR__SELDOM const char *fr__read_whole(const char *at, const char *end, fr__digit
   while (at < end && fr__is_digit(*at)) fr__digit_push(d, *at++ - '0');
   if (at == start) return NULL;
   if (at - start > 3 || *start == '0') return at;
-  while (end - at > 3 && *at == ',' && fr__is_digit(at[1]) && fr__is_digit(at[2]) && fr__is_digit(at[3]) &&
-         !(end - at > 4 && fr__is_digit(at[4]))) {
-    for (int i = 1; i <= 3; i++) fr__digit_push(d, at[i] - '0');
-    at += 4;
+  for (;;) {
+    const char *group = fr__read_separator(at, end), *next = group;
+    while (group && next < end && fr__is_digit(*next)) next++;
+    if (!group || next - group != 3) return at;
+    for (; group < next; group++) fr__digit_push(d, *group - '0');
+    at = next;
   }
-  return at;
 }
 
 // 12, 12.5 or .5
@@ -5481,12 +5497,14 @@ static const char *fr__read_decimal(const char *at, const char *end, fr__number 
   return at;
 }
 
-// 3/4, \frac{3}{4} (the parts may have signs) or \frac34.
+// 3/4, 3 / 4, \frac{3}{4} (the parts may have signs) or \frac34.
 FR__SELDOM const char *fr__read_fraction(const char *at, const char *end, fr__number *n)
 {
+  static const char *const names[4] = { "\\frac", "\\dfrac", "\\tfrac", "\\cfrac" };
+  const int name = fr__which(at, end, names, 4);
   n->negative = 0;
-  if (fr__begins(at, end, "\\frac") || fr__begins(at, end, "\\dfrac") || fr__begins(at, end, "\\tfrac")) {
-    at += at[1] == 'f' ? 5 : 6;
+  if (name >= 0) {
+    at += strlen(names[name]);
     for (int part = 0; part < 2; part++) {
       fr__digits *d = part ? &n->bottom : &n->top;
       at = fr__skip_blanks(at, end);
@@ -5500,8 +5518,10 @@ FR__SELDOM const char *fr__read_fraction(const char *at, const char *end, fr__nu
     }
   } else {
     at = fr__read_whole(at, end, &n->top);
+    if (at) at += fr__begins(at, end, " ");
     if (!at || !fr__begins(at, end, "/")) return NULL;
-    at = fr__read_whole(at + 1, end, &n->bottom);
+    at++;
+    at = fr__read_whole(at + fr__begins(at, end, " "), end, &n->bottom);
   }
   return at && n->bottom.count ? at : NULL;
 }
@@ -5545,6 +5565,57 @@ FR__SELDOM const char *fr__read_number(const char *at, const char *end, fr__numb
   return next;
 }
 
+// Behind the '}' that closes a group whose inside begins at `at`; NULL if none does. Backslashes escape.
+FR__SELDOM const char *fr__read_group(const char *at, const char *end)
+{
+  for (fr_int depth = 1; at < end; at++) {
+    if (*at == '\\') at += at + 1 < end;
+    else if ((depth += (*at == '{') - (*at == '}')) == 0) return at + 1;
+  }
+  return NULL;
+}
+
+// What a box without braces holds: TeX takes one character or command; people mean the whole number.
+FR__SELDOM fr_text fr__bare_argument(const char *at, const char *end)
+{
+  fr__number n;
+  const char *next = fr__read_number(at, end, &n);
+  if (!next && at < end && *at != '{' && *at != '}' && *at != '$') {
+    next = at + 1;
+    if (*at == '\\') while (next < end && fr__is_letter(*next)) next++;
+    else while (next < end && (*next & 0xC0) == 0x80) next++;  // the rest of a character of UTF-8
+  }
+  return fr__answer_part(at, next ? next : at);
+}
+
+// From the end on, a '{' is closed if more '}' are behind it than are closed already. So the last closed box, then its end, is
+// found in linear time, however many stay open. Backslashes escape in pairs: a brace behind an odd number of them does not count.
+FR__SELDOM fr_text fr__find_boxed(const char *t, fr_int count)
+{
+  const char *const end = t + count;
+  fr_int closers = 0;
+  for (fr_int i = count; i-- > 0;) {
+    const char *name = t + i, *inside;
+    while (name > t && name[-1] == '\\') name--;
+    if (t[i] == '\\') {
+      const char *behind = t + i + (fr__begins(t + i, end, "\\boxed") ? 6 : fr__begins(t + i, end, "\\fbox") ? 5 : 0);
+      if (behind == t + i || (behind < end && fr__is_letter(*behind))) continue;
+      inside = fr__skip_blanks(behind, end);
+      if (inside < end && *inside != '{' && fr__bare_argument(inside, end).bytes) return fr__bare_argument(inside, end);
+      continue;
+    }
+    if ((t[i] != '{' && t[i] != '}') || ((t + i - name) & 1)) continue;
+    if (t[i] == '}') { closers++; continue; }
+    if (closers == 0) continue;
+    closers--;
+    inside = t + i + 1;
+    for (name = t + i; name > t && fr__is_blank(name[-1]);) name--;
+    if ((name - t >= 6 && !memcmp(name - 6, "\\boxed", 6)) || (name - t >= 5 && !memcmp(name - 5, "\\fbox", 5)))
+      return fr__answer_part(inside, fr__read_group(inside, end) - 1);
+  }
+  return fr__answer_part(t, t);
+}
+
 // A sign is one if it does not stand behind an operand; a point begins a number if it does not go on with one.
 FR__SELDOM fr_text fr__find_number(const char *begin, const char *end)
 {
@@ -5575,23 +5646,125 @@ FR_DEF fr_text fr_answer_find(fr_answer_form form, fr_text text)
   return fr__answer_part(begin, begin);
 }
 
+// Behind what names the unit of a number and does not count, if there is any.
+FR__SELDOM const char *fr__skip_unit(const char *at, const char *end)
+{
+  static const char *const units[17] = { "%", "\\%", "percent", "^\\circ", "^{\\circ}", "^\\degree", "\\degree", "\xC2\xB0",
+    "degrees", "degree", "dollars", "dollar", "square units", "cubic units", "units", "unit", "\\circ" };
+  const char *const start = at;
+  const int in_text = fr__begins(at = fr__skip_spaces(at, end), end, "\\text{");
+  int unit;
+  at = fr__skip_spaces(at + (in_text ? 6 : 0), end);
+  unit = fr__which(at, end, units, 17);
+  if (unit < 0) return start;
+  at += strlen(units[unit]);
+  if (!in_text) return at;
+  at = fr__skip_spaces(at, end);
+  return fr__begins(at, end, "}") ? at + 1 : start;
+}
+
 FR__SELDOM int fr__answer_is_number(fr_text text, fr__number *n)
 {
-  const char *end = text.bytes + text.count, *at = fr__read_number(text.bytes, end, n), *percent;
+  const char *end = text.bytes + text.count, *at = fr__read_number(text.bytes, end, n);
   if (!at) return 0;
-  percent = at + fr__begins(at, end, " ");
-  if (fr__begins(percent, end, "\\")) percent++;
-  if (fr__begins(percent, end, "%")) at = percent + 1;
+  at = fr__skip_unit(at, end);
   if (fr__begins(at, end, ".")) at++;
   return at == end && n->top.count <= FR_ANSWER_DIGITS && n->bottom.count <= FR_ANSWER_DIGITS;
 }
 
+// Without what stands around an answer and does not count: $ $, \( \), \[ \], { }, \text{ } and its like, ( ) around one letter,
+// and a letter with its equals sign, unless another follows.
 FR__SELDOM fr_text fr__answer_bare(fr_text text)
 {
-  fr_text bare = fr__answer_part(text.bytes, text.bytes ? text.bytes + fr__max(text.count, 0) : NULL);
-  while (bare.count > 1 && bare.bytes[0] == '$' && bare.bytes[bare.count - 1] == '$')
-    bare = fr__answer_part(bare.bytes + 1, bare.bytes + bare.count - 1);
+  static const char *const open[8] = { "$", "\\(", "\\[", "{", "\\text{", "\\textbf{", "\\mathrm{", "\\mbox{" };
+  static const char *const close[8] = { "$", "\\)", "\\]", "}", "}", "}", "}", "}" };
+  fr_text bare = fr__answer_part(text.bytes, text.bytes ? text.bytes + fr__max(text.count, 0) : NULL), inside = bare;
+  for (; inside.bytes; bare = inside) {
+    const char *at = inside.bytes, *end = at + inside.count, *equals;
+    const int form = fr__which(at, end, open, 8);
+    const fr_int before = form < 0 ? 0 : (fr_int)strlen(open[form]), behind = form < 0 ? 0 : (fr_int)strlen(close[form]);
+    if (form >= 0 && inside.count >= before + behind && fr__begins(end - behind, end, close[form]) &&
+        (form < 3 || fr__read_group(at + before, end) == end)) {
+      bare = inside = fr__answer_part(at + before, end - behind);
+      continue;
+    }
+    if (!fr__is_letter(at[*at == '(' && inside.count == 3 && at[2] == ')'])) break;
+    if (*at == '(') return fr__answer_part(at + 1, at + 2);
+    equals = fr__skip_spaces(at + 1, end);
+    if (equals == end || *equals != '=' || memchr(equals + 1, '=', (size_t)(end - equals - 1))) break;
+    inside = fr__answer_part(equals + 1, end);
+    if (!inside.bytes) break;
+  }
   return bare;
+}
+
+// Reads an answer that is no number as it is compared: white space only where it parts two words, one kind of minus sign and of
+// \frac, without \left, \right and the braces of \text{} and around one character.
+typedef struct fr__spelling {
+  const char *at, *end, *close;  // close: a brace that does not count
+  int last, command, literal;    // the last byte; 1: inside a command's name; 1: behind a backslash
+  int blank, brace;              // 1: left out before what comes next
+} fr__spelling;
+
+static int fr__is_word(int c) { return c >= 0x80 || fr__is_digit((char)c) || fr__is_letter((char)c); }
+
+// The next byte, or -1.
+FR__SELDOM int fr__spell(fr__spelling *r)
+{
+  static const char *const groups[5] = { "\\text{", "\\textbf{", "\\mathrm{", "\\mbox{", "{" };
+  static const char *const sides[2] = { "\\left", "\\right" }, *const fractions[3] = { "\\dfrac", "\\tfrac", "\\cfrac" };
+  const char *const end = r->end;
+  for (;;) {
+    const char *at = r->literal ? r->at : fr__skip_spaces(r->at, end), *inside, *close;
+    const int group = fr__which(at, end, groups, 5), side = fr__which(at, end, sides, 2);
+    int c;
+    r->blank |= at > r->at;
+    r->at = at;
+    if (at == end) return -1;
+    inside = close = at + (group < 0 ? 0 : (fr_int)strlen(groups[group]));
+    while (group >= 0 && close < end && *close != '{' && *close != '}' && *close != '\\') close++;
+    c = (unsigned char)*at++;
+    if (!r->literal) {
+      if (at - 1 == r->close) { r->at = at; r->close = NULL; r->brace = 1; continue; }
+      if (inside < close && close < end && *close == '}' &&
+          (group < 4 || (close == inside + 1 && fr__is_word((unsigned char)*inside)))) {
+        r->at = inside;
+        r->close = close;
+        r->brace = 1;
+        continue;
+      }
+      if (side >= 0 && !(end - at > 4 + side && fr__is_letter(at[4 + side]))) { r->at = at + 4 + side; continue; }
+      if (fr__minus(at - 1, end)) { at += fr__minus(at - 1, end) - 1; c = '-'; }
+      if (fr__is_word(c) && (r->command ? (r->blank || r->brace) && fr__is_letter((char)c) : r->blank && fr__is_word(r->last))) {
+        r->blank = r->brace = r->command = 0;
+        return r->last = ' ';
+      }
+      if (fr__which(at - 1, end, fractions, 3) >= 0) at++;
+    }
+    r->command = !r->literal && (c == '\\' ? at < end && fr__is_letter(*at) : r->command && fr__is_letter((char)c));
+    r->literal = !r->literal && c == '\\' && !r->command;
+    r->blank = r->brace = 0;
+    r->at = at;
+    return r->last = c;
+  }
+}
+
+FR__SELDOM int fr__spelled_same(fr_text a, fr_text b)
+{
+  fr__spelling x, y;
+  int c;
+  memset(&x, 0, sizeof x);
+  x.last = -1;
+  x.at = a.bytes;
+  x.end = a.bytes + a.count;
+  y = x;
+  y.at = b.bytes;
+  y.end = b.bytes + b.count;
+  for (c = 0; c >= 0;) {
+    c = fr__spell(&x);
+    if (c != fr__spell(&y)) return 0;
+  }
+  return x.last >= 0;  // what leaves nothing is no answer
 }
 
 // a/b = c/d if a d - c b = 0, digit by digit from the units on.
@@ -5605,7 +5778,7 @@ FR_DEF int fr_answer_same(fr_text a, fr_text b)
   if (!a.bytes || !b.bytes) return 0;
   is_number = fr__answer_is_number(a, &x);
   if (fr__answer_is_number(b, &y) != is_number) return 0;
-  if (!is_number) return a.count == b.count && !memcmp(a.bytes, b.bytes, (size_t)a.count);
+  if (!is_number) return fr__spelled_same(a, b);
   if (x.negative != y.negative && (x.top.count || y.top.count)) return 0;
   digits = fr__max(x.top.count + y.bottom.count, y.top.count + x.bottom.count);
   for (fr_int k = 0; k < digits; k++) {
@@ -6405,6 +6578,18 @@ static fr_text fr__build_text(fr__build *build, const char *line, fr__json_token
   return text;
 }
 
+// Do two answers of a line agree? Longer ones than any number need the same bytes.
+FR__SELDOM int fr__json_agree(const char *line, fr__json_token a, fr__json_token b)
+{
+  char a_bytes[2 * FR_ANSWER_DIGITS], b_bytes[2 * FR_ANSWER_DIGITS];
+  fr_text x = { a_bytes, 0 }, y = { b_bytes, 0 };
+  if (fr__json_order(line, a.start, a.start + a.count, b.start, b.start + b.count) == 0) return 1;
+  if (fr__max(a.count, b.count) > 2 * FR_ANSWER_DIGITS) return 0;
+  x.count = fr__json_copy(line, a, a_bytes);
+  y.count = fr__json_copy(line, b, b_bytes);
+  return fr_answer_same(x, y);
+}
+
 FR__SELDOM void fr__build_trace(fr__build *build, const char *line, const fr__line *said, fr__json_token right)
 {
   const fr__json_token text = said->at[FR__TEXT_OF], answer = said->at[FR__ANSWER];
@@ -6414,8 +6599,7 @@ FR__SELDOM void fr__build_trace(fr__build *build, const char *line, const fr__li
   char verdict = said->at[FR__CORRECT].kind;  // 't', 'f' or 0
   fr_trace trace;
   d->counts.traces++;
-  if (!verdict && answer.kind && right.kind)
-    verdict = fr__json_order(line, answer.start, answer.start + answer.count, right.start, right.start + right.count) ? 'f' : 't';
+  if (!verdict && answer.kind && right.kind) verdict = fr__json_agree(line, answer, right) ? 't' : 'f';
   if (verdict == 'f') { d->counts.incorrect++; return; }
   while (code >= 0 && code <= 32) code = fr__json_code(line, &at, text.start + text.count);
   if (code < 0) { d->counts.empty++; return; }  // there is only white space
@@ -6624,7 +6808,8 @@ FR__SELDOM void fr__build_join(fr__build *build)
     if (number[i] == count) { problems[count++] = row; continue; }
     d->counts.merged++;
     if (!first->answer.bytes) first->answer = row.answer;
-    else if (row.answer.bytes && fr__text_order(first->answer, row.answer) != 0) d->counts.conflicts++;
+    else if (row.answer.bytes && fr__text_order(first->answer, row.answer) != 0 && !fr_answer_same(first->answer, row.answer))
+      d->counts.conflicts++;
   }
   for (fr_int t = 0; t < trace_count; t++) {
     traces[t].problem = number[traces[t].problem];

@@ -331,8 +331,25 @@ static void damaged(void)
   CHECK(good > 1000 && good < 59000);
 }
 
+// Answers that are spelled in two ways agree: of a trace and its row, and of two rows of one question.
+static void spelled_otherwise(void)
+{
+  fr_dataset d;
+  fr_reason reason;
+  static const char rows[] = "{\"question\":\"q\",\"answer\":\"1/2\",\"traces\":[{\"text\":\"a\",\"answer\":\"\\\\frac12\"}]}\n"
+    "{\"question\":\"q\",\"answer\":0.5,\"traces\":[{\"text\":\"b\",\"answer\":\".6\"}]}\n"
+    "{\"question\":\"q\",\"answer\":\"0.25\",\"traces\":[]}\n";
+  CHECK(fr_dataset_load(&d, "tests/data/cases/answers_spelled_otherwise.jsonl", &reason) == FR_OK && d.problem_count == 2 &&
+        d.trace_count == 3 && d.counts.incorrect == 0);
+  fr_dataset_free(&d);
+  CHECK(fr_dataset_new(&d, rows, sizeof rows - 1, &reason) == FR_OK && d.problem_count == 1 && d.trace_count == 1 &&
+        d.counts.incorrect == 1 && d.counts.merged == 2 && d.counts.conflicts == 1);
+  fr_dataset_free(&d);
+}
+
 int main(void)
 {
+  spelled_otherwise();
   forms();
   errors();
   files();
