@@ -1129,6 +1129,7 @@ struct fr_backend {
 #include <stdarg.h>
 #include <string.h>
 #ifndef FR_NO_STDIO
+#include <errno.h>
 #include <stdio.h>
 #endif
 #if defined(FR_MALLOC) != defined(FR_FREE)
@@ -2444,14 +2445,39 @@ static fr_int fr__table(const fr_model *model, const fr__params *p, int head, fr
   return piece[0].rows;
 }
 
-// All but the vocabulary.
-static int fr__same_shape(const fr_config *a, const fr_config *b)
+// The first field in which two configs differ, and its values; NULL if there is none. The vocabulary is the last of all.
+FR__SELDOM const char *fr__config_differs(const fr_config *a, const fr_config *b, double value[2])
 {
-  return a->layers == b->layers && a->dim == b->dim && a->heads == b->heads && a->kv_heads == b->kv_heads &&
-         a->head_dim == b->head_dim && a->ffn == b->ffn && a->tied == b->tied && a->qkv_bias == b->qkv_bias &&
-         a->qk_norm == b->qk_norm && a->norm_eps == b->norm_eps && a->rope_theta == b->rope_theta &&
-         a->embed_scale == b->embed_scale && a->rope_factor == b->rope_factor && a->rope_low == b->rope_low &&
-         a->rope_high == b->rope_high && a->rope_original == b->rope_original;
+  static const char *const names[18] = { "layers", "dim", "heads", "kv_heads", "head_dim", "ffn", "tied", "qkv_bias", "qk_norm",
+    "norm_eps", "rope_theta", "embed_scale", "rope_factor", "rope_low", "rope_high", "rope_original", "vocab", NULL };
+  double all[2][17];
+  int i = 0;
+  for (int side = 0; side < 2; side++) {
+    const fr_config *c = side ? b : a;
+    const double values[17] = { (double)c->layers, (double)c->dim, (double)c->heads, (double)c->kv_heads, (double)c->head_dim,
+      (double)c->ffn, (double)c->tied, (double)c->qkv_bias, (double)c->qk_norm, (double)c->norm_eps, (double)c->rope_theta,
+      (double)c->embed_scale, (double)c->rope_factor, (double)c->rope_low, (double)c->rope_high, (double)c->rope_original,
+      (double)c->vocab };
+    memcpy(all[side], values, sizeof values);
+  }
+  while (i < 17 && all[0][i] == all[1][i]) i++;
+  for (int side = 0; side < 2; side++) value[side] = i < 17 ? all[side][i] : 0.0;
+  return names[i];
+}
+
+// Says which field differs: FR_CONFIG, or FR_OK. A small or broken value is told in units of 1e-9.
+FR__SELDOM fr_status fr__config_same(fr_reason *reason, const char *first, const fr_config *a, const char *second,
+                                     const fr_config *b)
+{
+  double value[2];
+  const char *name = fr__config_differs(a, b, value), *unit = "";
+  if (!name) return FR_OK;
+  if (value[0] != floor(value[0]) || value[1] != floor(value[1])) {
+    unit = "e-9";
+    for (int side = 0; side < 2; side++) value[side] = floor(value[side] * 1e9 + 0.5);
+  }
+  return fr__fail(reason, FR_CONFIG, "%s of %s is %d%s, of %s %d%s", name, first, (fr_int)value[0], unit, second,
+                  (fr_int)value[1], unit);
 }
 
 // -- workspace
@@ -3351,8 +3377,8 @@ static fr_status fr__pair(const fr_model *model, fr_work *work)
 {
   if (!work || !work->body) return FR_INVALID;
   if (!model || !model->params) return fr__fail(&work->reason, FR_INVALID, "the model is NULL or was not placed");
-  if (!fr__same_shape(&model->config, &work->config) || model->config.vocab != work->config.vocab)
-    return fr__fail(&work->reason, FR_CONFIG, "the workspace was placed for another model config");
+  if (fr__config_same(&work->reason, "the model", &model->config, "the one this workspace is for", &work->config))
+    return FR_CONFIG;
   if (model->stale && !work->limits.backend)
     return fr__fail(&work->reason, FR_INVALID, "a backend holds newer parameters of this model; fr_work_download brings them");
   return FR_OK;
@@ -5209,8 +5235,11 @@ FR_DEF fr_status fr_model_append_rows(fr_model *to, const fr_model *from)
   fr__tensor_row rows[FR__TENSORS];
   fr__params p;
   float *x;
+  double vocab[2];
+  const char *differs;
   if (!to || !from || !to->params || !from->params || to->params == from->params || to->stale || from->stale) return FR_INVALID;
-  if (!fr__same_shape(&to->config, &from->config) || to->config.vocab < from->config.vocab) return FR_CONFIG;
+  differs = fr__config_differs(&to->config, &from->config, vocab);
+  if (differs && (strcmp(differs, "vocab") || vocab[0] < vocab[1])) return FR_CONFIG;
   if (to->views) return FR_UNSUPPORTED;
   fr__tensor_rows(rows, &to->config, NULL);
   p = fr__bind(from, from->params, 0);
@@ -6165,6 +6194,19 @@ static void fr__put_hash(fr__stream *s)
 }
 
 #ifndef FR_NO_STDIO
+FR__SELDOM fr_status fr__file_fail(fr_reason *reason, const char *path, const char *what)
+{
+  return fr__fail(reason, FR_IO, "%s cannot be %s%s%s", path, what, errno ? ": " : "", errno ? strerror(errno) : "");
+}
+
+FR__SELDOM fr_status fr__open(FILE **file, const char *path, fr_reason *reason)
+{
+  if (!path || !*path) return fr__fail(reason, FR_INVALID, "path is NULL or empty");
+  errno = 0;
+  *file = fopen(path, "rb");
+  return *file ? FR_OK : fr__file_fail(reason, path, "opened");
+}
+
 // Writes PATH.tmp by way of `put`, and renames it to PATH when all is there.
 FR__SELDOM fr_status fr__save(const char *path, void (*put)(fr__stream *s, const void *what), const void *what, fr_reason *reason)
 {
@@ -6195,11 +6237,12 @@ FR__SELDOM fr_status fr__save(const char *path, void (*put)(fr__stream *s, const
 // A whole file in memory of FR_MALLOC. An empty one has one byte of it, so that bytes is not NULL.
 FR__SELDOM fr_status fr__read_file(const char *path, fr_text *text, fr_reason *reason)
 {
-  FILE *file = fopen(path, "rb");
+  FILE *file;
   char *bytes = NULL;
   long end = -1;
   int whole;
-  if (!file) return fr__fail(reason, FR_IO, "%s cannot be opened", path);
+  const fr_status status = fr__open(&file, path, reason);
+  if (status) return status;
   // The first byte before the length: a directory can be opened and has a length on some systems, but cannot be read.
   if ((getc(file) != EOF || !ferror(file)) && fseek(file, 0, SEEK_END) == 0) end = ftell(file);
   if (end >= 0) bytes = (char *)FR_MALLOC((size_t)end + 1);
@@ -6207,7 +6250,7 @@ FR__SELDOM fr_status fr__read_file(const char *path, fr_text *text, fr_reason *r
   fclose(file);
   if (bytes && !whole) FR_FREE(bytes);
   if (end >= 0 && !bytes) return fr__fail(reason, FR_MEMORY, "no memory to read %s, %d bytes", path, (fr_int)end);
-  if (!whole) return fr__fail(reason, FR_IO, "%s cannot be read", path);
+  if (!whole) return fr__file_fail(reason, path, errno == ESPIPE ? "read, it is a pipe or a device" : "read");
   text->bytes = bytes;
   text->count = (fr_int)end;
   return FR_OK;
@@ -6563,7 +6606,10 @@ typedef struct fr__build {
 // What a row or a trace says, as places in its line; kind 0 where it says nothing. The text of a row is its completion.
 enum { FR__QUESTION, FR__TRACES, FR__VERIFIED, FR__TEXT_OF, FR__ANSWER, FR__CORRECT, FR__SOURCE, FR__LINE_FIELDS };
 
-typedef struct fr__line { fr__json_token at[FR__LINE_FIELDS]; } fr__line;
+typedef struct fr__line {
+  fr__json_token at[FR__LINE_FIELDS];
+  fr__json_token near;  // a name that is not known, but nearly
+} fr__line;
 typedef struct fr__field { const char *name, *kinds, *wrong; int field; } fr__field;  // the kinds of value it may have
 
 static fr_text fr__build_text(fr__build *build, const char *line, fr__json_token token)
@@ -6623,6 +6669,16 @@ static int fr__line_wrong(fr__json *json, fr__json_token token, const char *wron
   return 0;
 }
 
+// Is a name but one letter, or a swap of two, away from this one, or the same in capitals?
+FR__SELDOM int fr__json_near(const fr__json *json, fr__json_token name, const char *known)
+{
+  const char *at = json->text + name.start, *end = at + name.count, *known_end = known + strlen(known);
+  while (at < end && known < known_end && (*at | 32) == *known) { at++; known++; }
+  while (at < end && known < known_end && (end[-1] | 32) == known_end[-1]) { end--; known_end--; }
+  if (end - at == 2 && known_end - known == 2) return at[0] == known[1] && at[1] == known[0];
+  return end - at <= 1 && known_end - known <= 1;
+}
+
 // The fields of an object whose '{' has been read. Null reads as absent where the kinds have an n; other names are skipped.
 FR__SELDOM int fr__line_object(fr__json *json, const fr__field *fields, fr__line *line)
 {
@@ -6631,6 +6687,7 @@ FR__SELDOM int fr__line_object(fr__json *json, const fr__field *fields, fr__line
     const fr__field *field = fields;
     fr__json_token found;
     while (field->name && !fr__json_is(json, name, field->name)) field++;
+    for (const fr__field *f = fields; !field->name && f->name; f++) if (fr__json_near(json, name, f->name)) line->near = name;
     fr__json_next(json);
     found = json->token;
     if (field->name && !strchr(field->kinds, found.kind)) fr__line_wrong(json, found, field->wrong);
@@ -6642,6 +6699,11 @@ FR__SELDOM int fr__line_object(fr__json *json, const fr__field *fields, fr__line
     if (field->name) line->at[field->field] = found;
   }
   return json->token.kind != '!';
+}
+
+static int fr__line_lacks(fr__json *json, fr__json_token start, const fr__line *line, const char *wrong, const char *misspelt)
+{
+  return line->near.kind ? fr__line_wrong(json, line->near, misspelt) : fr__line_wrong(json, start, wrong);
 }
 
 FR__SELDOM int fr__line_traces(fr__build *build, fr__json *json, const fr__line *row, fr_int *names)
@@ -6665,7 +6727,7 @@ FR__SELDOM int fr__line_traces(fr__build *build, fr__json *json, const fr__line 
     if (start.kind == '"') trace.at[FR__TEXT_OF] = start;
     else if (start.kind != '{') fr__line_wrong(&list, start, "a trace must be a string or an object with a text");
     else if (fr__line_object(&list, fields, &trace) && !trace.at[FR__TEXT_OF].kind)
-      fr__line_wrong(&list, start, "this trace has no text");
+      fr__line_lacks(&list, start, &trace, "this trace has no text", "this trace has no text; is this name misspelt?");
     if (verdict == ']') fr__line_wrong(&list, verdicts, "this list is shorter than the list of traces");
     else if (!strchr("tfn", verdict)) fr__json_wrong(&list, FR_FORMAT, verified.token.start, "true or false was expected");
     else if (!trace.at[FR__CORRECT].kind && verdict != 'n') trace.at[FR__CORRECT].kind = verdict;
@@ -6703,9 +6765,11 @@ static int fr__build_line(fr__build *build, fr__json *json, fr_int *names)
   if (!fr__line_object(json, fields, &row) || fr__json_next(json) == '!') return 0;
   traces = at[FR__TRACES].kind;
   completion = at[FR__TEXT_OF].kind;
-  if (!at[FR__QUESTION].kind) return fr__line_wrong(json, start, "this row has no question");
+  if (!at[FR__QUESTION].kind)
+    return fr__line_lacks(json, start, &row, "this row has no question", "this row has no question; is this name misspelt?");
   if (!at[FR__QUESTION].count) return fr__line_wrong(json, at[FR__QUESTION], "the question is empty");
-  if (!traces && !completion) return fr__line_wrong(json, start, "this row has no traces");
+  if (!traces && !completion)
+    return fr__line_lacks(json, start, &row, "this row has no traces", "this row has no traces; is this name misspelt?");
   if (traces && completion) return fr__line_wrong(json, start, "this row has both traces and a completion");
   if (completion && at[FR__VERIFIED].kind) return fr__line_wrong(json, at[FR__VERIFIED], "this list needs a list of traces");
   if (completion && correct->kind && !strchr("tf", correct->kind))
@@ -6733,13 +6797,18 @@ FR__SELDOM fr_status fr__build_read(fr__build *build, const char *text, fr_int b
   build->d.problem_count = build->d.trace_count = build->d.source_count = build->string_bytes = 0;
   memset(&build->d.counts, 0, sizeof build->d.counts);
   if (bytes >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0) at = 3;
+  if (bytes >= 2 && (memcmp(text, "\xFF\xFE", 2) == 0 || memcmp(text, "\xFE\xFF", 2) == 0))
+    return fr__fail(reason, FR_FORMAT, "the text is UTF-16; UTF-8 is expected");
   for (fr_int line = 1; at < bytes; line++) {
     const char *end = (const char *)memchr(text + at, '\n', (size_t)(bytes - at));
     const fr_int stop = end ? end - text : bytes;
     fr__json json;
     fr__json_start(&json, text + at, 0, stop - at, line, names, FR_DATASET_NAMES);
     while (fr__json_pass(&json, " \t\r")) {}
-    if (json.at < json.bytes && !fr__build_line(build, &json, names)) return fr__json_fail(&json, reason);
+    if (json.at < json.bytes && !fr__build_line(build, &json, names)) {
+      if (json.status == FR_SYNTAX && json.wrong_at == json.bytes) json.wrong = "the text ends too early: one object per line";
+      return fr__json_fail(&json, reason);
+    }
     at = stop + 1;
   }
   return fr__fine(reason);
@@ -9185,26 +9254,28 @@ FR__SELDOM fr_status fr__checkpoint_get(const char *path, const void *memory, fr
 {
   fr_checkpoint found;
   fr__stream s;
+#ifndef FR_NO_STDIO
+  FILE *file;
+#endif
   fr_status status = model || !info ? fr__checkpoint_arguments(model, adamw, reason) : FR_OK;
   if (status) return status;
   if ((!path && !memory) || bytes < 0) return fr__fail(reason, FR_INVALID, "path or memory is NULL, or bytes is negative");
   for (int look = 0; look < (model ? 2 : 1); look++) {
     fr__stream_memory(&s, (void *)(uintptr_t)memory, bytes);
 #ifndef FR_NO_STDIO
-    if (path) s.file = fopen(path, "rb");
-    if (path && !s.file) return fr__fail(reason, FR_IO, "%s cannot be opened", path);
+    if (path && (status = fr__open(&file, path, reason)) != FR_OK) return status;
+    if (path) s.file = file;
 #endif
     status = fr__checkpoint_scan(&s, &found, look ? model : NULL, look ? adamw : NULL, look ? user : NULL, reason);
 #ifndef FR_NO_STDIO
-    if (path && ferror((FILE *)s.file)) status = fr__fail(reason, FR_IO, "%s cannot be read", path);
-    if (path) fclose((FILE *)s.file);
+    if (path && ferror(file)) status = fr__file_fail(reason, path, "read");
+    if (path) fclose(file);
 #endif
     if (status && look)
       return fr__fail(reason, FR_IO, "%s changed while it was read; the model is not usable", path ? path : "memory");
     if (status) return status;
     if (!model) break;
-    if (!fr__same_shape(&found.config, &model->config) || found.config.vocab != model->config.vocab)
-      return fr__fail(reason, FR_CONFIG, "the checkpoint is of a model with another config");
+    if (fr__config_same(reason, "the checkpoint", &found.config, "the model", &model->config)) return FR_CONFIG;
     if (adamw && !found.has_adamw) return fr__fail(reason, FR_FORMAT, "the checkpoint has no optimiser");
     if (user && user_bytes != found.user_bytes)
       return fr__fail(reason, FR_FORMAT, "the checkpoint has %d bytes of the caller, %d were expected", found.user_bytes,

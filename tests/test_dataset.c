@@ -120,6 +120,14 @@ static void errors(void)
     { "[]", FR_FORMAT, "line 1, column 1: each line" }, { "\n \"x\"", FR_FORMAT, "line 2, column 2: each line" },
     { "3", FR_FORMAT, "line 1, column 1:" },
     { "{\"traces\":[\"a\"]}", FR_FORMAT, "line 1, column 1: this row has no question" },
+    { "{\"traces\":[\"a\"],\"qestion\":\"q\"}", FR_FORMAT, "column 17: this row has no question; is this name" },
+    { "{\"Question\":\"q\",\"traces\":[\"a\"]}", FR_FORMAT, "column 2: this row has no question; is this name" },
+    { "{\"question\":\"q\",\"tarces\":[\"a\"]}", FR_FORMAT, "column 17: this row has no traces; is this name" },
+    { "{\"question\":\"q\",\"trace\":[\"a\"]}", FR_FORMAT, "column 17: this row has no traces; is this name" },
+    { "{\"question\":\"q\",\"taxes\":[\"a\"]}", FR_FORMAT, "column 1: this row has no traces" },
+    { "{\"question\":\"q\",\"traces\":[{\"txt\":\"a\"}]}", FR_FORMAT, "column 28: this trace has no text; is this name" },
+    { "{\n  \"question\": \"q\",\n  \"traces\": []\n}", FR_SYNTAX, "line 1, column 2: the text ends too early: one object per line" },
+    { "\xFF\xFE{\0\"\0", FR_FORMAT, "UTF-16" }, { "\xFE\xFF", FR_FORMAT, "UTF-16" },
     { "{\"question\":\"\",\"traces\":[]}", FR_FORMAT, "column 13: the question is empty" },
     { "{\"question\":null,\"traces\":[]}", FR_FORMAT, "column 13: the question must be" },
     { "{\"question\":3,\"traces\":[]}", FR_FORMAT, "column 13:" },
@@ -196,7 +204,10 @@ static void errors(void)
     memset(&d, 0x3C, sizeof d);
     CHECK(fr_dataset_load(&d, "tests/data/jsonl/no such file", &reason) == FR_IO &&
           strstr(reason.text, "no such file") != NULL);
+    CHECK(strstr(reason.text, ": ") != NULL);  // and why
     CHECK(fr_dataset_load(&d, "tests", &reason) == FR_IO);
+    CHECK(fr_dataset_load(&d, "", &reason) == FR_INVALID && strstr(reason.text, "path is NULL or empty") != NULL);
+    CHECK(fr_dataset_load(&d, NULL, &reason) == FR_INVALID && strstr(reason.text, "path is NULL") != NULL);
     CHECK(memcmp(&d, &before, sizeof d) == 0);
     CHECK(fr_dataset_new(&d, NULL, 0, &reason) == FR_OK && d.problem_count == 0 && d.trace_count == 0 &&
           d.source_count == 0);
