@@ -1,6 +1,6 @@
-# Reads a disassembly of the header (objdump -d --no-show-raw-insn) and looks at the loops of its AVX-512 row: a jump back, with no
-# jump back and no return inside. A long loop holds loads, arithmetic and stores; a mask of lanes in it costs half of the speed on
-# processors where they would bind it, and a slower machine does not show that. fr__combine_avx512 has one loop for the rest of a row.
+# Reads a disassembly of the header (objdump -d --no-show-raw-insn) and looks at the loops of its AVX-512 row: a jump back, with
+# no jump back and no return inside. A long loop holds loads, arithmetic and stores; a mask of lanes in it costs half of the speed
+# where processors are fast, and slower ones do not show that. fr__combine_avx512 has one loop for the rest of a row.
 function look(  i, j, inner, masked, wide) {
   for (i = 1; i <= n; i++) if (to[i] != "" && to[i] <= at[i] && to[i] >= at[1]) {
     inner = 1; masked = ""
@@ -9,7 +9,11 @@ function look(  i, j, inner, masked, wide) {
     }
     if (!inner) continue
     wide = 0
-    for (j = i; j >= 1 && at[j] >= to[i]; j--) { if (text[j] ~ /kmov|\{%k[1-7]\}/) masked = text[j]; if (text[j] ~ /%zmm/) wide = 1; if (text[j] ~ /\tret/) inner = 0 }
+    for (j = i; j >= 1 && at[j] >= to[i]; j--) {
+      if (text[j] ~ /kmov|\{%k[1-7]\}/) masked = text[j]
+      if (text[j] ~ /%zmm/) wide = 1
+      if (text[j] ~ /\tret/) inner = 0
+    }
     if (wide && inner) { loops[name]++; if (masked != "") bad[name] = bad[name] "\n    " masked }
   }
 }
