@@ -15,16 +15,18 @@ enum { FORKS = 6, VOCAB = FORK + FORKS };
 
 typedef struct settings {
   uint64_t seed;
-  int threads, quick, tune, verbose;
-  const char *json, *html;
+  int threads, arms, tune, verbose;  // arms: so many of them, from the first on
+  const char *preset, *json, *html;
   recipe learn;
 } settings;
 
 // Rotary base 100 and normed q and k (as in Qwen3): copying digits over a few dozen tokens is learned in half the steps.
 //                                                     largest  test  valid  base steps, steps, learning rates, batch, prefix
-static const settings full_run = { 1, 0, 0, 0, 0, NULL, NULL, { 99, 300, 150, 1200, 400,
+static const settings full_run = { 1, 0, 5, 0, 0, "", NULL, NULL, { 99, 300, 150, 1200, 400,
   3e-3f, 6e-3f, 2.5e-3f, 12, 0, { 3, 96, 4, 4, 24, 256, VOCAB, 0, 100, 0, 1, 0, 1, 0, 0, 0, 0 } } };
-static const settings quick_run = { 1, 0, 1, 0, 0, NULL, NULL, { 29, 40, 20, 300, 250,
+static const settings short_run = { 1, 0, 3, 0, 0, " --short", NULL, NULL, { 49, 60, 30, 500, 200,
+  3e-3f, 4.5e-3f, 3e-3f, 12, 0, { 3, 96, 4, 4, 24, 256, VOCAB, 0, 100, 0, 1, 0, 1, 0, 0, 0, 0 } } };
+static const settings quick_run = { 1, 0, 5, 0, 0, " --quick", NULL, NULL, { 29, 40, 20, 300, 250,
   4e-3f, 5e-3f, 5e-3f, 6, 0, { 2, 64, 4, 4, 16, 128, VOCAB, 0, 100, 0, 1, 0, 1, 0, 0, 0, 0 } } };
 
 typedef struct score {
@@ -86,24 +88,24 @@ static score score_arm(learner *r, const course *a)
 
 static const course arms[] = {
   { "sft_mixed",    "SFT-mixed",             FR_SFT_MIXED,    1,     1, WAYS, 1 },
-  { "sft_mixed_2x", "SFT-mixed, 2 x steps",  FR_SFT_MIXED,    1,     2, WAYS, 1 },
   { "ssft_random",  "SSFT, random matching", FR_SSFT_RANDOM,  FORKS, 1, WAYS, 1 },
   { "ssft",         "SSFT",                  FR_SSFT,         FORKS, 1, WAYS, 1 },
+  { "sft_mixed_2x", "SFT-mixed, 2 x steps",  FR_SFT_MIXED,    1,     2, WAYS, 1 },
   { "fixed_labels", "fixed labels",          FR_FIXED_LABELS, WAYS,  1, WAYS, 1 },
 };
-enum { ARMS = sizeof arms / sizeof arms[0], RANDOM_ARM = 2, SSFT_ARM = 3 };
+enum { ARMS = sizeof arms / sizeof arms[0], RANDOM_ARM = 1, SSFT_ARM = 2 };
 
-static void print_table(const score *scores)
+static void print_table(const score *scores, int count)
 {
   double best = 0.0;
   printf("\n                        Pass@1    Pass@1    Cons@6   Cons@6  Cons@32  Pass@6  ways of  I(fork;way)\n"
          "                        best fork mean fork greedy   T=.7    T=.7     T=.7    six      / log 4\n");
-  for (int i = 0; i < ARMS; i++) {
+  for (int i = 0; i < count; i++) {
     const score *s = &scores[i];
     printf("%-23s %6.3f    %6.3f    %6.3f   %6.3f  %6.3f   %6.3f  %5.2f    %6.3f\n", arms[i].name, s->pass1_best,
            s->pass1_mean, s->cons6_greedy, s->cons6, s->cons32, s->pass6, s->ways, s->information);
   }
-  for (int i = 0; i < ARMS; i++) if (scores[i].cons6 > best) best = scores[i].cons6;
+  for (int i = 0; i < count; i++) if (scores[i].cons6 > best) best = scores[i].cons6;
   if (best < .5)
     printf("Nobody has learned to multiply in so few steps, whatever the method: the accuracies say nothing yet. What shows already\n"
            "is the last column, and the bars above: SSFT's forks part, those of a random matching do not.\n");
@@ -119,16 +121,16 @@ static int write_page(const settings *given, const learner *r, report_page *page
                           (int)r->set.validation, (int)r->set.test };
   snprintf(text[0], sizeof text[0], "%llu", (unsigned long long)r->seed);
   for (int i = 0; i < 6; i++) snprintf(text[i + 1], sizeof text[0], "%d", values[i]);
-  for (int i = 0; i < ARMS; i++) {
+  for (int i = 0; i < given->arms; i++) {
     const score *s = &scores[i];
     const double measures[RECORD_MEASURES] = { s->pass1_best, s->pass1_mean, s->cons6_greedy, s->cons6, s->cons32,
                                                s->pass6, s->ways, s->information };
     memcpy(records[i].measures, measures, sizeof measures);
   }
   char source[120];
-  snprintf(source, sizeof source, "four_ways%s --seed %s --steps %d", given->quick ? " --quick" : "", text[0],
+  snprintf(source, sizeof source, "four_ways%s --seed %s --steps %d", given->preset, text[0],
            (int)r->set.steps);
-  if (!record_page(page, given->html, source, records, ARMS, SSFT_ARM, r->data.test[0], facts, 8))
+  if (!record_page(page, given->html, source, records, given->arms, SSFT_ARM, r->data.test[0], facts, 8))
     return fprintf(stderr, "four_ways: %s\n", page->error), 0;
   return printf("%s shows all this as a page\n", given->html), 1;
 }
@@ -140,12 +142,12 @@ static int write_json(const settings *given, const learner *r, const score *scor
   if (!file) return 0;
   fprintf(file, "{\"settings\":{\"quick\":%s,\"steps\":%d,\"threads\":%d,\"kernel\":\"%s\",\"largest\":%d,\"train\":%d,"
           "\"test\":%d,\"validation\":%d,\"base_steps\":%d,\"layers\":%d,\"dim\":%d,\"parameters\":%d,"
-          "\"rate_base\":%g,\"rate_sft_mixed\":%g,\"rate\":%g,\"prefix\":%d},\n", given->quick ? "true" : "false",
+          "\"rate_base\":%g,\"rate_sft_mixed\":%g,\"rate\":%g,\"prefix\":%d},\n", strcmp(given->preset, " --quick") ? "false" : "true",
           (int)set->steps, r->threads.threads, r->work.kernel, set->largest, (int)r->data.train_count, (int)set->test,
           (int)set->validation, (int)set->base_steps, (int)set->config.layers, (int)set->config.dim,
           (int)r->model.count, (double)set->base_rate, (double)set->mixed_rate, (double)set->rate, (int)set->prefix);
   fprintf(file, " \"seed\":%llu,\"seconds\":%.1f,\"methods\":{", (unsigned long long)r->seed, seconds);
-  for (int i = 0; i < ARMS; i++) {
+  for (int i = 0; i < given->arms; i++) {
     const score *s = &scores[i];
     fprintf(file, "%s\n  \"%s\":{\"pass1_best\":%.4f,\"pass1_mean\":%.4f,\"cons6_greedy\":%.4f,\"cons6\":%.4f,"
             "\"cons32\":%.4f,\"pass6\":%.4f,\"ways\":%.4f,\"mi_over_log4\":%.4f}", i ? "," : "", arms[i].key,
@@ -158,8 +160,9 @@ static int write_json(const settings *given, const learner *r, const score *scor
 static const char usage[] =
   "usage: four_ways [options]    six forks learn to multiply in four ways, beside four baselines\n"
   "  --seed N     of split, base, data order and sampling   [1]\n"
-  "  --steps N    fine-tuning steps                         [400; 250 with --quick]\n"
-  "  --quick      small numbers and a small model: seconds instead of minutes\n"
+  "  --steps N    fine-tuning steps                         [400; 200 with --short, 250 with --quick]\n"
+  "  --short      numbers up to 49, three of the arms: half a minute or so, and SSFT learns\n"
+  "  --quick      small numbers and a small model: seconds, but nobody learns to multiply\n"
   "  --threads N  threads to use                            [processors online]\n"
   "  --json FILE  write the table as JSON, too\n"
   "  --html FILE  write a page of figures, too\n"
@@ -181,13 +184,13 @@ static int read_flags(settings *set, int argc, char **argv)
   };
   *set = full_run;
   for (int i = 1; i < argc; i++)
-    if (!strcmp(argv[i], "--quick")) *set = quick_run;
+    if (!strcmp(argv[i], "--quick") || !strcmp(argv[i], "--short")) *set = argv[i][2] == 'q' ? quick_run : short_run;
   set->threads = pool_default_threads();
   for (int i = 1; i < argc; i++) {
     const char *flag = argv[i], *value = i + 1 < argc ? argv[i + 1] : "";
     int which = 0;
     if (!strcmp(flag, "--help")) return printf("%s", usage), 1;
-    if (!strcmp(flag, "--quick")) continue;
+    if (!strcmp(flag, "--quick") || !strcmp(flag, "--short")) continue;
     if (!strcmp(flag, "--tune")) { set->tune = 1; continue; }
     if (!strcmp(flag, "--verbose")) { set->verbose = 1; continue; }
     while (which < 3 && strcmp(flag, numbers[which].flag)) which++;
@@ -258,18 +261,18 @@ int main(int argc, char **argv)
   r.bar.all = base_work(&r.set);
   if (set.tune) r.bar.all += 3.0 * (course_work(&r, &arms[0]) + (double)(7 * r.data.validation_count * r.longest));
   else
-    for (int i = 0; i < ARMS; i++) r.bar.all += course_work(&r, &arms[i]) + score_work(&r, &arms[i]);
+    for (int i = 0; i < set.arms; i++) r.bar.all += course_work(&r, &arms[i]) + score_work(&r, &arms[i]);
 
   train_base(&r);
   if (set.tune) tune(&r);
   else {
-    for (int i = 0; i < ARMS; i++) {
+    for (int i = 0; i < set.arms; i++) {
       r.history = &records[i];
       fine_tune(&r, &arms[i], arms[i].method == FR_SFT_MIXED ? r.set.mixed_rate : r.set.rate);
       scores[i] = score_arm(&r, &arms[i]);
     }
     progress_done(&r.bar);
-    print_table(scores);
+    print_table(scores, set.arms);
     record_print_ways(&records[RANDOM_ARM]);
     record_print_ways(&records[SSFT_ARM]);
     record_print_question(&records[SSFT_ARM], r.data.test[0]);
