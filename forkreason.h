@@ -6250,7 +6250,8 @@ FR__SELDOM fr_status fr__read_file(const char *path, fr_text *text, fr_reason *r
   fclose(file);
   if (bytes && !whole) FR_FREE(bytes);
   if (end >= 0 && !bytes) return fr__fail(reason, FR_MEMORY, "no memory to read %s, %d bytes", path, (fr_int)end);
-  if (!whole) return fr__file_fail(reason, path, errno == ESPIPE ? "read, it is a pipe or a device" : "read");
+  if (!whole && errno == ESPIPE) return fr__fail(reason, FR_IO, "%s is a pipe or a device; a file is needed", path);
+  if (!whole) return fr__file_fail(reason, path, "read");
   text->bytes = bytes;
   text->count = (fr_int)end;
   return FR_OK;
@@ -9888,7 +9889,7 @@ FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reaso
   memset(dataset, 0, sizeof *dataset);
   status = fr__read_file(path, &text, reason);
   if (status) return status;
-  status = fr_dataset_new(dataset, text.bytes, text.count, reason);
+  status = text.count ? fr_dataset_new(dataset, text.bytes, text.count, reason) : fr__fail(reason, FR_FORMAT, "%s is empty", path);
   FR_FREE((void *)(uintptr_t)text.bytes);
   return status;
 }

@@ -206,6 +206,16 @@ static void errors(void)
           strstr(reason.text, "no such file") != NULL);
     CHECK(strstr(reason.text, ": ") != NULL);  // and why
     CHECK(fr_dataset_load(&d, "tests", &reason) == FR_IO);
+    {
+      const char *folder = getenv("TEST_BUILD") ? getenv("TEST_BUILD") : "build";
+      char path[300];
+      FILE *empty;
+      snprintf(path, sizeof path, "%s/empty.jsonl", folder);
+      empty = fopen(path, "wb");
+      if (CHECK(empty != NULL)) fclose(empty);
+      CHECK(fr_dataset_load(&d, path, &reason) == FR_FORMAT && strstr(reason.text, "empty.jsonl is empty") != NULL);
+      remove(path);
+    }
     CHECK(fr_dataset_load(&d, "", &reason) == FR_INVALID && strstr(reason.text, "path is NULL or empty") != NULL);
     CHECK(fr_dataset_load(&d, NULL, &reason) == FR_INVALID && strstr(reason.text, "path is NULL") != NULL);
     CHECK(memcmp(&d, &before, sizeof d) == 0);
