@@ -9889,7 +9889,8 @@ FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reaso
   memset(dataset, 0, sizeof *dataset);
   status = fr__read_file(path, &text, reason);
   if (status) return status;
-  status = text.count ? fr_dataset_new(dataset, text.bytes, text.count, reason) : fr__fail(reason, FR_FORMAT, "%s is empty", path);
+  status = text.count ? fr_dataset_new(dataset, text.bytes, text.count, reason)
+                      : fr__fail(reason, FR_FORMAT, "%s is empty", path);
   FR_FREE((void *)(uintptr_t)text.bytes);
   return status;
 }
