@@ -6207,7 +6207,38 @@ FR__SELDOM fr_status fr__open(FILE **file, const char *path, fr_reason *reason)
   return *file ? FR_OK : fr__file_fail(reason, path, "opened");
 }
 
-// Writes PATH.tmp by way of `put`, and renames it to PATH when all is there.
+#ifdef _WIN32
+#ifdef __cplusplus
+extern "C"
+#endif
+__declspec(dllimport) int __stdcall MoveFileExA(const char *from, const char *to, unsigned long flags);  // as windows.h has it
+#endif
+
+// Puts the file `temporary` in the place of `path`; 0: it cannot, and what was there is there. Where rename replaces nothing, the
+// old file is PATH.old meanwhile: at every moment it or the new one is whole. Only a file that can be read steps aside, no folder.
+FR__SELDOM int fr__replace(const char *temporary, const char *path)
+{
+  char old[1005];
+  const size_t length = strlen(path);
+  FILE *file;
+  int is_file;
+  if (rename(temporary, path) == 0) return 1;
+#ifdef _WIN32
+  if (MoveFileExA(temporary, path, 1)) return 1;  // 1: replaces, at once
+#endif
+  if (length + 5 > sizeof old || !(file = fopen(path, "rb"))) return 0;
+  is_file = getc(file) != EOF || !ferror(file);
+  fclose(file);
+  memcpy(old, path, length);
+  memcpy(old + length, ".old", 5);
+  if (!is_file || (rename(path, old) != 0 && (remove(old) != 0 || rename(path, old) != 0))) return 0;
+  is_file = rename(temporary, path) == 0;
+  if (is_file) remove(old);
+  else rename(old, path);
+  return is_file;
+}
+
+// Writes PATH.tmp by way of `put`, and puts it in the place of PATH when all is there.
 FR__SELDOM fr_status fr__save(const char *path, void (*put)(fr__stream *s, const void *what), const void *what, fr_reason *reason)
 {
   enum { PATH = 1000 };
@@ -6220,17 +6251,16 @@ FR__SELDOM fr_status fr__save(const char *path, void (*put)(fr__stream *s, const
   memcpy(temporary, path, length);
   memcpy(temporary + length, ".tmp", 5);
   fr__stream_memory(&s, NULL, 0);
+  errno = 0;
   s.file = fopen(temporary, "wb");
-  if (!s.file) return fr__fail(reason, FR_IO, "%s cannot be opened for writing", temporary);
+  if (!s.file) return fr__file_fail(reason, temporary, "opened for writing");
   put(&s, what);
   if (fclose((FILE *)s.file) != 0 || s.failed) wrong = "written";
-#ifdef _WIN32
-  if (!wrong) remove(path);  // rename does not replace a file there
-#endif
-  if (!wrong && rename(temporary, path) != 0) wrong = "renamed to its place";
+  if (!wrong && !fr__replace(temporary, path)) wrong = "renamed to its place";
   if (!wrong) return fr__fine(reason);
+  fr__file_fail(reason, temporary, wrong);
   remove(temporary);
-  return fr__fail(reason, FR_IO, "%s cannot be %s", temporary, wrong);
+  return FR_IO;
 }
 
 #ifndef FR_NO_MALLOC

@@ -183,7 +183,7 @@ static void write_found(run *r, const study *tasks)
   found.text = NULL;
   for (int i = 0; found.ablated_is_there && i < ABLATIONS; i++) print_ablation(&found, i);
   fprintf(found.json, "%s\n]\n", found.rows ? "" : "[");
-  if (fclose(found.json) || rename(other, path)) stop(r, path, strerror(errno));
+  if (fclose(found.json) || !fr__replace(other, path)) stop(r, path, strerror(errno));
   printf("\nwritten: %s", path);
   snprintf(path, sizeof path, "%s/compare.html", r->build);
   write_page(r, tasks, &found, path, r->quick ? "build/bench/compare --quick" : "make compare");

@@ -2,7 +2,7 @@
 //
 //     ledger r;  ledger_clear(&r);
 //     ledger_put(&r, 0.5, "fork %d", 3);
-//     ledger_save(&r, path);                          // by way of PATH.tmp and a rename
+//     ledger_save(&r, path);                          // by way of PATH.tmp; after the implementation of forkreason.h
 //     if (ledger_load(&r, path)) x = ledger_get(&r, "fork %d", 3);
 #ifndef LEDGER_H
 #define LEDGER_H
@@ -55,7 +55,7 @@ static inline int ledger_save(const ledger *r, const char *path)
   for (int i = 0; i < r->count; i++) fprintf(file, "%.17g %s\n", r->value[i], r->name[i]);
   fprintf(file, "%d end\n", r->count);
   const int written = !ferror(file);
-  if (!fclose(file) && written && !rename(other, path)) return 1;
+  if (!fclose(file) && written && fr__replace(other, path)) return 1;
   remove(other);
   return 0;
 }

@@ -1,5 +1,5 @@
 // report.h - results as one HTML page: figures in inline SVG with their numbers beside them, no script, light and dark,
-// readable on a phone and in print. Plain C99 with libc and libm.
+// readable on a phone and in print. Plain C99, after the implementation of forkreason.h, which replaces the file.
 //
 //     report_page r;
 //     report_open(&r, "build/run.html", "Four ways", "What is asked, in a sentence or two.", "make demo, seed 1");
@@ -338,7 +338,7 @@ static inline int report_close(report_page *r)
   errno = 0;
   const int written = fflush(r->file) == 0 && !ferror(r->file), closed = fclose(r->file) == 0;
   r->file = NULL;
-  if (written && closed && rename(temporary, r->path) == 0) return 1;
+  if (written && closed && fr__replace(temporary, r->path)) return 1;
   snprintf(r->error, sizeof r->error, "cannot write %s: %s", r->path, errno ? strerror(errno) : "output error");
   remove(temporary);
   return 0;

@@ -9,6 +9,8 @@ int main(void)
 }
 #else
 #define _POSIX_C_SOURCE 200809L
+#define FORKREASON_IMPLEMENTATION
+#include "../forkreason.h"
 #include "../bench/ledger.h"
 #include "test.h"
 

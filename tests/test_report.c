@@ -1,6 +1,8 @@
 // test_report.c - examples/report.h: pages are well-formed whatever they are given, say what they were told, and are written
 // whole or not at all.
 #define _POSIX_C_SOURCE 200809L
+#define FORKREASON_IMPLEMENTATION
+#include "../forkreason.h"
 #include "../examples/report.h"
 #include "test.h"
 
