@@ -50,6 +50,7 @@
 //   FR_NO_SIMD            off              scalar kernels only; about 6 times slower where AVX2 or AVX-512 exists (make bench)
 //   FR_OPENMP             off              fills the thread hook with OpenMP (compile with -fopenmp)
 //   FR_ASSERT(x)          off              checks our own logic, never your input
+// The implementation refuses -ffast-math and its like: it must see what is not finite.
 #define FR_VERSION_MAJOR 0
 #define FR_VERSION_MINOR 1
 #define FR_VERSION_PATCH 0
@@ -1128,6 +1129,10 @@ struct fr_backend {
 #include <string.h>
 #ifndef FR_NO_STDIO
 #include <stdio.h>
+#endif
+#if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__) || defined(__ASSOCIATIVE_MATH__) || \
+    defined(__RECIPROCAL_MATH__) || defined(_M_FP_FAST)
+#error "compile without -ffast-math, -Ofast, /fp:fast: tests for NaN and infinity and the order of sums would be optimised away"
 #endif
 #if defined(FR_MALLOC) != defined(FR_FREE)
 #error "define both FR_MALLOC and FR_FREE, or neither"
