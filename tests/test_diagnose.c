@@ -67,6 +67,7 @@ static void margins(void)
     cost[3] = NAN;
     CHECK(fr_assign_margin(cost, 2, 1, 2, 2, &margin, memory, bytes, NULL) == FR_NONFINITE);
     cost[3] = 1.7e308;
+    CHECK(fr_assign_margin(cost + 3, 1, 1, 1, 1, &margin, memory, bytes, NULL) == FR_NONFINITE);
     CHECK(fr_assign_margin(cost, 2, 1, 2, 2, &margin, memory, bytes, NULL) == FR_NONFINITE);
     CHECK(margin == 42.0 && fr_assign_margin(NULL, 0, 0, 2, 2, NULL, NULL, 0, NULL) == FR_INVALID);
     CHECK(fr_assign_margin(NULL, 0, 0, PTRDIFF_MAX / 2, 4, NULL, NULL, 0, &bytes) == FR_OVERFLOW);
