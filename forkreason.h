@@ -467,11 +467,12 @@ typedef struct fr_diagnosis_options {
 typedef struct fr_diagnosis {          // all counts since place or clear; yours to read
   fr_diagnosis_options options;        // resolved
   fr_int  questions, traces, largest;  // questions with a matching; traces with a fork; M of the question that has most
-  fr_int *coverage, *matrix;           // (N) traces of each fork; (N,S) traces of fork i and source s
+  fr_int *coverage, *matrix;           // (N) traces of each fork; (N,S) traces of fork i and source s;
+  fr_int  unlabelled;                  // traces whose source is -1, as in fr_trace: in all counts but the matrix
   fr_int *length;                      // (N,bins) traces of each length
   double *tokens;                      // (N) their tokens
   fr_int  map_count;                   // matchings by frequency, descending
-  fr_int *map, *map_questions;         // (maps,N) row m is one: the source of fork i's trace, -1: none; (maps) questions with it
+  fr_int *map, *map_questions;         // (maps,N) the source of fork i's trace, -1: no trace, -2: no source; (maps) with it
   fr_int  other_questions;             // with one that came when all rows were taken
   fr_int  margins;                     // questions with costs and more than one possible matching;
   double  margin_sum, margin_least;    // their fr_assign_margin, nats a token
@@ -485,7 +486,7 @@ typedef struct fr_diagnosis {          // all counts since place or clear; yours
 FR_DEF fr_status fr_diagnosis_place(fr_diagnosis *d, const fr_diagnosis_options *options, void *memory, fr_int bytes,
                                     fr_int *needed, fr_reason *reason);
 FR_DEF void fr_diagnosis_clear(fr_diagnosis *d);
-// One matched question: its map, the margin if cost is not NULL, and all its traces. source[M]; NULL: source of trace j is j. Two
+// One matched question: its map, the margin if cost is not NULL, and all its traces. source[M], -1: none; NULL: j of trace j. Two
 // traces in one fork are no matching (FR_INVALID): note those of SFT-mixed, and decoded texts, one by one.
 FR_DEF fr_status fr_diagnosis_add(fr_diagnosis *d, const fr_question *question, const fr_int *source, fr_reason *reason);
 // One trace: coverage, matrix, length, tokens.
@@ -1999,7 +2000,8 @@ static void fr__attend_back(const fr__attention *t, fr_int kv, float *dq, float 
 
 // Softmax and cross-entropy of one row with any number of targets
 //   nll_t = lse - logit_t,   lse = max + log sum_v exp(logit_v - max);   sums over the vocabulary in double, and
-//   max - logit_t first: the logarithm would be lost beside a large max.    logits (V); with gradient they become dlogits = (sum_t w_t) p - sum_t w_t onehot(t) (sets)
+//   max - logit_t first: the logarithm would be lost beside a large max.
+//   logits (V); with gradient they become dlogits = (sum_t w_t) p - sum_t w_t onehot(t) (sets)
 static void fr__cross_entropy(const fr__kernels *kernels, float *logits, fr_int V, fr__goal *goals, fr_int count,
                               float *exps, int gradient)
 {
@@ -5775,7 +5777,8 @@ FR_DEF fr_status fr_diagnosis_place(fr_diagnosis *d, const fr_diagnosis_options 
 FR_DEF void fr_diagnosis_clear(fr_diagnosis *d)
 {
   if (!d || !d->coverage) return;
-  d->questions = d->traces = d->largest = d->map_count = d->other_questions = d->margins = d->compared = d->agreeing = 0;
+  d->questions = d->traces = d->largest = d->map_count = d->other_questions = d->margins = 0;
+  d->compared = d->agreeing = d->unlabelled = 0;
   d->margin_sum = d->margin_least = d->regret = 0.0;
   memset(d->coverage, 0, (size_t)((char *)d->map - (char *)d->coverage));
 }
@@ -5785,7 +5788,7 @@ FR__APART fr_status fr__diagnosis_check(const fr_diagnosis *d, fr_int fork, fr_i
   if (!d || !d->coverage) return fr__fail(reason, FR_INVALID, "d is NULL or not placed");
   if (fork < 0 || fork >= d->options.forks)
     return fr__fail(reason, FR_RANGE, "there is no fork %d among %d", fork, d->options.forks);
-  if (source < 0 || source >= d->options.sources)
+  if (source < -1 || source >= d->options.sources)
     return fr__fail(reason, FR_RANGE, "there is no source %d among %d", source, d->options.sources);
   if (tokens < 0) return fr__fail(reason, FR_INVALID, "a trace of %d tokens", tokens);
   return FR_OK;
@@ -5797,7 +5800,7 @@ FR_DEF fr_status fr_diagnosis_note(fr_diagnosis *d, fr_int fork, fr_int source, 
   if (status) return status;
   d->traces++;
   d->coverage[fork]++;
-  d->matrix[fork * d->options.sources + source]++;
+  ++*(source < 0 ? &d->unlabelled : &d->matrix[fork * d->options.sources + source]);
   d->length[fork * d->options.bins + fr__min(tokens / d->options.bin_width, d->options.bins - 1)]++;
   d->tokens[fork] += (double)tokens;
   return fr__fine(reason);
@@ -5836,8 +5839,8 @@ FR_DEF fr_status fr_diagnosis_add(fr_diagnosis *d, const fr_question *question, 
     const fr_int fork = question->fork[j], label = source ? source[j] : j;
     const fr_status status = fr__diagnosis_check(d, fork, label, question->traces[j].count, reason);
     if (status) return status;
-    if (d->row[fork] >= 0) return fr__fail(reason, FR_INVALID, "trace %d is in fork %d, as an earlier one is", j, fork);
-    d->row[fork] = label;
+    if (d->row[fork] != -1) return fr__fail(reason, FR_INVALID, "trace %d is in fork %d, as an earlier one is", j, fork);
+    d->row[fork] = label < 0 ? -2 : label;
   }
   if (question->cost && fr_assign_margin(question->cost, 1, M, M, d->options.forks, &margin, d->scratch, d->scratch_bytes, NULL))
     return fr__fail(reason, FR_NONFINITE, "a cost is not finite, or too large");
