@@ -1162,7 +1162,7 @@ struct fr_backend {
 
 // For what is called from many places: five copies in line are five times the compiler's work. What nobody is in a hurry for is
 // made small besides, our own by FR__SELDOM and these public functions.
-#if defined(__GNUC__)
+#if defined(__GNUC__) || defined(__clang__)
 #define FR__APART static __attribute__((noinline))
 #define FR__SELDOM static __attribute__((noinline, cold))
 #define FR__SMALL(name) __typeof__(fr_##name) fr_##name __attribute__((cold));
@@ -9668,7 +9668,7 @@ FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reaso
 #include <immintrin.h>
 #pragma GCC diagnostic pop
 #endif
-#elif !defined(FR_NO_SIMD) && defined(__GNUC__) && defined(__aarch64__)  // NEON is part of every AArch64
+#elif !defined(FR_NO_SIMD) && (defined(__GNUC__) || defined(__clang__)) && defined(__aarch64__)  // NEON is part of every AArch64
 #define FR__NEON 1
 #include <arm_neon.h>
 #endif
