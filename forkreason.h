@@ -4887,7 +4887,7 @@ FR__APART fr_status fr__rollout(const fr__choosing *c, const fr_model *writer, i
       if (written) r->fork_reward[r->fork[at]] += r->reward[at] = o->reward(o->user, n, r->fork[at], leaf);
       if (!written || !fr__finite(r->fork_reward[r->fork[at]]))
         return fr__fail(&work->reason, FR_NONFINITE, "question %d, rollout %d: the %s is not finite", n, g,
-                        !written ? "writer's log-probability" : fr__finite(r->reward[at]) ? "sum of the fork's rewards" : "reward");
+                        !written ? "writer's log-probability" : fr__finite(r->reward[at]) ? "fork's sum of rewards" : "reward");
       r->fork_count[r->fork[at]]++;
       sum.reward += r->reward[at] / (double)(count * G);
       sum.tokens += fr__scored(leaf);
