@@ -50,6 +50,7 @@
 //   FR_NO_SIMD            off              scalar kernels only; about 6 times slower where AVX2 or AVX-512 exists (make bench)
 //   FR_OPENMP             off              fills the thread hook with OpenMP (compile with -fopenmp)
 //   FR_ASSERT(x)          off              checks our own logic, never your input
+// The implementation refuses -ffast-math and its like: it must see what is not finite.
 #define FR_VERSION_MAJOR 0
 #define FR_VERSION_MINOR 1
 #define FR_VERSION_PATCH 0
@@ -268,7 +269,8 @@ FR_DEF float fr_schedule_stable(int64_t step, int64_t warmup, int64_t stable, in
 // cost of (r, c) is cost[r*row_stride + c*col_stride]. Sets col_of_row[rows] to distinct columns that minimise the sum, -1 for
 // rows left over, and *total (may be NULL) to that sum in row order. Shortest augmenting paths with potentials (Jonker and
 // Volgenant 1987; Crouse 2016), O(min^2 max). Ties: rows (columns, if fewer) enter in order; of equally short paths that to a
-// free column, then to the lowest, is taken. A cost not finite: FR_NONFINITE. memory: scratch of any alignment; NULL measures it.
+// free column, then to the lowest, is taken. memory: scratch of any alignment; NULL measures it.
+// A cost that is not finite, or so large that sums of 8 (min + 1) could overflow: FR_NONFINITE.
 FR_DEF fr_status fr_assign(const double *cost, fr_int row_stride, fr_int col_stride, fr_int rows, fr_int cols, fr_int *col_of_row,
                            double *total, void *memory, fr_int bytes, fr_int *needed);
 // How far the best assignment is from the second best: the least total of one that differs in at least one pair, less the least
@@ -467,11 +469,12 @@ typedef struct fr_diagnosis_options {
 typedef struct fr_diagnosis {          // all counts since place or clear; yours to read
   fr_diagnosis_options options;        // resolved
   fr_int  questions, traces, largest;  // questions with a matching; traces with a fork; M of the question that has most
-  fr_int *coverage, *matrix;           // (N) traces of each fork; (N,S) traces of fork i and source s
+  fr_int *coverage, *matrix;           // (N) traces of each fork; (N,S) traces of fork i and source s;
+  fr_int  unlabelled;                  // traces whose source is -1, as in fr_trace: in all counts but the matrix
   fr_int *length;                      // (N,bins) traces of each length
   double *tokens;                      // (N) their tokens
   fr_int  map_count;                   // matchings by frequency, descending
-  fr_int *map, *map_questions;         // (maps,N) row m is one: the source of fork i's trace, -1: none; (maps) questions with it
+  fr_int *map, *map_questions;         // (maps,N) the source of fork i's trace, -1: no trace, -2: no source; (maps) with it
   fr_int  other_questions;             // with one that came when all rows were taken
   fr_int  margins;                     // questions with costs and more than one possible matching;
   double  margin_sum, margin_least;    // their fr_assign_margin, nats a token
@@ -485,7 +488,7 @@ typedef struct fr_diagnosis {          // all counts since place or clear; yours
 FR_DEF fr_status fr_diagnosis_place(fr_diagnosis *d, const fr_diagnosis_options *options, void *memory, fr_int bytes,
                                     fr_int *needed, fr_reason *reason);
 FR_DEF void fr_diagnosis_clear(fr_diagnosis *d);
-// One matched question: its map, the margin if cost is not NULL, and all its traces. source[M]; NULL: source of trace j is j. Two
+// One matched question: its map, the margin if cost is not NULL, and all its traces. source[M], -1: none; NULL: j of trace j. Two
 // traces in one fork are no matching (FR_INVALID): note those of SFT-mixed, and decoded texts, one by one.
 FR_DEF fr_status fr_diagnosis_add(fr_diagnosis *d, const fr_question *question, const fr_int *source, fr_reason *reason);
 // One trace: coverage, matrix, length, tokens.
@@ -1132,6 +1135,10 @@ struct fr_backend {
 #include <errno.h>
 #include <stdio.h>
 #endif
+#if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__) || defined(__ASSOCIATIVE_MATH__) || \
+    defined(__RECIPROCAL_MATH__) || defined(_M_FP_FAST)
+#error "compile without -ffast-math, -Ofast, /fp:fast: tests for NaN and infinity and the order of sums would be optimised away"
+#endif
 #if defined(FR_MALLOC) != defined(FR_FREE)
 #error "define both FR_MALLOC and FR_FREE, or neither"
 #undef FR_MALLOC  // so that this is the only message
@@ -1158,7 +1165,7 @@ struct fr_backend {
 
 // For what is called from many places: five copies in line are five times the compiler's work. What nobody is in a hurry for is
 // made small besides, our own by FR__SELDOM and these public functions.
-#if defined(__GNUC__)
+#if defined(__GNUC__) || defined(__clang__)
 #define FR__APART static __attribute__((noinline))
 #define FR__SELDOM static __attribute__((noinline, cold))
 #define FR__SMALL(name) __typeof__(fr_##name) fr_##name __attribute__((cold));
@@ -1995,16 +2002,17 @@ static void fr__attend_back(const fr__attention *t, fr_int kv, float *dq, float 
 }
 
 // Softmax and cross-entropy of one row with any number of targets
-//   nll_t = lse - logit_t,   lse = max + log sum_v exp(logit_v - max);   sums over the vocabulary in double
+//   nll_t = lse - logit_t,   lse = max + log sum_v exp(logit_v - max);   sums over the vocabulary in double, and
+//   max - logit_t first: the logarithm would be lost beside a large max.
 //   logits (V); with gradient they become dlogits = (sum_t w_t) p - sum_t w_t onehot(t) (sets)
 static void fr__cross_entropy(const fr__kernels *kernels, float *logits, fr_int V, fr__goal *goals, fr_int count,
                               float *exps, int gradient)
 {
   const float max = kernels->max(logits, V);
-  const double sum = kernels->exp_sum(exps, logits, max, V), lse = (double)max + log(sum);
+  const double sum = kernels->exp_sum(exps, logits, max, V), log_sum = log(sum);
   double weight = 0.0;
   for (fr_int t = 0; t < count; t++) {
-    goals[t].nll = lse - (double)logits[goals[t].token];
+    goals[t].nll = (double)max - (double)logits[goals[t].token] + log_sum;
     weight += (double)goals[t].weight;
   }
   if (!gradient) return;
@@ -2044,7 +2052,7 @@ static fr_token fr__draw(const fr__kernels *kernels, const float *logits, fr_int
   double part[64], mass = 0.0, taken = 0.0, draw = (double)uniform;
   fr_int v = 0, heap = V;
   float inverse;
-  if (!(o->temperature > 0.0f)) {
+  if (!(o->temperature > 0.0f) || max - max != 0.0f) {  // of infinite logits the first: they have no odds
     while (v < V - 1 && !(logits[v] >= max)) v++;
     return (fr_token)(logits[v] >= max ? v : 0);
   }
@@ -3695,7 +3703,8 @@ FR_DEF fr_status fr_assign(const double *cost, fr_int row_stride, fr_int col_str
   if (status || !memory) return status;
   if (rows && (!col_of_row || (cols && !cost))) return FR_INVALID;
   for (fr_int r = 0; r < rows; r++)
-    for (fr_int c = 0; c < cols; c++) if (!fr__finite(cost[r * row_stride + c * col_stride])) return FR_NONFINITE;
+    for (fr_int c = 0; c < cols; c++)  // a path adds and subtracts up to 2n costs, a potential as many
+      if (!fr__finite(8.0 * (double)(n + 1) * cost[r * row_stride + c * col_stride])) return FR_NONFINITE;
   fr__assign_layout(&arena, n, m, &s);
   for (fr_int r = 0; r < n; r++) { s.u[r] = 0.0; s.col_of_row[r] = -1; }
   for (fr_int c = 0; c < m; c++) { s.v[c] = 0.0; s.row_of_col[c] = -1; }
@@ -4765,8 +4774,8 @@ FR_DEF fr_status fr_advantages(const double *reward, fr_int count, fr_deviation 
     mean += reward[g] / (double)count;
     if (reward[g] != reward[0]) equal = 0;  // the mean of equal rewards may round to another number
   }
-  for (fr_int g = 0; g < count; g++) sum += (reward[g] - mean) * (reward[g] - mean);
-  if (!fr__finite(sum)) return FR_NONFINITE;
+  for (fr_int g = 0; g < count && !equal; g++) sum += (reward[g] - mean) * (reward[g] - mean);
+  if (!fr__finite(sum) || !fr__finite(mean)) return FR_NONFINITE;
   sum = equal || deviation == FR_STD_NONE ? 0.0 : sqrt(sum / (double)(count - (deviation == FR_STD_SAMPLE)));
   if (deviation != FR_STD_NONE && !equal) scale = 1.0 / (sum + eps);
   if (!fr__finite(scale)) return FR_NONFINITE;
@@ -4903,12 +4912,11 @@ FR__APART fr_status fr__rollout(const fr__choosing *c, const fr_model *writer, i
       const fr_int at = n * G + g;
       const fr_leaf *leaf = &r->leaves[at];
       const int written = fr__finite(leaf->logp);
-      if (written) r->reward[at] = o->reward(o->user, n, r->fork[at], leaf);
-      if (!written || !fr__finite(r->reward[at]))
+      if (written) r->fork_reward[r->fork[at]] += r->reward[at] = o->reward(o->user, n, r->fork[at], leaf);
+      if (!written || !fr__finite(r->fork_reward[r->fork[at]]))
         return fr__fail(&work->reason, FR_NONFINITE, "question %d, rollout %d: the %s is not finite", n, g,
-                        written ? "reward" : "writer's log-probability");
+                        !written ? "writer's log-probability" : fr__finite(r->reward[at]) ? "fork's sum of rewards" : "reward");
       r->fork_count[r->fork[at]]++;
-      r->fork_reward[r->fork[at]] += r->reward[at];
       sum.reward += r->reward[at] / (double)(count * G);
       sum.tokens += fr__scored(leaf);
       sum.unfinished += leaf->stop < 0;
@@ -4938,11 +4946,15 @@ FR_DEF fr_status fr_gfpo_rollout(const fr_policy *policy, const fr_model *writer
 // -- the loss
 typedef struct fr__tally { double loss, entropy, kl; fr_int terms, clipped; } fr__tally;
 
+// exp(d) of a difference of log-probabilities, d <= 20: one token that the model has all but lost would make the gradient, its
+// square in AdamW, or the loss infinite, and every step would be skipped. e^20 already outweighs all other tokens.
+static double fr__ratio(double d) { return exp(d > 20.0 ? 20.0 : d); }
+
 // A term of a fork or of a token, and *slope, its derivative by `now`
 static double fr__clipped(const fr_gfpo_options *o, double now, double old, double advantage, fr__tally *tally, double *slope)
 {
   const double bound = advantage > 0.0 ? 1.0 + (double)o->clip_high : 1.0 - (double)o->clip_low;
-  const double ratio = exp(now - old);  // eq:ratio
+  const double ratio = fr__ratio(now - old);  // eq:ratio
   const int cut = advantage > 0.0 ? ratio > bound : ratio < bound;
   *slope = 0.0;
   if (advantage == 0.0) return 0.0;  // whatever the ratio, an infinite one included
@@ -5019,10 +5031,10 @@ FR__APART fr_int fr__target_weights(fr_target *targets, const fr__plan *plan, fr
         if (r->passes == 0) old[t] = now;
         loss = fr__clipped(o, now, old[t], r->advantage[k], tally, &slope);
         if (o->kl > 0.0f) {
-          const double d = r->token_start[at] - now, kl = exp(d) - d - 1.0;
+          const double d = r->token_start[at] - now, kl = fr__ratio(d) - d - 1.0;
           tally->kl += weight * kl;
           loss += (double)o->kl * kl;  // eq:grpo
-          slope += (double)o->kl * (1.0 - exp(d));
+          slope += (double)o->kl * (1.0 - fr__ratio(d));
         }
         tally->loss += weight * loss;
         targets[at].weight = (float)(-weight * slope);
@@ -5967,7 +5979,8 @@ FR_DEF fr_status fr_diagnosis_place(fr_diagnosis *d, const fr_diagnosis_options 
 FR_DEF void fr_diagnosis_clear(fr_diagnosis *d)
 {
   if (!d || !d->coverage) return;
-  d->questions = d->traces = d->largest = d->map_count = d->other_questions = d->margins = d->compared = d->agreeing = 0;
+  d->questions = d->traces = d->largest = d->map_count = d->other_questions = d->margins = 0;
+  d->compared = d->agreeing = d->unlabelled = 0;
   d->margin_sum = d->margin_least = d->regret = 0.0;
   memset(d->coverage, 0, (size_t)((char *)d->map - (char *)d->coverage));
 }
@@ -5977,7 +5990,7 @@ FR__APART fr_status fr__diagnosis_check(const fr_diagnosis *d, fr_int fork, fr_i
   if (!d || !d->coverage) return fr__fail(reason, FR_INVALID, "d is NULL or not placed");
   if (fork < 0 || fork >= d->options.forks)
     return fr__fail(reason, FR_RANGE, "there is no fork %d among %d", fork, d->options.forks);
-  if (source < 0 || source >= d->options.sources)
+  if (source < -1 || source >= d->options.sources)
     return fr__fail(reason, FR_RANGE, "there is no source %d among %d", source, d->options.sources);
   if (tokens < 0) return fr__fail(reason, FR_INVALID, "a trace of %d tokens", tokens);
   return FR_OK;
@@ -5989,7 +6002,7 @@ FR_DEF fr_status fr_diagnosis_note(fr_diagnosis *d, fr_int fork, fr_int source, 
   if (status) return status;
   d->traces++;
   d->coverage[fork]++;
-  d->matrix[fork * d->options.sources + source]++;
+  ++*(source < 0 ? &d->unlabelled : &d->matrix[fork * d->options.sources + source]);
   d->length[fork * d->options.bins + fr__min(tokens / d->options.bin_width, d->options.bins - 1)]++;
   d->tokens[fork] += (double)tokens;
   return fr__fine(reason);
@@ -6028,11 +6041,13 @@ FR_DEF fr_status fr_diagnosis_add(fr_diagnosis *d, const fr_question *question, 
     const fr_int fork = question->fork[j], label = source ? source[j] : j;
     const fr_status status = fr__diagnosis_check(d, fork, label, question->traces[j].count, reason);
     if (status) return status;
-    if (d->row[fork] >= 0) return fr__fail(reason, FR_INVALID, "trace %d is in fork %d, as an earlier one is", j, fork);
-    d->row[fork] = label;
+    if (d->row[fork] != -1) return fr__fail(reason, FR_INVALID, "trace %d is in fork %d, as an earlier one is", j, fork);
+    d->row[fork] = label < 0 ? -2 : label;
   }
   if (question->cost && fr_assign_margin(question->cost, 1, M, M, d->options.forks, &margin, d->scratch, d->scratch_bytes, NULL))
     return fr__fail(reason, FR_NONFINITE, "a cost is not finite, or too large");
+  if (fr__finite(margin) && !fr__finite(d->margin_sum + margin))
+    return fr__fail(reason, FR_NONFINITE, "the sum of the margins overflows");
   for (fr_int j = 0; j < M; j++) fr_diagnosis_note(d, question->fork[j], source ? source[j] : j, question->traces[j].count, NULL);
   fr__diagnosis_map(d);
   d->questions++;
@@ -6060,7 +6075,7 @@ FR_DEF fr_status fr_diagnosis_compare(fr_diagnosis *d, const fr_question *full, 
     agreeing += fork[j] == full->fork[j];
     if (full->cost) regret += full->cost[fork[j] * M + j] - full->cost[full->fork[j] * M + j];
   }
-  if (!fr__finite(regret)) return fr__fail(reason, FR_NONFINITE, "a cost is not finite, or too large");
+  if (!fr__finite(d->regret + regret)) return fr__fail(reason, FR_NONFINITE, "a cost is not finite, or too large");
   d->compared += M;
   d->agreeing += agreeing;
   d->regret += regret;
@@ -9941,7 +9956,7 @@ FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reaso
 #include <immintrin.h>
 #pragma GCC diagnostic pop
 #endif
-#elif !defined(FR_NO_SIMD) && defined(__GNUC__) && defined(__aarch64__)  // NEON is part of every AArch64
+#elif !defined(FR_NO_SIMD) && (defined(__GNUC__) || defined(__clang__)) && defined(__aarch64__)  // NEON is part of every AArch64
 #define FR__NEON 1
 #include <arm_neon.h>
 #endif

@@ -225,6 +225,10 @@ static void errors(void)
     total = 42.0;
     found[0] = found[1] = 7;
   }
+  {  // the sum overflows
+    const double huge[4] = { 1e308, 1.1e308, 1.1e308, 1e308 };
+    CHECK(fr_assign(huge, 2, 1, 2, 2, found, &total, memory, bytes, NULL) == FR_NONFINITE && total == 42.0 && found[0] == 7);
+  }
   // Scratch may start anywhere.
   for (int shift = 0; shift < 8; shift++) {
     CHECK(fr_assign(cost, 4, 1, 3, 4, found, &total, (char *)memory + shift, bytes, NULL) == FR_OK);

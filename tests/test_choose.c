@@ -515,6 +515,20 @@ static void advantages(void)
   x[1] = 0.0;
   CHECK(fr_advantages(x, 3, FR_STD_POPULATION, 0.0, x, NULL) == FR_OK);  // in place
   CHECK_BELOW(fabs(x[0] - sqrt(0.5)) + fabs(x[1] + sqrt(2.0)), 1e-12);
+  x[0] = x[1] = x[2] = 1.1e308;  // equal, though their sum and the square of the mean's rounding overflow
+  CHECK(fr_advantages(x, 3, FR_STD_POPULATION, 1e-6, a, &std) == FR_OK && a[0] == 0.0 && std == 0.0);
+  x[0] = x[1] = x[2] = HUGE_VAL;
+  CHECK(fr_advantages(x, 3, FR_STD_POPULATION, 1e-6, a, NULL) == FR_NONFINITE);
+  {  // a step on one token that the model has all but lost stays finite in float, and pushes as it should
+    fr_gfpo_options o;
+    fr__tally tally;
+    double slope;
+    memset(&o, 0, sizeof o);
+    memset(&tally, 0, sizeof tally);
+    CHECK(fabs(fr__clipped(&o, 0.0, -2000.0, -1.0, &tally, &slope)) < 1e9 && slope > 1e8 && slope < 1e9);
+    CHECK(fr__ratio(800.0) == fr__ratio(20.0) && fr__ratio(-3.0) == exp(-3.0) && fr__ratio(NAN) != fr__ratio(NAN));
+  }
+  x[0] = x[1] = 0.0;
   x[2] = HUGE_VAL;
   a[0] = 7.0;
   CHECK(fr_advantages(x, 3, FR_STD_POPULATION, 1e-6, a, NULL) == FR_NONFINITE && a[0] == 7.0);

@@ -433,8 +433,8 @@ static void errors(void)
     fork[1] = 1;
     source[1] = S;
     REFUSED(fr_diagnosis_add(&d, &q, source, &reason), FR_RANGE, "source 3");
-    source[1] = -1;
-    REFUSED(fr_diagnosis_add(&d, &q, source, &reason), FR_RANGE, "source -1");
+    source[1] = -2;
+    REFUSED(fr_diagnosis_add(&d, &q, source, &reason), FR_RANGE, "source -2");
     source[1] = 1;
     cost[3] = NAN;
     REFUSED(fr_diagnosis_add(&d, &q, source, &reason), FR_NONFINITE, "cost");
@@ -462,6 +462,20 @@ static void errors(void)
     REFUSED(fr_diagnosis_note(&d, 0, S, 1, &reason), FR_RANGE, "source 3");
     REFUSED(fr_diagnosis_note(&d, 0, 0, -1, &reason), FR_INVALID, "tokens");
 #undef REFUSED
+  }
+  {  // a trace without a source is counted apart, in all but the matrix, and its fork is still taken
+    fr_int in_matrix = 0, taken[2] = { 1, 1 };
+    q.fork = fork;
+    source[1] = -1;
+    fr_diagnosis_clear(&d);
+    CHECK(fr_diagnosis_add(&d, &q, source, &reason) == FR_OK && d.unlabelled == 1 && d.traces == 2 && d.coverage[1] == 1);
+    for (fr_int i = 0; i < N * S; i++) in_matrix += d.matrix[i];
+    CHECK(in_matrix == 1 && d.map[0] == source[0] && d.map[1] == -2 && d.map[2] == -1);
+    source[0] = -1;
+    q.fork = taken;
+    CHECK(fr_diagnosis_add(&d, &q, source, &reason) == FR_INVALID);
+    fr_diagnosis_clear(&d);
+    CHECK(d.unlabelled == 0);
   }
   CHECK(fr_diagnosis_add(NULL, &q, source, &reason) == FR_INVALID && fr_diagnosis_note(NULL, 0, 0, 0, NULL) == FR_INVALID &&
         fr_diagnosis_compare(NULL, &q, fork, NULL) == FR_INVALID && fr_diagnosis_read(NULL, &r) == FR_INVALID &&

@@ -858,6 +858,13 @@ static void sampling_distribution(void)
       CHECK(fr_sample(once, 40, &greedy, &random, scratch[0]) == fr_sample(twice, 40, &greedy, &same, scratch[1]));
       CHECK(!memcmp(&random, &same, sizeof random));
     }
+    for (int way = 0; way < 6; way++) {  // an infinite logit wins
+      float infinite[5] = { 1.0f, 3.0f, HUGE_VALF, 3.0f, HUGE_VALF };
+      greedy.temperature = way % 2 ? 0.8f : 1e-39f;
+      greedy.top_k = way == 2 ? 3 : 0;
+      greedy.top_p = way > 3 ? 0.5f : 0.0f;
+      CHECK(fr_sample(infinite, 5, &greedy, &random, index) == 2);
+    }
     // A model that has gone bad: any token, but one of the vocabulary, and no hang.
     for (int bad = 0; bad < 5; bad++) {
       logits[bad] = (float)NAN;
