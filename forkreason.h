@@ -1172,7 +1172,7 @@ struct fr_backend {
 FR__SMALL(config_check) FR__SMALL(model_place) FR__SMALL(model_place_views) FR__SMALL(model_append_rows) FR__SMALL(work_place)
 FR__SMALL(ssft_limits) FR__SMALL(gfpo_limits) FR__SMALL(assign_margin) FR__SMALL(diagnosis_place) FR__SMALL(dataset_place)
 FR__SMALL(diagnosis_read) FR__SMALL(diagnosis_add) FR__SMALL(information_of) FR__SMALL(tree_limits) FR__SMALL(corpus_limits)
-FR__SMALL(framing_forks) FR__SMALL(model_init) FR__SMALL(tokenizer_train_new) FR__SMALL(diagnosis_compare) FR__SMALL(fork_spread)
+FR__SMALL(framing_forks) FR__SMALL(model_init) FR__SMALL(chooser_place) FR__SMALL(diagnosis_compare) FR__SMALL(fork_spread)
 FR__SMALL(corpus_batch) FR__SMALL(advantages) FR__SMALL(model_set_rows) FR__SMALL(vote) FR__SMALL(generate_limits)
 FR__SMALL(question_place) FR__SMALL(tokenizer_place) FR__SMALL(corpus_place) FR__SMALL(corpus_validate) FR__SMALL(bundle_place)
 #else
