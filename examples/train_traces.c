@@ -376,7 +376,7 @@ static int can_save(const char *path)
   return 1;
 }
 
-// The run goes on when its checkpoint cannot be written; at its end another name is tried. 0: there is no checkpoint of that name.
+// The run goes on when its checkpoint cannot be written; at its end another name is tried. 0: none of that name.
 static int save_at_end(const run *r, const char *path)
 {
   char other[1100];

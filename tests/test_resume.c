@@ -87,7 +87,7 @@ static void stream(const char *file, const char *whole_path, const char *part_pa
   CHECK(run(file, command) == 1 && said("is not a checkpoint of this program"));
 }
 
-// A path that cannot be written is told before the training; a save that fails (files may not grow) does not take the results along.
+// A path that cannot be written is told before the training; one that fails later (files may not grow) spares the results.
 static void unwritable(const char *small, const char *path)
 {
   char command[2000];
@@ -98,8 +98,8 @@ static void unwritable(const char *small, const char *path)
   CHECK(!strstr(text, "held-out loss"));
   free(text);
   remove(path);
-  snprintf(command, sizeof command, "( trap '' XFSZ; ulimit -f 0; %s/train_traces %s %s --threads 1 --every 10 --save %s; echo status $? ) 2>&1 "
-           "</dev/null | cat >%s", folder, data_path, small, path, log_path);
+  snprintf(command, sizeof command, "( trap '' XFSZ; ulimit -f 0; %s/train_traces %s %s --threads 1 --every 10 --save %s; "
+           "echo status $? ) 2>&1 </dev/null | cat >%s", folder, data_path, small, path, log_path);
   CHECK(system(command) == 0);
   CHECK(said("held out  all") && said(".other.tmp cannot be written") && said("status 1"));
 }
