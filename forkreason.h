@@ -961,7 +961,7 @@ static inline fr_int fr__qkv(const fr_config *c) { return (c->heads + 2 * c->kv_
 
 // The architecture is this table: fields, sizes, start values, decay, file order and the names that a gradient check prints. Put a
 // new row last: its index names its random stream, its bit in `frozen` and its place in files. README: "Change it".
-//   NORMAL: std 1/sqrt(cols)    OUTPUT: the same / sqrt(2 L)    EMBED: std 1/(2 sqrt(C))
+//   NORMAL: std 1/sqrt(cols)    RESIDUAL: the same / sqrt(2 L)    EMBED: std 1/(2 sqrt(C))
 #define FR__PARAMS(P)                                                                        \
   /* field        copies             rows                              cols      start  decay */ \
   P(tok_emb,      1,                 c->vocab,                         c->dim,   EMBED,  0)  \
@@ -970,10 +970,10 @@ static inline fr_int fr__qkv(const fr_config *c) { return (c->heads + 2 * c->kv_
   P(b_qkv,        c->qkv_bias ? c->layers : 0, 1,                      fr__qkv(c), ZEROS, 0) \
   P(norm_q,       c->qk_norm ? c->layers : 0,  1,                      c->head_dim, ONES, 0) \
   P(norm_k,       c->qk_norm ? c->layers : 0,  1,                      c->head_dim, ONES, 0) \
-  P(w_out,        c->layers,         c->dim,           c->heads * c->head_dim,   OUTPUT, 1)  \
+  P(w_out,        c->layers,         c->dim,           c->heads * c->head_dim, RESIDUAL, 1)  \
   P(norm_mlp,     c->layers,         1,                                c->dim,   ONES,   0)  \
   P(w_gate_up,    c->layers,         2 * c->ffn,                       c->dim,   NORMAL, 1)  \
-  P(w_down,       c->layers,         c->dim,                           c->ffn,   OUTPUT, 1)  \
+  P(w_down,       c->layers,         c->dim,                           c->ffn, RESIDUAL, 1)  \
   P(norm_final,   1,                 1,                                c->dim,   ONES,   0)  \
   P(head,         c->tied ? 0 : 1,   c->vocab,                         c->dim,   NORMAL, 1)
 
@@ -1391,7 +1391,7 @@ typedef struct fr__kernels {
   void (*widen)(float *y, const uint16_t *x, fr_int n);                              // y = x, which is bfloat16
   void (*transpose)(float *dst, fr_int width, const float *src, fr_int step);        // dst[p*width + i] = src[i*step + p]; i, p < 8
   float (*dot)(const float *x, const float *y, fr_int n);                            // sum x y
-  float (*max)(const float *x, fr_int n);                                            // n >= 1; a NaN may be passed over
+  float (*peak)(const float *x, fr_int n);                                            // n >= 1; a NaN may be passed over
   double (*exp_sum)(float *y, const float *x, float shift, fr_int n);                // y = exp(x - shift); sum y
   void (*axpy)(float *y, float a, const float *x, fr_int n);                         // y += a x
   void (*combine)(float *y, const float *a, const float *x, fr_int ldx, fr_int m, fr_int n);
@@ -1475,9 +1475,9 @@ static void fr__transpose_scalar(float *dst, fr_int width, const float *src, fr_
 
 static float fr__max_scalar(const float *x, fr_int n)
 {
-  float max = x[0];
-  for (fr_int i = 1; i < n; i++) if (x[i] > max) max = x[i];
-  return max;
+  float peak = x[0];
+  for (fr_int i = 1; i < n; i++) if (x[i] > peak) peak = x[i];
+  return peak;
 }
 
 static float fr__exp(float x)
@@ -1868,18 +1868,18 @@ static void fr__attention_row(const fr__attention *t, fr_int head, fr_int i, flo
 {
   const fr_int keys = t->before + i + 1;
   const float *v = t->v + head / t->group * t->kv_head;
-  float *o = t->o + (t->row + i) * t->o_stride + head * t->D, max;
+  float *o = t->o + (t->row + i) * t->o_stride + head * t->D, peak;
   double sum;
   fr__row_scores(t, head, i, score);
-  max = t->kernels->max(score, keys);
-  sum = t->kernels->exp_sum(score, score, max, keys);
+  peak = t->kernels->peak(score, keys);
+  sum = t->kernels->exp_sum(score, score, peak, keys);
   memset(o, 0, (size_t)t->D * sizeof(float));
   for (fr_int j = 0, count; j < keys; j += count) {
     count = fr__stretch(t->key_rows + j, keys - j);
     t->kernels->combine(o, score + j, v + t->key_rows[j] * t->kv_stride, t->kv_stride, count, t->D);
   }
   t->kernels->scale(o, (float)(1.0 / sum), t->D);
-  if (t->lse) t->lse[(t->row + i) * t->H + head] = max + (float)log(sum);
+  if (t->lse) t->lse[(t->row + i) * t->H + head] = peak + (float)log(sum);
 }
 
 // Sets o and lse of the block's rows for the query heads kv*group .. kv*group + group-1.
@@ -1911,7 +1911,7 @@ static void fr__attend(const fr__attention *t, fr_int kv)
         if (first == 0) { m[i] = -HUGE_VALF; l[i] = 0.0f; }
         memset(s + seen, 0, (size_t)(width - seen) * sizeof(float));
         if (seen) {
-          const float max = kernels->max(s, seen), old = m[i], next = max > old ? max : old;
+          const float peak = kernels->peak(s, seen), old = m[i], next = peak > old ? peak : old;
           const float sum = (float)kernels->exp_sum(s, s, next, seen);
           if (first && next > old) {  // what was summed so far was relative to a smaller maximum
             const float shrink = fr__exp(old - next);
@@ -2008,11 +2008,11 @@ static void fr__attend_back(const fr__attention *t, fr_int kv, float *dq, float 
 static void fr__cross_entropy(const fr__kernels *kernels, float *logits, fr_int V, fr__goal *goals, fr_int count,
                               float *exps, int gradient)
 {
-  const float max = kernels->max(logits, V);
-  const double sum = kernels->exp_sum(exps, logits, max, V), log_sum = log(sum);
+  const float peak = kernels->peak(logits, V);
+  const double sum = kernels->exp_sum(exps, logits, peak, V), log_sum = log(sum);
   double weight = 0.0;
   for (fr_int t = 0; t < count; t++) {
-    goals[t].nll = (double)max - (double)logits[goals[t].token] + log_sum;
+    goals[t].nll = (double)peak - (double)logits[goals[t].token] + log_sum;
     weight += (double)goals[t].weight;
   }
   if (!gradient) return;
@@ -2048,16 +2048,16 @@ static fr_token fr__draw(const fr__kernels *kernels, const float *logits, fr_int
 {
   const int cut_k = o->top_k > 0 && o->top_k < V, cut_p = o->top_p > 0.0f && o->top_p < 1.0f;
   const fr_int stretch = (V - 1) / 64 + 1, most = cut_k ? o->top_k : V;
-  const float max = kernels->max(logits, V);
+  const float peak = kernels->peak(logits, V);
   double part[64], mass = 0.0, taken = 0.0, draw = (double)uniform;
   fr_int v = 0, heap = V;
   float inverse;
-  if (!(o->temperature > 0.0f) || max - max != 0.0f) {  // of infinite logits the first: they have no odds
-    while (v < V - 1 && !(logits[v] >= max)) v++;
-    return (fr_token)(logits[v] >= max ? v : 0);
+  if (!(o->temperature > 0.0f) || peak - peak != 0.0f) {  // of infinite logits the first: they have no odds
+    while (v < V - 1 && !(logits[v] >= peak)) v++;
+    return (fr_token)(logits[v] >= peak ? v : 0);
   }
   inverse = 1.0f / o->temperature < 3e38f ? 1.0f / o->temperature : 3e38f;  // 0 times infinity would be no number
-  for (fr_int i = 0; i < V; i++) odds[i] = (logits[i] - max) * inverse;
+  for (fr_int i = 0; i < V; i++) odds[i] = (logits[i] - peak) * inverse;
   for (fr_int r = 0; r * stretch < V; r++) {
     part[r] = kernels->exp_sum(odds + r * stretch, odds + r * stretch, 0.0f, fr__min(stretch, V - r * stretch));
     mass += part[r];
@@ -2263,7 +2263,7 @@ FR__APART fr_status fr__tree_compile(fr_work *work, const fr_tree *tree, int gra
 }
 
 // ---- >>model ------------------------------------------------------------------------------------------
-enum { FR__EMBED, FR__ONES, FR__ZEROS, FR__NORMAL, FR__OUTPUT };
+enum { FR__EMBED, FR__ONES, FR__ZEROS, FR__NORMAL, FR__RESIDUAL };
 typedef struct fr__tensor_row { const char *name; fr_int copies, rows, cols; int start, decay; } fr__tensor_row;
 
 // The table FR__PARAMS for this config; what views hold (NULL: nothing) is not among the rows.
@@ -2436,7 +2436,7 @@ FR_DEF void fr_model_init(fr_model *model, uint64_t seed)
     fr_random random = fr_random_stream(seed, (uint64_t)i, 0);
     float std = 1.0f / sqrtf((float)rows[i].cols);
     if (rows[i].start == FR__EMBED) std *= 0.5f;
-    if (rows[i].start == FR__OUTPUT) std /= sqrtf(2.0f * (float)model->config.layers);
+    if (rows[i].start == FR__RESIDUAL) std /= sqrtf(2.0f * (float)model->config.layers);
     for (fr_int j = 0; j < count; j++)
       x[j] = rows[i].start == FR__ONES ? 1.0f : rows[i].start == FR__ZEROS ? 0.0f : std * fr_random_normal(&random);
     x += count;
@@ -2545,7 +2545,7 @@ enum { FR__READ = 16 };  // rows that the host reads at a time
 // The floats, which only the CPU needs
 FR__SELDOM void fr__work_floats(fr__arena *arena, const fr_config *c, const fr_limits *limits, struct fr__body *b)
 {
-  const fr_int F4 = (fr_int)sizeof(float), I = (fr_int)sizeof(fr_int), tasks = limits->tasks;
+  const fr_int F4 = (fr_int)sizeof(float), integer = (fr_int)sizeof(fr_int), tasks = limits->tasks;
   const fr_int rows = fr__max(limits->rows, limits->grad_rows), half = c->head_dim / 2, HD = c->heads * c->head_dim;
   const fr_int widest = fr__max(fr__max(fr__qkv(c), 2 * c->ffn), fr__max(c->dim, fr__max(HD, c->vocab)));
   const fr_int products = fr__pack_floats(widest, fr__max(widest, rows)) + fr__max(c->dim, c->vocab);
@@ -2566,8 +2566,8 @@ FR__SELDOM void fr__work_floats(fr__arena *arena, const fr_config *c, const fr_l
   b->hidden_inverse = (float *)fr__take(arena, b->chunk, F4);
   b->scratch_floats = fr__round_up(fr__max(products, attention), FR__ALIGN);
   b->scratch = (float *)fr__take(arena, tasks, b->scratch_floats * F4);
-  b->path_rows = (fr_int *)fr__take(arena, tasks, limits->depth * I);
-  b->order = (fr_int *)fr__take(arena, limits->leaves ? tasks : 0, c->vocab * I);
+  b->path_rows = (fr_int *)fr__take(arena, tasks, limits->depth * integer);
+  b->order = (fr_int *)fr__take(arena, limits->leaves ? tasks : 0, c->vocab * integer);
   if (!fr__mul(limits->cache_rows, 2 * c->kv_heads * c->head_dim, &floats) || !fr__mul(floats, F4, &floats)) arena->overflow = 1;
   b->cache = (float *)fr__take(arena, c->layers, floats);
 }
@@ -2575,22 +2575,22 @@ FR__SELDOM void fr__work_floats(fr__arena *arena, const fr_config *c, const fr_l
 // The tables, and what the host reads and writes of every backend's work
 FR__SELDOM void fr__work_layout(fr__arena *arena, const fr_config *c, const fr_limits *limits, struct fr__body *b)
 {
-  const fr_int I = (fr_int)sizeof(fr_int), spans = limits->spans, targets = limits->targets, leaves = limits->leaves;
+  const fr_int integer = (fr_int)sizeof(fr_int), spans = limits->spans, targets = limits->targets, leaves = limits->leaves;
   const fr_int rows = fr__max(limits->rows, limits->grad_rows), blocks = spans + rows / FR__QUERIES + 1;  // at most
   fr_int **const of_spans[] = { &b->span_row, &b->span_count, &b->span_parent, &b->span_depth, &b->span_root, &b->root_first };
   fr_int **const of_leaves[] = { &b->leaf_active, &b->leaf_row, &b->match };
-  for (int i = 0; i < 6; i++) *of_spans[i] = (fr_int *)fr__take(arena, spans, I);
-  for (int i = 0; i < 3; i++) *of_leaves[i] = (fr_int *)fr__take(arena, leaves, I);
+  for (int i = 0; i < 6; i++) *of_spans[i] = (fr_int *)fr__take(arena, spans, integer);
+  for (int i = 0; i < 3; i++) *of_leaves[i] = (fr_int *)fr__take(arena, leaves, integer);
   b->span_print = (uint64_t *)fr__take(arena, spans, (fr_int)sizeof(uint64_t));
   b->token = (fr_token *)fr__take(arena, rows, (fr_int)sizeof(fr_token));
-  b->position = (fr_int *)fr__take(arena, rows, I);
+  b->position = (fr_int *)fr__take(arena, rows, integer);
   b->blocks = (fr__block *)fr__take(arena, blocks, (fr_int)sizeof(fr__block));
-  b->root_next = (fr_int *)fr__take(arena, blocks, I);
+  b->root_next = (fr_int *)fr__take(arena, blocks, integer);
   b->goals = (fr__goal *)fr__take(arena, targets, (fr_int)sizeof(fr__goal));
-  b->goal_source = (fr_int *)fr__take(arena, targets, I);
+  b->goal_source = (fr_int *)fr__take(arena, targets, integer);
   b->head_rows = (fr__head_row *)fr__take(arena, targets, (fr_int)sizeof(fr__head_row));
-  b->row_fill = (fr_int *)fr__take(arena, rows + 1, I);
-  b->cache_row = (fr_int *)fr__take(arena, limits->cache_rows ? rows : 0, I);
+  b->row_fill = (fr_int *)fr__take(arena, rows + 1, integer);
+  b->cache_row = (fr_int *)fr__take(arena, limits->cache_rows ? rows : 0, integer);
   b->leaf_random = (fr_random *)fr__take(arena, leaves, (fr_int)sizeof(fr_random));
   b->leaf_draw = (float *)fr__take(arena, leaves, (fr_int)sizeof(float));
   b->leaf_token = (fr_token *)fr__take(arena, leaves, (fr_int)sizeof(fr_token));
@@ -3329,10 +3329,10 @@ static void fr__task_sample(void *arg, fr_int index)
   fr_int begin, end;
   fr__portion(s->head_count, s->work->limits.tasks, index, &begin, &end);
   for (fr_int i = begin; i < end; i++) {
-    const float *logits = b->logits + i * fr__stride(V), max = s->work->kernels->max(logits, V);
+    const float *logits = b->logits + i * fr__stride(V), peak = s->work->kernels->peak(logits, V);
     const fr_int at = s->head_first + i;
     d->token[at] = fr__draw(s->work->kernels, logits, V, d->sampling, d->draw[at], odds, b->order + index * V);
-    d->logp[at] = (double)logits[d->token[at]] - (double)max - log(s->work->kernels->exp_sum(odds, logits, max, V));
+    d->logp[at] = (double)logits[d->token[at]] - (double)peak - log(s->work->kernels->exp_sum(odds, logits, peak, V));
   }
 }
 static fr_status fr__cpu_sample(void *self, fr__pass *s, const fr_int *list, fr_int count, const fr_sampling *sampling,
@@ -3671,14 +3671,14 @@ typedef struct fr__assign_space {
 
 static void fr__assign_layout(fr__arena *arena, fr_int rows, fr_int cols, fr__assign_space *s)
 {
-  const fr_int D = (fr_int)sizeof(double), I = (fr_int)sizeof(fr_int);
+  const fr_int D = (fr_int)sizeof(double), integer = (fr_int)sizeof(fr_int);
   s->u = (double *)fr__take(arena, rows, D);
   s->v = (double *)fr__take(arena, cols, D);
   s->shortest = (double *)fr__take(arena, cols, D);
-  s->before = (fr_int *)fr__take(arena, cols, I);
-  s->row_of_col = (fr_int *)fr__take(arena, cols, I);
-  s->col_of_row = (fr_int *)fr__take(arena, rows, I);
-  s->columns = (fr_int *)fr__take(arena, cols, I);
+  s->before = (fr_int *)fr__take(arena, cols, integer);
+  s->row_of_col = (fr_int *)fr__take(arena, cols, integer);
+  s->col_of_row = (fr_int *)fr__take(arena, rows, integer);
+  s->columns = (fr_int *)fr__take(arena, cols, integer);
 }
 
 // Of two columns at the same distance: a free one comes first, then the lower one.
@@ -4638,19 +4638,19 @@ static fr_status fr__trainable(const fr__choosing *c, float lr)
 // -- rollouts
 FR__SELDOM fr_status fr__rollouts_layout(fr__arena *arena, fr_rollouts *r, int tokens)
 {
-  const fr_int Q = r->questions, I = (fr_int)sizeof(fr_int), D = (fr_int)sizeof(double);
+  const fr_int Q = r->questions, integer = (fr_int)sizeof(fr_int), D = (fr_int)sizeof(double);
   fr_int rollouts, cells, texts, targets;
   if (!fr__mul(Q, r->group, &rollouts) || !fr__mul(Q, r->forks, &cells) || !fr__mul(rollouts, r->max_tokens, &texts) ||
       !fr__mul(Q, r->fork_tokens, &targets) || !fr__add(targets, texts, &targets))
     return FR_OVERFLOW;
   r->leaves = (fr_leaf *)fr__take(arena, rollouts, (fr_int)sizeof(fr_leaf));
-  r->fork = (fr_int *)fr__take(arena, rollouts, I);
+  r->fork = (fr_int *)fr__take(arena, rollouts, integer);
   r->reward = (double *)fr__take(arena, rollouts, D);
   r->advantage = (double *)fr__take(arena, rollouts, D);
   r->logp = (double *)fr__take(arena, cells, D);
   r->logp_old = (double *)fr__take(arena, rollouts, D);
   r->logp_start = (double *)fr__take(arena, cells, D);
-  r->fork_count = (fr_int *)fr__take(arena, r->forks, I);
+  r->fork_count = (fr_int *)fr__take(arena, r->forks, integer);
   r->fork_reward = (double *)fr__take(arena, r->forks, D);
   r->weight = (double *)fr__take(arena, rollouts, D);
   r->slope = (double *)fr__take(arena, r->forks, D);
@@ -4821,18 +4821,18 @@ FR__APART fr_status fr__score(const fr__choosing *c, const fr__forest *f, const 
   fr_status status = fr__run_forest(f, model, NULL, phase);
   if (status) return status;
   for (fr_int n = first; n < next; n++, logp += N) {
-    double max = -HUGE_VAL, sum = 0.0;
+    double peak = -HUGE_VAL, sum = 0.0;
     if (chooser) {  // no texts stand under the forks, so that questions have equally many spans
       status = fr__chooser_features(chooser, model, c->work, (n - first) * spans);
       if (status) return status;
       fr__chooser_scores(chooser, logp);
     } else for (fr_int i = 0; i < N; i++, sums++) logp[i] = -sums->nll;  // eq:score
-    for (fr_int i = 0; i < N; i++) if (logp[i] > max) max = logp[i];
-    for (fr_int i = 0; i < N; i++) sum += exp(logp[i] - max);
+    for (fr_int i = 0; i < N; i++) if (logp[i] > peak) peak = logp[i];
+    for (fr_int i = 0; i < N; i++) sum += exp(logp[i] - peak);
     for (fr_int i = 0; i < N; i++)
       if (!fr__finite(logp[i]))
         return fr__fail(&c->work->reason, FR_NONFINITE, "question %d: the log-probability of fork %d is not finite", n, i);
-    for (fr_int i = 0; c->o.softmax == FR_OVER_FORKS && i < N; i++) logp[i] -= max + log(sum);  // eq:policy
+    for (fr_int i = 0; c->o.softmax == FR_OVER_FORKS && i < N; i++) logp[i] -= peak + log(sum);  // eq:policy
   }
   return FR_OK;
 }
@@ -5939,7 +5939,7 @@ FR_DEF fr_status fr_assign_margin(const double *cost, fr_int row_stride, fr_int 
 FR_DEF fr_status fr_diagnosis_place(fr_diagnosis *d, const fr_diagnosis_options *options, void *memory, fr_int bytes,
                                     fr_int *needed, fr_reason *reason)
 {
-  const fr_int I = (fr_int)sizeof(fr_int);
+  const fr_int integer = (fr_int)sizeof(fr_int);
   fr__arena arena = { NULL, 0, 0 };
   fr_diagnosis at;
   fr_diagnosis_options o;
@@ -5960,13 +5960,13 @@ FR_DEF fr_status fr_diagnosis_place(fr_diagnosis *d, const fr_diagnosis_options 
     return fr__fail(reason, FR_OVERFLOW, "the counts of %d forks do not fit the address space", o.forks);
   at.options = o;
   for (int placing = 0; placing < 2; placing++) {
-    at.coverage = (fr_int *)fr__take(&arena, o.forks, I);  // the counts stand side by side, up to map
-    at.matrix = (fr_int *)fr__take(&arena, sources, I);
-    at.length = (fr_int *)fr__take(&arena, bins, I);
+    at.coverage = (fr_int *)fr__take(&arena, o.forks, integer);  // the counts stand side by side, up to map
+    at.matrix = (fr_int *)fr__take(&arena, sources, integer);
+    at.length = (fr_int *)fr__take(&arena, bins, integer);
     at.tokens = (double *)fr__take(&arena, o.forks, (fr_int)sizeof(double));
-    at.map = (fr_int *)fr__take(&arena, maps, I);
-    at.map_questions = (fr_int *)fr__take(&arena, o.maps, I);
-    at.row = (fr_int *)fr__take(&arena, o.forks, I);
+    at.map = (fr_int *)fr__take(&arena, maps, integer);
+    at.map_questions = (fr_int *)fr__take(&arena, o.maps, integer);
+    at.row = (fr_int *)fr__take(&arena, o.forks, integer);
     at.scratch = fr__take(&arena, at.scratch_bytes, 1);
     if (!placing) status = fr__arena_open(&arena, memory, bytes, needed, reason);
     if (status || !memory) return status;
@@ -6654,7 +6654,7 @@ enum { FR__QUESTION, FR__TRACES, FR__VERIFIED, FR__TEXT_OF, FR__ANSWER, FR__CORR
 
 typedef struct fr__line {
   fr__json_token at[FR__LINE_FIELDS];
-  fr__json_token near;  // a name that is not known, but nearly
+  fr__json_token nearly;  // a name that is not known, but nearly
 } fr__line;
 typedef struct fr__field { const char *name, *kinds, *wrong; int field; } fr__field;  // the kinds of value it may have
 
@@ -6733,7 +6733,7 @@ FR__SELDOM int fr__line_object(fr__json *json, const fr__field *fields, fr__line
     const fr__field *field = fields;
     fr__json_token found;
     while (field->name && !fr__json_is(json, name, field->name)) field++;
-    for (const fr__field *f = fields; !field->name && f->name; f++) if (fr__json_near(json, name, f->name)) line->near = name;
+    for (const fr__field *f = fields; !field->name && f->name; f++) if (fr__json_near(json, name, f->name)) line->nearly = name;
     fr__json_next(json);
     found = json->token;
     if (field->name && !strchr(field->kinds, found.kind)) fr__line_wrong(json, found, field->wrong);
@@ -6749,7 +6749,7 @@ FR__SELDOM int fr__line_object(fr__json *json, const fr__field *fields, fr__line
 
 static int fr__line_lacks(fr__json *json, fr__json_token start, const fr__line *line, const char *wrong, const char *misspelt)
 {
-  return line->near.kind ? fr__line_wrong(json, line->near, misspelt) : fr__line_wrong(json, start, wrong);
+  return line->nearly.kind ? fr__line_wrong(json, line->nearly, misspelt) : fr__line_wrong(json, start, wrong);
 }
 
 FR__SELDOM int fr__line_traces(fr__build *build, fr__json *json, const fr__line *row, fr_int *names)
@@ -7018,7 +7018,7 @@ static uint64_t fr__mix(uint64_t x)
 }
 
 // Slot 0 .. slots-1 for a hash, without a division; the tables are open addressing with linear probing, half full at most.
-static fr_int fr__slot(uint64_t hash, fr_int slots) { return (fr_int)((uint64_t)(uint32_t)hash * (uint64_t)slots >> 32); }
+static fr_int fr__slot(uint64_t hash, fr_int buckets) { return (fr_int)((uint64_t)(uint32_t)hash * (uint64_t)buckets >> 32); }
 
 static uint64_t fr__name_hash(uint64_t seed, const char *bytes, fr_int count)
 {
@@ -8745,26 +8745,26 @@ typedef struct fr__train {
   fr__place  *places;  // [symbols]
   fr__couple *pairs;   // [leaves]
   uint32_t   *winners; // [2 * leaves] of pairs 2 i and 2 i + 1, where pair k is number leaves + k; FR__NONE if nobody plays
-  uint32_t   *slots;
+  uint32_t   *buckets;
   fr_int      word_count, symbol_count, pair_count, leaves, slot_count, settled;  // pairs[settled ..] are new
   fr_tokenizer made;
   fr__bpe     b;       // tokens and merges so far; the bytes of a token are those of its first place
 } fr__train;
 
 // The word table: word + 1, or 0.
-static uint32_t *fr__word_at(fr__train *t, uint32_t *slots, fr_int count, const char *bytes, fr_int length)
+static uint32_t *fr__word_at(fr__train *t, uint32_t *buckets, fr_int count, const char *bytes, fr_int length)
 {
   fr_int slot = fr__slot(fr__name_hash(t->b.seed, bytes, length), count);
   for (;; slot = slot + 1 == count ? 0 : slot + 1) {
-    const fr__word *w = slots[slot] ? t->words + slots[slot] - 1 : NULL;
-    if (!w || (w->count == length && memcmp(w->bytes, bytes, (size_t)length) == 0)) return slots + slot;
+    const fr__word *w = buckets[slot] ? t->words + buckets[slot] - 1 : NULL;
+    if (!w || (w->count == length && memcmp(w->bytes, bytes, (size_t)length) == 0)) return buckets + slot;
   }
 }
 
 // Returns 0 if the block is too small.
 static int fr__train_words(fr__train *t, const fr_text *texts, fr_int text_count)
 {
-  uint32_t *slots = NULL;
+  uint32_t *buckets = NULL;
   fr_int slot_count = 0;
   t->words = (fr__word *)t->arena.base;
   for (fr_int i = 0; i < text_count; i++) {
@@ -8774,16 +8774,16 @@ static int fr__train_words(fr__train *t, const fr_text *texts, fr_int text_count
       if (2 * t->word_count >= slot_count) {  // twice as large, at the end of the block
         slot_count = slot_count ? 2 * slot_count : 512;
         if (slot_count > t->bytes / 8) return 0;
-        slots = (uint32_t *)(void *)(t->arena.base + t->bytes / 8 * 8) - slot_count;
-        if ((char *)slots < (char *)(t->words + t->word_count)) return 0;
-        memset(slots, 0, (size_t)slot_count * 4);
+        buckets = (uint32_t *)(void *)(t->arena.base + t->bytes / 8 * 8) - slot_count;
+        if ((char *)buckets < (char *)(t->words + t->word_count)) return 0;
+        memset(buckets, 0, (size_t)slot_count * 4);
         for (fr_int w = 0; w < t->word_count; w++)
-          *fr__word_at(t, slots, slot_count, t->words[w].bytes, t->words[w].count) = (uint32_t)w + 1;
+          *fr__word_at(t, buckets, slot_count, t->words[w].bytes, t->words[w].count) = (uint32_t)w + 1;
       }
-      found = fr__word_at(t, slots, slot_count, texts[i].bytes + at, end - at);
+      found = fr__word_at(t, buckets, slot_count, texts[i].bytes + at, end - at);
       if (!*found) {
         const fr__word fresh = { texts[i].bytes + at, end - at, 0 };
-        if ((char *)(t->words + t->word_count + 1) > (char *)slots) return 0;
+        if ((char *)(t->words + t->word_count + 1) > (char *)buckets) return 0;
         t->words[t->word_count++] = fresh;
         *found = (uint32_t)t->word_count;
         t->symbol_count += end - at;
@@ -8813,7 +8813,7 @@ FR__SELDOM void fr__train_layout(fr__train *t, fr_int vocab, fr_int longest_extr
     a->overflow = 1;
   t->pairs = (fr__couple *)fr__take(a, t->leaves, (fr_int)sizeof(fr__couple));
   t->winners = (uint32_t *)fr__take(a, t->leaves, 8);
-  t->slots = (uint32_t *)fr__take(a, t->slot_count, 4);
+  t->buckets = (uint32_t *)fr__take(a, t->slot_count, 4);
 }
 
 // Which of two pairs wins: the more frequent, else the smaller left id, else the smaller right id.
@@ -8859,14 +8859,14 @@ static void fr__couple_join(fr__train *t, uint32_t at)
   fr__couple *p;
   s->pair = FR__NONE;
   if (right == FR__NONE) return;
-  while (t->slots[slot] && (t->pairs[t->slots[slot] - 1].left != left || t->pairs[t->slots[slot] - 1].right != right))
+  while (t->buckets[slot] && (t->pairs[t->buckets[slot] - 1].left != left || t->pairs[t->buckets[slot] - 1].right != right))
     slot = slot + 1 == t->slot_count ? 0 : slot + 1;
-  if (!t->slots[slot]) {
+  if (!t->buckets[slot]) {
     const fr__couple fresh = { left, right, 0, 0, FR__NONE, FR__NONE };
     t->pairs[t->pair_count++] = fresh;
-    t->slots[slot] = (uint32_t)t->pair_count;
+    t->buckets[slot] = (uint32_t)t->pair_count;
   }
-  s->pair = t->slots[slot] - 1;
+  s->pair = t->buckets[slot] - 1;
   p = t->pairs + s->pair;
   // All places of a pair come up in one pass from left to right: that which made the later one of its two symbols.
   s->previous = p->last;
@@ -8983,7 +8983,7 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
   if (t->arena.overflow || !fr__add(t->arena.used, FR__ALIGN - 1, &want))
     return fr__fail(reason, FR_OVERFLOW, "training does not fit the address space");
   if (want > bytes) { *needed = want; return fr__fail(reason, FR_MEMORY, words, want, bytes); }
-  memset(t->slots, 0, (size_t)t->slot_count * 4);
+  memset(t->buckets, 0, (size_t)t->slot_count * 4);
   memset(t->winners, 0xFF, (size_t)t->leaves * 8);  // FR__NONE everywhere
   memset(t->b.names, 0, (size_t)t->b.name_slots * 4);
 
@@ -9424,22 +9424,22 @@ FR__SELDOM fr_status fr__corpus_measure(fr_corpus *c, struct fr__corpus *b)
 
 FR__SELDOM void fr__corpus_layout(fr__arena *arena, fr_corpus *c, struct fr__corpus *b)
 {
-  const fr_int I = (fr_int)sizeof(fr_int), problems = b->d->problem_count, slots = c->options.batch + 1;
+  const fr_int integer = (fr_int)sizeof(fr_int), problems = b->d->problem_count, questions = c->options.batch + 1;
   fr_int drawn = 0, cells = 0;
-  if (!fr__mul(slots, b->most, &drawn) || !fr__mul(drawn, c->fork_count, &cells)) arena->overflow = 1;
+  if (!fr__mul(questions, b->most, &drawn) || !fr__mul(drawn, c->fork_count, &cells)) arena->overflow = 1;
   c->body = (struct fr__corpus *)fr__take(arena, 1, (fr_int)sizeof *b);
   c->forks = (fr_tokens *)fr__take(arena, c->fork_count, (fr_int)sizeof(fr_tokens));
   c->questions = (fr_question *)fr__take(arena, problems, (fr_int)sizeof(fr_question));
-  c->problem = (fr_int *)fr__take(arena, problems, I);
-  c->order = (fr_int *)fr__take(arena, problems, I);
-  c->batch = (fr_question *)fr__take(arena, slots, (fr_int)sizeof(fr_question));
-  c->source = (fr_int **)fr__take(arena, slots, (fr_int)sizeof(fr_int *));
-  b->first = (fr_int *)fr__take(arena, problems, I);
-  b->source = (fr_int *)fr__take(arena, b->d->trace_count, I);
-  b->shuffled = (fr_int *)fr__take(arena, problems, I);
+  c->problem = (fr_int *)fr__take(arena, problems, integer);
+  c->order = (fr_int *)fr__take(arena, problems, integer);
+  c->batch = (fr_question *)fr__take(arena, questions, (fr_int)sizeof(fr_question));
+  c->source = (fr_int **)fr__take(arena, questions, (fr_int)sizeof(fr_int *));
+  b->first = (fr_int *)fr__take(arena, problems, integer);
+  b->source = (fr_int *)fr__take(arena, b->d->trace_count, integer);
+  b->shuffled = (fr_int *)fr__take(arena, problems, integer);
   b->traces = (fr_tokens *)fr__take(arena, drawn, (fr_int)sizeof(fr_tokens));
-  b->fork = (fr_int *)fr__take(arena, drawn, I);
-  b->drawn = (fr_int *)fr__take(arena, drawn, I);
+  b->fork = (fr_int *)fr__take(arena, drawn, integer);
+  b->drawn = (fr_int *)fr__take(arena, drawn, integer);
   b->cost = (double *)fr__take(arena, cells, (fr_int)sizeof(double));
   b->fork_ids = (fr_token *)fr__take(arena, b->fork_count, (fr_int)sizeof(fr_token));
   b->texts = (fr_text *)fr__take(arena, b->longest, (fr_int)sizeof(fr_text));

@@ -19,6 +19,7 @@
 #include "../forkreason.h"
 #include "pool.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -360,6 +361,31 @@ static int save(const run *r, const char *path)
   return fr_bundle_save(path, &bundle, &r->model, &r->adamw, &reason) ? fail("%s", reason.text) : 0;
 }
 
+// Before a long run: can a checkpoint be written there? A folder and a place without a right to write are found here.
+static int can_save(const char *path)
+{
+  char temporary[1100];
+  FILE *file = fopen(path, "r+b");
+  if (!file && errno == EISDIR) return fail("%s cannot be opened for writing: %s", path, strerror(errno)), 0;
+  if (file) fclose(file);
+  snprintf(temporary, sizeof temporary, "%s.tmp", path);
+  file = fopen(temporary, "ab");
+  if (!file) return fail("%s cannot be opened for writing: %s", temporary, strerror(errno)), 0;
+  fclose(file);
+  remove(temporary);
+  return 1;
+}
+
+// The run goes on when its checkpoint cannot be written; at its end another name is tried. 0: none of that name.
+static int save_at_end(const run *r, const char *path)
+{
+  char other[1100];
+  int bad = save(r, path);
+  snprintf(other, sizeof other, "%s.other", path);
+  if (!bad || !save(r, other)) printf("saved     %s at step %lld\n", bad ? other : path, (long long)r->step);
+  return !bad;
+}
+
 // Makes model and optimiser from the file, and takes the settings of its run.
 static int load(run *r, const char *path, int method_given)
 {
@@ -465,10 +491,8 @@ static int loop(run *r, const char *save_path)
     if (r->step >= end_of(r)) break;
     if (train_step(r, &loss)) return 1;
     show_progress(r, loss);
-    if (save_path && settings[EVERY].value > 0 && r->step % whole(EVERY) == 0 && save(r, save_path)) return 1;
+    if (save_path && settings[EVERY].value > 0 && r->step % whole(EVERY) == 0 && r->step < end_of(r)) save(r, save_path);
   }
-  if (save_path && save(r, save_path)) return 1;
-  if (save_path) printf("saved     %s at step %lld\n", save_path, (long long)r->step);
   return 0;
 }
 
@@ -555,6 +579,7 @@ int main(int count, char **words)
   for (int i = 1; i < count; i++)
     if (!strcmp(words[i], "--help") || !strcmp(words[i], "-h")) { help(); return 0; }
   if (read_arguments(count, words, &r, &file, &tokenizer, &save_path, &load_path, &method_given)) return 1;
+  if (save_path && !can_save(save_path)) return 1;
   if ((load_path && load(&r, load_path, method_given)) || prepare_data(&r, file, tokenizer)) return 1;
   if (load_path && check(&r, load_path, file)) return 1;
   if (r.corpus.train == 0 || r.corpus.train == r.corpus.count)
@@ -569,7 +594,11 @@ int main(int count, char **words)
            r.model.config.layers, r.model.config.dim, r.model.config.heads, r.model.config.ffn, method_names[r.method],
            r.options.fork_count, r.threads.threads, r.work.kernel);
     if (load_path) printf("loaded    %s at step %lld of %lld\n", load_path, (long long)r.step, (long long)r.steps);
-    bad = loop(&r, save_path) || finish(&r);
+    bad = loop(&r, save_path);
+    if (!bad) {
+      const int saved = !save_path || save_at_end(&r, save_path);
+      bad = finish(&r) || !saved;
+    }
   }
   pool_stop(&r.threads);
   fr_work_free(&r.work);

@@ -66,7 +66,7 @@ static void run_softmax(const fr__kernels *k, const char *name)
   const fr_int rows = in->dim[0], n = in->dim[1];
   float *x = store_floats(&refs, in);
   for (fr_int r = 0; r < rows; r++) {
-    const float max = k->max(x + r * n, n);
+    const float max = k->peak(x + r * n, n);
     const double sum = k->exp_sum(x + r * n, x + r * n, max, n);
     for (fr_int i = 0; i < n; i++) x[r * n + i] = (float)((double)x[r * n + i] / sum);
   }
@@ -384,13 +384,13 @@ static void primitives(void)
       for (fr_int i = 0; i <= MOST; i++)
         y[i] = i < n ? a[i] - 5.0f : 100.0f;  // all below zero: no lane of zeros may win
       if (n) {
-        CHECK(fabs((double)k->max(y, n) - max) < 1e-6);
+        CHECK(fabs((double)k->peak(y, n) - max) < 1e-6);
         y[n / 2] = 3.0f;
-        CHECK(k->max(y, n) == 3.0f);
+        CHECK(k->peak(y, n) == 3.0f);
         for (fr_int i = 0; i < n; i++) y[i] = -HUGE_VALF;
-        CHECK(k->max(y, n) < -FLT_MAX);
+        CHECK(k->peak(y, n) < -FLT_MAX);
         y[n - 1] = -FLT_MAX;
-        CHECK(k->max(y, n) == -FLT_MAX);
+        CHECK(k->peak(y, n) == -FLT_MAX);
       }
       memcpy(y, c, sizeof y);
       k->axpy(y, s, a, n);

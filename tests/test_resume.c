@@ -87,6 +87,23 @@ static void stream(const char *file, const char *whole_path, const char *part_pa
   CHECK(run(file, command) == 1 && said("is not a checkpoint of this program"));
 }
 
+// A path that cannot be written is told before the training; one that fails later (files may not grow) spares the results.
+static void unwritable(const char *small, const char *path)
+{
+  char command[2000];
+  snprintf(command, sizeof command, "%s --threads 1 --save %s/no_such_folder/x", small, folder);
+  CHECK(run(data_path, command) == 1 && said("no_such_folder/x.tmp cannot be opened for writing"));
+  size_t bytes;
+  char *text = contents(log_path, &bytes);
+  CHECK(!strstr(text, "held-out loss"));
+  free(text);
+  remove(path);
+  snprintf(command, sizeof command, "( trap '' XFSZ; ulimit -f 0; %s/train_traces %s %s --threads 1 --every 10 --save %s; "
+           "echo status $? ) 2>&1 </dev/null | cat >%s", folder, data_path, small, path, log_path);
+  CHECK(system(command) == 0);
+  CHECK(said("held out  all") && said(".other.tmp cannot be written") && said("status 1"));
+}
+
 int main(void)
 {
   static const char *const method[] = { "ssft", "random", "sft" };
@@ -159,6 +176,7 @@ int main(void)
   CHECK(run(data_path, "--help") == 0 && said("--evaluations"));
   snprintf(options, sizeof options, "%s --steps 1 --save no/such/folder/x", small);
   CHECK(run(data_path, options) == 1 && said("cannot be opened for writing"));
+  unwritable(small, other_path);
   static const char real[] = "../shared/data/gsm8k_traces.jsonl";
   snprintf(options, sizeof options, "%s/stream_forks", folder);
   FILE *there[2] = { fopen(options, "rb"), fopen(real, "rb") };
