@@ -7004,10 +7004,33 @@ typedef struct fr__bpe {
   uint32_t      *specials;  // [specials] ids, sorted by their bytes
   char          *bytes;
   fr_int   name_slots, merge_slots;
-  uint64_t seed;            // of both tables; depends on the whole file, so that no choice of names makes them slow
+  uint64_t seed;            // of both tables
   uint32_t rank_count, byte_ids[256];
+  int      crowded;         // 1: a search went too far, so what it looked for is missing
   unsigned char first[256]; // 1 if a special begins with this byte
 } fr__bpe;
+
+// Whoever writes a file chooses its names, and may not choose where they fall. So the seed of its tables is a hash of all of it
+// that nobody can steer: Philox, keyed by 8 bytes and counting from the state xor 16 more, is added to what it counted from
+// (Davies and Meyer). And no search goes further than FR__PROBES; fair tables, half full, need a tenth of that.
+static uint64_t fr__seed(uint64_t seed, fr_text text)
+{
+  const unsigned char *p = (const unsigned char *)text.bytes;
+  uint32_t state[4] = { (uint32_t)seed, (uint32_t)(seed >> 32), (uint32_t)text.count, (uint32_t)((uint64_t)text.count >> 32) };
+  for (fr_int left = text.count; left > 0; left -= 24) {
+    uint32_t words[6], out[4];
+    for (int i = 0; i < 6; i++) words[i] = (uint32_t)fr__get_int(&p, (int)fr__max(0, fr__min(4, left - 4 * i)));
+    for (int i = 0; i < 4; i++) state[i] ^= words[i];
+    fr__philox(out, state, words + 4);
+    for (int i = 0; i < 4; i++) state[i] ^= out[i];
+  }
+  return (uint64_t)state[1] << 32 | state[0];
+}
+#ifndef FR__PROBES
+#define FR__PROBES 512
+#endif
+static const uint32_t fr__no_name = 0;  // where a search ends that went too far
+static const fr__merge fr__no_merge = { FR__NONE, FR__NONE, FR__NONE, FR__NONE };
 
 static uint64_t fr__mix(uint64_t x)
 {
@@ -7037,37 +7060,40 @@ static int fr__piece_is(const fr__bpe *b, uint32_t id, const char *bytes, fr_int
   return (fr_int)b->pieces[id].count == count && memcmp(b->bytes + b->pieces[id].start, bytes, (size_t)count) == 0;
 }
 
-// Where the ordinary token with these bytes is, or would go.
+// Where the ordinary token with these bytes is, or would go, or &fr__no_name.
 static uint32_t *fr__name_at(const fr__bpe *b, const char *bytes, fr_int count)
 {
   fr_int slot = fr__slot(fr__name_hash(b->seed, bytes, count), b->name_slots);
-  while (b->names[slot] && !fr__piece_is(b, b->names[slot] - 1, bytes, count)) slot = slot + 1 == b->name_slots ? 0 : slot + 1;
-  return b->names + slot;
+  for (int probe = 0; probe < FR__PROBES; probe++, slot = slot + 1 == b->name_slots ? 0 : slot + 1)
+    if (!b->names[slot] || fr__piece_is(b, b->names[slot] - 1, bytes, count)) return b->names + slot;
+  return (uint32_t *)(uintptr_t)&fr__no_name;
 }
 
 // Its id, or FR__NONE.
 static uint32_t fr__name_id(const fr__bpe *b, const char *bytes, fr_int count) { return *fr__name_at(b, bytes, count) - 1; }
 
-// A new token, whose bytes are in place; 0 if it is ordinary and there already.
+// A new token, whose bytes are in place; 0 if it is ordinary and there already, or (crowded) has no place.
 static int fr__set_token(fr__bpe *b, fr_int id, fr_int start, fr_int count, int kind)
 {
   const fr__piece piece = { (uint32_t)start, (uint32_t)count };
   uint32_t *name = kind & FR__ORDINARY ? fr__name_at(b, b->bytes + start, count) : NULL;
-  if (name && *name) return 0;
+  if (name == &fr__no_name) b->crowded = 1;
+  if (name && (*name || b->crowded)) return 0;
   if (name) *name = (uint32_t)id + 1;
   b->pieces[id] = piece;
   b->kinds[id] = (unsigned char)kind;
   return 1;
 }
 
-// The merge of two neighbours, or the empty slot where it would go.
+// The merge of two neighbours, or the empty slot where it would go, or &fr__no_merge.
 static fr__merge *fr__merge_at(const fr__bpe *b, uint32_t left, uint32_t right)
 {
   fr_int slot = fr__slot(fr__mix(((uint64_t)left << 32 | right) ^ b->seed), b->merge_slots);
-  for (;; slot = slot + 1 == b->merge_slots ? 0 : slot + 1) {
+  for (int probe = 0; probe < FR__PROBES; probe++, slot = slot + 1 == b->merge_slots ? 0 : slot + 1) {
     fr__merge *m = b->merges + slot;
     if (m->rank == FR__NONE || (m->left == left && m->right == right)) return m;
   }
+  return (fr__merge *)(uintptr_t)&fr__no_merge;
 }
 
 // -- pre-tokens. Classes of characters (Unicode 16.0, made by tests/unicode_table.py): 0 other, 1 letter (L), 2 number (N),
@@ -7839,6 +7865,7 @@ FR__APART const char *fr__put_merge(fr__load *load, uint32_t left, uint32_t righ
   if (left == FR__NONE || right == FR__NONE || id == FR__NONE) return "a merge is of tokens that are not there";
   m = fr__merge_at(load->b, left, right);
   if (m->rank != FR__NONE) return "a merge is there twice";
+  if (m == &fr__no_merge) { load->b->crowded = 1; return "the table of merges is crowded"; }
   *m = made;
   load->b->order[load->merges++] = (uint32_t)(m - load->b->merges);
   load->b->rank_count = rank + 1;
@@ -8016,7 +8043,8 @@ FR__SELDOM fr_status fr__json_vocab(fr__load *load, fr__json *json)
       } else if (fr__piece_is(b, (uint32_t)id, load->room, fr__unmap(text, &at, name.start + name.count, 0, load->room))) {
         uint32_t *where = fr__name_at(b, load->room, (fr_int)b->pieces[id].count);
         if (*where) wrong = "a token is there twice";
-        *where = (uint32_t)id + 1;
+        if (where == &fr__no_name) b->crowded = 1;
+        else *where = (uint32_t)id + 1;
         b->kinds[id] |= FR__ORDINARY;
       }
     } else {
@@ -8525,8 +8553,10 @@ FR_DEF fr_status fr_tokenizer_place(fr_tokenizer *tokenizer, const fr_tokenizer_
   if (status || !memory) return status;
   fr__load_layout(&arena, &load);
   b = load.b;
-  b->seed = fr__hash(fr__hash((uint64_t)copy.file.count, copy.file.bytes, copy.file.count), copy.merges.bytes, copy.merges.count);
+  b->seed = fr__seed(fr__seed(0, copy.file), copy.merges);
+  b->crowded = 0;
   status = fr__load_read(&load);
+  if (b->crowded) return fr__fail(reason, FR_LIMIT, "over %d tokens or merges crowd in one place of a table", (fr_int)FR__PROBES);
   if (status) return status;
   load.tokenizer.merge_count = load.merges;
   for (int byte = 0; byte < 256; byte++) {
@@ -8751,17 +8781,19 @@ typedef struct fr__train {
   fr__bpe     b;       // tokens and merges so far; the bytes of a token are those of its first place
 } fr__train;
 
-// The word table: word + 1, or 0.
+// The word table: word + 1, or 0; NULL if it is crowded there.
 static uint32_t *fr__word_at(fr__train *t, uint32_t *buckets, fr_int count, const char *bytes, fr_int length)
 {
   fr_int slot = fr__slot(fr__name_hash(t->b.seed, bytes, length), count);
-  for (;; slot = slot + 1 == count ? 0 : slot + 1) {
+  for (int probe = 0; probe < FR__PROBES; probe++, slot = slot + 1 == count ? 0 : slot + 1) {
     const fr__word *w = buckets[slot] ? t->words + buckets[slot] - 1 : NULL;
     if (!w || (w->count == length && memcmp(w->bytes, bytes, (size_t)length) == 0)) return buckets + slot;
   }
+  t->b.crowded = 1;
+  return NULL;
 }
 
-// Returns 0 if the block is too small.
+// Returns 0 if the block is too small, or a table crowded.
 static int fr__train_words(fr__train *t, const fr_text *texts, fr_int text_count)
 {
   uint32_t *buckets = NULL;
@@ -8777,10 +8809,14 @@ static int fr__train_words(fr__train *t, const fr_text *texts, fr_int text_count
         buckets = (uint32_t *)(void *)(t->arena.base + t->bytes / 8 * 8) - slot_count;
         if ((char *)buckets < (char *)(t->words + t->word_count)) return 0;
         memset(buckets, 0, (size_t)slot_count * 4);
-        for (fr_int w = 0; w < t->word_count; w++)
-          *fr__word_at(t, buckets, slot_count, t->words[w].bytes, t->words[w].count) = (uint32_t)w + 1;
+        for (fr_int w = 0; w < t->word_count; w++) {
+          found = fr__word_at(t, buckets, slot_count, t->words[w].bytes, t->words[w].count);
+          if (!found) return 0;
+          *found = (uint32_t)w + 1;
+        }
       }
       found = fr__word_at(t, buckets, slot_count, texts[i].bytes + at, end - at);
+      if (!found) return 0;
       if (!*found) {
         const fr__word fresh = { texts[i].bytes + at, end - at, 0 };
         if ((char *)(t->words + t->word_count + 1) > (char *)buckets) return 0;
@@ -8859,8 +8895,11 @@ static void fr__couple_join(fr__train *t, uint32_t at)
   fr__couple *p;
   s->pair = FR__NONE;
   if (right == FR__NONE) return;
-  while (t->buckets[slot] && (t->pairs[t->buckets[slot] - 1].left != left || t->pairs[t->buckets[slot] - 1].right != right))
-    slot = slot + 1 == t->slot_count ? 0 : slot + 1;
+  for (int probe = 0; t->buckets[slot]; probe++, slot = slot + 1 == t->slot_count ? 0 : slot + 1) {
+    p = t->pairs + t->buckets[slot] - 1;
+    if (p->left == left && p->right == right) break;
+    if (probe == FR__PROBES) { t->b.crowded = 1; return; }
+  }
   if (!t->buckets[slot]) {
     const fr__couple fresh = { left, right, 0, 0, FR__NONE, FR__NONE };
     t->pairs[t->pair_count++] = fresh;
@@ -8903,7 +8942,7 @@ static void fr__train_merges(fr__train *t, fr_int most, uint64_t least)
       t->places[at].word = w;
     }
   for (uint32_t at = 0; at < (uint32_t)t->symbol_count; at++) fr__couple_join(t, at);
-  while (t->made.vocab < most) {
+  while (t->made.vocab < most && !b->crowded) {
     const fr__couple *p;
     fr__merge m;
     fr_int start, count;
@@ -8943,6 +8982,7 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
                                     fr_int bytes, fr_text *trained, fr_int *needed, fr_reason *reason)
 {
   static const char words[] = "training needs %d bytes, %d were given";
+  static const char crowd[] = "more than %d pre-tokens or pairs crowd in one place of a table";
   fr__train train, *t = &train;
   fr__stream s;
   fr_special special;
@@ -8961,7 +9001,7 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
   for (fr_int i = 0; i < text_count; i++) {
     if (!fr__text_good(texts[i])) return fr__fail(reason, FR_INVALID, "text %d is not usable", i);
     if (!fr__add(total, texts[i].count, &total)) return fr__fail(reason, FR_OVERFLOW, "the texts do not fit");
-    t->b.seed = fr__hash(t->b.seed, texts[i].bytes, texts[i].count);
+    t->b.seed = fr__seed(t->b.seed, texts[i]);
   }
   for (fr_int i = 0; i < extras; i++) {
     const fr_status status = fr__caller_special(training->specials, training->special_count, i, &name, &special, reason);
@@ -8971,12 +9011,13 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
 
   t->arena.base = (char *)fr__align(memory);
   t->bytes = fr__max(0, bytes - (FR__ALIGN - 1));
-  if (!fr__train_words(t, texts, text_count)) {
+  if (!fr__train_words(t, texts, text_count) && !t->b.crowded) {
     want = fr__max(total / 2 + (1 << 20), 2 * fr__min(bytes, FR__INT_MAX / 2));
     if (want <= bytes) return fr__fail(reason, FR_OVERFLOW, "training does not fit the address space");
     *needed = want;
     return fr__fail(reason, FR_MEMORY, "counting the pre-tokens needs more than %d bytes; try %d", bytes, want);
   }
+  if (t->b.crowded) return fr__fail(reason, FR_LIMIT, crowd, (fr_int)FR__PROBES);
   if ((uint64_t)t->symbol_count > 0x7FFFFF00u / 2)
     return fr__fail(reason, FR_LIMIT, "the distinct pre-tokens have %d bytes, 2^30 are the most", t->symbol_count);
   fr__train_layout(t, training->vocab, extra_bytes);
@@ -8998,6 +9039,7 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
   t->made.vocab = 256;
   t->made.body = &t->b;
   fr__train_merges(t, training->vocab - extras, (uint64_t)fr__max(1, training->min_count));
+  if (t->b.crowded) return fr__fail(reason, FR_LIMIT, crowd, (fr_int)FR__PROBES);
   for (fr_int i = 0; i < extras; i++) {
     fr__caller_special(training->specials, training->special_count, i, &name, &special, reason);
     fr__set_token(&t->b, t->made.vocab++, at, special.text.count, FR__SPECIAL);
@@ -10536,6 +10578,7 @@ static const fr__kernels *fr__kernel_row(fr_int i)
 #undef FR__POWER_AVX512
 #undef FR__PRAGMA
 #undef FR__PRIMITIVES
+#undef FR__PROBES
 #undef FR__READ_AVX512
 #undef FR__REGEX
 #undef FR__ROUND_AVX2
