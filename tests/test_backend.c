@@ -373,7 +373,8 @@ static void against_cpu(int which)
     CHECK(fr_work_download(&s[t].work, &s[t].model, &s[t].adamw) == FR_OK && fr_model_tensor(&s[t].model, 0, &tensor) == FR_OK);
     CHECK(norm_of(s[t].adamw.grads, s[t].adamw.count) <= 0.0);
   }
-  CHECK_BELOW(relative(s[0].adamw.m, s[1].adamw.m, s[0].adamw.count), 5e-6);
+  // The second gradients are those of parameters that differ already, as far as the last line allows.
+  CHECK_BELOW(relative(s[0].adamw.m, s[1].adamw.m, s[0].adamw.count), 1e-5);
   CHECK_BELOW(relative(s[0].adamw.v, s[1].adamw.v, s[0].adamw.count), 1e-5);
   CHECK_BELOW(relative(s[0].model.params, s[1].model.params, like.count), 1e-5);
   CHECK(relative(like.params, s[1].model.params, like.count) > 1e-4);
