@@ -364,17 +364,25 @@ static void against_cpu(int which)
     CHECK_BELOW(fabs(leaf[0][i].logp - leaf[1][i].logp), 2e-5);
   }
   for (int t = 0; t < 2; t++) {
-    fr_tensor tensor;
     double norm;
     CHECK(fr_adamw_step(&s[t].adamw, &s[t].model, &s[t].work, 1.0, 1e-2f, &norm) == FR_OK && norm > 0.0);
+    CHECK(fr_work_download(&s[t].work, &s[t].model, &s[t].adamw) == FR_OK);
+  }
+  CHECK_BELOW(relative(s[0].adamw.m, s[1].adamw.m, s[0].adamw.count), 5e-6);
+  CHECK_BELOW(relative(s[0].adamw.v, s[1].adamw.v, s[0].adamw.count), 1e-5);
+  CHECK_BELOW(relative(s[0].model.params, s[1].model.params, like.count), 1e-5);
+  // The second step from the same parameters: where a gradient is nearly 0, the first divides its rounding by its own size.
+  memcpy(s[0].model.params, s[1].model.params, (size_t)like.count * sizeof(float));
+  for (int t = 0; t < 2; t++) {
+    fr_tensor tensor;
+    double norm;
     CHECK(fr_backward(&s[t].model, &s[t].work, &tree, s[t].adamw.grads, sums[t], 2) == FR_OK);
     CHECK(fr_adamw_step(&s[t].adamw, &s[t].model, &s[t].work, 1.0, 1e-2f, &norm) == FR_OK);
     CHECK(fr_model_tensor(&s[t].model, 0, &tensor) == (t ? FR_INVALID : FR_OK));
     CHECK(fr_work_download(&s[t].work, &s[t].model, &s[t].adamw) == FR_OK && fr_model_tensor(&s[t].model, 0, &tensor) == FR_OK);
     CHECK(norm_of(s[t].adamw.grads, s[t].adamw.count) <= 0.0);
   }
-  // The second gradients are those of parameters that differ already, as far as the last line allows.
-  CHECK_BELOW(relative(s[0].adamw.m, s[1].adamw.m, s[0].adamw.count), 1e-5);
+  CHECK_BELOW(relative(s[0].adamw.m, s[1].adamw.m, s[0].adamw.count), 5e-6);
   CHECK_BELOW(relative(s[0].adamw.v, s[1].adamw.v, s[0].adamw.count), 1e-5);
   CHECK_BELOW(relative(s[0].model.params, s[1].model.params, like.count), 1e-5);
   CHECK(relative(like.params, s[1].model.params, like.count) > 1e-4);
