@@ -709,8 +709,9 @@ typedef struct fr_special { fr_text text; fr_token id; } fr_special;
 //   nothing          with `merges` alone: GPT-2's numbering, byte ids 0 .. 255 in its order, merge k is id 256 + k
 //   tokenizer.bin    of llama2.c: SentencePiece scores, byte fallback, one blank put before the text
 //   our own form     see fr_tokenizer_write
-// There must be a token for each byte. Ids may have holes, but lie below the larger of 65,536 and the file's bytes. The memory is
-// less than 80 times the files plus 2 MB; really 1 to 2 times for tokenizer.json, 13 times for *.tiktoken.
+// There must be a token for each byte but the 13 that UTF-8 never has; a text with one that has none is refused. Ids may have
+// holes, but lie below the larger of 65,536 and the file's bytes. The memory is less than 80 times the files plus 2 MB; really 1
+// to 2 times for tokenizer.json, 13 times for *.tiktoken. Loading is O(n log n), whatever the file says.
 typedef struct fr_tokenizer_source {
   fr_text           file, merges;
   fr_split          split;     // UNKNOWN: as the file says; NONE: the whole text is one pre-token; LLAMA3: and cl100k
@@ -748,7 +749,7 @@ FR_DEF fr_status fr_encoder_place(fr_encoder *encoder, const fr_tokenizer *token
                                   fr_int bytes, fr_int *needed);
 typedef enum fr_specials {
   FR_SPECIALS_TEXT,    // the text of a special token is ordinary text, so that no user can forge a fork
-  FR_SPECIALS_MATCH,   // recognised anywhere, the leftmost first, then the longest
+  FR_SPECIALS_MATCH,   // recognised anywhere, the leftmost first, then the longest; those that are normalized after all others
   FR_SPECIALS_REFUSE   // FR_FORMAT if there is one
 } fr_specials;
 // Sets *count, to what is needed also when FR_LIMIT says that there is no room; ids may be NULL, then it only counts. capacity =
@@ -6991,7 +6992,8 @@ FR_DEF fr_status fr_dataset_place(fr_dataset *dataset, const char *text, fr_int 
 // ---- >>bpe --------------------------------------------------------------------------------------------
 // Cutting text into pre-tokens, merging a pre-token, reading and writing files.
 #define FR__NONE 0xFFFFFFFFu
-enum { FR__ORDINARY = 1, FR__SPECIAL = 2 };  // kinds of tokens: found by its bytes; matched in raw text; 0: hidden (llama2.c)
+// Kinds of tokens: found by its bytes; matched in raw text; also that, but only between those; 0: hidden (llama2.c), or a hole.
+enum { FR__ORDINARY = 1, FR__SPECIAL = 2, FR__LATE = 4 };
 typedef struct fr__piece { uint32_t start, count; } fr__piece;            // bytes of a token; count 0: a hole
 typedef struct fr__merge { uint32_t left, right, rank, id; } fr__merge;   // rank FR__NONE: an empty slot
 
@@ -7008,6 +7010,7 @@ typedef struct fr__bpe {
   uint32_t rank_count, byte_ids[256];
   int      crowded;         // 1: a search went too far, so what it looked for is missing
   unsigned char first[256]; // 1 if a special begins with this byte
+  int late, lacks;          // some special is late; some byte, which is not in UTF-8, has no token: its id is FR__NONE
 } fr__bpe;
 
 // Whoever writes a file chooses its names, and may not choose where they fall. So the seed of its tables is a hash of all of it
@@ -7245,15 +7248,18 @@ static fr_int fr__special_bound(const fr__bpe *b, fr_int low, fr_int high, fr_in
   return low;
 }
 
-// The longest special that begins at `at`, or FR__NONE: a walk down the sorted list, one byte a step.
-static uint32_t fr__special_at(const fr_tokenizer *t, const char *text, fr_int at, fr_int end)
+// The longest special that begins at `at`, or FR__NONE: a walk down the sorted list, one byte a step. late: 0 or FR__LATE, all.
+static uint32_t fr__special_at(const fr_tokenizer *t, const char *text, fr_int at, fr_int end, int late)
 {
   const fr__bpe *b = t->body;
   fr_int low = 0, high = t->special_count;
   uint32_t found = FR__NONE;
   for (fr_int depth = 0; low < high; depth++) {
     const int byte = at + depth < end ? (unsigned char)text[at + depth] : 256;
-    if ((fr_int)b->pieces[b->specials[low]].count == depth) found = b->specials[low++];  // a prefix sorts first
+    if ((fr_int)b->pieces[b->specials[low]].count == depth) {  // a prefix sorts first
+      if ((b->kinds[b->specials[low]] & FR__LATE) <= late) found = b->specials[low];
+      low++;
+    }
     low = fr__special_bound(b, low, high, depth, byte);
     high = fr__special_bound(b, low, high, depth, byte + 1);
   }
@@ -7424,12 +7430,13 @@ static fr_status fr__encode_piece(fr_encoder *encoder, const char *text, fr_int 
 
 // Where the next special begins, or end.
 static fr_int fr__next_special(const fr_tokenizer *t, const char *text, fr_int at, fr_int end, const fr__trusted *trusted,
-                               uint32_t *id)
+                               int late, uint32_t *id)
 {
-  for (int i = 0; i < 2; i++)
-    for (fr_int from = fr__max(at, trusted->from[i]); from < trusted->to[i]; from++)
-      if (t->body->first[(unsigned char)text[from]] && (*id = fr__special_at(t, text, from, trusted->to[i])) != FR__NONE)
-        return from;
+  for (int i = 0; i < 2; i++) {
+    const fr_int to = fr__min(trusted->to[i], end);
+    for (fr_int from = fr__max(at, trusted->from[i]); from < to; from++)
+      if (t->body->first[(unsigned char)text[from]] && (*id = fr__special_at(t, text, from, to, late)) != FR__NONE) return from;
+  }
   *id = FR__NONE;
   return end;
 }
@@ -7439,13 +7446,22 @@ FR__APART fr_status fr__encode(fr_encoder *encoder, const char *text, fr_int byt
                                fr__output *out)
 {
   const fr_tokenizer *t = encoder->tokenizer;
+  fr_int edge = -1;  // where the next special begins that is not late
+  uint32_t edge_id = FR__NONE;
   if ((uint64_t)bytes > 0x7FFFFFF0u)
     return fr__fail(&encoder->reason, FR_LIMIT, "a text has %d bytes, 2^31 - 16 is the most", bytes);
+  for (fr_int at = 0; t->body->lacks && at < bytes; at++)
+    if (t->body->byte_ids[(unsigned char)text[at]] == FR__NONE)
+      return fr__fail(&encoder->reason, FR_FORMAT, "there is no token for byte %d, which is at byte %d of the text",
+                      (fr_int)(unsigned char)text[at], at);
   out->cut = 0;
   out->cut_count = out->count;
   for (fr_int at = 0; at < bytes;) {
     uint32_t id;
-    const fr_int stop = fr__next_special(t, text, at, bytes, &trusted, &id);
+    fr_int stop;
+    if (edge < at) edge = fr__next_special(t, text, at, bytes, &trusted, 0, &edge_id);
+    stop = t->body->late ? fr__next_special(t, text, at, edge, &trusted, FR__LATE, &id) : edge;
+    if (stop == edge) id = edge_id;
     if (id != FR__NONE && refuse)
       return fr__fail(&encoder->reason, FR_FORMAT, "the text has the special token %d at byte %d", (fr_int)id, stop);
     while (at < stop) {
@@ -7692,7 +7708,7 @@ FR_DEF fr_token fr_tokenizer_find(const fr_tokenizer *tokenizer, fr_text text)
   const fr__bpe *b = tokenizer ? tokenizer->body : NULL;
   uint32_t id;
   if (!b || !text.bytes || text.count < 1) return -1;
-  id = fr__special_at(tokenizer, text.bytes, 0, text.count);
+  id = fr__special_at(tokenizer, text.bytes, 0, text.count, FR__LATE);
   if (id == FR__NONE || (fr_int)b->pieces[id].count != text.count) id = fr__name_id(b, text.bytes, text.count);
   return id == FR__NONE ? -1 : (fr_token)id;
 }
@@ -7773,10 +7789,11 @@ static const char *const fr__regex[] = {  // of each fr_split
 };
 
 // The names that are read of tokenizer.json: of the file, then of its model.
-enum { FR__ADDED, FR__NORMALIZER, FR__PRE, FR__DECODER, FR__MODEL, FR__VOCAB, FR__MERGES, FR__TYPE, FR__IGNORE, FR__DROPOUT,
-       FR__PREFIX, FR__SUFFIX, FR__FALLBACK, FR__FIELDS };
-static const char *const fr__fields[FR__FIELDS] = { "added_tokens", "normalizer", "pre_tokenizer", "decoder", "model", "vocab",
-  "merges", "type", "ignore_merges", "dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback" };
+enum { FR__ADDED, FR__NORMALIZER, FR__PRE, FR__DECODER, FR__MODEL, FR__PADDING, FR__TRUNCATION, FR__DROPOUT, FR__PREFIX,
+       FR__SUFFIX, FR__FALLBACK, FR__VOCAB, FR__MERGES, FR__TYPE, FR__IGNORE, FR__FIELDS };
+static const char *const fr__fields[FR__FIELDS] = { "added_tokens", "normalizer", "pre_tokenizer", "decoder", "model", "padding",
+  "truncation", "dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "vocab", "merges", "type",
+  "ignore_merges" };
 
 typedef struct fr__load {
   const fr_tokenizer_source *source;
@@ -7834,11 +7851,12 @@ FR__APART fr_int fr__unmap(const char *text, fr_int *at, fr_int end, int plain, 
 // Where the bytes of the next token go; NULL while measuring.
 static char *fr__next_bytes(const fr__load *load) { return load->b ? load->b->bytes + load->bytes : NULL; }
 
-// Bytes already in place need not be copied. Returns what is wrong, or NULL.
+// Bytes already in place need not be copied; none at all, of kind 0, are a hole. Returns what is wrong, or NULL.
 FR__APART const char *fr__put_token(fr__load *load, fr_int id, const char *bytes, fr_int count, int kind)
 {
   fr__bpe *b = load->b;
-  if (count < 1) return "a token is empty";
+  if (count < 1 && kind) return "a token is empty";
+  if (count >> 29) return "a token has 2^29 bytes or more";
   if (id < 0 || id >= fr__max(65536, fr__max(load->source->file.count, load->source->merges.count)))
     return "an id is larger than the file could need";
   if (!b) {
@@ -7992,7 +8010,8 @@ FR__APART fr_int fr__json_id(const char *text, fr__json_token token)
   return value;
 }
 
-// {"id": 1, "content": "...", "special": true ...}: every added token is matched in raw text, whatever `special` says. An error
+// {"id": 1, "content": "...", "special": true ...}: every added token is matched in raw text, whatever `special` says, those that
+// are `normalized` only between the others, as Hugging Face does. An error
 // of the reader, here and below, leaves something missing, and what then fails tells the first error; so does the end.
 FR__SELDOM fr_status fr__json_added(fr__load *load, fr__json *json)
 {
@@ -8000,12 +8019,14 @@ FR__SELDOM fr_status fr__json_added(fr__load *load, fr__json *json)
     fr__json_token id = { 0, 0, 0 }, content = { 0, 0, 0 };
     const fr_int start = json->token.start;
     const char *wrong;
+    int kind = FR__SPECIAL;
     if (json->token.kind != '{') return fr__load_json_fail(load, json, start, "an added token must be an object");
     while (fr__json_next(json) == 'k') {
       const fr__json_token name = json->token;
       fr__json_next(json);
       if (fr__json_is(json, name, "id")) id = json->token;
       else if (fr__json_is(json, name, "content")) content = json->token;
+      else if (json->token.kind == 't' && fr__json_is(json, name, "normalized")) kind |= FR__LATE;
       else if (json->token.kind == 't' && (fr__json_is(json, name, "lstrip") || fr__json_is(json, name, "rstrip") ||
                                            fr__json_is(json, name, "single_word")))
         return fr__load_refuse(load, name, "an added token has a property that is not supported");
@@ -8015,7 +8036,7 @@ FR__SELDOM fr_status fr__json_added(fr__load *load, fr__json *json)
       return fr__load_json_fail(load, json, start, "an added token needs an id, a whole number");
     if (content.kind != '"') return fr__load_json_fail(load, json, start, "an added token needs a content");
     wrong = fr__put_token(load, fr__json_id(json->text, id), fr__next_bytes(load),
-                          fr__json_copy(json->text, content, fr__next_bytes(load)), FR__SPECIAL);
+                          fr__json_copy(json->text, content, fr__next_bytes(load)), kind);
     if (wrong) return fr__load_json_fail(load, json, start, wrong);
   }
   return FR_OK;
@@ -8037,7 +8058,7 @@ FR__SELDOM fr_status fr__json_vocab(fr__load *load, fr__json *json)
     if (!b) {
       load->room_bytes = fr__max(load->room_bytes, name.count);
       wrong = fr__put_token(load, id, NULL, name.count, FR__ORDINARY);
-    } else if (b->pieces[id].count && b->kinds[id] == FR__SPECIAL) {  // also an added token; it is stored as it is written
+    } else if (b->pieces[id].count && (b->kinds[id] & 3) == FR__SPECIAL) {  // also an added token; it is stored as it is written
       if (!fr__piece_is(b, (uint32_t)id, load->room, fr__json_copy(text, name, load->room))) {
         wrong = "an added token has the id of another token";
       } else if (fr__piece_is(b, (uint32_t)id, load->room, fr__unmap(text, &at, name.start + name.count, 0, load->room))) {
@@ -8123,7 +8144,8 @@ FR__SELDOM fr_status fr__json_pre_tokenizer(fr__load *load, fr__json_token pre, 
   return fr__json_split(load, part[0], split);
 }
 
-// What stands beside vocabulary and merges and changes ids.
+// What stands beside vocabulary and merges and changes ids. Padding to the longest of a batch does not change those of one text;
+// padding to a fixed length or to a multiple does, and so does any truncation.
 FR__SELDOM fr_status fr__json_settings(fr__load *load)
 {
   const fr_text file = load->source->file;
@@ -8131,9 +8153,11 @@ FR__SELDOM fr_status fr__json_settings(fr__load *load)
   fr_status status = FR_OK;
   if (field[FR__TYPE].kind && !fr__json_word(load, field[FR__TYPE], "BPE"))
     return fr__load_refuse(load, field[FR__TYPE], "this type of model is not supported");
-  for (int i = FR__DROPOUT; i < FR__FIELDS; i++) {
-    const fr__json_token f = field[i];
+  for (int i = FR__PADDING; i < FR__VOCAB; i++) {
+    const fr__json_token f = field[i], multiple = fr__json_member(load, f, "pad_to_multiple_of");
     fr_reason words;
+    if (i == FR__PADDING && fr__json_word(load, fr__json_member(load, f, "strategy"), "BatchLongest") &&
+        (!multiple.kind || multiple.kind == 'n')) continue;
     if (!f.kind || f.kind == 'n' || f.kind == 'f' || (f.kind == '"' && f.count == 0)) continue;
     if (f.kind == '0' && (fr__json_id(file.bytes, f) == 0 || (f.count == 3 && !memcmp(file.bytes + f.start, "0.0", 3)))) continue;
     fr__fail(&words, FR_UNSUPPORTED, "%s is not supported", fr__fields[i]);
@@ -8159,7 +8183,7 @@ FR__SELDOM fr_status fr__json_fields(fr__load *load, fr__json *json, int first, 
     if (i == end) i = FR__FIELDS;  // not one of ours
     else load->field[i] = json->token;
     if (i == FR__ADDED && kind == '[') status = fr__json_added(load, json);
-    else if (i == FR__MODEL && kind == '{') status = fr__json_fields(load, json, FR__VOCAB, FR__FIELDS);
+    else if (i == FR__MODEL && kind == '{') status = fr__json_fields(load, json, FR__DROPOUT, FR__FIELDS);
     else if (i == FR__VOCAB && kind == '{') status = fr__json_vocab(load, json);
     else if (i == FR__MERGES && kind == '[') status = fr__json_merges(load, json);
     else if (!fr__json_skip(json)) break;
@@ -8189,7 +8213,7 @@ FR__SELDOM fr_status fr__load_json(fr__load *load, int only_vocab)
   if (fr__load_value(load, &json, 0) != '{')
     return fr__load_json_fail(load, &json, json.token.start, "the file must hold one object");
   if (only_vocab) load->field[FR__VOCAB] = json.token;
-  status = only_vocab ? fr__json_vocab(load, &json) : fr__json_fields(load, &json, FR__ADDED, FR__VOCAB);
+  status = only_vocab ? fr__json_vocab(load, &json) : fr__json_fields(load, &json, FR__ADDED, FR__DROPOUT);
   if (!status && fr__json_next(&json) == '!') status = fr__json_fail(&json, load->reason);
   if (status || only_vocab) return status;
   if (field[FR__MODEL].kind != '{')
@@ -8262,14 +8286,16 @@ FR__SELDOM fr_status fr__load_tiktoken(fr__load *load)
   fr_int at = 0, line = 0, start, end;
   while (fr__next_line(text, &at, &line, &start, &end)) {
     const char *blank = (const char *)memchr(text.bytes + start, ' ', (size_t)(end - start)), *wrong = NULL;
-    const fr_int stop = blank ? blank - text.bytes : end, count = fr__base64(text.bytes + start, stop - start, fr__next_bytes(load));
+    const fr_int stop = blank ? blank - text.bytes : end;
+    const int hole = at >= text.count && stop == start + 1 && text.bytes[start] == '=';  // the last token may be empty
+    const fr_int count = hole ? 0 : fr__base64(text.bytes + start, stop - start, fr__next_bytes(load));
     const fr__json_token rank = { '0', stop + 1, fr__max(0, end - stop - 1) };
     if (count < 0) wrong = "base64 was expected";
     else if (rank.count < 1 || fr__json_id(text.bytes, rank) < 0) wrong = "a blank and a rank were expected";
     else if (count > FR__SPLIT_TOKEN) wrong = "a token has more than 512 bytes";
-    else wrong = fr__put_token(load, fr__json_id(text.bytes, rank), fr__next_bytes(load), count, FR__ORDINARY);
+    else wrong = fr__put_token(load, fr__json_id(text.bytes, rank), fr__next_bytes(load), count, hole ? 0 : FR__ORDINARY);
     if (wrong) return fr__fail(load->reason, FR_FORMAT, "line %d: %s", line, wrong);
-    if (!load->b) load->merges += count - 1;
+    if (!load->b && !hole) load->merges += count - 1;
   }
   for (fr_int id = 0; load->b && id < load->vocab; id++)
     if (load->b->pieces[id].count) fr__put_splits(load, (uint32_t)id);
@@ -8301,6 +8327,7 @@ FR__SELDOM fr_status fr__load_llama2(fr__load *load)
     name[3] = "0123456789ABCDEF"[(unsigned char)byte / 16];
     name[4] = "0123456789ABCDEF"[(unsigned char)byte % 16];
     if (left < 0 || count >> 31 || (fr_int)count > left) wrong = "the file ends too early";
+    else if (count < 1) wrong = "a token is empty";
     else if (is_byte && (count != 6 || memcmp(p, name, 6) != 0)) wrong = "ids 3 to 258 must be <0x00> to <0xFF>";
     else if (is_byte) wrong = fr__put_token(load, id, &byte, 1, 0);
     else if (count > FR__SPLIT_TOKEN) wrong = "a token has more than 512 bytes";
@@ -8337,7 +8364,7 @@ FR__SELDOM fr_status fr__load_llama2(fr__load *load)
 //   0    8 bytes  89 46 52 54 0D 0A 1A 0A         40   u64    bytes of all tokens
 //   8    u32 x 2  version, 1; split               48   u64    0
 //   16   u32      1 ignore_merges + 2 nfc         56   u32[]  of each id: length + 2^30 * kind, kind 0 hidden, 1 ordinary,
-//                 + 4 sentencepiece                           2 special, 3 both; 0 for a hole
+//                 + 4 sentencepiece                           2 special, 3 both; + 2^29: late; 0 for a hole
 //   20   u32      vocab                                u32[]  of each merge: left + 2^31 if it has the rank of the one
 //   24   u64      bytes of the whole file                     before it; right
 //   32   u64      merges                               bytes of all tokens; u64 checksum (and head: 64 bytes)
@@ -8377,10 +8404,10 @@ FR__SELDOM fr_status fr__load_form(fr__load *load)
   p = (const unsigned char *)file.bytes + FR__FORM_HEAD;
   for (fr_int id = 0; id < vocab; id++) {
     const uint32_t word = (uint32_t)fr__get_int(&p, 4);
-    const fr_int count = (fr_int)(word & 0x3FFFFFFFu);
+    const fr_int count = (fr_int)(word & 0x1FFFFFFFu);
+    const int kind = (int)(word >> 30) | (word & 1u << 29 ? FR__LATE : 0);
     const char *wrong = "its bytes are not in the file";
-    if (word == 0) continue;
-    if (count <= body - next) wrong = fr__put_token(load, id, file.bytes + next, count, (int)(word >> 30));
+    if (count <= body - next) wrong = fr__put_token(load, id, file.bytes + next, count, kind);
     if (wrong) return fr__fail(load->reason, FR_FORMAT, "token %d: %s", id, wrong);
     next += count;
     load->room_bytes = fr__max(load->room_bytes, 2 * count);
@@ -8512,6 +8539,7 @@ FR__SELDOM void fr__load_layout(fr__arena *arena, fr__load *load)
     memset(b->merges, 0xFF, (size_t)b->merge_slots * sizeof *b->merges);  // FR__NONE everywhere
     memset(b->first, 0, sizeof b->first);
     b->rank_count = 0;
+    b->late = b->lacks = 0;
     load->room = b->bytes + load->bytes;
     load->b = load->tokenizer.body = b;
     load->bytes = load->specials = load->merges = 0;
@@ -8562,13 +8590,17 @@ FR_DEF fr_status fr_tokenizer_place(fr_tokenizer *tokenizer, const fr_tokenizer_
   for (int byte = 0; byte < 256; byte++) {
     const char c = (char)byte;
     b->byte_ids[byte] = load.tokenizer.sentencepiece ? 3 + (uint32_t)byte : fr__name_id(b, &c, 1);
-    if (b->byte_ids[byte] >= (uint32_t)load.tokenizer.vocab || !b->pieces[b->byte_ids[byte]].count)
+    if (b->byte_ids[byte] < (uint32_t)load.tokenizer.vocab && b->pieces[b->byte_ids[byte]].count) continue;
+    b->lacks = 1;
+    if (load.tokenizer.sentencepiece || (byte < 0xF5 && byte != 0xC0 && byte != 0xC1))
       return fr__fail(reason, FR_UNSUPPORTED, "there is no token for byte %d, so some text could not be told", (fr_int)byte);
   }
   if (load.tokenizer.sentencepiece && fr__name_id(b, " ", 1) == FR__NONE)
     return fr__fail(reason, FR_FORMAT, "there is no token for a blank");
-  for (fr_int i = 0; i < load.tokenizer.special_count; i++)
+  for (fr_int i = 0; i < load.tokenizer.special_count; i++) {
     b->first[(unsigned char)b->bytes[b->pieces[b->specials[i]].start]] = 1;
+    b->late |= b->kinds[b->specials[i]] & FR__LATE;
+  }
   *tokenizer = load.tokenizer;
   return fr__fine(reason);
 }
@@ -8584,7 +8616,8 @@ FR__SELDOM void fr__put_form(fr__stream *s, const void *tokenizer)
   head[4] = fr__form_size(head[3], head[5], head[6]);
   fr__put(s, fr__form_magic, 8);
   for (int i = 0; i < 8; i++) fr__put_int(s, head[i], i < 4 ? 4 : 8);
-  for (fr_int id = 0; id < t->vocab; id++) fr__put_int(s, b->pieces[id].count | (uint32_t)b->kinds[id] << 30, 4);
+  for (fr_int id = 0; id < t->vocab; id++)
+    fr__put_int(s, b->pieces[id].count | (b->kinds[id] & 3u) << 30 | (b->kinds[id] & FR__LATE ? 1u << 29 : 0), 4);
   for (fr_int i = 0; i < t->merge_count; i++) {
     const fr__merge *m = b->merges + b->order[i];
     const int same = i > 0 && m->rank == b->merges[b->order[i - 1]].rank;
@@ -8634,14 +8667,15 @@ FR__SELDOM void fr__put_json(fr__stream *s, const void *tokenizer)
   int any = 0, specials_follow = 1;
   for (fr_int id = 0, last = 0; id < t->vocab; id++) {
     if (b->pieces[id].count == 0 || (last && b->kinds[id] == FR__ORDINARY)) specials_follow = 0;
-    if (b->kinds[id] == FR__SPECIAL) last = 1;
+    if ((b->kinds[id] & 3) == FR__SPECIAL) last = 1;
   }
   fr__put_text(s, "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\n\"added_tokens\":[");
   for (fr_int id = 0; id < t->vocab; id++) {
     if (!(b->kinds[id] & FR__SPECIAL)) continue;
     fr__put_number(s, any++ ? ",\n{\"id\":%d,\"content\":\"" : "\n{\"id\":%d,\"content\":\"", id);
     fr__put_string(s, b, (uint32_t)id, 1);
-    fr__put_text(s, "\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":true}");
+    fr__put_text(s, "\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":");
+    fr__put_text(s, b->kinds[id] & FR__LATE ? "true,\"special\":true}" : "false,\"special\":true}");
   }
   fr__put_text(s, t->nfc ? "],\n\"normalizer\":{\"type\":\"NFC\"}" : "],\n\"normalizer\":null");
   fr__put_text(s, ",\n\"pre_tokenizer\":");
@@ -8688,7 +8722,7 @@ FR__SELDOM fr_status fr__tokenizer_can(const fr_tokenizer *t, fr_tokenizer_form 
     const fr_text text = fr_tokenizer_token(t, (fr_token)id);
     char out[FR__SPLIT_TOKEN];
     fr_int at = 0, size = 1, bytes;
-    if (b->kinds[id] != FR__SPECIAL) continue;
+    if ((b->kinds[id] & 3) != FR__SPECIAL) continue;
     for (; at < text.count && size > 0; at += size) size = fr__utf8(text.bytes + at, text.count - at);
     if (size == 0 || text.count > FR__SPLIT_TOKEN)
       return fr__fail(reason, FR_UNSUPPORTED, "special %d is not text or has more than 512 bytes", id);
@@ -9018,8 +9052,8 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
     return fr__fail(reason, FR_MEMORY, "counting the pre-tokens needs more than %d bytes; try %d", bytes, want);
   }
   if (t->b.crowded) return fr__fail(reason, FR_LIMIT, crowd, (fr_int)FR__PROBES);
-  if ((uint64_t)t->symbol_count > 0x7FFFFF00u / 2)
-    return fr__fail(reason, FR_LIMIT, "the distinct pre-tokens have %d bytes, 2^30 are the most", t->symbol_count);
+  if ((uint64_t)t->symbol_count >> 29)
+    return fr__fail(reason, FR_LIMIT, "the distinct pre-tokens have %d bytes, 2^29 are too many", t->symbol_count);
   fr__train_layout(t, training->vocab, extra_bytes);
   if (t->arena.overflow || !fr__add(t->arena.used, FR__ALIGN - 1, &want))
     return fr__fail(reason, FR_OVERFLOW, "training does not fit the address space");

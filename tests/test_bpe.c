@@ -745,6 +745,12 @@ static void llama2(void)
       CHECK(place(&p, &part, &reason) == (at == cut && id > 259 ? FR_OK : FR_FORMAT) || (at == cut && id > 258));
       drop(&p);
     }
+    const int had = s.length[0];
+    s.length[0] = 0;
+    source.file = sp_file(&s);
+    CHECK(place(&p, &source, &reason) == FR_FORMAT && strstr(reason.text, "token 0 of tokenizer.bin: a token is empty"));
+    drop(&p);
+    s.length[0] = had;
     s.score[300 % s.count] = (float)NAN;
     source.file = sp_file(&s);
     CHECK(place(&p, &source, &reason) == FR_FORMAT && strstr(reason.text, "not a number"));
@@ -860,6 +866,14 @@ static void refusals(void)
     { "", "", "\"continuing_subword_prefix\":\"##\",", FR_UNSUPPORTED, "continuing_subword_prefix" },
     { "", "", "\"byte_fallback\":true,", FR_UNSUPPORTED, "byte_fallback is not supported" },
     { "{\"id\":257,\"content\":\"x\",\"lstrip\":true}", "", "", FR_UNSUPPORTED, "property that is not supported: lstrip" },
+    { "{\"id\":257,\"content\":\"x\",\"rstrip\":true}", "", "", FR_UNSUPPORTED, "property that is not supported: rstrip" },
+    { "{\"id\":257,\"content\":\"x\",\"single_word\":true}", "", "", FR_UNSUPPORTED, "property that is not supported: single_word" },
+    { "", "\"truncation\":{\"max_length\":3},", "", FR_UNSUPPORTED, "truncation is not supported" },
+    { "", "\"truncation\":null,\"padding\":null,", "", FR_OK, "" },
+    { "", "\"padding\":{\"strategy\":\"BatchLongest\",\"pad_to_multiple_of\":null,\"pad_id\":0},", "", FR_OK, "" },
+    { "", "\"padding\":{\"strategy\":\"BatchLongest\",\"pad_to_multiple_of\":8},", "", FR_UNSUPPORTED, "padding is not supported" },
+    { "", "\"padding\":{\"strategy\":{\"Fixed\":9},\"pad_to_multiple_of\":null},", "", FR_UNSUPPORTED, "padding is not supported" },
+    { "", "", "\"truncation\":{\"max_length\":3},", FR_OK, "" },  // of the model: no one reads it
     { "{\"id\":257,\"content\":\"xyz\",\"rstrip\":false}", "", "", FR_OK, "" },
     { "{\"id\":257,\"content\":\"xyz\"},{\"id\":258,\"content\":\"xyz\"}", "", "", FR_FORMAT, "257 and 258 are the same text" },
     { "{\"id\":257,\"content\":\"xyz\"},{\"id\":257,\"content\":\"xy\"}", "", "", FR_FORMAT, "two tokens have the same id" },
@@ -940,10 +954,10 @@ static void refusals(void)
   drop(&p);
   // A byte without token, a repeated token, a token in other characters.
   static const char *const ends[] = { "\"te\":256", "\"te\":256,\"te\":257", "\"t e\":256", "\"te\":\"x\"", "\"te\":1.5", "\"te\":3", "\"\":256" };
-  static const char *const words[] = { "no token for byte 255", "a token is there twice", "not written in the characters of ByteLevel: t e",
+  static const char *const words[] = { "no token for byte 244", "a token is there twice", "not written in the characters of ByteLevel: t e",
                                        "an id must be a whole number", "an id must be a whole number", "two tokens have the same id", "a token is empty" };
   for (int i = 0; i < 7; i++) {
-    if (i == 0) vocab[length -= 13] = 0;  // without the last byte
+    if (i == 0) vocab[length -= 12 * 13] = 0;  // without the last byte that UTF-8 has
     snprintf(file, sizeof file, "{\"pre_tokenizer\":%s,\"model\":{\"vocab\":{%s%s},\"merges\":[]}}", pres[0].pre, vocab, ends[i]);
     source.file = as_text(file);
     if (!CHECK(place(&p, &source, &reason) != FR_OK && strstr(reason.text, words[i]))) fprintf(stderr, "end %d: %s\n", i, reason.text);
@@ -1188,8 +1202,253 @@ static void times(void)
   free(ids);
 }
 
+// ---- files of others, with the ids that Hugging Face tokenizers gives for them
+static fr_status place_case(placed *p, const char *name, fr_split split, fr_reason *reason)
+{
+  char path[100];
+  snprintf(path, sizeof path, "../cases/%s", name);
+  return place_file(p, path, split, reason);
+}
+// The same again from each form that it can be written in.
+static void case_again(placed *p, fr_tokenizer_form form)
+{
+  fr_tokenizer_source source;
+  fr_int bytes = 0;
+  fr_reason reason;
+  placed again;
+  CHECK(fr_tokenizer_write(&p->t, form, NULL, 0, &bytes, &reason) == FR_OK);
+  char *memory = (char *)test_alloc((size_t)bytes);
+  CHECK(fr_tokenizer_write(&p->t, form, memory, bytes, &bytes, &reason) == FR_OK);
+  memset(&source, 0, sizeof source);
+  source.file.bytes = memory;
+  source.file.count = bytes;
+  if (!CHECK(place(&again, &source, &reason) == FR_OK)) fprintf(stderr, "%s\n", reason.text);
+  free(memory);
+  drop(p);
+  *p = again;
+}
+static void cases(void)
+{
+  placed p;
+  coder c;
+  fr_reason reason;
+  fr_token ids[32];
+  fr_int count;
+  CHECK(place_case(&p, "truncation.tokenizer.json", FR_SPLIT_UNKNOWN, &reason) == FR_UNSUPPORTED && strstr(reason.text, "truncation is not"));
+  drop(&p);
+
+  // A token that is not normalized is found first, whatever begins before it; what is left of the text may hold the others.
+  static const struct { const char *text; fr_int count; fr_token ids[6]; } mixed[] = {
+    { "ab<x>", 3, { 97, 98, 256 } }, { "ab<xab<x>", 6, { 97, 98, 60, 120, 97, 98 } }, { "<x>ab<x", 5, { 256, 97, 98, 60, 120 } } };
+  CHECK(place_case(&p, "mixed_normalized.tokenizer.json", FR_SPLIT_UNKNOWN, &reason) == FR_OK);
+  for (int form = 0; form < 3; form++) {
+    if (form) case_again(&p, form == 1 ? FR_TOKENIZER_OWN : FR_TOKENIZER_JSON);
+    open_coder(&c, &p.t, 100, 0);
+    for (int i = 0; i < 3; i++) {
+      count = encode(&c, mixed[i].text, (fr_int)strlen(mixed[i].text), FR_SPECIALS_MATCH, ids);
+      CHECK(count >= mixed[i].count && !memcmp(ids, mixed[i].ids, (size_t)mixed[i].count * sizeof *ids));
+    }
+    CHECK(encode(&c, "ab<x>", 5, FR_SPECIALS_TEXT, ids) == 5);
+    CHECK(fr_tokenizer_encode(&c.e, "ab<x>", 5, FR_SPECIALS_REFUSE, ids, 32, &count) == FR_FORMAT && strstr(c.e.reason.text, "token 256 at byte 2"));
+    CHECK(fr_tokenizer_find(&p.t, as_text("ab<x>")) == 257 && fr_tokenizer_find(&p.t, as_text("<x>")) == 256);
+    close_coder(&c);
+  }
+  drop(&p);
+
+  CHECK(place_case(&p, "utf8_bytes_only.tokenizer.json", FR_SPLIT_UNKNOWN, &reason) == FR_OK);
+  for (int form = 0; form < 3; form++) {
+    if (form) case_again(&p, form == 1 ? FR_TOKENIZER_OWN : FR_TOKENIZER_JSON);
+    open_coder(&c, &p.t, 100, 8);
+    CHECK(encode(&c, "h\xC3\xA9", 3, FR_SPECIALS_MATCH, ids) == 3 && ids[0] == 104 && ids[1] == 193 && ids[2] == 169);
+    for (int byte = 0; byte < 256; byte++) {
+      char text[3] = { 'a', (char)byte, 'b' }, words[60];
+      const int never = byte == 0xC0 || byte == 0xC1 || byte >= 0xF5;
+      snprintf(words, sizeof words, "no token for byte %d, which is at byte 1", byte);
+      const fr_status status = fr_tokenizer_encode(&c.e, text, 3, FR_SPECIALS_TEXT, ids, 32, &count);
+      CHECK(status == (never ? FR_FORMAT : FR_OK) && (!never || strstr(c.e.reason.text, words)));
+      CHECK(fr_tokenizer_encode(&c.e, text + 1, 1, FR_SPECIALS_TEXT, ids, 32, &count) == status);
+    }
+    close_coder(&c);
+  }
+  drop(&p);
+
+  // The empty token keeps its id, so that what is added comes behind it, and nothing says it.
+  CHECK(place_case(&p, "empty_last_token.tiktoken", FR_SPLIT_GPT2, &reason) == FR_OK);
+  for (int form = 0; form < 2; form++) {
+    if (form) case_again(&p, FR_TOKENIZER_OWN);
+    CHECK(p.t.vocab == 257 && !fr_tokenizer_token(&p.t, 256).bytes && p.t.merge_count == 0);
+    open_coder(&c, &p.t, 100, 0);
+    CHECK(encode(&c, "ab", 2, FR_SPECIALS_MATCH, ids) == 2 && ids[0] == 'a' && ids[1] == 'b');
+    close_coder(&c);
+  }
+  drop(&p);
+  static const char *const bad[] = { "IQ== 0\n= 1\nIg== 2\n", "IQ== 0\n== 1\n", "IQ== 0\n= 0\n", "IQ== 0\n=\n", "IQ== 0\n 1\n" };
+  static const char *const why[] = { "line 2: base64", "line 2: base64", "line 2: two tokens have the same id", "line 2: a blank and a rank", "line 2: base64" };
+  for (int i = 0; i < 5; i++) {
+    fr_tokenizer_source source;
+    memset(&source, 0, sizeof source);
+    source.split = FR_SPLIT_GPT2;
+    source.file = as_text(bad[i]);
+    if (!CHECK(place(&p, &source, &reason) == FR_FORMAT && strstr(reason.text, why[i]))) fprintf(stderr, "empty %d: %s\n", i, reason.text);
+    drop(&p);
+  }
+}
+
+// Random specials over two letters, some normalized, against the rule written down: everywhere the leftmost and longest of those
+// that are not; in what is left, of those that are.
+static int slow_specials(const char *const *names, const int *late, int count, int pass, const char *text, int from, int to, int base, fr_token *ids)
+{
+  int n = 0;
+  while (from < to) {
+    int at = from, found = -1;
+    for (; at < to && found < 0; at += found < 0)
+      for (int i = 0; i < count; i++) {
+        const int length = (int)strlen(names[i]);
+        if (late[i] == pass && at + length <= to && !memcmp(names[i], text + at, (size_t)length) &&
+            (found < 0 || length > (int)strlen(names[found]))) found = i;
+      }
+    if (pass == 0) n += slow_specials(names, late, count, 1, text, from, at, base, ids + n);
+    else for (int i = from; i < at; i++) ids[n++] = text[i];
+    if (found < 0) break;
+    ids[n++] = base + found;
+    from = at + (int)strlen(names[found]);
+  }
+  return n;
+}
+static void mixed_specials(void)
+{
+  static char file[8000], vocab[5000];
+  size_t length = 0;
+  int between = 0;
+  for (int byte = 0; byte < 256; byte++)
+    length += (size_t)snprintf(vocab + length, sizeof vocab - length, "%s\"\\u%04X\":%d", byte ? "," : "", fr__byte_char(byte), byte);
+  for (int round = 0; round < 200; round++) {
+    char made[6][8], added[800];
+    const char *names[6];
+    int late[6], count = 0;
+    size_t used = 0;
+    fr_tokenizer_source source;
+    placed p;
+    coder c;
+    while (count < 1 + round % 6) {
+      const int bytes = 1 + (int)test_below_int(5);
+      int same = 0;
+      for (int k = 0; k < bytes; k++) made[count][k] = (char)('a' + test_below_int(2));
+      made[count][bytes] = 0;
+      for (int i = 0; i < count; i++) same = same || !strcmp(made[i], made[count]);
+      if (same) continue;
+      names[count] = made[count];
+      late[count] = (int)test_below_int(2);
+      used += (size_t)snprintf(added + used, sizeof added - used, "%s{\"id\":%d,\"content\":\"%s\",\"normalized\":%s}", count ? "," : "", 256 + count,
+                               made[count], late[count] ? "true" : "false");
+      count++;
+    }
+    snprintf(file, sizeof file, "{\"added_tokens\":[%s],\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false},"
+             "\"model\":{\"merges\":[],\"vocab\":{%s}}}", added, vocab);
+    memset(&source, 0, sizeof source);
+    source.file = as_text(file);
+    if (!CHECK(place(&p, &source, NULL) == FR_OK)) continue;
+    open_coder(&c, &p.t, 100, 0);
+    for (int k = 0; k < 20; k++) {
+      char text[40];
+      fr_token ids[41], expected[41];
+      const int bytes = (int)test_below_int(41);
+      for (int i = 0; i < bytes; i++) text[i] = (char)('a' + test_below_int(2));
+      const int n = slow_specials(names, late, count, 0, text, 0, bytes, 256, expected);
+      CHECK(encode(&c, text, bytes, FR_SPECIALS_MATCH, ids) == n && !memcmp(ids, expected, (size_t)n * sizeof *ids));
+      for (int i = 0; i < n; i++) between += ids[i] >= 256 && late[ids[i] - 256];
+    }
+    close_coder(&c);
+    drop(&p);
+  }
+  CHECK(between > 1000);
+  // Normalized or not, an added token may be in the vocabulary too; it is written there if tokens follow it, and what is written
+  // like another token is refused.
+  for (int i = 0; i < 4; i++) {
+    const char *const word = i & 1 ? "true" : "false";
+    fr_tokenizer_source source;
+    placed p;
+    fr_reason reason;
+    fr_int bytes = 0;
+    snprintf(file, sizeof file, "{\"added_tokens\":[{\"id\":256,\"content\":\"zq\",\"normalized\":%s},{\"id\":258,\"content\":\"yq\",\"normalized\":%s}%s%s%s],"
+             "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false},\"model\":{\"merges\":[],\"vocab\":{%s,\"te\":257,\"yq\":258}}}",
+             word, word, i > 1 ? ",{\"id\":259,\"content\":\"\\u0120\",\"normalized\":" : "", i > 1 ? word : "", i > 1 ? "}" : "", vocab);
+    memset(&source, 0, sizeof source);
+    source.file = as_text(file);
+    if (!CHECK(place(&p, &source, &reason) == FR_OK)) { fprintf(stderr, "%s\n", reason.text); continue; }
+    CHECK(fr__name_id(p.t.body, "yq", 2) == 258 && fr__name_id(p.t.body, "zq", 2) == 0xFFFFFFFFu && is_special(&p.t, 258));
+    CHECK(fr_tokenizer_write(&p.t, FR_TOKENIZER_JSON, NULL, 0, &bytes, &reason) == (i > 1 ? FR_UNSUPPORTED : FR_OK));
+    char *memory = (char *)test_alloc((size_t)bytes + 1);
+    memory[bytes] = 0;
+    if (i < 2) CHECK(fr_tokenizer_write(&p.t, FR_TOKENIZER_JSON, memory, bytes, &bytes, &reason) == FR_OK && strstr(memory, "\"zq\":256"));
+    else CHECK(strstr(reason.text, "special 259 is written as another token is"));
+    free(memory);
+    drop(&p);
+  }
+}
+
+// ---- files made to be slow: with a seed that is fr__hash of the file, all their names, or all their merges, meet in one place
+static size_t put_byte_char(char *out, int byte)
+{
+  const uint32_t c = fr__byte_char(byte);
+  if (c < 128) { out[0] = (char)c; return 1; }
+  out[0] = (char)(0xC0 | c >> 6);
+  out[1] = (char)(0x80 | (c & 63));
+  return 2;
+}
+static void hostile(void)
+{
+  enum { NAMES = 20000, ROOM = 40 * NAMES };
+  char *file = (char *)test_alloc(ROOM);
+  fr_tokenizer_source source;
+  fr_reason reason;
+  placed p;
+  size_t n = (size_t)snprintf(file, ROOM, "{\"x\":\"  0123456789abcdef\",\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false},"
+                              "\"model\":{\"type\":\"BPE\",\"merges\":[],\"vocab\":{");
+  for (int i = 0; i < NAMES + 256; i++) {
+    const uint64_t name = i < 256 ? (uint64_t)i : meeting_name(i - 256);
+    file[n++] = '"';
+    for (int k = 0; k < (i < 256 ? 1 : 8); k++) {
+      const int byte = (int)(name >> (8 * k) & 255);
+      if (byte == '"' || byte == '\\') file[n++] = '\\';
+      n += put_byte_char(file + n, byte);
+    }
+    n += (size_t)snprintf(file + n, ROOM - n, "\":%d%s", i, i + 1 < NAMES + 256 ? "," : "}}}");
+  }
+  steer((uint64_t)n, file, (fr_int)n, 0);
+  CHECK(fr__hash((uint64_t)n, file, (fr_int)n) == 0);
+  memset(&source, 0, sizeof source);
+  source.file.bytes = file;
+  source.file.count = (fr_int)n;
+  if (!CHECK(place(&p, &source, &reason) == FR_OK)) fprintf(stderr, "%s\n", reason.text);
+  else CHECK(p.t.vocab == NAMES + 256 && farthest(&p.t) < 128);
+  drop(&p);
+
+  n = (size_t)snprintf(file, ROOM, "#version0123456789abcdef\n");
+  for (int pair = 0; pair < 65536; pair++) {
+    const uint64_t left = fr__gpt2_id(pair >> 8), right = fr__gpt2_id(pair & 255);
+    if ((uint32_t)fr__mix(left << 32 | right) >> 30) continue;  // a quarter of the pairs, to a quarter of the table
+    n += put_byte_char(file + n, pair >> 8);
+    file[n++] = ' ';
+    n += put_byte_char(file + n, pair & 255);
+    file[n++] = '\n';
+  }
+  steer(0, file, (fr_int)n, 1);
+  CHECK(fr__hash(0, file, (fr_int)n) == 0);
+  memset(&source, 0, sizeof source);
+  source.merges.bytes = file;
+  source.merges.count = (fr_int)n;
+  if (!CHECK(place(&p, &source, &reason) == FR_OK)) fprintf(stderr, "%s\n", reason.text);
+  else CHECK(p.t.merge_count > 10000 && farthest(&p.t) < 128);
+  drop(&p);
+  free(file);
+}
+
 int main(void)
 {
+  cases();
+  mixed_specials();
+  hostile();
   vectors();
   classes();
   cuts();

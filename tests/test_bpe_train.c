@@ -3,6 +3,7 @@
 #define FORKREASON_IMPLEMENTATION
 #include "forkreason.h"
 #include "tests/test.h"
+#include <time.h>
 #include "tests/bpe_data.h"
 
 static fr_status train(fr_tokenizer *t, const fr_training *training, const fr_text *texts, fr_int count)
@@ -223,8 +224,42 @@ static void rest(void)
   free((void *)(uintptr_t)file.bytes);
 }
 
+// ---- texts made to be slow: with a seed that is fr__hash of them all, they meet in one place of the table of words
+static void hostile(void)
+{
+  enum { TEXTS = 20000 };
+  static uint64_t words[TEXTS + 1];
+  static fr_text texts[TEXTS + 1];
+  double took[2] = { 1e9, 1e9 };
+  fr_training training;
+  memset(&training, 0, sizeof training);
+  training.vocab = 257;
+  training.split = FR_SPLIT_NONE;
+  for (int round = 0; round < 4; round++) {
+    uint64_t hash = 0;
+    fr_tokenizer t;
+    for (int i = 0; i < TEXTS; i++) {
+      words[i] = meeting_name(i);
+      texts[i].bytes = (const char *)&words[i];
+      texts[i].count = 8;
+      hash = fr__hash(hash, &words[i], 8);
+    }
+    words[TEXTS] = hash + (uint64_t)(round & 1);  // brings it to 0, or not
+    texts[TEXTS] = texts[0];
+    texts[TEXTS].bytes = (const char *)&words[TEXTS];
+    CHECK((fr__hash(hash, &words[TEXTS], 8) == 0) == !(round & 1));
+    const clock_t begin = clock();
+    CHECK(train(&t, &training, texts, TEXTS + 1) == FR_OK && t.vocab == 257);
+    const double seconds = (double)(clock() - begin) / CLOCKS_PER_SEC;
+    if (seconds < took[round & 1]) took[round & 1] = seconds;
+    fr_tokenizer_free(&t);
+  }
+  if (!CHECK(took[0] < 4.0 * took[1] + 0.02)) fprintf(stderr, "hostile texts: %g s, others %g s\n", took[0], took[1]);
+}
+
 int main(void)
 {
+  hostile();
   references();
   twins();
   rest();
