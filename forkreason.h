@@ -90,7 +90,8 @@ typedef int32_t   fr_token;  // 0 .. vocab-1
 // ---- >>api --------------------------------------------------------------------------------------------
 // ---- status: every function that can fail returns one; FR_OK is 0
 // On anything but FR_OK the outputs are as they were. Where a function works on an fr_work, the reason in words, with the place,
-// is in work->reason; loaders take an fr_reason of yours, which may be NULL.
+// is in work->reason; loaders take an fr_reason of yours, which may be NULL. Stack (x86-64, cc -O2): what runs a model takes 8 KB at
+// most, what reads or writes files what its comment says, all else less than 4 KB.
 #define FR_STATUS_LIST(S)                                                              \
   S(FR_OK,          "ok")                                                              \
   S(FR_INVALID,     "an argument is outside of what the function accepts")             \
@@ -483,6 +484,7 @@ typedef struct fr_diagnosis {          // all counts since place or clear; yours
   fr_int *row;                         // (N) scratch, as is the rest
   void   *scratch;
   fr_int  scratch_bytes;
+  void   *owned;                       // what fr_diagnosis_new allocated, else NULL
 } fr_diagnosis;
 
 FR_DEF fr_status fr_diagnosis_place(fr_diagnosis *d, const fr_diagnosis_options *options, void *memory, fr_int bytes,
@@ -690,7 +692,8 @@ typedef struct fr_dataset {
   void  *owned;
 } fr_dataset;
 // Errors: FR_SYNTAX (not JSON), FR_FORMAT (JSON, but not such a row) and FR_LIMIT, each with line and column (counted in
-// characters) in the reason. All strings are copied; the text may go. A text without rows gives an empty dataset and FR_OK.
+// characters) in the reason. All strings are copied; the text may go. A text without rows gives an empty dataset and FR_OK. 18 KB
+// of stack, as for fr_dataset_new and _load.
 FR_DEF fr_status fr_dataset_place(fr_dataset *dataset, const char *text, fr_int text_bytes, void *memory, fr_int bytes,
                                   fr_int *needed, fr_reason *reason);
 
@@ -729,7 +732,7 @@ typedef struct fr_tokenizer {
   void    *owned;
 } fr_tokenizer;
 // Errors: FR_SYNTAX, FR_FORMAT (not such a file), FR_UNSUPPORTED, FR_LIMIT and FR_CHECKSUM, each with the place in the reason.
-// The tokenizer keeps its own copy of everything; the source may go.
+// The tokenizer keeps its own copy of everything; the source may go. 14 KB of stack, as for all that load or train one.
 FR_DEF fr_status fr_tokenizer_place(fr_tokenizer *tokenizer, const fr_tokenizer_source *source, void *memory, fr_int bytes,
                                     fr_int *needed, fr_reason *reason);
 FR_DEF fr_text  fr_tokenizer_token(const fr_tokenizer *tokenizer, fr_token id);  // its bytes; NULL and 0 for a hole
@@ -788,7 +791,7 @@ FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, c
                                    const fr_text *traces, fr_int trace_count, void *memory, fr_int bytes, fr_int *used);
 
 // Two forms to keep a tokenizer in: our own, small, read without a parser and under a checksum, and a tokenizer.json that Hugging
-// Face's library reads with equal ids (not for SentencePiece: FR_UNSUPPORTED). Sets *bytes; memory NULL measures.
+// Face's library reads with equal ids (not for SentencePiece: FR_UNSUPPORTED). Sets *bytes; memory NULL measures. 6 KB of stack.
 typedef enum fr_tokenizer_form { FR_TOKENIZER_OWN, FR_TOKENIZER_JSON } fr_tokenizer_form;
 #define FR_TOKENIZER_VERSION 1
 FR_DEF fr_status fr_tokenizer_write(const fr_tokenizer *tokenizer, fr_tokenizer_form form, void *memory, fr_int capacity,
@@ -823,7 +826,8 @@ typedef struct fr_checkpoint {
 // All of these take adamw or user NULL: it is then not written, or not read. Reading needs a model of the file's config, an
 // optimiser only if the file has one, and user_bytes as in the file. Before anything of yours changes, the whole file has been
 // checked: magic, version (FR_UNSUPPORTED), config, its length against what the config implies, and the checksum (FR_CHECKSUM).
-// adamw->grads are neither stored nor touched. *info (may be NULL) tells what the file holds; with model NULL that is all.
+// adamw->grads are neither stored nor touched. *info (may be NULL) tells what the file holds; with model NULL that is all. Each
+// takes 7 KB of stack.
 FR_DEF fr_status fr_checkpoint_write(void *memory, fr_int bytes, fr_int *needed, const fr_model *model, const fr_adamw *adamw,
                                      const void *user, fr_int user_bytes, fr_reason *reason);
 FR_DEF fr_status fr_checkpoint_read(const void *memory, fr_int bytes, fr_checkpoint *info, fr_model *model, fr_adamw *adamw,
@@ -861,7 +865,7 @@ typedef struct fr_corpus {
   void        *owned;
 } fr_corpus;
 
-// Encodes all. The data set and the encoder may go afterwards. Errors name the question by its index in the data set.
+// Encodes all. The data set and the encoder may go afterwards. Errors name the question by its index in the data set. 5 KB of stack.
 FR_DEF fr_status fr_corpus_place(fr_corpus *corpus, const fr_dataset *dataset, fr_encoder *encoder, const fr_framing *framing,
                                  const fr_corpus_options *options, void *memory, fr_int bytes, fr_int *needed, fr_reason *reason);
 // Limits for a pass of any `questions` questions to train on, and of one that is held out, whole.
@@ -889,7 +893,7 @@ typedef struct fr_bundle {
   fr_text             user;     // any bytes of yours
   void               *owned;
 } fr_bundle;
-// For fr_checkpoint_write and _save: sets *bytes; memory may be NULL, then it only measures.
+// For fr_checkpoint_write and _save: sets *bytes; memory may be NULL, then it only measures. 6 KB of stack; placing takes 14.
 FR_DEF fr_status fr_bundle_write(const fr_bundle *bundle, void *memory, fr_int capacity, fr_int *bytes, fr_reason *reason);
 // From such bytes, which are checked whole and may go. `expected` (may be NULL) is what the model is to be run with: if its
 // tokenizer, framing or key, where it has one, is another: FR_FORMAT with what differs.
@@ -898,9 +902,10 @@ FR_DEF fr_status fr_bundle_place(fr_bundle *bundle, const fr_bundle *expected, c
 
 // ---- files
 // Saving writes PATH.tmp, then renames it over PATH: a reader finds the old file or the new one, never half of one. On failure
-// the temporary file is removed and PATH is as it was. Whatever stood at PATH is replaced, a symbolic link itself and not the
-// file that it points to. A PATH of 1,000 bytes or more: FR_LIMIT. No second copy of a model is made; loading a checkpoint goes
-// over the file twice, and only a file that changes in between can leave half a model (FR_IO).
+// the temporary file is removed and PATH is as it was. A file at PATH is replaced, a symbolic link itself and not the file that it
+// points to (where rename refuses, by way of PATH.old, and one of that name is lost); a pipe or a device, /dev/null, is written
+// as it is. A PATH of 1,000 bytes or more: FR_LIMIT. No second copy of a model is made; loading a checkpoint goes over the file
+// twice, and only a file that changes in between can leave half a model (FR_IO). 8 KB of stack, but where loading says more.
 #ifndef FR_NO_STDIO
 FR_DEF fr_status fr_tokenizer_save(const char *path, const fr_tokenizer *tokenizer, fr_tokenizer_form form, fr_reason *reason);
 FR_DEF fr_status fr_checkpoint_save(const char *path, const fr_model *model, const fr_adamw *adamw, const void *user,
@@ -928,6 +933,7 @@ FR_DEF fr_status fr_adamw_new(fr_adamw *adamw, const fr_model *model);
 FR_DEF fr_status fr_work_new(fr_work *work, const fr_config *config, const fr_limits *limits);
 FR_DEF fr_status fr_chooser_new(fr_chooser *chooser, const fr_model *model, fr_int forks, fr_int positions);
 FR_DEF fr_status fr_rollouts_new(fr_rollouts *rollouts, const fr_gfpo_options *options, fr_int questions);
+FR_DEF fr_status fr_diagnosis_new(fr_diagnosis *diagnosis, const fr_diagnosis_options *options, fr_reason *reason);
 FR_DEF fr_status fr_dataset_new(fr_dataset *dataset, const char *text, fr_int text_bytes, fr_reason *reason);
 FR_DEF fr_status fr_tokenizer_new(fr_tokenizer *tokenizer, const fr_tokenizer_source *source, fr_reason *reason);
 FR_DEF fr_status fr_tokenizer_train_new(fr_tokenizer *tokenizer, const fr_training *training, const fr_text *texts,
@@ -940,6 +946,7 @@ FR_DEF void fr_adamw_free(fr_adamw *adamw);
 FR_DEF void fr_work_free(fr_work *work);
 FR_DEF void fr_chooser_free(fr_chooser *chooser);
 FR_DEF void fr_rollouts_free(fr_rollouts *rollouts);
+FR_DEF void fr_diagnosis_free(fr_diagnosis *diagnosis);
 FR_DEF void fr_dataset_free(fr_dataset *dataset);
 FR_DEF void fr_tokenizer_free(fr_tokenizer *tokenizer);
 FR_DEF void fr_encoder_free(fr_encoder *encoder);
@@ -2095,6 +2102,7 @@ static fr_token fr__draw(const fr__kernels *kernels, const float *logits, fr_int
 // ---- >>tree -------------------------------------------------------------------------------------------
 // Inside, a tree is a handful of arrays: where each span's rows begin, how deep it lies, and which rows its path holds.
 // They are in struct fr__body, see >>backend.
+// Does the caller still speak of the tokens that are in the cache? It guards against mistakes, not against malice.
 static uint64_t fr__print(const fr_token *ids, fr_int count)
 {
   uint64_t print = (uint64_t)count;
@@ -3597,6 +3605,16 @@ FR__SELDOM fr_status fr__adamw_check(const fr_adamw *a, fr_int count, fr_work *w
   return wrong ? fr__fail(&work->reason, FR_INVALID, "%s", wrong) : FR_OK;
 }
 
+// The same for a model: all gains 0 is what fr_model_new leaves, and then no gradient ever moves a thing.
+FR__SELDOM fr_status fr__trains(const fr_model *model, const fr_adamw *a, fr_work *work, float lr)
+{
+  const float *gains = fr__bind(model, model->params, 0).norm_final;
+  const fr_status status = fr__adamw_check(a, fr__trained(model), work, lr);
+  if (status) return status;
+  for (fr_int i = 0; i < model->config.dim; i++) if (gains[i] != 0.0f) return FR_OK;
+  return fr__fail(&work->reason, FR_INVALID, "all gains of the model are 0: it was neither initialised (fr_model_init) nor loaded");
+}
+
 // Whether the next step is taken at all, then its factors.
 static fr_status fr__adamw_begin(fr_work *work, fr_adamw *a, double norm, double loss, float lr, fr__adamw_factors *factors)
 {
@@ -3623,7 +3641,7 @@ FR_DEF fr_status fr_adamw_step(fr_adamw *adamw, fr_model *model, fr_work *work, 
   fr__adamw_factors factors;
   double sum = 0.0;
   fr_status status = fr__pair(model, work), zeroed;
-  if (!status) status = fr__adamw_check(adamw, fr__trained(model), work, lr);
+  if (!status) status = fr__trains(model, adamw, work, lr);
   if (status) return status;
   backend = work->backend;
   status = backend->norm(backend->self, work, model, adamw, &sum);
@@ -4190,7 +4208,7 @@ FR_DEF fr_status fr_ssft_step(fr_model *model, fr_work *work, fr_adamw *adamw, c
   fr_ssft_report r;
   fr_status status = fr__pair(model, work);
   if (!status && count < 1) status = fr__fail(&work->reason, FR_INVALID, "a step needs at least one question");
-  if (!status) status = fr__adamw_check(adamw, fr__trained(model), work, lr);
+  if (!status) status = fr__trains(model, adamw, work, lr);
   if (!status) status = fr__ssft_check(model, work, &costs, questions, count);
   if (!status) status = fr_ssft_count(options, questions, count, &loss.total);
   if (status) return status;
@@ -4630,7 +4648,7 @@ static fr_status fr__trainable(const fr__choosing *c, float lr)
 {
   const fr_policy *policy = c->policy;
   fr_status status = policy->chooser ? fr__chooser_check(policy->chooser, c->work, lr)
-                                     : fr__adamw_check(policy->adamw, fr__trained(policy->model), c->work, lr);
+                                     : fr__trains(policy->model, policy->adamw, c->work, lr);
   if (status || !(c->o.kl > 0.0f)) return status;
   if (!policy->start) return fr__fail(&c->work->reason, FR_INVALID, "kl is set, but the policy has no start");
   return fr__pair(policy->start, c->work);
@@ -6254,6 +6272,21 @@ FR__SELDOM int fr__replace(const char *temporary, const char *path)
   return is_file;
 }
 
+// Pipes have no end to seek, and devices (/dev/null) keep no byte: neither may be renamed over.
+FR__SELDOM int fr__keeps_nothing(const char *path)
+{
+  FILE *file = fopen(path, "r+b");
+  int nothing;
+  if (!file) return 0;
+  nothing = fseek(file, 0, SEEK_END) != 0;
+  if (!nothing && ftell(file) == 0) {  // an empty file, or a device
+    nothing = putc(0, file) == EOF || fflush(file) != 0 || fseek(file, 0, SEEK_END) != 0 || ftell(file) == 0;
+    if (!nothing) file = freopen(path, "wb", file);  // empty again
+  }
+  if (file) fclose(file);
+  return nothing;
+}
+
 // Writes PATH.tmp by way of `put`, and puts it in the place of PATH when all is there.
 FR__SELDOM fr_status fr__save(const char *path, void (*put)(fr__stream *s, const void *what), const void *what, fr_reason *reason)
 {
@@ -6262,20 +6295,22 @@ FR__SELDOM fr_status fr__save(const char *path, void (*put)(fr__stream *s, const
   const size_t length = path ? strlen(path) : 0;
   const char *wrong = NULL;
   fr__stream s;
+  int direct;
   if (!length) return fr__fail(reason, FR_INVALID, "path is NULL or empty");
   if (length >= PATH) return fr__fail(reason, FR_LIMIT, "the path is longer than %d bytes", (fr_int)(PATH - 1));
   memcpy(temporary, path, length);
-  memcpy(temporary + length, ".tmp", 5);
+  direct = fr__keeps_nothing(path);
+  memcpy(temporary + length, direct ? "" : ".tmp", direct ? 1 : 5);
   fr__stream_memory(&s, NULL, 0);
   errno = 0;
   s.file = fopen(temporary, "wb");
   if (!s.file) return fr__file_fail(reason, temporary, "opened for writing");
   put(&s, what);
   if (fclose((FILE *)s.file) != 0 || s.failed) wrong = "written";
-  if (!wrong && !fr__replace(temporary, path)) wrong = "renamed to its place";
+  if (!wrong && !direct && !fr__replace(temporary, path)) wrong = "renamed to its place";
   if (!wrong) return fr__fine(reason);
   fr__file_fail(reason, temporary, wrong);
-  remove(temporary);
+  if (!direct) remove(temporary);
   return FR_IO;
 }
 
@@ -9988,6 +10023,8 @@ FR__NEW(chooser, (fr_chooser *chooser, const fr_model *model, fr_int forks, fr_i
         fr_chooser_place(chooser, model, forks, positions, memory, bytes, &bytes), NULL)
 FR__NEW(rollouts, (fr_rollouts *rollouts, const fr_gfpo_options *options, fr_int questions),
         fr_rollouts_place(rollouts, options, questions, memory, bytes, &bytes), NULL)
+FR__NEW(diagnosis, (fr_diagnosis *diagnosis, const fr_diagnosis_options *options, fr_reason *reason),
+        fr_diagnosis_place(diagnosis, options, memory, bytes, &bytes, reason), reason)
 FR__NEW(dataset, (fr_dataset *dataset, const char *text, fr_int text_bytes, fr_reason *reason),
         fr_dataset_place(dataset, text, text_bytes, memory, bytes, &bytes, reason), reason)
 FR__NEW(tokenizer, (fr_tokenizer *tokenizer, const fr_tokenizer_source *source, fr_reason *reason),

@@ -135,10 +135,21 @@ static int write_page(const settings *given, const learner *r, report_page *page
   return printf("%s shows all this as a page\n", given->html), 1;
 }
 
+// Beside its place, where it is put when it is whole.
+static FILE *json_open(const char *path, char temporary[1024])
+{
+  FILE *there = fopen(path, "r+");
+  if (!there && errno == EISDIR) return NULL;
+  if (there) fclose(there);
+  if (snprintf(temporary, 1024, "%s.tmp", path) >= 1024) return NULL;
+  return fopen(temporary, "w");
+}
+
 static int write_json(const settings *given, const learner *r, const score *scores, double seconds)
 {
   const recipe *set = &r->set;
-  FILE *file = fopen(given->json, "w");
+  char temporary[1024];
+  FILE *file = json_open(given->json, temporary);
   if (!file) return 0;
   fprintf(file, "{\"settings\":{\"quick\":%s,\"steps\":%d,\"threads\":%d,\"kernel\":\"%s\",\"largest\":%d,\"train\":%d,"
           "\"test\":%d,\"validation\":%d,\"base_steps\":%d,\"layers\":%d,\"dim\":%d,\"parameters\":%d,"
@@ -154,7 +165,10 @@ static int write_json(const settings *given, const learner *r, const score *scor
             s->pass1_best, s->pass1_mean, s->cons6_greedy, s->cons6, s->cons32, s->pass6, s->ways, s->information);
   }
   fprintf(file, "\n}}\n");
-  return fclose(file) == 0;
+  const int whole = !ferror(file);
+  if (fclose(file) == 0 && whole && fr__replace(temporary, given->json)) return 1;
+  remove(temporary);
+  return 0;
 }
 
 static const char usage[] =
@@ -242,8 +256,9 @@ int main(int argc, char **argv)
   score scores[ARMS];
   const int flags = read_flags(&set, argc, argv);
   if (flags) return flags - 1;
-  FILE *json = set.json ? fopen(set.json, "a") : NULL;  // a path that cannot be written is told before the run
-  if (set.json && (!json || fclose(json))) return fprintf(stderr, "four_ways: cannot write %s\n", set.json), 1;
+  char temporary[1024];
+  FILE *json = set.json ? json_open(set.json, temporary) : NULL;  // a path that cannot be written is told before the run
+  if (set.json && (!json || fclose(json) || remove(temporary))) return fprintf(stderr, "four_ways: cannot write %s\n", set.json), 1;
   if (set.html && !report_check(&page, set.html)) return fprintf(stderr, "four_ways: %s\n", page.error), 1;
   r.show = 1;
   progress_start(&r.bar, 1.0);

@@ -74,7 +74,6 @@ typedef struct learner {
   record   *history;    // what happens in a fine-tuning goes here; NULL: nowhere
   int       show;       // 1: and its matchings are printed as they come
   fr_diagnosis seen[SEEN];
-  void     *seen_memory[SEEN];
 } learner;
 
 // Everything random has a stream of its own: named by what it is for, so that no draw moves another.
@@ -98,17 +97,13 @@ static inline void require(learner *l, fr_status status)
 static inline fr_diagnosis *diagnose(learner *l, int which, fr_int forks)
 {
   fr_diagnosis_options options;
-  fr_int bytes;
   memset(&options, 0, sizeof options);
   options.forks = forks;
   options.sources = WAYS + 1;
   options.bins = ROOM;
   options.bin_width = 1;
-  require(l, fr_diagnosis_place(NULL, &options, NULL, 0, &bytes, &l->work.reason));
-  free(l->seen_memory[which]);
-  l->seen_memory[which] = malloc((size_t)bytes);
-  if (!l->seen_memory[which]) require(l, FR_MEMORY);
-  require(l, fr_diagnosis_place(&l->seen[which], &options, l->seen_memory[which], bytes, NULL, &l->work.reason));
+  fr_diagnosis_free(&l->seen[which]);
+  require(l, fr_diagnosis_new(&l->seen[which], &options, &l->work.reason));
   return &l->seen[which];
 }
 
@@ -473,8 +468,7 @@ static inline void learner_end(learner *l)
   fr_model_free(&l->model);
   fr_model_free(&l->base);
   data_free(&l->data);
-  for (int i = 0; i < SEEN; i++) free(l->seen_memory[i]);
-  memset(l->seen_memory, 0, sizeof l->seen_memory);
+  for (int i = 0; i < SEEN; i++) fr_diagnosis_free(&l->seen[i]);
 }
 
 #endif

@@ -62,6 +62,7 @@ int main(int count, char **words)
   if (fr_corpus_limits(&corpus, &bundle.options, 1, &training) || fr_generate_limits(&tree, &greedy, FORKS, &decoding)) return 1;
   training = fr_limits_max(training, decoding);
   if (fr_work_new(&work, &model.config, &training)) return fail(work.reason.text);
+  if (fr_bundle_save(words[2], &bundle, &model, &adamw, &reason)) return fail(reason.text);  // told before it trains, not after
   for (int64_t step = adamw.step + adamw.skipped; step < steps; step++) {
     fr_ssft_report report;
     const float rate = 5e-3f * fr_schedule_cosine(step, 10, steps, .1f);

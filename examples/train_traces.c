@@ -500,10 +500,8 @@ static int finish(run *r)
 {
   const fr_int ends = r->evaluations / 2 < 3 ? r->evaluations / 2 : 3;
   fr_diagnosis_options options = { 0 };
-  fr_diagnosis diagnosis[2];
+  fr_diagnosis diagnosis[2] = { 0 };
   fr_validation v[2];
-  fr_int bytes;
-  void *memory;
   double first = 0.0, last = 0.0;
   int bad = 0;
   printf("trained   on %lld traces of %lld tokens, up to %td of a question at a time; %lld updates, %lld skipped; %.0f s\n",
@@ -515,10 +513,10 @@ static int finish(run *r)
   }
   options.forks = r->options.fork_count;
   options.sources = r->corpus.sources;
-  if (fr_diagnosis_place(NULL, &options, NULL, 0, &bytes, NULL) || !(memory = malloc(2 * (size_t)bytes))) return fail("out of memory");
   for (int i = 0; i < (r->method == SFT ? 1 : 2) && !bad; i++) {
-    fr_diagnosis_place(&diagnosis[i], &options, (char *)memory + i * bytes, bytes, NULL, NULL);
-    bad = evaluate(r, 0, i ? FR_SSFT_RANDOM : FR_SSFT, &diagnosis[i], &v[i]);
+    fr_reason reason;
+    bad = fr_diagnosis_new(&diagnosis[i], &options, &reason) ? fail("%s", reason.text)
+                                                             : evaluate(r, 0, i ? FR_SSFT_RANDOM : FR_SSFT, &diagnosis[i], &v[i]);
   }
   if (!bad) {
     printf("held out  all %td questions: mixture %.4f, matched %.4f (sees the trace) nats a token; %s\n", v[0].questions, v[0].mixture,
@@ -531,7 +529,7 @@ static int finish(run *r)
            100.0 * fabs(1.0 - last / first), last > first ? "higher, the run diverged" : "lower");
     if (r->method != SFT) show_matrices(r, &diagnosis[0], &diagnosis[1]);
   }
-  free(memory);
+  for (int i = 0; i < 2; i++) fr_diagnosis_free(&diagnosis[i]);
   return bad;
 }
 

@@ -87,6 +87,8 @@ static long life(void)
   fr_adamw adamw;
   fr_work work;
   fr_dataset written, loaded;
+  fr_diagnosis diagnosis;
+  const fr_diagnosis_options seen = { TINY_FORKS, TINY_TRACES, 0, 0, 0 };
   fr_chooser chooser;
   fr_rollouts rollouts;
   fr_policy policy;
@@ -113,6 +115,7 @@ static long life(void)
   memset(&work, 0x66, sizeof work);
   memset(&written, 0x66, sizeof written);
   memset(&loaded, 0x66, sizeof loaded);
+  memset(&diagnosis, 0x66, sizeof diagnosis);
 
   const int has_model = EXPECT(fr_model_new(&model, &config)) == FR_OK;
   if (!has_model) CHECK(zeroed(&model, sizeof model));
@@ -141,6 +144,9 @@ static long life(void)
   }
 
   reason.text[0] = 0;
+  if (EXPECT(fr_diagnosis_new(&diagnosis, &seen, &reason)) == FR_OK) CHECK(fr_diagnosis_note(&diagnosis, 1, 2, 3, NULL) == FR_OK);
+  else CHECK(zeroed(&diagnosis, sizeof diagnosis) && reason.text[0]);
+  reason.text[0] = 0;
   if (EXPECT(fr_dataset_new(&written, rows, (fr_int)sizeof rows - 1, &reason)) == FR_OK)
     CHECK(written.problem_count == 2 && written.trace_count == 3);
   else CHECK(zeroed(&written, sizeof written) && reason.text[0]);
@@ -166,6 +172,7 @@ static long life(void)
 
   for (int twice = 0; twice < 2; twice++) {
     fr_rollouts_free(&rollouts);
+    fr_diagnosis_free(&diagnosis);
     fr_chooser_free(&chooser);
     fr_dataset_free(&loaded);
     fr_dataset_free(&written);

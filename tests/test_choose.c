@@ -685,6 +685,12 @@ static double bad_reward(void *user, fr_int question, fr_int fork, const fr_leaf
   const fr_int rollout = t->seen++ % G;
   return question == t->question && rollout == t->rollout ? t->value : hash_reward(NULL, question, fork, leaf);
 }
+static double vast_reward(void *user, fr_int question, fr_int fork, const fr_leaf *leaf)
+{
+  (void)user; (void)question; (void)fork; (void)leaf;
+  return 1.5e308;
+}
+
 static double equal_reward(void *user, fr_int question, fr_int fork, const fr_leaf *leaf)
 {
   (void)fork;
@@ -726,6 +732,9 @@ static void statuses(void)
     const fr_token never = 22;
     c.o.sampling.stops = &never;
     c.o.sampling.stop_count = 0;
+    c.o.reward = vast_reward;  // finite, equal, and the sum of two is not
+    CHECK(STEP() == FR_NONFINITE && strstr(c.work.reason.text, "the fork's sum of rewards"));
+    UNCHANGED();
     c.o.reward = equal_reward;
     c.o.user = &cut;
     CHECK(STEP() == FR_OK && cut == Q * G && report.unfinished == Q * G && report.tokens == Q * G * MAX);

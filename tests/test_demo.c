@@ -137,8 +137,7 @@ static double information_in(fr_int count[FORKS][WAYS + 1], fr_int forks)
     for (int w = 0; w <= WAYS; w++)
       for (fr_int n = 0; n < count[f][w]; n++) CHECK(fr_diagnosis_note(d, f, w, 1, NULL) == FR_OK);
   const double value = information(d);
-  free(l.seen_memory[SEEN_ANSWERS]);
-  l.seen_memory[SEEN_ANSWERS] = NULL;
+  fr_diagnosis_free(&l.seen[SEEN_ANSWERS]);
   return value;
 }
 
@@ -275,7 +274,7 @@ static void keeping(void)
   CHECK(r.first[1].answer == 8 && r.first[1].way == 2 && !strcmp(r.first[1].text, "12#7") && r.first[0].answer == 7);
   CHECK(r.ways[0][0] == 1.0 && r.ways[1][2] == 2.0 / 3.0 && r.ways[1][NONE] == 1.0 / 3.0 && r.ways[1][0] == 0.0);
   CHECK(see_answers(&l, NULL, replies, 3, 2)->traces == 6);
-  for (int i = 0; i < SEEN; i++) free(l.seen_memory[i]);
+  for (int i = 0; i < SEEN; i++) fr_diagnosis_free(&l.seen[i]);
 }
 
 static void quick(const char *build)

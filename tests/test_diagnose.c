@@ -4,6 +4,7 @@
 #include "../forkreason.h"
 #include "test.h"
 #include "tiny.h"
+#include <float.h>
 
 // ---- margins
 // All assignments of the shorter side; the least total and the least but one, which may be equal.
@@ -476,6 +477,26 @@ static void errors(void)
     CHECK(fr_diagnosis_add(&d, &q, source, &reason) == FR_INVALID);
     fr_diagnosis_clear(&d);
     CHECK(d.unlabelled == 0);
+  }
+  {  // margins and regrets that are finite, and whose sums are not: the one too many is refused, and nothing has changed
+    double far[N] = { 0.0, 2e306, 2e306, 2e306 };
+    fr_int first = 0, second = 1;
+    fr_question one = q;
+    fr_diagnosis before;
+    one.trace_count = 1;
+    one.cost = far;
+    one.fork = &first;
+    for (int way = 0; way < 2; way++) {
+      fr_diagnosis_clear(&d);
+      for (int i = 0; i < 90; i++) {
+        before = d;
+        CHECK((way ? fr_diagnosis_compare(&d, &one, &second, &reason) : fr_diagnosis_add(&d, &one, NULL, &reason)) ==
+              (i < 89 ? FR_OK : FR_NONFINITE));
+      }
+      CHECK(!memcmp(&d, &before, sizeof d) && (way ? d.compared : d.margins) == 89 && reason.text[0]);
+      CHECK(fr_diagnosis_read(&d, &r) == FR_OK && (way ? d.regret : r.margin) < DBL_MAX);
+    }
+    fr_diagnosis_clear(&d);
   }
   CHECK(fr_diagnosis_add(NULL, &q, source, &reason) == FR_INVALID && fr_diagnosis_note(NULL, 0, 0, 0, NULL) == FR_INVALID &&
         fr_diagnosis_compare(NULL, &q, fork, NULL) == FR_INVALID && fr_diagnosis_read(NULL, &r) == FR_INVALID &&

@@ -490,6 +490,15 @@ static void optimiser(void)
   BROKEN(w.adamw.decay = infinity, ANY, fr_adamw_step(&w.adamw, &w.model, &work, 1.0, 1e-3f, &w.norm));
   BROKEN(w.adamw.clip = nan_float, ANY, fr_adamw_step(&w.adamw, &w.model, &work, 1.0, 1e-3f, &w.norm));
 
+  {  // never initialised: as fr_model_new leaves it
+    fr_ssft_report report;
+    memset(w.model.params, 0, (size_t)w.model.count * sizeof(float));
+    REFUSE(FR_INVALID, fr_adamw_step(&w.adamw, &w.model, &work, 1.0, 1e-3f, &w.norm));
+    CHECK(strstr(work.reason.text, "fr_model_init") != NULL);
+    REFUSE(FR_INVALID, fr_ssft_step(&w.model, &work, &w.adamw, &w.t.options, w.t.questions, 2, 1e-3f, &report));
+    fr_model_init(&w.model, 11);
+  }
+
   // A loss or gradient that is not finite is no nonsense of the caller: the step is counted and its gradient dropped.
   float *state = (float *)test_alloc(3 * (size_t)w.model.count * sizeof(float));
   for (int i = 0; i < 4; i++) {

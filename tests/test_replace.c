@@ -1,4 +1,10 @@
 // test_replace.c - a save that fails leaves a whole file under the old name, whatever rename refuses, and one that another reads.
+#ifndef _WIN32
+#define _XOPEN_SOURCE 600
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#endif
 #include <stdio.h>
 
 static int replaces, refused, calls;  // whether rename replaces a file; which of its calls fail, a bit each from the first
@@ -21,6 +27,53 @@ static int exists(const char *path)
   if (file) fclose(file);
   return file != NULL;
 }
+
+#ifndef _WIN32
+// A pipe gets the bytes, and stays a pipe; a device swallows them, and the link to it stays; an empty file becomes the checkpoint.
+static void devices(const char *folder, const fr_model *model)
+{
+  char path[510];
+  fr_int bytes = 0;
+  fr_reason reason;
+  struct stat found;
+  CHECK(fr_checkpoint_write(NULL, 0, &bytes, model, NULL, NULL, 0, &reason) == FR_OK);
+  unsigned char *wanted = (unsigned char *)malloc((size_t)bytes), *got = (unsigned char *)malloc((size_t)bytes + 1);
+  CHECK(fr_checkpoint_write(wanted, bytes, NULL, model, NULL, NULL, 0, &reason) == FR_OK);
+  sprintf(path, "%.400s/test_replace.pipe", folder);
+  remove(path);
+  if (CHECK(mkfifo(path, 0600) == 0)) {
+    const int reader = open(path, O_RDONLY | O_NONBLOCK);
+    CHECK(fr_checkpoint_save(path, model, NULL, NULL, 0, &reason) == FR_OK);
+    CHECK(lstat(path, &found) == 0 && S_ISFIFO(found.st_mode));
+    CHECK(read(reader, got, (size_t)bytes + 1) == (ssize_t)bytes && !memcmp(got, wanted, (size_t)bytes));
+    close(reader);
+  }
+  remove(path);
+  sprintf(path, "%.400s/test_replace.device", folder);
+  remove(path);
+  if (CHECK(symlink("/dev/null", path) == 0)) {
+    CHECK(fr_checkpoint_save(path, model, NULL, NULL, 0, &reason) == FR_OK);
+    CHECK(lstat(path, &found) == 0 && S_ISLNK(found.st_mode));
+  }
+  remove(path);
+  if (symlink("/dev/full", path) == 0 && stat(path, &found) == 0) {
+    CHECK(fr_checkpoint_save(path, model, NULL, NULL, 0, &reason) == FR_IO && strstr(reason.text, "written") != NULL);
+    CHECK(lstat(path, &found) == 0 && S_ISLNK(found.st_mode));
+  }
+  remove(path);
+  for (int refuses = 0; refuses < 2; refuses++) {  // an empty file is one like others: it is replaced, or as empty as before
+    FILE *empty = fopen(path, "wb");
+    if (CHECK(empty != NULL)) fclose(empty);
+    refused = refuses ? 15 : 0;
+    calls = 0;
+    CHECK(fr_checkpoint_save(path, model, NULL, NULL, 0, &reason) == (refuses ? FR_IO : FR_OK));
+    CHECK(stat(path, &found) == 0 && found.st_size == (refuses ? 0 : (off_t)bytes));
+  }
+  remove(path);
+  free(wanted);
+  free(got);
+}
+#endif
 
 int main(void)
 {
@@ -73,6 +126,10 @@ int main(void)
   CHECK(fr_checkpoint_load(path, NULL, &read, NULL, NULL, 0, &reason) == FR_OK &&
         !memcmp(read.params, model[last].params, (size_t)read.count * sizeof(float)));
   remove(path);
+  replaces = 1;
+#ifndef _WIN32
+  devices(folder, &model[0]);
+#endif
   for (int i = 0; i < 2; i++) fr_model_free(&model[i]);
   fr_model_free(&read);
   return test_done("replace");
