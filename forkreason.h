@@ -10057,11 +10057,18 @@ FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reaso
 
 // ---- >>machines ---------------------------------------------------------------------------------------
 // SIMD needs function-level target attributes, so that the file compiles with plain -O2 and picks at run time.
-#if !defined(FR_NO_SIMD) && defined(__GNUC__) && defined(__x86_64__)
+#if !defined(FR_NO_SIMD) && (defined(__GNUC__) || defined(__clang__)) && defined(__x86_64__)
 #define FR__AVX2 static __attribute__((target("avx2,fma")))
 #define FR__AVX512 static __attribute__((target("avx512f")))
 #ifdef __clang__
 #include <immintrin.h>
+#ifdef _MSC_VER  // in the place of Microsoft's compiler it leaves these out
+#include <smmintrin.h>
+#include <avxintrin.h>
+#include <avx2intrin.h>
+#include <fmaintrin.h>
+#include <avx512fintrin.h>
+#endif
 #else
 #pragma GCC diagnostic push  // gcc warns of its own _mm512_undefined_ps (bug 105593)
 #pragma GCC diagnostic ignored "-Wuninitialized"
@@ -10069,6 +10076,18 @@ FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reaso
 #include <immintrin.h>
 #pragma GCC diagnostic pop
 #endif
+#include <cpuid.h>
+// Has the processor what leaf 7 of cpuid tells in this bit of EBX, FMA too, and does the system keep those registers (XCR0)? Not
+// __builtin_cpu_supports: it wants a library that clang in the place of Microsoft's compiler does not link.
+static int fr__cpu_has(unsigned bit, unsigned registers)
+{
+  unsigned a, b, c, d, kept;
+  if (!__get_cpuid(1, &a, &b, &c, &d) || (c >> 12 & c >> 27 & 1) == 0) return 0;  // FMA, OSXSAVE
+  __asm__("xgetbv" : "=a"(kept), "=d"(d) : "c"(0));
+  if ((kept & registers) != registers || !__get_cpuid(0, &a, &b, &c, &d) || a < 7) return 0;
+  __cpuid_count(7, 0, a, b, c, d);
+  return b >> bit & 1;
+}
 #elif !defined(FR_NO_SIMD) && (defined(__GNUC__) || defined(__clang__)) && defined(__aarch64__)  // NEON is part of every AArch64
 #define FR__NEON 1
 #include <arm_neon.h>
@@ -10212,7 +10231,7 @@ FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reaso
 // ---- >>avx2 -------------------------------------------------------------------------------------------
 #ifdef FR__AVX2
 // -- AVX2: eight lanes.
-static int fr__available_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+static int fr__available_avx2(void) { return fr__cpu_has(5, 0x06); }
 
 // 12 accumulators + 2 of b + 1 of a = 15 of 16 registers. Two pointers and one stride reach the six rows of A.
 FR__AVX2 void fr__tile_avx2(float *c, fr_int ldc, const float *a, fr_int ai, fr_int ap, const float *b, fr_int bp, fr_int k,
@@ -10366,7 +10385,7 @@ FR__AVX2 double fr__exp_sum_avx2(float *y, const float *x, float shift, fr_int n
 
 // ---- >>avx512 -----------------------------------------------------------------------------------------
 // -- AVX-512: sixteen lanes.
-static int fr__available_avx512(void) { return __builtin_cpu_supports("avx512f") && fr__available_avx2(); }
+static int fr__available_avx512(void) { return fr__cpu_has(16, 0xE6) && fr__available_avx2(); }
 
 // 24 accumulators + 2 of b + 1 of a of 32 registers. Four pointers and one stride reach the twelve rows of A.
 FR__AVX512 void fr__tile_avx512(float *c, fr_int ldc, const float *a, fr_int ai, fr_int ap, const float *b, fr_int bp, fr_int k,

@@ -740,8 +740,18 @@ static void embedding(void)
   }
 }
 
+// What the header reads out of cpuid is what the compiler's own runtime says.
+static void availability(void)
+{
+#if defined(__GNUC__) && defined(__x86_64__) && !defined(FR_NO_SIMD)
+  CHECK(fr__available_avx2() == (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")));
+  CHECK(fr__available_avx512() == (__builtin_cpu_supports("avx512f") && fr__available_avx2()));
+#endif
+}
+
 int main(void)
 {
+  availability();
   refs = store_open("tests/data/numerics/numerics");
   each_case("softmax_", 9, run_softmax);
   each_case("cross_entropy_", 9, run_cross_entropy);
