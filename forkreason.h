@@ -90,8 +90,8 @@ typedef int32_t   fr_token;  // 0 .. vocab-1
 // ---- >>api --------------------------------------------------------------------------------------------
 // ---- status: every function that can fail returns one; FR_OK is 0
 // On anything but FR_OK the outputs are as they were. Where a function works on an fr_work, the reason in words, with the place,
-// is in work->reason; loaders take an fr_reason of yours, which may be NULL. Stack (x86-64, cc -O2): what runs a model takes 8 KB at
-// most, what reads or writes files what its comment says, all else less than 4 KB.
+// is in work->reason; loaders take an fr_reason of yours, which may be NULL. Stack (x86-64, cc -O2): what runs a model takes 8 KB
+// at most, what reads or writes files what its comment says, all else less than 4 KB.
 #define FR_STATUS_LIST(S)                                                              \
   S(FR_OK,          "ok")                                                              \
   S(FR_INVALID,     "an argument is outside of what the function accepts")             \
@@ -865,7 +865,8 @@ typedef struct fr_corpus {
   void        *owned;
 } fr_corpus;
 
-// Encodes all. The data set and the encoder may go afterwards. Errors name the question by its index in the data set. 5 KB of stack.
+// Encodes all. The data set and the encoder may go afterwards. Errors name the question by its index in the data set. 5 KB of
+// stack.
 FR_DEF fr_status fr_corpus_place(fr_corpus *corpus, const fr_dataset *dataset, fr_encoder *encoder, const fr_framing *framing,
                                  const fr_corpus_options *options, void *memory, fr_int bytes, fr_int *needed, fr_reason *reason);
 // Limits for a pass of any `questions` questions to train on, and of one that is held out, whole.
@@ -1190,6 +1191,7 @@ FR__SMALL(question_place) FR__SMALL(tokenizer_place) FR__SMALL(corpus_place) FR_
 
 static fr_int fr__min(fr_int a, fr_int b) { return a < b ? a : b; }
 static fr_int fr__max(fr_int a, fr_int b) { return a > b ? a : b; }
+static int fr__among(int value, int last) { return value >= 0 && value <= last; }  // of an enum, which may be unsigned
 static fr_int fr__round_up(fr_int a, fr_int b) { return (a + b - 1) / b * b; }
 
 // ---- >>status -----------------------------------------------------------------------------------------
@@ -4060,9 +4062,9 @@ FR__SELDOM fr_status fr__ssft_check(const fr_model *model, fr_work *work, const 
   if (status) return status;
   wrong = !o ? "the options are NULL"
         : count < 0 || (count && !questions) ? "there are less than 0 questions, or some at no address"
-        : o->method < FR_SSFT || o->method > FR_SFT_MIXED ? "method is none of fr_method"
-        : o->reduction < FR_MEAN_TOKENS || o->reduction > FR_MEAN_TRACES ? "reduction is none of fr_reduction"
-        : o->fork_target < FR_FORK_UNIFORM || o->fork_target > FR_FORK_MATCHED ? "fork_target is none of fr_fork_target"
+        : !fr__among((int)o->method, FR_SFT_MIXED) ? "method is none of fr_method"
+        : !fr__among((int)o->reduction, FR_MEAN_TRACES) ? "reduction is none of fr_reduction"
+        : !fr__among((int)o->fork_target, FR_FORK_MATCHED) ? "fork_target is none of fr_fork_target"
         : !fr__weight(o->fork_weight) ? "fork_weight is negative or not finite"
         : o->prefix < 0 ? "prefix is negative" : NULL;
   if (wrong) return fr__fail(&work->reason, FR_INVALID, "%s", wrong);
@@ -4719,10 +4721,10 @@ FR__SELDOM fr_status fr__choosing_begin(fr__choosing *c, int asked, const fr_pol
   fr_status status;
   if (!work || !work->body) return FR_INVALID;
   wrong = !o ? "the options are NULL"
-        : o->credit < FR_GFPO || o->credit > FR_GRPO ? "credit is none of fr_credit"
-        : o->softmax < FR_OVER_FORKS || o->softmax > FR_OVER_VOCABULARY ? "softmax is none of fr_fork_softmax"
-        : o->deviation < FR_STD_POPULATION || o->deviation > FR_STD_NONE ? "deviation is none of fr_deviation"
-        : o->reduction < FR_MEAN_TOKENS || o->reduction > FR_MEAN_TRACES ? "reduction is none of fr_reduction"
+        : !fr__among((int)o->credit, FR_GRPO) ? "credit is none of fr_credit"
+        : !fr__among((int)o->softmax, FR_OVER_VOCABULARY) ? "softmax is none of fr_fork_softmax"
+        : !fr__among((int)o->deviation, FR_STD_NONE) ? "deviation is none of fr_deviation"
+        : !fr__among((int)o->reduction, FR_MEAN_TRACES) ? "reduction is none of fr_reduction"
         : !fr__weight(o->eps) || !fr__weight(o->entropy) || !fr__weight(o->kl) || !fr__weight(o->fork_weight) ||
           !fr__weight(o->clip_low) || !fr__weight(o->clip_high)
           ? "eps, clip_low, clip_high, entropy, kl and fork_weight must be finite and not negative"
@@ -4787,7 +4789,7 @@ FR_DEF fr_status fr_advantages(const double *reward, fr_int count, fr_deviation 
 {
   double mean = 0.0, sum = 0.0, scale = 1.0;
   int equal = 1;
-  if (!reward || !advantage || count < 1 || deviation < FR_STD_POPULATION || deviation > FR_STD_NONE || !(eps >= 0.0))
+  if (!reward || !advantage || count < 1 || !fr__among((int)deviation, FR_STD_NONE) || !(eps >= 0.0))
     return FR_INVALID;
   for (fr_int g = 0; g < count; g++) {
     mean += reward[g] / (double)count;
@@ -6872,6 +6874,12 @@ static int fr__build_line(fr__build *build, fr__json *json, fr_int *names)
   return 1;
 }
 
+// By its byte order mark.
+static int fr__is_utf16(const char *text, fr_int bytes)
+{
+  return bytes >= 2 && (memcmp(text, "\xFF\xFE", 2) == 0 || memcmp(text, "\xFE\xFF", 2) == 0);
+}
+
 FR__SELDOM fr_status fr__build_read(fr__build *build, const char *text, fr_int bytes, fr_reason *reason)
 {
   fr_int names[2 * FR_DATASET_NAMES], at = 0;
@@ -6879,8 +6887,7 @@ FR__SELDOM fr_status fr__build_read(fr__build *build, const char *text, fr_int b
   build->d.problem_count = build->d.trace_count = build->d.source_count = build->string_bytes = 0;
   memset(&build->d.counts, 0, sizeof build->d.counts);
   if (bytes >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0) at = 3;
-  if (bytes >= 2 && (memcmp(text, "\xFF\xFE", 2) == 0 || memcmp(text, "\xFE\xFF", 2) == 0))
-    return fr__fail(reason, FR_FORMAT, "the text is UTF-16; UTF-8 is expected");
+  if (fr__is_utf16(text, bytes)) return fr__fail(reason, FR_FORMAT, "the text is UTF-16; UTF-8 is expected");
   for (fr_int line = 1; at < bytes; line++) {
     const char *end = (const char *)memchr(text + at, '\n', (size_t)(bytes - at));
     const fr_int stop = end ? end - text : bytes;
@@ -8541,9 +8548,11 @@ FR__SELDOM fr_status fr__load_read(fr__load *load)
   while (at < file.count && strchr(" \t\r\n", file.bytes[at]) && file.bytes[at]) at++;
   if (s->merges.bytes) status = fr__load_merges(load);
   else if (file.count < 4) status = fr__fail(load->reason, FR_FORMAT, "the file is empty or nearly so");
+  else if (fr__is_utf16(file.bytes, file.count))
+    status = fr__fail(load->reason, FR_FORMAT, "the file is UTF-16; UTF-8 is expected");
   else if (memcmp(file.bytes, fr__form_magic, 4) == 0) status = fr__load_form(load);
   else if (memchr(file.bytes, 0, 4)) status = fr__load_llama2(load);
-  else if (file.bytes[at] == '{') status = fr__load_json(load, 0);
+  else if (at < file.count && file.bytes[at] == '{') status = fr__load_json(load, 0);
   else if (s->split != FR_SPLIT_UNKNOWN) status = fr__load_tiktoken(load);
   else status = fr__fail(load->reason, FR_FORMAT, "no tokenizer.json, vocab.json, tokenizer.bin or own form; "
                                                   "if it is *.tiktoken, set split");

@@ -968,7 +968,8 @@ static void refusals(void)
     { "IQ== 0\n", "no token for byte 0", FR_SPLIT_GPT2, 0 }, { "IQ== 0\nIg= 1\n", "line 2: base64", FR_SPLIT_GPT2, 0 },
     { "IQ== 0\nIg==1\n", "line 2: base64", FR_SPLIT_GPT2, 0 }, { "IQ== 0\n\nIg== x\n", "line 3: a blank and a rank", FR_SPLIT_GPT2, 0 },
     { "IQ== 0\nIg== 0\n", "line 2: two tokens have the same id", FR_SPLIT_GPT2, 0 }, { "IQ== 0\nIQ== 1\n", "line 2: a token is there twice", FR_SPLIT_GPT2, 0 },
-    { "IQ== 0\n", "set split", FR_SPLIT_UNKNOWN, 0 }, { "I=== 0\n", "line 1: base64", FR_SPLIT_GPT2, 0 }, { "IQ== 70000\n", "larger", FR_SPLIT_GPT2, 0 },
+    { "IQ== 0\n", "set split", FR_SPLIT_UNKNOWN, 0 }, { " \n\t \r\n", "set split", FR_SPLIT_UNKNOWN, 0 },
+    { "\xFF\xFE{\"", "the file is UTF-16", FR_SPLIT_UNKNOWN, 0 }, { "\xFE\xFF{\"", "the file is UTF-16", FR_SPLIT_GPT2, 0 }, { "I=== 0\n", "line 1: base64", FR_SPLIT_GPT2, 0 }, { "IQ== 70000\n", "larger", FR_SPLIT_GPT2, 0 },
     { "#version: 0.2\nt e\nx\n", "line 3 of the merges: two tokens", FR_SPLIT_GPT2, 0 }, { "t e\nte e e\n", "line 2 of the merges: two tokens", FR_SPLIT_GPT2, 1 },
     { "t e\nt e\n", "line 2 of the merges: a token is there twice", FR_SPLIT_GPT2, 1 }, { "t e\nqq e\n", "line 2 of the merges: a merge is of tokens", FR_SPLIT_GPT2, 1 },
     { "t e\nt \xE6\x97\xA5\n", "line 2 of the merges: two tokens", FR_SPLIT_GPT2, 1 }, { "t e\nt \xFF\n", "line 2 of the merges: two tokens", FR_SPLIT_GPT2, 1 } };
