@@ -503,7 +503,11 @@ static inline void report__tick_text(report_page *r, const report__axis *a, doub
 {
   char text[40];
   if (a->logarithmic < 2 && a->high < 1e6 && a->digits < 6) report__put(r, "%v", value, a->digits);
-  else {
+  else if (value > 0.0 && value < 5e-4) {  // 1e-4: what the left gutter has room for
+    const double ten = floor(log10(value) + 1e-9);
+    snprintf(text, sizeof text, "%.0fe%.0f", value / pow(10.0, ten), ten);
+    report__put(r, "%s", text);
+  } else {
     report__short(text, value);
     report__put(r, "%s", text);
   }
@@ -537,6 +541,20 @@ static inline void report__shade(report_page *r, double x, int y, double width, 
                 width, height, report__clamp(share));
 }
 
+// Every tick has a mark, and every how many a number, so that numbers stay apart where a panel is narrow: on paper a plot may be
+// 105 pixels wide, a digit is 6.5.
+static inline int report__labelled(const report__axis *a)
+{
+  double first, second, value;
+  int length = 0;
+  for (int i = 0; report__tick(a, i, &value); i++) {
+    const int digits = snprintf(NULL, 0, "%.*f", a->digits, value);
+    if (digits > length) length = digits;
+  }
+  if (a->logarithmic || !report__tick(a, 0, &first) || !report__tick(a, 1, &second)) return 1;
+  return (int)ceil((6.5 * (length < 7 ? length : 7) + 6.0) / (105.0 * (report__at(a, second) - report__at(a, first))));
+}
+
 // Lines and labels of both axes of a plot `height` pixels high; y may be NULL.
 static inline void report__axes(report_page *r, const report__axis *x, const report__axis *y, int height, const char *x_name)
 {
@@ -549,9 +567,11 @@ static inline void report__axes(report_page *r, const report__axis *x, const rep
     report__put(r, "</text>\n");
   }
   report__line(r, "rule base", 0.0, 100.0, height, height);
+  const int every = report__labelled(x);
   for (int i = 0; report__tick(x, i, &value); i++) {
     const double at = 100.0 * report__at(x, value);
     report__line(r, "rule base", at, at, height, height + 4);
+    if (i % every) continue;
     report__put(r, "<text class=\"%s\" x=\"%n%%\" y=\"%d\">", at > 95.0 ? "e" : at < 5.0 ? "s" : "m", at, height + 17);
     report__tick_text(r, x, value);
     report__put(r, "</text>\n");

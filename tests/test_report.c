@@ -417,6 +417,21 @@ static void axes(void)
       bad += report__at(&g, value) < -1e-6 || report__at(&g, value) > 1.0 + 1e-6;
     CHECK(!bad && count <= 8);
   }
+  // Numbers under a plot of 105 pixels do not touch: each is 6.5 a digit wide, around its tick.
+  for (int steps = 2; steps < 90000; steps += 1 + steps / 50) {
+    const report__axis a = report__axis_new(1.0, steps, 2 + steps % 2, 0);
+    const int every = report__labelled(&a);
+    double value, right = -1e9;
+    int apart = 1, shown = 0;
+    for (int i = 0; report__tick(&a, i, &value); i++) {
+      const double half = 0.5 * 6.5 * snprintf(NULL, 0, "%.*f", a.digits, value), at = 105.0 * report__at(&a, value);
+      if (i % every) continue;
+      apart &= at - half > right;
+      right = at + half;
+      shown++;
+    }
+    CHECK(apart && shown >= 1);
+  }
   // The bold line: means over a twentieth of the run that begin at the first value itself; holes do not count.
   report_line line = { "", curves[0], 400, 0.0, 1.0 };
   for (int i = 0; i < 400; i++) {
