@@ -810,7 +810,7 @@ typedef struct fr_training {
 } fr_training;
 // Works in `memory` and leaves there the trained tokenizer in our own form, *trained, which goes into a source as file. It needs
 // about 150 bytes for each byte of distinct pre-tokens. FR_MEMORY sets *needed to what to try next: exactly what it needs once
-// those could be counted, at least twice as much before.
+// those could be counted, at least twice as much before. FR_LIMIT: 2^29 bytes of them, or texts made so that tables are slow.
 FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *texts, fr_int text_count, void *memory,
                                     fr_int bytes, fr_text *trained, fr_int *needed, fr_reason *reason);
 
@@ -1745,7 +1745,7 @@ static double fr__rope_frequency(const fr_config *config, fr_int j)
 //   S = q k' (q is scaled by rope),  p = softmax(S) over the keys on the path up to the query,  o = p v
 // The keys of a path lie in several spans. They are gathered into tiles of FR__KEYS; the softmax is brought up to date from
 // tile to tile (running maximum m and sum l, Milakov and Gimelshein 2018; Dao et al. 2022), so that no score matrix larger
-// than one tile exists. What backward needs of it is one number a row: lse = m + log l.
+// than one tile exists. What backward needs of it is one number a row: lse = m + log l, off by no more than scores are themselves.
 enum {
   FR__QUERIES = 96,  // queries of a block
   FR__KEYS = 64,     // keys of a tile
