@@ -50,7 +50,7 @@
 //   FR_NO_SIMD            off              scalar kernels only; about 6 times slower where AVX2 or AVX-512 exists (make bench)
 //   FR_OPENMP             off              fills the thread hook with OpenMP (compile with -fopenmp)
 //   FR_ASSERT(x)          off              checks our own logic, never your input
-// The implementation refuses -ffast-math and its like: it must see what is not finite.
+// The implementation refuses -ffast-math and its like: it must see what is not finite. (clang tells nothing of parts of it.)
 #define FR_VERSION_MAJOR 0
 #define FR_VERSION_MINOR 1
 #define FR_VERSION_PATCH 0
@@ -436,7 +436,8 @@ typedef struct fr_text { const char *bytes; fr_int count; } fr_text;  // UTF-8, 
 typedef enum fr_answer_form {
   FR_ANSWER_HASH,   // behind the last '#', to the end
   FR_ANSWER_GSM8K,  // behind the last "####", to the end of that line
-  FR_ANSWER_BOXED,  // in the last \boxed{} or \fbox{} that is closed; braces nest, \{ and \} are text; \boxed 12 is 12
+  FR_ANSWER_BOXED,  // in the last \boxed{} or \fbox{} that is closed; braces nest, \{ and \} are text; \boxed 12 is 12,
+                    // of \boxed(1,2) and \boxed 2^3, which go on, none
   FR_ANSWER_NUMBER  // the last number, with its sign, as below; "3-5" ends with 5, "= -5" with -5, and of what is no number it
 } fr_answer_form;   // takes the last piece that is: 3 of 1e3, 30 of 10:30
 // Where the answer stands in any bytes, in linear time: a part of them, without white space at its ends; bytes NULL if none.
@@ -1143,10 +1144,16 @@ struct fr_backend {
 #ifndef FR_NO_STDIO
 #include <errno.h>
 #include <stdio.h>
+#if defined(__unix__) || defined(__APPLE__)
+#include <sys/stat.h>
+#endif
 #endif
 #if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__) || defined(__ASSOCIATIVE_MATH__) || \
     defined(__RECIPROCAL_MATH__) || defined(_M_FP_FAST)
 #error "compile without -ffast-math, -Ofast, /fp:fast: tests for NaN and infinity and the order of sums would be optimised away"
+#endif
+#if !defined(__cplusplus) && !defined(_MSC_VER) && (!defined(__STDC_VERSION__) || __STDC_VERSION__ < 199901L)
+#error "this is C99: compile with -std=c99 or later, or as C++11"
 #endif
 #if defined(FR_MALLOC) != defined(FR_FREE)
 #error "define both FR_MALLOC and FR_FREE, or neither"
@@ -5637,17 +5644,34 @@ FR__SELDOM const char *fr__read_group(const char *at, const char *end)
   return NULL;
 }
 
-// What a box without braces holds: TeX takes one character or command; people mean the whole number.
+// Does a formula whose beginning ends at `at` go on there? So 2 is not the answer of 2^3, nor \pi that of \pi r.
+FR__SELDOM int fr__goes_on(const char *at, const char *end)
+{
+  static const char *const ends[] = { "\\text", "\\mathrm", "\\mbox", "\\quad", "\\qquad", "\\end", "\\square", "\\blacksquare",
+                                      "^\\circ", "^{\\circ}" };
+  const char *next = fr__skip_blanks(at, end);
+  const char c = next < end ? *next : '.', d = next + 1 < end ? next[1] : '.';
+  for (int i = 0; i < (int)(sizeof ends / sizeof *ends); i++) if (fr__begins(next, end, ends[i])) return 0;
+  if (c == '\\') return fr__is_letter(d);
+  if (strchr("^_+-*/=([{|<>", c) || fr__minus(next, end) || fr__begins(next, end, "\xE2\x88\x9A")) return c != 0;  // a root sign
+  if (next > at) return c >= 'b' && c <= 'z' && !fr__is_letter(d);
+  return fr__is_letter(c) || c == '\xCE' || c == '\xCF' || ((fr__is_digit(c) || c == ',' || c == ':') && fr__is_digit(d));  // Greek
+}
+
+// What a box without braces holds: TeX takes one character or command; people mean a whole number, or a command with what belongs
+// to it, \text{yes}, \sqrt2. What is only the beginning of something is no answer.
 FR__SELDOM fr_text fr__bare_argument(const char *at, const char *end)
 {
   fr__number n;
   const char *next = fr__read_number(at, end, &n);
-  if (!next && at < end && *at != '{' && *at != '}' && *at != '$') {
-    next = at + 1;
-    if (*at == '\\') while (next < end && fr__is_letter(*next)) next++;
-    else while (next < end && (*next & 0xC0) == 0x80) next++;  // the rest of a character of UTF-8
+  if (!next && at < end && (fr__is_letter(*at) || *at & 0x80)) {
+    for (next = at + 1; next < end && (*next & 0xC0) == 0x80;) next++;  // the rest of a character of UTF-8
+  } else if (!next && at + 1 < end && *at == '\\' && fr__is_letter(at[1])) {
+    for (next = at + 2; next < end && fr__is_letter(*next);) next++;
+    if (next < end && fr__is_digit(*next)) next++;
+    while (next && next < end && *next == '{') next = fr__read_group(next + 1, end);
   }
-  return fr__answer_part(at, next ? next : at);
+  return fr__answer_part(at, next && !fr__goes_on(next, end) ? next : at);
 }
 
 // From the end on, a '{' is closed if more '}' are behind it than are closed already. So the last closed box, then its end, is
@@ -5663,7 +5687,10 @@ FR__SELDOM fr_text fr__find_boxed(const char *t, fr_int count)
       const char *behind = t + i + (fr__begins(t + i, end, "\\boxed") ? 6 : fr__begins(t + i, end, "\\fbox") ? 5 : 0);
       if (behind == t + i || (behind < end && fr__is_letter(*behind))) continue;
       inside = fr__skip_blanks(behind, end);
-      if (inside < end && *inside != '{' && fr__bare_argument(inside, end).bytes) return fr__bare_argument(inside, end);
+      if (inside < end && *inside != '{') {
+        const fr_text part = fr__bare_argument(inside, end);
+        if (part.bytes || !strchr("}$.,;:!?)'\"`", *inside)) return part;  // one that cannot be read, and not an earlier one
+      }
       continue;
     }
     if ((t[i] != '{' && t[i] != '}') || ((t + i - name) & 1)) continue;
@@ -6274,19 +6301,16 @@ FR__SELDOM int fr__replace(const char *temporary, const char *path)
   return is_file;
 }
 
-// Pipes have no end to seek, and devices (/dev/null) keep no byte: neither may be renamed over.
-FR__SELDOM int fr__keeps_nothing(const char *path)
+// A pipe or a device is written as it is: to rename over /dev/null would be the end of it.
+static int fr__is_device(const char *path)
 {
-  FILE *file = fopen(path, "r+b");
-  int nothing;
-  if (!file) return 0;
-  nothing = fseek(file, 0, SEEK_END) != 0;
-  if (!nothing && ftell(file) == 0) {  // an empty file, or a device
-    nothing = putc(0, file) == EOF || fflush(file) != 0 || fseek(file, 0, SEEK_END) != 0 || ftell(file) == 0;
-    if (!nothing) file = freopen(path, "wb", file);  // empty again
-  }
-  if (file) fclose(file);
-  return nothing;
+#ifdef S_ISREG
+  struct stat found;
+  return stat(path, &found) == 0 && !S_ISREG(found.st_mode) && !S_ISDIR(found.st_mode);
+#else
+  (void)path;
+  return 0;
+#endif
 }
 
 // Writes PATH.tmp by way of `put`, and puts it in the place of PATH when all is there.
@@ -6297,22 +6321,22 @@ FR__SELDOM fr_status fr__save(const char *path, void (*put)(fr__stream *s, const
   const size_t length = path ? strlen(path) : 0;
   const char *wrong = NULL;
   fr__stream s;
-  int direct;
+  int device;
   if (!length) return fr__fail(reason, FR_INVALID, "path is NULL or empty");
   if (length >= PATH) return fr__fail(reason, FR_LIMIT, "the path is longer than %d bytes", (fr_int)(PATH - 1));
   memcpy(temporary, path, length);
-  direct = fr__keeps_nothing(path);
-  memcpy(temporary + length, direct ? "" : ".tmp", direct ? 1 : 5);
+  device = fr__is_device(path);
+  memcpy(temporary + length, device ? "" : ".tmp", device ? 1 : 5);
   fr__stream_memory(&s, NULL, 0);
   errno = 0;
   s.file = fopen(temporary, "wb");
   if (!s.file) return fr__file_fail(reason, temporary, "opened for writing");
   put(&s, what);
   if (fclose((FILE *)s.file) != 0 || s.failed) wrong = "written";
-  if (!wrong && !direct && !fr__replace(temporary, path)) wrong = "renamed to its place";
+  if (!wrong && !device && !fr__replace(temporary, path)) wrong = "renamed to its place";
   if (!wrong) return fr__fine(reason);
   fr__file_fail(reason, temporary, wrong);
-  if (!direct) remove(temporary);
+  if (!device) remove(temporary);
   return FR_IO;
 }
 
@@ -7035,7 +7059,7 @@ FR_DEF fr_status fr_dataset_place(fr_dataset *dataset, const char *text, fr_int 
 // Cutting text into pre-tokens, merging a pre-token, reading and writing files.
 #define FR__NONE 0xFFFFFFFFu
 // Kinds of tokens: found by its bytes; matched in raw text; also that, but only between those; 0: hidden (llama2.c), or a hole.
-enum { FR__ORDINARY = 1, FR__SPECIAL = 2, FR__LATE = 4 };
+enum { FR__ORDINARY = 1, FR__SPECIAL = 2, FR__LATE = 4, FR__LISTED = 8 };  // LISTED: while loading, a special of the vocabulary
 typedef struct fr__piece { uint32_t start, count; } fr__piece;            // bytes of a token; count 0: a hole
 typedef struct fr__merge { uint32_t left, right, rank, id; } fr__merge;   // rank FR__NONE: an empty slot
 
@@ -8101,6 +8125,7 @@ FR__SELDOM fr_status fr__json_vocab(fr__load *load, fr__json *json)
       load->room_bytes = fr__max(load->room_bytes, name.count);
       wrong = fr__put_token(load, id, NULL, name.count, FR__ORDINARY);
     } else if (b->pieces[id].count && (b->kinds[id] & 3) == FR__SPECIAL) {  // also an added token; it is stored as it is written
+      b->kinds[id] |= FR__LISTED;
       if (!fr__piece_is(b, (uint32_t)id, load->room, fr__json_copy(text, name, load->room))) {
         wrong = "an added token has the id of another token";
       } else if (fr__piece_is(b, (uint32_t)id, load->room, fr__unmap(text, &at, name.start + name.count, 0, load->room))) {
@@ -8234,6 +8259,37 @@ FR__SELDOM fr_status fr__json_fields(fr__load *load, fr__json *json, int first, 
   return json->token.kind == '!' ? fr__json_fail(json, load->reason) : FR_OK;
 }
 
+// The token that a vocabulary would have under this name, which is in the characters of ByteLevel, or FR__NONE.
+FR__SELDOM uint32_t fr__listed_as(const fr__bpe *b, fr_text name)
+{
+  char out[FR__SPLIT_TOKEN];
+  fr_int at = 0, bytes = name.count > FR__SPLIT_TOKEN ? 0 : fr__unmap(name.bytes, &at, name.count, 1, out);
+  return bytes > 0 && at == name.count ? fr__name_id(b, out, bytes) : FR__NONE;
+}
+
+// Hugging Face gives an added token, in the order of the file, the id under which the vocabulary lists it, else the next one behind
+// as many as the vocabulary has and those before, whatever the file says; and of one that is normalized it looks for the normal form.
+FR__SELDOM fr_status fr__json_added_ids(fr__load *load)
+{
+  fr__bpe *b = load->b;
+  fr_int last = -1;
+  for (fr_int i = 0; i < load->specials; i++) {
+    const fr_int id = (fr_int)b->specials[i];
+    const fr_text text = { b->bytes + b->pieces[id].start, (fr_int)b->pieces[id].count };
+    const uint32_t listed = fr__listed_as(b, text);
+    fr_int given = last < 0 ? load->names : last + 1;
+    if (listed != FR__NONE) given = (fr_int)listed;
+    else if (b->kinds[id] & FR__LISTED) given = id;
+    else last = id;
+    if (given != id)
+      return fr__fail(load->reason, FR_UNSUPPORTED, "added token %d: the id that Hugging Face's library gives it is %d", id, given);
+    for (fr_int c = 0; load->tokenizer.nfc && (b->kinds[id] & FR__LATE) && c < text.count; c++)
+      if (text.bytes[c] & 0x80) return fr__fail(load->reason, FR_UNSUPPORTED, "added token %d is normalized, and not ASCII", id);
+    b->kinds[id] = (unsigned char)(b->kinds[id] & ~FR__LISTED);
+  }
+  return FR_OK;
+}
+
 static fr_status fr__json_fill(fr__load *load)
 {
   const fr__json_token added = load->field[FR__ADDED], merges = load->field[FR__MERGES];  // whatever the file's order
@@ -8241,6 +8297,7 @@ static fr_status fr__json_fill(fr__load *load)
   fr__json json;
   if (added.kind == '[' && fr__load_value(load, &json, added.start)) status = fr__json_added(load, &json);
   if (!status && fr__load_value(load, &json, load->field[FR__VOCAB].start)) status = fr__json_vocab(load, &json);
+  if (!status) status = fr__json_added_ids(load);
   if (!status && merges.kind == '[' && fr__load_value(load, &json, merges.start)) status = fr__json_merges(load, &json);
   return status;
 }
@@ -8325,11 +8382,12 @@ FR__SELDOM fr_int fr__base64(const char *p, fr_int count, char *out)
 FR__SELDOM fr_status fr__load_tiktoken(fr__load *load)
 {
   const fr_text text = load->source->file;
-  fr_int at = 0, line = 0, start, end;
+  fr_int at = 0, line = 0, start, end, last = text.count;
+  while (last > 0 && fr__is_blank(text.bytes[last - 1])) last--;
   while (fr__next_line(text, &at, &line, &start, &end)) {
     const char *blank = (const char *)memchr(text.bytes + start, ' ', (size_t)(end - start)), *wrong = NULL;
     const fr_int stop = blank ? blank - text.bytes : end;
-    const int hole = at >= text.count && stop == start + 1 && text.bytes[start] == '=';  // the last token may be empty
+    const int hole = end >= last && stop == start + 1 && text.bytes[start] == '=';  // the last token may be empty
     const fr_int count = hole ? 0 : fr__base64(text.bytes + start, stop - start, fr__next_bytes(load));
     const fr__json_token rank = { '0', stop + 1, fr__max(0, end - stop - 1) };
     if (count < 0) wrong = "base64 was expected";
@@ -8764,15 +8822,12 @@ FR__SELDOM fr_status fr__tokenizer_can(const fr_tokenizer *t, fr_tokenizer_form 
   if (t->sentencepiece) return fr__fail(reason, FR_UNSUPPORTED, "a tokenizer of llama2.c cannot be written as tokenizer.json");
   for (fr_int id = 0; id < t->vocab; id++) {
     const fr_text text = fr_tokenizer_token(t, (fr_token)id);
-    char out[FR__SPLIT_TOKEN];
-    fr_int at = 0, size = 1, bytes;
+    fr_int at = 0, size = 1;
     if ((b->kinds[id] & 3) != FR__SPECIAL) continue;
     for (; at < text.count && size > 0; at += size) size = fr__utf8(text.bytes + at, text.count - at);
     if (size == 0 || text.count > FR__SPLIT_TOKEN)
       return fr__fail(reason, FR_UNSUPPORTED, "special %d is not text or has more than 512 bytes", id);
-    at = 0;
-    bytes = fr__unmap(text.bytes, &at, text.count, 1, out);
-    if (bytes > 0 && at == text.count && fr__name_id(b, out, bytes) != FR__NONE)
+    if (fr__listed_as(b, text) != FR__NONE)
       return fr__fail(reason, FR_UNSUPPORTED, "special %d is written as another token is", id);
   }
   return FR_OK;

@@ -29,8 +29,10 @@ int main(int count, char **words)
   fr_model model; fr_adamw adamw; fr_work work; fr_reason reason; fr_limits training, decoding; fr_vote_result vote;
   const int64_t steps = count > 3 ? strtol(words[3], NULL, 10) : 300;
   if (count < 3 || fr_dataset_load(&set, words[1], &reason)) return fail(count < 3 ? "which FILE.jsonl and MODEL?" : reason.text);
-  const fr_status absent = fr_bundle_load(words[2], NULL, &bundle, &model, &adamw, &reason);
-  if (absent && absent != FR_IO) return fail(reason.text);
+  FILE *const there = fopen(words[2], "rb");
+  const int absent = !there && errno == ENOENT;
+  if (there) fclose(there);
+  if (!absent && fr_bundle_load(words[2], NULL, &bundle, &model, &adamw, &reason)) return fail(reason.text);
   if (absent) {  // the first time: learn tokens, say how a sequence is framed and how it is trained
     fr_training learning = { .vocab = 600, .specials = specials, .special_count = 2, .forks = FORKS };
     fr_text *learn = malloc((size_t)set.trace_count * sizeof *learn + 1);

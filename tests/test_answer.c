@@ -48,8 +48,15 @@ static void places(void)
     { "\\boxed{1} \\boxed{2", "1" }, { "\\boxed{1 \\boxed{2}", "2" }, { "\\boxed{\\boxed{3}}", "3" },
     { "\\boxed{\\boxed{3} 4}", "3" }, { "\\boxed{1}}}}", "1" }, { "{\\boxed{1}", "1" }, { "\\boxed{5} {6} \\box{7}", "5" },
     { "\\boxed{}", NULL }, { "\\boxed{ }", NULL }, { "\\boxed", NULL }, { "boxed{1}", NULL }, { "\\boxed 5", "5" },
-    { "\\boxed{3}, so \\boxed 2$.", "2" }, { "$x=\\boxed7$", "7" }, { "\\boxed 12,500", "12,500" }, { "\\boxed\\pi r", "\\pi" },
-    { "\\boxed x+1", "x" }, { "\\boxedx", NULL }, { "\\boxed{1} \\boxed", "1" }, { "\\fbox 3", "3" }, { "\\boxed $2$", "$2" },
+    { "\\boxed{3}, so \\boxed 2$.", "2" }, { "$x=\\boxed7$", "7" }, { "\\boxed 12,500", "12,500" }, { "\\boxed\\pi r", NULL },
+    { "\\boxed x+1", NULL }, { "\\boxed x", "x" }, { "$\\boxed\\pi$ is it", "\\pi" }, { "\\boxed\\pi is it", "\\pi" },
+    { "\\boxed\\text{yes}", "\\text{yes}" }, { "\\boxed\\text{no", NULL }, { "\\boxed\\sqrt2.", "\\sqrt2" }, { "\\boxed\\sqrt{12}", "\\sqrt{12}" },
+    { "\\boxed\\frac{x}{y}", "\\frac{x}{y}" }, { "\\boxed\\frac{x}{y}z", NULL }, { "\\boxed(1,2)", NULL }, { "\\boxed[0,1]", NULL },
+    { "\\boxed\\{1\\}", NULL }, { "\\boxed-\\pi", NULL }, { "\\boxed\\pi/2", NULL }, { "\\boxed 2^3", NULL }, { "\\boxed 2\\sqrt3", NULL },
+    { "\\boxed 2 \\cdot 3", NULL }, { "\\boxed 2\xCF\x80", NULL }, { "\\boxed 1,2", NULL }, { "\\boxed 3:30", NULL }, { "\\boxed 3x", NULL },
+    { "\\boxed 5\\text{ cm}", "5" }, { "\\boxed 48^\\circ", "48" }, { "\\boxed 5\\)", "5" }, { "\\boxed 5, so 3", "5" }, { "\\boxed 5\xE3\x80\x82", "5" },
+    { "\\boxed{3} or \\boxed(1,2)", NULL }, { "\\boxed{3} as in \\boxed.", "3" }, { "\\boxed-\\frac12", "-\\frac12" }, { "\\boxed 1/2", "1/2" },
+    { "\\boxed 5 apples", "5" }, { "\\boxed 5 is a prime", "5" }, { "\\boxed 5%", "5" }, { "\\boxedx", NULL }, { "\\boxed{1} \\boxed", "1" }, { "\\fbox 3", "3" }, { "\\boxed $2$", "$2" },
     { "\\boxed{1\\}", NULL }, { "{1}", NULL }, { "}{", NULL }, { "", NULL },
   };
   static const find number[] = {
