@@ -71,6 +71,7 @@
 #define __align__(bytes) __attribute__((aligned(bytes)))
 #define __shared__ static __attribute__((used))
 #define FR__DYNAMIC(type, name) type *const name = (type *)emu_dynamic()
+#define FR__CUDA_UNROLL
 
 struct alignas(8)  float2 { float x, y; };
 struct alignas(16) float4 { float x, y, z, w; };
