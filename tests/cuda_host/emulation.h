@@ -28,6 +28,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <cxxabi.h>
 #include <elf.h>
 #include <functional>
 #include <link.h>
@@ -53,6 +54,13 @@
 #define EMU_WHOLE __attribute__((noipa, unused))
 #endif
 
+// What it does with a kernel's memory, which the thread sanitizer shall see as the kernel's doing; EMU_TRACK is told otherwise.
+#ifdef EMU_PTHREADS
+#define EMU_SEEN __attribute__((unused))
+#else
+#define EMU_SEEN EMU_QUIET
+#endif
+
 // ---- words of the language
 // `used` keeps the compiler from thinking that only the code that it sees can change a shared variable.
 #define __global__ EMU_WHOLE
@@ -61,7 +69,7 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
 #define __align__(bytes) __attribute__((aligned(bytes)))
-#define __shared__ static __attribute__((section("emu_shared"), used))
+#define __shared__ static __attribute__((used))
 #define FR__DYNAMIC(type, name) type *const name = (type *)emu_dynamic()
 
 struct alignas(8)  float2 { float x, y; };
@@ -95,7 +103,7 @@ inline emu_place emu_here;
 #define gridDim   (emu_here.grid)
 
 // ---- what the emulation holds
-enum { EMU_THREADS = 1024, EMU_LANES = 32, EMU_STACK = 1 << 17, EMU_PAGE = 4096, EMU_DYNAMIC = 227 * 1024 };
+enum { EMU_THREADS = 1024, EMU_LANES = 32, EMU_STACK = 1 << 17, EMU_PAGE = 4096, EMU_DYNAMIC = 227 * 1024, EMU_COPIES = 64 };
 static const size_t EMU_ARENA = (size_t)1 << 32;  // addresses of the device; none is given twice
 enum { EMU_UNSTARTED, EMU_RUNS, EMU_AT_BARRIER, EMU_AT_WARP, EMU_FINISHED };
 
@@ -114,7 +122,8 @@ struct emu_thread {
   emu_fiber *fiber;
   int state, line;
   unsigned group;                 // of cp.async that is open
-  std::vector<emu_copy> copies;
+  int copy_count;
+  emu_copy copies[EMU_COPIES];
 };
 
 struct emu_warp {
@@ -125,8 +134,7 @@ struct emu_warp {
   uint32_t a[2][EMU_LANES][4], b[2][EMU_LANES][2];
   float d[2][EMU_LANES][4];
 #ifdef EMU_PTHREADS
-  int waiting, lock;
-  pthread_barrier_t barrier;
+  pthread_barrier_t barrier[2];
 #endif
 };
 
@@ -136,7 +144,6 @@ struct emu_kernel { const void *at; std::string name; std::vector<emu_range> sha
 
 struct emu_job {                  // a launch
   emu_kernel *kernel;
-  const char *name;
   dim3 grid;
   unsigned threads;
   size_t dynamic_bytes;
@@ -177,16 +184,17 @@ struct emu_state {
   std::vector<emu_range> pinned_blocks;
   std::vector<std::function<void()>> queue;
   std::vector<emu_kernel *> kernels;
-  std::vector<emu_range> variables, functions;  // of the program's table of symbols
+  std::vector<emu_range> variables, functions;  // of the program's table of symbols: those that stand in a function; all
+  char *static_first = nullptr, *static_last = nullptr;  // where those variables lie
   int last = 0, stuck = 0;        // errors of CUDA; a stuck one stays
   // the block that runs
   const emu_job *job = nullptr;
   char *dynamic_at = nullptr;
   emu_thread threads[EMU_THREADS];
   emu_warp warps[EMU_THREADS / EMU_LANES];
-  std::vector<emu_fiber *> free_fibers;
-  long fibers = 0;
-  emu_fiber main;
+  emu_fiber *free_fibers[EMU_THREADS + 1];
+  int free_count = 0, fibers = 0;
+  emu_fiber main = {};
   emu_fiber *fiber = nullptr;     // that runs now
   emu_thread *current = nullptr;
   uint16_t ready[EMU_THREADS];    // a ring
@@ -197,6 +205,8 @@ struct emu_state {
   // EMU_TRACK
   uint32_t interval = 1, block_interval = 1, launch_interval = 1, launch_number = 0, block_number = 0;
   emu_shadow on_device, on_dynamic, on_static;
+  const emu_range *shared = nullptr;  // the kernel's variables
+  int shared_count = 0;
   std::vector<std::string> told;
 #ifdef EMU_PTHREADS
   pthread_t pool[EMU_THREADS];
@@ -204,12 +214,11 @@ struct emu_state {
   pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
   pthread_cond_t begin = PTHREAD_COND_INITIALIZER, end = PTHREAD_COND_INITIALIZER;
   unsigned block_serial = 0, running = 0;
-  pthread_barrier_t barrier;
+  pthread_barrier_t barrier[2];
   emu_place place;
 #endif
 };
 inline emu_state emu;
-extern "C" char __start_emu_shared[] __attribute__((weak)), __stop_emu_shared[] __attribute__((weak));
 
 // ---- errors
 static EMU_QUIET std::string emu_format(const char *format, ...)
@@ -222,9 +231,22 @@ static EMU_QUIET std::string emu_format(const char *format, ...)
   return text;
 }
 
+// A symbol as a person writes it, without arguments: "product<16>", "product<16>::tile".
+static EMU_QUIET std::string emu_plain_name(const std::string &symbol)
+{
+  int status = 0;
+  char *text = abi::__cxa_demangle(symbol.c_str(), nullptr, nullptr, &status);
+  std::string name = text ? text : symbol;
+  free(text);
+  if (!name.compare(0, 5, "void ")) name.erase(0, 5);
+  const size_t open = name.find('('), close = name.rfind(')');
+  if (open != std::string::npos && close != std::string::npos) name.erase(open, close - open + 1);
+  return name;
+}
+
 static EMU_QUIET std::string emu_block_name()
 {
-  return emu_format("kernel %s, block (%u,%u,%u)", emu.job ? emu.job->name : "?", emu_here.block.x, emu_here.block.y, emu_here.block.z);
+  return emu_format("kernel %s, block (%u,%u,%u)", emu.job ? emu.job->kernel->name.c_str() : "?", emu_here.block.x, emu_here.block.y, emu_here.block.z);
 }
 
 static EMU_QUIET void emu_note(const std::string &text)
@@ -248,13 +270,13 @@ static inline long emu_errors()
 
 [[noreturn]] static EMU_QUIET void emu_stop(const std::string &text)
 {
-  emu.in_device = 0;
   emu_note(text);
   emu_leave();
 }
 
 [[noreturn]] static EMU_QUIET void emu_stop_thread(const char *what)
 {
+  emu.in_device = 0;
   emu_stop(emu_block_name() + emu_format(", thread %u: ", emu_here.thread.x) + what);
 }
 
@@ -306,7 +328,7 @@ static EMU_QUIET std::string emu_name(const void *p)
   if (emu.dynamic && emu_in(p, emu.dynamic, EMU_DYNAMIC + EMU_PAGE))
     return emu_format("dynamic shared memory + %td (of %zu bytes)", at - emu.dynamic_at, emu.job ? emu.job->dynamic_bytes : (size_t)0);
   for (const emu_range &r : emu.variables)
-    if (emu_in(p, r.at, r.bytes)) return emu_format("shared %s + %td (of %zu bytes)", r.name.c_str(), at - r.at, r.bytes);
+    if (emu_in(p, r.at, r.bytes)) return emu_format("shared %s + %td (of %zu bytes)", emu_plain_name(r.name).c_str(), at - r.at, r.bytes);
   return emu_format("host memory %p", p);
 }
 
@@ -363,7 +385,7 @@ static EMU_QUIET void emu_prepare()
   emu_read_symbols();
 #ifdef EMU_TRACK
   const size_t cells = EMU_ARENA * sizeof(emu_cell), small = (EMU_DYNAMIC + EMU_PAGE) * sizeof(emu_cell);
-  const size_t statics = (size_t)(__stop_emu_shared - __start_emu_shared + 4) * sizeof(emu_cell);
+  const size_t statics = ((size_t)(emu.static_last - emu.static_first) + 8) * sizeof(emu_cell);
   emu.on_device = { (emu_cell *)emu_map(cells / 4, PROT_READ | PROT_WRITE), (emu_cell *)emu_map(cells, PROT_READ | PROT_WRITE) };
   emu.on_dynamic = { (emu_cell *)emu_map(small / 4, PROT_READ | PROT_WRITE), (emu_cell *)emu_map(small, PROT_READ | PROT_WRITE) };
   emu.on_static = { (emu_cell *)emu_map(statics, PROT_READ | PROT_WRITE), (emu_cell *)emu_map(statics, PROT_READ | PROT_WRITE) };
@@ -371,7 +393,8 @@ static EMU_QUIET void emu_prepare()
 }
 
 // ---- the program's own symbols: which shared variables are a kernel's
-// A kernel is _Z<name>, its variable v is _ZZ<name>E<length>v.
+// A kernel is _Z<name>, its variable v is _ZZ<name>E<length>v. (A section of their own would be simpler, but gcc puts none in it that
+// stand in templates.)
 static EMU_QUIET void emu_read_symbols()
 {
   FILE *file = fopen("/proc/self/exe", "rb");
@@ -379,8 +402,7 @@ static EMU_QUIET void emu_read_symbols()
   std::vector<ElfW(Shdr)> sections;
   uintptr_t base = 0;
   dl_iterate_phdr([](dl_phdr_info *info, size_t, void *to) { *(uintptr_t *)to = info->dlpi_addr; return 1; }, &base);
-  if (!file) return;
-  if (fread(&head, sizeof head, 1, file) == 1) {
+  if (file && fread(&head, sizeof head, 1, file) == 1) {
     sections.resize(head.e_shnum);
     fseek(file, (long)head.e_shoff, SEEK_SET);
     if (fread(sections.data(), sizeof sections[0], sections.size(), file) != sections.size()) sections.clear();
@@ -397,11 +419,14 @@ static EMU_QUIET void emu_read_symbols()
       const int kind = y.st_info & 15;
       char *at = (char *)(base + y.st_value);
       if (kind == STT_FUNC) emu.functions.push_back({ at, y.st_size, &names[y.st_name] });
-      if (kind == STT_OBJECT && at >= __start_emu_shared && at < __stop_emu_shared)
-        emu.variables.push_back({ at, y.st_size, &names[y.st_name] });
+      if (kind != STT_OBJECT || strncmp(&names[y.st_name], "_ZZ", 3)) continue;
+      emu.variables.push_back({ at, y.st_size, &names[y.st_name] });
+      if (!emu.static_first || at < emu.static_first) emu.static_first = at;
+      if (at + y.st_size > emu.static_last) emu.static_last = at + y.st_size;
     }
   }
-  fclose(file);
+  if (file) fclose(file);
+  emu.static_first -= (uintptr_t)emu.static_first % 16;
 }
 
 static EMU_QUIET emu_kernel *emu_kernel_of(const void *at)
@@ -414,18 +439,22 @@ static EMU_QUIET emu_kernel *emu_kernel_of(const void *at)
   for (const emu_range &f : emu.functions) {
     if (f.at != at || f.name.compare(0, 2, "_Z")) continue;
     const std::string prefix = "_ZZ" + f.name.substr(2) + "E";
-    k->name = f.name;
+    k->name = emu_plain_name(f.name);
     for (const emu_range &v : emu.variables)
       if (!v.name.compare(0, prefix.size(), prefix)) k->shared.push_back(v);
     break;
   }
-  if (k->name.empty()) k->shared.push_back({ __start_emu_shared, (size_t)(__stop_emu_shared - __start_emu_shared), "any" });
+  if (k->name.empty()) { fprintf(stderr, "emulation: the program has no symbols, so shared variables cannot be found\n"); exit(3); }
   for (const emu_range &r : k->shared) k->shared_bytes += r.bytes;
   emu.kernels.push_back(k);
   return k;
 }
 
 static EMU_QUIET void *emu_dynamic() { return emu.dynamic_at; }
+static EMU_QUIET emu_warp *emu_my_warp() { return &emu.warps[emu_here.thread.x / EMU_LANES]; }
+static EMU_QUIET unsigned emu_lane() { return emu_here.thread.x % EMU_LANES; }
+
+static EMU_QUIET void emu_together(emu_warp *w, int what, unsigned side);  // what the last lane of a warp does for all
 
 // ---- fibers: a stack each, and a switch that saves what a call must keep
 #ifndef EMU_PTHREADS
@@ -471,9 +500,8 @@ static EMU_QUIET void emu_rewind(emu_fiber *f)
 static EMU_QUIET emu_fiber *emu_new_fiber()
 {
   emu_fiber *f;
-  if (!emu.free_fibers.empty()) {
-    f = emu.free_fibers.back();
-    emu.free_fibers.pop_back();
+  if (emu.free_count) {
+    f = emu.free_fibers[--emu.free_count];
   } else {
     f = new emu_fiber();
     f->stack = (char *)emu_map(EMU_STACK + EMU_PAGE, PROT_READ | PROT_WRITE) + EMU_PAGE;
@@ -518,9 +546,9 @@ static EMU_QUIET void emu_enter(int thread)
 {
   static const char *const doing[] = { "has not begun", "runs", "waits at the barrier of line ", "waits for its warp at line ",
                                        "has returned" };
-  std::string text = emu_block_name() + ": not all threads reach the same place:";
   int told[5] = { 0, 0, 0, 0, 0 };
   emu.in_device = 0;
+  std::string text = emu_block_name() + ": not all threads reach the same place:";
   for (unsigned i = 0; i < emu.job->threads; i++) {
     const emu_thread *t = &emu.threads[i];
     if (told[t->state]++) continue;
@@ -541,12 +569,9 @@ static EMU_QUIET void emu_enter(int thread)
   abort();
 }
 
-// The running thread waits until another makes it ready.
-static EMU_QUIET void emu_wait(int state, int line)
+// To the next that is ready.
+static EMU_QUIET void emu_go_on()
 {
-  emu_thread *self = emu.current;
-  self->state = state;
-  self->line = line;
   const int next = emu_pop();
   if (next < 0) emu_stuck();
   emu_enter(next);
@@ -554,32 +579,38 @@ static EMU_QUIET void emu_wait(int state, int line)
   emu_go(emu.current->fiber);
 }
 
-// All of first .. first+count-1 are ready. As numbered: the one that came last goes on at once; shuffled: anyone may.
-static EMU_QUIET void emu_release(unsigned first, unsigned count, int line)
+// The running thread waits until another makes it ready.
+static EMU_QUIET void emu_wait(int state, int line)
 {
   emu_thread *self = emu.current;
+  self->state = state;
+  self->line = line;
+  emu_go_on();
+}
+
+static EMU_QUIET void emu_shuffle_order(uint16_t *order, unsigned count)
+{
+  for (unsigned i = count; i > 1; i--) {
+    const unsigned j = (unsigned)(emu_random() % i);
+    const uint16_t t = order[i - 1];
+    order[i - 1] = order[j];
+    order[j] = t;
+  }
+}
+
+// All of first .. first+count-1 are ready. As numbered: the one that came last goes on at once; shuffled: anyone may.
+static EMU_QUIET void emu_release(unsigned first, unsigned count)
+{
   uint16_t order[EMU_THREADS];
-  for (unsigned i = 0; i < count; i++) order[i] = (uint16_t)(first + i);
-  if (emu.seed)
-    for (unsigned i = count; i > 1; i--) {
-      const unsigned j = (unsigned)(emu_random() % i);
-      const uint16_t t = order[i - 1];
-      order[i - 1] = order[j];
-      order[j] = t;
-    }
   for (unsigned i = 0; i < count; i++) {
-    emu_thread *t = &emu.threads[order[i]];
-    if (t == self && !emu.seed) continue;
-    t->state = EMU_RUNS;
-    emu_push(order[i]);
+    emu.threads[first + i].state = EMU_RUNS;
+    order[i] = (uint16_t)(first + i);
+    if (!emu.seed && &emu.threads[first + i] != emu.current) emu_push(first + i);
   }
-  if (emu.seed) {
-    const int next = emu_pop();
-    (void)line;
-    emu_enter(next);
-    if (emu.current->state == EMU_UNSTARTED) emu.current->fiber = emu_new_fiber();
-    emu_go(emu.current->fiber);
-  }
+  if (!emu.seed) return;
+  emu_shuffle_order(order, count);
+  for (unsigned i = 0; i < count; i++) emu_push(order[i]);
+  emu_go_on();
 }
 
 // A fiber runs threads, one after the other as long as they do not wait: without barriers a block is a plain loop.
@@ -593,20 +624,20 @@ static EMU_QUIET void emu_work()
     emu.in_device = 1;
     emu.job->call(emu.job->bound);
     emu.in_device = 0;
-    if (!t->copies.empty()) emu_stop_thread("it returns before its asynchronous copies have landed");
+    if (t->copy_count) emu_stop_thread("it returns before its asynchronous copies have landed");
     t->state = EMU_FINISHED;
     emu.finished++;
     const int next = emu_pop();
     if (next < 0) {
       if (emu.finished < emu.job->threads) emu_stuck();
-      emu.free_fibers.push_back(self);
+      emu.free_fibers[emu.free_count++] = self;
       emu_go(&emu.main);
       abort();
     }
     emu_enter(next);
     emu.in_device = 1;
     if (emu.current->state == EMU_UNSTARTED) continue;
-    emu.free_fibers.push_back(self);
+    emu.free_fibers[emu.free_count++] = self;
     emu_go(emu.current->fiber);
     abort();
   }
@@ -615,6 +646,7 @@ static EMU_QUIET void emu_work()
 static EMU_QUIET void emu_barrier(int line)
 {
   if (emu.at_barrier && emu.barrier_line != line) {
+    emu.in_device = 0;
     for (unsigned i = 0; i < emu.job->threads; i++)
       if (emu.threads[i].state == EMU_AT_BARRIER)
         emu_stop(emu_block_name() + emu_format(": thread %u waits at the barrier of line %d and thread %u at that of line %d", i,
@@ -626,21 +658,17 @@ static EMU_QUIET void emu_barrier(int line)
   } else {
     emu.at_barrier = 0;
     emu.interval++;
-    emu_release(0, emu.job->threads, line);
+    emu_release(0, emu.job->threads);
   }
 }
-#define __syncthreads() emu_barrier(__LINE__)
 
 // ---- a warp: 32 lanes meet, the last one does what is to be done together
-static EMU_QUIET emu_warp *emu_my_warp() { return &emu.warps[emu_here.thread.x / EMU_LANES]; }
-static EMU_QUIET unsigned emu_lane() { return emu_here.thread.x % EMU_LANES; }
-
-static EMU_QUIET void emu_together(emu_warp *w, int what, unsigned side);
-
 static EMU_QUIET void emu_meet(emu_warp *w, int what, int line)
 {
-  if (w->count && (w->what != what || w->line != line))
+  if (w->count && (w->what != what || w->line != line)) {
+    emu.in_device = 0;
     emu_stop_thread(emu_format("lanes of its warp wait at line %d, this one comes to line %d", w->line, line).c_str());
+  }
   w->what = what;
   w->line = line;
   if (++w->count < EMU_LANES) {
@@ -648,7 +676,7 @@ static EMU_QUIET void emu_meet(emu_warp *w, int what, int line)
   } else {
     w->count = 0;
     emu_together(w, what, w->round++ & 1);
-    emu_release((unsigned)(w - emu.warps) * EMU_LANES, EMU_LANES, line);
+    emu_release((unsigned)(w - emu.warps) * EMU_LANES, EMU_LANES);
   }
 }
 #else
@@ -661,6 +689,7 @@ enum { EMU_SYNC, EMU_VALUE, EMU_BF16, EMU_TF32 };
 #ifndef EMU_PTHREADS
 static EMU_QUIET void emu_sync_warp(int line) { emu_meet(emu_my_warp(), EMU_SYNC, line); }
 #endif
+#define __syncthreads() emu_barrier(__LINE__)
 #define __syncwarp() emu_sync_warp(__LINE__)
 
 static EMU_QUIET void emu_full(unsigned mask)
@@ -804,36 +833,40 @@ static EMU_QUIET void emu_mma(int line, int what, float *d, const uint32_t *a, c
 // ---- asynchronous copies land when they are waited for; before, NaN lies there
 static EMU_QUIET void emu_in_flight(const void *p, int on);
 
+static EMU_SEEN void emu_sixteen(void *to, const void *from)
+{
+  for (int i = 0; i < 4; i++) ((volatile uint32_t *)to)[i] = from ? ((const volatile uint32_t *)from)[i] : 0xFFFFFFFFu;
+}
+
 static EMU_QUIET inline void fr__copy_async16(void *shared, const void *global)
 {
   emu_thread *t = &emu.threads[emu_here.thread.x];
   if (((uintptr_t)shared | (uintptr_t)global) & 15) emu_stop_thread("an asynchronous copy that is not aligned to 16 bytes");
   if (!emu_in_arena(global)) emu_stop_thread("an asynchronous copy from what is not device memory");
+  if (t->copy_count == EMU_COPIES) emu_stop_thread("more asynchronous copies on their way than the emulation keeps");
   emu_read(global, 16);
   emu_write(shared, 16);
-  for (int i = 0; i < 4; i++) ((volatile uint32_t *)shared)[i] = 0xFFFFFFFFu;
   emu_in_flight(shared, 1);
-  const int was = emu.in_device;
-  emu.in_device = 0;
-  t->copies.push_back({ (char *)shared, (const char *)global, t->group });
-  emu.in_device = was;
+  emu_sixteen(shared, nullptr);
+  emu_copy *c = &t->copies[t->copy_count++];
+  c->to = (char *)shared;
+  c->from = (const char *)global;
+  c->group = t->group;
 }
 static EMU_QUIET inline void fr__copy_commit() { emu.threads[emu_here.thread.x].group++; }
 static EMU_QUIET inline void fr__copy_wait(int left)  // all groups but the `left` last ones have landed
 {
   emu_thread *t = &emu.threads[emu_here.thread.x];
-  size_t kept = 0;
-  for (const emu_copy &c : t->copies) {
-    if (c.group + (unsigned)left >= t->group) { t->copies[kept++] = c; continue; }
-    emu_in_flight(c.to, 0);
-    emu_read(c.from, 16);
-    emu_write(c.to, 16);
-    for (int i = 0; i < 4; i++) ((volatile uint32_t *)c.to)[i] = ((const volatile uint32_t *)c.from)[i];
+  int kept = 0;
+  for (int i = 0; i < t->copy_count; i++) {
+    emu_copy *c = &t->copies[i];
+    if (c->group + (unsigned)left >= t->group) { t->copies[kept++] = *c; continue; }
+    emu_in_flight(c->to, 0);
+    emu_read(c->from, 16);
+    emu_write(c->to, 16);
+    emu_sixteen(c->to, c->from);
   }
-  const int was = emu.in_device;
-  emu.in_device = 0;
-  t->copies.resize(kept);
-  emu.in_device = was;
+  t->copy_count = kept;
 }
 
 #ifdef EMU_ATOMIC_ADD  // to be found by those who look for races: it gives other bits from run to run on a GPU
@@ -865,16 +898,11 @@ static EMU_QUIET void emu_run_block(const emu_job *job)
   for (unsigned i = 0; i < job->threads; i++) {
     emu.threads[i].state = EMU_UNSTARTED;
     emu.threads[i].group = 0;
+    emu.threads[i].copy_count = 0;
     order[i] = (uint16_t)i;
   }
   for (unsigned i = 0; i < job->threads / EMU_LANES; i++) emu.warps[i].count = 0, emu.warps[i].syncs = 0;
-  if (emu.seed)
-    for (unsigned i = job->threads; i > 1; i--) {
-      const unsigned j = (unsigned)(emu_random() % i);
-      const uint16_t t = order[i - 1];
-      order[i - 1] = order[j];
-      order[j] = t;
-    }
+  if (emu.seed) emu_shuffle_order(order, job->threads);
   for (unsigned i = 0; i < job->threads; i++) emu_push(order[i]);
   emu_enter(emu_pop());
   emu.current->fiber = emu_new_fiber();
@@ -885,8 +913,7 @@ static EMU_QUIET void emu_run_block(const emu_job *job)
   if (!emu.aborted) return;
   for (unsigned i = 0; i < job->threads; i++) {  // the stacks of those that were left where they stood
     emu_thread *t = &emu.threads[i];
-    t->copies.clear();
-    if (t->state != EMU_FINISHED && t->state != EMU_UNSTARTED) emu.free_fibers.push_back(t->fiber);
+    if (t->state != EMU_FINISHED && t->state != EMU_UNSTARTED) emu.free_fibers[emu.free_count++] = t->fiber;
     t->state = EMU_FINISHED;
   }
 }
@@ -897,6 +924,8 @@ static EMU_QUIET void emu_run(const emu_job *job)
   const size_t blocks = (size_t)job->grid.x * job->grid.y * job->grid.z;
   std::vector<uint32_t> order;
   emu.job = job;
+  emu.shared = job->kernel->shared.data();
+  emu.shared_count = (int)job->kernel->shared.size();
   emu.aborted = 0;
   emu.fiber = &emu.main;
   emu.launch_number++;
@@ -1218,7 +1247,6 @@ template <class H, class... T> static EMU_QUIET int emu_first_bad(const emu_pack
 
 template <class... P> struct emu_launcher {
   void (*kernel)(P...);
-  const char *name;
   dim3 grid;
   size_t threads, dynamic_bytes;
   cudaStream_t stream;
@@ -1228,13 +1256,13 @@ template <class... P> struct emu_launcher {
     emu_kernel *k = emu_kernel_of((const void *)kernel);
     const emu_bound<P...> bound = { kernel, pack(args...) };
     const int bad = emu_first_bad(bound.pack, 1);
-    if (!stream) emu_note(emu_format("kernel %s is launched on the default stream", name));
-    if (bad) emu_note(emu_format("kernel %s: argument %d points neither to nothing nor into device memory", name, bad));
+    if (!stream) emu_note(emu_format("kernel %s is launched on the default stream", k->name.c_str()));
+    if (bad) emu_note(emu_format("kernel %s: argument %d points neither to nothing nor into device memory", k->name.c_str(), bad));
     if (!grid.x || !grid.y || !grid.z || grid.x > 0x7FFFFFFFu || grid.y > 65535 || grid.z > 65535 || threads < EMU_LANES ||
         threads > EMU_THREADS || threads % EMU_LANES || dynamic_bytes > k->dynamic_most ||
         k->shared_bytes + dynamic_bytes > EMU_DYNAMIC || k->shared_bytes > 48 * 1024) {
-      emu_note(emu_format("kernel %s cannot be launched: grid (%u,%u,%u), %zu threads, shared %zu + %zu bytes (%zu allowed)", name,
-                          grid.x, grid.y, grid.z, threads, k->shared_bytes, dynamic_bytes, k->dynamic_most));
+      emu_note(emu_format("kernel %s cannot be launched: grid (%u,%u,%u), %zu threads, shared %zu + %zu bytes (%zu allowed)",
+                          k->name.c_str(), grid.x, grid.y, grid.z, threads, k->shared_bytes, dynamic_bytes, k->dynamic_most));
       emu.last = cudaErrorInvalidConfiguration;
       return;
     }
@@ -1242,7 +1270,7 @@ template <class... P> struct emu_launcher {
     emu.launches++;
     const emu_launcher launch = *this;
     emu.queue.push_back([launch, k, bound] {
-      const emu_job job = { k, launch.name, launch.grid, (unsigned)launch.threads, launch.dynamic_bytes, emu_call_bound<P...>, &bound };
+      const emu_job job = { k, launch.grid, (unsigned)launch.threads, launch.dynamic_bytes, emu_call_bound<P...>, &bound };
       emu_run(&job);
       if (emu.aborted) emu.last = emu.stuck = cudaErrorLaunchFailure;
     });
@@ -1254,13 +1282,12 @@ template <class... P> struct emu_launcher {
   }
 };
 template <class... P>
-static EMU_QUIET emu_launcher<P...> emu_launch(void (*kernel)(P...), const char *name, dim3 grid, size_t threads, size_t dynamic_bytes,
-                                               cudaStream_t stream)
+static EMU_QUIET emu_launcher<P...> emu_launch(void (*kernel)(P...), dim3 grid, size_t threads, size_t dynamic_bytes, cudaStream_t stream)
 {
-  return { kernel, name, grid, threads, dynamic_bytes, stream };
+  return { kernel, grid, threads, dynamic_bytes, stream };
 }
 #define FR__LAUNCH(kernel, grid, threads, shared_bytes, stream, arguments) \
-  emu_launch(kernel, #kernel, dim3(grid), (size_t)(threads), (size_t)(shared_bytes), stream) arguments
+  emu_launch(kernel, dim3(grid), (size_t)(threads), (size_t)(shared_bytes), stream) arguments
 
 // ---- for tests
 // A device as new: what was allocated is gone, errors are forgotten, counters are 0.
