@@ -10639,7 +10639,6 @@ static const fr__kernels *fr__kernel_row(fr_int i)
 #include <cuda_runtime.h>
 #define FR__LAUNCH(kernel, grid, threads, shared, stream, arguments) kernel<<<grid, threads, shared, stream>>> arguments
 #define FR__DYNAMIC(type, name) extern __shared__ type name[]
-#define FR__CUDA_UNROLL _Pragma("unroll")
 
 // d (16,8) += a (16,k) b (k,8) by one warp. A word holds two bfloat16 that follow one another along k, or one TF32. With
 // g = lane / 4 and t = lane % 4 a lane holds, counting words along k:
@@ -10666,6 +10665,12 @@ __device__ static __forceinline__ uint32_t fr__to_bf16x2(float low, float high)
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
   return word;
 }
+#endif
+
+#ifdef __CUDACC__
+#define FR__CUDA_UNROLL _Pragma("unroll")
+#else
+#define FR__CUDA_UNROLL
 #endif
 
 // -- sums over a warp and over a block
@@ -11405,6 +11410,7 @@ struct fr__cuda_room {             // a workspace, found again by its body
   char *device, *host;             // one allocation each; the host's is pinned, so that copies need not wait
   fr__cuda_mirror here, there;
   float *activations, *cosine, *sine, *cache, *delta, *part;
+  const float *final_x;            // (N,C) of the last pass, behind the last layer
   float *logits, *hidden, *dhidden, *inverse;  // a chunk of head rows
   fr_int chunk;
   int *span_in, *span_out, *next, *seen;       // the host's alone: [span] thrice, [V]
@@ -11491,7 +11497,7 @@ static void fr__cuda_model_layout(fr__cuda_model *m, const fr_model *model, cons
   }
   m->count = used;
   used = fr__round_up(used, FR__ALIGN);
-  for (int i = 0; i < 2; i++) m->held[i] = fr__cut(block, &used, m->held_rows[i] * c->dim);
+  for (int i = 0; i < 2; i++) m->held[i] = m->held_rows[i] ? fr__cut(block, &used, m->held_rows[i] * c->dim) : NULL;
   if (views && views->layers) {
     m->p[FR__AT_w_qkv] = fr__cut(block, &used, c->layers * m->each[FR__AT_w_qkv]);
     m->p[FR__AT_w_out] = fr__cut(block, &used, c->layers * m->each[FR__AT_w_out]);
@@ -11748,7 +11754,7 @@ static fr_status fr__cuda_place(void *self, fr_work *work)
     fr__attend_back_queries<P>, cudaFuncAttributeMaxDynamicSharedMemorySize, back), "asking for shared memory");                    \
   if (!status && limits->grad_rows && back > 48 << 10) status = fr__cuda_said(&work->reason, cudaFuncSetAttribute(                  \
     fr__attend_back_keys<P>, cudaFuncAttributeMaxDynamicSharedMemorySize, back), "asking for shared memory");
-  if (!status) FR__CUDA_PARTS(c->head_dim, FR__CUDA_ROOM)
+  if (!status) { FR__CUDA_PARTS(c->head_dim, FR__CUDA_ROOM) }
 #undef FR__CUDA_ROOM
   if (status) fr__cuda_forget_room(t, work->body);
   return status;
@@ -11787,14 +11793,6 @@ static float *fr__cuda_d(const fr__cuda_call *w, int tensor)  // NULL: not train
   return w->m->d[tensor] ? w->m->d[tensor] + w->layer * w->m->each[tensor] : NULL;
 }
 static unsigned fr__blocks(fr_int count, fr_int each) { return (unsigned)((count + each - 1) / each); }
-// The residual stream behind the last layer, from any layer's view
-static const float *fr__cuda_final(const fr__cuda_call *w)
-{
-  fr__layer a;
-  fr__shared h;
-  fr__activations(w->c, w->r->activations, w->N, w->c->layers - 1, w->s->gradient, &a, &h);
-  return a.x_next;
-}
 
 static void fr__cuda_multiply(const fr_cuda *t, fr__cuda_product g, int decodes)
 {
@@ -12058,7 +12056,10 @@ static fr_status fr__cuda_embed(void *self, fr__pass *s, int way)
   fr_status status = fr__cuda_begin(&w, self, s);
   const int C = (int)w.c->dim, held = w.m ? (int)w.m->held_rows[0] : 0;
   if (status || !N) return status;
-  w.layer = 0;
+  if (way == FR__FORWARD) {
+    fr__activations(w.c, w.r->activations, N, w.c->layers - 1, s->gradient, &w.a, &w.h);
+    w.r->final_x = w.a.x_next;
+  }
   fr__activations(w.c, w.r->activations, N, 0, s->gradient, &w.a, &w.h);
   if (way == FR__FORWARD) {
     if (w.r->sending) status = fr__cuda_wait(w.t, s->work);
@@ -12095,7 +12096,7 @@ static void fr__cuda_logits(const fr__cuda_call *w, const int *list, int apart, 
 {
   const int C = (int)w->c->dim;
   const fr__cuda_table table = fr__cuda_table_of(w);
-  const fr__cuda_norm g = { { (int)count, 1, C }, w->r->hidden, NULL, w->r->inverse, fr__cuda_final(w), w->m->p[FR__AT_norm_final], list,
+  const fr__cuda_norm g = { { (int)count, 1, C }, w->r->hidden, NULL, w->r->inverse, w->r->final_x, w->m->p[FR__AT_norm_final], list,
                             C, 0, 1, C, apart, w->c->norm_eps };
   FR__LAUNCH(fr__norm_kernel, dim3(fr__blocks(count, 4)), 128, 0, w->t->stream, (g));
   for (int i = 0; vocabulary && i < 2; i++)
@@ -12107,7 +12108,7 @@ static void fr__cuda_head_back(const fr__cuda_call *w, const int *list, fr_int c
   const int C = (int)w->c->dim;
   const fr_int V = w->c->vocab;
   const fr__cuda_table table = fr__cuda_table_of(w);
-  const float *from = NULL, *x = fr__cuda_final(w);
+  const float *from = NULL, *x = w->r->final_x;
   const fr__cuda_shape rows = { (int)count, 1, C };
   const fr__cuda_norm_back back = { rows, w->h.dx, w->r->dhidden, x, w->m->p[FR__AT_norm_final], w->r->inverse, list, C, C, C, 1, 3, 0 };
   const fr__cuda_sums sums = { rows, NULL, w->m->d[FR__AT_norm_final], w->r->dhidden, x, w->r->inverse, list, C, C, 1, 3 };
