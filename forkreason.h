@@ -10895,7 +10895,7 @@ __global__ static void __launch_bounds__(128) fr__norm_kernel(fr__cuda_norm t)
   const float *x = t.x + (t.list ? t.list[row * t.apart] * t.ldx : fr__row_at(t.rows, row, t.ldx));
   float *y = t.y + fr__row_at(t.rows, row, t.ldy), *raw = t.raw ? t.raw + fr__row_at(t.rows, row, t.ldr) : NULL;
   float square = 0.0f, r;
-  for (int c = lane; c < C; c += 32) square = fmaf(x[c], x[c], square);
+  for (int c = lane; good && c < C; c += 32) square = fmaf(x[c], x[c], square);
   r = 1.0f / sqrtf(fr__warp_sum(square) / (float)C + t.eps);
   if (!good) return;
   if (lane == 0 && t.inverse) t.inverse[row / t.rows.per * t.ldi + row % t.rows.per] = r;
@@ -10923,7 +10923,7 @@ __global__ static void __launch_bounds__(128) fr__norm_back_kernel(fr__cuda_norm
   float *dx = t.dx + (t.list ? t.list[row * t.apart] * t.ldd : fr__row_at(t.rows, row, t.ldd));
   const float r = t.inverse[row / t.rows.per * t.ldi + row % t.rows.per];
   float sum = 0.0f;
-  for (int c = lane; c < C; c += 32) sum = fmaf(dy[c] * t.g[c], x[c], sum);
+  for (int c = lane; good && c < C; c += 32) sum = fmaf(dy[c] * t.g[c], x[c], sum);
   sum = -r * r * r * fr__warp_sum(sum) / (float)C;
   if (!good) return;
   for (int c = lane; c < C; c += 32) dx[c] = fmaf(r, dy[c] * t.g[c], fmaf(sum, x[c], t.sets ? 0.0f : dx[c]));
