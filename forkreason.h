@@ -12313,9 +12313,11 @@ FR_DEF void fr_cuda_close(fr_cuda *cuda)
 }
 #undef FR__CUDA_PARTS
 #undef FR__CUDA_UNROLL
+#undef FR__WARP
+#ifndef FR__CUDA_EMULATED
 #undef FR__DYNAMIC
 #undef FR__LAUNCH
-#undef FR__WARP
+#endif
 #endif  // FR__CUDA
 #if defined(FR__METHOD) || defined(FR__CUDA)
 // Nothing private outlives the file but functions and types of its own.
