@@ -432,35 +432,53 @@ static long failures(int allocations)
   return n - 1;
 }
 
-int main(int argc, char **)
+// Every part by its name on the command line, or all
+static int part_count;
+static char **parts;
+static int part(const char *name)
+{
+  int found = part_count == 0;
+  for (int i = 0; i < part_count; i++) found |= !strcmp(parts[i], name);
+  return found;
+}
+
+static void models(void)
 {
   static const char *const plain[] = { "llama_a", "qwen2_a", "qwen3_a" };
-  const int quick = argc > 1;
-  static const fr_cuda_math kinds[] = { FR_CUDA_FLOAT32, FR_CUDA_PLAIN, FR_CUDA_TF32, FR_CUDA_BFLOAT16 };
-  for (int k = quick ? 4 : 0; k < 4; k++) {
+  for (int i = 0; i < 3; i++) {
+    whole_model(plain[i]);
+    CHECK(device_end() == 0);  // what comes next may lie at the same address
+  }
+  set_loss_and_choice("llama_ssft");
+  CHECK(device_end() == 0);
+  set_loss_and_choice("qwen3_ssft");
+  CHECK(device_end() == 0);
+}
+
+int main(int count, char **names)
+{
+  static const fr_cuda_math kinds[] = { FR_CUDA_FLOAT32, FR_CUDA_TF32, FR_CUDA_BFLOAT16, FR_CUDA_PLAIN };
+  part_count = count - 1;
+  parts = names + 1;
+  for (int k = 0; k < 4; k++) {
     begin(kinds[k]);
-    products();
-    for (int i = 0; i < 3; i++) {
-      whole_model(plain[i]);
-      CHECK(device_end() == 0);
-    }
-    set_loss_and_choice("llama_ssft");
-    CHECK(device_end() == 0);
-    set_loss_and_choice("qwen3_ssft");
-    CHECK(device_end() == 0);
+    if (part("products")) products();
+    if (part("models") && kinds[k] != FR_CUDA_PLAIN) models();
     end();
   }
   begin(FR_CUDA_FLOAT32);
-  for (int which = quick ? 8 : 0; which < FIXTURE_CONFIGS; which++) against_cpu(which);
-  training();
-  if (!quick) forests();
-  leaves_alone();
-  sampling();
-  traffic();
-  updates();
+  for (int which = 0; which < FIXTURE_CONFIGS && part("configs"); which++) against_cpu(which);
+  if (part("training")) training();
+  if (part("forests")) forests();
+  if (part("leaves")) leaves_alone();
+  if (part("sampling")) sampling();
+  if (part("traffic")) traffic();
+  if (part("updates")) updates();
   end();
-  absent();
-  CHECK(failures(1) >= 3);
-  CHECK(failures(0) >= 100);
+  if (part("absent")) absent();
+  if (part("failures")) {
+    CHECK(failures(1) >= 3);
+    CHECK(failures(0) >= 100);
+  }
   return test_done("cuda");
 }
