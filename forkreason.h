@@ -10771,25 +10771,34 @@ __global__ static void __launch_bounds__(256) fr__product_tiled(fr__cuda_product
 // rounded on their way into shared memory, 16 words of each row at a time: 32 k in bfloat16, 16 in TF32. The words of the next step
 // are fetched into registers while this one is computed. Rows lie 20 words apart, so that the 32 words that a warp reads at once,
 // (g, t) of the fragments, lie in 32 different banks.
-template <int BF16, int ALONG>
-__device__ static __forceinline__ uint32_t fr__fetch_word(const float *x, fr_int x_row, fr_int x_k, int row, int rows, int k, int K)
-{
-  float low = 0.0f, high = 0.0f;
-  if (row < rows && k < K) low = x[row * x_row + k * x_k];
-  if (!BF16) return fr__to_tf32(low);
-  if (row < rows && k + 1 < K) high = x[row * x_row + (k + 1) * x_k];
-  return fr__to_bf16x2(low, high);
-}
-template <int BF16, int ALONG, int ROWS>  // this thread's words of a (ROWS,16) piece
-__device__ static __forceinline__ void fr__fetch_words(uint32_t *word, const float *x, fr_int x_row, fr_int x_k, int row, int rows,
-                                                       int k0, int K)
-{
-  FR__CUDA_UNROLL
-  for (int r = 0; r < ROWS / 16; r++) {
-    const int e = (int)threadIdx.x + 256 * r, k = ALONG ? e % 16 : e / ROWS, i = ALONG ? e / 16 : e % ROWS;
-    word[r] = fr__fetch_word<BF16, ALONG>(x, x_row, x_k, row + i, rows, k0 + k * (BF16 ? 2 : 1), K);
+// A thread's words of a (ROWS,16) piece are of one k and rows 16 apart, or of one row and several k.
+template <int BF16, int ALONG, int ROWS>
+struct fr__cuda_words {
+  const float *at;     // its first number; then step by step along k
+  fr_int apart, next;  // floats from word to word, and to the next k
+  int row, k;          // rows from the first word's on; its k
+  __device__ void begin(const float *x, fr_int x_row, fr_int x_k, int first, int rows)
+  {
+    const int e = (int)threadIdx.x, i = ALONG ? e / 16 : e % ROWS;
+    k = (ALONG ? e % 16 : e / ROWS) * (BF16 ? 2 : 1);
+    row = rows - first - i;
+    next = ALONG ? 1 : x_k;
+    apart = ALONG ? 16 * x_row : 256 / ROWS * (BF16 ? 2 : 1) * x_k;
+    at = x + (first + i) * x_row + k * x_k;
   }
-}
+  __device__ __forceinline__ void fetch(uint32_t *word, int K)
+  {
+    const float *x = at;
+    FR__CUDA_UNROLL
+    for (int r = 0; r < ROWS / 16; r++, x += apart) {
+      const int here = ALONG ? k : k + 256 / ROWS * (BF16 ? 2 : 1) * r, good = (ALONG ? 16 * r : 0) < row;
+      const float low = good && here < K ? x[0] : 0.0f;
+      word[r] = BF16 ? fr__to_bf16x2(low, good && here + 1 < K ? x[next] : 0.0f) : fr__to_tf32(low);
+    }
+    at += (BF16 ? 32 : 16) * next;
+    k += BF16 ? 32 : 16;
+  }
+};
 template <int ALONG, int ROWS>
 __device__ static __forceinline__ void fr__put_words(uint32_t (*to)[20], const uint32_t *word)
 {
@@ -10808,14 +10817,18 @@ __global__ static void __launch_bounds__(256) fr__product_tensor(fr__cuda_produc
   const int i0 = warp / 2 * 32, j0 = warp % 2 * 32;
   uint32_t next_a[8], next_b[4];
   float d[2][4][4] = { { { 0.0f } } };
-  fr__fetch_words<BF16, A_ALONG, 128>(next_a, g.a, g.a_row, g.a_k, row, g.M, 0, g.K);
-  fr__fetch_words<BF16, B_ALONG, 64>(next_b, g.b, g.b_row, g.b_k, col, g.N, 0, g.K);
+  fr__cuda_words<BF16, A_ALONG, 128> from_a;
+  fr__cuda_words<BF16, B_ALONG, 64> from_b;
+  from_a.begin(g.a, g.a_row, g.a_k, row, g.M);
+  from_b.begin(g.b, g.b_row, g.b_k, col, g.N);
+  from_a.fetch(next_a, g.K);
+  from_b.fetch(next_b, g.K);
   for (int k0 = 0; k0 < g.K; k0 += step) {
     fr__put_words<A_ALONG, 128>(a, next_a);
     fr__put_words<B_ALONG, 64>(b, next_b);
     __syncthreads();
-    fr__fetch_words<BF16, A_ALONG, 128>(next_a, g.a, g.a_row, g.a_k, row, g.M, k0 + step, g.K);
-    fr__fetch_words<BF16, B_ALONG, 64>(next_b, g.b, g.b_row, g.b_k, col, g.N, k0 + step, g.K);
+    from_a.fetch(next_a, g.K);
+    from_b.fetch(next_b, g.K);
     FR__CUDA_UNROLL
     for (int w = 0; w < 16; w += 8) {
       uint32_t x[2][4], y[4][2];
@@ -11092,7 +11105,7 @@ __device__ static __forceinline__ void fr__put_rows(float *to, const float *x, f
 __device__ static __forceinline__ void fr__dot_rows(float s[4], const float *x, const float *rows, int D)
 {
   const int lane = (int)threadIdx.x % 32;
-  for (int r = 0; r < 4; r++) s[r] = 0.0f;
+  s[0] = s[1] = s[2] = s[3] = 0.0f;
   for (int c = 0; c < D; c++) {
     const float y = rows[lane * (D + 1) + c];
     FR__CUDA_UNROLL
@@ -11165,9 +11178,11 @@ __global__ static void __launch_bounds__(128) fr__attend_kernel(fr__cuda_attenti
   const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, kv = (int)blockIdx.y;
   const fr__cuda_items items = fr__items_of(&t);
   float m[4], l[4], p[4], o[4][PARTS];
+  FR__CUDA_UNROLL
   for (int r = 0; r < 4; r++) {
     m[r] = -HUGE_VALF;
     l[r] = 0.0f;
+    FR__CUDA_UNROLL
     for (int i = 0; i < PARTS; i++) o[r][i] = 0.0f;
   }
   fr__put_items(q, &t, &items, t.q, t.q_stride);
@@ -11180,6 +11195,7 @@ __global__ static void __launch_bounds__(128) fr__attend_kernel(fr__cuda_attenti
     fr__dot_rows(p, q + warp * 4 * t.D, rows, t.D);
     __syncthreads();
     fr__put_rows(rows, t.v + kv * t.kv_head + tile.row * t.kv_stride, t.kv_stride, tile.count, t.D);
+    FR__CUDA_UNROLL
     for (int r = 0; r < 4; r++) {
       const int seen = fr__sees(&tile, items.in[r]);
       const float next = fmaxf(m[r], fr__warp_max(seen ? p[r] : -HUGE_VALF));
@@ -11187,15 +11203,18 @@ __global__ static void __launch_bounds__(128) fr__attend_kernel(fr__cuda_attenti
       p[r] = seen ? expf(p[r] - next) : 0.0f;
       l[r] = fmaf(l[r], shrink, fr__warp_sum(p[r]));
       m[r] = next;
+      FR__CUDA_UNROLL
       for (int c = 0; c < PARTS; c++) o[r][c] *= shrink;
     }
     __syncthreads();
     fr__weigh_rows<PARTS>(o, p, rows, t.D);
   }
+  FR__CUDA_UNROLL
   for (int r = 0; r < 4; r++) {
     const int item = items.first + warp * 4 + r;
     const float inverse = 1.0f / l[r];
     if (item < items.end) {
+      FR__CUDA_UNROLL
       for (int i = 0; i < PARTS; i++)
         if (lane + 32 * i < t.D) t.o[fr__item_at(&t, item, kv, t.o_stride, t.D) + lane + 32 * i] = o[r][i] * inverse;
       if (lane == 0 && t.lse) t.lse[fr__item_at(&t, item, kv, t.H, 1)] = m[r] + logf(l[r]);
@@ -11222,10 +11241,12 @@ __global__ static void __launch_bounds__(128) fr__attend_back_queries(fr__cuda_a
   const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, kv = (int)blockIdx.y;
   const fr__cuda_items items = fr__items_of(&t);
   float lse[4], delta[4], p[4], dp[4], dq[4][PARTS];
+  FR__CUDA_UNROLL
   for (int r = 0; r < 4; r++) {
     const int item = items.first + warp * 4 + r, good = item < items.end;
     lse[r] = good ? t.lse[fr__item_at(&t, item, kv, t.H, 1)] : 0.0f;
     delta[r] = good ? t.delta[fr__item_at(&t, item, kv, t.H, 1)] : 0.0f;
+    FR__CUDA_UNROLL
     for (int i = 0; i < PARTS; i++) dq[r][i] = 0.0f;
   }
   fr__put_items(q, &t, &items, t.q, t.q_stride);
@@ -11242,10 +11263,13 @@ __global__ static void __launch_bounds__(128) fr__attend_back_queries(fr__cuda_a
     fr__put_rows(rows, k, t.kv_stride, tile.count, t.D);
     __syncthreads();
     fr__dot_rows(p, q + warp * 4 * t.D, rows, t.D);
+    FR__CUDA_UNROLL
     for (int r = 0; r < 4; r++) p[r] = fr__sees(&tile, items.in[r]) ? expf(p[r] - lse[r]) * (dp[r] - delta[r]) : 0.0f;
     fr__weigh_rows<PARTS>(dq, p, rows, t.D);
   }
+  FR__CUDA_UNROLL
   for (int r = 0; r < 4; r++)
+    FR__CUDA_UNROLL
     for (int i = 0; i < PARTS; i++)
       if (items.first + warp * 4 + r < items.end && lane + 32 * i < t.D)
         t.dq[fr__item_at(&t, items.first + warp * 4 + r, kv, t.q_stride, t.D) + lane + 32 * i] = dq[r][i];
@@ -11259,8 +11283,10 @@ __global__ static void __launch_bounds__(128) fr__attend_back_keys(fr__cuda_atte
   const fr__cuda_tile tile = t.tiles[blockIdx.x / 2];
   const int first = (int)(blockIdx.x % 2) * FR__ITEMS + warp * 4, all = t.N * t.group;  // of the tile's keys, this warp's first
   float p[4], dp[4], dk[4][PARTS], dv[4][PARTS];
+  FR__CUDA_UNROLL
   for (int r = 0; r < 4; r++) {
     const fr_int at = kv * t.kv_head + (tile.row + first + r) * t.kv_stride;
+    FR__CUDA_UNROLL
     for (int i = 0; i < PARTS; i++) dk[r][i] = dv[r][i] = 0.0f;
     for (int c = lane; c < t.D; c += 32) {
       k[(warp * 4 + r) * t.D + c] = first + r < tile.count ? t.k[at + c] : 0.0f;
@@ -11281,16 +11307,20 @@ __global__ static void __launch_bounds__(128) fr__attend_back_keys(fr__cuda_atte
       __syncthreads();
       if (pass == 0) {
         fr__dot_rows(p, k + warp * 4 * t.D, rows, t.D);
+        FR__CUDA_UNROLL
         for (int r = 0; r < 4; r++)
           p[r] = first + r < tile.count && tile.in + first + r <= in && in < tile.out ? expf(p[r] - lse) : 0.0f;
       } else if (pass == 1) {
         fr__dot_rows(dp, v + warp * 4 * t.D, rows, t.D);
         fr__weigh_rows<PARTS>(dv, p, rows, t.D);
+        FR__CUDA_UNROLL
         for (int r = 0; r < 4; r++) p[r] *= dp[r] - delta;
       } else fr__weigh_rows<PARTS>(dk, p, rows, t.D);
     }
   }
+  FR__CUDA_UNROLL
   for (int r = 0; r < 4; r++)
+    FR__CUDA_UNROLL
     for (int i = 0; i < PARTS; i++)
       if (first + r < tile.count && lane + 32 * i < t.D) {
         const fr_int at = (tile.row + first + r) * t.q_stride + kv * t.D + lane + 32 * i;
@@ -12313,9 +12343,11 @@ FR_DEF void fr_cuda_close(fr_cuda *cuda)
 }
 #undef FR__CUDA_PARTS
 #undef FR__CUDA_UNROLL
+#undef FR__WARP
+#ifndef FR__CUDA_EMULATED
 #undef FR__DYNAMIC
 #undef FR__LAUNCH
-#undef FR__WARP
+#endif
 #endif  // FR__CUDA
 #if defined(FR__METHOD) || defined(FR__CUDA)
 // Nothing private outlives the file but functions and types of its own.
