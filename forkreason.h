@@ -33,7 +33,7 @@
 // Around it
 //   >>weights >>vote >>answer >>diagnose                                 views; majority, answers, do the forks part?
 //   >>bytes >>json >>dataset >>bpe >>bpe-train >>checkpoint >>corpus     text and files, from data to steps
-//   >>new >>machines >>avx2 >>avx512 >>neon >>license                    the malloc pairs; rows of vector instructions
+//   >>new >>machines >>avx2 >>avx512 >>neon >>cuda >>license             the malloc pairs; rows of vector instructions; a GPU
 #ifndef FORKREASON_H
 #define FORKREASON_H
 #include <stddef.h>
@@ -947,6 +947,7 @@ FR_DEF void fr_corpus_free(fr_corpus *corpus);
 FR_DEF void fr_bundle_free(fr_bundle *bundle);
 #endif
 
+#if defined(FORKREASON_CUDA) || defined(FORKREASON_CUDA_IMPLEMENTATION)
 // ---- CUDA: the same steps on an NVIDIA GPU
 // Define FORKREASON_CUDA before the include. One more file of the program, gpu.cu, is compiled by nvcc and linked in:
 //     #define FORKREASON_CUDA_IMPLEMENTATION
@@ -955,9 +956,9 @@ FR_DEF void fr_bundle_free(fr_bundle *bundle);
 //   if (fr_cuda_open(&cuda, 0, FR_CUDA_FLOAT32, &reason) == FR_OK) limits.backend = fr_cuda_backend(cuda);  // else the CPU goes on
 //   fr_work_new(&work, &config, &limits);   fr_work_attach(&work, &model, &adamw);   ... train ...
 //   fr_work_download(&work, &model, &adamw);   fr_cuda_close(cuda);
+// With FR_CUDA_CUBLAS defined there, too, and cublasLt linked, products of matrices are NVIDIA's instead of the kernels of >>cuda.
 // Parameters, gradients, moments and activations live on the device. Over the bus go, per pass, four numbers a token, the spans
 // and the targets; back comes a number a target, or what is asked for: tokens that were drawn, rows that are read, a norm.
-#if defined(FORKREASON_CUDA) || defined(FORKREASON_CUDA_IMPLEMENTATION)
 typedef enum fr_cuda_math {  // how the products of matrices are computed; all else, and every sum, is float32 or double
   FR_CUDA_FLOAT32,           // as on the CPU
   FR_CUDA_TF32,              // factors rounded to 11 bits, on tensor cores; compute capability 8.0 or more
@@ -10637,6 +10638,9 @@ static const fr__kernels *fr__kernel_row(fr_int i)
 #endif
 #ifndef FR__CUDA_EMULATED  // tests/cuda_host runs all that follows on a CPU, with its own words for what stands in this block
 #include <cuda_runtime.h>
+#ifdef FR_CUDA_CUBLAS
+#include <cublasLt.h>
+#endif
 #define FR__LAUNCH(kernel, grid, threads, shared, stream, arguments) kernel<<<grid, threads, shared, stream>>> arguments
 #define FR__DYNAMIC(type, name) extern __shared__ type name[]
 
@@ -10767,10 +10771,10 @@ __global__ static void __launch_bounds__(256) fr__product_tiled(fr__cuda_product
     }
 }
 
-// Third rung: tensor cores. A block has 128 x 64 outputs, each of its 8 warps 32 x 32 of them: 2 x 4 fragments of 16 x 8. Factors are
-// rounded on their way into shared memory, 16 words of each row at a time: 32 k in bfloat16, 16 in TF32. The words of the next step
-// are fetched into registers while this one is computed. Rows lie 20 words apart, so that the 32 words that a warp reads at once,
-// (g, t) of the fragments, lie in 32 different banks.
+// Third rung: tensor cores. A block has 128 x 64 outputs, each of its 8 warps 32 x 32 of them: 2 x 4 fragments of 16 x 8. Factors
+// are rounded on their way into shared memory, 16 words of each row at a time: 32 k in bfloat16, 16 in TF32. The words of the next
+// step are fetched into registers while this one is computed. Rows lie 20 words apart, so that the 32 words that a warp reads at
+// once, (g, t) of the fragments, lie in 32 different banks.
 // A thread's words of a (ROWS,16) piece are of one k and rows 16 apart, or of one row and several k.
 template <int BF16, int ALONG, int ROWS>
 struct fr__cuda_words {
@@ -10888,7 +10892,10 @@ __global__ static void __launch_bounds__(128) fr__product_stream(fr__cuda_produc
 
 // -- norms. A head of q or k is a row too: row i of a kernel is head i % per of token i / per, `ld` floats from token to token.
 struct fr__cuda_shape { int count, per, width; };
-__device__ static __forceinline__ fr_int fr__row_at(fr__cuda_shape r, int i, fr_int ld) { return i / r.per * ld + i % r.per * r.width; }
+__device__ static __forceinline__ fr_int fr__row_at(fr__cuda_shape r, int i, fr_int ld)
+{
+  return i / r.per * ld + i % r.per * r.width;
+}
 
 // y = x r g,   r = 1 / sqrt(mean(x^2) + eps)           a warp a row; y may be x, which then is kept in raw
 //   list: the rows of x to take instead (NULL: all)     inverse: row i's r goes to i / per * ldi + i % per (NULL: nowhere)
@@ -10989,7 +10996,14 @@ __global__ static void fr__bias_kernel(float *qkv, const float *b, int W, fr_int
   if (i < count) qkv[i] += b[i % W];
 }
 // (a, b) -> s (a cos - b sin, a sin + b cos)       of the first H + K heads of each row; s = 1/sqrt(D) for queries; sign -1: back
-struct fr__cuda_turn { float *qkv; const float *cosine, *sine; const int *position; float scale, sign; int H, heads, D, W; fr_int count; };
+struct fr__cuda_turn {
+  float *qkv;
+  const float *cosine, *sine;
+  const int *position;
+  float scale, sign;
+  int H, heads, D, W;
+  fr_int count;
+};
 __global__ static void fr__turn_kernel(fr__cuda_turn t)
 {
   const fr_int i = (fr_int)blockIdx.x * 256 + (fr_int)threadIdx.x;
@@ -11004,7 +11018,8 @@ __global__ static void fr__turn_kernel(fr__cuda_turn t)
   }
 }
 // k and v of the new rows into the cache (2K,rows,D) of the layer
-__global__ static void fr__cache_kernel(float *cache, const float *kv, const int *row, fr_int rows, int W, int heads, int D, fr_int count)
+__global__ static void fr__cache_kernel(float *cache, const float *kv, const int *row, fr_int rows, int W, int heads, int D,
+                                        fr_int count)
 {
   const fr_int i = (fr_int)blockIdx.x * 256 + (fr_int)threadIdx.x, n = i / D / heads;
   const int c = (int)(i % D), h = (int)(i / D % heads);
@@ -11079,9 +11094,9 @@ __global__ static void __launch_bounds__(256) fr__square_kernel(double *part, co
 // path alone, and not on what else is in the forest. A tile that it does not see leaves its sums as they are, bit for bit.
 struct fr__cuda_tile { int row, count, in, out; };  // keys row .. row+count-1, numbered from `in` on
 // A block has 16 items of one key/value head, a warp 4 of them. An item is a query and one of the query heads that share the head:
-// number query * group + head. The 32 keys of a tile are the lanes of a warp for s and p, which shuffles bring to the lanes that add
-// up the channels of o. Keys, then values pass through one buffer in shared memory, rows D + 1 apart, so that lanes reading a column
-// of it meet different banks. m and l are brought up to date from tile to tile (Milakov and Gimelshein 2018; Dao et al. 2022).
+// number query * group + head. The 32 keys of a tile are the lanes of a warp for s and p, which shuffles bring to the lanes that
+// add up the channels of o. Keys, then values pass through one buffer in shared memory, rows D + 1 apart, so that lanes reading a
+// column of it meet different banks. m and l are brought up to date from tile to tile (see >>ops).
 enum { FR__ITEMS = 16, FR__LANES = 32 };
 struct fr__cuda_attention {
   float *o, *lse;                            // (N,H,D), (N,H) may be NULL
@@ -11129,7 +11144,7 @@ __device__ static __forceinline__ void fr__weigh_rows(float o[4][PARTS], const f
     }
   }
 }
-// What a warp's items are: first of the block, this warp's numbers `in` (-1: none, which sees nothing), and the block's range of them
+// What a warp's items are: first of the block, this warp's numbers `in` (-1: none, which sees nothing), and the block's range
 struct fr__cuda_items { int first, end, low, high, in[4]; };
 __device__ static __forceinline__ fr__cuda_items fr__items_of(const fr__cuda_attention *t)
 {
@@ -11162,7 +11177,8 @@ __device__ static __forceinline__ void fr__put_items(float *to, const fr__cuda_a
   const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32;
   for (int r = warp * 4; r < warp * 4 + 4; r++)
     for (int c = lane; c < t->D; c += 32)
-      to[r * t->D + c] = items->first + r < items->end ? x[fr__item_at(t, items->first + r, (int)blockIdx.y, stride, t->D) + c] : 0.0f;
+      to[r * t->D + c] = items->first + r >= items->end ? 0.0f
+                       : x[fr__item_at(t, items->first + r, (int)blockIdx.y, stride, t->D) + c];
 }
 __device__ static __forceinline__ int fr__sees(const fr__cuda_tile *tile, int in)
 {
@@ -11300,10 +11316,11 @@ __global__ static void __launch_bounds__(128) fr__attend_back_keys(fr__cuda_atte
     const float lse = t.lse[at], delta = t.delta[at];
     for (int pass = 0; pass < 3; pass++) {  // q for s, do for dp and dv, q again for dk
       const float *x = pass == 1 ? t.d_o : t.q;
+      const fr_int stride = pass == 1 ? t.o_stride : t.q_stride;
       __syncthreads();
       for (int j = warp; j < FR__LANES; j += 4)
         for (int c = lane; c < t.D; c += 32)
-          rows[j * (t.D + 1) + c] = i + j < all ? x[fr__item_at(&t, i + j, kv, pass == 1 ? t.o_stride : t.q_stride, t.D) + c] : 0.0f;
+          rows[j * (t.D + 1) + c] = i + j < all ? x[fr__item_at(&t, i + j, kv, stride, t.D) + c] : 0.0f;
       __syncthreads();
       if (pass == 0) {
         fr__dot_rows(p, k + warp * 4 * t.D, rows, t.D);
@@ -11330,8 +11347,8 @@ __global__ static void __launch_bounds__(128) fr__attend_back_keys(fr__cuda_atte
 }
 
 // -- the head: a chunk of rows' logits at a time, so that rows x vocabulary never exists
-// nll_t = max - logit_t + log sum_v exp(logit_v - max),   logits become dlogits = (sum_t w_t) p - sum_t w_t onehot(t)      a block a row
-//   row: three ints each - the row, its first target, how many
+// nll_t = max - logit_t + log sum_v exp(logit_v - max),   logits become dlogits = (sum_t w_t) p - sum_t w_t onehot(t)
+//   a block a row      row: three ints each - the row, its first target, how many
 __global__ static void __launch_bounds__(256) fr__entropy_kernel(float *logits, int V, const int *row, const int *token,
                                                                  const float *weight, double *nll, int gradient)
 {
@@ -11420,7 +11437,7 @@ __global__ static void __launch_bounds__(256) fr__sample_kernel(const float *log
 // -- the host's side: what the device holds
 struct fr__cuda_model {
   const float *key, *grads;        // the host's params; its gradients, if they and the moments are here
-  float *block;                    // one allocation: the host's block of parameters as it stands, what views hold, gradients, moments
+  float *block;                    // one allocation: the host's block of parameters, what views hold, gradients, moments
   fr_int floats, count, trained;   // of the block, of the parameters, of the gradients
   float *p[FR__TENSORS], *d[FR__TENSORS], *m[FR__TENSORS], *v[FR__TENSORS];  // NULL: not there, or not trained
   fr_int each[FR__TENSORS], own[FR__TENSORS];  // floats of a layer's copy; floats in the block
@@ -11458,6 +11475,11 @@ struct fr_cuda {
   fr__cuda_model *models;
   fr__cuda_room *rooms;
   int64_t to_device, to_host;
+#ifdef FR_CUDA_CUBLAS
+  cublasLtHandle_t blas;
+  void *blas_room;
+  int blas_failed;                 // the first status that was none of success, until it is told
+#endif
 };
 enum { FR__SQUARES = 256, FR__LOGITS = 1 << 24 };  // parts of the norm; logits at a time
 
@@ -11467,7 +11489,16 @@ static fr_status fr__cuda_said(fr_reason *reason, cudaError_t error, const char 
   (void)cudaGetLastError();  // it would be told again at the next call
   return fr__fail(reason, error == cudaErrorMemoryAllocation ? FR_MEMORY : FR_IO, "CUDA, %s: %s", what, cudaGetErrorString(error));
 }
-static fr_status fr__cuda_ran(fr_work *work) { return fr__cuda_said(&work->reason, cudaGetLastError(), "starting a kernel"); }
+static fr_status fr__cuda_ran(fr_cuda *t, fr_work *work)
+{
+#ifdef FR_CUDA_CUBLAS
+  const int failed = t->blas_failed;
+  t->blas_failed = 0;
+  if (failed) return fr__fail(&work->reason, FR_IO, "CUDA, a product: cuBLASLt says %d", (fr_int)failed);
+#endif
+  (void)t;
+  return fr__cuda_said(&work->reason, cudaGetLastError(), "starting a kernel");
+}
 static fr_status fr__cuda_wait(fr_cuda *t, fr_work *work)
 {
   for (fr__cuda_room *room = t->rooms; room; room = room->next_room) room->sending = 0;
@@ -11477,13 +11508,15 @@ static fr_status fr__cuda_send(fr_cuda *t, fr_work *work, void *to, const void *
 {
   if (!bytes) return FR_OK;
   t->to_device += bytes;
-  return fr__cuda_said(&work->reason, cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyHostToDevice, t->stream), "copying to the device");
+  return fr__cuda_said(&work->reason, cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyHostToDevice, t->stream),
+                       "copying to the device");
 }
 static fr_status fr__cuda_bring(fr_cuda *t, fr_work *work, void *to, const void *from, fr_int bytes)
 {
   if (!bytes) return FR_OK;
   t->to_host += bytes;
-  return fr__cuda_said(&work->reason, cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyDeviceToHost, t->stream), "copying to the host");
+  return fr__cuda_said(&work->reason, cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyDeviceToHost, t->stream),
+                       "copying to the host");
 }
 static fr_status fr__cuda_use(const fr_cuda *t, fr_work *work)
 {
@@ -11549,7 +11582,8 @@ static void fr__cuda_model_layout(fr__cuda_model *m, const fr_model *model, cons
 }
 
 // One view as floats, by way of a piece of memory of the host's. *to moves on.
-static fr_status fr__cuda_send_view(fr_cuda *t, fr_work *work, float **to, const fr_view *view, fr_int cols, float *piece, fr_int room)
+static fr_status fr__cuda_send_view(fr_cuda *t, fr_work *work, float **to, const fr_view *view, fr_int cols, float *piece,
+                                    fr_int room)
 {
   fr_status status = FR_OK;
   fr_int filled = 0;
@@ -11588,6 +11622,9 @@ static fr_status fr__cuda_send_views(fr_cuda *t, fr_work *work, const fr__cuda_m
   return status;
 }
 
+// Gradients of all that is trained, then both moments
+static float *fr__cuda_grads(const fr__cuda_model *m) { return m->block + m->floats - 3 * m->trained; }
+
 static fr_status fr__cuda_attach(void *self, fr_work *work, const fr_model *model, const fr_adamw *adamw)
 {
   fr_cuda *t = (fr_cuda *)self;
@@ -11612,7 +11649,7 @@ static fr_status fr__cuda_attach(void *self, fr_work *work, const fr_model *mode
   status = fr__cuda_send(t, work, m->block, model->params, m->count * bytes);
   if (!status && model->views) status = fr__cuda_send_views(t, work, m, model);
   if (adamw) {
-    float *grads = m->block + m->floats - 3 * m->trained;
+    float *grads = fr__cuda_grads(m);
     if (!status) status = fr__cuda_send(t, work, grads, adamw->grads, m->trained * bytes);
     if (!status) status = fr__cuda_send(t, work, grads + m->trained, adamw->m, m->trained * bytes);
     if (!status) status = fr__cuda_send(t, work, grads + 2 * m->trained, adamw->v, m->trained * bytes);
@@ -11642,7 +11679,7 @@ static fr_status fr__cuda_download(void *self, fr_work *work, fr_model *model, f
   fr_status status = m ? fr__cuda_use(t, work) : FR_INVALID;
   if (!status) status = fr__cuda_bring(t, work, model->params, m->block, m->count * bytes);
   if (adamw && !status) {
-    const float *grads = m->block + m->floats - 3 * m->trained;
+    const float *grads = fr__cuda_grads(m);
     status = fr__cuda_bring(t, work, adamw->grads, grads, m->trained * bytes);
     if (!status) status = fr__cuda_bring(t, work, adamw->m, grads + m->trained, m->trained * bytes);
     if (!status) status = fr__cuda_bring(t, work, adamw->v, grads + 2 * m->trained, m->trained * bytes);
@@ -11666,7 +11703,8 @@ static void fr__cuda_forget_room(fr_cuda *t, const struct fr__body *key)
 
 static void fr__cuda_mirror_layout(fr__arena *arena, const fr_limits *limits, fr_int chunk, fr__cuda_mirror *m)
 {
-  const fr_int rows = fr__max(limits->rows, limits->grad_rows), keys = fr__max(rows, limits->cache_rows), integer = (fr_int)sizeof(int);
+  const fr_int rows = fr__max(limits->rows, limits->grad_rows), keys = fr__max(rows, limits->cache_rows);
+  const fr_int integer = (fr_int)sizeof(int);
   m->tables = (int *)fr__take(arena, 4 * (rows + limits->spans + keys / FR__LANES + 1), integer);
   m->goals = (int *)fr__take(arena, 5 * limits->targets, integer);
   m->groups = (int *)fr__take(arena, 3 * limits->grad_rows + 1, integer);
@@ -11680,7 +11718,7 @@ static void fr__cuda_mirror_layout(fr__arena *arena, const fr_limits *limits, fr
 static fr_int fr__pieces(fr_int rows) { return (rows + FR__PIECE - 1) / FR__PIECE; }
 static void fr__cuda_device_layout(fr__arena *arena, const fr_config *c, const fr_limits *limits, fr__cuda_room *r)
 {
-  const fr_int rows = fr__max(limits->rows, limits->grad_rows), half = c->head_dim / 2, F4 = (fr_int)sizeof(float);
+  const fr_int rows = fr__max(limits->rows, limits->grad_rows), pairs = c->head_dim / 2, F4 = (fr_int)sizeof(float);
   fr_int plain = 0, trained = 0, floats = 0;
   fr__layer a;
   fr__shared s;
@@ -11691,8 +11729,8 @@ static void fr__cuda_device_layout(fr__arena *arena, const fr_config *c, const f
     arena->overflow = 1;
   r->activations = (float *)fr__take(arena, fr__max(plain, trained), F4);
   r->cache = (float *)fr__take(arena, c->layers, floats);
-  r->cosine = (float *)fr__take(arena, limits->depth, half * F4);
-  r->sine = (float *)fr__take(arena, limits->depth, half * F4);
+  r->cosine = (float *)fr__take(arena, limits->depth, pairs * F4);
+  r->sine = (float *)fr__take(arena, limits->depth, pairs * F4);
   r->delta = (float *)fr__take(arena, limits->grad_rows, c->heads * F4);
   r->part = (float *)fr__take(arena, fr__max(fr__pieces(rows) * fr__max(fr__qkv(c), c->dim),
                                              fr__pieces(rows * c->heads) * c->head_dim), F4);
@@ -11726,7 +11764,16 @@ static const char *fr__cuda_refuses(const fr_cuda *t, const fr_config *c, const 
   return c->head_dim > 512 || fr__cuda_shared(c->head_dim, limits->grad_rows > 0) > t->shared_most
            ? "a head size that its shared memory does not hold"
        : c->kv_heads > 65535 || widest > (fr_int)1 << 21 ? "layers or a vocabulary as wide as that"
-       : rows > most / c->heads || limits->spans > most / 4 || limits->targets > most / 8 || limits->depth > most ? "so many rows" : NULL;
+       : rows > most / c->heads || limits->spans > most / 4 || limits->targets > most / 8 || limits->depth > most
+           ? "so many rows" : NULL;
+}
+
+// More shared memory than a kernel has without asking.
+template <class Kernel> static fr_status fr__cuda_widen(fr_work *work, Kernel *kernel, fr_int bytes)
+{
+  if (bytes <= 48 << 10) return FR_OK;
+  return fr__cuda_said(&work->reason, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes),
+                       "asking for shared memory");
 }
 
 static fr_status fr__cuda_place(void *self, fr_work *work)
@@ -11735,7 +11782,7 @@ static fr_status fr__cuda_place(void *self, fr_work *work)
   const fr_config *c = &work->config;
   const fr_limits *limits = &work->limits;
   const char *wrong = fr__cuda_refuses(t, c, limits);
-  const fr_int half = c->head_dim / 2;
+  const fr_int pairs = c->head_dim / 2, back = limits->grad_rows ? fr__cuda_shared(c->head_dim, 1) : 0;
   fr__arena device = { NULL, 0, 0 }, host = { NULL, 0, 0 };
   fr__cuda_room *r;
   float *table = NULL;
@@ -11750,7 +11797,8 @@ static fr_status fr__cuda_place(void *self, fr_work *work)
   r->key = work->body;
   r->next_room = t->rooms;
   t->rooms = r;
-  r->chunk = fr__min(fr__max(16, fr__min(4096, FR__LOGITS / c->vocab / 16 * 16)), fr__max(16, fr__max(limits->targets, limits->leaves)));
+  r->chunk = fr__min(fr__max(16, fr__min(4096, FR__LOGITS / c->vocab / 16 * 16)),  // by V alone, as sums over rows follow it
+                     fr__max(16, fr__max(limits->targets, limits->leaves)));
   fr__cuda_device_layout(&device, c, limits, r);
   fr__cuda_host_layout(&host, c, limits, r);
   status = fr__arena_open(&device, NULL, 0, &bytes, &work->reason);
@@ -11763,27 +11811,24 @@ static fr_status fr__cuda_place(void *self, fr_work *work)
     fr__cuda_device_layout(&device, c, limits, r);
     fr__cuda_host_layout(&host, c, limits, r);
     for (fr_int v = 0; v < c->vocab; v++) r->seen[v] = -1;
-    table = (float *)FR_MALLOC((size_t)(2 * limits->depth * half + 1) * sizeof(float));
+    table = (float *)FR_MALLOC((size_t)(2 * limits->depth * pairs + 1) * sizeof(float));
     if (!table) status = fr__fail(&work->reason, FR_MEMORY, "no memory for the angles of rope");
   }
   for (fr_int p = 0; !status && p < limits->depth; p++)  // angles in double, as on the CPU
-    for (fr_int j = 0; j < half; j++) {
+    for (fr_int j = 0; j < pairs; j++) {
       const double angle = (double)p * fr__rope_frequency(c, j);
-      table[p * half + j] = (float)cos(angle);
-      table[(limits->depth + p) * half + j] = (float)sin(angle);
+      table[p * pairs + j] = (float)cos(angle);
+      table[(limits->depth + p) * pairs + j] = (float)sin(angle);
     }
-  if (!status) status = fr__cuda_send(t, work, r->cosine, table, limits->depth * half * (fr_int)sizeof(float));
-  if (!status) status = fr__cuda_send(t, work, r->sine, table + limits->depth * half, limits->depth * half * (fr_int)sizeof(float));
+  bytes = limits->depth * pairs * (fr_int)sizeof(float);
+  if (!status) status = fr__cuda_send(t, work, r->cosine, table, bytes);
+  if (!status) status = fr__cuda_send(t, work, r->sine, table + limits->depth * pairs, bytes);
   if (!status) status = fr__cuda_wait(t, work);
   FR_FREE(table);
-#define FR__CUDA_ROOM(P)                                                                                                            \
-  const int forward = (int)fr__cuda_shared(c->head_dim, 0), back = (int)fr__cuda_shared(c->head_dim, 1);                            \
-  if (forward > 48 << 10) status = fr__cuda_said(&work->reason, cudaFuncSetAttribute(fr__attend_kernel<P>,                          \
-    cudaFuncAttributeMaxDynamicSharedMemorySize, forward), "asking for shared memory");                                             \
-  if (!status && limits->grad_rows && back > 48 << 10) status = fr__cuda_said(&work->reason, cudaFuncSetAttribute(                  \
-    fr__attend_back_queries<P>, cudaFuncAttributeMaxDynamicSharedMemorySize, back), "asking for shared memory");                    \
-  if (!status && limits->grad_rows && back > 48 << 10) status = fr__cuda_said(&work->reason, cudaFuncSetAttribute(                  \
-    fr__attend_back_keys<P>, cudaFuncAttributeMaxDynamicSharedMemorySize, back), "asking for shared memory");
+#define FR__CUDA_ROOM(P)                                                                            \
+  status = fr__cuda_widen(work, fr__attend_kernel<P>, fr__cuda_shared(c->head_dim, 0));             \
+  if (!status) status = fr__cuda_widen(work, fr__attend_back_queries<P>, back);                     \
+  if (!status) status = fr__cuda_widen(work, fr__attend_back_keys<P>, back);
   if (!status) { FR__CUDA_PARTS(c->head_dim, FR__CUDA_ROOM) }
 #undef FR__CUDA_ROOM
   if (status) fr__cuda_forget_room(t, work->body);
@@ -11824,7 +11869,63 @@ static float *fr__cuda_d(const fr__cuda_call *w, int tensor)  // NULL: not train
 }
 static unsigned fr__blocks(fr_int count, fr_int each) { return (unsigned)((count + each - 1) / each); }
 
-static void fr__cuda_multiply(const fr_cuda *t, fr__cuda_product g, int decodes)
+#ifdef FR_CUDA_CUBLAS
+// NVIDIA's library instead: it counts columns first, so this is y' (N,M) = b a'. It may choose by the number of rows, and then a
+// leaf's bits depend on how many there are. What it needs besides is asked for once, at open.
+enum { FR__BLAS_ROOM = 32 << 20 };
+static cublasStatus_t fr__blas_layout(cublasLtMatrixLayout_t *layout, const float *x, fr_int x_row, fr_int x_k, int rows, int K,
+                                      cublasOperation_t along, cublasOperation_t across, cublasOperation_t *op, uint32_t *align)
+{
+  const int lies = x_k == 1 && x_row >= K;  // rows of K side by side
+  const uintptr_t bytes = (uintptr_t)x;
+  *op = lies ? along : across;
+  for (*align = 4; *align < 256 && bytes % (2 * *align) == 0; *align *= 2) continue;
+  return lies ? cublasLtMatrixLayoutCreate(layout, CUDA_R_32F, (uint64_t)K, (uint64_t)rows, x_row)
+              : cublasLtMatrixLayoutCreate(layout, CUDA_R_32F, (uint64_t)rows, (uint64_t)K, x_k);
+}
+static void fr__cuda_multiply(fr_cuda *t, fr__cuda_product g, int decodes)
+{
+  const cublasComputeType_t compute = t->math == FR_CUDA_BFLOAT16 ? CUBLAS_COMPUTE_32F_FAST_16BF
+                                    : t->math == FR_CUDA_TF32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+  const float one = 1.0f, beta = g.from ? 1.0f : 0.0f, *from = g.from ? g.from : g.y;
+  const size_t room = FR__BLAS_ROOM;
+  cublasLtMatmulDesc_t product = NULL;
+  cublasLtMatrixLayout_t a = NULL, b = NULL, y = NULL;
+  cublasLtMatmulPreference_t wish = NULL;
+  cublasLtMatmulHeuristicResult_t way;
+  cublasOperation_t op_a, op_b, op_y;
+  uint32_t align_a, align_b, align_y, align_from;
+  int found = 0;
+  cublasStatus_t s;
+  (void)decodes;
+  if (g.M < 1 || g.N < 1) return;
+#define FR__TRY(call) if (s == CUBLAS_STATUS_SUCCESS) s = call
+  s = cublasLtMatmulDescCreate(&product, compute, CUDA_R_32F);
+  FR__TRY(fr__blas_layout(&b, g.b, g.b_row, g.b_k, g.N, g.K, CUBLAS_OP_T, CUBLAS_OP_N, &op_b, &align_b));
+  FR__TRY(fr__blas_layout(&a, g.a, g.a_row, g.a_k, g.M, g.K, CUBLAS_OP_N, CUBLAS_OP_T, &op_a, &align_a));
+  FR__TRY(fr__blas_layout(&y, g.y, 1, g.ldy, g.N, g.M, CUBLAS_OP_N, CUBLAS_OP_N, &op_y, &align_y));
+  for (align_from = 4; align_from < 256 && (uintptr_t)from % (2 * align_from) == 0; align_from *= 2) continue;
+  FR__TRY(cublasLtMatmulDescSetAttribute(product, CUBLASLT_MATMUL_DESC_TRANSA, &op_b, sizeof op_b));
+  FR__TRY(cublasLtMatmulDescSetAttribute(product, CUBLASLT_MATMUL_DESC_TRANSB, &op_a, sizeof op_a));
+  FR__TRY(cublasLtMatmulPreferenceCreate(&wish));
+  FR__TRY(cublasLtMatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &room, sizeof room));
+  FR__TRY(cublasLtMatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &align_b, sizeof align_b));
+  FR__TRY(cublasLtMatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &align_a, sizeof align_a));
+  FR__TRY(cublasLtMatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &align_from, sizeof align_from));
+  FR__TRY(cublasLtMatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &align_y, sizeof align_y));
+  FR__TRY(cublasLtMatmulAlgoGetHeuristic(t->blas, product, b, a, y, y, wish, 1, &way, &found));
+  if (s == CUBLAS_STATUS_SUCCESS && !found) s = CUBLAS_STATUS_NOT_SUPPORTED;
+  FR__TRY(cublasLtMatmul(t->blas, product, &one, g.b, b, g.a, a, &beta, from, y, g.y, y, &way.algo, t->blas_room, room, t->stream));
+#undef FR__TRY
+  if (wish) (void)cublasLtMatmulPreferenceDestroy(wish);
+  if (y) (void)cublasLtMatrixLayoutDestroy(y);
+  if (a) (void)cublasLtMatrixLayoutDestroy(a);
+  if (b) (void)cublasLtMatrixLayoutDestroy(b);
+  if (product) (void)cublasLtMatmulDescDestroy(product);
+  if (s != CUBLAS_STATUS_SUCCESS && !t->blas_failed) t->blas_failed = (int)s;
+}
+#else
+static void fr__cuda_multiply(fr_cuda *t, fr__cuda_product g, int decodes)
 {
   const int along = (g.a_k == 1) + (g.a_k == 1 && g.b_k == 1);  // ALONG says in which order numbers are fetched, not what they are
   if (g.M < 1 || g.N < 1) return;
@@ -11848,9 +11949,10 @@ static void fr__cuda_multiply(const fr_cuda *t, fr__cuda_product g, int decodes)
     else FR__LAUNCH((fr__product_tensor<1, 1, 1>), grid, 256, 0, t->stream, (g));
   }
 }
+#endif
 // Y = from + X W'       y, from (N,out)      x (N,in)      w (out,in)
-static void fr__cuda_linear(const fr__cuda_call *w, float *y, fr_int ldy, const float *from, const float *x, fr_int ldx, const float *weight,
-                            fr_int N, fr_int in, fr_int out, int decodes)
+static void fr__cuda_linear(const fr__cuda_call *w, float *y, fr_int ldy, const float *from, const float *x, fr_int ldx,
+                            const float *weight, fr_int N, fr_int in, fr_int out, int decodes)
 {
   const fr__cuda_product g = { y, from, x, weight, ldy, ldx, 1, in, 1, (int)N, (int)out, (int)in };
   fr__cuda_multiply(w->t, g, decodes);
@@ -11863,8 +11965,8 @@ static void fr__cuda_linear_back(const fr__cuda_call *w, float *dx, fr_int ldx, 
   fr__cuda_multiply(w->t, g, 0);
 }
 // dW += dY' X         NULL: not trained
-static void fr__cuda_linear_sums(const fr__cuda_call *w, float *dw, const float *dy, fr_int ldy, const float *x, fr_int ldx, fr_int N,
-                                 fr_int in, fr_int out)
+static void fr__cuda_linear_sums(const fr__cuda_call *w, float *dw, const float *dy, fr_int ldy, const float *x, fr_int ldx,
+                                 fr_int N, fr_int in, fr_int out)
 {
   const fr__cuda_product g = { dw, dw, dy, x, in, 1, ldy, 1, ldx, (int)out, (int)in, (int)N };
   if (dw) fr__cuda_multiply(w->t, g, 0);
@@ -11921,7 +12023,8 @@ static void fr__cuda_bias_step(const fr__cuda_call *w, int way)
 {
   const int W = (int)fr__qkv(w->c);
   if (way == FR__FORWARD) {
-    FR__LAUNCH(fr__bias_kernel, dim3(fr__blocks(w->N * W, 256)), 256, 0, w->t->stream, (w->a.qkv, fr__cuda_p(w, FR__AT_b_qkv), W, w->N * W));
+    FR__LAUNCH(fr__bias_kernel, dim3(fr__blocks(w->N * W, 256)), 256, 0, w->t->stream,
+               (w->a.qkv, fr__cuda_p(w, FR__AT_b_qkv), W, w->N * W));
   } else {
     const fr__cuda_sums g = { { (int)w->N, 1, W }, NULL, fr__cuda_d(w, FR__AT_b_qkv), w->h.dqkv, NULL, NULL, NULL, W, 0, 0, 0 };
     fr__cuda_sum_rows(w, g);
@@ -11954,8 +12057,8 @@ static void fr__cuda_rotate_step(const fr__cuda_call *w, int way)
 {
   const int H = (int)w->c->heads, K = (int)w->c->kv_heads, D = (int)w->c->head_dim, W = (int)fr__qkv(w->c);
   const fr_int pairs = w->N * (H + K) * (D / 2), cached = w->N * 2 * K * D, rows = w->s->work->limits.cache_rows;
-  const fr__cuda_turn g = { way == FR__FORWARD ? w->a.qkv : w->h.dqkv, w->r->cosine, w->r->sine, w->r->position, 1.0f / sqrtf((float)D),
-                            way == FR__FORWARD ? 1.0f : -1.0f, H, H + K, D, W, pairs };
+  const fr__cuda_turn g = { way == FR__FORWARD ? w->a.qkv : w->h.dqkv, w->r->cosine, w->r->sine, w->r->position,
+                            1.0f / sqrtf((float)D), way == FR__FORWARD ? 1.0f : -1.0f, H, H + K, D, W, pairs };
   FR__LAUNCH(fr__turn_kernel, dim3(fr__blocks(pairs, 256)), 256, 0, w->t->stream, (g));
   if (w->s->cached)
     FR__LAUNCH(fr__cache_kernel, dim3(fr__blocks(cached, 256)), 256, 0, w->t->stream,
@@ -12016,7 +12119,7 @@ static fr_status fr__cuda_step(void *self, fr__pass *s, const fr__act *list, fr_
       default: fr__cuda_matrix_step(&w, list[i].step, list[i].way); break;
     }
   *done = count;
-  return fr__cuda_ran(s->work);
+  return fr__cuda_ran(w.t, s->work);
 }
 
 // -- what goes over before a pass: token, position, number and cache row of each row, and the tiles of keys
@@ -12027,7 +12130,7 @@ static fr_int fr__cuda_fill(fr__cuda_room *r, const fr__pass *s)
   int *token = r->here.tables, *position = token + N, *in = position + N, *row = in + N, used = 0;
   fr__cuda_tile *tile = (fr__cuda_tile *)(void *)(row + N), *first = tile;
   fr_int spans = b->span_count_used;
-  for (fr_int i = 0; i < b->block_count; i++) spans = fr__max(spans, b->blocks[i].span + 1);  // leaves that grow stand behind the tree
+  for (fr_int i = 0; i < b->block_count; i++) spans = fr__max(spans, b->blocks[i].span + 1);  // leaves stand behind the tree
   for (fr_int i = 0; i < spans; i++) r->span_out[i] = (int)b->span_count[i];
   for (fr_int i = spans - 1; i >= 0; i--)  // the size of each subtree
     if (b->span_parent[i] >= 0) r->span_out[b->span_parent[i]] += r->span_out[i];
@@ -12108,7 +12211,7 @@ static fr_status fr__cuda_embed(void *self, fr__pass *s, int way)
     FR__LAUNCH(fr__embed_back_kernel, dim3((unsigned)groups), 128, 0, w.t->stream,
                (w.m->d[FR__AT_tok_emb], w.h.dx, there, there + N, there + 2 * N + 1, held, w.c->embed_scale, C));
   }
-  return fr__cuda_ran(s->work);
+  return fr__cuda_ran(w.t, s->work);
 }
 
 // -- the head
@@ -12126,21 +12229,22 @@ static void fr__cuda_logits(const fr__cuda_call *w, const int *list, int apart, 
 {
   const int C = (int)w->c->dim;
   const fr__cuda_table table = fr__cuda_table_of(w);
-  const fr__cuda_norm g = { { (int)count, 1, C }, w->r->hidden, NULL, w->r->inverse, w->r->final_x, w->m->p[FR__AT_norm_final], list,
-                            C, 0, 1, C, apart, w->c->norm_eps };
+  const fr__cuda_norm g = { { (int)count, 1, C }, w->r->hidden, NULL, w->r->inverse, w->r->final_x, w->m->p[FR__AT_norm_final],
+                            list, C, 0, 1, C, apart, w->c->norm_eps };
   FR__LAUNCH(fr__norm_kernel, dim3(fr__blocks(count, 4)), 128, 0, w->t->stream, (g));
   for (int i = 0; vocabulary && i < 2; i++)
     if (table.rows[i])
-      fr__cuda_linear(w, w->r->logits + table.first[i], w->c->vocab, NULL, w->r->hidden, C, table.at[i], count, C, table.rows[i], decodes);
+      fr__cuda_linear(w, w->r->logits + table.first[i], w->c->vocab, NULL, w->r->hidden, C, table.at[i], count, C, table.rows[i],
+                      decodes);
 }
 static void fr__cuda_head_back(const fr__cuda_call *w, const int *list, fr_int count)
 {
   const int C = (int)w->c->dim;
   const fr_int V = w->c->vocab;
   const fr__cuda_table table = fr__cuda_table_of(w);
-  const float *from = NULL, *x = w->r->final_x;
+  const float *from = NULL, *x = w->r->final_x, *gain = w->m->p[FR__AT_norm_final];
   const fr__cuda_shape rows = { (int)count, 1, C };
-  const fr__cuda_norm_back back = { rows, w->h.dx, w->r->dhidden, x, w->m->p[FR__AT_norm_final], w->r->inverse, list, C, C, C, 1, 3, 0 };
+  const fr__cuda_norm_back back = { rows, w->h.dx, w->r->dhidden, x, gain, w->r->inverse, list, C, C, C, 1, 3, 0 };
   const fr__cuda_sums sums = { rows, NULL, w->m->d[FR__AT_norm_final], w->r->dhidden, x, w->r->inverse, list, C, C, 1, 3 };
   for (int i = 0; i < 2; i++)
     if (table.rows[i]) {
@@ -12160,8 +12264,9 @@ static fr_status fr__cuda_head(void *self, fr__pass *s)
   int *row, *token;
   fr_status status = fr__cuda_begin(&w, self, s);
   if (status) return status;
-  if (s->grads && w.N) status = fr__cuda_said(&s->work->reason, cudaMemsetAsync(w.h.dx, 0, (size_t)(w.N * w.c->dim) * sizeof(float),
-                                                                                 w.t->stream), "clearing gradients");
+  if (s->grads && w.N)
+    status = fr__cuda_said(&s->work->reason, cudaMemsetAsync(w.h.dx, 0, (size_t)(w.N * w.c->dim) * sizeof(float), w.t->stream),
+                           "clearing gradients");
   if (status || !R) return status;
   for (fr_int i = 0; i < R; i++) targets += b->head_rows[i].count;
   row = w.r->here.goals;
@@ -12179,11 +12284,12 @@ static fr_status fr__cuda_head(void *self, fr__pass *s)
   for (fr_int first = 0; !status && first < R; first += w.r->chunk) {
     const fr_int count = fr__min(w.r->chunk, R - first);
     const int *list = w.r->there.goals + 3 * first, *ids = w.r->there.goals + 3 * R;
+    const float *weights = (const float *)(const void *)(ids + targets);
     fr__cuda_logits(&w, list, 3, count, 1, 0);
     FR__LAUNCH(fr__entropy_kernel, dim3((unsigned)count), 256, 0, w.t->stream,
-               (w.r->logits, (int)w.c->vocab, list, ids, (const float *)(const void *)(ids + targets), w.r->there.nll, s->grads != NULL));
+               (w.r->logits, (int)w.c->vocab, list, ids, weights, w.r->there.nll, s->grads != NULL));
     if (s->grads) fr__cuda_head_back(&w, list, count);
-    status = fr__cuda_ran(s->work);
+    status = fr__cuda_ran(w.t, s->work);
   }
   if (!status) status = fr__cuda_bring(w.t, s->work, w.r->here.nll, w.r->there.nll, targets * (fr_int)sizeof(double));
   if (!status) status = fr__cuda_wait(w.t, s->work);
@@ -12202,9 +12308,9 @@ static fr_status fr__cuda_rows(void *self, fr__pass *s, const fr_int *list, fr_i
     status = fr__cuda_send(w.t, s->work, w.r->there.list, w.r->here.list, rows * (fr_int)sizeof(int));
     if (status) break;
     fr__cuda_logits(&w, w.r->there.list, 1, rows, vocabulary, 1);
-    status = fr__cuda_ran(s->work);
-    if (!status)
-      status = fr__cuda_bring(w.t, s->work, out + first * width, vocabulary ? w.r->logits : w.r->hidden, rows * width * (fr_int)sizeof(float));
+    status = fr__cuda_ran(w.t, s->work);
+    if (!status) status = fr__cuda_bring(w.t, s->work, out + first * width, vocabulary ? w.r->logits : w.r->hidden,
+                                         rows * width * (fr_int)sizeof(float));
     if (!status) status = fr__cuda_wait(w.t, s->work);
   }
   return status;
@@ -12226,7 +12332,7 @@ static fr_status fr__cuda_sample(void *self, fr__pass *s, const fr_int *list, fr
     FR__LAUNCH(fr__sample_kernel, dim3((unsigned)rows), 256, 0, w.t->stream,
                (w.r->logits, (int)s->c->vocab, w.r->there.draw, sampling->temperature, (int)fr__min(sampling->top_k, s->c->vocab),
                 sampling->top_p, w.r->there.token, w.r->there.logp));
-    status = fr__cuda_ran(s->work);
+    status = fr__cuda_ran(w.t, s->work);
     if (!status) status = fr__cuda_bring(w.t, s->work, w.r->here.token, w.r->there.token, rows * (fr_int)sizeof(int));
     if (!status) status = fr__cuda_bring(w.t, s->work, w.r->here.logp, w.r->there.logp, rows * (fr_int)sizeof(double));
     if (!status) status = fr__cuda_wait(w.t, s->work);
@@ -12249,8 +12355,8 @@ static fr_status fr__cuda_norm_of(void *self, fr_work *work, const fr_model *mod
   if (status) return status;
   while (r && r->key != work->body) r = r->next_room;
   if (!r) return fr__fail(&work->reason, FR_INVALID, "the workspace is not of this device");
-  FR__LAUNCH(fr__square_kernel, dim3(FR__SQUARES), 256, 0, t->stream, (r->there.squares, m->block + m->floats - 3 * m->trained, m->trained));
-  status = fr__cuda_ran(work);
+  FR__LAUNCH(fr__square_kernel, dim3(FR__SQUARES), 256, 0, t->stream, (r->there.squares, fr__cuda_grads(m), m->trained));
+  status = fr__cuda_ran(t, work);
   if (!status) status = fr__cuda_bring(t, work, r->here.squares, r->there.squares, FR__SQUARES * (fr_int)sizeof(double));
   if (!status) status = fr__cuda_wait(t, work);
   if (status) return status;
@@ -12272,9 +12378,10 @@ static fr_status fr__cuda_adamw(void *self, fr_work *work, fr_model *model, fr_a
     fr__adamw_factors f = *factors;
     if (decays[i]) f.keep = keep_decayed;
     if (m->d[i])
-      FR__LAUNCH(fr__adamw_kernel, dim3(fr__blocks(m->own[i], 256)), 256, 0, t->stream, (m->p[i], m->d[i], m->m[i], m->v[i], m->own[i], f));
+      FR__LAUNCH(fr__adamw_kernel, dim3(fr__blocks(m->own[i], 256)), 256, 0, t->stream,
+                 (m->p[i], m->d[i], m->m[i], m->v[i], m->own[i], f));
   }
-  return fr__cuda_ran(work);
+  return fr__cuda_ran(t, work);
 }
 static fr_status fr__cuda_zero(void *self, fr_work *work, const fr_model *model, fr_adamw *adamw)
 {
@@ -12282,8 +12389,8 @@ static fr_status fr__cuda_zero(void *self, fr_work *work, const fr_model *model,
   const fr__cuda_model *m = fr__cuda_copy_of(t, work, model, adamw->grads);
   const fr_status status = m ? fr__cuda_use(t, work) : FR_INVALID;
   if (status || !m->trained) return status;
-  return fr__cuda_said(&work->reason, cudaMemsetAsync(m->block + m->floats - 3 * m->trained, 0, (size_t)m->trained * sizeof(float),
-                                                      t->stream), "clearing gradients");
+  return fr__cuda_said(&work->reason, cudaMemsetAsync(fr__cuda_grads(m), 0, (size_t)m->trained * sizeof(float), t->stream),
+                       "clearing gradients");
 }
 
 // -- open and close
@@ -12295,11 +12402,12 @@ FR_DEF fr_status fr_cuda_open(fr_cuda **cuda, int device, fr_cuda_math math, fr_
   cudaError_t error;
   fr_cuda *t;
   fr_status status;
-  if (!cuda || device < 0 || math < FR_CUDA_FLOAT32 || math > FR_CUDA_PLAIN) return fr__fail(reason, FR_INVALID, "fr_cuda_open: an argument");
+  if (!cuda || device < 0 || math < FR_CUDA_FLOAT32 || math > FR_CUDA_PLAIN)
+    return fr__fail(reason, FR_INVALID, "cuda is NULL, the device is negative, or the math is none");
   error = cudaGetDeviceCount(&count);
   if (error != cudaSuccess || count < 1) {
     (void)cudaGetLastError();
-    return fr__fail(reason, FR_UNSUPPORTED, "no CUDA device: %s", error != cudaSuccess ? cudaGetErrorString(error) : "there is none");
+    return fr__fail(reason, FR_UNSUPPORTED, "no CUDA device: %s", error ? cudaGetErrorString(error) : "there is none");
   }
   if (device >= count) return fr__fail(reason, FR_UNSUPPORTED, "CUDA device %d of %d", (fr_int)device, (fr_int)count);
   t = (fr_cuda *)FR_MALLOC(sizeof *t);
@@ -12309,13 +12417,20 @@ FR_DEF fr_status fr_cuda_open(fr_cuda **cuda, int device, fr_cuda_math math, fr_
   t->backend.self = t;
   t->device = device;
   t->math = math;
-  status = fr__cuda_said(reason, cudaSetDevice(device), "choosing the device");
-  if (!status) status = fr__cuda_said(reason, cudaDeviceGetAttribute(&t->shared_most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "asking it");
-  if (!status) status = fr__cuda_said(reason, cudaDeviceGetAttribute(&capability, cudaDevAttrComputeCapabilityMajor, device), "asking it");
+  error = cudaSetDevice(device);
+  if (!error) error = cudaDeviceGetAttribute(&t->shared_most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  if (!error) error = cudaDeviceGetAttribute(&capability, cudaDevAttrComputeCapabilityMajor, device);
+  status = fr__cuda_said(reason, error, "asking the device");
   if (!status && capability < 8)
-    status = fr__fail(reason, FR_UNSUPPORTED, "CUDA device %d has compute capability %d, 8.0 is needed", (fr_int)device, (fr_int)capability);
+    status = fr__fail(reason, FR_UNSUPPORTED, "CUDA device %d has compute capability %d, 8.0 is needed", (fr_int)device,
+                      (fr_int)capability);
   if (!status) status = fr__cuda_said(reason, cudaStreamCreate(&t->stream), "making a stream");
-  if (status) { FR_FREE(t); return status; }
+#ifdef FR_CUDA_CUBLAS
+  if (!status && cublasLtCreate(&t->blas) != CUBLAS_STATUS_SUCCESS)
+    status = fr__fail(reason, FR_UNSUPPORTED, "cuBLASLt does not start");
+  if (!status) status = fr__cuda_said(reason, cudaMalloc(&t->blas_room, FR__BLAS_ROOM), "memory for cuBLASLt");
+#endif
+  if (status) { fr_cuda_close(t); return status; }
   *cuda = t;
   return fr__fine(reason);
 }
@@ -12335,10 +12450,14 @@ FR_DEF void fr_cuda_close(fr_cuda *cuda)
 {
   if (!cuda) return;
   (void)cudaSetDevice(cuda->device);
-  (void)cudaStreamSynchronize(cuda->stream);
+  if (cuda->stream) (void)cudaStreamSynchronize(cuda->stream);
   while (cuda->models) fr__cuda_forget_model(cuda, cuda->models->key);
   while (cuda->rooms) fr__cuda_forget_room(cuda, cuda->rooms->key);
-  (void)cudaStreamDestroy(cuda->stream);
+#ifdef FR_CUDA_CUBLAS
+  if (cuda->blas_room) (void)cudaFree(cuda->blas_room);
+  if (cuda->blas) (void)cublasLtDestroy(cuda->blas);
+#endif
+  if (cuda->stream) (void)cudaStreamDestroy(cuda->stream);
   FR_FREE(cuda);
 }
 #undef FR__CUDA_PARTS
