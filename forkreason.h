@@ -33,7 +33,7 @@
 // Around it
 //   >>weights >>vote >>answer >>diagnose                                 views; majority, answers, do the forks part?
 //   >>bytes >>json >>dataset >>bpe >>bpe-train >>checkpoint >>corpus     text and files, from data to steps
-//   >>new >>machines >>avx2 >>avx512 >>neon >>license                    the malloc pairs; rows of vector instructions
+//   >>new >>machines >>avx2 >>avx512 >>neon >>cuda >>license             the malloc pairs; rows of vector instructions; a GPU
 #ifndef FORKREASON_H
 #define FORKREASON_H
 #include <stddef.h>
@@ -955,12 +955,43 @@ FR_DEF void fr_encoder_free(fr_encoder *encoder);
 FR_DEF void fr_corpus_free(fr_corpus *corpus);
 FR_DEF void fr_bundle_free(fr_bundle *bundle);
 #endif
+
+#if defined(FORKREASON_CUDA) || defined(FORKREASON_CUDA_IMPLEMENTATION)
+// ---- CUDA: the same steps on an NVIDIA GPU
+// Define FORKREASON_CUDA before the include. One more file of the program, gpu.cu, is compiled by nvcc and linked in:
+//     #define FORKREASON_CUDA_IMPLEMENTATION
+//     #include "forkreason.h"
+//   fr_cuda *cuda;
+//   if (fr_cuda_open(&cuda, 0, FR_CUDA_FLOAT32, &reason) == FR_OK) limits.backend = fr_cuda_backend(cuda);  // else the CPU goes on
+//   fr_work_new(&work, &config, &limits);   fr_work_attach(&work, &model, &adamw);   ... train ...
+//   fr_work_download(&work, &model, &adamw);   fr_cuda_close(cuda);
+// With FR_CUDA_CUBLAS defined there, too, and cublasLt linked, products of matrices are NVIDIA's instead of the kernels of >>cuda.
+// Parameters, gradients, moments and activations live on the device. Over the bus go, per pass, four numbers a token, the spans
+// and the targets; back comes a number a target, or what is asked for: tokens that were drawn, rows that are read, a norm.
+typedef enum fr_cuda_math {  // how the products of matrices are computed; all else, and every sum, is float32 or double
+  FR_CUDA_FLOAT32,           // as on the CPU
+  FR_CUDA_TF32,              // factors rounded to 11 bits, on tensor cores; compute capability 8.0 or more
+  FR_CUDA_BFLOAT16,          // to 8 bits, on tensor cores; the same
+  FR_CUDA_PLAIN              // float32, one thread an output: to compare with
+} fr_cuda_math;
+typedef struct fr_cuda fr_cuda;
+// Opens device 0, 1, ... FR_UNSUPPORTED, with the reason: this machine has none that can be used. *cuda is set only with FR_OK.
+FR_DEF fr_status fr_cuda_open(fr_cuda **cuda, int device, fr_cuda_math math, fr_reason *reason);
+FR_DEF const fr_backend *fr_cuda_backend(const fr_cuda *cuda);  // for limits.backend; one thread at a time
+// Bytes that went over the bus since open.
+FR_DEF void fr_cuda_traffic(const fr_cuda *cuda, int64_t *to_device, int64_t *to_host);
+// Gives back what the device holds of a workspace, or of a model (either may be NULL), that will not be used with it any more.
+FR_DEF void fr_cuda_release(fr_cuda *cuda, const fr_work *work, const fr_model *model);
+// Gives back everything. Workspaces that were made for this backend cannot be used any more. NULL: nothing is done.
+FR_DEF void fr_cuda_close(fr_cuda *cuda);
+#endif
 #ifdef __cplusplus
 }
 #endif
 #endif  // FORKREASON_H
 // =======================================================================================================
-#if (defined(FORKREASON_IMPLEMENTATION) || defined(FORKREASON_BACKEND)) && !defined(FORKREASON_SEAM)
+#if (defined(FORKREASON_IMPLEMENTATION) || defined(FORKREASON_BACKEND) || defined(FORKREASON_CUDA_IMPLEMENTATION)) && \
+    !defined(FORKREASON_SEAM)
 #define FORKREASON_SEAM
 // ---- >>backend ----------------------------------------------------------------------------------------
 // What a backend is written against: the table of parameters, what a workspace holds of a forest, and the steps. The
@@ -1137,6 +1168,13 @@ struct fr_backend {
 // =======================================================================================================
 #if defined(FORKREASON_IMPLEMENTATION) && !defined(FORKREASON_IMPLEMENTED)
 #define FORKREASON_IMPLEMENTED
+#define FR__METHOD
+#endif
+#if defined(FORKREASON_CUDA_IMPLEMENTATION) && !defined(FORKREASON_CUDA_IMPLEMENTED)
+#define FORKREASON_CUDA_IMPLEMENTED
+#define FR__CUDA
+#endif
+#if defined(FR__METHOD) || defined(FR__CUDA)  // the ground that both stand on
 // ---- >>platform ---------------------------------------------------------------------------------------
 #include <math.h>
 #include <stdarg.h>
@@ -1202,6 +1240,7 @@ static int fr__among(int value, int last) { return value >= 0 && value <= last; 
 static fr_int fr__round_up(fr_int a, fr_int b) { return (a + b - 1) / b * b; }
 
 // ---- >>status -----------------------------------------------------------------------------------------
+#ifdef FR__METHOD
 FR_DEF const char *fr_status_text(fr_status status)
 {
   static const char *const text[] = {
@@ -1212,6 +1251,7 @@ FR_DEF const char *fr_status_text(fr_status status)
   const int index = (int)status;
   return index >= 0 && index < (int)FR_STATUS_COUNT ? text[index] : "not a status of this library";
 }
+#endif
 
 // Writes the reason and hands the status through:  return fr__fail(reason, FR_RANGE, "row %d", row);
 // Knows %d (an fr_int), %s and %c; cuts what does not fit. printf would need stdio.
@@ -1314,6 +1354,70 @@ static fr_status fr__arena_open(fr__arena *arena, void *memory, fr_int bytes, fr
   return fr__fine(reason);
 }
 
+// -- what a pass needs of memory, on every device
+// Floats from row to row of an activation with n columns: rows a multiple of 4 KB apart (or their pairs, for gate and up)
+// would fight for a few sets of the cache, so that every product would have to pack them.
+static fr_int fr__stride(fr_int n) { return n % 512 == 0 ? n + 16 : n; }
+
+// One layer's rows; returns the floats that they take, and with base NULL only measures.
+FR__APART fr_int fr__layer_layout(const fr_config *c, float *base, fr_int N, int gradient, fr__layer *a)
+{
+  const fr_int normed = c->qk_norm ? c->heads + c->kv_heads : 0;  // heads with a norm of their own
+  fr_int used = 0;
+  memset(a, 0, sizeof *a);
+  a->x = a->x_mid = a->x_next = fr__cut(base, &used, N * c->dim);
+  if (gradient) a->x_mid = fr__cut(base, &used, N * c->dim);
+  a->qkv = fr__cut(base, &used, N * fr__qkv(c));
+  a->att = fr__cut(base, &used, N * c->heads * c->head_dim);
+  a->gate_up = fr__cut(base, &used, N * 2 * fr__stride(c->ffn));
+  if (!gradient) return used;
+  a->raw = fr__cut(base, &used, N * normed * c->head_dim);
+  a->raw_inverse = fr__cut(base, &used, N * normed);
+  a->lse = fr__cut(base, &used, N * c->heads);
+  a->inverse_att = fr__cut(base, &used, N);
+  a->inverse_mlp = fr__cut(base, &used, N);
+  a->x_next = fr__cut(base, &used, 0);  // x of the next layer, or the final rows
+  return used;
+}
+
+// All activations of N rows, seen from a layer: with gradient every layer's and the final rows, else one set, then what the
+// layers have in common. Returns the floats that they take, and with base NULL only measures.
+FR__APART fr_int fr__activations(const fr_config *c, float *base, fr_int N, fr_int layer, int gradient, fr__layer *a,
+                                 fr__shared *r)
+{
+  const fr_int C = c->dim, apart = fr__stride(c->ffn), each = fr__layer_layout(c, NULL, N, gradient, a);
+  fr_int used = gradient ? c->layers * each + N * C : each;
+  fr__layer_layout(c, base && gradient ? base + layer * each : base, N, gradient, a);
+  memset(r, 0, sizeof *r);
+  r->h = fr__cut(base, &used, N * C);
+  r->act = gradient ? fr__cut(base, &used, N * apart) : a->gate_up;  // without gradient it takes the place of gate
+  r->act_stride = gradient ? apart : 2 * apart;
+  if (!gradient) return used;
+  r->dx = fr__cut(base, &used, N * C);
+  r->dh = fr__cut(base, &used, N * C);
+  r->dqkv = fr__cut(base, &used, N * fr__qkv(c));
+  r->datt = fr__cut(base, &used, N * c->heads * c->head_dim);
+  r->dact = fr__cut(base, &used, N * apart);
+  r->dgate_up = fr__cut(base, &used, N * 2 * apart);
+  return used;
+}
+
+// Inverse frequencies of rope, theta^(-2j/D), with the smooth cut of llama3 scaling: long waves are slowed by `factor`,
+// short ones left as they are, those between interpolated.
+static double fr__rope_frequency(const fr_config *config, fr_int j)
+{
+  const double pi2 = 6.283185307179586, inverse = pow((double)config->rope_theta, -2.0 * (double)j / (double)config->head_dim);
+  const double factor = (double)config->rope_factor, low = (double)config->rope_low, high = (double)config->rope_high;
+  const double original = (double)config->rope_original, wave = pi2 / inverse;
+  double s;
+  if (factor <= 0.0 || wave < original / high) return inverse;
+  if (wave > original / low) return inverse / factor;
+  s = (original / wave - low) / (high - low);
+  return (1.0 - s) * inverse / factor + s * inverse;
+}
+
+#endif  // the ground
+#ifdef FR__METHOD
 // ---- >>random -----------------------------------------------------------------------------------------
 // Philox 4x32-10: ten rounds of multiply, xor and swap over a 128-bit counter; the key grows by a constant a round.
 static void fr__philox(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2])
@@ -1732,20 +1836,6 @@ static void fr__rope_back(const fr__kernels *kernels, float *dx, const float *co
                           fr_int heads, fr_int D)
 {
   for (fr_int h = 0; h < heads; h++, dx += D) kernels->rotate(dx, dx + D / 2, s, cosine, sine, -1.0f, D / 2);
-}
-
-// Inverse frequencies of rope, theta^(-2j/D), with the smooth cut of llama3 scaling: long waves are slowed by `factor`,
-// short ones left as they are, those between interpolated.
-static double fr__rope_frequency(const fr_config *config, fr_int j)
-{
-  const double pi2 = 6.283185307179586, inverse = pow((double)config->rope_theta, -2.0 * (double)j / (double)config->head_dim);
-  const double factor = (double)config->rope_factor, low = (double)config->rope_low, high = (double)config->rope_high;
-  const double original = (double)config->rope_original, wave = pi2 / inverse;
-  double s;
-  if (factor <= 0.0 || wave < original / high) return inverse;
-  if (wave > original / low) return inverse / factor;
-  s = (original / wave - low) / (high - low);
-  return (1.0 - s) * inverse / factor + s * inverse;
 }
 
 // Attention, for one block of queries that stand next to each other in one span, and one key/value head.
@@ -2507,53 +2597,6 @@ FR__SELDOM fr_status fr__config_same(fr_reason *reason, const char *first, const
 }
 
 // -- workspace
-// Floats from row to row of an activation with n columns: rows a multiple of 4 KB apart (or their pairs, for gate and up)
-// would fight for a few sets of the cache, so that every product would have to pack them.
-static fr_int fr__stride(fr_int n) { return n % 512 == 0 ? n + 16 : n; }
-
-// One layer's rows; returns the floats that they take, and with base NULL only measures.
-FR__APART fr_int fr__layer_layout(const fr_config *c, float *base, fr_int N, int gradient, fr__layer *a)
-{
-  const fr_int normed = c->qk_norm ? c->heads + c->kv_heads : 0;  // heads with a norm of their own
-  fr_int used = 0;
-  memset(a, 0, sizeof *a);
-  a->x = a->x_mid = a->x_next = fr__cut(base, &used, N * c->dim);
-  if (gradient) a->x_mid = fr__cut(base, &used, N * c->dim);
-  a->qkv = fr__cut(base, &used, N * fr__qkv(c));
-  a->att = fr__cut(base, &used, N * c->heads * c->head_dim);
-  a->gate_up = fr__cut(base, &used, N * 2 * fr__stride(c->ffn));
-  if (!gradient) return used;
-  a->raw = fr__cut(base, &used, N * normed * c->head_dim);
-  a->raw_inverse = fr__cut(base, &used, N * normed);
-  a->lse = fr__cut(base, &used, N * c->heads);
-  a->inverse_att = fr__cut(base, &used, N);
-  a->inverse_mlp = fr__cut(base, &used, N);
-  a->x_next = fr__cut(base, &used, 0);  // x of the next layer, or the final rows
-  return used;
-}
-
-// All activations of N rows, seen from a layer: with gradient every layer's and the final rows, else one set, then what the
-// layers have in common. Returns the floats that they take, and with base NULL only measures.
-FR__APART fr_int fr__activations(const fr_config *c, float *base, fr_int N, fr_int layer, int gradient, fr__layer *a,
-                                 fr__shared *r)
-{
-  const fr_int C = c->dim, apart = fr__stride(c->ffn), each = fr__layer_layout(c, NULL, N, gradient, a);
-  fr_int used = gradient ? c->layers * each + N * C : each;
-  fr__layer_layout(c, base && gradient ? base + layer * each : base, N, gradient, a);
-  memset(r, 0, sizeof *r);
-  r->h = fr__cut(base, &used, N * C);
-  r->act = gradient ? fr__cut(base, &used, N * apart) : a->gate_up;  // without gradient it takes the place of gate
-  r->act_stride = gradient ? apart : 2 * apart;
-  if (!gradient) return used;
-  r->dx = fr__cut(base, &used, N * C);
-  r->dh = fr__cut(base, &used, N * C);
-  r->dqkv = fr__cut(base, &used, N * fr__qkv(c));
-  r->datt = fr__cut(base, &used, N * c->heads * c->head_dim);
-  r->dact = fr__cut(base, &used, N * apart);
-  r->dgate_up = fr__cut(base, &used, N * 2 * apart);
-  return used;
-}
-
 // Rows of the vocabulary product at a time: at most 4 MB of logits, and never fewer than 16 rows. A function of V alone,
 // because the sum over rows in the head's gradient follows it.
 static fr_int fr__chunk_rows(fr_int V) { return fr__max(16, fr__min(512, ((fr_int)1 << 20) / V / 16 * 16)); }
@@ -10702,6 +10745,1850 @@ static const fr__kernels *fr__kernel_row(fr_int i)
   return i < (fr_int)(sizeof fr__rows / sizeof fr__rows[0]) ? &fr__rows[i] : NULL;
 }
 
+#endif  // FR__METHOD
+
+// ---- >>cuda -------------------------------------------------------------------------------------------
+// The backend of >>backend on an NVIDIA GPU. First the kernels, each beside its formula, then the host's side. What holds for all:
+//   one stream, in order; nothing waits for the device but what the host asks for: losses, tokens, rows, norms
+//   a sum has one order, which depends on its length alone: no atomics, so that bits are the same from run to run
+//   no kernel returns before a barrier; a block is 128 or 256 threads in a row, warp w has threads 32 w .. 32 w + 31
+#ifdef FR__CUDA
+#ifdef FR_NO_MALLOC
+#error "the CUDA unit keeps track of what the device holds with FR_MALLOC"
+#endif
+#ifndef FR__CUDA_EMULATED  // tests/cuda_host runs all that follows on a CPU, with its own words for what stands in this block
+#include <cuda_runtime.h>
+#ifdef FR_CUDA_CUBLAS
+#include <cublasLt.h>
+#endif
+#define FR__LAUNCH(kernel, grid, threads, shared, stream, arguments) kernel<<<grid, threads, shared, stream>>> arguments
+#define FR__DYNAMIC(type, name) extern __shared__ type name[]
+
+// d (16,8) += a (16,k) b (k,8) by one warp. A word holds two bfloat16 that follow one another along k, or one TF32. With
+// g = lane / 4 and t = lane % 4 a lane holds, counting words along k:
+//   a: (g, t) (g+8, t) (g, t+4) (g+8, t+4)      b: (t, g) (t+4, g)      d: (g, 2t) (g, 2t+1) (g+8, 2t) (g+8, 2t+1)
+__device__ static __forceinline__ void fr__mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2])
+{
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+__device__ static __forceinline__ void fr__mma_tf32(float d[4], const uint32_t a[4], const uint32_t b[2])
+{
+  asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+__device__ static __forceinline__ uint32_t fr__to_tf32(float x)
+{
+  uint32_t word;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(word) : "f"(x));
+  return word;
+}
+__device__ static __forceinline__ uint32_t fr__to_bf16x2(float low, float high)
+{
+  uint32_t word;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
+  return word;
+}
+#endif
+
+#ifdef __CUDACC__
+#define FR__CUDA_UNROLL _Pragma("unroll")
+#else
+#define FR__CUDA_UNROLL
+#endif
+
+// -- sums over a warp and over a block
+#define FR__WARP 0xFFFFFFFFu  // all lanes take part, always
+__device__ static __forceinline__ float fr__warp_sum(float x)
+{
+  for (int mask = 16; mask; mask /= 2) x += __shfl_xor_sync(FR__WARP, x, mask);
+  return x;
+}
+__device__ static __forceinline__ float fr__warp_max(float x)
+{
+  for (int mask = 16; mask; mask /= 2) x = fmaxf(x, __shfl_xor_sync(FR__WARP, x, mask));
+  return x;
+}
+// Of 256 threads; each of them gets the result. `room` is free again at the next barrier.
+__device__ static double fr__block_sum(double x, double *room)
+{
+  for (int mask = 16; mask; mask /= 2) x += __shfl_xor_sync(FR__WARP, x, mask);
+  __syncthreads();
+  if (threadIdx.x % 32 == 0) room[threadIdx.x / 32] = x;
+  __syncthreads();
+  return ((room[0] + room[1]) + (room[2] + room[3])) + ((room[4] + room[5]) + (room[6] + room[7]));
+}
+__device__ static double fr__block_max(double x, double *room)
+{
+  for (int mask = 16; mask; mask /= 2) { const double y = __shfl_xor_sync(FR__WARP, x, mask); x = y > x ? y : x; }
+  __syncthreads();
+  if (threadIdx.x % 32 == 0) room[threadIdx.x / 32] = x;
+  __syncthreads();
+  for (int i = 0; i < 8; i++) x = room[i] > x ? room[i] : x;
+  return x;
+}
+
+// -- the matrix product, as a ladder
+//   y_ij = from_ij + sum_k a_ik b_jk          y, from (M,N), rows ldy apart; from NULL: 0, from == y: adds
+// Strides make one formula of the three that training needs:
+//   Y = X W'   a = X (N,in), b = W (out,in)       dX = dY W   k runs down W's columns       dW += dY' X   and down both
+struct fr__cuda_product {
+  float *y;
+  const float *from, *a, *b;
+  fr_int ldy, a_row, a_k, b_row, b_k;  // floats to the next row, and to the next k
+  int M, N, K;
+};
+
+// First rung: a thread an output. Every a is read N times and every b M times, from memory or, with luck, from a cache.
+__global__ static void fr__product_plain(fr__cuda_product g)
+{
+  const int i = (int)(blockIdx.x * 16 + threadIdx.x / 16), j = (int)(blockIdx.y * 16 + threadIdx.x % 16);
+  float sum = 0.0f;
+  if (i >= g.M || j >= g.N) return;
+  for (int k = 0; k < g.K; k++) sum = fmaf(g.a[i * g.a_row + k * g.a_k], g.b[j * g.b_row + k * g.b_k], sum);
+  g.y[i * g.ldy + j] = (g.from ? g.from[i * g.ldy + j] : 0.0f) + sum;
+}
+
+// Second rung: a block has 64 x 64 outputs and walks along k. The 64 rows of a and of b that it needs of 16 k are put into shared
+// memory once, so that each number read from afar is used 64 times; a thread keeps 4 x 4 outputs in registers, and uses each number
+// that it reads from shared memory 4 times.
+// `ALONG`: neighbours along k lie side by side, else neighbours across rows: neighbouring threads read neighbouring numbers.
+template <int ALONG>
+__device__ static __forceinline__ void fr__fetch_tile(float (*to)[65], const float *x, fr_int x_row, fr_int x_k, int row, int rows,
+                                                      int k0, int K)
+{
+  for (int e = (int)threadIdx.x; e < 64 * 16; e += 256) {
+    const int k = ALONG ? e % 16 : e / 64, i = ALONG ? e / 16 : e % 64;
+    to[k][i] = row + i < rows && k0 + k < K ? x[(row + i) * x_row + (k0 + k) * x_k] : 0.0f;
+  }
+}
+template <int A_ALONG, int B_ALONG>
+__global__ static void __launch_bounds__(256) fr__product_tiled(fr__cuda_product g)
+{
+  __shared__ float a[16][65], b[16][65];
+  const int row = (int)blockIdx.x * 64, col = (int)blockIdx.y * 64, i0 = (int)threadIdx.x / 16, j0 = (int)threadIdx.x % 16;
+  float sum[4][4] = { { 0.0f } };
+  for (int k0 = 0; k0 < g.K; k0 += 16) {
+    fr__fetch_tile<A_ALONG>(a, g.a, g.a_row, g.a_k, row, g.M, k0, g.K);
+    fr__fetch_tile<B_ALONG>(b, g.b, g.b_row, g.b_k, col, g.N, k0, g.K);
+    __syncthreads();
+    FR__CUDA_UNROLL
+    for (int k = 0; k < 16; k++) {
+      float x[4], w[4];
+      FR__CUDA_UNROLL
+      for (int r = 0; r < 4; r++) { x[r] = a[k][i0 + 16 * r]; w[r] = b[k][j0 + 16 * r]; }
+      FR__CUDA_UNROLL
+      for (int i = 0; i < 4; i++)
+        FR__CUDA_UNROLL
+        for (int j = 0; j < 4; j++) sum[i][j] = fmaf(x[i], w[j], sum[i][j]);
+    }
+    __syncthreads();
+  }
+  for (int i = 0; i < 4; i++)
+    for (int j = 0; j < 4; j++) {
+      const int at_i = row + i0 + 16 * i, at_j = col + j0 + 16 * j;
+      if (at_i < g.M && at_j < g.N) g.y[at_i * g.ldy + at_j] = (g.from ? g.from[at_i * g.ldy + at_j] : 0.0f) + sum[i][j];
+    }
+}
+
+// Third rung: tensor cores. A block has 128 x 64 outputs, each of its 8 warps 32 x 32 of them: 2 x 4 fragments of 16 x 8. Factors
+// are rounded on their way into shared memory, 16 words of each row at a time: 32 k in bfloat16, 16 in TF32. The words of the next
+// step are fetched into registers while this one is computed. Rows lie 20 words apart, so that the 32 words that a warp reads at
+// once, (g, t) of the fragments, lie in 32 different banks.
+// A thread's words of a (ROWS,16) piece are of one k and rows 16 apart, or of one row and several k.
+template <int BF16, int ALONG, int ROWS>
+struct fr__cuda_words {
+  const float *at;     // its first number; then step by step along k
+  fr_int apart, next;  // floats from word to word, and to the next k
+  int row, k;          // rows from the first word's on; its k
+  __device__ void begin(const float *x, fr_int x_row, fr_int x_k, int first, int rows)
+  {
+    const int e = (int)threadIdx.x, i = ALONG ? e / 16 : e % ROWS;
+    k = (ALONG ? e % 16 : e / ROWS) * (BF16 ? 2 : 1);
+    row = rows - first - i;
+    next = ALONG ? 1 : x_k;
+    apart = ALONG ? 16 * x_row : 256 / ROWS * (BF16 ? 2 : 1) * x_k;
+    at = x + (first + i) * x_row + k * x_k;
+  }
+  __device__ __forceinline__ void fetch(uint32_t *word, int K)
+  {
+    const float *x = at;
+    FR__CUDA_UNROLL
+    for (int r = 0; r < ROWS / 16; r++, x += apart) {
+      const int here = ALONG ? k : k + 256 / ROWS * (BF16 ? 2 : 1) * r, good = (ALONG ? 16 * r : 0) < row;
+      const float low = good && here < K ? x[0] : 0.0f;
+      word[r] = BF16 ? fr__to_bf16x2(low, good && here + 1 < K ? x[next] : 0.0f) : fr__to_tf32(low);
+    }
+    at += (BF16 ? 32 : 16) * next;
+    k += BF16 ? 32 : 16;
+  }
+};
+template <int ALONG, int ROWS>
+__device__ static __forceinline__ void fr__put_words(uint32_t (*to)[20], const uint32_t *word)
+{
+  FR__CUDA_UNROLL
+  for (int r = 0; r < ROWS / 16; r++) {
+    const int e = (int)threadIdx.x + 256 * r;
+    to[ALONG ? e / 16 : e % ROWS][ALONG ? e % 16 : e / ROWS] = word[r];
+  }
+}
+template <int BF16, int A_ALONG, int B_ALONG>
+__global__ static void __launch_bounds__(256) fr__product_tensor(fr__cuda_product g)
+{
+  __shared__ uint32_t a[128][20], b[64][20];
+  const int row = (int)blockIdx.x * 128, col = (int)blockIdx.y * 64, step = BF16 ? 32 : 16;
+  const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, gr = lane / 4, t = lane % 4;
+  const int i0 = warp / 2 * 32, j0 = warp % 2 * 32;
+  uint32_t next_a[8], next_b[4];
+  float d[2][4][4] = { { { 0.0f } } };
+  fr__cuda_words<BF16, A_ALONG, 128> from_a;
+  fr__cuda_words<BF16, B_ALONG, 64> from_b;
+  from_a.begin(g.a, g.a_row, g.a_k, row, g.M);
+  from_b.begin(g.b, g.b_row, g.b_k, col, g.N);
+  from_a.fetch(next_a, g.K);
+  from_b.fetch(next_b, g.K);
+  for (int k0 = 0; k0 < g.K; k0 += step) {
+    fr__put_words<A_ALONG, 128>(a, next_a);
+    fr__put_words<B_ALONG, 64>(b, next_b);
+    __syncthreads();
+    from_a.fetch(next_a, g.K);
+    from_b.fetch(next_b, g.K);
+    FR__CUDA_UNROLL
+    for (int w = 0; w < 16; w += 8) {
+      uint32_t x[2][4], y[4][2];
+      FR__CUDA_UNROLL
+      for (int i = 0; i < 2; i++) {
+        const int at = i0 + 16 * i + gr;
+        x[i][0] = a[at][w + t]; x[i][1] = a[at + 8][w + t]; x[i][2] = a[at][w + t + 4]; x[i][3] = a[at + 8][w + t + 4];
+      }
+      FR__CUDA_UNROLL
+      for (int j = 0; j < 4; j++) { y[j][0] = b[j0 + 8 * j + gr][w + t]; y[j][1] = b[j0 + 8 * j + gr][w + t + 4]; }
+      FR__CUDA_UNROLL
+      for (int i = 0; i < 2; i++)
+        FR__CUDA_UNROLL
+        for (int j = 0; j < 4; j++) {
+          if (BF16) fr__mma_bf16(d[i][j], x[i], y[j]);
+          else fr__mma_tf32(d[i][j], x[i], y[j]);
+        }
+    }
+    __syncthreads();
+  }
+  for (int i = 0; i < 2; i++)
+    for (int j = 0; j < 4; j++)
+      for (int e = 0; e < 4; e++) {
+        const int at_i = row + i0 + 16 * i + gr + e / 2 * 8, at_j = col + j0 + 8 * j + 2 * t + e % 2;
+        if (at_i < g.M && at_j < g.N) g.y[at_i * g.ldy + at_j] = (g.from ? g.from[at_i * g.ldy + at_j] : 0.0f) + d[i][j][e];
+      }
+}
+
+// Decoding has few rows and all of W to read: a warp takes 4 rows of W from end to end, lane by lane, for 8 rows of x at a time.
+// It is chosen by what is done and never by the number of rows, so that a leaf's bits do not depend on the others.
+__global__ static void __launch_bounds__(128) fr__product_stream(fr__cuda_product g)
+{
+  const int lane = (int)threadIdx.x % 32, col = (int)(blockIdx.x * 4 + threadIdx.x / 32) * 4;
+  for (int row = 0; row < g.M; row += 8) {
+    float sum[8][4] = { { 0.0f } };
+    for (int k = lane; k < g.K; k += 32) {
+      float w[4];
+      FR__CUDA_UNROLL
+      for (int j = 0; j < 4; j++) w[j] = col + j < g.N ? g.b[(col + j) * g.b_row + k * g.b_k] : 0.0f;
+      FR__CUDA_UNROLL
+      for (int i = 0; i < 8; i++) {
+        const float x = row + i < g.M ? g.a[(row + i) * g.a_row + k * g.a_k] : 0.0f;
+        FR__CUDA_UNROLL
+        for (int j = 0; j < 4; j++) sum[i][j] = fmaf(x, w[j], sum[i][j]);
+      }
+    }
+    FR__CUDA_UNROLL
+    for (int i = 0; i < 8; i++)
+      FR__CUDA_UNROLL
+      for (int j = 0; j < 4; j++) {
+        const float y = fr__warp_sum(sum[i][j]);
+        const fr_int at = (row + i) * g.ldy + col + j;
+        if (lane == 0 && row + i < g.M && col + j < g.N) g.y[at] = (g.from ? g.from[at] : 0.0f) + y;
+      }
+  }
+}
+
+// -- norms. A head of q or k is a row too: row i of a kernel is head i % per of token i / per, `ld` floats from token to token.
+struct fr__cuda_shape { int count, per, width; };
+__device__ static __forceinline__ fr_int fr__row_at(fr__cuda_shape r, int i, fr_int ld)
+{
+  return i / r.per * ld + i % r.per * r.width;
+}
+
+// y = x r g,   r = 1 / sqrt(mean(x^2) + eps)           a warp a row; y may be x, which then is kept in raw
+//   list: the rows of x to take instead (NULL: all)     inverse: row i's r goes to i / per * ldi + i % per (NULL: nowhere)
+struct fr__cuda_norm {
+  fr__cuda_shape rows;
+  float *y, *raw, *inverse;
+  const float *x, *g;
+  const int *list;
+  fr_int ldy, ldr, ldi, ldx;
+  int apart;  // ints from one of the list to the next
+  float eps;
+};
+__global__ static void __launch_bounds__(128) fr__norm_kernel(fr__cuda_norm t)
+{
+  const int i = (int)(blockIdx.x * 4 + threadIdx.x / 32), lane = (int)threadIdx.x % 32, C = t.rows.width;
+  const int good = i < t.rows.count, row = good ? i : 0;
+  const float *x = t.x + (t.list ? t.list[row * t.apart] * t.ldx : fr__row_at(t.rows, row, t.ldx));
+  float *y = t.y + fr__row_at(t.rows, row, t.ldy), *raw = t.raw ? t.raw + fr__row_at(t.rows, row, t.ldr) : NULL;
+  float square = 0.0f, r;
+  for (int c = lane; good && c < C; c += 32) square = fmaf(x[c], x[c], square);
+  r = 1.0f / sqrtf(fr__warp_sum(square) / (float)C + t.eps);
+  if (!good) return;
+  if (lane == 0 && t.inverse) t.inverse[row / t.rows.per * t.ldi + row % t.rows.per] = r;
+  for (int c = lane; c < C; c += 32) {
+    const float v = x[c];
+    if (raw) raw[c] = v;
+    y[c] = r * v * t.g[c];
+  }
+}
+// dx += r g dy - r^3 x mean(dy g x)      `sets`: dx = instead, and may be dy
+struct fr__cuda_norm_back {
+  fr__cuda_shape rows;
+  float *dx;
+  const float *dy, *x, *g, *inverse;
+  const int *list;  // rows of dx and x
+  fr_int ldd, lddy, ldx, ldi;
+  int apart, sets;
+};
+__global__ static void __launch_bounds__(128) fr__norm_back_kernel(fr__cuda_norm_back t)
+{
+  const int i = (int)(blockIdx.x * 4 + threadIdx.x / 32), lane = (int)threadIdx.x % 32, C = t.rows.width;
+  const int good = i < t.rows.count, row = good ? i : 0;
+  const float *dy = t.dy + fr__row_at(t.rows, row, t.lddy);
+  const float *x = t.x + (t.list ? t.list[row * t.apart] * t.ldx : fr__row_at(t.rows, row, t.ldx));
+  float *dx = t.dx + (t.list ? t.list[row * t.apart] * t.ldd : fr__row_at(t.rows, row, t.ldd));
+  const float r = t.inverse[row / t.rows.per * t.ldi + row % t.rows.per];
+  float sum = 0.0f;
+  for (int c = lane; good && c < C; c += 32) sum = fmaf(dy[c] * t.g[c], x[c], sum);
+  sum = -r * r * r * fr__warp_sum(sum) / (float)C;
+  if (!good) return;
+  for (int c = lane; c < C; c += 32) dx[c] = fmaf(r, dy[c] * t.g[c], fmaf(sum, x[c], t.sets ? 0.0f : dx[c]));
+}
+
+// Sums over rows, for gains and biases:   out_c += sum_i dy_ic x_ic r_i,   or sum_i dy_ic where x is NULL
+// In two steps: rows in pieces of FR__PIECE, each by a block for 32 channels; then the pieces of a channel, in order.
+enum { FR__PIECE = 256 };
+struct fr__cuda_sums {
+  fr__cuda_shape rows;
+  float *part, *out;  // part (pieces,width)
+  const float *dy, *x, *inverse;
+  const int *list;    // rows of x
+  fr_int lddy, ldx, ldi;
+  int apart;
+};
+__global__ static void __launch_bounds__(256) fr__sums_kernel(fr__cuda_sums t)
+{
+  __shared__ float part[8][33];
+  const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, c = (int)blockIdx.y * 32 + lane;
+  const int begin = (int)blockIdx.x * FR__PIECE, end = begin + FR__PIECE < t.rows.count ? begin + FR__PIECE : t.rows.count;
+  float sum = 0.0f;
+  if (c < t.rows.width)
+    for (int i = begin + warp; i < end; i += 8) {
+      const float dy = t.dy[fr__row_at(t.rows, i, t.lddy) + c];
+      if (!t.x) sum += dy;
+      else sum = fmaf(dy * t.inverse[i / t.rows.per * t.ldi + i % t.rows.per],
+                      t.x[(t.list ? t.list[i * t.apart] * t.ldx : fr__row_at(t.rows, i, t.ldx)) + c], sum);
+    }
+  part[warp][lane] = sum;
+  __syncthreads();
+  if (warp == 0 && c < t.rows.width) {
+    for (int w = 1; w < 8; w++) sum += part[w][lane];
+    t.part[(fr_int)blockIdx.x * t.rows.width + c] = sum;
+  }
+}
+__global__ static void fr__sums_gather(fr__cuda_sums t, int pieces)
+{
+  const int c = (int)(blockIdx.x * 256 + threadIdx.x);
+  float sum = 0.0f;
+  if (c >= t.rows.width) return;
+  for (int i = 0; i < pieces; i++) sum += t.part[(fr_int)i * t.rows.width + c];
+  t.out[c] += sum;
+}
+
+// -- what works value by value: 256 threads to a block, `count` values
+__global__ static void fr__bias_kernel(float *qkv, const float *b, int W, fr_int count)
+{
+  const fr_int i = (fr_int)blockIdx.x * 256 + (fr_int)threadIdx.x;
+  if (i < count) qkv[i] += b[i % W];
+}
+// (a, b) -> s (a cos - b sin, a sin + b cos)       of the first H + K heads of each row; s = 1/sqrt(D) for queries; sign -1: back
+struct fr__cuda_turn {
+  float *qkv;
+  const float *cosine, *sine;
+  const int *position;
+  float scale, sign;
+  int H, heads, D, W;
+  fr_int count;
+};
+__global__ static void fr__turn_kernel(fr__cuda_turn t)
+{
+  const fr_int i = (fr_int)blockIdx.x * 256 + (fr_int)threadIdx.x;
+  const int half = t.D / 2, j = (int)(i % half), h = (int)(i / half % t.heads);
+  const fr_int n = i / half / t.heads;
+  if (i < t.count) {
+    float *x = t.qkv + n * t.W + h * t.D + j;
+    const float s = h < t.H ? t.scale : 1.0f, a = x[0], b = x[half];
+    const float cosine = t.cosine[(fr_int)t.position[n] * half + j], sine = t.sign * t.sine[(fr_int)t.position[n] * half + j];
+    x[0] = s * (a * cosine - b * sine);
+    x[half] = s * (a * sine + b * cosine);
+  }
+}
+// k and v of the new rows into the cache (2K,rows,D) of the layer
+__global__ static void fr__cache_kernel(float *cache, const float *kv, const int *row, fr_int rows, int W, int heads, int D,
+                                        fr_int count)
+{
+  const fr_int i = (fr_int)blockIdx.x * 256 + (fr_int)threadIdx.x, n = i / D / heads;
+  const int c = (int)(i % D), h = (int)(i / D % heads);
+  if (i < count) cache[(h * rows + row[n]) * D + c] = kv[n * W + h * D + c];
+}
+// act = gate s up,   s = 1 / (1 + exp(-gate));   dup = dact gate s,   dgate = dact up (s + gate s (1 - s)),   act again
+__global__ static void fr__swiglu_kernel(float *act, const float *gate_up, int F, fr_int ld, fr_int pair, fr_int count)
+{
+  const fr_int i = (fr_int)blockIdx.x * 256 + (fr_int)threadIdx.x, n = i / F, c = i % F;
+  if (i < count) {
+    const float gate = gate_up[n * pair + c], up = gate_up[n * pair + F + c];
+    act[n * ld + c] = gate / (1.0f + expf(-gate)) * up;
+  }
+}
+__global__ static void fr__swiglu_back_kernel(float *d, float *act, const float *dact, const float *gate_up, int F, fr_int ld,
+                                              fr_int pair, fr_int count)
+{
+  const fr_int i = (fr_int)blockIdx.x * 256 + (fr_int)threadIdx.x, n = i / F, c = i % F;
+  if (i < count) {
+    const float gate = gate_up[n * pair + c], up = gate_up[n * pair + F + c], s = 1.0f / (1.0f + expf(-gate));
+    const float dy = dact[n * ld + c];
+    act[n * ld + c] = gate * s * up;
+    d[n * pair + F + c] = dy * gate * s;
+    d[n * pair + c] = dy * up * (s + gate * s * (1.0f - s));
+  }
+}
+// x = scale table[token]; rows of the table below `held` lie in a piece of their own
+__global__ static void fr__embed_kernel(float *x, const float *held_rows, const float *own, const int *token, int held, float scale,
+                                        int C, fr_int count)
+{
+  const fr_int i = (fr_int)blockIdx.x * 256 + (fr_int)threadIdx.x, n = i / C, c = i % C;
+  if (i < count) x[i] = scale * (token[n] < held ? held_rows + (fr_int)token[n] * C : own + (fr_int)(token[n] - held) * C)[c];
+}
+// dtable[token] += scale sum dx: a block a token, which adds up that token's rows, order[first .. first of the next - 1], in order
+__global__ static void fr__embed_back_kernel(float *dtable, const float *dx, const int *token, const int *first, const int *order,
+                                             int held, float scale, int C)
+{
+  const int id = token[blockIdx.x], end = first[blockIdx.x + 1];
+  for (int c = (int)threadIdx.x; id >= held && c < C; c += 128) {
+    float sum = 0.0f;
+    for (int i = first[blockIdx.x]; i < end; i++) sum += dx[(fr_int)order[i] * C + c];
+    dtable[(fr_int)(id - held) * C + c] += scale * sum;
+  }
+}
+__global__ static void fr__adamw_kernel(float *p, const float *g, float *m, float *v, fr_int count, fr__adamw_factors f)
+{
+  const fr_int i = (fr_int)blockIdx.x * 256 + (fr_int)threadIdx.x;
+  if (i < count) {
+    const float gradient = g[i] * f.scale;
+    m[i] += (1.0f - f.beta1) * (gradient - m[i]);
+    v[i] += (1.0f - f.beta2) * (gradient * gradient - v[i]);
+    p[i] = p[i] * f.keep - f.rate * m[i] / (sqrtf(v[i]) * f.unbias2 + f.eps);
+  }
+}
+// part[b] = the squares of every gridDim-th piece of 256 gradients, in double
+__global__ static void __launch_bounds__(256) fr__square_kernel(double *part, const float *g, fr_int count)
+{
+  __shared__ double room[8];
+  double sum = 0.0;
+  for (fr_int i = (fr_int)blockIdx.x * 256 + (fr_int)threadIdx.x; i < count; i += (fr_int)gridDim.x * 256)
+    sum += (double)g[i] * (double)g[i];
+  sum = fr__block_sum(sum, room);
+  if (threadIdx.x == 0) part[blockIdx.x] = sum;
+}
+
+// -- attention over the tree
+//   s_j = q k_j (q is scaled by rope),   p = softmax(s) over the keys on the query's path,   o = sum_j p_j v_j
+// Tokens are numbered so that a subtree is an interval: `in` is a token's number, and `out` the first behind all that descend from
+// it. A key is seen if in[key] <= in[query] < out[key]: on the path, and not later. Tokens of a span count up and share `out`, so
+// that a tile of at most 32 keys of one span needs three numbers, and most tiles are left out at a glance.
+// Tiles are cut span by span, from each span's first token: which tiles a query sees, and the order of its sums, depend on its own
+// path alone, and not on what else is in the forest. A tile that it does not see leaves its sums as they are, bit for bit.
+struct fr__cuda_tile { int row, count, in, out; };  // keys row .. row+count-1, numbered from `in` on
+// A block has 16 items of one key/value head, a warp 4 of them. An item is a query and one of the query heads that share the head:
+// number query * group + head. The 32 keys of a tile are the lanes of a warp for s and p, which shuffles bring to the lanes that
+// add up the channels of o. Keys, then values pass through one buffer in shared memory, rows D + 1 apart, so that lanes reading a
+// column of it meet different banks. m and l are brought up to date from tile to tile (see >>ops).
+enum { FR__ITEMS = 16, FR__LANES = 32 };
+struct fr__cuda_attention {
+  float *o, *lse;                            // (N,H,D), (N,H) may be NULL
+  const float *q, *k, *v;                    // first element of head 0
+  fr_int q_stride, kv_stride, kv_head, o_stride;  // floats from row to row, and from one key/value head to the next
+  const int *in;                             // [N] of the queries
+  const fr__cuda_tile *tiles;
+  int tile_count, N, group, D, H, per;       // per: items of a block, at most 16
+  const float *d_o, *delta;                  // backward: (N,H,D), (N,H)
+  float *dq, *dk, *dv;                       // rows q_stride apart
+};
+
+// Up to 32 rows of a tile, one behind the other from x on; what is missing is 0.
+__device__ static __forceinline__ void fr__put_rows(float *to, const float *x, fr_int stride, int count, int D)
+{
+  const int lane = (int)threadIdx.x % 32;
+  for (int j = (int)threadIdx.x / 32; j < FR__LANES; j += 4)
+    for (int c = lane; c < D; c += 32) to[j * (D + 1) + c] = j < count ? x[j * stride + c] : 0.0f;
+}
+// s_r = x_r . row `lane` of the buffer, for this warp's 4 rows x (16,D)
+__device__ static __forceinline__ void fr__dot_rows(float s[4], const float *x, const float *rows, int D)
+{
+  const int lane = (int)threadIdx.x % 32;
+  s[0] = s[1] = s[2] = s[3] = 0.0f;
+  for (int c = 0; c < D; c++) {
+    const float y = rows[lane * (D + 1) + c];
+    FR__CUDA_UNROLL
+    for (int r = 0; r < 4; r++) s[r] = fmaf(x[r * D + c], y, s[r]);
+  }
+}
+// o_r[c] += sum_j p_r[lane j] row_j[c]; a lane has the channels lane, lane + 32, ...
+template <int PARTS>
+__device__ static __forceinline__ void fr__weigh_rows(float o[4][PARTS], const float p[4], const float *rows, int D)
+{
+  const int lane = (int)threadIdx.x % 32;
+  for (int j = 0; j < FR__LANES; j++) {
+    float w[4];
+    FR__CUDA_UNROLL
+    for (int r = 0; r < 4; r++) w[r] = __shfl_sync(FR__WARP, p[r], j);
+    FR__CUDA_UNROLL
+    for (int i = 0; i < PARTS; i++) {
+      const float y = lane + 32 * i < D ? rows[j * (D + 1) + lane + 32 * i] : 0.0f;
+      FR__CUDA_UNROLL
+      for (int r = 0; r < 4; r++) o[r][i] = fmaf(w[r], y, o[r][i]);
+    }
+  }
+}
+// What a warp's items are: first of the block, this warp's numbers `in` (-1: none, which sees nothing), and the block's range
+struct fr__cuda_items { int first, end, low, high, in[4]; };
+__device__ static __forceinline__ fr__cuda_items fr__items_of(const fr__cuda_attention *t)
+{
+  const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, all = t->N * t->group;
+  fr__cuda_items items;
+  int in = -1, low, high;
+  items.first = (int)blockIdx.x * t->per;
+  items.end = items.first + t->per < all ? items.first + t->per : all;
+  if (lane < FR__ITEMS && items.first + lane < items.end) in = t->in[(items.first + lane) / t->group];
+  low = in < 0 ? 0x7fffffff : in;
+  high = in;
+  for (int mask = 16; mask; mask /= 2) {
+    const int l = __shfl_xor_sync(FR__WARP, low, mask), h = __shfl_xor_sync(FR__WARP, high, mask);
+    low = l < low ? l : low;
+    high = h > high ? h : high;
+  }
+  items.low = low;
+  items.high = high;
+  for (int r = 0; r < 4; r++) items.in[r] = __shfl_sync(FR__WARP, in, warp * 4 + r);
+  return items;
+}
+// The place of item number `item` of this block in rows of H heads, for key/value head kv
+__device__ static __forceinline__ fr_int fr__item_at(const fr__cuda_attention *t, int item, int kv, fr_int stride, int width)
+{
+  return item / t->group * stride + (kv * t->group + item % t->group) * width;
+}
+__device__ static __forceinline__ void fr__put_items(float *to, const fr__cuda_attention *t, const fr__cuda_items *items,
+                                                     const float *x, fr_int stride)
+{
+  const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32;
+  for (int r = warp * 4; r < warp * 4 + 4; r++)
+    for (int c = lane; c < t->D; c += 32)
+      to[r * t->D + c] = items->first + r >= items->end ? 0.0f
+                       : x[fr__item_at(t, items->first + r, (int)blockIdx.y, stride, t->D) + c];
+}
+__device__ static __forceinline__ int fr__sees(const fr__cuda_tile *tile, int in)
+{
+  const int lane = (int)threadIdx.x % 32;
+  return lane < tile->count && tile->in + lane <= in && in < tile->out;
+}
+
+template <int PARTS>
+__global__ static void __launch_bounds__(128) fr__attend_kernel(fr__cuda_attention t)
+{
+  FR__DYNAMIC(float, shared);  // (16,D) of q, (32,D+1) of k or v
+  float *q = shared, *rows = q + FR__ITEMS * t.D;
+  const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, kv = (int)blockIdx.y;
+  const fr__cuda_items items = fr__items_of(&t);
+  float m[4], l[4], p[4], o[4][PARTS];
+  FR__CUDA_UNROLL
+  for (int r = 0; r < 4; r++) {
+    m[r] = -HUGE_VALF;
+    l[r] = 0.0f;
+    FR__CUDA_UNROLL
+    for (int i = 0; i < PARTS; i++) o[r][i] = 0.0f;
+  }
+  fr__put_items(q, &t, &items, t.q, t.q_stride);
+  for (int i = 0; i < t.tile_count; i++) {
+    const fr__cuda_tile tile = t.tiles[i];
+    if (tile.in > items.high || tile.out <= items.low) continue;  // off all paths of this block: the same for all of its threads
+    __syncthreads();
+    fr__put_rows(rows, t.k + kv * t.kv_head + tile.row * t.kv_stride, t.kv_stride, tile.count, t.D);
+    __syncthreads();
+    fr__dot_rows(p, q + warp * 4 * t.D, rows, t.D);
+    __syncthreads();
+    fr__put_rows(rows, t.v + kv * t.kv_head + tile.row * t.kv_stride, t.kv_stride, tile.count, t.D);
+    FR__CUDA_UNROLL
+    for (int r = 0; r < 4; r++) {
+      const int seen = fr__sees(&tile, items.in[r]);
+      const float next = fmaxf(m[r], fr__warp_max(seen ? p[r] : -HUGE_VALF));
+      const float shrink = m[r] < next ? expf(m[r] - next) : 1.0f;  // what was summed so far was relative to a smaller maximum
+      p[r] = seen ? expf(p[r] - next) : 0.0f;
+      l[r] = fmaf(l[r], shrink, fr__warp_sum(p[r]));
+      m[r] = next;
+      FR__CUDA_UNROLL
+      for (int c = 0; c < PARTS; c++) o[r][c] *= shrink;
+    }
+    __syncthreads();
+    fr__weigh_rows<PARTS>(o, p, rows, t.D);
+  }
+  FR__CUDA_UNROLL
+  for (int r = 0; r < 4; r++) {
+    const int item = items.first + warp * 4 + r;
+    const float inverse = 1.0f / l[r];
+    if (item < items.end) {
+      FR__CUDA_UNROLL
+      for (int i = 0; i < PARTS; i++)
+        if (lane + 32 * i < t.D) t.o[fr__item_at(&t, item, kv, t.o_stride, t.D) + lane + 32 * i] = o[r][i] * inverse;
+      if (lane == 0 && t.lse) t.lse[fr__item_at(&t, item, kv, t.H, 1)] = m[r] + logf(l[r]);
+    }
+  }
+}
+
+// Backward: p = exp(s - lse) again, and with delta = do . o = sum_j p_j dp_j
+//   dp = do v'      dS = p (dp - delta)      dq += dS k      dk_j += dS_j q      dv_j += p_j do
+// Once for the queries, a block 16 of them, and once for the keys, a block half a tile: so every sum has one owner.
+__global__ static void __launch_bounds__(128) fr__delta_kernel(float *delta, const float *d_o, const float *o, int D, int count)
+{
+  const int i = (int)(blockIdx.x * 4 + threadIdx.x / 32), lane = (int)threadIdx.x % 32;
+  float sum = 0.0f;
+  for (int c = lane; i < count && c < D; c += 32) sum = fmaf(d_o[(fr_int)i * D + c], o[(fr_int)i * D + c], sum);
+  sum = fr__warp_sum(sum);
+  if (lane == 0 && i < count) delta[i] = sum;
+}
+template <int PARTS>
+__global__ static void __launch_bounds__(128) fr__attend_back_queries(fr__cuda_attention t)
+{
+  FR__DYNAMIC(float, shared);  // (16,D) of q, of do, (32,D+1) of k or v
+  float *q = shared, *d_o = q + FR__ITEMS * t.D, *rows = d_o + FR__ITEMS * t.D;
+  const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, kv = (int)blockIdx.y;
+  const fr__cuda_items items = fr__items_of(&t);
+  float lse[4], delta[4], p[4], dp[4], dq[4][PARTS];
+  FR__CUDA_UNROLL
+  for (int r = 0; r < 4; r++) {
+    const int item = items.first + warp * 4 + r, good = item < items.end;
+    lse[r] = good ? t.lse[fr__item_at(&t, item, kv, t.H, 1)] : 0.0f;
+    delta[r] = good ? t.delta[fr__item_at(&t, item, kv, t.H, 1)] : 0.0f;
+    FR__CUDA_UNROLL
+    for (int i = 0; i < PARTS; i++) dq[r][i] = 0.0f;
+  }
+  fr__put_items(q, &t, &items, t.q, t.q_stride);
+  fr__put_items(d_o, &t, &items, t.d_o, t.o_stride);
+  for (int i = 0; i < t.tile_count; i++) {
+    const fr__cuda_tile tile = t.tiles[i];
+    const float *k = t.k + kv * t.kv_head + tile.row * t.kv_stride;
+    if (tile.in > items.high || tile.out <= items.low) continue;
+    __syncthreads();
+    fr__put_rows(rows, t.v + (k - t.k), t.kv_stride, tile.count, t.D);
+    __syncthreads();
+    fr__dot_rows(dp, d_o + warp * 4 * t.D, rows, t.D);
+    __syncthreads();
+    fr__put_rows(rows, k, t.kv_stride, tile.count, t.D);
+    __syncthreads();
+    fr__dot_rows(p, q + warp * 4 * t.D, rows, t.D);
+    FR__CUDA_UNROLL
+    for (int r = 0; r < 4; r++) p[r] = fr__sees(&tile, items.in[r]) ? expf(p[r] - lse[r]) * (dp[r] - delta[r]) : 0.0f;
+    fr__weigh_rows<PARTS>(dq, p, rows, t.D);
+  }
+  FR__CUDA_UNROLL
+  for (int r = 0; r < 4; r++)
+    FR__CUDA_UNROLL
+    for (int i = 0; i < PARTS; i++)
+      if (items.first + warp * 4 + r < items.end && lane + 32 * i < t.D)
+        t.dq[fr__item_at(&t, items.first + warp * 4 + r, kv, t.q_stride, t.D) + lane + 32 * i] = dq[r][i];
+}
+template <int PARTS>
+__global__ static void __launch_bounds__(128) fr__attend_back_keys(fr__cuda_attention t)
+{
+  FR__DYNAMIC(float, shared);  // (16,D) of k, of v, (32,D+1) of q or do
+  float *k = shared, *v = k + FR__ITEMS * t.D, *rows = v + FR__ITEMS * t.D;
+  const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, kv = (int)blockIdx.y;
+  const fr__cuda_tile tile = t.tiles[blockIdx.x / 2];
+  const int first = (int)(blockIdx.x % 2) * FR__ITEMS + warp * 4, all = t.N * t.group;  // of the tile's keys, this warp's first
+  float p[4], dp[4], dk[4][PARTS], dv[4][PARTS];
+  FR__CUDA_UNROLL
+  for (int r = 0; r < 4; r++) {
+    const fr_int at = kv * t.kv_head + (tile.row + first + r) * t.kv_stride;
+    FR__CUDA_UNROLL
+    for (int i = 0; i < PARTS; i++) dk[r][i] = dv[r][i] = 0.0f;
+    for (int c = lane; c < t.D; c += 32) {
+      k[(warp * 4 + r) * t.D + c] = first + r < tile.count ? t.k[at + c] : 0.0f;
+      v[(warp * 4 + r) * t.D + c] = first + r < tile.count ? t.v[at + c] : 0.0f;
+    }
+  }
+  for (int i = tile.row * t.group / FR__LANES * FR__LANES; i < all; i += FR__LANES) {  // no query stands before its keys
+    const int item = i + lane < all ? i + lane : all - 1, in = i + lane < all ? t.in[item / t.group] : -1;
+    const fr_int at = fr__item_at(&t, item, kv, t.H, 1);
+    if (!__ballot_sync(FR__WARP, in >= tile.in && in < tile.out)) continue;  // the same for all warps
+    const float lse = t.lse[at], delta = t.delta[at];
+    for (int pass = 0; pass < 3; pass++) {  // q for s, do for dp and dv, q again for dk
+      const float *x = pass == 1 ? t.d_o : t.q;
+      const fr_int stride = pass == 1 ? t.o_stride : t.q_stride;
+      __syncthreads();
+      for (int j = warp; j < FR__LANES; j += 4)
+        for (int c = lane; c < t.D; c += 32)
+          rows[j * (t.D + 1) + c] = i + j < all ? x[fr__item_at(&t, i + j, kv, stride, t.D) + c] : 0.0f;
+      __syncthreads();
+      if (pass == 0) {
+        fr__dot_rows(p, k + warp * 4 * t.D, rows, t.D);
+        FR__CUDA_UNROLL
+        for (int r = 0; r < 4; r++)
+          p[r] = first + r < tile.count && tile.in + first + r <= in && in < tile.out ? expf(p[r] - lse) : 0.0f;
+      } else if (pass == 1) {
+        fr__dot_rows(dp, v + warp * 4 * t.D, rows, t.D);
+        fr__weigh_rows<PARTS>(dv, p, rows, t.D);
+        FR__CUDA_UNROLL
+        for (int r = 0; r < 4; r++) p[r] *= dp[r] - delta;
+      } else fr__weigh_rows<PARTS>(dk, p, rows, t.D);
+    }
+  }
+  FR__CUDA_UNROLL
+  for (int r = 0; r < 4; r++)
+    FR__CUDA_UNROLL
+    for (int i = 0; i < PARTS; i++)
+      if (first + r < tile.count && lane + 32 * i < t.D) {
+        const fr_int at = (tile.row + first + r) * t.q_stride + kv * t.D + lane + 32 * i;
+        t.dk[at] = dk[r][i];
+        t.dv[at] = dv[r][i];
+      }
+}
+
+// -- the head: a chunk of rows' logits at a time, so that rows x vocabulary never exists
+// nll_t = max - logit_t + log sum_v exp(logit_v - max),   logits become dlogits = (sum_t w_t) p - sum_t w_t onehot(t)
+//   a block a row      row: three ints each - the row, its first target, how many
+__global__ static void __launch_bounds__(256) fr__entropy_kernel(float *logits, int V, const int *row, const int *token,
+                                                                 const float *weight, double *nll, int gradient)
+{
+  __shared__ double room[8];
+  const int first = row[3 * blockIdx.x + 1], count = row[3 * blockIdx.x + 2];
+  float *x = logits + (fr_int)blockIdx.x * V, peak = -HUGE_VALF, scale;
+  double sum = 0.0, weights = 0.0;
+  for (int v = (int)threadIdx.x; v < V; v += 256) peak = fmaxf(peak, x[v]);
+  peak = (float)fr__block_max((double)peak, room);
+  for (int v = (int)threadIdx.x; v < V; v += 256) sum += (double)expf(x[v] - peak);
+  sum = fr__block_sum(sum, room);
+  for (int t = (int)threadIdx.x; t < count; t += 256)
+    nll[first + t] = (double)peak - (double)x[token[first + t]] + log(sum);
+  if (gradient) for (int t = 0; t < count; t++) weights += (double)weight[first + t];
+  scale = (float)(weights / sum);
+  __syncthreads();
+  if (gradient) for (int v = (int)threadIdx.x; v < V; v += 256) x[v] = scale * expf(x[v] - peak);
+  __syncthreads();
+  if (gradient && threadIdx.x == 0) for (int t = 0; t < count; t++) x[token[first + t]] -= weight[first + t];
+}
+
+// -- sampling: what fr__draw of >>ops means, with the same draw. The CPU takes tokens from a heap, likeliest first. Here each token
+// has a key, and a block asks how much the tokens from a given key on weigh: top_k, top_p and the draw itself are each the largest
+// key from which on there is enough, found by bisection, one bit at a time. Keys go by logit, then by the lower id; without top_k
+// and top_p by the id alone, as there.
+struct fr__cuda_draw { const float *x; float peak, inverse; int V, sorted; double *room; };
+__device__ static __forceinline__ uint64_t fr__key(const fr__cuda_draw *d, int v)
+{
+  const uint32_t bits = __float_as_uint(d->x[v] + 0.0f), rank = bits >> 31 ? ~bits : bits | 0x80000000u;  // -0 is 0
+  return (d->sorted ? (uint64_t)rank << 32 : 0) | (uint32_t)(d->V - 1 - v);
+}
+// Of the tokens from this key on: their odds exp((logit - max) / temperature), or how many they are
+__device__ static double fr__mass(const fr__cuda_draw *d, uint64_t from, int counts)
+{
+  double sum = 0.0;
+  for (int v = (int)threadIdx.x; v < d->V; v += 256)
+    if (fr__key(d, v) >= from) sum += counts ? 1.0 : (double)expf((d->x[v] - d->peak) * d->inverse);
+  return fr__block_sum(sum, d->room);
+}
+// The largest key from which on there is at least `bound`, or more than it if `above`; and at least `least`.
+__device__ static uint64_t fr__reach(const fr__cuda_draw *d, uint64_t least, double bound, int above, int counts)
+{
+  uint64_t key = 0;
+  for (int bit = d->sorted ? 63 : 31; bit >= 0; bit--) {
+    const uint64_t next = key | (uint64_t)1 << bit;
+    double mass = HUGE_VAL;
+    if (bit < 32 && (d->V - 1) >> bit == 0) continue;  // no id has it
+    if (next > least) mass = fr__mass(d, next, counts);
+    if (above ? mass > bound : mass >= bound) key = next;
+  }
+  return key;
+}
+__global__ static void __launch_bounds__(256) fr__sample_kernel(const float *logits, int V, const float *draw, float temperature,
+                                                                int top_k, float top_p, int *token, double *logp)
+{
+  __shared__ double room[8];
+  const int cut_k = top_k > 0 && top_k < V, cut_p = top_p > 0.0f && top_p < 1.0f;
+  fr__cuda_draw d = { logits + (fr_int)blockIdx.x * V, 0.0f, 1.0f, V, 0, room };
+  double peak = -HUGE_VAL, sum = 0.0, best = 0.0;
+  int id = 0;
+  for (int v = (int)threadIdx.x; v < V; v += 256) peak = (double)fmaxf((float)peak, d.x[v]);
+  peak = fr__block_max(peak, room);
+  d.peak = (float)peak;
+  for (int v = (int)threadIdx.x; v < V; v += 256) sum += (double)expf(d.x[v] - d.peak);
+  sum = fr__block_sum(sum, room);
+  if (!(temperature > 0.0f) || !(peak - peak == 0.0)) {  // the first of the likeliest; of infinite logits: they have no odds
+    for (int v = (int)threadIdx.x; v < V; v += 256) if (d.x[v] >= d.peak && (double)(V - v) > best) best = (double)(V - v);
+    best = fr__block_max(best, room);
+    if (best > 0.0) id = V - (int)best;
+  } else {
+    uint64_t least = 0;
+    d.inverse = 1.0f / temperature < 3e38f ? 1.0f / temperature : 3e38f;
+    d.sorted = cut_k || cut_p;
+    if (cut_k) least = fr__reach(&d, 0, (double)top_k, 0, 1);
+    if (cut_p) least = fr__reach(&d, least, (double)top_p * fr__mass(&d, least, 0), 0, 0);
+    least = fr__reach(&d, least, (double)draw[blockIdx.x] * fr__mass(&d, least, 0), 1, 0);
+    id = V - 1 - (int)(uint32_t)least;
+    if (id < 0) id = 0;
+  }
+  if (threadIdx.x == 0) {
+    token[blockIdx.x] = id;
+    logp[blockIdx.x] = (double)d.x[id] - peak - log(sum);
+  }
+}
+
+// -- the host's side: what the device holds
+struct fr__cuda_model {
+  const float *key, *grads;        // the host's params; its gradients, if they and the moments are here
+  float *block;                    // one allocation: the host's block of parameters, what views hold, gradients, moments
+  fr_int floats, count, trained;   // of the block, of the parameters, of the gradients
+  float *p[FR__TENSORS], *d[FR__TENSORS], *m[FR__TENSORS], *v[FR__TENSORS];  // NULL: not there, or not trained
+  fr_int each[FR__TENSORS], own[FR__TENSORS];  // floats of a layer's copy; floats in the block
+  const float *held[2];            // rows of embedding and head that views hold,
+  fr_int held_rows[2];             // and how many
+  fr__cuda_model *next;
+};
+// What the host and the device each have a copy of
+struct fr__cuda_mirror {
+  int *tables, *goals, *groups;    // for forward, for the head, for the embedding's backward
+  int *list, *token;               // rows of a chunk to read; tokens drawn
+  float *draw;
+  double *nll, *logp, *squares;
+};
+struct fr__cuda_room {             // a workspace, found again by its body
+  const struct fr__body *key;
+  char *device, *host;             // one allocation each; the host's is pinned, so that copies need not wait
+  fr__cuda_mirror here, there;
+  float *activations, *cosine, *sine, *cache, *delta, *part;
+  const float *final_x;            // (N,C) of the last pass, behind the last layer
+  float *logits, *hidden, *dhidden, *inverse;  // a chunk of head rows
+  fr_int chunk;
+  int *span_in, *span_out, *next, *seen;       // the host's alone: [span] thrice, [V]
+  const int *token, *position, *in, *cache_row;  // of the last forward pass, [row]
+  const fr__cuda_tile *tiles;
+  int tile_count;
+  int sending;                     // 1: the tables may still be on their way
+  fr__cuda_room *next_room;
+};
+struct fr_cuda {
+  fr_backend backend;
+  int device, shared_most;         // shared_most: bytes a block can have
+  fr_cuda_math math;
+  cudaStream_t stream;
+  fr__cuda_model *models;
+  fr__cuda_room *rooms;
+  int64_t to_device, to_host;
+#ifdef FR_CUDA_CUBLAS
+  cublasLtHandle_t blas;
+  void *blas_room;
+  int blas_failed;                 // the first status that was none of success, until it is told
+#endif
+};
+enum { FR__SQUARES = 256, FR__LOGITS = 1 << 24 };  // parts of the norm; logits at a time
+
+static fr_status fr__cuda_said(fr_reason *reason, cudaError_t error, const char *what)
+{
+  if (error == cudaSuccess) return FR_OK;
+  (void)cudaGetLastError();  // it would be told again at the next call
+  return fr__fail(reason, error == cudaErrorMemoryAllocation ? FR_MEMORY : FR_IO, "CUDA, %s: %s", what, cudaGetErrorString(error));
+}
+static fr_status fr__cuda_ran(fr_cuda *t, fr_work *work)
+{
+#ifdef FR_CUDA_CUBLAS
+  const int failed = t->blas_failed;
+  t->blas_failed = 0;
+  if (failed) return fr__fail(&work->reason, FR_IO, "CUDA, a product: cuBLASLt says %d", (fr_int)failed);
+#endif
+  (void)t;
+  return fr__cuda_said(&work->reason, cudaGetLastError(), "starting a kernel");
+}
+static fr_status fr__cuda_wait(fr_cuda *t, fr_work *work)
+{
+  for (fr__cuda_room *room = t->rooms; room; room = room->next_room) room->sending = 0;
+  return fr__cuda_said(&work->reason, cudaStreamSynchronize(t->stream), "waiting for the device");
+}
+static fr_status fr__cuda_send(fr_cuda *t, fr_work *work, void *to, const void *from, fr_int bytes)
+{
+  if (!bytes) return FR_OK;
+  t->to_device += bytes;
+  return fr__cuda_said(&work->reason, cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyHostToDevice, t->stream),
+                       "copying to the device");
+}
+static fr_status fr__cuda_bring(fr_cuda *t, fr_work *work, void *to, const void *from, fr_int bytes)
+{
+  if (!bytes) return FR_OK;
+  t->to_host += bytes;
+  return fr__cuda_said(&work->reason, cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyDeviceToHost, t->stream),
+                       "copying to the host");
+}
+static fr_status fr__cuda_use(const fr_cuda *t, fr_work *work)
+{
+  return fr__cuda_said(&work->reason, cudaSetDevice(t->device), "choosing the device");
+}
+
+// -- models
+static void fr__cuda_forget_model(fr_cuda *t, const float *key)
+{
+  for (fr__cuda_model **at = &t->models; *at; at = &(*at)->next)
+    if ((*at)->key == key) {
+      fr__cuda_model *gone = *at;
+      *at = gone->next;
+      (void)cudaFree(gone->block);
+      FR_FREE(gone);
+      return;
+    }
+}
+
+// The model's tensors in its block, and with block NULL only what they take.
+static void fr__cuda_model_layout(fr__cuda_model *m, const fr_model *model, const fr_adamw *adamw, float *block)
+{
+  const fr_config *c = &model->config;
+  const fr_views *views = model->views;
+  fr_int used = 0, next = 0;
+  float *grads;
+#define FR__CUDA_SIZE(name, copies, rows, cols, start, decay)       \
+  m->each[FR__AT_##name] = (rows) * (cols);                         \
+  m->own[FR__AT_##name] = (copies) * (rows) * (cols);
+  FR__PARAMS(FR__CUDA_SIZE)
+#undef FR__CUDA_SIZE
+  m->held_rows[0] = views ? views->embedding.rows : 0;
+  m->held_rows[1] = views && !c->tied ? views->head.rows : 0;
+  m->own[FR__AT_tok_emb] -= m->held_rows[0] * c->dim;
+  m->own[FR__AT_head] -= m->held_rows[1] * c->dim;
+  for (int i = 0; i < FR__TENSORS; i++) {
+    const int layered = i == FR__AT_w_qkv || i == FR__AT_w_out || i == FR__AT_w_gate_up || i == FR__AT_w_down;
+    if (layered && views && views->layers) m->own[i] = 0;
+    m->p[i] = fr__cut(block, &used, m->own[i]);
+    if (!m->own[i]) m->p[i] = NULL;
+  }
+  m->count = used;
+  used = fr__round_up(used, FR__ALIGN);
+  for (int i = 0; i < 2; i++) m->held[i] = m->held_rows[i] ? fr__cut(block, &used, m->held_rows[i] * c->dim) : NULL;
+  if (views && views->layers) {
+    m->p[FR__AT_w_qkv] = fr__cut(block, &used, c->layers * m->each[FR__AT_w_qkv]);
+    m->p[FR__AT_w_out] = fr__cut(block, &used, c->layers * m->each[FR__AT_w_out]);
+    m->p[FR__AT_w_gate_up] = fr__cut(block, &used, c->layers * m->each[FR__AT_w_gate_up]);
+    m->p[FR__AT_w_down] = fr__cut(block, &used, c->layers * m->each[FR__AT_w_down]);
+  }
+  used = fr__round_up(used, FR__ALIGN);
+  m->trained = 0;
+  for (int i = 0; i < FR__TENSORS; i++) if (!(model->frozen >> i & 1)) m->trained += m->own[i];
+  grads = fr__cut(block, &used, adamw ? 3 * m->trained : 0);
+  for (int i = 0; i < FR__TENSORS; i++) {
+    const int trained = block && adamw && m->own[i] && !(model->frozen >> i & 1);
+    m->d[i] = trained ? grads + next : NULL;
+    m->m[i] = trained ? grads + m->trained + next : NULL;
+    m->v[i] = trained ? grads + 2 * m->trained + next : NULL;
+    if (trained) next += m->own[i];
+  }
+  m->floats = used;
+}
+
+// One view as floats, by way of a piece of memory of the host's. *to moves on.
+static fr_status fr__cuda_send_view(fr_cuda *t, fr_work *work, float **to, const fr_view *view, fr_int cols, float *piece,
+                                    fr_int room)
+{
+  fr_status status = FR_OK;
+  fr_int filled = 0;
+  for (fr_int i = 0; !status && i < view->rows * cols; i++) {
+    const char *row = (const char *)view->at + i / cols * view->step;
+    if (view->type == FR_FLOAT32) piece[filled++] = ((const float *)(const void *)row)[i % cols];
+    else {  // a bfloat16 is the upper half of a float
+      const uint32_t bits = (uint32_t)((const uint16_t *)(const void *)row)[i % cols] << 16;
+      memcpy(&piece[filled++], &bits, sizeof bits);
+    }
+    if (filled < room && i + 1 < view->rows * cols) continue;
+    status = fr__cuda_send(t, work, *to, piece, filled * (fr_int)sizeof(float));
+    if (!status) status = fr__cuda_wait(t, work);
+    *to += filled;
+    filled = 0;
+  }
+  return status;
+}
+static fr_status fr__cuda_send_views(fr_cuda *t, fr_work *work, const fr__cuda_model *m, const fr_model *model)
+{
+  enum { PIECE = 4096 };
+  const fr_config *c = &model->config;
+  const fr_views *views = model->views;
+  const fr_int HD = c->heads * c->head_dim;
+  float piece[PIECE], *at[2] = { (float *)m->held[0], (float *)m->held[1] }, *to[4] = { m->p[FR__AT_w_qkv], m->p[FR__AT_w_out],
+    m->p[FR__AT_w_gate_up], m->p[FR__AT_w_down] };
+  fr_status status = fr__cuda_send_view(t, work, &at[0], &views->embedding, c->dim, piece, PIECE);
+  if (!status && !c->tied) status = fr__cuda_send_view(t, work, &at[1], &views->head, c->dim, piece, PIECE);
+  for (fr_int l = 0; views->layers && !status && l < c->layers; l++) {
+    const fr_layer_views *w = &views->layers[l];
+    const fr_view *const all[] = { &w->q, &w->k, &w->v, &w->out, &w->gate, &w->up, &w->down };
+    static const int of[] = { 0, 0, 0, 1, 2, 2, 3 };
+    for (int i = 0; !status && i < 7; i++)
+      status = fr__cuda_send_view(t, work, &to[of[i]], all[i], of[i] == 1 ? HD : of[i] == 3 ? c->ffn : c->dim, piece, PIECE);
+  }
+  return status;
+}
+
+// Gradients of all that is trained, then both moments
+static float *fr__cuda_grads(const fr__cuda_model *m) { return m->block + m->floats - 3 * m->trained; }
+
+static fr_status fr__cuda_attach(void *self, fr_work *work, const fr_model *model, const fr_adamw *adamw)
+{
+  fr_cuda *t = (fr_cuda *)self;
+  const fr_int bytes = (fr_int)sizeof(float);
+  fr__cuda_model measured, *m;
+  fr_status status = fr__cuda_use(t, work);
+  if (status) return status;
+  fr__cuda_forget_model(t, model->params);
+  memset(&measured, 0, sizeof measured);
+  fr__cuda_model_layout(&measured, model, adamw, NULL);
+  m = (fr__cuda_model *)FR_MALLOC(sizeof *m);
+  if (!m) return fr__fail(&work->reason, FR_MEMORY, "no memory for %d bytes", (fr_int)sizeof *m);
+  *m = measured;
+  status = fr__cuda_said(&work->reason, cudaMalloc((void **)&m->block, (size_t)fr__max(m->floats, 1) * sizeof(float)),
+                         "memory for a model");
+  if (status) { FR_FREE(m); return status; }
+  fr__cuda_model_layout(m, model, adamw, m->block);
+  m->key = model->params;
+  m->grads = adamw ? adamw->grads : NULL;
+  m->next = t->models;
+  t->models = m;
+  status = fr__cuda_send(t, work, m->block, model->params, m->count * bytes);
+  if (!status && model->views) status = fr__cuda_send_views(t, work, m, model);
+  if (adamw) {
+    float *grads = fr__cuda_grads(m);
+    if (!status) status = fr__cuda_send(t, work, grads, adamw->grads, m->trained * bytes);
+    if (!status) status = fr__cuda_send(t, work, grads + m->trained, adamw->m, m->trained * bytes);
+    if (!status) status = fr__cuda_send(t, work, grads + 2 * m->trained, adamw->v, m->trained * bytes);
+  }
+  if (!status) status = fr__cuda_wait(t, work);  // the host may change its own as soon as this returns
+  if (status) fr__cuda_forget_model(t, model->params);
+  return status;
+}
+
+// The copy to work with, or NULL with the reason; `grads`: NULL, or the host's gradients, which stand for those that are here.
+static fr__cuda_model *fr__cuda_copy_of(fr_cuda *t, fr_work *work, const fr_model *model, const float *grads)
+{
+  fr__cuda_model *m = t->models;
+  while (m && m->key != model->params) m = m->next;
+  if (m && (!grads || grads == m->grads)) return m;
+  fr__fail(&work->reason, FR_INVALID, "%s", !m ? "the model was not attached to this device"
+           : !m->grads ? "the model was attached without an optimiser"
+           : "the gradients are not those of the optimiser that the model was attached with");
+  return NULL;
+}
+
+static fr_status fr__cuda_download(void *self, fr_work *work, fr_model *model, fr_adamw *adamw)
+{
+  fr_cuda *t = (fr_cuda *)self;
+  const fr__cuda_model *m = fr__cuda_copy_of(t, work, model, adamw ? adamw->grads : NULL);
+  const fr_int bytes = (fr_int)sizeof(float);
+  fr_status status = m ? fr__cuda_use(t, work) : FR_INVALID;
+  if (!status) status = fr__cuda_bring(t, work, model->params, m->block, m->count * bytes);
+  if (adamw && !status) {
+    const float *grads = fr__cuda_grads(m);
+    status = fr__cuda_bring(t, work, adamw->grads, grads, m->trained * bytes);
+    if (!status) status = fr__cuda_bring(t, work, adamw->m, grads + m->trained, m->trained * bytes);
+    if (!status) status = fr__cuda_bring(t, work, adamw->v, grads + 2 * m->trained, m->trained * bytes);
+  }
+  return status ? status : fr__cuda_wait(t, work);
+}
+
+// -- workspaces
+static void fr__cuda_forget_room(fr_cuda *t, const struct fr__body *key)
+{
+  for (fr__cuda_room **at = &t->rooms; *at; at = &(*at)->next_room)
+    if ((*at)->key == key) {
+      fr__cuda_room *gone = *at;
+      *at = gone->next_room;
+      if (gone->device) (void)cudaFree(gone->device);
+      if (gone->host) (void)cudaFreeHost(gone->host);
+      FR_FREE(gone);
+      return;
+    }
+}
+
+static void fr__cuda_mirror_layout(fr__arena *arena, const fr_limits *limits, fr_int chunk, fr__cuda_mirror *m)
+{
+  const fr_int rows = fr__max(limits->rows, limits->grad_rows), keys = fr__max(rows, limits->cache_rows);
+  const fr_int integer = (fr_int)sizeof(int);
+  m->tables = (int *)fr__take(arena, 4 * (rows + limits->spans + keys / FR__LANES + 1), integer);
+  m->goals = (int *)fr__take(arena, 5 * limits->targets, integer);
+  m->groups = (int *)fr__take(arena, 3 * limits->grad_rows + 1, integer);
+  m->list = (int *)fr__take(arena, chunk, integer);
+  m->token = (int *)fr__take(arena, chunk, integer);
+  m->draw = (float *)fr__take(arena, chunk, (fr_int)sizeof(float));
+  m->nll = (double *)fr__take(arena, limits->targets, (fr_int)sizeof(double));
+  m->logp = (double *)fr__take(arena, chunk, (fr_int)sizeof(double));
+  m->squares = (double *)fr__take(arena, FR__SQUARES, (fr_int)sizeof(double));
+}
+static fr_int fr__pieces(fr_int rows) { return (rows + FR__PIECE - 1) / FR__PIECE; }
+static void fr__cuda_device_layout(fr__arena *arena, const fr_config *c, const fr_limits *limits, fr__cuda_room *r)
+{
+  const fr_int rows = fr__max(limits->rows, limits->grad_rows), pairs = c->head_dim / 2, F4 = (fr_int)sizeof(float);
+  fr_int plain = 0, trained = 0, floats = 0;
+  fr__layer a;
+  fr__shared s;
+  fr__cuda_mirror_layout(arena, limits, r->chunk, &r->there);
+  if (!fr__mul(limits->rows, fr__activations(c, NULL, 1, 0, 0, &a, &s), &plain) ||
+      !fr__mul(limits->grad_rows, fr__activations(c, NULL, 1, 0, 1, &a, &s), &trained) ||
+      !fr__mul(limits->cache_rows, 2 * c->kv_heads * c->head_dim * F4, &floats))
+    arena->overflow = 1;
+  r->activations = (float *)fr__take(arena, fr__max(plain, trained), F4);
+  r->cache = (float *)fr__take(arena, c->layers, floats);
+  r->cosine = (float *)fr__take(arena, limits->depth, pairs * F4);
+  r->sine = (float *)fr__take(arena, limits->depth, pairs * F4);
+  r->delta = (float *)fr__take(arena, limits->grad_rows, c->heads * F4);
+  r->part = (float *)fr__take(arena, fr__max(fr__pieces(rows) * fr__max(fr__qkv(c), c->dim),
+                                             fr__pieces(rows * c->heads) * c->head_dim), F4);
+  r->logits = (float *)fr__take(arena, r->chunk, c->vocab * F4);
+  r->hidden = (float *)fr__take(arena, r->chunk, c->dim * F4);
+  r->dhidden = (float *)fr__take(arena, r->chunk, c->dim * F4);
+  r->inverse = (float *)fr__take(arena, r->chunk, F4);
+}
+static void fr__cuda_host_layout(fr__arena *arena, const fr_config *c, const fr_limits *limits, fr__cuda_room *r)
+{
+  const fr_int integer = (fr_int)sizeof(int);
+  fr__cuda_mirror_layout(arena, limits, r->chunk, &r->here);
+  r->span_in = (int *)fr__take(arena, limits->spans, integer);
+  r->span_out = (int *)fr__take(arena, limits->spans, integer);
+  r->next = (int *)fr__take(arena, limits->spans, integer);
+  r->seen = (int *)fr__take(arena, c->vocab, integer);
+}
+
+// Shared memory of attention, forward and backward
+static fr_int fr__cuda_shared(fr_int D, int back)
+{
+  return ((back ? 2 : 1) * FR__ITEMS * D + FR__LANES * (D + 1)) * (fr_int)sizeof(float);
+}
+#define FR__CUDA_PARTS(D, P)                                                                      \
+  if ((D) <= 32) { P(1) } else if ((D) <= 64) { P(2) } else if ((D) <= 128) { P(4) } else if ((D) <= 256) { P(8) } else { P(16) }
+// What this backend can do: sizes that its grids, its integers and a block's shared memory hold. NULL, or why not.
+static const char *fr__cuda_refuses(const fr_cuda *t, const fr_config *c, const fr_limits *limits)
+{
+  const fr_int most = (fr_int)1 << 30, rows = fr__max(fr__max(limits->rows, limits->grad_rows), limits->cache_rows);
+  const fr_int widest = fr__max(fr__max(fr__qkv(c), 2 * c->ffn), fr__max(c->dim, c->vocab));
+  return c->head_dim > 512 || fr__cuda_shared(c->head_dim, limits->grad_rows > 0) > t->shared_most
+           ? "a head size that its shared memory does not hold"
+       : c->kv_heads > 65535 || widest > (fr_int)1 << 21 ? "layers or a vocabulary as wide as that"
+       : rows > most / c->heads || limits->spans > most / 4 || limits->targets > most / 8 || limits->depth > most
+           ? "so many rows" : NULL;
+}
+
+// More shared memory than a kernel has without asking.
+template <class Kernel> static fr_status fr__cuda_widen(fr_work *work, Kernel *kernel, fr_int bytes)
+{
+  if (bytes <= 48 << 10) return FR_OK;
+  return fr__cuda_said(&work->reason, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes),
+                       "asking for shared memory");
+}
+
+static fr_status fr__cuda_place(void *self, fr_work *work)
+{
+  fr_cuda *t = (fr_cuda *)self;
+  const fr_config *c = &work->config;
+  const fr_limits *limits = &work->limits;
+  const char *wrong = fr__cuda_refuses(t, c, limits);
+  const fr_int pairs = c->head_dim / 2, back = limits->grad_rows ? fr__cuda_shared(c->head_dim, 1) : 0;
+  fr__arena device = { NULL, 0, 0 }, host = { NULL, 0, 0 };
+  fr__cuda_room *r;
+  float *table = NULL;
+  fr_int bytes = 0, more = 0;
+  fr_status status = fr__cuda_use(t, work);
+  if (status) return status;
+  if (wrong) return fr__fail(&work->reason, FR_UNSUPPORTED, "the CUDA backend does not take %s", wrong);
+  fr__cuda_forget_room(t, work->body);
+  r = (fr__cuda_room *)FR_MALLOC(sizeof *r);
+  if (!r) return fr__fail(&work->reason, FR_MEMORY, "no memory for %d bytes", (fr_int)sizeof *r);
+  memset(r, 0, sizeof *r);
+  r->key = work->body;
+  r->next_room = t->rooms;
+  t->rooms = r;
+  r->chunk = fr__min(fr__max(16, fr__min(4096, FR__LOGITS / c->vocab / 16 * 16)),  // by V alone, as sums over rows follow it
+                     fr__max(16, fr__max(limits->targets, limits->leaves)));
+  fr__cuda_device_layout(&device, c, limits, r);
+  fr__cuda_host_layout(&host, c, limits, r);
+  status = fr__arena_open(&device, NULL, 0, &bytes, &work->reason);
+  if (!status) status = fr__arena_open(&host, NULL, 0, &more, &work->reason);
+  if (!status) status = fr__cuda_said(&work->reason, cudaMalloc((void **)&r->device, (size_t)bytes), "memory for a workspace");
+  if (!status) status = fr__cuda_said(&work->reason, cudaMallocHost((void **)&r->host, (size_t)more), "pinned memory of the host");
+  if (!status) status = fr__arena_open(&device, r->device, bytes, NULL, &work->reason);
+  if (!status) status = fr__arena_open(&host, r->host, more, NULL, &work->reason);
+  if (!status) {
+    fr__cuda_device_layout(&device, c, limits, r);
+    fr__cuda_host_layout(&host, c, limits, r);
+    for (fr_int v = 0; v < c->vocab; v++) r->seen[v] = -1;
+    table = (float *)FR_MALLOC((size_t)(2 * limits->depth * pairs + 1) * sizeof(float));
+    if (!table) status = fr__fail(&work->reason, FR_MEMORY, "no memory for the angles of rope");
+  }
+  for (fr_int p = 0; !status && p < limits->depth; p++)  // angles in double, as on the CPU
+    for (fr_int j = 0; j < pairs; j++) {
+      const double angle = (double)p * fr__rope_frequency(c, j);
+      table[p * pairs + j] = (float)cos(angle);
+      table[(limits->depth + p) * pairs + j] = (float)sin(angle);
+    }
+  bytes = limits->depth * pairs * (fr_int)sizeof(float);
+  if (!status) status = fr__cuda_send(t, work, r->cosine, table, bytes);
+  if (!status) status = fr__cuda_send(t, work, r->sine, table + limits->depth * pairs, bytes);
+  if (!status) status = fr__cuda_wait(t, work);
+  FR_FREE(table);
+#define FR__CUDA_ROOM(P)                                                                            \
+  status = fr__cuda_widen(work, fr__attend_kernel<P>, fr__cuda_shared(c->head_dim, 0));             \
+  if (!status) status = fr__cuda_widen(work, fr__attend_back_queries<P>, back);                     \
+  if (!status) status = fr__cuda_widen(work, fr__attend_back_keys<P>, back);
+  if (!status) { FR__CUDA_PARTS(c->head_dim, FR__CUDA_ROOM) }
+#undef FR__CUDA_ROOM
+  if (status) fr__cuda_forget_room(t, work->body);
+  return status;
+}
+
+// -- one call: what it works on
+struct fr__cuda_call {
+  fr_cuda *t;
+  const fr__cuda_model *m;
+  fr__cuda_room *r;
+  fr__pass *s;
+  const fr_config *c;
+  fr__layer a;
+  fr__shared h;
+  fr_int N, layer;
+};
+static fr_status fr__cuda_begin(fr__cuda_call *w, void *self, fr__pass *s)
+{
+  fr_cuda *t = (fr_cuda *)self;
+  memset(w, 0, sizeof *w);
+  w->t = t;
+  w->s = s;
+  w->c = s->c;
+  w->N = s->N;
+  w->layer = s->layer;
+  w->m = fr__cuda_copy_of(t, s->work, s->model, s->grads);
+  if (!w->m) return FR_INVALID;
+  for (w->r = t->rooms; w->r && w->r->key != s->work->body; w->r = w->r->next_room) continue;
+  if (!w->r) return fr__fail(&s->work->reason, FR_INVALID, "the workspace is not of this device");
+  fr__activations(w->c, w->r->activations, w->N, w->layer < 0 ? 0 : w->layer, s->gradient, &w->a, &w->h);
+  return fr__cuda_use(t, s->work);
+}
+static float *fr__cuda_p(const fr__cuda_call *w, int tensor) { return w->m->p[tensor] + w->layer * w->m->each[tensor]; }
+static float *fr__cuda_d(const fr__cuda_call *w, int tensor)  // NULL: not trained
+{
+  return w->m->d[tensor] ? w->m->d[tensor] + w->layer * w->m->each[tensor] : NULL;
+}
+static unsigned fr__blocks(fr_int count, fr_int each) { return (unsigned)((count + each - 1) / each); }
+
+#ifdef FR_CUDA_CUBLAS
+// NVIDIA's library instead: it counts columns first, so this is y' (N,M) = b a'. It may choose by the number of rows, and then a
+// leaf's bits depend on how many there are. What it needs besides is asked for once, at open.
+enum { FR__BLAS_ROOM = 32 << 20 };
+static cublasStatus_t fr__blas_layout(cublasLtMatrixLayout_t *layout, const float *x, fr_int x_row, fr_int x_k, int rows, int K,
+                                      cublasOperation_t along, cublasOperation_t across, cublasOperation_t *op, uint32_t *align)
+{
+  const int lies = x_k == 1 && x_row >= K;  // rows of K side by side
+  const uintptr_t bytes = (uintptr_t)x;
+  *op = lies ? along : across;
+  for (*align = 4; *align < 256 && bytes % (2 * *align) == 0; *align *= 2) continue;
+  return lies ? cublasLtMatrixLayoutCreate(layout, CUDA_R_32F, (uint64_t)K, (uint64_t)rows, x_row)
+              : cublasLtMatrixLayoutCreate(layout, CUDA_R_32F, (uint64_t)rows, (uint64_t)K, x_k);
+}
+static void fr__cuda_multiply(fr_cuda *t, fr__cuda_product g, int decodes)
+{
+  const cublasComputeType_t compute = t->math == FR_CUDA_BFLOAT16 ? CUBLAS_COMPUTE_32F_FAST_16BF
+                                    : t->math == FR_CUDA_TF32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+  const float one = 1.0f, beta = g.from ? 1.0f : 0.0f, *from = g.from ? g.from : g.y;
+  const size_t room = FR__BLAS_ROOM;
+  cublasLtMatmulDesc_t product = NULL;
+  cublasLtMatrixLayout_t a = NULL, b = NULL, y = NULL;
+  cublasLtMatmulPreference_t wish = NULL;
+  cublasLtMatmulHeuristicResult_t way;
+  cublasOperation_t op_a, op_b, op_y;
+  uint32_t align_a, align_b, align_y, align_from;
+  int found = 0;
+  cublasStatus_t s;
+  (void)decodes;
+  if (g.M < 1 || g.N < 1) return;
+#define FR__TRY(call) if (s == CUBLAS_STATUS_SUCCESS) s = call
+  s = cublasLtMatmulDescCreate(&product, compute, CUDA_R_32F);
+  FR__TRY(fr__blas_layout(&b, g.b, g.b_row, g.b_k, g.N, g.K, CUBLAS_OP_T, CUBLAS_OP_N, &op_b, &align_b));
+  FR__TRY(fr__blas_layout(&a, g.a, g.a_row, g.a_k, g.M, g.K, CUBLAS_OP_N, CUBLAS_OP_T, &op_a, &align_a));
+  FR__TRY(fr__blas_layout(&y, g.y, 1, g.ldy, g.N, g.M, CUBLAS_OP_N, CUBLAS_OP_N, &op_y, &align_y));
+  for (align_from = 4; align_from < 256 && (uintptr_t)from % (2 * align_from) == 0; align_from *= 2) continue;
+  FR__TRY(cublasLtMatmulDescSetAttribute(product, CUBLASLT_MATMUL_DESC_TRANSA, &op_b, sizeof op_b));
+  FR__TRY(cublasLtMatmulDescSetAttribute(product, CUBLASLT_MATMUL_DESC_TRANSB, &op_a, sizeof op_a));
+  FR__TRY(cublasLtMatmulPreferenceCreate(&wish));
+  FR__TRY(cublasLtMatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &room, sizeof room));
+  FR__TRY(cublasLtMatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &align_b, sizeof align_b));
+  FR__TRY(cublasLtMatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &align_a, sizeof align_a));
+  FR__TRY(cublasLtMatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &align_from, sizeof align_from));
+  FR__TRY(cublasLtMatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &align_y, sizeof align_y));
+  FR__TRY(cublasLtMatmulAlgoGetHeuristic(t->blas, product, b, a, y, y, wish, 1, &way, &found));
+  if (s == CUBLAS_STATUS_SUCCESS && !found) s = CUBLAS_STATUS_NOT_SUPPORTED;
+  FR__TRY(cublasLtMatmul(t->blas, product, &one, g.b, b, g.a, a, &beta, from, y, g.y, y, &way.algo, t->blas_room, room, t->stream));
+#undef FR__TRY
+  if (wish) (void)cublasLtMatmulPreferenceDestroy(wish);
+  if (y) (void)cublasLtMatrixLayoutDestroy(y);
+  if (a) (void)cublasLtMatrixLayoutDestroy(a);
+  if (b) (void)cublasLtMatrixLayoutDestroy(b);
+  if (product) (void)cublasLtMatmulDescDestroy(product);
+  if (s != CUBLAS_STATUS_SUCCESS && !t->blas_failed) t->blas_failed = (int)s;
+}
+#else
+static void fr__cuda_multiply(fr_cuda *t, fr__cuda_product g, int decodes)
+{
+  const int along = (g.a_k == 1) + (g.a_k == 1 && g.b_k == 1);  // ALONG says in which order numbers are fetched, not what they are
+  if (g.M < 1 || g.N < 1) return;
+  if (decodes) {
+    FR__LAUNCH(fr__product_stream, dim3(fr__blocks(g.N, 16)), 128, 0, t->stream, (g));
+  } else if (t->math == FR_CUDA_PLAIN) {
+    FR__LAUNCH(fr__product_plain, dim3(fr__blocks(g.M, 16), fr__blocks(g.N, 16)), 256, 0, t->stream, (g));
+  } else if (t->math == FR_CUDA_FLOAT32) {
+    const dim3 grid(fr__blocks(g.M, 64), fr__blocks(g.N, 64));
+    if (along == 2) FR__LAUNCH((fr__product_tiled<1, 1>), grid, 256, 0, t->stream, (g));
+    else if (along == 1) FR__LAUNCH((fr__product_tiled<1, 0>), grid, 256, 0, t->stream, (g));
+    else FR__LAUNCH((fr__product_tiled<0, 0>), grid, 256, 0, t->stream, (g));
+  } else {
+    const dim3 grid(fr__blocks(g.M, 128), fr__blocks(g.N, 64));
+    const int which = along + (t->math == FR_CUDA_BFLOAT16 ? 3 : 0);
+    if (which == 0) FR__LAUNCH((fr__product_tensor<0, 0, 0>), grid, 256, 0, t->stream, (g));
+    else if (which == 1) FR__LAUNCH((fr__product_tensor<0, 1, 0>), grid, 256, 0, t->stream, (g));
+    else if (which == 2) FR__LAUNCH((fr__product_tensor<0, 1, 1>), grid, 256, 0, t->stream, (g));
+    else if (which == 3) FR__LAUNCH((fr__product_tensor<1, 0, 0>), grid, 256, 0, t->stream, (g));
+    else if (which == 4) FR__LAUNCH((fr__product_tensor<1, 1, 0>), grid, 256, 0, t->stream, (g));
+    else FR__LAUNCH((fr__product_tensor<1, 1, 1>), grid, 256, 0, t->stream, (g));
+  }
+}
+#endif
+// Y = from + X W'       y, from (N,out)      x (N,in)      w (out,in)
+static void fr__cuda_linear(const fr__cuda_call *w, float *y, fr_int ldy, const float *from, const float *x, fr_int ldx,
+                            const float *weight, fr_int N, fr_int in, fr_int out, int decodes)
+{
+  const fr__cuda_product g = { y, from, x, weight, ldy, ldx, 1, in, 1, (int)N, (int)out, (int)in };
+  fr__cuda_multiply(w->t, g, decodes);
+}
+// dX = from + dY W
+static void fr__cuda_linear_back(const fr__cuda_call *w, float *dx, fr_int ldx, const float *from, const float *dy, fr_int ldy,
+                                 const float *weight, fr_int N, fr_int in, fr_int out)
+{
+  const fr__cuda_product g = { dx, from, dy, weight, ldx, ldy, 1, 1, in, (int)N, (int)in, (int)out };
+  fr__cuda_multiply(w->t, g, 0);
+}
+// dW += dY' X         NULL: not trained
+static void fr__cuda_linear_sums(const fr__cuda_call *w, float *dw, const float *dy, fr_int ldy, const float *x, fr_int ldx,
+                                 fr_int N, fr_int in, fr_int out)
+{
+  const fr__cuda_product g = { dw, dw, dy, x, in, 1, ldy, 1, ldx, (int)out, (int)in, (int)N };
+  if (dw) fr__cuda_multiply(w->t, g, 0);
+}
+
+static void fr__cuda_sum_rows(const fr__cuda_call *w, fr__cuda_sums g)
+{
+  const fr_int pieces = fr__pieces(g.rows.count);
+  g.part = w->r->part;
+  if (!g.out) return;
+  FR__LAUNCH(fr__sums_kernel, dim3((unsigned)pieces, fr__blocks(g.rows.width, 32)), 256, 0, w->t->stream, (g));
+  FR__LAUNCH(fr__sums_gather, dim3(fr__blocks(g.rows.width, 256)), 256, 0, w->t->stream, (g, (int)pieces));
+}
+
+// -- the steps of a layer, in the order of >>backend
+static void fr__cuda_norm_step(const fr__cuda_call *w, int step, int way)
+{
+  const int C = (int)w->c->dim, att = step == FR__NORM_ATT, tensor = att ? FR__AT_norm_att : FR__AT_norm_mlp;
+  const fr__cuda_shape rows = { (int)w->N, 1, C };
+  const float *x = att ? w->a.x : w->a.x_mid;
+  float *inverse = att ? w->a.inverse_att : w->a.inverse_mlp;  // NULL without gradient
+  if (way == FR__FORWARD) {
+    const fr__cuda_norm g = { rows, w->h.h, NULL, inverse, x, fr__cuda_p(w, tensor), NULL, C, 0, 1, C, 0, w->c->norm_eps };
+    FR__LAUNCH(fr__norm_kernel, dim3(fr__blocks(w->N, 4)), 128, 0, w->t->stream, (g));
+  } else if (way == FR__BACKWARD) {
+    const fr__cuda_norm_back g = { rows, w->h.dx, w->h.dh, x, fr__cuda_p(w, tensor), inverse, NULL, C, C, C, 1, 0, 0 };
+    FR__LAUNCH(fr__norm_back_kernel, dim3(fr__blocks(w->N, 4)), 128, 0, w->t->stream, (g));
+  } else {
+    const fr__cuda_sums g = { rows, NULL, fr__cuda_d(w, tensor), w->h.dh, x, inverse, NULL, C, C, 1, 0 };
+    fr__cuda_sum_rows(w, g);
+  }
+}
+
+// The four products; where X is the normed stream, backward makes it again for the sums.
+static void fr__cuda_matrix_step(const fr__cuda_call *w, int step, int way)
+{
+  const fr_int C = w->c->dim, HD = w->c->heads * w->c->head_dim, W = fr__qkv(w->c), F = w->c->ffn, pair = 2 * fr__stride(F);
+  const fr__layer *a = &w->a;
+  const fr__shared *h = &w->h;
+  const struct { int tensor; float *x, *dx, *from, *y, *dy; fr_int in, ldx, out, ldy; } all[] = {
+    { FR__AT_w_qkv, h->h, h->dh, NULL, a->qkv, h->dqkv, C, C, W, W },
+    { FR__AT_w_out, a->att, h->datt, a->x, a->x_mid, h->dx, HD, HD, C, C },
+    { FR__AT_w_gate_up, h->h, h->dh, NULL, a->gate_up, h->dgate_up, C, C, 2 * F, pair },
+    { FR__AT_w_down, h->act, h->dact, a->x_mid, a->x_next, h->dx, F, h->act_stride, C, C }
+  }, *g = &all[step == FR__QKV ? 0 : step == FR__OUT ? 1 : step == FR__GATE_UP ? 2 : 3];
+  if (way == FR__FORWARD)
+    fr__cuda_linear(w, g->y, g->ldy, g->from, g->x, g->ldx, fr__cuda_p(w, g->tensor), w->N, g->in, g->out, w->s->decodes);
+  else if (way == FR__SUMS) fr__cuda_linear_sums(w, fr__cuda_d(w, g->tensor), g->dy, g->ldy, g->x, g->ldx, w->N, g->in, g->out);
+  else fr__cuda_linear_back(w, g->dx, g->ldx, NULL, g->dy, g->ldy, fr__cuda_p(w, g->tensor), w->N, g->in, g->out);
+  if (way == FR__BACKWARD && g->x == h->h) fr__cuda_norm_step(w, step == FR__QKV ? FR__NORM_ATT : FR__NORM_MLP, FR__FORWARD);
+}
+
+static void fr__cuda_bias_step(const fr__cuda_call *w, int way)
+{
+  const int W = (int)fr__qkv(w->c);
+  if (way == FR__FORWARD) {
+    FR__LAUNCH(fr__bias_kernel, dim3(fr__blocks(w->N * W, 256)), 256, 0, w->t->stream,
+               (w->a.qkv, fr__cuda_p(w, FR__AT_b_qkv), W, w->N * W));
+  } else {
+    const fr__cuda_sums g = { { (int)w->N, 1, W }, NULL, fr__cuda_d(w, FR__AT_b_qkv), w->h.dqkv, NULL, NULL, NULL, W, 0, 0, 0 };
+    fr__cuda_sum_rows(w, g);
+  }
+}
+
+static void fr__cuda_head_norm_step(const fr__cuda_call *w, int way)
+{
+  const int H = (int)w->c->heads, K = (int)w->c->kv_heads, D = (int)w->c->head_dim, W = (int)fr__qkv(w->c), R = (H + K) * D;
+  for (int k = 0; k < 2; k++) {  // the heads of q, then those of k
+    const int heads = k ? K : H, at = k ? H * D : 0, tensor = k ? FR__AT_norm_k : FR__AT_norm_q;
+    const fr__cuda_shape rows = { (int)w->N * heads, heads, D };
+    float *raw = w->a.raw ? w->a.raw + at : NULL, *inverse = w->a.raw_inverse ? w->a.raw_inverse + (k ? H : 0) : NULL;
+    float *qkv = w->a.qkv + at, *d = w->h.dqkv + (w->h.dqkv ? at : 0);
+    const dim3 grid(fr__blocks(w->N * heads, 4));
+    if (way == FR__FORWARD) {
+      const fr__cuda_norm g = { rows, qkv, raw, inverse, qkv, fr__cuda_p(w, tensor), NULL, W, R, H + K, W, 0, w->c->norm_eps };
+      FR__LAUNCH(fr__norm_kernel, grid, 128, 0, w->t->stream, (g));
+    } else if (way == FR__BACKWARD) {
+      const fr__cuda_norm_back g = { rows, d, d, raw, fr__cuda_p(w, tensor), inverse, NULL, W, W, R, H + K, 0, 1 };
+      FR__LAUNCH(fr__norm_back_kernel, grid, 128, 0, w->t->stream, (g));
+    } else {
+      const fr__cuda_sums g = { rows, NULL, fr__cuda_d(w, tensor), d, raw, inverse, NULL, W, R, H + K, 0 };
+      fr__cuda_sum_rows(w, g);
+    }
+  }
+}
+
+static void fr__cuda_rotate_step(const fr__cuda_call *w, int way)
+{
+  const int H = (int)w->c->heads, K = (int)w->c->kv_heads, D = (int)w->c->head_dim, W = (int)fr__qkv(w->c);
+  const fr_int pairs = w->N * (H + K) * (D / 2), cached = w->N * 2 * K * D, rows = w->s->work->limits.cache_rows;
+  const fr__cuda_turn g = { way == FR__FORWARD ? w->a.qkv : w->h.dqkv, w->r->cosine, w->r->sine, w->r->position,
+                            1.0f / sqrtf((float)D), way == FR__FORWARD ? 1.0f : -1.0f, H, H + K, D, W, pairs };
+  FR__LAUNCH(fr__turn_kernel, dim3(fr__blocks(pairs, 256)), 256, 0, w->t->stream, (g));
+  if (w->s->cached)
+    FR__LAUNCH(fr__cache_kernel, dim3(fr__blocks(cached, 256)), 256, 0, w->t->stream,
+               (w->r->cache + w->layer * 2 * K * rows * D, w->a.qkv + H * D, w->r->cache_row, rows, W, 2 * K, D, cached));
+}
+
+static void fr__cuda_attend_step(const fr__cuda_call *w, int way)
+{
+  const fr_int H = w->c->heads, K = w->c->kv_heads, D = w->c->head_dim, W = fr__qkv(w->c), rows = w->s->work->limits.cache_rows;
+  const int group = (int)(H / K), cached = w->s->cached, per = w->s->decodes && group < FR__ITEMS ? group : FR__ITEMS;
+  const float *k = cached ? w->r->cache + w->layer * 2 * K * rows * D : w->a.qkv + H * D;
+  float *d = w->h.dqkv;
+  const fr__cuda_attention g = {
+    w->a.att, w->a.lse, w->a.qkv, k, k + K * (cached ? rows * D : D), W, cached ? D : W, cached ? rows * D : D, H * D, w->r->in,
+    w->r->tiles, w->r->tile_count, (int)w->N, group, (int)D, (int)H, per, w->h.datt, w->r->delta, d, d ? d + H * D : NULL,
+    d ? d + (H + K) * D : NULL };
+  const dim3 queries(fr__blocks(w->N * group, per), (unsigned)K), keys((unsigned)w->r->tile_count * 2, (unsigned)K);
+  const size_t shared = (size_t)fr__cuda_shared(D, way == FR__BACKWARD);
+  if (way == FR__FORWARD) {
+#define FR__CUDA_RUN(P) FR__LAUNCH(fr__attend_kernel<P>, queries, 128, shared, w->t->stream, (g));
+    FR__CUDA_PARTS(D, FR__CUDA_RUN)
+#undef FR__CUDA_RUN
+  } else {
+    FR__LAUNCH(fr__delta_kernel, dim3(fr__blocks(w->N * H, 4)), 128, 0, w->t->stream,
+               (w->r->delta, w->h.datt, w->a.att, (int)D, (int)(w->N * H)));
+#define FR__CUDA_RUN(P)                                                                     \
+    FR__LAUNCH(fr__attend_back_queries<P>, queries, 128, shared, w->t->stream, (g));        \
+    FR__LAUNCH(fr__attend_back_keys<P>, keys, 128, shared, w->t->stream, (g));
+    FR__CUDA_PARTS(D, FR__CUDA_RUN)
+#undef FR__CUDA_RUN
+  }
+}
+
+static void fr__cuda_swiglu_step(const fr__cuda_call *w, int way)
+{
+  const fr_int F = w->c->ffn, pair = 2 * fr__stride(F), count = w->N * F;
+  if (way == FR__FORWARD)
+    FR__LAUNCH(fr__swiglu_kernel, dim3(fr__blocks(count, 256)), 256, 0, w->t->stream,
+               (w->h.act, w->a.gate_up, (int)F, w->h.act_stride, pair, count));
+  else
+    FR__LAUNCH(fr__swiglu_back_kernel, dim3(fr__blocks(count, 256)), 256, 0, w->t->stream,
+               (w->h.dgate_up, w->h.act, w->h.dact, w->a.gate_up, (int)F, w->h.act_stride, pair, count));
+}
+
+static fr_status fr__cuda_step(void *self, fr__pass *s, const fr__act *list, fr_int count, fr_int *done)
+{
+  fr__cuda_call w;
+  const fr_status status = fr__cuda_begin(&w, self, s);
+  if (status) return status;
+  for (fr_int i = 0; w.N && i < count; i++)
+    switch (list[i].step) {
+      case FR__NORM_ATT: case FR__NORM_MLP: fr__cuda_norm_step(&w, list[i].step, list[i].way); break;
+      case FR__BIAS: fr__cuda_bias_step(&w, list[i].way); break;
+      case FR__HEAD_NORM: fr__cuda_head_norm_step(&w, list[i].way); break;
+      case FR__ROTATE: fr__cuda_rotate_step(&w, list[i].way); break;
+      case FR__ATTEND: fr__cuda_attend_step(&w, list[i].way); break;
+      case FR__SWIGLU: fr__cuda_swiglu_step(&w, list[i].way); break;
+      default: fr__cuda_matrix_step(&w, list[i].step, list[i].way); break;
+    }
+  *done = count;
+  return fr__cuda_ran(w.t, s->work);
+}
+
+// -- what goes over before a pass: token, position, number and cache row of each row, and the tiles of keys
+static fr_int fr__cuda_fill(fr__cuda_room *r, const fr__pass *s)
+{
+  const struct fr__body *b = s->work->body;
+  const fr_int N = s->N;
+  int *token = r->here.tables, *position = token + N, *in = position + N, *row = in + N, used = 0;
+  fr__cuda_tile *tile = (fr__cuda_tile *)(void *)(row + N), *first = tile;
+  fr_int spans = b->span_count_used;
+  for (fr_int i = 0; i < b->block_count; i++) spans = fr__max(spans, b->blocks[i].span + 1);  // leaves stand behind the tree
+  for (fr_int i = 0; i < spans; i++) r->span_out[i] = (int)b->span_count[i];
+  for (fr_int i = spans - 1; i >= 0; i--)  // the size of each subtree
+    if (b->span_parent[i] >= 0) r->span_out[b->span_parent[i]] += r->span_out[i];
+  for (fr_int i = 0; i < spans; i++) {
+    int *at = b->span_parent[i] < 0 ? &used : &r->next[b->span_parent[i]];
+    r->span_in[i] = *at;
+    r->next[i] = *at + (int)b->span_count[i];
+    *at += r->span_out[i];
+    r->span_out[i] += r->span_in[i];
+    for (fr_int j = 0; j < b->span_count[i]; j += FR__LANES) {
+      const fr__cuda_tile next = { (int)(b->span_row[i] + j), (int)fr__min(FR__LANES, b->span_count[i] - j), r->span_in[i] + (int)j,
+                                   r->span_out[i] };
+      *tile++ = next;
+    }
+  }
+  for (fr_int n = 0; n < N; n++) {
+    token[n] = (int)b->token[n];
+    position[n] = (int)b->position[n];
+    row[n] = s->cached ? (int)b->cache_row[n] : 0;
+  }
+  for (fr_int i = 0; i < b->block_count; i++)
+    for (fr_int j = 0; j < b->blocks[i].count; j++)
+      in[b->blocks[i].row + j] = r->span_in[b->blocks[i].span] + (int)(b->blocks[i].before - b->span_depth[b->blocks[i].span] + j);
+  r->token = r->there.tables;
+  r->position = r->token + N;
+  r->in = r->position + N;
+  r->cache_row = r->in + N;
+  r->tiles = (const fr__cuda_tile *)(const void *)(r->cache_row + N);
+  r->tile_count = (int)(tile - first);
+  return 4 * (N + r->tile_count);
+}
+// Before the embedding's backward: each different token, where its rows begin in the list of rows that follows, in order
+static fr_int fr__cuda_group(fr__cuda_room *r, const fr_token *token, fr_int N, fr_int *groups)
+{
+  int *id = r->here.groups, *first = id + N, *order = first + N + 1, count = 0, at = 0;
+  for (fr_int n = 0; n < N; n++) {
+    if (r->seen[token[n]] < 0) {
+      r->seen[token[n]] = count;
+      id[count] = (int)token[n];
+      first[count++] = 0;
+    }
+    first[r->seen[token[n]]]++;
+  }
+  for (int g = 0; g < count; g++) { const int rows = first[g]; first[g] = at; at += rows; }
+  for (fr_int n = 0; n < N; n++) order[first[r->seen[token[n]]]++] = (int)n;
+  for (int g = count; g > 0; g--) first[g] = first[g - 1];  // each was moved to its end, where the next begins
+  first[0] = 0;
+  for (int g = 0; g < count; g++) r->seen[id[g]] = -1;
+  *groups = count;
+  return 3 * N + 1;
+}
+static fr_status fr__cuda_embed(void *self, fr__pass *s, int way)
+{
+  fr__cuda_call w;
+  fr_int ints, groups = 0, N = s->N;
+  fr_status status = fr__cuda_begin(&w, self, s);
+  const int C = (int)w.c->dim, held = w.m ? (int)w.m->held_rows[0] : 0;
+  if (status || !N) return status;
+  if (way == FR__FORWARD) {
+    fr__activations(w.c, w.r->activations, N, w.c->layers - 1, s->gradient, &w.a, &w.h);
+    w.r->final_x = w.a.x_next;
+  }
+  fr__activations(w.c, w.r->activations, N, 0, s->gradient, &w.a, &w.h);
+  if (way == FR__FORWARD) {
+    if (w.r->sending) status = fr__cuda_wait(w.t, s->work);
+    if (status) return status;
+    ints = fr__cuda_fill(w.r, s);
+    status = fr__cuda_send(w.t, s->work, w.r->there.tables, w.r->here.tables, ints * (fr_int)sizeof(int));
+    if (status) return status;
+    w.r->sending = 1;
+    FR__LAUNCH(fr__embed_kernel, dim3(fr__blocks(N * C, 256)), 256, 0, w.t->stream,
+               (w.a.x, w.m->held[0], w.m->p[FR__AT_tok_emb], w.r->token, held, w.c->embed_scale, C, N * C));
+  } else if (w.m->d[FR__AT_tok_emb]) {
+    const int *there = w.r->there.groups;
+    ints = fr__cuda_group(w.r, s->work->body->token, N, &groups);
+    status = fr__cuda_send(w.t, s->work, w.r->there.groups, w.r->here.groups, ints * (fr_int)sizeof(int));
+    if (status) return status;
+    FR__LAUNCH(fr__embed_back_kernel, dim3((unsigned)groups), 128, 0, w.t->stream,
+               (w.m->d[FR__AT_tok_emb], w.h.dx, there, there + N, there + 2 * N + 1, held, w.c->embed_scale, C));
+  }
+  return fr__cuda_ran(w.t, s->work);
+}
+
+// -- the head
+// The vocabulary's matrix stands in up to two pieces: what a view holds, and the model's own rows.
+struct fr__cuda_table { const float *at[2]; fr_int first[2], rows[2]; float *d; };
+static fr__cuda_table fr__cuda_table_of(const fr__cuda_call *w)
+{
+  const int own = !w->c->tied, tensor = own ? FR__AT_head : FR__AT_tok_emb;
+  const fr_int held = w->m->held_rows[own];
+  const fr__cuda_table table = { { w->m->held[own], w->m->p[tensor] }, { 0, held }, { held, w->c->vocab - held }, w->m->d[tensor] };
+  return table;
+}
+// hidden = norm(x[row]),   logits = hidden W'       of `count` rows of the list on the device, `apart` ints from one to the next
+static void fr__cuda_logits(const fr__cuda_call *w, const int *list, int apart, fr_int count, int vocabulary, int decodes)
+{
+  const int C = (int)w->c->dim;
+  const fr__cuda_table table = fr__cuda_table_of(w);
+  const fr__cuda_norm g = { { (int)count, 1, C }, w->r->hidden, NULL, w->r->inverse, w->r->final_x, w->m->p[FR__AT_norm_final],
+                            list, C, 0, 1, C, apart, w->c->norm_eps };
+  FR__LAUNCH(fr__norm_kernel, dim3(fr__blocks(count, 4)), 128, 0, w->t->stream, (g));
+  for (int i = 0; vocabulary && i < 2; i++)
+    if (table.rows[i])
+      fr__cuda_linear(w, w->r->logits + table.first[i], w->c->vocab, NULL, w->r->hidden, C, table.at[i], count, C, table.rows[i],
+                      decodes);
+}
+static void fr__cuda_head_back(const fr__cuda_call *w, const int *list, fr_int count)
+{
+  const int C = (int)w->c->dim;
+  const fr_int V = w->c->vocab;
+  const fr__cuda_table table = fr__cuda_table_of(w);
+  const float *from = NULL, *x = w->r->final_x, *gain = w->m->p[FR__AT_norm_final];
+  const fr__cuda_shape rows = { (int)count, 1, C };
+  const fr__cuda_norm_back back = { rows, w->h.dx, w->r->dhidden, x, gain, w->r->inverse, list, C, C, C, 1, 3, 0 };
+  const fr__cuda_sums sums = { rows, NULL, w->m->d[FR__AT_norm_final], w->r->dhidden, x, w->r->inverse, list, C, C, 1, 3 };
+  for (int i = 0; i < 2; i++)
+    if (table.rows[i]) {
+      fr__cuda_linear_back(w, w->r->dhidden, C, from, w->r->logits + table.first[i], V, table.at[i], count, C, table.rows[i]);
+      from = w->r->dhidden;
+    }
+  FR__LAUNCH(fr__norm_back_kernel, dim3(fr__blocks(count, 4)), 128, 0, w->t->stream, (back));
+  fr__cuda_linear_sums(w, table.d, w->r->logits + table.first[1], V, w->r->hidden, C, count, C, table.rows[1]);
+  fr__cuda_sum_rows(w, sums);
+}
+static fr_status fr__cuda_head(void *self, fr__pass *s)
+{
+  struct fr__body *b = s->work->body;
+  const fr_int R = b->head_row_count;
+  fr__cuda_call w;
+  fr_int targets = 0;
+  int *row, *token;
+  fr_status status = fr__cuda_begin(&w, self, s);
+  if (status) return status;
+  if (s->grads && w.N)
+    status = fr__cuda_said(&s->work->reason, cudaMemsetAsync(w.h.dx, 0, (size_t)(w.N * w.c->dim) * sizeof(float), w.t->stream),
+                           "clearing gradients");
+  if (status || !R) return status;
+  for (fr_int i = 0; i < R; i++) targets += b->head_rows[i].count;
+  row = w.r->here.goals;
+  token = row + 3 * R;
+  for (fr_int i = 0; i < R; i++) {
+    row[3 * i] = (int)b->head_rows[i].row;
+    row[3 * i + 1] = (int)b->head_rows[i].first;
+    row[3 * i + 2] = (int)(b->head_rows[i].count);
+  }
+  for (fr_int i = 0; i < targets; i++) {
+    token[i] = (int)b->goals[i].token;
+    memcpy(token + targets + i, &b->goals[i].weight, sizeof(float));
+  }
+  status = fr__cuda_send(w.t, s->work, w.r->there.goals, row, (3 * R + 2 * targets) * (fr_int)sizeof(int));
+  for (fr_int first = 0; !status && first < R; first += w.r->chunk) {
+    const fr_int count = fr__min(w.r->chunk, R - first);
+    const int *list = w.r->there.goals + 3 * first, *ids = w.r->there.goals + 3 * R;
+    const float *weights = (const float *)(const void *)(ids + targets);
+    fr__cuda_logits(&w, list, 3, count, 1, 0);
+    FR__LAUNCH(fr__entropy_kernel, dim3((unsigned)count), 256, 0, w.t->stream,
+               (w.r->logits, (int)w.c->vocab, list, ids, weights, w.r->there.nll, s->grads != NULL));
+    if (s->grads) fr__cuda_head_back(&w, list, count);
+    status = fr__cuda_ran(w.t, s->work);
+  }
+  if (!status) status = fr__cuda_bring(w.t, s->work, w.r->here.nll, w.r->there.nll, targets * (fr_int)sizeof(double));
+  if (!status) status = fr__cuda_wait(w.t, s->work);
+  for (fr_int i = 0; !status && i < targets; i++) b->goals[i].nll = w.r->here.nll[i];
+  return status;
+}
+
+static fr_status fr__cuda_rows(void *self, fr__pass *s, const fr_int *list, fr_int count, int vocabulary, float *out)
+{
+  const fr_int width = vocabulary ? s->c->vocab : s->c->dim;
+  fr__cuda_call w;
+  fr_status status = fr__cuda_begin(&w, self, s);
+  for (fr_int first = 0; !status && first < count; first += w.r->chunk) {
+    const fr_int rows = fr__min(w.r->chunk, count - first);
+    for (fr_int i = 0; i < rows; i++) w.r->here.list[i] = (int)list[first + i];
+    status = fr__cuda_send(w.t, s->work, w.r->there.list, w.r->here.list, rows * (fr_int)sizeof(int));
+    if (status) break;
+    fr__cuda_logits(&w, w.r->there.list, 1, rows, vocabulary, 1);
+    status = fr__cuda_ran(w.t, s->work);
+    if (!status) status = fr__cuda_bring(w.t, s->work, out + first * width, vocabulary ? w.r->logits : w.r->hidden,
+                                         rows * width * (fr_int)sizeof(float));
+    if (!status) status = fr__cuda_wait(w.t, s->work);
+  }
+  return status;
+}
+
+static fr_status fr__cuda_sample(void *self, fr__pass *s, const fr_int *list, fr_int count, const fr_sampling *sampling,
+                                 const float *draw, fr_token *token, double *logp)
+{
+  fr__cuda_call w;
+  fr_status status = fr__cuda_begin(&w, self, s);
+  for (fr_int first = 0; !status && first < count; first += w.r->chunk) {
+    const fr_int rows = fr__min(w.r->chunk, count - first);
+    for (fr_int i = 0; i < rows; i++) w.r->here.list[i] = (int)list[first + i];
+    memcpy(w.r->here.draw, draw + first, (size_t)rows * sizeof(float));
+    status = fr__cuda_send(w.t, s->work, w.r->there.list, w.r->here.list, rows * (fr_int)sizeof(int));
+    if (!status) status = fr__cuda_send(w.t, s->work, w.r->there.draw, w.r->here.draw, rows * (fr_int)sizeof(float));
+    if (status) break;
+    fr__cuda_logits(&w, w.r->there.list, 1, rows, 1, 1);
+    FR__LAUNCH(fr__sample_kernel, dim3((unsigned)rows), 256, 0, w.t->stream,
+               (w.r->logits, (int)s->c->vocab, w.r->there.draw, sampling->temperature, (int)fr__min(sampling->top_k, s->c->vocab),
+                sampling->top_p, w.r->there.token, w.r->there.logp));
+    status = fr__cuda_ran(w.t, s->work);
+    if (!status) status = fr__cuda_bring(w.t, s->work, w.r->here.token, w.r->there.token, rows * (fr_int)sizeof(int));
+    if (!status) status = fr__cuda_bring(w.t, s->work, w.r->here.logp, w.r->there.logp, rows * (fr_int)sizeof(double));
+    if (!status) status = fr__cuda_wait(w.t, s->work);
+    for (fr_int i = 0; !status && i < rows; i++) {
+      token[first + i] = (fr_token)w.r->here.token[i];
+      logp[first + i] = w.r->here.logp[i];
+    }
+  }
+  return status;
+}
+
+// -- the optimiser: gradients of all trained tensors lie side by side
+static fr_status fr__cuda_norm_of(void *self, fr_work *work, const fr_model *model, const fr_adamw *adamw, double *norm)
+{
+  fr_cuda *t = (fr_cuda *)self;
+  const fr__cuda_model *m = fr__cuda_copy_of(t, work, model, adamw->grads);
+  fr__cuda_room *r = t->rooms;
+  double sum = 0.0;
+  fr_status status = m ? fr__cuda_use(t, work) : FR_INVALID;
+  if (status) return status;
+  while (r && r->key != work->body) r = r->next_room;
+  if (!r) return fr__fail(&work->reason, FR_INVALID, "the workspace is not of this device");
+  FR__LAUNCH(fr__square_kernel, dim3(FR__SQUARES), 256, 0, t->stream, (r->there.squares, fr__cuda_grads(m), m->trained));
+  status = fr__cuda_ran(t, work);
+  if (!status) status = fr__cuda_bring(t, work, r->here.squares, r->there.squares, FR__SQUARES * (fr_int)sizeof(double));
+  if (!status) status = fr__cuda_wait(t, work);
+  if (status) return status;
+  for (int i = 0; i < FR__SQUARES; i++) sum += r->here.squares[i];
+  *norm = sqrt(sum);
+  return FR_OK;
+}
+static fr_status fr__cuda_adamw(void *self, fr_work *work, fr_model *model, fr_adamw *adamw, const fr__adamw_factors *factors,
+                                float keep_decayed)
+{
+#define FR__CUDA_DECAY(name, copies, rows, cols, start, decay) decay,
+  static const int decays[FR__TENSORS] = { FR__PARAMS(FR__CUDA_DECAY) };
+#undef FR__CUDA_DECAY
+  fr_cuda *t = (fr_cuda *)self;
+  const fr__cuda_model *m = fr__cuda_copy_of(t, work, model, adamw->grads);
+  const fr_status status = m ? fr__cuda_use(t, work) : FR_INVALID;
+  if (status) return status;
+  for (int i = 0; i < FR__TENSORS; i++) {
+    fr__adamw_factors f = *factors;
+    if (decays[i]) f.keep = keep_decayed;
+    if (m->d[i])
+      FR__LAUNCH(fr__adamw_kernel, dim3(fr__blocks(m->own[i], 256)), 256, 0, t->stream,
+                 (m->p[i], m->d[i], m->m[i], m->v[i], m->own[i], f));
+  }
+  return fr__cuda_ran(t, work);
+}
+static fr_status fr__cuda_zero(void *self, fr_work *work, const fr_model *model, fr_adamw *adamw)
+{
+  fr_cuda *t = (fr_cuda *)self;
+  const fr__cuda_model *m = fr__cuda_copy_of(t, work, model, adamw->grads);
+  const fr_status status = m ? fr__cuda_use(t, work) : FR_INVALID;
+  if (status || !m->trained) return status;
+  return fr__cuda_said(&work->reason, cudaMemsetAsync(fr__cuda_grads(m), 0, (size_t)m->trained * sizeof(float), t->stream),
+                       "clearing gradients");
+}
+
+// -- open and close
+FR_DEF fr_status fr_cuda_open(fr_cuda **cuda, int device, fr_cuda_math math, fr_reason *reason)
+{
+  const fr_backend backend = { NULL, "cuda", fr__cuda_place, fr__cuda_attach, fr__cuda_download, fr__cuda_embed, fr__cuda_step,
+                               fr__cuda_head, fr__cuda_rows, fr__cuda_sample, fr__cuda_norm_of, fr__cuda_adamw, fr__cuda_zero };
+  int count = 0, capability = 0;
+  cudaError_t error;
+  fr_cuda *t;
+  fr_status status;
+  if (!cuda || device < 0 || math < FR_CUDA_FLOAT32 || math > FR_CUDA_PLAIN)
+    return fr__fail(reason, FR_INVALID, "cuda is NULL, the device is negative, or the math is none");
+  error = cudaGetDeviceCount(&count);
+  if (error != cudaSuccess || count < 1) {
+    (void)cudaGetLastError();
+    return fr__fail(reason, FR_UNSUPPORTED, "no CUDA device: %s", error ? cudaGetErrorString(error) : "there is none");
+  }
+  if (device >= count) return fr__fail(reason, FR_UNSUPPORTED, "CUDA device %d of %d", (fr_int)device, (fr_int)count);
+  t = (fr_cuda *)FR_MALLOC(sizeof *t);
+  if (!t) return fr__fail(reason, FR_MEMORY, "no memory for %d bytes", (fr_int)sizeof *t);
+  memset(t, 0, sizeof *t);
+  t->backend = backend;
+  t->backend.self = t;
+  t->device = device;
+  t->math = math;
+  error = cudaSetDevice(device);
+  if (!error) error = cudaDeviceGetAttribute(&t->shared_most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  if (!error) error = cudaDeviceGetAttribute(&capability, cudaDevAttrComputeCapabilityMajor, device);
+  status = fr__cuda_said(reason, error, "asking the device");
+  if (!status && capability < 8)
+    status = fr__fail(reason, FR_UNSUPPORTED, "CUDA device %d has compute capability %d, 8.0 is needed", (fr_int)device,
+                      (fr_int)capability);
+  if (!status) status = fr__cuda_said(reason, cudaStreamCreate(&t->stream), "making a stream");
+#ifdef FR_CUDA_CUBLAS
+  if (!status && cublasLtCreate(&t->blas) != CUBLAS_STATUS_SUCCESS)
+    status = fr__fail(reason, FR_UNSUPPORTED, "cuBLASLt does not start");
+  if (!status) status = fr__cuda_said(reason, cudaMalloc(&t->blas_room, FR__BLAS_ROOM), "memory for cuBLASLt");
+#endif
+  if (status) { fr_cuda_close(t); return status; }
+  *cuda = t;
+  return fr__fine(reason);
+}
+FR_DEF const fr_backend *fr_cuda_backend(const fr_cuda *cuda) { return &cuda->backend; }
+FR_DEF void fr_cuda_traffic(const fr_cuda *cuda, int64_t *to_device, int64_t *to_host)
+{
+  if (to_device) *to_device = cuda->to_device;
+  if (to_host) *to_host = cuda->to_host;
+}
+FR_DEF void fr_cuda_release(fr_cuda *cuda, const fr_work *work, const fr_model *model)
+{
+  (void)cudaSetDevice(cuda->device);
+  if (work) fr__cuda_forget_room(cuda, work->body);
+  if (model) fr__cuda_forget_model(cuda, model->params);
+}
+FR_DEF void fr_cuda_close(fr_cuda *cuda)
+{
+  if (!cuda) return;
+  (void)cudaSetDevice(cuda->device);
+  if (cuda->stream) (void)cudaStreamSynchronize(cuda->stream);
+  while (cuda->models) fr__cuda_forget_model(cuda, cuda->models->key);
+  while (cuda->rooms) fr__cuda_forget_room(cuda, cuda->rooms->key);
+#ifdef FR_CUDA_CUBLAS
+  if (cuda->blas_room) (void)cudaFree(cuda->blas_room);
+  if (cuda->blas) (void)cublasLtDestroy(cuda->blas);
+#endif
+  if (cuda->stream) (void)cudaStreamDestroy(cuda->stream);
+  FR_FREE(cuda);
+}
+#undef FR__CUDA_PARTS
+#undef FR__CUDA_UNROLL
+#undef FR__WARP
+#ifndef FR__CUDA_EMULATED
+#undef FR__DYNAMIC
+#undef FR__LAUNCH
+#endif
+#endif  // FR__CUDA
+#if defined(FR__METHOD) || defined(FR__CUDA)
 // Nothing private outlives the file but functions and types of its own.
 #undef FR__AHEAD
 #undef FR__APART
@@ -10709,6 +12596,7 @@ static const fr__kernels *fr__kernel_row(fr_int i)
 #undef FR__SMALL
 #undef FR__AVX2
 #undef FR__AVX512
+#undef FR__CUDA
 #undef FR__EACH_AVX2
 #undef FR__EACH_AVX512
 #undef FR__EACH_NEON
@@ -10726,6 +12614,7 @@ static const fr__kernels *fr__kernel_row(fr_int i)
 #undef FR__LN2_HIGH
 #undef FR__LN2_LOW
 #undef FR__LOG2E
+#undef FR__METHOD
 #undef FR__NEON
 #undef FR__NONE
 #undef FR__PARAMS
@@ -10744,8 +12633,7 @@ static const fr__kernels *fr__kernel_row(fr_int i)
 #undef FR__TURN_NEON
 #undef FR__UNROLL
 #undef FR__WRITE_AVX512
-
-#endif  // FORKREASON_IMPLEMENTATION
+#endif
 
 // ---- >>license ----------------------------------------------------------------------------------------
 // MIT License, Copyright (c) 2026 The forkreason.h authors
