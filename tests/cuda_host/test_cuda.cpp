@@ -281,6 +281,56 @@ static void leaves_alone(void)
   CHECK(device_end() == 0);
 }
 
+// ---- decoding, as on the CPU: head sizes and groups, paths of several tiles
+static void decode_compare(const fr_config *config)
+{
+  enum { LEAVES = 4, MAX = 6 };
+  static forest f;
+  fr_token text[2][LEAVES][MAX];
+  fr_leaf leaf[2][LEAVES];
+  fr_limits limits;
+  fr_sampling o;
+  void *memory;
+  fr_model like = fixture_model(config, &memory);
+  side s[2];
+  fixture_randomise(&like);
+  forest_fill(&f, &like.config, 5, 90, 0);
+  memset(&o, 0, sizeof o);
+  o.temperature = 0.8f;
+  o.top_k = 9;
+  o.max_tokens = MAX;
+  memset(leaf, 0, sizeof leaf);
+  CHECK(fr_generate_limits(&f.tree, &o, LEAVES, &limits) == FR_OK);
+  for (int t = 0; t < 2; t++) {
+    s[t] = side_of(config, limits, t, &like, 0);
+    for (int i = 0; i < LEAVES; i++) {
+      leaf[t][i].leaf = (uint64_t)i;
+      leaf[t][i].span = i % 5;
+      leaf[t][i].tokens = text[t][i];
+      while (!f.spans[leaf[t][i].span].tokens.count) leaf[t][i].span--;
+    }
+    CHECK(fr_generate(&s[t].model, &s[t].work, &f.tree, &o, leaf[t], LEAVES) == FR_OK);
+  }
+  for (int i = 0; i < LEAVES; i++) {
+    CHECK(same_bits(text[0][i], text[1][i], MAX, 4) && leaf[1][i].count == MAX);
+    CHECK_BELOW(fabs(leaf[0][i].logp - leaf[1][i].logp), MAX * 4e-5);  // as logits of forests, for each token
+  }
+  side_end(&s[0]); side_end(&s[1]);
+  free(memory);
+  CHECK(device_end() == 0);
+}
+static void decodes(void)
+{
+  static const struct { fr_int heads, kv, D; } shapes[] = { { 5, 1, 32 }, { 4, 4, 34 }, { 6, 1, 66 }, { 2, 1, 130 }, { 1, 1, 258 }, { 20, 2, 4 } };
+  for (int i = 0; i < 6; i++) {
+    fr_config c;
+    memset(&c, 0, sizeof c);
+    c.layers = 2; c.dim = 24; c.heads = shapes[i].heads; c.kv_heads = shapes[i].kv; c.head_dim = shapes[i].D; c.ffn = 31; c.vocab = 40;
+    c.qk_norm = i % 2;
+    decode_compare(&c);
+  }
+}
+
 // ---- what goes over the bus in a step: numbers a token, spans and targets; parameters never
 static void traffic(void)
 {
@@ -470,6 +520,7 @@ int main(int count, char **names)
   for (int which = 0; which < FIXTURE_CONFIGS && part("configs"); which++) against_cpu(which);
   if (part("training")) training();
   if (part("forests")) forests();
+  if (part("decodes")) decodes();
   if (part("leaves")) leaves_alone();
   if (part("sampling")) sampling();
   if (part("traffic")) traffic();
