@@ -1193,7 +1193,9 @@ struct fr_backend {
 #define FR_ASSERT(condition) ((void)0)
 #endif
 
-#if defined(__clang__)
+#if defined(__CUDACC__)
+#define FR__UNROLL(n)
+#elif defined(__clang__)
 #define FR__UNROLL(n) _Pragma("clang loop unroll(full)")
 #elif defined(__GNUC__) && __GNUC__ >= 8
 #define FR__PRAGMA(text) _Pragma(#text)
@@ -10062,7 +10064,11 @@ FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reaso
 #endif  // FR_NO_MALLOC
 
 // ---- >>machines ---------------------------------------------------------------------------------------
-// SIMD needs function-level target attributes, so that the file compiles with plain -O2 and picks at run time.
+// SIMD needs function-level target attributes, so that the file compiles with plain -O2 and picks at run time. Not under nvcc, whose
+// front end and these headers do not agree.
+#if defined(__CUDACC__) && !defined(FR_NO_SIMD)
+#define FR_NO_SIMD
+#endif
 #if !defined(FR_NO_SIMD) && defined(__GNUC__) && defined(__x86_64__)
 #define FR__AVX2 static __attribute__((target("avx2,fma")))
 #define FR__AVX512 static __attribute__((target("avx512f")))

@@ -1,0 +1,2 @@
+#define FORKREASON_CUDA_IMPLEMENTATION
+#include "../../forkreason.h"
