@@ -1,2 +1,0 @@
-#define FORKREASON_CUDA_IMPLEMENTATION
-#include "../../forkreason.h"
