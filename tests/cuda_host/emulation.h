@@ -71,6 +71,7 @@
 #define __align__(bytes) __attribute__((aligned(bytes)))
 #define __shared__ static __attribute__((used))
 #define FR__DYNAMIC(type, name) type *const name = (type *)emu_dynamic()
+#define FR__CUDA_UNROLL
 
 struct alignas(8)  float2 { float x, y; };
 struct alignas(16) float4 { float x, y, z, w; };
@@ -598,14 +599,18 @@ static EMU_QUIET void emu_shuffle_order(uint16_t *order, unsigned count)
   }
 }
 
-// All of first .. first+count-1 are ready. As numbered: the one that came last goes on at once; shuffled: anyone may.
+// All of first .. first+count-1 are ready. As numbered: the one that came last goes on at once, and the others are next, so that a
+// warp runs alone until a barrier, in a few stacks that stay in the cache; shuffled: anyone may.
 static EMU_QUIET void emu_release(unsigned first, unsigned count)
 {
   uint16_t order[EMU_THREADS];
-  for (unsigned i = 0; i < count; i++) {
+  for (unsigned i = count; i-- > 0;) {
     emu.threads[first + i].state = EMU_RUNS;
     order[i] = (uint16_t)(first + i);
-    if (!emu.seed && &emu.threads[first + i] != emu.current) emu_push(first + i);
+    if (emu.seed || &emu.threads[first + i] == emu.current) continue;
+    emu.ready_first = (emu.ready_first + EMU_THREADS - 1) % EMU_THREADS;
+    emu.ready[emu.ready_first] = order[i];
+    emu.ready_count++;
   }
   if (!emu.seed) return;
   emu_shuffle_order(order, count);

@@ -2,6 +2,9 @@
 // finder nothing and of CUDA only this: __syncthreads and __syncwarp are a pthread_barrier. Lanes that meet for a shuffle or for a
 // product are not put in order by it, so they wait on a futex, in code that the sanitizer does not see. Blocks follow one another.
 
+// Threads of the pool are still there at the end; the sanitizer would wait a second for them.
+extern "C" __attribute__((used)) const char *__tsan_default_options() { return "atexit_sleep_ms=0"; }
+
 [[noreturn]] static EMU_QUIET void emu_leave() { _exit(3); }
 
 // Two barriers take turns. With one, a thread that wakes up late also learns what those have done who are at the next barrier already:
