@@ -238,6 +238,7 @@ static void forests(void)
     { 2, 2, 66 }, { 1, 1, 128 }, { 2, 1, 130 }, { 1, 1, 256 }, { 1, 1, 258 }, { 1, 1, 512 } };
   for (int i = 0; i < (int)(sizeof shapes / sizeof shapes[0]); i++) {
     fr_config c;
+    if (fr__cuda_shared(shapes[i].D, 1) > device->shared_most) continue;  // place refuses it
     memset(&c, 0, sizeof c);
     c.layers = 1 + i % 2; c.dim = 10 + 7 * i; c.heads = shapes[i].heads; c.kv_heads = shapes[i].kv; c.head_dim = shapes[i].D;
     c.ffn = 9 + i; c.vocab = i == 4 ? 700 : 41; c.tied = i % 2; c.qkv_bias = i % 3 == 0; c.qk_norm = i % 3 == 1;
