@@ -1208,7 +1208,9 @@ struct fr_backend {
 #define FR_ASSERT(condition) ((void)0)
 #endif
 
-#if defined(__clang__)
+#if defined(__CUDACC__)
+#define FR__UNROLL(n)
+#elif defined(__clang__)
 #define FR__UNROLL(n) _Pragma("clang loop unroll(full)")
 #elif defined(__GNUC__) && __GNUC__ >= 8
 #define FR__PRAGMA(text) _Pragma(#text)
@@ -10163,7 +10165,11 @@ FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reaso
 #endif  // FR_NO_MALLOC
 
 // ---- >>machines ---------------------------------------------------------------------------------------
-// SIMD needs function-level target attributes, so that the file compiles with plain -O2 and picks at run time.
+// SIMD needs function-level target attributes, so that the file compiles with plain -O2 and picks at run time. Not under nvcc, whose
+// front end and these headers do not agree.
+#if defined(__CUDACC__) && !defined(FR_NO_SIMD)
+#define FR_NO_SIMD
+#endif
 #if !defined(FR_NO_SIMD) && (defined(__GNUC__) || defined(__clang__)) && defined(__x86_64__)
 #define FR__AVX2 static __attribute__((target("avx2,fma")))
 #define FR__AVX512 static __attribute__((target("avx512f")))
@@ -11224,7 +11230,7 @@ struct fr__cuda_attention {
   fr_int q_stride, kv_stride, kv_head, o_stride;  // floats from row to row, and from one key/value head to the next
   const int *in;                             // [N] of the queries
   const fr__cuda_tile *tiles;
-  int tile_count, N, group, D, H, per;       // per: items of a block, at most 16
+  int tile_count, N, group, D, H;
   const float *d_o, *delta;                  // backward: (N,H,D), (N,H)
   float *dq, *dk, *dv;                       // rows q_stride apart
 };
@@ -11271,8 +11277,8 @@ __device__ static __forceinline__ fr__cuda_items fr__items_of(const fr__cuda_att
   const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, all = t->N * t->group;
   fr__cuda_items items;
   int in = -1, low, high;
-  items.first = (int)blockIdx.x * t->per;
-  items.end = items.first + t->per < all ? items.first + t->per : all;
+  items.first = (int)blockIdx.x * FR__ITEMS;
+  items.end = items.first + FR__ITEMS < all ? items.first + FR__ITEMS : all;
   if (lane < FR__ITEMS && items.first + lane < items.end) in = t->in[(items.first + lane) / t->group];
   low = in < 0 ? 0x7fffffff : in;
   high = in;
@@ -11354,6 +11360,102 @@ __global__ static void __launch_bounds__(128) fr__attend_kernel(fr__cuda_attenti
       for (int i = 0; i < PARTS; i++)
         if (lane + 32 * i < t.D) t.o[fr__item_at(&t, item, kv, t.o_stride, t.D) + lane + 32 * i] = o[r][i] * inverse;
       if (lane == 0 && t.lse) t.lse[fr__item_at(&t, item, kv, t.H, 1)] = m[r] + logf(l[r]);
+    }
+  }
+}
+
+// Decoding has few queries and long paths: a block has one query and up to 4 of its heads, and each of its warps every fourth tile
+// of the path, by itself; then the four are put together. Lanes are channels, and keys follow one another, so nothing is shared.
+template <int PARTS>
+__global__ static void __launch_bounds__(128) fr__attend_few(fr__cuda_attention t)
+{
+  FR__DYNAMIC(float, shared);  // of each warp (4,D) of o, then (4) of m, then of l
+  const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, kv = (int)blockIdx.y, some = (t.group + 3) / 4;
+  const int first = (int)blockIdx.x / some * t.group + (int)blockIdx.x % some * 4, in = t.in[(int)blockIdx.x / some];
+  const int heads = t.group - (int)blockIdx.x % some * 4 < 4 ? t.group - (int)blockIdx.x % some * 4 : 4;
+  float *peaks = shared + 16 * t.D, *sums = peaks + 16;
+  float q[4][PARTS], o[4][PARTS], m[4], l[4];
+  int seen = 0;
+  FR__CUDA_UNROLL
+  for (int r = 0; r < 4; r++) {
+    m[r] = -HUGE_VALF;
+    l[r] = 0.0f;
+    FR__CUDA_UNROLL
+    for (int i = 0; i < PARTS; i++) {
+      const int c = lane + 32 * i;
+      o[r][i] = 0.0f;
+      q[r][i] = r < heads && c < t.D ? t.q[fr__item_at(&t, first + r, kv, t.q_stride, t.D) + c] : 0.0f;
+    }
+  }
+  for (int base = 0; base < t.tile_count; base += FR__LANES) {
+    const fr__cuda_tile none = { 0, 0, 1, 0 }, mine = base + lane < t.tile_count ? t.tiles[base + lane] : none;
+    const uint32_t on_path = __ballot_sync(FR__WARP, mine.in <= in && in < mine.out);
+    for (int b = 0; b < FR__LANES; b++) {
+      float p[4];
+      fr__cuda_tile tile;
+      if (!(on_path >> b & 1) || seen++ % 4 != warp) continue;
+      tile.row = __shfl_sync(FR__WARP, mine.row, b);
+      tile.count = __shfl_sync(FR__WARP, mine.count, b);
+      tile.in = __shfl_sync(FR__WARP, mine.in, b);
+      tile.out = in + 1;
+      for (int j = 0; j < tile.count; j++) {
+        const float *k = t.k + kv * t.kv_head + (tile.row + j) * t.kv_stride;
+        float s[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
+        FR__CUDA_UNROLL
+        for (int i = 0; i < PARTS; i++) {
+          const float y = lane + 32 * i < t.D ? k[lane + 32 * i] : 0.0f;
+          FR__CUDA_UNROLL
+          for (int r = 0; r < 4; r++) s[r] = fmaf(q[r][i], y, s[r]);
+        }
+        FR__CUDA_UNROLL
+        for (int r = 0; r < 4; r++) {
+          const float all = fr__warp_sum(s[r]);
+          if (lane == j) p[r] = all;
+        }
+      }
+      FR__CUDA_UNROLL
+      for (int r = 0; r < 4; r++) {
+        const int good = fr__sees(&tile, in);
+        const float next = fmaxf(m[r], fr__warp_max(good ? p[r] : -HUGE_VALF)), shrink = m[r] < next ? expf(m[r] - next) : 1.0f;
+        p[r] = good ? expf(p[r] - next) : 0.0f;
+        l[r] = fmaf(l[r], shrink, fr__warp_sum(p[r]));
+        m[r] = next;
+        FR__CUDA_UNROLL
+        for (int i = 0; i < PARTS; i++) o[r][i] *= shrink;
+      }
+      for (int j = 0; j < tile.count; j++) {
+        const float *v = t.v + kv * t.kv_head + (tile.row + j) * t.kv_stride;
+        float w[4];
+        FR__CUDA_UNROLL
+        for (int r = 0; r < 4; r++) w[r] = __shfl_sync(FR__WARP, p[r], j);
+        FR__CUDA_UNROLL
+        for (int i = 0; i < PARTS; i++) {
+          const float y = lane + 32 * i < t.D ? v[lane + 32 * i] : 0.0f;
+          FR__CUDA_UNROLL
+          for (int r = 0; r < 4; r++) o[r][i] = fmaf(w[r], y, o[r][i]);
+        }
+      }
+    }
+  }
+  FR__CUDA_UNROLL
+  for (int r = 0; r < 4; r++) {
+    FR__CUDA_UNROLL
+    for (int i = 0; i < PARTS; i++) if (lane + 32 * i < t.D) shared[(warp * 4 + r) * t.D + lane + 32 * i] = o[r][i];
+    if (lane == 0) peaks[warp * 4 + r] = m[r];
+    if (lane == 0) sums[warp * 4 + r] = l[r];
+  }
+  __syncthreads();
+  for (int r = 0; r < heads; r++) {
+    const float peak = fmaxf(fmaxf(peaks[r], peaks[4 + r]), fmaxf(peaks[8 + r], peaks[12 + r]));
+    float share[4], sum = 0.0f;
+    for (int w = 0; w < 4; w++) {
+      share[w] = expf(peaks[w * 4 + r] - peak);
+      sum = fmaf(share[w], sums[w * 4 + r], sum);
+    }
+    for (int c = (int)threadIdx.x; c < t.D; c += 128) {
+      float all = 0.0f;
+      for (int w = 0; w < 4; w++) all = fmaf(share[w], shared[(w * 4 + r) * t.D + c], all);
+      t.o[fr__item_at(&t, first + r, kv, t.o_stride, t.D) + c] = all / sum;
     }
   }
 }
@@ -12188,16 +12290,21 @@ static void fr__cuda_rotate_step(const fr__cuda_call *w, int way)
 static void fr__cuda_attend_step(const fr__cuda_call *w, int way)
 {
   const fr_int H = w->c->heads, K = w->c->kv_heads, D = w->c->head_dim, W = fr__qkv(w->c), rows = w->s->work->limits.cache_rows;
-  const int group = (int)(H / K), cached = w->s->cached, per = w->s->decodes && group < FR__ITEMS ? group : FR__ITEMS;
+  const int group = (int)(H / K), cached = w->s->cached;
   const float *k = cached ? w->r->cache + w->layer * 2 * K * rows * D : w->a.qkv + H * D;
   float *d = w->h.dqkv;
   const fr__cuda_attention g = {
     w->a.att, w->a.lse, w->a.qkv, k, k + K * (cached ? rows * D : D), W, cached ? D : W, cached ? rows * D : D, H * D, w->r->in,
-    w->r->tiles, w->r->tile_count, (int)w->N, group, (int)D, (int)H, per, w->h.datt, w->r->delta, d, d ? d + H * D : NULL,
+    w->r->tiles, w->r->tile_count, (int)w->N, group, (int)D, (int)H, w->h.datt, w->r->delta, d, d ? d + H * D : NULL,
     d ? d + (H + K) * D : NULL };
-  const dim3 queries(fr__blocks(w->N * group, per), (unsigned)K), keys((unsigned)w->r->tile_count * 2, (unsigned)K);
+  const dim3 queries(fr__blocks(w->N * group, FR__ITEMS), (unsigned)K), few((unsigned)(w->N * ((group + 3) / 4)), (unsigned)K);
+  const dim3 keys((unsigned)w->r->tile_count * 2, (unsigned)K);
   const size_t shared = (size_t)fr__cuda_shared(D, way == FR__BACKWARD);
-  if (way == FR__FORWARD) {
+  if (way == FR__FORWARD && w->s->decodes) {
+#define FR__CUDA_RUN(P) FR__LAUNCH(fr__attend_few<P>, few, 128, (size_t)(16 * D + 32) * sizeof(float), w->t->stream, (g));
+    FR__CUDA_PARTS(D, FR__CUDA_RUN)
+#undef FR__CUDA_RUN
+  } else if (way == FR__FORWARD) {
 #define FR__CUDA_RUN(P) FR__LAUNCH(fr__attend_kernel<P>, queries, 128, shared, w->t->stream, (g));
     FR__CUDA_PARTS(D, FR__CUDA_RUN)
 #undef FR__CUDA_RUN
