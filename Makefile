@@ -4,6 +4,8 @@
 #   make examples  the programs in examples/
 #   make bench     how fast products, training, decoding and matching are, against the machine and peers; build/bench.json
 #   make compare   nine arms on two tasks, three seeds: 45 minutes, resumes; make ablate: one thing at a time
+#   make cuda-host-test   the CUDA unit without a GPU, under emulation and two race finders (g++); WAYS=plain for the first alone
+#   make cuda-test, make cuda-bench   on a GPU, with nvcc
 #   make check     the wider checks of .ci/run with the tools that are installed: compilers, sanitizers, options
 CFLAGS = -O2
 LDLIBS = -lm
@@ -45,10 +47,27 @@ ablate: $(BUILD)/bench/compare
 test: examples $(BUILD)/bench/compare
 	@BUILD='$(BUILD)' JOBS='$(JOBS)' COMPILE='$(COMPILE)' LDLIBS='$(LDLIBS)' SKIP='$(SKIP)' ONLY='$(ONLY)' sh tests/run.sh
 
+cuda-host-test:
+	@BUILD='$(BUILD)' sh tests/cuda_host/run.sh $(WAYS)
+
+# 1675: a pragma of gcc in the CPU's half, to which the device is compared.
+NVCC = nvcc -std=c++17 -O2 -arch=$(ARCH) -diag-suppress 1675 -Xcompiler -pthread -I.
+ARCH = native
+
+cuda-test: tests/cuda_host/test_cuda.cpp forkreason.h
+	@mkdir -p $(BUILD)
+	$(NVCC) -x cu -o $(BUILD)/test_cuda $<
+	$(BUILD)/test_cuda
+
+cuda-bench: bench/cuda.cu forkreason.h
+	@mkdir -p $(BUILD)
+	$(NVCC) -o $(BUILD)/bench_cuda $<
+	$(BUILD)/bench_cuda $(ONLY)
+
 check:
 	bash .ci/run --no-install
 
 clean:
 	rm -rf build
 
-.PHONY: all examples demo bench compare ablate test check clean
+.PHONY: all examples demo bench compare ablate test cuda-host-test cuda-test cuda-bench check clean

@@ -1,6 +1,6 @@
 // A small program that uses most of the header: trains with SSFT for some steps, decodes and votes. It is built with
 // every option, standard and compiler in turn, as C and as C++.
-// With PLAIN_HEADER the implementation comes from another unit.
+// With PLAIN_HEADER the implementation comes from another unit. With FORKREASON_CUDA it runs on a GPU, or says why it does not.
 #ifndef PLAIN_HEADER
 #define FORKREASON_IMPLEMENTATION
 #endif
@@ -31,7 +31,15 @@ int main(void)
   fr_adamw adamw;
   fr_work work;
   tiny_fill(&t, 0);
-  const fr_limits limits = tiny_limits(&t, 2, TINY_FORKS, 2);
+  fr_limits limits = tiny_limits(&t, 2, TINY_FORKS, 2);
+#ifdef FORKREASON_CUDA
+  fr_cuda *cuda = NULL;
+  fr_reason reason;
+  const fr_status opened = fr_cuda_open(&cuda, 0, FR_CUDA_FLOAT32, &reason);
+  if (opened == FR_OK) limits.backend = fr_cuda_backend(cuda);
+  else if (opened == FR_UNSUPPORTED) printf("on the CPU: %s\n", reason.text);
+  else TRY(opened);
+#endif
 
 #ifdef FR_NO_MALLOC
   fr_int bytes = 0;
@@ -50,6 +58,9 @@ int main(void)
   TRY(fr_work_new(&work, &config, &limits));
 #endif
   fr_model_init(&model, 3);
+#ifdef FORKREASON_CUDA
+  TRY(fr_work_attach(&work, &model, &adamw));
+#endif
 
   double first = 0, last = 0;
   for (int step = 0; step < 40; step++) {
@@ -80,6 +91,9 @@ int main(void)
   }
   TRY(fr_generate(&model, &work, &tree, &sampling, leaves, TINY_FORKS));
   TRY(fr_vote(TINY_FORKS, same_answer, leaves, NULL, &vote, NULL));
+#ifdef FORKREASON_CUDA
+  TRY(fr_work_download(&work, &model, &adamw));
+#endif
   const int good = last < 0.8 * first && vote.valid == TINY_FORKS && vote.winner >= 0;
   uint64_t hash = 14695981039346656037u;  // FNV-1a over the trained parameters: the same bits print the same number
   for (size_t i = 0; i < (size_t)model.count * sizeof(float); i++)
@@ -95,6 +109,9 @@ int main(void)
   fr_work_free(&work);
   fr_adamw_free(&adamw);
   fr_model_free(&model);
+#endif
+#ifdef FORKREASON_CUDA
+  fr_cuda_close(cuda);
 #endif
   return !good;
 }
