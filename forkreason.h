@@ -10648,7 +10648,7 @@ static const fr__kernels *fr__kernel_row(fr_int i)
 #include <cublasLt.h>
 #endif
 #define FR__LAUNCH(kernel, grid, threads, shared, stream, arguments) kernel<<<grid, threads, shared, stream>>> arguments
-#define FR__DYNAMIC(type, name) extern __shared__ type name[]
+#define FR__DYNAMIC(type, name) extern __shared__ __align__(16) type name[]
 
 // d (16,8) += a (16,k) b (k,8) by one warp. A word holds two bfloat16 that follow one another along k, or one TF32. With
 // g = lane / 4 and t = lane % 4 a lane holds, counting words along k:
@@ -10736,11 +10736,11 @@ __global__ static void fr__product_plain(fr__cuda_product g)
 }
 
 // Second rung: a block has 64 x 64 outputs and walks along k. The 64 rows of a and of b that it needs of 16 k are put into shared
-// memory once, so that each number read from afar is used 64 times; a thread keeps 4 x 4 outputs in registers, and uses each number
-// that it reads from shared memory 4 times.
+// memory once, so that each number read from afar is used 64 times; a thread keeps 4 x 4 outputs in registers, reads four numbers
+// of a and of b at once, and uses each 4 times.
 // `ALONG`: neighbours along k lie side by side, else neighbours across rows: neighbouring threads read neighbouring numbers.
 template <int ALONG>
-__device__ static __forceinline__ void fr__fetch_tile(float (*to)[65], const float *x, fr_int x_row, fr_int x_k, int row, int rows,
+__device__ static __forceinline__ void fr__fetch_tile(float (*to)[68], const float *x, fr_int x_row, fr_int x_k, int row, int rows,
                                                       int k0, int K)
 {
   for (int e = (int)threadIdx.x; e < 64 * 16; e += 256) {
@@ -10751,8 +10751,8 @@ __device__ static __forceinline__ void fr__fetch_tile(float (*to)[65], const flo
 template <int A_ALONG, int B_ALONG>
 __global__ static void __launch_bounds__(256) fr__product_tiled(fr__cuda_product g)
 {
-  __shared__ float a[16][65], b[16][65];
-  const int row = (int)blockIdx.x * 64, col = (int)blockIdx.y * 64, i0 = (int)threadIdx.x / 16, j0 = (int)threadIdx.x % 16;
+  __shared__ __align__(16) float a[16][68], b[16][68];
+  const int row = (int)blockIdx.x * 64, col = (int)blockIdx.y * 64, i0 = (int)threadIdx.x / 16 * 4, j0 = (int)threadIdx.x % 16 * 4;
   float sum[4][4] = { { 0.0f } };
   for (int k0 = 0; k0 < g.K; k0 += 16) {
     fr__fetch_tile<A_ALONG>(a, g.a, g.a_row, g.a_k, row, g.M, k0, g.K);
@@ -10760,9 +10760,8 @@ __global__ static void __launch_bounds__(256) fr__product_tiled(fr__cuda_product
     __syncthreads();
     FR__CUDA_UNROLL
     for (int k = 0; k < 16; k++) {
-      float x[4], w[4];
-      FR__CUDA_UNROLL
-      for (int r = 0; r < 4; r++) { x[r] = a[k][i0 + 16 * r]; w[r] = b[k][j0 + 16 * r]; }
+      const float4 x4 = *(const float4 *)(const void *)&a[k][i0], w4 = *(const float4 *)(const void *)&b[k][j0];
+      const float x[4] = { x4.x, x4.y, x4.z, x4.w }, w[4] = { w4.x, w4.y, w4.z, w4.w };
       FR__CUDA_UNROLL
       for (int i = 0; i < 4; i++)
         FR__CUDA_UNROLL
@@ -10772,7 +10771,7 @@ __global__ static void __launch_bounds__(256) fr__product_tiled(fr__cuda_product
   }
   for (int i = 0; i < 4; i++)
     for (int j = 0; j < 4; j++) {
-      const int at_i = row + i0 + 16 * i, at_j = col + j0 + 16 * j;
+      const int at_i = row + i0 + i, at_j = col + j0 + j;
       if (at_i < g.M && at_j < g.N) g.y[at_i * g.ldy + at_j] = (g.from ? g.from[at_i * g.ldy + at_j] : 0.0f) + sum[i][j];
     }
 }
@@ -11101,8 +11100,8 @@ __global__ static void __launch_bounds__(256) fr__square_kernel(double *part, co
 struct fr__cuda_tile { int row, count, in, out; };  // keys row .. row+count-1, numbered from `in` on
 // A block has 16 items of one key/value head, a warp 4 of them. An item is a query and one of the query heads that share the head:
 // number query * group + head. The 32 keys of a tile are the lanes of a warp for s and p, which shuffles bring to the lanes that
-// add up the channels of o. Keys, then values pass through one buffer in shared memory, rows D + 1 apart, so that lanes reading a
-// column of it meet different banks. m and l are brought up to date from tile to tile (see >>ops).
+// add up the channels of o. Keys, then values pass through one buffer in shared memory, its rows so far apart that lanes
+// reading down a column meet different banks. m and l are brought up to date from tile to tile (see >>ops).
 enum { FR__ITEMS = 16, FR__LANES = 32 };
 struct fr__cuda_attention {
   float *o, *lse;                            // (N,H,D), (N,H) may be NULL
@@ -11115,20 +11114,30 @@ struct fr__cuda_attention {
   float *dq, *dk, *dv;                       // rows q_stride apart
 };
 
+// Floats from row to row of the buffer: where rows are read four floats at a time, they begin at multiples of four
+__host__ __device__ static __forceinline__ int fr__apart(int D) { return D % 4 ? D + 1 : D + 4; }
 // Up to 32 rows of a tile, one behind the other from x on; what is missing is 0.
 __device__ static __forceinline__ void fr__put_rows(float *to, const float *x, fr_int stride, int count, int D)
 {
   const int lane = (int)threadIdx.x % 32;
   for (int j = (int)threadIdx.x / 32; j < FR__LANES; j += 4)
-    for (int c = lane; c < D; c += 32) to[j * (D + 1) + c] = j < count ? x[j * stride + c] : 0.0f;
+    for (int c = lane; c < D; c += 32) to[j * fr__apart(D) + c] = j < count ? x[j * stride + c] : 0.0f;
 }
 // s_r = x_r . row `lane` of the buffer, for this warp's 4 rows x (16,D)
 __device__ static __forceinline__ void fr__dot_rows(float s[4], const float *x, const float *rows, int D)
 {
-  const int lane = (int)threadIdx.x % 32;
+  const float *row = rows + (int)threadIdx.x % 32 * fr__apart(D);
   s[0] = s[1] = s[2] = s[3] = 0.0f;
-  for (int c = 0; c < D; c++) {
-    const float y = rows[lane * (D + 1) + c];
+  for (int c = 0; D % 4 == 0 && c < D; c += 4) {
+    const float4 y = *(const float4 *)(const void *)(row + c);
+    FR__CUDA_UNROLL
+    for (int r = 0; r < 4; r++) {
+      const float4 z = *(const float4 *)(const void *)(x + r * D + c);
+      s[r] = fmaf(z.w, y.w, fmaf(z.z, y.z, fmaf(z.y, y.y, fmaf(z.x, y.x, s[r]))));
+    }
+  }
+  for (int c = 0; D % 4 && c < D; c++) {
+    const float y = row[c];
     FR__CUDA_UNROLL
     for (int r = 0; r < 4; r++) s[r] = fmaf(x[r * D + c], y, s[r]);
   }
@@ -11144,7 +11153,7 @@ __device__ static __forceinline__ void fr__weigh_rows(float o[4][PARTS], const f
     for (int r = 0; r < 4; r++) w[r] = __shfl_sync(FR__WARP, p[r], j);
     FR__CUDA_UNROLL
     for (int i = 0; i < PARTS; i++) {
-      const float y = lane + 32 * i < D ? rows[j * (D + 1) + lane + 32 * i] : 0.0f;
+      const float y = lane + 32 * i < D ? rows[j * fr__apart(D) + lane + 32 * i] : 0.0f;
       FR__CUDA_UNROLL
       for (int r = 0; r < 4; r++) o[r][i] = fmaf(w[r], y, o[r][i]);
     }
@@ -11195,7 +11204,7 @@ __device__ static __forceinline__ int fr__sees(const fr__cuda_tile *tile, int in
 template <int PARTS>
 __global__ static void __launch_bounds__(128) fr__attend_kernel(fr__cuda_attention t)
 {
-  FR__DYNAMIC(float, shared);  // (16,D) of q, (32,D+1) of k or v
+  FR__DYNAMIC(float, shared);  // (16,D) of q, (32,apart) of k or v
   float *q = shared, *rows = q + FR__ITEMS * t.D;
   const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, kv = (int)blockIdx.y;
   const fr__cuda_items items = fr__items_of(&t);
@@ -11354,7 +11363,7 @@ __global__ static void __launch_bounds__(128) fr__delta_kernel(float *delta, con
 template <int PARTS>
 __global__ static void __launch_bounds__(128) fr__attend_back_queries(fr__cuda_attention t)
 {
-  FR__DYNAMIC(float, shared);  // (16,D) of q, of do, (32,D+1) of k or v
+  FR__DYNAMIC(float, shared);  // (16,D) of q, of do, (32,apart) of k or v
   float *q = shared, *d_o = q + FR__ITEMS * t.D, *rows = d_o + FR__ITEMS * t.D;
   const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, kv = (int)blockIdx.y;
   const fr__cuda_items items = fr__items_of(&t);
@@ -11395,7 +11404,7 @@ __global__ static void __launch_bounds__(128) fr__attend_back_queries(fr__cuda_a
 template <int PARTS>
 __global__ static void __launch_bounds__(128) fr__attend_back_keys(fr__cuda_attention t)
 {
-  FR__DYNAMIC(float, shared);  // (16,D) of k, of v, (32,D+1) of q or do
+  FR__DYNAMIC(float, shared);  // (16,D) of k, of v, (32,apart) of q or do
   float *k = shared, *v = k + FR__ITEMS * t.D, *rows = v + FR__ITEMS * t.D;
   const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, kv = (int)blockIdx.y;
   const fr__cuda_tile tile = t.tiles[blockIdx.x / 2];
@@ -11422,7 +11431,7 @@ __global__ static void __launch_bounds__(128) fr__attend_back_keys(fr__cuda_atte
       __syncthreads();
       for (int j = warp; j < FR__LANES; j += 4)
         for (int c = lane; c < t.D; c += 32)
-          rows[j * (t.D + 1) + c] = i + j < all ? x[fr__item_at(&t, i + j, kv, stride, t.D) + c] : 0.0f;
+          rows[j * fr__apart(t.D) + c] = i + j < all ? x[fr__item_at(&t, i + j, kv, stride, t.D) + c] : 0.0f;
       __syncthreads();
       if (pass == 0) {
         fr__dot_rows(p, k + warp * 4 * t.D, rows, t.D);
@@ -11854,7 +11863,7 @@ static void fr__cuda_host_layout(fr__arena *arena, const fr_config *c, const fr_
 // Shared memory of attention, forward and backward
 static fr_int fr__cuda_shared(fr_int D, int back)
 {
-  return ((back ? 2 : 1) * FR__ITEMS * D + FR__LANES * (D + 1)) * (fr_int)sizeof(float);
+  return ((back ? 2 : 1) * FR__ITEMS * D + FR__LANES * fr__apart((int)D)) * (fr_int)sizeof(float);
 }
 #define FR__CUDA_PARTS(D, P)                                                                      \
   if ((D) <= 32) { P(1) } else if ((D) <= 64) { P(2) } else if ((D) <= 128) { P(4) } else if ((D) <= 256) { P(8) } else { P(16) }
