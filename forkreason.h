@@ -957,8 +957,9 @@ FR_DEF void fr_bundle_free(fr_bundle *bundle);
 //   fr_work_new(&work, &config, &limits);   fr_work_attach(&work, &model, &adamw);   ... train ...
 //   fr_work_download(&work, &model, &adamw);   fr_cuda_close(cuda);
 // With FR_CUDA_CUBLAS defined there, too, and cublasLt linked, products of matrices are NVIDIA's instead of the kernels of >>cuda.
-// Parameters, gradients, moments and activations live on the device. Over the bus go, per pass, four numbers a token, the spans
-// and the targets; back comes a number a target, or what is asked for: tokens that were drawn, rows that are read, a norm.
+// Parameters, gradients, moments and activations live on the device. Over the bus go, per pass, four numbers a token, with gradient
+// seven, four for each 32 tokens of a span, and five a target; back comes a number a target, or what is asked for: tokens that were
+// drawn, rows that are read, a norm.
 typedef enum fr_cuda_math {  // how the products of matrices are computed; all else, and every sum, is float32 or double
   FR_CUDA_FLOAT32,           // as on the CPU
   FR_CUDA_TF32,              // factors rounded to 11 bits, on tensor cores; compute capability 8.0 or more

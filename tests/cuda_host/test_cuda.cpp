@@ -364,6 +364,14 @@ static void traffic(void)
                                               5 * s.work.limits.targets));
   CHECK_BELOW(after[1] - before[1], 2 * 8 * s.work.limits.targets + 8 * FR__SQUARES);
   CHECK((after[0] - before[0]) + (after[1] - before[1]) < 4 * s.model.count / 2);
+  // what is given back is not there any more
+  CHECK(fr_work_download(&s.work, &s.model, &s.adamw) == FR_OK);
+  fr_cuda_release(device, NULL, &s.model);
+  CHECK(fr_ssft_match(&s.model, &s.work, &t.options, t.questions, 2) == FR_INVALID && strstr(s.work.reason.text, "attached"));
+  CHECK(fr_work_attach(&s.work, &s.model, &s.adamw) == FR_OK);
+  CHECK(fr_ssft_match(&s.model, &s.work, &t.options, t.questions, 2) == FR_OK);
+  fr_cuda_release(device, &s.work, &s.model);
+  CHECK(emu.live == 0 && emu.pinned == 0);
   side_end(&s);
   free(memory);
   CHECK(device_end() == 0);
