@@ -10724,7 +10724,31 @@ struct fr__cuda_product {
   const float *from, *a, *b;
   fr_int ldy, a_row, a_k, b_row, b_k;  // floats to the next row, and to the next k
   int M, N, K;
+  int piece = 0;                       // of a long sum: k's of a piece, and where pieces of y (M,N) go
+  float *part = NULL;
 };
+// dW sums over all rows and has few outputs, a few blocks' work. Sums of more than FR__LONG are cut into pieces of so many, which
+// blockIdx.z counts and which are added up in order: the order of a sum still depends on its length alone.
+enum { FR__LONG = 512, FR__FEW_OUTPUTS = 1 << 19 };
+__device__ static __forceinline__ void fr__take_piece(fr__cuda_product *g)
+{
+  const int first = (int)blockIdx.z * g->piece;
+  if (!g->piece) return;
+  g->a += first * g->a_k;
+  g->b += first * g->b_k;
+  g->K = g->K - first < g->piece ? g->K - first : g->piece;
+  g->y = g->part + (fr_int)blockIdx.z * g->M * g->N;
+  g->ldy = g->N;
+  g->from = NULL;
+}
+__global__ static void fr__product_gather(fr__cuda_product g, int pieces)
+{
+  const fr_int i = (fr_int)blockIdx.x * 256 + (fr_int)threadIdx.x, all = (fr_int)g.M * g.N, at = i / g.N * g.ldy + i % g.N;
+  float sum = 0.0f;
+  if (i >= all) return;
+  for (int p = 0; p < pieces; p++) sum += g.part[p * all + i];
+  g.y[at] = (g.from ? g.from[at] : 0.0f) + sum;
+}
 
 // First rung: a thread an output. Every a is read N times and every b M times, from memory or, with luck, from a cache.
 __global__ static void fr__product_plain(fr__cuda_product g)
@@ -10755,6 +10779,7 @@ __global__ static void __launch_bounds__(256) fr__product_tiled(fr__cuda_product
   __shared__ __align__(16) float a[16][68], b[16][68];
   const int row = (int)blockIdx.x * 64, col = (int)blockIdx.y * 64, i0 = (int)threadIdx.x / 16 * 4, j0 = (int)threadIdx.x % 16 * 4;
   float sum[4][4] = { { 0.0f } };
+  fr__take_piece(&g);
   for (int k0 = 0; k0 < g.K; k0 += 16) {
     fr__fetch_tile<A_ALONG>(a, g.a, g.a_row, g.a_k, row, g.M, k0, g.K);
     fr__fetch_tile<B_ALONG>(b, g.b, g.b_row, g.b_k, col, g.N, k0, g.K);
@@ -10827,6 +10852,7 @@ __global__ static void __launch_bounds__(256) fr__product_tensor(fr__cuda_produc
   const int i0 = warp / 2 * 32, j0 = warp % 2 * 32;
   uint32_t next_a[8], next_b[4];
   float d[2][4][4] = { { { 0.0f } } };
+  fr__take_piece(&g);
   fr__cuda_words<BF16, A_ALONG, 128> from_a;
   fr__cuda_words<BF16, B_ALONG, 64> from_b;
   from_a.begin(g.a, g.a_row, g.a_k, row, g.M);
@@ -11831,6 +11857,7 @@ static fr_int fr__pieces(fr_int rows) { return (rows + FR__PIECE - 1) / FR__PIEC
 static void fr__cuda_device_layout(fr__arena *arena, const fr_config *c, const fr_limits *limits, fr__cuda_room *r)
 {
   const fr_int rows = fr__max(limits->rows, limits->grad_rows), pairs = c->head_dim / 2, F4 = (fr_int)sizeof(float);
+  const fr_int widest = c->dim * fr__max(fr__max(fr__qkv(c), 2 * c->ffn), fr__max(c->heads * c->head_dim, c->vocab));  // of W
   fr_int plain = 0, trained = 0, floats = 0;
   fr__layer a;
   fr__shared s;
@@ -11844,8 +11871,10 @@ static void fr__cuda_device_layout(fr__arena *arena, const fr_config *c, const f
   r->cosine = (float *)fr__take(arena, limits->depth, pairs * F4);
   r->sine = (float *)fr__take(arena, limits->depth, pairs * F4);
   r->delta = (float *)fr__take(arena, limits->grad_rows, c->heads * F4);
-  r->part = (float *)fr__take(arena, fr__max(fr__pieces(rows) * fr__max(fr__qkv(c), c->dim),
-                                             fr__pieces(rows * c->heads) * c->head_dim), F4);
+  if (limits->grad_rows > FR__LONG) floats = (limits->grad_rows + FR__LONG - 1) / FR__LONG * fr__min(FR__FEW_OUTPUTS, widest);
+  else floats = 0;
+  floats = fr__max(floats, fr__pieces(rows) * fr__max(fr__qkv(c), c->dim));
+  r->part = (float *)fr__take(arena, fr__max(floats, fr__pieces(rows * c->heads) * c->head_dim), F4);
   r->logits = (float *)fr__take(arena, r->chunk, c->vocab * F4);
   r->hidden = (float *)fr__take(arena, r->chunk, c->dim * F4);
   r->dhidden = (float *)fr__take(arena, r->chunk, c->dim * F4);
@@ -12040,18 +12069,20 @@ static void fr__cuda_multiply(fr_cuda *t, fr__cuda_product g, int decodes)
 static void fr__cuda_multiply(fr_cuda *t, fr__cuda_product g, int decodes)
 {
   const int along = (g.a_k == 1) + (g.a_k == 1 && g.b_k == 1);  // ALONG says in which order numbers are fetched, not what they are
+  const unsigned pieces = g.part && !decodes && t->math != FR_CUDA_PLAIN ? fr__blocks(g.K, FR__LONG) : 1;
   if (g.M < 1 || g.N < 1) return;
+  if (pieces > 1) g.piece = FR__LONG;
   if (decodes) {
     FR__LAUNCH(fr__product_stream, dim3(fr__blocks(g.N, 16)), 128, 0, t->stream, (g));
   } else if (t->math == FR_CUDA_PLAIN) {
     FR__LAUNCH(fr__product_plain, dim3(fr__blocks(g.M, 16), fr__blocks(g.N, 16)), 256, 0, t->stream, (g));
   } else if (t->math == FR_CUDA_FLOAT32) {
-    const dim3 grid(fr__blocks(g.M, 64), fr__blocks(g.N, 64));
+    const dim3 grid(fr__blocks(g.M, 64), fr__blocks(g.N, 64), pieces);
     if (along == 2) FR__LAUNCH((fr__product_tiled<1, 1>), grid, 256, 0, t->stream, (g));
     else if (along == 1) FR__LAUNCH((fr__product_tiled<1, 0>), grid, 256, 0, t->stream, (g));
     else FR__LAUNCH((fr__product_tiled<0, 0>), grid, 256, 0, t->stream, (g));
   } else {
-    const dim3 grid(fr__blocks(g.M, 128), fr__blocks(g.N, 64));
+    const dim3 grid(fr__blocks(g.M, 128), fr__blocks(g.N, 64), pieces);
     const int which = along + (t->math == FR_CUDA_BFLOAT16 ? 3 : 0);
     if (which == 0) FR__LAUNCH((fr__product_tensor<0, 0, 0>), grid, 256, 0, t->stream, (g));
     else if (which == 1) FR__LAUNCH((fr__product_tensor<0, 1, 0>), grid, 256, 0, t->stream, (g));
@@ -12059,7 +12090,8 @@ static void fr__cuda_multiply(fr_cuda *t, fr__cuda_product g, int decodes)
     else if (which == 3) FR__LAUNCH((fr__product_tensor<1, 0, 0>), grid, 256, 0, t->stream, (g));
     else if (which == 4) FR__LAUNCH((fr__product_tensor<1, 1, 0>), grid, 256, 0, t->stream, (g));
     else FR__LAUNCH((fr__product_tensor<1, 1, 1>), grid, 256, 0, t->stream, (g));
-  }
+  }  if (pieces > 1)
+    FR__LAUNCH(fr__product_gather, dim3(fr__blocks((fr_int)g.M * g.N, 256)), 256, 0, t->stream, (g, (int)pieces));
 }
 #endif
 // Y = from + X W'       y, from (N,out)      x (N,in)      w (out,in)
@@ -12080,7 +12112,8 @@ static void fr__cuda_linear_back(const fr__cuda_call *w, float *dx, fr_int ldx, 
 static void fr__cuda_linear_sums(const fr__cuda_call *w, float *dw, const float *dy, fr_int ldy, const float *x, fr_int ldx,
                                  fr_int N, fr_int in, fr_int out)
 {
-  const fr__cuda_product g = { dw, dw, dy, x, in, 1, ldy, 1, ldx, (int)out, (int)in, (int)N };
+  fr__cuda_product g = { dw, dw, dy, x, in, 1, ldy, 1, ldx, (int)out, (int)in, (int)N };
+  if (out * in <= FR__FEW_OUTPUTS) g.part = w->r->part;
   if (dw) fr__cuda_multiply(w->t, g, 0);
 }
 
