@@ -467,6 +467,9 @@ static void training(void)
     CHECK(fr_gfpo_limits(&g, TINY_PROMPT, 2, &more) == FR_OK);
     limits = fr_limits_max(tiny_limits(&t, 2, 4, 1), more);
     side s = side_of(&config, limits, twinned, &like, 0), start = side_of(&config, limits, twinned, &like, 0);
+    fr_model_init(&like, 6);
+    side writer = side_of(&config, limits, twinned, &like, 0);
+    fr_model_init(&like, 4);
     for (int step = 0; step < 2; step++)
       CHECK(fr_ssft_step(&s.model, &s.work, &s.adamw, &t.options, t.questions, TINY_QUESTIONS, 1e-2f, &report[twinned]) == FR_OK);
     CHECK(fr_rollouts_new(&r, &g, 2) == FR_OK);
@@ -475,7 +478,7 @@ static void training(void)
     policy.adamw = &s.adamw;
     policy.start = &start.model;
     for (g.draw = 0; g.draw < 2; g.draw++)
-      CHECK(fr_gfpo_step(&policy, &start.model, &s.work, &g, t.questions, 2, &r, 1e-2f, &choice[twinned]) == FR_OK);
+      CHECK(fr_gfpo_step(&policy, &writer.model, &s.work, &g, t.questions, 2, &r, 1e-2f, &choice[twinned]) == FR_OK);
     CHECK(fr_chooser_place(NULL, &like, TINY_FORKS, 2, NULL, 0, &bytes) == FR_OK);
     room = test_alloc((size_t)bytes);
     CHECK(fr_chooser_place(&chooser, &like, TINY_FORKS, 2, room, bytes, NULL) == FR_OK);
@@ -495,7 +498,7 @@ static void training(void)
     memcpy(trained[twinned], s.model.params, (size_t)count * sizeof(float));
     CHECK(relative(trained[twinned], like.params, count) > 1e-3);
     fr_rollouts_free(&r);
-    side_end(&s); side_end(&start);
+    side_end(&s); side_end(&start); side_end(&writer);
     free(room); free(memory);
   }
   CHECK_BELOW(fabs(report[0].loss - report[1].loss), 1e-5);

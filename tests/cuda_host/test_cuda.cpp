@@ -57,7 +57,7 @@ template <class T> static void from_card(T *to, const T *from, fr_int count)
   CHECK(cudaStreamSynchronize(device->stream) == cudaSuccess);
 }
 
-static void product(int M, int N, int K, int way, int decodes, int adds)
+static void product(int M, int N, int K, int way, int decodes, int adds, int in_pieces)
 {
   const double u = decodes ? 0.0 : checked.factors;
   const fr_int a_row = way == 2 ? 1 : K + 1, a_k = way == 2 ? M + 2 : 1, b_row = way == 0 ? K + 3 : 1, b_k = way == 0 ? 1 : N + 1;
@@ -70,7 +70,8 @@ static void product(int M, int N, int K, int way, int decodes, int adds)
     for (fr_int j = 0; j < sizes[i]; j++) host[i][j] = (float)test_normal();
     card[i] = on_card(host[i], sizes[i]);
   }
-  const fr__cuda_product g = { card[0], adds ? card[0] : NULL, card[1], card[2], ldy, a_row, a_k, b_row, b_k, M, N, K };
+  fr__cuda_product g = { card[0], adds ? card[0] : NULL, card[1], card[2], ldy, a_row, a_k, b_row, b_k, M, N, K };
+  if (in_pieces) g.part = on_card((const float *)NULL, (K + FR__LONG - 1) / FR__LONG * M * N);
   fr__cuda_multiply(device, g, decodes);
   from_card(got, card[0], sizes[0]);
   for (fr_int i = 0; i < M; i++)
@@ -88,6 +89,7 @@ static void product(int M, int N, int K, int way, int decodes, int adds)
     }
   CHECK_BELOW(worst, 1.0);
   for (int i = 0; i < 3; i++) { CHECK(cudaFree(card[i]) == cudaSuccess); free(host[i]); }
+  if (in_pieces) CHECK(cudaFree(g.part) == cudaSuccess);
   free(got);
 }
 static void products(void)
@@ -95,8 +97,12 @@ static void products(void)
   static const int sizes[][3] = { { 1, 1, 1 }, { 1, 65, 33 }, { 129, 1, 17 }, { 64, 64, 16 }, { 130, 67, 47 }, { 9, 200, 5 },
                                   { 70, 3, 100 } };
   for (int i = 0; i < 7; i++)
-    for (int way = 0; way < 3; way++) product(sizes[i][0], sizes[i][1], sizes[i][2], way, 0, (i + way) % 2);
-  for (int i = 0; i < 7; i++) product(sizes[i][0], sizes[i][1], sizes[i][2], 0, 1, i % 2);
+    for (int way = 0; way < 3; way++) product(sizes[i][0], sizes[i][1], sizes[i][2], way, 0, (i + way) % 2, 0);
+  for (int i = 0; i < 7; i++) product(sizes[i][0], sizes[i][1], sizes[i][2], 0, 1, i % 2, 0);
+  for (int way = 0; way < 3; way++) {
+    product(35, 9, 2 * FR__LONG + 21, way, 0, way % 2, 1);
+    product(3, 70, FR__LONG, way, 0, 1, 1);
+  }
 }
 
 // ---- sampling: the token that the CPU draws
@@ -149,7 +155,7 @@ static void sampling(void)
 }
 
 // ---- forests: every head size and group, spans longer than a tile, levels, empty spans, rows with many targets
-typedef struct forest { fr_token ids[700]; fr_span spans[24]; fr_target targets[300]; fr_tree tree; fr_int rows; } forest;
+typedef struct forest { fr_token ids[1700]; fr_span spans[24]; fr_target targets[300]; fr_tree tree; fr_int rows; } forest;
 
 static void forest_fill(forest *f, const fr_config *c, int spans, int longest, int targets)
 {
@@ -215,6 +221,7 @@ static void forest_compare(const fr_config *config, int spans, int longest, int 
   CHECK_BELOW(farthest(out[0], out[1], f.rows * config->vocab), 4e-5);
   CHECK_BELOW(farthest_tensor(&s[0].model, s[1].adamw.grads, s[0].adamw.grads), 2e-5);
   CHECK(norm_of(s[1].adamw.grads, s[1].adamw.count) > 0.0);
+  CHECK(spans < 24 || f.rows > FR__LONG);
   // The same once more, threads and blocks in another order: the same bits.
   again = fixture_zeros(s[1].adamw.count);
   memcpy(again, s[1].adamw.grads, (size_t)s[1].adamw.count * sizeof(float));
@@ -244,11 +251,11 @@ static void forests(void)
     c.ffn = 9 + i; c.vocab = i == 4 ? 700 : 41; c.tied = i % 2; c.qkv_bias = i % 3 == 0; c.qk_norm = i % 3 == 1;
     forest_compare(&c, 1 + i, i < 8 ? 50 : 9, i == 3 ? 1 : 60);
   }
-  {  // one row; and more rows than a piece of a sum or a chunk of the head
+  {  // one row; and more rows than a piece of a sum
     fr_config c = fixture_config(7);
     forest_compare(&c, 1, 1, 2);
     c = fixture_config(3);
-    forest_compare(&c, 12, 50, 300);
+    forest_compare(&c, 24, 70, 300);
   }
 }
 
@@ -364,6 +371,14 @@ static void traffic(void)
                                               5 * s.work.limits.targets));
   CHECK_BELOW(after[1] - before[1], 2 * 8 * s.work.limits.targets + 8 * FR__SQUARES);
   CHECK((after[0] - before[0]) + (after[1] - before[1]) < 4 * s.model.count / 2);
+  // what is given back is not there any more
+  CHECK(fr_work_download(&s.work, &s.model, &s.adamw) == FR_OK);
+  fr_cuda_release(device, NULL, &s.model);
+  CHECK(fr_ssft_match(&s.model, &s.work, &t.options, t.questions, 2) == FR_INVALID && strstr(s.work.reason.text, "attached"));
+  CHECK(fr_work_attach(&s.work, &s.model, &s.adamw) == FR_OK);
+  CHECK(fr_ssft_match(&s.model, &s.work, &t.options, t.questions, 2) == FR_OK);
+  fr_cuda_release(device, &s.work, &s.model);
+  CHECK(emu.live == 0 && emu.pinned == 0);
   side_end(&s);
   free(memory);
   CHECK(device_end() == 0);
