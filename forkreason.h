@@ -957,8 +957,9 @@ FR_DEF void fr_bundle_free(fr_bundle *bundle);
 //   fr_work_new(&work, &config, &limits);   fr_work_attach(&work, &model, &adamw);   ... train ...
 //   fr_work_download(&work, &model, &adamw);   fr_cuda_close(cuda);
 // With FR_CUDA_CUBLAS defined there, too, and cublasLt linked, products of matrices are NVIDIA's instead of the kernels of >>cuda.
-// Parameters, gradients, moments and activations live on the device. Over the bus go, per pass, four numbers a token, the spans
-// and the targets; back comes a number a target, or what is asked for: tokens that were drawn, rows that are read, a norm.
+// Parameters, gradients, moments and activations live on the device. Over the bus go, per pass, four numbers a token, with gradient
+// seven, four for each 32 tokens of a span, and five a target; back comes a number a target, or what is asked for: tokens that were
+// drawn, rows that are read, a norm.
 typedef enum fr_cuda_math {  // how the products of matrices are computed; all else, and every sum, is float32 or double
   FR_CUDA_FLOAT32,           // as on the CPU
   FR_CUDA_TF32,              // factors rounded to 11 bits, on tensor cores; compute capability 8.0 or more
@@ -1193,7 +1194,9 @@ struct fr_backend {
 #define FR_ASSERT(condition) ((void)0)
 #endif
 
-#if defined(__clang__)
+#if defined(__CUDACC__)
+#define FR__UNROLL(n)
+#elif defined(__clang__)
 #define FR__UNROLL(n) _Pragma("clang loop unroll(full)")
 #elif defined(__GNUC__) && __GNUC__ >= 8
 #define FR__PRAGMA(text) _Pragma(#text)
@@ -10062,7 +10065,11 @@ FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reaso
 #endif  // FR_NO_MALLOC
 
 // ---- >>machines ---------------------------------------------------------------------------------------
-// SIMD needs function-level target attributes, so that the file compiles with plain -O2 and picks at run time.
+// SIMD needs function-level target attributes, so that the file compiles with plain -O2 and picks at run time. Not under nvcc, whose
+// front end and these headers do not agree.
+#if defined(__CUDACC__) && !defined(FR_NO_SIMD)
+#define FR_NO_SIMD
+#endif
 #if !defined(FR_NO_SIMD) && defined(__GNUC__) && defined(__x86_64__)
 #define FR__AVX2 static __attribute__((target("avx2,fma")))
 #define FR__AVX512 static __attribute__((target("avx512f")))
@@ -10642,7 +10649,7 @@ static const fr__kernels *fr__kernel_row(fr_int i)
 #include <cublasLt.h>
 #endif
 #define FR__LAUNCH(kernel, grid, threads, shared, stream, arguments) kernel<<<grid, threads, shared, stream>>> arguments
-#define FR__DYNAMIC(type, name) extern __shared__ type name[]
+#define FR__DYNAMIC(type, name) extern __shared__ __align__(16) type name[]
 
 // d (16,8) += a (16,k) b (k,8) by one warp. A word holds two bfloat16 that follow one another along k, or one TF32. With
 // g = lane / 4 and t = lane % 4 a lane holds, counting words along k:
@@ -10717,7 +10724,31 @@ struct fr__cuda_product {
   const float *from, *a, *b;
   fr_int ldy, a_row, a_k, b_row, b_k;  // floats to the next row, and to the next k
   int M, N, K;
+  int piece = 0;                       // of a long sum: k's of a piece, and where pieces of y (M,N) go
+  float *part = NULL;
 };
+// dW sums over all rows and has few outputs, a few blocks' work. Sums of more than FR__LONG are cut into pieces of so many, which
+// blockIdx.z counts and which are added up in order: the order of a sum still depends on its length alone.
+enum { FR__LONG = 512, FR__FEW_OUTPUTS = 1 << 19 };
+__device__ static __forceinline__ void fr__take_piece(fr__cuda_product *g)
+{
+  const int first = (int)blockIdx.z * g->piece;
+  if (!g->piece) return;
+  g->a += first * g->a_k;
+  g->b += first * g->b_k;
+  g->K = g->K - first < g->piece ? g->K - first : g->piece;
+  g->y = g->part + (fr_int)blockIdx.z * g->M * g->N;
+  g->ldy = g->N;
+  g->from = NULL;
+}
+__global__ static void fr__product_gather(fr__cuda_product g, int pieces)
+{
+  const fr_int i = (fr_int)blockIdx.x * 256 + (fr_int)threadIdx.x, all = (fr_int)g.M * g.N, at = i / g.N * g.ldy + i % g.N;
+  float sum = 0.0f;
+  if (i >= all) return;
+  for (int p = 0; p < pieces; p++) sum += g.part[p * all + i];
+  g.y[at] = (g.from ? g.from[at] : 0.0f) + sum;
+}
 
 // First rung: a thread an output. Every a is read N times and every b M times, from memory or, with luck, from a cache.
 __global__ static void fr__product_plain(fr__cuda_product g)
@@ -10730,11 +10761,11 @@ __global__ static void fr__product_plain(fr__cuda_product g)
 }
 
 // Second rung: a block has 64 x 64 outputs and walks along k. The 64 rows of a and of b that it needs of 16 k are put into shared
-// memory once, so that each number read from afar is used 64 times; a thread keeps 4 x 4 outputs in registers, and uses each number
-// that it reads from shared memory 4 times.
+// memory once, so that each number read from afar is used 64 times; a thread keeps 4 x 4 outputs in registers, reads four numbers
+// of a and of b at once, and uses each 4 times.
 // `ALONG`: neighbours along k lie side by side, else neighbours across rows: neighbouring threads read neighbouring numbers.
 template <int ALONG>
-__device__ static __forceinline__ void fr__fetch_tile(float (*to)[65], const float *x, fr_int x_row, fr_int x_k, int row, int rows,
+__device__ static __forceinline__ void fr__fetch_tile(float (*to)[68], const float *x, fr_int x_row, fr_int x_k, int row, int rows,
                                                       int k0, int K)
 {
   for (int e = (int)threadIdx.x; e < 64 * 16; e += 256) {
@@ -10745,18 +10776,18 @@ __device__ static __forceinline__ void fr__fetch_tile(float (*to)[65], const flo
 template <int A_ALONG, int B_ALONG>
 __global__ static void __launch_bounds__(256) fr__product_tiled(fr__cuda_product g)
 {
-  __shared__ float a[16][65], b[16][65];
-  const int row = (int)blockIdx.x * 64, col = (int)blockIdx.y * 64, i0 = (int)threadIdx.x / 16, j0 = (int)threadIdx.x % 16;
+  __shared__ __align__(16) float a[16][68], b[16][68];
+  const int row = (int)blockIdx.x * 64, col = (int)blockIdx.y * 64, i0 = (int)threadIdx.x / 16 * 4, j0 = (int)threadIdx.x % 16 * 4;
   float sum[4][4] = { { 0.0f } };
+  fr__take_piece(&g);
   for (int k0 = 0; k0 < g.K; k0 += 16) {
     fr__fetch_tile<A_ALONG>(a, g.a, g.a_row, g.a_k, row, g.M, k0, g.K);
     fr__fetch_tile<B_ALONG>(b, g.b, g.b_row, g.b_k, col, g.N, k0, g.K);
     __syncthreads();
     FR__CUDA_UNROLL
     for (int k = 0; k < 16; k++) {
-      float x[4], w[4];
-      FR__CUDA_UNROLL
-      for (int r = 0; r < 4; r++) { x[r] = a[k][i0 + 16 * r]; w[r] = b[k][j0 + 16 * r]; }
+      const float4 x4 = *(const float4 *)(const void *)&a[k][i0], w4 = *(const float4 *)(const void *)&b[k][j0];
+      const float x[4] = { x4.x, x4.y, x4.z, x4.w }, w[4] = { w4.x, w4.y, w4.z, w4.w };
       FR__CUDA_UNROLL
       for (int i = 0; i < 4; i++)
         FR__CUDA_UNROLL
@@ -10766,7 +10797,7 @@ __global__ static void __launch_bounds__(256) fr__product_tiled(fr__cuda_product
   }
   for (int i = 0; i < 4; i++)
     for (int j = 0; j < 4; j++) {
-      const int at_i = row + i0 + 16 * i, at_j = col + j0 + 16 * j;
+      const int at_i = row + i0 + i, at_j = col + j0 + j;
       if (at_i < g.M && at_j < g.N) g.y[at_i * g.ldy + at_j] = (g.from ? g.from[at_i * g.ldy + at_j] : 0.0f) + sum[i][j];
     }
 }
@@ -10821,6 +10852,7 @@ __global__ static void __launch_bounds__(256) fr__product_tensor(fr__cuda_produc
   const int i0 = warp / 2 * 32, j0 = warp % 2 * 32;
   uint32_t next_a[8], next_b[4];
   float d[2][4][4] = { { { 0.0f } } };
+  fr__take_piece(&g);
   fr__cuda_words<BF16, A_ALONG, 128> from_a;
   fr__cuda_words<BF16, B_ALONG, 64> from_b;
   from_a.begin(g.a, g.a_row, g.a_k, row, g.M);
@@ -11095,8 +11127,8 @@ __global__ static void __launch_bounds__(256) fr__square_kernel(double *part, co
 struct fr__cuda_tile { int row, count, in, out; };  // keys row .. row+count-1, numbered from `in` on
 // A block has 16 items of one key/value head, a warp 4 of them. An item is a query and one of the query heads that share the head:
 // number query * group + head. The 32 keys of a tile are the lanes of a warp for s and p, which shuffles bring to the lanes that
-// add up the channels of o. Keys, then values pass through one buffer in shared memory, rows D + 1 apart, so that lanes reading a
-// column of it meet different banks. m and l are brought up to date from tile to tile (see >>ops).
+// add up the channels of o. Keys, then values pass through one buffer in shared memory, its rows so far apart that lanes
+// reading down a column meet different banks. m and l are brought up to date from tile to tile (see >>ops).
 enum { FR__ITEMS = 16, FR__LANES = 32 };
 struct fr__cuda_attention {
   float *o, *lse;                            // (N,H,D), (N,H) may be NULL
@@ -11104,25 +11136,35 @@ struct fr__cuda_attention {
   fr_int q_stride, kv_stride, kv_head, o_stride;  // floats from row to row, and from one key/value head to the next
   const int *in;                             // [N] of the queries
   const fr__cuda_tile *tiles;
-  int tile_count, N, group, D, H, per;       // per: items of a block, at most 16
+  int tile_count, N, group, D, H;
   const float *d_o, *delta;                  // backward: (N,H,D), (N,H)
   float *dq, *dk, *dv;                       // rows q_stride apart
 };
 
+// Floats from row to row of the buffer: where rows are read four floats at a time, they begin at multiples of four
+__host__ __device__ static __forceinline__ int fr__apart(int D) { return D % 4 ? D + 1 : D + 4; }
 // Up to 32 rows of a tile, one behind the other from x on; what is missing is 0.
 __device__ static __forceinline__ void fr__put_rows(float *to, const float *x, fr_int stride, int count, int D)
 {
   const int lane = (int)threadIdx.x % 32;
   for (int j = (int)threadIdx.x / 32; j < FR__LANES; j += 4)
-    for (int c = lane; c < D; c += 32) to[j * (D + 1) + c] = j < count ? x[j * stride + c] : 0.0f;
+    for (int c = lane; c < D; c += 32) to[j * fr__apart(D) + c] = j < count ? x[j * stride + c] : 0.0f;
 }
 // s_r = x_r . row `lane` of the buffer, for this warp's 4 rows x (16,D)
 __device__ static __forceinline__ void fr__dot_rows(float s[4], const float *x, const float *rows, int D)
 {
-  const int lane = (int)threadIdx.x % 32;
+  const float *row = rows + (int)threadIdx.x % 32 * fr__apart(D);
   s[0] = s[1] = s[2] = s[3] = 0.0f;
-  for (int c = 0; c < D; c++) {
-    const float y = rows[lane * (D + 1) + c];
+  for (int c = 0; D % 4 == 0 && c < D; c += 4) {
+    const float4 y = *(const float4 *)(const void *)(row + c);
+    FR__CUDA_UNROLL
+    for (int r = 0; r < 4; r++) {
+      const float4 z = *(const float4 *)(const void *)(x + r * D + c);
+      s[r] = fmaf(z.w, y.w, fmaf(z.z, y.z, fmaf(z.y, y.y, fmaf(z.x, y.x, s[r]))));
+    }
+  }
+  for (int c = 0; D % 4 && c < D; c++) {
+    const float y = row[c];
     FR__CUDA_UNROLL
     for (int r = 0; r < 4; r++) s[r] = fmaf(x[r * D + c], y, s[r]);
   }
@@ -11138,7 +11180,7 @@ __device__ static __forceinline__ void fr__weigh_rows(float o[4][PARTS], const f
     for (int r = 0; r < 4; r++) w[r] = __shfl_sync(FR__WARP, p[r], j);
     FR__CUDA_UNROLL
     for (int i = 0; i < PARTS; i++) {
-      const float y = lane + 32 * i < D ? rows[j * (D + 1) + lane + 32 * i] : 0.0f;
+      const float y = lane + 32 * i < D ? rows[j * fr__apart(D) + lane + 32 * i] : 0.0f;
       FR__CUDA_UNROLL
       for (int r = 0; r < 4; r++) o[r][i] = fmaf(w[r], y, o[r][i]);
     }
@@ -11151,8 +11193,8 @@ __device__ static __forceinline__ fr__cuda_items fr__items_of(const fr__cuda_att
   const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, all = t->N * t->group;
   fr__cuda_items items;
   int in = -1, low, high;
-  items.first = (int)blockIdx.x * t->per;
-  items.end = items.first + t->per < all ? items.first + t->per : all;
+  items.first = (int)blockIdx.x * FR__ITEMS;
+  items.end = items.first + FR__ITEMS < all ? items.first + FR__ITEMS : all;
   if (lane < FR__ITEMS && items.first + lane < items.end) in = t->in[(items.first + lane) / t->group];
   low = in < 0 ? 0x7fffffff : in;
   high = in;
@@ -11189,7 +11231,7 @@ __device__ static __forceinline__ int fr__sees(const fr__cuda_tile *tile, int in
 template <int PARTS>
 __global__ static void __launch_bounds__(128) fr__attend_kernel(fr__cuda_attention t)
 {
-  FR__DYNAMIC(float, shared);  // (16,D) of q, (32,D+1) of k or v
+  FR__DYNAMIC(float, shared);  // (16,D) of q, (32,apart) of k or v
   float *q = shared, *rows = q + FR__ITEMS * t.D;
   const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, kv = (int)blockIdx.y;
   const fr__cuda_items items = fr__items_of(&t);
@@ -11238,6 +11280,102 @@ __global__ static void __launch_bounds__(128) fr__attend_kernel(fr__cuda_attenti
   }
 }
 
+// Decoding has few queries and long paths: a block has one query and up to 4 of its heads, and each of its warps every fourth tile
+// of the path, by itself; then the four are put together. Lanes are channels, and keys follow one another, so nothing is shared.
+template <int PARTS>
+__global__ static void __launch_bounds__(128) fr__attend_few(fr__cuda_attention t)
+{
+  FR__DYNAMIC(float, shared);  // of each warp (4,D) of o, then (4) of m, then of l
+  const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, kv = (int)blockIdx.y, some = (t.group + 3) / 4;
+  const int first = (int)blockIdx.x / some * t.group + (int)blockIdx.x % some * 4, in = t.in[(int)blockIdx.x / some];
+  const int heads = t.group - (int)blockIdx.x % some * 4 < 4 ? t.group - (int)blockIdx.x % some * 4 : 4;
+  float *peaks = shared + 16 * t.D, *sums = peaks + 16;
+  float q[4][PARTS], o[4][PARTS], m[4], l[4];
+  int seen = 0;
+  FR__CUDA_UNROLL
+  for (int r = 0; r < 4; r++) {
+    m[r] = -HUGE_VALF;
+    l[r] = 0.0f;
+    FR__CUDA_UNROLL
+    for (int i = 0; i < PARTS; i++) {
+      const int c = lane + 32 * i;
+      o[r][i] = 0.0f;
+      q[r][i] = r < heads && c < t.D ? t.q[fr__item_at(&t, first + r, kv, t.q_stride, t.D) + c] : 0.0f;
+    }
+  }
+  for (int base = 0; base < t.tile_count; base += FR__LANES) {
+    const fr__cuda_tile none = { 0, 0, 1, 0 }, mine = base + lane < t.tile_count ? t.tiles[base + lane] : none;
+    const uint32_t on_path = __ballot_sync(FR__WARP, mine.in <= in && in < mine.out);
+    for (int b = 0; b < FR__LANES; b++) {
+      float p[4];
+      fr__cuda_tile tile;
+      if (!(on_path >> b & 1) || seen++ % 4 != warp) continue;
+      tile.row = __shfl_sync(FR__WARP, mine.row, b);
+      tile.count = __shfl_sync(FR__WARP, mine.count, b);
+      tile.in = __shfl_sync(FR__WARP, mine.in, b);
+      tile.out = in + 1;
+      for (int j = 0; j < tile.count; j++) {
+        const float *k = t.k + kv * t.kv_head + (tile.row + j) * t.kv_stride;
+        float s[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
+        FR__CUDA_UNROLL
+        for (int i = 0; i < PARTS; i++) {
+          const float y = lane + 32 * i < t.D ? k[lane + 32 * i] : 0.0f;
+          FR__CUDA_UNROLL
+          for (int r = 0; r < 4; r++) s[r] = fmaf(q[r][i], y, s[r]);
+        }
+        FR__CUDA_UNROLL
+        for (int r = 0; r < 4; r++) {
+          const float all = fr__warp_sum(s[r]);
+          if (lane == j) p[r] = all;
+        }
+      }
+      FR__CUDA_UNROLL
+      for (int r = 0; r < 4; r++) {
+        const int good = fr__sees(&tile, in);
+        const float next = fmaxf(m[r], fr__warp_max(good ? p[r] : -HUGE_VALF)), shrink = m[r] < next ? expf(m[r] - next) : 1.0f;
+        p[r] = good ? expf(p[r] - next) : 0.0f;
+        l[r] = fmaf(l[r], shrink, fr__warp_sum(p[r]));
+        m[r] = next;
+        FR__CUDA_UNROLL
+        for (int i = 0; i < PARTS; i++) o[r][i] *= shrink;
+      }
+      for (int j = 0; j < tile.count; j++) {
+        const float *v = t.v + kv * t.kv_head + (tile.row + j) * t.kv_stride;
+        float w[4];
+        FR__CUDA_UNROLL
+        for (int r = 0; r < 4; r++) w[r] = __shfl_sync(FR__WARP, p[r], j);
+        FR__CUDA_UNROLL
+        for (int i = 0; i < PARTS; i++) {
+          const float y = lane + 32 * i < t.D ? v[lane + 32 * i] : 0.0f;
+          FR__CUDA_UNROLL
+          for (int r = 0; r < 4; r++) o[r][i] = fmaf(w[r], y, o[r][i]);
+        }
+      }
+    }
+  }
+  FR__CUDA_UNROLL
+  for (int r = 0; r < 4; r++) {
+    FR__CUDA_UNROLL
+    for (int i = 0; i < PARTS; i++) if (lane + 32 * i < t.D) shared[(warp * 4 + r) * t.D + lane + 32 * i] = o[r][i];
+    if (lane == 0) peaks[warp * 4 + r] = m[r];
+    if (lane == 0) sums[warp * 4 + r] = l[r];
+  }
+  __syncthreads();
+  for (int r = 0; r < heads; r++) {
+    const float peak = fmaxf(fmaxf(peaks[r], peaks[4 + r]), fmaxf(peaks[8 + r], peaks[12 + r]));
+    float share[4], sum = 0.0f;
+    for (int w = 0; w < 4; w++) {
+      share[w] = expf(peaks[w * 4 + r] - peak);
+      sum = fmaf(share[w], sums[w * 4 + r], sum);
+    }
+    for (int c = (int)threadIdx.x; c < t.D; c += 128) {
+      float all = 0.0f;
+      for (int w = 0; w < 4; w++) all = fmaf(share[w], shared[(w * 4 + r) * t.D + c], all);
+      t.o[fr__item_at(&t, first + r, kv, t.o_stride, t.D) + c] = all / sum;
+    }
+  }
+}
+
 // Backward: p = exp(s - lse) again, and with delta = do . o = sum_j p_j dp_j
 //   dp = do v'      dS = p (dp - delta)      dq += dS k      dk_j += dS_j q      dv_j += p_j do
 // Once for the queries, a block 16 of them, and once for the keys, a block half a tile: so every sum has one owner.
@@ -11252,7 +11390,7 @@ __global__ static void __launch_bounds__(128) fr__delta_kernel(float *delta, con
 template <int PARTS>
 __global__ static void __launch_bounds__(128) fr__attend_back_queries(fr__cuda_attention t)
 {
-  FR__DYNAMIC(float, shared);  // (16,D) of q, of do, (32,D+1) of k or v
+  FR__DYNAMIC(float, shared);  // (16,D) of q, of do, (32,apart) of k or v
   float *q = shared, *d_o = q + FR__ITEMS * t.D, *rows = d_o + FR__ITEMS * t.D;
   const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, kv = (int)blockIdx.y;
   const fr__cuda_items items = fr__items_of(&t);
@@ -11293,7 +11431,7 @@ __global__ static void __launch_bounds__(128) fr__attend_back_queries(fr__cuda_a
 template <int PARTS>
 __global__ static void __launch_bounds__(128) fr__attend_back_keys(fr__cuda_attention t)
 {
-  FR__DYNAMIC(float, shared);  // (16,D) of k, of v, (32,D+1) of q or do
+  FR__DYNAMIC(float, shared);  // (16,D) of k, of v, (32,apart) of q or do
   float *k = shared, *v = k + FR__ITEMS * t.D, *rows = v + FR__ITEMS * t.D;
   const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, kv = (int)blockIdx.y;
   const fr__cuda_tile tile = t.tiles[blockIdx.x / 2];
@@ -11320,7 +11458,7 @@ __global__ static void __launch_bounds__(128) fr__attend_back_keys(fr__cuda_atte
       __syncthreads();
       for (int j = warp; j < FR__LANES; j += 4)
         for (int c = lane; c < t.D; c += 32)
-          rows[j * (t.D + 1) + c] = i + j < all ? x[fr__item_at(&t, i + j, kv, stride, t.D) + c] : 0.0f;
+          rows[j * fr__apart(t.D) + c] = i + j < all ? x[fr__item_at(&t, i + j, kv, stride, t.D) + c] : 0.0f;
       __syncthreads();
       if (pass == 0) {
         fr__dot_rows(p, k + warp * 4 * t.D, rows, t.D);
@@ -11719,6 +11857,7 @@ static fr_int fr__pieces(fr_int rows) { return (rows + FR__PIECE - 1) / FR__PIEC
 static void fr__cuda_device_layout(fr__arena *arena, const fr_config *c, const fr_limits *limits, fr__cuda_room *r)
 {
   const fr_int rows = fr__max(limits->rows, limits->grad_rows), pairs = c->head_dim / 2, F4 = (fr_int)sizeof(float);
+  const fr_int widest = c->dim * fr__max(fr__max(fr__qkv(c), 2 * c->ffn), fr__max(c->heads * c->head_dim, c->vocab));  // of W
   fr_int plain = 0, trained = 0, floats = 0;
   fr__layer a;
   fr__shared s;
@@ -11732,8 +11871,10 @@ static void fr__cuda_device_layout(fr__arena *arena, const fr_config *c, const f
   r->cosine = (float *)fr__take(arena, limits->depth, pairs * F4);
   r->sine = (float *)fr__take(arena, limits->depth, pairs * F4);
   r->delta = (float *)fr__take(arena, limits->grad_rows, c->heads * F4);
-  r->part = (float *)fr__take(arena, fr__max(fr__pieces(rows) * fr__max(fr__qkv(c), c->dim),
-                                             fr__pieces(rows * c->heads) * c->head_dim), F4);
+  if (limits->grad_rows > FR__LONG) floats = (limits->grad_rows + FR__LONG - 1) / FR__LONG * fr__min(FR__FEW_OUTPUTS, widest);
+  else floats = 0;
+  floats = fr__max(floats, fr__pieces(rows) * fr__max(fr__qkv(c), c->dim));
+  r->part = (float *)fr__take(arena, fr__max(floats, fr__pieces(rows * c->heads) * c->head_dim), F4);
   r->logits = (float *)fr__take(arena, r->chunk, c->vocab * F4);
   r->hidden = (float *)fr__take(arena, r->chunk, c->dim * F4);
   r->dhidden = (float *)fr__take(arena, r->chunk, c->dim * F4);
@@ -11752,7 +11893,7 @@ static void fr__cuda_host_layout(fr__arena *arena, const fr_config *c, const fr_
 // Shared memory of attention, forward and backward
 static fr_int fr__cuda_shared(fr_int D, int back)
 {
-  return ((back ? 2 : 1) * FR__ITEMS * D + FR__LANES * (D + 1)) * (fr_int)sizeof(float);
+  return ((back ? 2 : 1) * FR__ITEMS * D + FR__LANES * fr__apart((int)D)) * (fr_int)sizeof(float);
 }
 #define FR__CUDA_PARTS(D, P)                                                                      \
   if ((D) <= 32) { P(1) } else if ((D) <= 64) { P(2) } else if ((D) <= 128) { P(4) } else if ((D) <= 256) { P(8) } else { P(16) }
@@ -11928,18 +12069,20 @@ static void fr__cuda_multiply(fr_cuda *t, fr__cuda_product g, int decodes)
 static void fr__cuda_multiply(fr_cuda *t, fr__cuda_product g, int decodes)
 {
   const int along = (g.a_k == 1) + (g.a_k == 1 && g.b_k == 1);  // ALONG says in which order numbers are fetched, not what they are
+  const unsigned pieces = g.part && !decodes && t->math != FR_CUDA_PLAIN ? fr__blocks(g.K, FR__LONG) : 1;
   if (g.M < 1 || g.N < 1) return;
+  if (pieces > 1) g.piece = FR__LONG;
   if (decodes) {
     FR__LAUNCH(fr__product_stream, dim3(fr__blocks(g.N, 16)), 128, 0, t->stream, (g));
   } else if (t->math == FR_CUDA_PLAIN) {
     FR__LAUNCH(fr__product_plain, dim3(fr__blocks(g.M, 16), fr__blocks(g.N, 16)), 256, 0, t->stream, (g));
   } else if (t->math == FR_CUDA_FLOAT32) {
-    const dim3 grid(fr__blocks(g.M, 64), fr__blocks(g.N, 64));
+    const dim3 grid(fr__blocks(g.M, 64), fr__blocks(g.N, 64), pieces);
     if (along == 2) FR__LAUNCH((fr__product_tiled<1, 1>), grid, 256, 0, t->stream, (g));
     else if (along == 1) FR__LAUNCH((fr__product_tiled<1, 0>), grid, 256, 0, t->stream, (g));
     else FR__LAUNCH((fr__product_tiled<0, 0>), grid, 256, 0, t->stream, (g));
   } else {
-    const dim3 grid(fr__blocks(g.M, 128), fr__blocks(g.N, 64));
+    const dim3 grid(fr__blocks(g.M, 128), fr__blocks(g.N, 64), pieces);
     const int which = along + (t->math == FR_CUDA_BFLOAT16 ? 3 : 0);
     if (which == 0) FR__LAUNCH((fr__product_tensor<0, 0, 0>), grid, 256, 0, t->stream, (g));
     else if (which == 1) FR__LAUNCH((fr__product_tensor<0, 1, 0>), grid, 256, 0, t->stream, (g));
@@ -11947,7 +12090,8 @@ static void fr__cuda_multiply(fr_cuda *t, fr__cuda_product g, int decodes)
     else if (which == 3) FR__LAUNCH((fr__product_tensor<1, 0, 0>), grid, 256, 0, t->stream, (g));
     else if (which == 4) FR__LAUNCH((fr__product_tensor<1, 1, 0>), grid, 256, 0, t->stream, (g));
     else FR__LAUNCH((fr__product_tensor<1, 1, 1>), grid, 256, 0, t->stream, (g));
-  }
+  }  if (pieces > 1)
+    FR__LAUNCH(fr__product_gather, dim3(fr__blocks((fr_int)g.M * g.N, 256)), 256, 0, t->stream, (g, (int)pieces));
 }
 #endif
 // Y = from + X W'       y, from (N,out)      x (N,in)      w (out,in)
@@ -11968,7 +12112,8 @@ static void fr__cuda_linear_back(const fr__cuda_call *w, float *dx, fr_int ldx, 
 static void fr__cuda_linear_sums(const fr__cuda_call *w, float *dw, const float *dy, fr_int ldy, const float *x, fr_int ldx,
                                  fr_int N, fr_int in, fr_int out)
 {
-  const fr__cuda_product g = { dw, dw, dy, x, in, 1, ldy, 1, ldx, (int)out, (int)in, (int)N };
+  fr__cuda_product g = { dw, dw, dy, x, in, 1, ldy, 1, ldx, (int)out, (int)in, (int)N };
+  if (out * in <= FR__FEW_OUTPUTS) g.part = w->r->part;
   if (dw) fr__cuda_multiply(w->t, g, 0);
 }
 
@@ -12068,16 +12213,21 @@ static void fr__cuda_rotate_step(const fr__cuda_call *w, int way)
 static void fr__cuda_attend_step(const fr__cuda_call *w, int way)
 {
   const fr_int H = w->c->heads, K = w->c->kv_heads, D = w->c->head_dim, W = fr__qkv(w->c), rows = w->s->work->limits.cache_rows;
-  const int group = (int)(H / K), cached = w->s->cached, per = w->s->decodes && group < FR__ITEMS ? group : FR__ITEMS;
+  const int group = (int)(H / K), cached = w->s->cached;
   const float *k = cached ? w->r->cache + w->layer * 2 * K * rows * D : w->a.qkv + H * D;
   float *d = w->h.dqkv;
   const fr__cuda_attention g = {
     w->a.att, w->a.lse, w->a.qkv, k, k + K * (cached ? rows * D : D), W, cached ? D : W, cached ? rows * D : D, H * D, w->r->in,
-    w->r->tiles, w->r->tile_count, (int)w->N, group, (int)D, (int)H, per, w->h.datt, w->r->delta, d, d ? d + H * D : NULL,
+    w->r->tiles, w->r->tile_count, (int)w->N, group, (int)D, (int)H, w->h.datt, w->r->delta, d, d ? d + H * D : NULL,
     d ? d + (H + K) * D : NULL };
-  const dim3 queries(fr__blocks(w->N * group, per), (unsigned)K), keys((unsigned)w->r->tile_count * 2, (unsigned)K);
+  const dim3 queries(fr__blocks(w->N * group, FR__ITEMS), (unsigned)K), few((unsigned)(w->N * ((group + 3) / 4)), (unsigned)K);
+  const dim3 keys((unsigned)w->r->tile_count * 2, (unsigned)K);
   const size_t shared = (size_t)fr__cuda_shared(D, way == FR__BACKWARD);
-  if (way == FR__FORWARD) {
+  if (way == FR__FORWARD && w->s->decodes) {
+#define FR__CUDA_RUN(P) FR__LAUNCH(fr__attend_few<P>, few, 128, (size_t)(16 * D + 32) * sizeof(float), w->t->stream, (g));
+    FR__CUDA_PARTS(D, FR__CUDA_RUN)
+#undef FR__CUDA_RUN
+  } else if (way == FR__FORWARD) {
 #define FR__CUDA_RUN(P) FR__LAUNCH(fr__attend_kernel<P>, queries, 128, shared, w->t->stream, (g));
     FR__CUDA_PARTS(D, FR__CUDA_RUN)
 #undef FR__CUDA_RUN

@@ -8,11 +8,16 @@
 # has. Whatever the version offers is used: scaled_dot_product_attention from 2.0 on, rms_norm from 2.4 on.
 import ctypes
 import math
+import os
 import sys
 import time
 
 import torch
 import torch.nn.functional as F
+
+if os.environ.get("BENCH_DEVICE"):  # cuda.cu sets these
+    torch.set_default_device(os.environ["BENCH_DEVICE"])
+    torch.set_float32_matmul_precision(os.environ.get("BENCH_PRECISION", "highest"))
 
 
 def hash_of(i):  # bench_hash of bench.h

@@ -5,7 +5,11 @@
 BEGIN {
   registers = 128; shared = 16384
   stack = 32; spills = 64                          # a few words that ptxas puts aside outside of the loops
-  most["fr__attend_back_keys", "registers"] = 255  # heads of 512: two gradients of 16 channels for 4 keys are 128 by themselves
+  # attention has blocks of 128 threads; with heads above 128, q, o or gradients of 4 rows are up to 128 registers by themselves
+  most["fr__attend_back_keys", "registers"] = most["fr__attend_back_queries", "registers"] = 255
+  most["fr__attend_kernel", "registers"] = most["fr__attend_few", "registers"] = 255
+  most["fr__attend_few", "stack"] = 48
+  most["fr__attend_few", "spills"] = most["fr__attend_kernel", "spills"] = 128  # of heads above 256 alone
 }
 function bound(name, what, otherwise) { return (name, what) in most ? most[name, what] : otherwise }
 function plain(symbol,   n, name, rest, out, value) {  # _Z<length><name>I<arguments>E... as name<arguments>

@@ -57,10 +57,11 @@ template <class T> static void from_card(T *to, const T *from, fr_int count)
   CHECK(cudaStreamSynchronize(device->stream) == cudaSuccess);
 }
 
-static void product(int M, int N, int K, int way, int decodes, int adds)
+static void product(int M, int N, int K, int way, int decodes, int adds, int in_pieces)
 {
   const double u = decodes ? 0.0 : checked.factors;
-  const fr_int a_row = way == 2 ? 1 : K + 1, a_k = way == 2 ? M + 2 : 1, b_row = way == 0 ? K + 3 : 1, b_k = way == 0 ? 1 : N + 1, ldy = N + 5;
+  const fr_int a_row = way == 2 ? 1 : K + 1, a_k = way == 2 ? M + 2 : 1, b_row = way == 0 ? K + 3 : 1, b_k = way == 0 ? 1 : N + 1;
+  const fr_int ldy = N + 5;
   const fr_int sizes[3] = { M * ldy, way == 2 ? K * a_k : M * a_row, way == 0 ? N * b_row : K * b_k };
   float *host[3], *card[3], *got = fixture_zeros(sizes[0]);
   double worst = 0.0;
@@ -69,7 +70,8 @@ static void product(int M, int N, int K, int way, int decodes, int adds)
     for (fr_int j = 0; j < sizes[i]; j++) host[i][j] = (float)test_normal();
     card[i] = on_card(host[i], sizes[i]);
   }
-  const fr__cuda_product g = { card[0], adds ? card[0] : NULL, card[1], card[2], ldy, a_row, a_k, b_row, b_k, M, N, K };
+  fr__cuda_product g = { card[0], adds ? card[0] : NULL, card[1], card[2], ldy, a_row, a_k, b_row, b_k, M, N, K };
+  if (in_pieces) g.part = on_card((const float *)NULL, (K + FR__LONG - 1) / FR__LONG * M * N);
   fr__cuda_multiply(device, g, decodes);
   from_card(got, card[0], sizes[0]);
   for (fr_int i = 0; i < M; i++)
@@ -87,14 +89,20 @@ static void product(int M, int N, int K, int way, int decodes, int adds)
     }
   CHECK_BELOW(worst, 1.0);
   for (int i = 0; i < 3; i++) { CHECK(cudaFree(card[i]) == cudaSuccess); free(host[i]); }
+  if (in_pieces) CHECK(cudaFree(g.part) == cudaSuccess);
   free(got);
 }
 static void products(void)
 {
-  static const int sizes[][3] = { { 1, 1, 1 }, { 1, 65, 33 }, { 129, 1, 17 }, { 64, 64, 16 }, { 130, 67, 47 }, { 9, 200, 5 }, { 70, 3, 100 } };
+  static const int sizes[][3] = { { 1, 1, 1 }, { 1, 65, 33 }, { 129, 1, 17 }, { 64, 64, 16 }, { 130, 67, 47 }, { 9, 200, 5 },
+                                  { 70, 3, 100 } };
   for (int i = 0; i < 7; i++)
-    for (int way = 0; way < 3; way++) product(sizes[i][0], sizes[i][1], sizes[i][2], way, 0, (i + way) % 2);
-  for (int i = 0; i < 7; i++) product(sizes[i][0], sizes[i][1], sizes[i][2], 0, 1, i % 2);
+    for (int way = 0; way < 3; way++) product(sizes[i][0], sizes[i][1], sizes[i][2], way, 0, (i + way) % 2, 0);
+  for (int i = 0; i < 7; i++) product(sizes[i][0], sizes[i][1], sizes[i][2], 0, 1, i % 2, 0);
+  for (int way = 0; way < 3; way++) {
+    product(35, 9, 2 * FR__LONG + 21, way, 0, way % 2, 1);
+    product(3, 70, FR__LONG, way, 0, 1, 1);
+  }
 }
 
 // ---- sampling: the token that the CPU draws
@@ -109,12 +117,12 @@ static void sampling(void)
   double logp[ROWS];
   const fr__kernels *kernels = fr__kernel_row(0);
   for (fr_int row = 1; !kernels->available(); row++) kernels = fr__kernel_row(row);
-  for (int round = 0; round < 60; round++) {
+  for (int round = 0; round < 210; round++) {
     const int V = sizes[round % 7];
     fr_sampling o;
     memset(&o, 0, sizeof o);
     o.temperature = round % 5 == 4 ? 0.0f : (float)test_uniform(0.05, 2.0);
-    if (round % 3 == 1) o.top_k = 1 + test_below_int(V + 1);
+    if (round % 3 == 1) o.top_k = 1 + test_below_int(round % 2 ? V + 1 : 12);
     if (round % 4 > 1) o.top_p = (float)test_uniform(0.01, 1.0);
     for (int i = 0; i < ROWS * V; i++) {
       const double x = 3.0 * test_normal();
@@ -147,7 +155,7 @@ static void sampling(void)
 }
 
 // ---- forests: every head size and group, spans longer than a tile, levels, empty spans, rows with many targets
-typedef struct forest { fr_token ids[700]; fr_span spans[24]; fr_target targets[300]; fr_tree tree; fr_int rows; } forest;
+typedef struct forest { fr_token ids[1700]; fr_span spans[24]; fr_target targets[300]; fr_tree tree; fr_int rows; } forest;
 
 static void forest_fill(forest *f, const fr_config *c, int spans, int longest, int targets)
 {
@@ -169,7 +177,7 @@ static void forest_fill(forest *f, const fr_config *c, int spans, int longest, i
   }
 }
 
-// As relative_by_tensor, but where terms cancel - a query that sees one key - a tensor is measured by a thousandth of the whole, too
+// As relative_by_tensor; but as terms may cancel, when a query sees one key, a tensor is measured by a thousandth of the whole, too
 static double farthest_tensor(const fr_model *model, const float *x, const float *y)
 {
   const double all = norm_of(y, model->count);
@@ -213,6 +221,7 @@ static void forest_compare(const fr_config *config, int spans, int longest, int 
   CHECK_BELOW(farthest(out[0], out[1], f.rows * config->vocab), 4e-5);
   CHECK_BELOW(farthest_tensor(&s[0].model, s[1].adamw.grads, s[0].adamw.grads), 2e-5);
   CHECK(norm_of(s[1].adamw.grads, s[1].adamw.count) > 0.0);
+  CHECK(spans < 24 || f.rows > FR__LONG);
   // The same once more, threads and blocks in another order: the same bits.
   again = fixture_zeros(s[1].adamw.count);
   memcpy(again, s[1].adamw.grads, (size_t)s[1].adamw.count * sizeof(float));
@@ -236,16 +245,17 @@ static void forests(void)
     { 2, 2, 66 }, { 1, 1, 128 }, { 2, 1, 130 }, { 1, 1, 256 }, { 1, 1, 258 }, { 1, 1, 512 } };
   for (int i = 0; i < (int)(sizeof shapes / sizeof shapes[0]); i++) {
     fr_config c;
+    if (fr__cuda_shared(shapes[i].D, 1) > device->shared_most) continue;  // place refuses it
     memset(&c, 0, sizeof c);
     c.layers = 1 + i % 2; c.dim = 10 + 7 * i; c.heads = shapes[i].heads; c.kv_heads = shapes[i].kv; c.head_dim = shapes[i].D;
     c.ffn = 9 + i; c.vocab = i == 4 ? 700 : 41; c.tied = i % 2; c.qkv_bias = i % 3 == 0; c.qk_norm = i % 3 == 1;
     forest_compare(&c, 1 + i, i < 8 ? 50 : 9, i == 3 ? 1 : 60);
   }
-  {  // one row; and more rows than a piece of a sum or a chunk of the head
+  {  // one row; and more rows than a piece of a sum
     fr_config c = fixture_config(7);
     forest_compare(&c, 1, 1, 2);
     c = fixture_config(3);
-    forest_compare(&c, 12, 50, 300);
+    forest_compare(&c, 24, 70, 300);
   }
 }
 
@@ -288,6 +298,58 @@ static void leaves_alone(void)
   CHECK(device_end() == 0);
 }
 
+// ---- decoding, as on the CPU: head sizes and groups, paths of several tiles
+static void decode_compare(const fr_config *config)
+{
+  enum { LEAVES = 4, MAX = 6 };
+  static forest f;
+  fr_token text[2][LEAVES][MAX];
+  fr_leaf leaf[2][LEAVES];
+  fr_limits limits;
+  fr_sampling o;
+  void *memory;
+  fr_model like = fixture_model(config, &memory);
+  side s[2];
+  fixture_randomise(&like);
+  forest_fill(&f, &like.config, 5, 90, 0);
+  memset(&o, 0, sizeof o);
+  o.temperature = 0.8f;
+  o.top_k = 9;
+  o.max_tokens = MAX;
+  memset(leaf, 0, sizeof leaf);
+  CHECK(fr_generate_limits(&f.tree, &o, LEAVES, &limits) == FR_OK);
+  for (int t = 0; t < 2; t++) {
+    s[t] = side_of(config, limits, t, &like, 0);
+    for (int i = 0; i < LEAVES; i++) {
+      leaf[t][i].leaf = (uint64_t)i;
+      leaf[t][i].span = i % 5;
+      leaf[t][i].tokens = text[t][i];
+      while (!f.spans[leaf[t][i].span].tokens.count) leaf[t][i].span--;
+    }
+    CHECK(fr_generate(&s[t].model, &s[t].work, &f.tree, &o, leaf[t], LEAVES) == FR_OK);
+  }
+  for (int i = 0; i < LEAVES; i++) {
+    CHECK(same_bits(text[0][i], text[1][i], MAX, 4) && leaf[1][i].count == MAX);
+    CHECK_BELOW(fabs(leaf[0][i].logp - leaf[1][i].logp), MAX * 4e-5);  // as logits of forests, for each token
+  }
+  side_end(&s[0]); side_end(&s[1]);
+  free(memory);
+  CHECK(device_end() == 0);
+}
+static void decodes(void)
+{
+  static const struct { fr_int heads, kv, D; } shapes[] = {
+    { 5, 1, 32 }, { 4, 4, 34 }, { 6, 1, 66 }, { 2, 1, 130 }, { 1, 1, 258 }, { 20, 2, 4 } };
+  for (int i = 0; i < 6; i++) {
+    fr_config c;
+    memset(&c, 0, sizeof c);
+    c.layers = 2; c.dim = 24; c.heads = shapes[i].heads; c.kv_heads = shapes[i].kv; c.head_dim = shapes[i].D;
+    c.ffn = 31; c.vocab = 40;
+    c.qk_norm = i % 2;
+    decode_compare(&c);
+  }
+}
+
 // ---- what goes over the bus in a step: numbers a token, spans and targets; parameters never
 static void traffic(void)
 {
@@ -309,6 +371,14 @@ static void traffic(void)
                                               5 * s.work.limits.targets));
   CHECK_BELOW(after[1] - before[1], 2 * 8 * s.work.limits.targets + 8 * FR__SQUARES);
   CHECK((after[0] - before[0]) + (after[1] - before[1]) < 4 * s.model.count / 2);
+  // what is given back is not there any more
+  CHECK(fr_work_download(&s.work, &s.model, &s.adamw) == FR_OK);
+  fr_cuda_release(device, NULL, &s.model);
+  CHECK(fr_ssft_match(&s.model, &s.work, &t.options, t.questions, 2) == FR_INVALID && strstr(s.work.reason.text, "attached"));
+  CHECK(fr_work_attach(&s.work, &s.model, &s.adamw) == FR_OK);
+  CHECK(fr_ssft_match(&s.model, &s.work, &t.options, t.questions, 2) == FR_OK);
+  fr_cuda_release(device, &s.work, &s.model);
+  CHECK(emu.live == 0 && emu.pinned == 0);
   side_end(&s);
   free(memory);
   CHECK(device_end() == 0);
@@ -345,7 +415,8 @@ static void updates(void)
     CHECK(s[1].adamw.grads[i] == 0.0f);
   }
   for (fr_int i = 0; i < like.count; i++)
-    CHECK_BELOW(fabs((double)s[0].model.params[i] - (double)s[1].model.params[i]), 5.0 * ldexp(1.0 + fabs((double)like.params[i]), -24));
+    CHECK_BELOW(fabs((double)s[0].model.params[i] - (double)s[1].model.params[i]),
+                5.0 * ldexp(1.0 + fabs((double)like.params[i]), -24));
   CHECK(relative(s[1].model.params, like.params, like.count) > 1e-3);
   side_end(&s[0]); side_end(&s[1]);
   free(memory);
@@ -366,12 +437,14 @@ static void absent(void)
   fr_adamw adamw;
   emu_reset();
   emu.devices = 0;
-  CHECK(fr_cuda_open(&cuda, 0, FR_CUDA_FLOAT32, &reason) == FR_UNSUPPORTED && strstr(reason.text, "no CUDA device") && cuda == device);
+  CHECK(fr_cuda_open(&cuda, 0, FR_CUDA_FLOAT32, &reason) == FR_UNSUPPORTED && strstr(reason.text, "no CUDA device"));
   emu_reset();
-  CHECK(fr_cuda_open(&cuda, 1, FR_CUDA_FLOAT32, &reason) == FR_UNSUPPORTED && strstr(reason.text, "device 1 of 1") && cuda == device);
-  CHECK(fr_cuda_open(&cuda, -1, FR_CUDA_FLOAT32, &reason) == FR_INVALID && fr_cuda_open(NULL, 0, FR_CUDA_FLOAT32, NULL) == FR_INVALID);
+  CHECK(fr_cuda_open(&cuda, 1, FR_CUDA_FLOAT32, &reason) == FR_UNSUPPORTED && strstr(reason.text, "device 1 of 1"));
+  CHECK(fr_cuda_open(&cuda, -1, FR_CUDA_FLOAT32, &reason) == FR_INVALID);
+  CHECK(fr_cuda_open(NULL, 0, FR_CUDA_FLOAT32, NULL) == FR_INVALID);
   emu.major = 7;
-  CHECK(fr_cuda_open(&cuda, 0, FR_CUDA_FLOAT32, &reason) == FR_UNSUPPORTED && strstr(reason.text, "capability 7") && cuda == device);
+  CHECK(fr_cuda_open(&cuda, 0, FR_CUDA_FLOAT32, &reason) == FR_UNSUPPORTED && strstr(reason.text, "capability 7"));
+  CHECK(cuda == device);
   emu.major = 9;
   emu.devices = 1;
   CHECK(emu.live == 0 && emu.streams == 0);
@@ -483,6 +556,7 @@ int main(int count, char **names)
   for (int which = 0; which < FIXTURE_CONFIGS && part("configs"); which++) against_cpu(which);
   if (part("training")) training();
   if (part("forests")) forests();
+  if (part("decodes")) decodes();
   if (part("leaves")) leaves_alone();
   if (part("sampling")) sampling();
   if (part("traffic")) traffic();
