@@ -71,7 +71,6 @@
 #define __align__(bytes) __attribute__((aligned(bytes)))
 #define __shared__ static __attribute__((used))
 #define FR__DYNAMIC(type, name) type *const name = (type *)emu_dynamic()
-#define FR__CUDA_UNROLL
 
 struct alignas(8)  float2 { float x, y; };
 struct alignas(16) float4 { float x, y, z, w; };
@@ -180,6 +179,7 @@ struct emu_state {
   // the device
   char *arena = nullptr, *dynamic = nullptr;
   size_t arena_used = 0;
+  uint32_t *owner = nullptr;      // [page of the arena] 1 + which allocation
   int open = 0;                   // 1: kernels may touch device memory
   std::vector<emu_allocation> allocations;
   std::vector<emu_range> pinned_blocks;
@@ -196,7 +196,8 @@ struct emu_state {
   emu_fiber *free_fibers[EMU_THREADS + 1];
   int free_count = 0, fibers = 0;
   emu_fiber main = {};
-  emu_fiber *fiber = nullptr;     // that runs now
+  emu_fiber *fiber = nullptr;     // that runs now, and its stack
+  const char *stack = nullptr;
   emu_thread *current = nullptr;
   uint16_t ready[EMU_THREADS];    // a ring
   unsigned ready_first = 0, ready_count = 0, finished = 0, at_barrier = 0;
@@ -305,13 +306,12 @@ static EMU_QUIET int emu_in(const void *p, const char *from, size_t bytes)
 }
 static EMU_QUIET int emu_in_arena(const void *p) { return emu.arena && emu_in(p, emu.arena, EMU_ARENA); }
 
+// The allocation that all of these bytes are in.
 static EMU_QUIET emu_allocation *emu_find(const void *p, size_t bytes)
 {
-  for (size_t i = emu.allocations.size(); i-- > 0;) {
-    emu_allocation *a = &emu.allocations[i];
-    if (a->live && emu_in(p, a->at, a->bytes) && bytes <= a->bytes - (size_t)((const char *)p - a->at)) return a;
-  }
-  return nullptr;
+  const uint32_t owner = emu_in_arena(p) ? emu.owner[(size_t)((const char *)p - emu.arena) / EMU_PAGE] : 0;
+  emu_allocation *a = owner ? &emu.allocations[owner - 1] : nullptr;
+  return a && a->live && emu_in(p, a->at, a->bytes) && bytes <= a->bytes - (size_t)((const char *)p - a->at) ? a : nullptr;
 }
 
 // "buffer 3 + 4096 (of 4000 bytes)"
@@ -372,6 +372,7 @@ static EMU_QUIET void emu_prepare()
   if (emu.arena) return;
   emu.arena = (char *)emu_map(EMU_ARENA, PROT_NONE);
   emu.arena_used = EMU_PAGE;
+  emu.owner = (uint32_t *)emu_map(EMU_ARENA / EMU_PAGE * sizeof(uint32_t), PROT_READ | PROT_WRITE);
   emu.dynamic = (char *)emu_map(emu_up(EMU_DYNAMIC, EMU_PAGE) + EMU_PAGE, PROT_NONE);  // its end is the end of a page
   mprotect(emu.dynamic, emu_up(EMU_DYNAMIC, EMU_PAGE), PROT_READ | PROT_WRITE);
   memset(&stack, 0, sizeof stack);
@@ -518,6 +519,7 @@ static EMU_QUIET void emu_go(emu_fiber *to)
   emu_fiber *from = emu.fiber;
   if (from == to) return;
   emu.fiber = to;
+  emu.stack = to->stack;
   emu_switch(from, to);
 }
 
@@ -1104,6 +1106,7 @@ static EMU_QUIET inline cudaError_t emu_malloc(void **out, size_t bytes)
   memset(page, 0xFF, pages);
   if (!emu.open) mprotect(page, pages, PROT_NONE);
   emu.allocations.push_back({ page + pages - size, bytes, 1 });
+  for (size_t i = 0; i < pages; i += EMU_PAGE) emu.owner[(size_t)(page - emu.arena + (ptrdiff_t)i) / EMU_PAGE] = (uint32_t)emu.allocations.size();
   emu.bytes_in_use += bytes;
   emu.live++;
   *out = page + pages - size;
@@ -1243,7 +1246,7 @@ template <class... P> static EMU_QUIET void emu_call_bound(const void *at)
 }
 
 template <class T> static EMU_QUIET int emu_bad(const T &) { return 0; }
-template <class T> static EMU_QUIET int emu_bad(T *const &p) { return p && !(emu_in_arena(p) && emu_find((const void *)p, 0)); }
+template <class T> static EMU_QUIET int emu_bad(T *const &p) { return p && !emu_find((const void *)p, 0); }
 static EMU_QUIET inline int emu_first_bad(const emu_pack<> &, int) { return 0; }
 template <class H, class... T> static EMU_QUIET int emu_first_bad(const emu_pack<H, T...> &pack, int at)
 {

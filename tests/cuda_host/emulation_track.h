@@ -46,6 +46,10 @@ static EMU_QUIET void emu_touch(emu_cell *c, int writes, const void *p, int devi
   const uint16_t self = (uint16_t)emu_here.thread.x;
   const unsigned warp = self / EMU_LANES;
   const uint16_t sync = (uint16_t)emu.warps[warp].syncs;
+  // Most often nothing is new: it was read in this interval by so many, or written by this thread, and not touched otherwise.
+  if (!writes && c->read == emu.interval && c->write != emu.interval && !c->in_flight &&
+      (c->reader == EMU_ALL || (c->read_sync == sync && (c->reader == self || c->reader == (EMU_LANES_OF | warp))))) return;
+  if (writes && c->write == emu.interval && c->read != emu.interval && !c->in_flight && c->writer == self && c->write_sync == sync) return;
   if (c->in_flight && c->write >= emu.block_interval) emu_found("touches what an asynchronous copy has not yet brought", p, c, 0);
   if (!writes && (device ? !c->write : c->write < emu.block_interval)) {
     if (emu.unwritten) emu_found("reads what nobody has written", p, nullptr, 0);
@@ -125,15 +129,12 @@ static EMU_QUIET void emu_look(const void *at, size_t bytes, int writes, size_t 
   int inside = 0;
   if (!s) {
     const emu_fiber *f = emu.fiber;
-    if (emu_in(p, f->stack, (size_t)(f->top - f->stack)) || emu_in(p, (const char *)&emu_here, sizeof emu_here)) return;
+    if (emu_in(p, f->stack, EMU_STACK) || emu_in(p, (const char *)&emu_here, sizeof emu_here)) return;
     emu_stop_access(writes ? "writes host memory or another thread's" : "reads host memory or another thread's", p);
   }
   if ((uintptr_t)p % alignment) emu_found("an access that is not aligned", p, nullptr, 0);
   if (s == &emu.on_device) {
-    static size_t last;  // most go where the last one went
-    const emu_allocation *a = last < emu.allocations.size() ? &emu.allocations[last] : nullptr;
-    inside = a && a->live && emu_in(p, a->at, a->bytes) && bytes <= a->bytes - (size_t)(p - a->at);
-    if (!inside && (a = emu_find(p, bytes))) { inside = 1; last = (size_t)(a - &emu.allocations[0]); }
+    inside = emu_find(p, bytes) != nullptr;
   } else if (s == &emu.on_dynamic) {
     inside = p >= emu.dynamic_at && bytes <= emu.job->dynamic_bytes && (size_t)(p - emu.dynamic_at) <= emu.job->dynamic_bytes - bytes;
   } else {
@@ -146,13 +147,16 @@ static EMU_QUIET void emu_look(const void *at, size_t bytes, int writes, size_t 
   emu_touch_range(s, base, p, bytes, writes, s == &emu.on_device);
 }
 
-// Of a kernel: what is done on the way, by templates of the library too, is not.
-static EMU_QUIET void emu_access(const void *p, size_t bytes, int writes, size_t alignment)
+// Of a kernel: what is done on the way, by templates of the library too, is not. A thread's own stack is no one else's business.
+static EMU_QUIET void emu_look_quietly(const void *p, size_t bytes, int writes, size_t alignment)
 {
-  if (!emu.in_device) return;
   emu.in_device = 0;
   emu_look(p, bytes, writes, alignment);
   emu.in_device = 1;
+}
+static EMU_QUIET inline __attribute__((always_inline)) void emu_access(const void *p, size_t bytes, int writes, size_t alignment)
+{
+  if (emu.in_device && !emu_in(p, emu.stack, EMU_STACK)) emu_look_quietly(p, bytes, writes, alignment);
 }
 
 static EMU_QUIET inline void emu_read(const void *p, size_t bytes) { emu_access(p, bytes, 0, 1); }
