@@ -961,7 +961,7 @@ FR_DEF void fr_bundle_free(fr_bundle *bundle);
 // Define FORKREASON_CUDA before the include. One more file of the program, gpu.cu, is compiled by nvcc and linked in:
 //     #define FORKREASON_CUDA_IMPLEMENTATION
 //     #include "forkreason.h"
-//   fr_cuda *cuda;
+//   fr_cuda *cuda = NULL;
 //   if (fr_cuda_open(&cuda, 0, FR_CUDA_FLOAT32, &reason) == FR_OK) limits.backend = fr_cuda_backend(cuda);  // else the CPU goes on
 //   fr_work_new(&work, &config, &limits);   fr_work_attach(&work, &model, &adamw);   ... train ...
 //   fr_work_download(&work, &model, &adamw);   fr_cuda_close(cuda);
@@ -978,10 +978,11 @@ typedef enum fr_cuda_math {  // how the products of matrices are computed; all e
 typedef struct fr_cuda fr_cuda;
 // Opens device 0, 1, ... FR_UNSUPPORTED, with the reason: this machine has none that can be used. *cuda is set only with FR_OK.
 FR_DEF fr_status fr_cuda_open(fr_cuda **cuda, int device, fr_cuda_math math, fr_reason *reason);
-FR_DEF const fr_backend *fr_cuda_backend(const fr_cuda *cuda);  // for limits.backend; one thread at a time
+FR_DEF const fr_backend *fr_cuda_backend(const fr_cuda *cuda);  // for limits.backend; one thread at a time; of NULL NULL, the CPU
 // Bytes that went over the bus since open.
 FR_DEF void fr_cuda_traffic(const fr_cuda *cuda, int64_t *to_device, int64_t *to_host);
-// Gives back what the device holds of a workspace, or of a model (either may be NULL), that will not be used with it any more.
+// Gives back what the device holds of a workspace, or of a model (either may be NULL), that will not be used with it any more. A
+// model is known by where its parameters are: release one before you free it, or attach the next one at that address.
 FR_DEF void fr_cuda_release(fr_cuda *cuda, const fr_work *work, const fr_model *model);
 // Gives back everything. Workspaces that were made for this backend cannot be used any more. NULL: nothing is done.
 FR_DEF void fr_cuda_close(fr_cuda *cuda);
@@ -2720,6 +2721,7 @@ FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_
   if (checked.backend) status = work->backend->place(work->backend->self, work);
   if (!status) return FR_OK;
   before.reason = work->reason;
+  if (before.body == b) before.body = NULL;  // its memory has been laid out anew
   *work = before;
   return status;
 }
@@ -3648,9 +3650,11 @@ static const fr_backend *fr__cpu(void)
 // Finite and not negative
 static int fr__weight(float x) { return x >= 0.0f && fr__finite((double)x); }
 
+static int fr__adamw_fits(const fr_adamw *a, fr_int count) { return a && a->grads && a->m && a->v && a->count == count; }
+
 FR__SELDOM fr_status fr__adamw_check(const fr_adamw *a, fr_int count, fr_work *work, float lr)
 {
-  const char *wrong = !a || !a->grads || !a->m || !a->v || a->count != count ? "the optimiser was placed for another model"
+  const char *wrong = !fr__adamw_fits(a, count) ? "the optimiser was placed for another model"
         : !fr__weight(lr) ? "the learning rate is negative or not finite"
         : !fr__weight(a->beta1) || !fr__weight(a->beta2) || a->beta1 >= 1.0f || a->beta2 >= 1.0f
           ? "beta1 and beta2 must be at least 0 and below 1"
@@ -5348,6 +5352,8 @@ FR_DEF fr_status fr_work_attach(fr_work *work, const fr_model *model, const fr_a
   if (status || !work->limits.backend) return status;
   if (model->stale)  // the device's copy would be made anew from older values
     return fr__fail(&work->reason, FR_INVALID, "a backend holds newer parameters of this model; fr_work_download brings them");
+  if (adamw && !fr__adamw_fits(adamw, fr__trained(model)))
+    return fr__fail(&work->reason, FR_INVALID, "the optimiser was placed for another model");
   return work->backend->attach(work->backend->self, work, model, adamw);
 }
 
@@ -5355,6 +5361,8 @@ FR_DEF fr_status fr_work_download(fr_work *work, fr_model *model, fr_adamw *adam
 {
   fr_status status = fr__pair(model, work);
   if (status || !work->limits.backend) return status;
+  if (adamw && !fr__adamw_fits(adamw, fr__trained(model)))
+    return fr__fail(&work->reason, FR_INVALID, "the optimiser was placed for another model");
   status = work->backend->download(work->backend->self, work, model, adamw);
   if (!status) model->stale = 0;
   return status;
@@ -10771,6 +10779,10 @@ static const fr__kernels *fr__kernel_row(fr_int i)
 #define FR__LAUNCH(kernel, grid, threads, shared, stream, arguments) kernel<<<grid, threads, shared, stream>>> arguments
 #define FR__DYNAMIC(type, name) extern __shared__ __align__(16) type name[]
 
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+#error "compile for compute capability 8.0 or more: -arch=sm_80, or -arch=native where the card is"
+#endif
+
 // d (16,8) += a (16,k) b (k,8) by one warp. A word holds two bfloat16 that follow one another along k, or one TF32. With
 // g = lane / 4 and t = lane % 4 a lane holds, counting words along k:
 //   a: (g, t) (g+8, t) (g, t+4) (g+8, t+4)      b: (t, g) (t+4, g)      d: (g, 2t) (g, 2t+1) (g+8, 2t) (g+8, 2t+1)
@@ -11289,7 +11301,8 @@ __device__ static __forceinline__ void fr__dot_rows(float s[4], const float *x, 
     for (int r = 0; r < 4; r++) s[r] = fmaf(x[r * D + c], y, s[r]);
   }
 }
-// o_r[c] += sum_j p_r[lane j] row_j[c]; a lane has the channels lane, lane + 32, ...
+// o_r[c] += sum_j p_r[lane j] row_j[c]; a lane has the channels lane, lane + 32, ... What a row does not see weighs 0 and is left
+// out, be it infinite: questions in one pass stay apart.
 template <int PARTS>
 __device__ static __forceinline__ void fr__weigh_rows(float o[4][PARTS], const float p[4], const float *rows, int D)
 {
@@ -11302,7 +11315,7 @@ __device__ static __forceinline__ void fr__weigh_rows(float o[4][PARTS], const f
     for (int i = 0; i < PARTS; i++) {
       const float y = lane + 32 * i < D ? rows[j * fr__apart(D) + lane + 32 * i] : 0.0f;
       FR__CUDA_UNROLL
-      for (int r = 0; r < 4; r++) o[r][i] = fmaf(w[r], y, o[r][i]);
+      for (int r = 0; r < 4; r++) o[r][i] = w[r] != 0.0f ? fmaf(w[r], y, o[r][i]) : o[r][i];
     }
   }
 }
@@ -11695,6 +11708,7 @@ __global__ static void __launch_bounds__(256) fr__sample_kernel(const float *log
 // -- the host's side: what the device holds
 struct fr__cuda_model {
   const float *key, *grads;        // the host's params; its gradients, if they and the moments are here
+  fr_model like;                   // the rest of the model as it was attached
   float *block;                    // one allocation: the host's block of parameters, what views hold, gradients, moments
   fr_int floats, count, trained;   // of the block, of the parameters, of the gradients
   float *p[FR__TENSORS], *d[FR__TENSORS], *m[FR__TENSORS], *v[FR__TENSORS];  // NULL: not there, or not trained
@@ -11722,7 +11736,7 @@ struct fr__cuda_room {             // a workspace, found again by its body
   const int *token, *position, *in, *cache_row;  // of the last forward pass, [row]
   const fr__cuda_tile *tiles;
   int tile_count;
-  int sending;                     // 1: the tables may still be on their way
+  int sending, grouping;           // 1: the tables, or the groups, may still be on their way
   fr__cuda_room *next_room;
 };
 struct fr_cuda {
@@ -11759,7 +11773,7 @@ static fr_status fr__cuda_ran(fr_cuda *t, fr_work *work)
 }
 static fr_status fr__cuda_wait(fr_cuda *t, fr_work *work)
 {
-  for (fr__cuda_room *room = t->rooms; room; room = room->next_room) room->sending = 0;
+  for (fr__cuda_room *room = t->rooms; room; room = room->next_room) room->sending = room->grouping = 0;
   return fr__cuda_said(&work->reason, cudaStreamSynchronize(t->stream), "waiting for the device");
 }
 static fr_status fr__cuda_send(fr_cuda *t, fr_work *work, void *to, const void *from, fr_int bytes)
@@ -11901,6 +11915,7 @@ static fr_status fr__cuda_attach(void *self, fr_work *work, const fr_model *mode
   if (status) { FR_FREE(m); return status; }
   fr__cuda_model_layout(m, model, adamw, m->block);
   m->key = model->params;
+  m->like = *model;
   m->grads = adamw ? adamw->grads : NULL;
   m->next = t->models;
   t->models = m;
@@ -11921,9 +11936,15 @@ static fr_status fr__cuda_attach(void *self, fr_work *work, const fr_model *mode
 static fr__cuda_model *fr__cuda_copy_of(fr_cuda *t, fr_work *work, const fr_model *model, const float *grads)
 {
   fr__cuda_model *m = t->models;
+  int same;
   while (m && m->key != model->params) m = m->next;
-  if (m && (!grads || grads == m->grads)) return m;
+  same = m && m->like.count == model->count && m->like.frozen == model->frozen && m->like.views == model->views &&
+         m->like.config.dim == model->config.dim && m->like.config.layers == model->config.layers &&
+         m->like.config.ffn == model->config.ffn && m->like.config.heads == model->config.heads &&
+         m->like.config.head_dim == model->config.head_dim && m->like.config.kv_heads == model->config.kv_heads;
+  if (same && (!grads || grads == m->grads)) return m;
   fr__fail(&work->reason, FR_INVALID, "%s", !m ? "the model was not attached to this device"
+           : !same ? "another model was attached with parameters at this address"
            : !m->grads ? "the model was attached without an optimiser"
            : "the gradients are not those of the optimiser that the model was attached with");
   return NULL;
@@ -12024,17 +12045,25 @@ static const char *fr__cuda_refuses(const fr_cuda *t, const fr_config *c, const 
   const fr_int widest = fr__max(fr__max(fr__qkv(c), 2 * c->ffn), fr__max(c->dim, c->vocab));
   return c->head_dim > 512 || fr__cuda_shared(c->head_dim, limits->grad_rows > 0) > t->shared_most
            ? "a head size that its shared memory does not hold"
-       : c->kv_heads > 65535 || widest > (fr_int)1 << 21 ? "layers or a vocabulary as wide as that"
+       : c->kv_heads > 65535 || widest > 65535 * (t->math == FR_CUDA_PLAIN ? 16 : 32) ? "layers or a vocabulary as wide as that"
        : rows > most / c->heads || limits->spans > most / 4 || limits->targets > most / 8 || limits->depth > most
            ? "so many rows" : NULL;
 }
 
-// More shared memory than a kernel has without asking.
-template <class Kernel> static fr_status fr__cuda_widen(fr_work *work, Kernel *kernel, fr_int bytes)
+// All the shared memory that attention may need, asked for once: a kernel has one such setting, whoever uses it. Where the program
+// has no code for this device, this is the call that says so.
+static cudaError_t fr__cuda_widen(int bytes)
 {
-  if (bytes <= 48 << 10) return FR_OK;
-  return fr__cuda_said(&work->reason, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes),
-                       "asking for shared memory");
+  cudaError_t error = cudaSuccess;
+#define FR__CUDA_ATTRIBUTE(kernel) \
+  if (!error) error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+#define FR__CUDA_WIDEN(P)                                                                     \
+  FR__CUDA_ATTRIBUTE(fr__attend_kernel<P>) FR__CUDA_ATTRIBUTE(fr__attend_back_queries<P>)     \
+  FR__CUDA_ATTRIBUTE(fr__attend_back_keys<P>)
+  FR__CUDA_WIDEN(1) FR__CUDA_WIDEN(2) FR__CUDA_WIDEN(4) FR__CUDA_WIDEN(8) FR__CUDA_WIDEN(16)
+#undef FR__CUDA_WIDEN
+#undef FR__CUDA_ATTRIBUTE
+  return error;
 }
 
 static fr_status fr__cuda_place(void *self, fr_work *work)
@@ -12043,7 +12072,7 @@ static fr_status fr__cuda_place(void *self, fr_work *work)
   const fr_config *c = &work->config;
   const fr_limits *limits = &work->limits;
   const char *wrong = fr__cuda_refuses(t, c, limits);
-  const fr_int pairs = c->head_dim / 2, back = limits->grad_rows ? fr__cuda_shared(c->head_dim, 1) : 0;
+  const fr_int pairs = c->head_dim / 2;
   fr__arena device = { NULL, 0, 0 }, host = { NULL, 0, 0 };
   fr__cuda_room *r;
   float *table = NULL;
@@ -12086,12 +12115,6 @@ static fr_status fr__cuda_place(void *self, fr_work *work)
   if (!status) status = fr__cuda_send(t, work, r->sine, table + limits->depth * pairs, bytes);
   if (!status) status = fr__cuda_wait(t, work);
   FR_FREE(table);
-#define FR__CUDA_ROOM(P)                                                                            \
-  status = fr__cuda_widen(work, fr__attend_kernel<P>, fr__cuda_shared(c->head_dim, 0));             \
-  if (!status) status = fr__cuda_widen(work, fr__attend_back_queries<P>, back);                     \
-  if (!status) status = fr__cuda_widen(work, fr__attend_back_keys<P>, back);
-  if (!status) { FR__CUDA_PARTS(c->head_dim, FR__CUDA_ROOM) }
-#undef FR__CUDA_ROOM
   if (status) fr__cuda_forget_room(t, work->body);
   return status;
 }
@@ -12475,9 +12498,12 @@ static fr_status fr__cuda_embed(void *self, fr__pass *s, int way)
                (w.a.x, w.m->held[0], w.m->p[FR__AT_tok_emb], w.r->token, held, w.c->embed_scale, C, N * C));
   } else if (w.m->d[FR__AT_tok_emb]) {
     const int *there = w.r->there.groups;
+    if (w.r->grouping) status = fr__cuda_wait(w.t, s->work);  // the head has waited already, if there were targets
+    if (status) return status;
     ints = fr__cuda_group(w.r, s->work->body->token, N, &groups);
     status = fr__cuda_send(w.t, s->work, w.r->there.groups, w.r->here.groups, ints * (fr_int)sizeof(int));
     if (status) return status;
+    w.r->grouping = 1;
     FR__LAUNCH(fr__embed_back_kernel, dim3((unsigned)groups), 128, 0, w.t->stream,
                (w.m->d[FR__AT_tok_emb], w.h.dx, there, there + N, there + 2 * N + 1, held, w.c->embed_scale, C));
   }
@@ -12672,7 +12698,7 @@ FR_DEF fr_status fr_cuda_open(fr_cuda **cuda, int device, fr_cuda_math math, fr_
   cudaError_t error;
   fr_cuda *t;
   fr_status status;
-  if (!cuda || device < 0 || math < FR_CUDA_FLOAT32 || math > FR_CUDA_PLAIN)
+  if (!cuda || device < 0 || !fr__among((int)math, FR_CUDA_PLAIN))
     return fr__fail(reason, FR_INVALID, "cuda is NULL, the device is negative, or the math is none");
   error = cudaGetDeviceCount(&count);
   if (error != cudaSuccess || count < 1) {
@@ -12694,6 +12720,12 @@ FR_DEF fr_status fr_cuda_open(fr_cuda **cuda, int device, fr_cuda_math math, fr_
   if (!status && capability < 8)
     status = fr__fail(reason, FR_UNSUPPORTED, "CUDA device %d has compute capability %d, 8.0 is needed", (fr_int)device,
                       (fr_int)capability);
+  if (!status) {
+    error = fr__cuda_widen(t->shared_most);
+    (void)cudaGetLastError();
+    if (error) status = fr__fail(reason, FR_UNSUPPORTED, "CUDA device %d cannot run this program's kernels: %s", (fr_int)device,
+                                 cudaGetErrorString(error));
+  }
   if (!status) status = fr__cuda_said(reason, cudaStreamCreate(&t->stream), "making a stream");
 #ifdef FR_CUDA_CUBLAS
   if (!status && cublasLtCreate(&t->blas) != CUBLAS_STATUS_SUCCESS)
@@ -12704,14 +12736,15 @@ FR_DEF fr_status fr_cuda_open(fr_cuda **cuda, int device, fr_cuda_math math, fr_
   *cuda = t;
   return fr__fine(reason);
 }
-FR_DEF const fr_backend *fr_cuda_backend(const fr_cuda *cuda) { return &cuda->backend; }
+FR_DEF const fr_backend *fr_cuda_backend(const fr_cuda *cuda) { return cuda ? &cuda->backend : NULL; }
 FR_DEF void fr_cuda_traffic(const fr_cuda *cuda, int64_t *to_device, int64_t *to_host)
 {
-  if (to_device) *to_device = cuda->to_device;
-  if (to_host) *to_host = cuda->to_host;
+  if (to_device) *to_device = cuda ? cuda->to_device : 0;
+  if (to_host) *to_host = cuda ? cuda->to_host : 0;
 }
 FR_DEF void fr_cuda_release(fr_cuda *cuda, const fr_work *work, const fr_model *model)
 {
+  if (!cuda) return;
   (void)cudaSetDevice(cuda->device);
   if (work) fr__cuda_forget_room(cuda, work->body);
   if (model) fr__cuda_forget_model(cuda, model->params);

@@ -423,6 +423,125 @@ static void updates(void)
   CHECK(device_end() == 0);
 }
 
+// ---- mistakes and coincidences
+// A pass with targets, then one without, whose lists of tokens must not overtake each other on their way to the device
+static void passes_in_a_row(void)
+{
+  static forest f[2];
+  const fr_config config = fixture_config(0);
+  fr_limits limits[2];
+  fr_sum sum;
+  void *memory;
+  fr_model like = fixture_model(&config, &memory);
+  side s[2];
+  fixture_randomise(&like);
+  for (int i = 0; i < 2; i++) {
+    forest_fill(&f[i], &like.config, 4, 10, i ? 0 : 8);
+    for (int t = 0; t < f[i].tree.target_count; t++) f[i].targets[t].group = 0;
+    CHECK(fr_tree_limits(&f[i].tree, &limits[i]) == FR_OK);
+  }
+  for (int t = 0; t < 2; t++) {
+    s[t] = side_of(&config, fr_limits_max(limits[0], limits[1]), t, &like, 0);
+    for (int i = 0; i < 2; i++) CHECK(fr_backward(&s[t].model, &s[t].work, &f[i].tree, s[t].adamw.grads, &sum, 1) == FR_OK);
+    CHECK(fr_work_download(&s[t].work, &s[t].model, &s[t].adamw) == FR_OK);
+  }
+  CHECK_BELOW(farthest_tensor(&s[0].model, s[1].adamw.grads, s[0].adamw.grads), 2e-5);  // as forests
+  side_end(&s[0]); side_end(&s[1]);
+  free(memory);
+  CHECK(device_end() == 0);
+}
+// Two workspaces whose heads differ in size, but not in the kernels that they use
+static void two_widths(void)
+{
+  static const fr_int D[2] = { 256, 192 };
+  static forest f[2];
+  side s[2];
+  void *memory[2];
+  fr_sum sum;
+  for (int t = 0; t < 2; t++) {
+    fr_config c;
+    fr_limits limits;
+    memset(&c, 0, sizeof c);
+    c.layers = 1; c.dim = 8; c.heads = 1; c.head_dim = D[t]; c.ffn = 8; c.vocab = 11;
+    fr_model like = fixture_model(&c, &memory[t]);
+    fixture_randomise(&like);
+    forest_fill(&f[t], &like.config, 2, 9, 3);
+    for (int i = 0; i < 3; i++) f[t].targets[i].group = 0;
+    CHECK(fr_tree_limits(&f[t].tree, &limits) == FR_OK);
+    s[t] = side_of(&c, limits, 1, &like, 0);
+    for (int u = 0; u <= t; u++)
+      CHECK(fr_backward(&s[u].model, &s[u].work, &f[u].tree, s[u].adamw.grads, &sum, 1) == FR_OK);
+  }
+  for (int t = 0; t < 2; t++) { side_end(&s[t]); free(memory[t]); }
+  CHECK(device_end() == 0);
+}
+// Another optimiser, and another model where one was before
+static void strangers(void)
+{
+  static forest f;
+  const fr_config small = tiny_config(1, 8), large = tiny_config(1, 64);
+  fr_limits limits;
+  fr_sum sum;
+  fr_model model, next;
+  fr_adamw adamw, none;
+  fr_work work, wide;
+  fr_int bytes = 0;
+  void *memory;
+  memset(&none, 0, sizeof none);
+  forest_fill(&f, &small, 2, 6, 4);
+  for (int i = 0; i < 4; i++) f.targets[i].group = 0;
+  CHECK(fr_tree_limits(&f.tree, &limits) == FR_OK);
+  limits.backend = checked.backend;
+  CHECK(fr_model_place(NULL, &large, NULL, 0, &bytes) == FR_OK);
+  memory = test_alloc((size_t)bytes);
+  CHECK(fr_model_place(&model, &small, memory, bytes, NULL) == FR_OK && fr_adamw_new(&adamw, &model) == FR_OK);
+  fr_model_init(&model, 1);
+  CHECK(fr_work_new(&work, &small, &limits) == FR_OK && fr_work_new(&wide, &large, &limits) == FR_OK);
+  CHECK(fr_work_attach(&work, &model, &none) == FR_INVALID && strstr(work.reason.text, "another model"));
+  CHECK(fr_work_attach(&work, &model, &adamw) == FR_OK && fr_forward(&model, &work, &f.tree, &sum, 1) == FR_OK);
+  CHECK(fr_work_download(&work, &model, &none) == FR_INVALID);
+  CHECK(fr_model_place(&next, &large, memory, bytes, NULL) == FR_OK);
+  fr_model_init(&next, 2);
+  CHECK(fr_work_attach(&wide, &next, &adamw) == FR_INVALID && strstr(wide.reason.text, "another model"));
+  CHECK(fr_forward(&next, &wide, &f.tree, &sum, 1) == FR_INVALID && strstr(wide.reason.text, "at this address"));
+  CHECK(fr_work_download(&wide, &next, NULL) == FR_INVALID);
+  CHECK(fr_work_attach(&wide, &next, NULL) == FR_OK && fr_forward(&next, &wide, &f.tree, &sum, 1) == FR_OK);
+  fr_cuda_release(NULL, &work, &model);
+  CHECK(fr_cuda_backend(NULL) == NULL);
+  fr_adamw_free(&adamw);
+  fr_work_free(&work); fr_work_free(&wide);
+  free(memory);
+  CHECK(device_end() == 0);
+}
+// A value of infinity in one question of a pass leaves the others as they are
+static void infinite_neighbour(void)
+{
+  fr_token ids[2][6] = { { 1, 2, 3, 4, 5, 6 }, { 7, 2, 3, 4, 5, 6 } };
+  fr_span spans[2] = { { -1, { ids[0], 6 } }, { -1, { ids[1], 6 } } };
+  fr_config c = tiny_config(1, 16);
+  fr_limits limits;
+  fr_tree tree;
+  fr_int rows[6] = { 6, 7, 8, 9, 10, 11 };
+  float out[2][6 * TINY_VOCAB];
+  void *memory;
+  memset(&tree, 0, sizeof tree);
+  c.tied = 0;
+  fr_model like = fixture_model(&c, &memory);
+  fixture_randomise(&like);
+  tree.spans = spans;
+  tree.span_count = 2;
+  CHECK(fr_tree_limits(&tree, &limits) == FR_OK);
+  for (int t = 0; t < 2; t++) {
+    if (t) like.params[fixture_tensor(&like, "tok_emb").offset + 1 * 16] = 3e38f;  // token 1, of the first question alone
+    side s = side_of(&c, limits, 1, &like, 0);
+    CHECK(fr_forward(&s.model, &s.work, &tree, NULL, 0) == FR_OK && fr_logits(&s.model, &s.work, rows, 6, out[t], NULL) == FR_OK);
+    side_end(&s);
+    CHECK(device_end() == 0);
+  }
+  CHECK(out[0][0] == out[0][0] && same_bits(out[0], out[1], 6 * TINY_VOCAB, 4));
+  free(memory);
+}
+
 #ifdef FR__CUDA_EMULATED
 // ---- without a device the program goes on with the CPU
 static void absent(void)
@@ -561,6 +680,7 @@ int main(int count, char **names)
   if (part("sampling")) sampling();
   if (part("traffic")) traffic();
   if (part("updates")) updates();
+  if (part("mistakes")) { passes_in_a_row(); two_widths(); strangers(); infinite_neighbour(); }
   end();
 #ifdef FR__CUDA_EMULATED
   if (part("absent")) absent();
