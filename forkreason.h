@@ -1210,11 +1210,9 @@ struct fr_backend {
 #define FR_ASSERT(condition) ((void)0)
 #endif
 
-#if defined(__CUDACC__)
-#define FR__UNROLL(n)
-#elif defined(__clang__)
+#if defined(__clang__)
 #define FR__UNROLL(n) _Pragma("clang loop unroll(full)")
-#elif defined(__GNUC__) && __GNUC__ >= 8
+#elif defined(__GNUC__) && __GNUC__ >= 8 && !defined(__CUDACC__)  // nvcc does not know it
 #define FR__PRAGMA(text) _Pragma(#text)
 #define FR__UNROLL(n) FR__PRAGMA(GCC unroll n)
 #else
