@@ -124,6 +124,37 @@ static std::string long_sum(uint64_t seed)
   return bits;
 }
 
+// A gradient of few weights is summed over many rows in pieces.
+static std::string long_sum(fr_cuda_math math, uint64_t seed)
+{
+  enum { M = 5, N = 3, K = 2 * FR__LONG + 7 };
+  std::vector<float> a(K * M), b(K * N), y(M * N);
+  fr__cuda_product g = fr__cuda_product();
+  fr_cuda *cuda = NULL;
+  fr_reason reason;
+  float *from = NULL, *with = NULL;
+  emu_reset();
+  emu.seed = seed;
+  test_state = 1;
+  for (float &x : a) x = (float)test_normal();
+  for (float &x : b) x = (float)test_normal();
+  if (!CHECK(fr_cuda_open(&cuda, 0, math, &reason) == FR_OK)) return "";
+  CHECK(!cudaMalloc(&from, sizeof(float) * K * M) && !cudaMalloc(&with, sizeof(float) * K * N));
+  CHECK(!cudaMalloc(&g.y, sizeof(float) * M * N) && !cudaMalloc(&g.part, sizeof(float) * M * N * 3));
+  CHECK(!cudaMemcpyAsync(from, a.data(), sizeof(float) * K * M, cudaMemcpyHostToDevice, cuda->stream));
+  CHECK(!cudaMemcpyAsync(with, b.data(), sizeof(float) * K * N, cudaMemcpyHostToDevice, cuda->stream));
+  CHECK(!cudaMemsetAsync(g.y, 0, sizeof(float) * M * N, cuda->stream));
+  g.from = g.y; g.a = from; g.b = with;
+  g.ldy = N; g.a_row = 1; g.a_k = M; g.b_row = 1; g.b_k = N; g.M = M; g.N = N; g.K = K;
+  fr__cuda_multiply(cuda, g, 0);
+  CHECK(!cudaMemcpyAsync(y.data(), g.y, sizeof(float) * M * N, cudaMemcpyDeviceToHost, cuda->stream));
+  CHECK(!cudaFree(from) && !cudaFree(with) && !cudaFree(g.y) && !cudaFree(g.part));
+  fr_cuda_close(cuda);
+  CHECK(emu_errors() == 0);
+  for (float x : y) CHECK(std::isfinite(x));
+  return std::string((const char *)y.data(), sizeof(float) * M * N);
+}
+
 // The kernels of the unit: what stands behind `__global__ static void`, but for bounds.
 static std::vector<std::string> kernels()
 {
@@ -154,6 +185,12 @@ int main(void)
 #endif
     }
   CHECK(long_sum(0) == long_sum(1));
+  for (int k = 0; k < 3; k++) {
+    const std::string first = long_sum(kinds[k], 0);
+#if !defined(EMU_PTHREADS) && !defined(EMU_TRACK)
+    for (uint64_t seed = 1; seed < 4; seed++) CHECK(long_sum(kinds[k], seed) == first);
+#endif
+  }
   const std::vector<std::string> all = kernels();
   CHECK(all.size() > 20);
   for (const std::string &name : all) {
