@@ -1,439 +1,412 @@
-// cuda.cu - the CUDA backend on the GPU of this machine: products beside cuBLAS, the steps of a training step, SSFT, decoding, GFPO.
+// cuda.cu - the CUDA unit on a GPU: products against cuBLAS, attention, training step, SSFT step, decoding, GFPO step.
 //
-//     make cuda-bench            or: make cuda-bench ONLY="products train"
+//     make cuda-bench            (ONLY="products attention step ssft decode gfpo" runs a part)
 //
-// Shares are of what this card was measured to do: multiply-adds with all operands in registers, by kind of product, and copying.
-// cuBLAS is looked for at run time (libcublas.so); where it is not there its columns are empty. Times are the best of several.
+// Best of several; products in float32, TF32 and bfloat16. cuBLAS is looked for at run time; what it reaches on 8192 x 8192 x 8192
+// counts as the card's peak, and without it there is none. With BENCH_TORCH set to a python that has torch with CUDA, peer_torch.py
+// does the same training and SSFT steps on the same tokens, with float32 products or TF32; beside our bfloat16 it has TF32.
 #define FORKREASON_IMPLEMENTATION
 #define FORKREASON_CUDA_IMPLEMENTATION
-#include "../forkreason.h"
-#include <cstdio>
-#include <cstdlib>
+#include "forkreason.h"
+#include "bench.h"
 #include <dlfcn.h>
-#include <functional>
-#include <time.h>
-#include <vector>
-#ifdef __CUDACC__
-#define FR__LAUNCH(kernel, grid, threads, shared, stream, arguments) kernel<<<grid, threads, shared, stream>>> arguments
-enum { SMALL = 0 };
-#else
-enum { SMALL = 1 };  // under tests/cuda_host/emulation.h, to see that it runs: what it prints then are no figures
-#endif
 
-enum { KINDS = 3, FORKS = 6, TRACES = 4 };
-static const fr_cuda_math kinds[KINDS] = { FR_CUDA_FLOAT32, FR_CUDA_TF32, FR_CUDA_BFLOAT16 };
-static const char *const kind_names[KINDS] = { "float32", "TF32", "bfloat16" };
-static fr_cuda *cuda[KINDS];
-static double peak[KINDS], bandwidth;  // FLOP/s, bytes/s
+static const char *const math_names[] = { "float32", "TF32", "bfloat16" };
+static fr_cuda *device;
+static double peak[3];
 
-static void fail(const char *what)
+static void open_device(int math)
 {
-  fprintf(stderr, "bench: %s\n", what);
-  exit(1);
+  fr_reason reason;
+  if (fr_cuda_open(&device, 0, (fr_cuda_math)math, &reason)) { printf("skipped: %s\n", reason.text); exit(77); }
 }
-static void need(fr_status status, const fr_work *work) { if (status) fail(work ? work->reason.text : fr_status_text(status)); }
-static void need(cudaError_t error) { if (error != cudaSuccess) fail(cudaGetErrorString(error)); }
-static double now(void)
+static void wait_for_device(void)
 {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+  if (cudaStreamSynchronize(device->stream) != cudaSuccess) bench_fail("the device failed");
 }
-// Seconds of one call, best of five times `each`, after one to warm up; the device has finished when a time is taken.
-static double best(cudaStream_t stream, int each, const std::function<void()> &work)
+static float *card_floats(fr_int count)
 {
-  double least = 1e30;
-  if (SMALL) each = 1;
-  work();
-  for (int i = 0; i < (SMALL ? 1 : 5); i++) {
-    need(cudaStreamSynchronize(stream));
-    const double began = now();
-    for (int j = 0; j < each; j++) work();
-    need(cudaStreamSynchronize(stream));
-    least = fmin(least, (now() - began) / each);
-  }
-  return least;
+  float *host = (float *)bench_memory(count, sizeof(float)), *card = NULL;
+  bench_fill(host, count);
+  if (cudaMalloc((void **)&card, (size_t)count * sizeof(float)) != cudaSuccess ||
+      cudaMemcpy(card, host, (size_t)count * sizeof(float), cudaMemcpyHostToDevice) != cudaSuccess)
+    bench_fail("no memory on the device");
+  bench_free(host);
+  return card;
 }
-static uint64_t hash(uint64_t i)
+static int wanted(int count, char **names, const char *name)
 {
-  uint64_t z = (i + 1) * UINT64_C(0x9E3779B97F4A7C15);
-  z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
-  z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
-  return z ^ (z >> 31);
-}
-static float *numbers(fr_int count, cudaStream_t stream)
-{
-  std::vector<float> host((size_t)count);
-  float *device = NULL;
-  for (fr_int i = 0; i < count; i++) host[(size_t)i] = (float)((double)(hash((uint64_t)i) >> 11) / 4503599627370496.0 - 1.0);
-  need(cudaMalloc(&device, (size_t)count * sizeof(float)));
-  need(cudaMemcpyAsync(device, host.data(), (size_t)count * sizeof(float), cudaMemcpyHostToDevice, stream));
-  need(cudaStreamSynchronize(stream));
-  return device;
+  int found = count < 2;
+  for (int i = 1; i < count; i++) found |= !strcmp(names[i], name);
+  return found;
 }
 
-// ---- what the card can do
-template <int KIND> __global__ static void __launch_bounds__(256) peak_kernel(float *out, int rounds)
+// ---- products: Y = X W', dX = dY W, dW += dY' X, of rows X (N,in) and W (out,in)
+typedef int (*blas_create)(void **handle);
+typedef int (*blas_gemm)(void *handle, int op_a, int op_b, int m, int n, int k, const void *alpha, const void *a, int type_a,
+                         int lda, const void *b, int type_b, int ldb, const void *beta, void *c, int type_c, int ldc, int compute,
+                         int algo);
+static struct { void *handle; blas_gemm gemm; } blas;
+
+static void find_blas(void)
 {
-  float d[8][4] = { { 0.0f } };
-  const uint32_t word = KIND == 2 ? fr__to_bf16x2(1.0f, 1.0f + (float)threadIdx.x) : fr__to_tf32(1.0f + (float)threadIdx.x);
-  const uint32_t a[4] = { word, word, word, word }, b[2] = { word, word };
-  const float x = (float)threadIdx.x;
-  for (int i = 0; i < rounds; i++)
-    for (int j = 0; j < 8; j++) {
-      if (KIND == 0) for (int e = 0; e < 4; e++) d[j][e] = fmaf(d[j][e], x, 1.0f);
-      else if (KIND == 1) fr__mma_tf32(d[j], a, b);
-      else fr__mma_bf16(d[j], a, b);
+  static const char *const names[] = { "libcublas.so", "libcublas.so.13", "libcublas.so.12", NULL };
+  void *library = NULL;
+  for (int i = 0; names[i] && !library && !bench_no_peers(); i++) library = dlopen(names[i], RTLD_NOW);
+  if (!library) return;
+  const blas_create create = (blas_create)dlsym(library, "cublasCreate_v2");
+  blas.gemm = (blas_gemm)dlsym(library, "cublasGemmEx");
+  if (!create || !blas.gemm || create(&blas.handle)) blas.handle = NULL;
+}
+
+typedef struct product { fr__cuda_product g; int way; } product;
+enum { CALLS = 10 };  // before the host waits
+static void product_ours(void *arg)
+{
+  const product *p = (const product *)arg;
+  for (int i = 0; i < CALLS; i++) fr__cuda_multiply(device, p->g, 0);
+  wait_for_device();
+}
+static void product_blas(void *arg)  // column by column: y' (N,M) = b a'
+{
+  static const int compute[] = { 68, 77, 75 };  // CUBLAS_COMPUTE_32F, _FAST_TF32, _FAST_16BF; 0: CUDA_R_32F; -1: its own choice
+  const product *p = (const product *)arg;
+  const float one = 1.0f, beta = p->g.from ? 1.0f : 0.0f;
+  const int b_lies = p->g.b_k == 1, a_lies = p->g.a_k == 1;
+  for (int i = 0; i < CALLS; i++)
+    if (blas.gemm(blas.handle, b_lies, !a_lies, p->g.N, p->g.M, p->g.K, &one, p->g.b, 0, (int)(b_lies ? p->g.b_row : p->g.b_k),
+                  p->g.a, 0, (int)(a_lies ? p->g.a_row : p->g.a_k), &beta, p->g.y, 0, (int)p->g.ldy, compute[device->math], -1))
+      bench_fail("cuBLAS failed");
+  if (cudaDeviceSynchronize() != cudaSuccess) bench_fail("the device failed");
+}
+static void product_row(int rows, int in, int out, int way)
+{
+  static const char *const ways[] = { "X W'", "dY W", "dY' X" };
+  float *x = card_floats((fr_int)rows * in), *w = card_floats((fr_int)out * in), *y = card_floats((fr_int)rows * out);
+  const fr__cuda_product all[] = {
+    { y, NULL, x, w, out, in, 1, in, 1, rows, out, in }, { x, NULL, y, w, in, out, 1, 1, in, rows, in, out },
+    { w, w, y, x, in, 1, out, 1, in, out, in, rows } };
+  product p = { all[way], way };
+  const double flops = 2.0 * rows * in * out * CALLS;
+  const bench_pair took = bench_compare(product_ours, &p, blas.handle ? product_blas : NULL, &p, 0.5);
+  char name[100];
+  snprintf(name, sizeof name, "%s %s, rows %d, in %d, out %d", math_names[device->math], ways[way], rows, in, out);
+  bench_row(name, "GFLOP/s", BENCH_RATE, 1e-9 * flops / took.ours, took.peer > 0.0 ? 1e-9 * flops / took.peer : 0.0,
+            blas.handle ? "cuBLAS" : "skipped: no cuBLAS", 0.0);
+  cudaFree(x); cudaFree(w); cudaFree(y);
+}
+static void measure_peak(void)
+{
+  enum { SIDE = 8192 };
+  float *x = card_floats((fr_int)SIDE * SIDE), *w = card_floats((fr_int)SIDE * SIDE), *y = card_floats((fr_int)SIDE * SIDE);
+  product p = { { y, NULL, x, w, SIDE, SIDE, 1, SIDE, 1, SIDE, SIDE, SIDE }, 0 };
+  peak[device->math] = 2.0 * SIDE * SIDE * SIDE * CALLS / bench_best(product_blas, &p, 1.0);
+  bench_row("peak by cuBLAS", "GFLOP/s", BENCH_RATE, 1e-9 * peak[device->math], 0.0, math_names[device->math], 0.0);
+  cudaFree(x); cudaFree(w); cudaFree(y);
+}
+static void share_row(const char *name, double flops, double seconds)
+{
+  char text[120];
+  snprintf(text, sizeof text, "%s: rate", name);
+  bench_row(text, "GFLOP/s", BENCH_RATE, 1e-9 * flops / seconds, 1e-9 * peak[device->math],
+            peak[device->math] > 0.0 ? "peak" : "", 0.0);
+}
+
+// ---- a training step over sequences; its attention alone
+typedef struct training {
+  fr_config config;
+  fr_int sequences, length;
+  fr_model model;
+  fr_adamw adamw;
+  fr_work work;
+  fr_token *ids;
+  fr_span *spans;
+  fr_target *targets;
+  fr_tree tree;
+  int way;  // of attention
+} training;
+
+static void training_new(training *t, fr_config config, fr_int sequences, fr_int length)
+{
+  const fr_int rows = sequences * length;
+  fr_limits limits = { 0, rows, sequences, rows, sequences, length, 1, 0, fr_cuda_backend(device) };
+  memset(t, 0, sizeof *t);
+  t->config = config;
+  t->sequences = sequences;
+  t->length = length;
+  t->ids = (fr_token *)bench_memory(rows, sizeof *t->ids);
+  t->spans = (fr_span *)bench_memory(sequences, sizeof *t->spans);
+  t->targets = (fr_target *)bench_memory(rows, sizeof *t->targets);
+  t->tree.spans = t->spans;
+  t->tree.span_count = sequences;
+  t->tree.targets = t->targets;
+  bench_require(fr_model_new(&t->model, &config), NULL);
+  bench_require(fr_adamw_new(&t->adamw, &t->model), NULL);
+  bench_require(fr_work_new(&t->work, &config, &limits), &t->work);
+  fr_model_init(&t->model, 1);
+  bench_require(fr_work_attach(&t->work, &t->model, &t->adamw), &t->work);
+  for (fr_int i = 0; i < rows; i++) t->ids[i] = (fr_token)(bench_hash((uint64_t)i) % (uint64_t)config.vocab);
+  for (fr_int s = 0; s < sequences; s++) {
+    t->spans[s].parent = -1;
+    t->spans[s].tokens.ids = t->ids + s * length;
+    t->spans[s].tokens.count = length;
+    for (fr_int i = 0; i + 1 < length; i++) {
+      fr_target *target = &t->targets[t->tree.target_count++];
+      target->row = s * length + i;
+      target->token = t->ids[target->row + 1];
+      target->weight = 1.0f / (float)(sequences * (length - 1));
     }
-  float sum = 0.0f;
-  for (int j = 0; j < 8; j++) for (int e = 0; e < 4; e++) sum += d[j][e];
-  out[blockIdx.x * blockDim.x + threadIdx.x] = sum;
-}
-static void limits_of_the_card(int device)
-{
-  const cudaStream_t stream = cuda[0]->stream;
-  const int rounds = SMALL ? 2 : 4096;
-  int multiprocessors = 0, major = 0, minor = 0;
-  need(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device));
-  need(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
-  need(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
-  const int blocks = multiprocessors * (SMALL ? 1 : 8);
-  const fr_int floats = SMALL ? 4096 : (fr_int)1 << 26;
-  float *out = numbers(SMALL ? 4096 : blocks * 256, stream), *from = NULL, *to = NULL;
-  const double warps = blocks * 8.0, per_warp[KINDS] = { 8 * 4 * 32 * 2, 8 * 16 * 8 * 8 * 2, 8 * 16 * 8 * 16 * 2 };
-  const double seconds[KINDS] = {
-    best(stream, 3, [&] { FR__LAUNCH(peak_kernel<0>, dim3((unsigned)blocks), 256, 0, stream, (out, rounds)); }),
-    best(stream, 3, [&] { FR__LAUNCH(peak_kernel<1>, dim3((unsigned)blocks), 256, 0, stream, (out, rounds)); }),
-    best(stream, 3, [&] { FR__LAUNCH(peak_kernel<2>, dim3((unsigned)blocks), 256, 0, stream, (out, rounds)); })
-  };
-  need(cudaMalloc(&from, (size_t)floats * sizeof(float)));
-  need(cudaMalloc(&to, (size_t)floats * sizeof(float)));
-  need(cudaMemsetAsync(from, 0, (size_t)floats * sizeof(float), stream));
-  bandwidth = 2.0 * (double)floats * sizeof(float) / best(stream, 3, [&] {
-    need(cudaMemcpyAsync(to, from, (size_t)floats * sizeof(float), cudaMemcpyDeviceToDevice, stream)); });
-  printf("compute capability %d.%d, %d multiprocessors; measured: copying %.0f GB/s", major, minor, multiprocessors, 1e-9 * bandwidth);
-  for (int k = 0; k < KINDS; k++) {
-    peak[k] = warps * per_warp[k] * rounds / seconds[k];
-    printf(", %s %.1f TFLOP/s", kind_names[k], 1e-12 * peak[k]);
   }
-  printf("\n");
-  need(cudaFree(out));
-  need(cudaFree(from));
-  need(cudaFree(to));
+}
+static void training_free(training *t)
+{
+  fr_cuda_release(device, &t->work, &t->model);
+  fr_work_free(&t->work);
+  fr_adamw_free(&t->adamw);
+  fr_model_free(&t->model);
+  bench_free(t->targets); bench_free(t->spans); bench_free(t->ids);
+}
+static void training_step(void *arg)
+{
+  training *t = (training *)arg;
+  fr_sum sum;
+  bench_require(fr_backward(&t->model, &t->work, &t->tree, t->adamw.grads, &sum, 1), &t->work);
+  bench_require(fr_adamw_step(&t->adamw, &t->model, &t->work, sum.weighted, 1e-3f, NULL), &t->work);
+  wait_for_device();
+}
+static void attention_alone(void *arg)
+{
+  training *t = (training *)arg;
+  fr__pass s = fr__pass_of(&t->model, &t->work, t->adamw.grads, 1);
+  fr__cuda_call w;
+  bench_require(fr__cuda_begin(&w, device, &s), &t->work);
+  for (int i = 0; i < CALLS; i++) fr__cuda_attend_step(&w, t->way);
+  wait_for_device();
+}
+// Six operations a token and weight of the products (the head only where there is a target), and 12 a token, channel and key
+static double step_flops(const training *t)
+{
+  const fr_config *c = &t->model.config;
+  const double C = (double)c->dim, F = (double)c->ffn, HD = (double)(c->heads * c->head_dim), W = (double)fr__qkv(c);
+  const double rows = (double)(t->sequences * t->length), keys = 0.5 * (double)(t->length + 1);
+  return 6.0 * (rows * (double)c->layers * (W * C + C * HD + 3.0 * C * F + 2.0 * HD * keys) +
+                (double)t->tree.target_count * C * (double)c->vocab);
+}
+static const fr_config big = { 12, 1024, 16, 0, 0, 2816, 32000, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 };
+static const fr_config small = { 6, 384, 6, 0, 0, 1024, 4096, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 };
+
+static void attention_rows(fr_int sequences, fr_int length)
+{
+  static training t;
+  fr_config config = big;
+  char name[100];
+  config.layers = 1;
+  training_new(&t, config, sequences, length);
+  training_step(&t);
+  for (t.way = FR__FORWARD; t.way <= FR__BACKWARD; t.way++) {  // 2 products forward, 5 backward, of which p is made twice
+    const double keys = (double)(sequences * length) * 0.5 * (double)(length + 1);
+    const double flops = (t.way == FR__FORWARD ? 4.0 : 10.0) * keys * (double)config.dim * CALLS;
+    snprintf(name, sizeof name, "attention %s, %d x %d, 16 heads of 64", t.way == FR__FORWARD ? "forward" : "backward",
+             (int)sequences, (int)length);
+    share_row(name, flops, bench_best(attention_alone, &t, 0.5));
+  }
+  training_free(&t);
+}
+static void step_rows(const char *which, const fr_config *config, fr_int sequences, fr_int length)
+{
+  static training t;
+  bench_peer torch;
+  char flags[160], name[100];
+  double took, peer;
+  training_new(&t, *config, sequences, length);
+  took = bench_best(training_step, &t, 2.0);
+  snprintf(flags, sizeof flags, "peer_torch.py step %d %d %d %d %d %d %d 1", (int)config->layers, (int)config->dim,
+           (int)config->heads, (int)config->ffn, (int)config->vocab, (int)sequences, (int)length);
+  bench_peer_run(&torch, "BENCH_TORCH", flags);
+  peer = bench_peer_value(&torch, "seconds");
+  if (torch.version[0]) printf("peer: %s\n", torch.version);
+  snprintf(name, sizeof name, "%s training step, %s, %d x %d tokens", math_names[device->math], which, (int)sequences, (int)length);
+  bench_row(name, "ms", BENCH_TIME, 1e3 * took, 1e3 * peer, torch.version[0] ? "PyTorch" : "skipped: no torch", 0.0);
+  share_row(name, step_flops(&t), took);
+  training_free(&t);
 }
 
-// ---- products, as training has them: Y = X W', dX = dY W, dW += dY' X
-// cuBLAS by its C interface, with float32 in and out; the kind tells it how it may compute.
-typedef int (*blas_create)(void **);
-typedef int (*blas_stream)(void *, cudaStream_t);
-typedef int (*blas_product)(void *, int, int, int, int, int, const void *, const void *, int, int, const void *, int, int, const void *,
-                            void *, int, int, int, int);
-static void products(void)
-{
-  static const int shapes[][3] = { { 4096, 4096, 4096 }, { 4096, 1152, 384 }, { 4096, 2048, 384 }, { 4096, 384, 1024 }, { 2048, 4096, 1024 } };
-  static const int compute[KINDS] = { 68, 77, 75 };  // CUBLAS_COMPUTE_32F, _32F_FAST_TF32, _32F_FAST_16BF
-  static const char *const names[] = { "libcublas.so", "libcublas.so.13", "libcublas.so.12" };
-  const char *const ways[] = { "Y = X W'", "dX = dY W", "dW += dY' X" };
-  void *library = NULL, *handle = NULL;
-  blas_product blas = NULL;
-  for (int i = 0; i < 3 && !library && !SMALL; i++) library = dlopen(names[i], RTLD_NOW);
-  if (library && !((blas_create)dlsym(library, "cublasCreate_v2"))(&handle)) blas = (blas_product)dlsym(library, "cublasGemmEx");
-  printf("\nproducts (rows, out, in)                          ours TFLOP/s  of peak      cuBLAS%s\n", blas ? "" : " (is not there)");
-  for (int k = 0; k < KINDS; k++)
-    for (const int *s : shapes)
-      for (int way = 0; way < 3; way++) {
-        const int rows = SMALL ? 33 : s[0], out = SMALL ? 40 : s[1], in = SMALL ? 24 : s[2];
-        const int M = way == 2 ? out : rows, N = way == 0 ? out : in, K = way == 0 ? in : way == 1 ? out : rows;
-        const cudaStream_t stream = cuda[k]->stream;
-        const double flop = 2.0 * M * N * K;
-        float *a = numbers((fr_int)M * K, stream), *b = numbers((fr_int)N * K, stream), *y = numbers((fr_int)M * N, stream), *part = NULL;
-        fr__cuda_product g = fr__cuda_product();
-        g.y = y; g.from = way == 2 ? y : NULL; g.a = a; g.b = b;
-        g.ldy = N;
-        g.a_row = way == 2 ? 1 : K; g.a_k = way == 2 ? M : 1;
-        g.b_row = way == 0 ? K : 1; g.b_k = way == 0 ? 1 : N;
-        g.M = M; g.N = N; g.K = K;
-        if (way == 2 && M * N <= FR__FEW_OUTPUTS) need(cudaMalloc(&part, (size_t)((K + FR__LONG - 1) / FR__LONG) * (size_t)M * (size_t)N * sizeof(float)));
-        g.part = part;
-        const double ours = best(stream, 10, [&] { fr__cuda_multiply(cuda[k], g, 0); });
-        printf("%-9s %-12s %5d x %4d x %4d  %14.2f %8.0f %%", kind_names[k], ways[way], rows, out, in, 1e-12 * flop / ours, 100.0 * flop / ours / peak[k]);
-        if (blas) {  // column by column: y' = b a'
-          const float one = 1.0f, add = way == 2 ? 1.0f : 0.0f;
-          int failed = ((blas_stream)dlsym(library, "cublasSetStream_v2"))(handle, stream);
-          const double theirs = best(stream, 10, [&] {
-            failed |= blas(handle, way == 0, way == 2, N, M, K, &one, b, 0, way == 0 ? K : N, a, 0, way == 2 ? M : K, &add, y, 0, N, compute[k], -1); });
-          if (failed) printf("   refused");
-          else printf(" %10.2f TFLOP/s: %.2f of it", 1e-12 * flop / theirs, theirs / ours);
-        }
-        printf("\n");
-        need(cudaFree(a));
-        need(cudaFree(b));
-        need(cudaFree(y));
-        if (part) need(cudaFree(part));
-      }
-}
+// ---- SSFT, decoding and GFPO on the small model: 6 forks, 4 traces, 8 questions
+enum { FORKS = 6, TRACES = 4, QUESTIONS = 8, PROMPT = 128, TRACE = 256, MOST = 32, GROWN = 248, GROUP = 8 };
+typedef struct method {
+  fr_model model, writer;
+  fr_adamw adamw;
+  fr_work work;
+  fr_ssft_options ssft;
+  fr_gfpo_options gfpo;
+  fr_rollouts rollouts;
+  fr_policy policy;
+  fr_token *ids, fork_ids[FORKS], text[MOST][GROWN];
+  fr_tokens forks[FORKS], traces[QUESTIONS][TRACES];
+  fr_question questions[QUESTIONS];
+  fr_int fork_of[QUESTIONS][TRACES], leaf_count;
+  fr_span spans[1 + FORKS];
+  fr_tree tree;
+  fr_sampling sampling;
+  fr_leaf leaves[MOST];
+} method;
 
-// ---- a training step, and where its time goes: a backend in front of the backend that waits after each step
-static double spent[FR__STEPS][3], spent_head;
-static int watches, watched;  // watched: the kind
-static fr_status watch_step(void *self, fr__pass *pass, const fr__act *list, fr_int count, fr_int *done)
-{
-  const fr_backend *real = &cuda[watched]->backend;
-  if (!watches) return real->step(self, pass, list, count, done);
-  need(cudaStreamSynchronize(cuda[watched]->stream));
-  const double began = now();
-  const fr_status status = real->step(self, pass, list, 1, done);
-  need(cudaStreamSynchronize(cuda[watched]->stream));
-  spent[list->step][list->way] += now() - began;
-  return status;
-}
-static fr_status watch_head(void *self, fr__pass *pass)
-{
-  const double began = now();
-  const fr_status status = cuda[watched]->backend.head(self, pass);
-  need(cudaStreamSynchronize(cuda[watched]->stream));
-  spent_head += now() - began;
-  return status;
-}
-
-typedef struct shape { const char *name; fr_config config; fr_int sequences, length; } shape;
-static const shape shapes[] = {
-  { "dim 384, 6 layers, 16 x 256 tokens", { 6, 384, 6, 0, 0, 1024, 4096, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }, 16, 256 },
-  { "dim 1024, 12 layers, 8 x 1024 tokens", { 12, 1024, 16, 0, 0, 2816, 32000, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }, 8, 1024 }
-};
-static fr_config config_of(const shape *s)
-{
-  fr_config c = s->config;
-  if (SMALL) { c.layers = 1; c.dim = 32; c.heads = 2; c.ffn = 32; c.vocab = 40; }
-  return c;
-}
-static double weights(const fr_config *c)
-{
-  return (double)c->layers * (4.0 * (double)c->dim * (double)c->dim + 3.0 * (double)c->dim * (double)c->ffn) + (double)c->dim * (double)c->vocab;
-}
-static void training(void)
-{
-  static const char *const names[FR__STEPS] = { "norm", "q k v", "bias", "head norm", "turn", "attention", "out", "norm", "gate, up", "swiglu", "down" };
-  printf("\ntraining step (forward, backward, AdamW)                ms    TFLOP/s  of peak   tokens/s\n");
-  for (const shape &s : shapes)
-    for (int k = 0; k < KINDS; k++) {
-      const fr_config c = config_of(&s);
-      const fr_int sequences = SMALL ? 2 : s.sequences, length = SMALL ? 9 : s.length, rows = sequences * length;
-      fr_backend watch = *fr_cuda_backend(cuda[k]);
-      fr_limits limits;
-      fr_model model;
-      fr_adamw adamw;
-      fr_work work;
-      fr_tree tree;
-      std::vector<fr_token> ids((size_t)rows);
-      std::vector<fr_span> spans((size_t)sequences);
-      std::vector<fr_target> targets;
-      memset(&limits, 0, sizeof limits);
-      memset(&tree, 0, sizeof tree);
-      watch.step = watch_step;
-      watch.head = watch_head;
-      watched = k;
-      limits.grad_rows = limits.targets = limits.rows = rows;
-      limits.spans = limits.leaves = sequences;
-      limits.depth = length;
-      limits.backend = &watch;
-      for (fr_int i = 0; i < rows; i++) ids[(size_t)i] = (fr_token)(hash((uint64_t)i) % (uint64_t)c.vocab);
-      for (fr_int q = 0; q < sequences; q++) {
-        spans[(size_t)q].parent = -1;
-        spans[(size_t)q].tokens.ids = &ids[(size_t)(q * length)];
-        spans[(size_t)q].tokens.count = length;
-        for (fr_int t = 1; t < length; t++) {
-          fr_target target;
-          memset(&target, 0, sizeof target);
-          target.row = q * length + t - 1;
-          target.token = ids[(size_t)(q * length + t)];
-          target.weight = 1.0f / (float)(rows - sequences);
-          targets.push_back(target);
-        }
-      }
-      tree.spans = spans.data();
-      tree.span_count = sequences;
-      tree.targets = targets.data();
-      tree.target_count = (fr_int)targets.size();
-      need(fr_model_new(&model, &c), NULL);
-      need(fr_adamw_new(&adamw, &model), NULL);
-      need(fr_work_new(&work, &c, &limits), &work);
-      fr_model_init(&model, 1);
-      need(fr_work_attach(&work, &model, &adamw), &work);
-      const auto step = [&] {
-        fr_sum sum;
-        need(fr_backward(&model, &work, &tree, adamw.grads, &sum, 1), &work);
-        need(fr_adamw_step(&adamw, &model, &work, sum.weighted, 1e-4f, NULL), &work);
-      };
-      const double seconds = best(cuda[k]->stream, 3, step);
-      const double flop = (double)rows * (6.0 * weights(&c) + 12.0 * (double)(c.layers * c.dim) * ((double)length + 1.0) / 2.0);
-      printf("%-38s %-9s %9.2f %10.2f %6.0f %% %10.0f\n", s.name, kind_names[k], 1e3 * seconds, 1e-12 * flop / seconds,
-             100.0 * flop / seconds / peak[k], (double)rows / seconds);
-      memset(spent, 0, sizeof spent);
-      spent_head = 0.0;
-      watches = 1;
-      step();
-      watches = 0;
-      printf("  of it, each waited for, ms (forward, backward, sums):");
-      for (int i = 0; i < FR__STEPS; i++)
-        if (spent[i][0] > 0.0) printf(" %s %.2f %.2f %.2f;", names[i], 1e3 * spent[i][0], 1e3 * spent[i][1], 1e3 * spent[i][2]);
-      printf(" head %.2f\n", 1e3 * spent_head);
-      const double pairs = (double)rows * ((double)length + 1.0) / 2.0 * (double)(c.layers * c.dim);
-      printf("  attention alone: forward %.2f, backward %.2f TFLOP/s\n", 1e-12 * 4.0 * pairs / spent[FR__ATTEND][0], 1e-12 * 8.0 * pairs / spent[FR__ATTEND][1]);
-      fr_work_free(&work);
-      fr_cuda_release(cuda[k], NULL, &model);
-      fr_adamw_free(&adamw);
-      fr_model_free(&model);
-    }
-}
-
-// ---- SSFT, decoding, GFPO on one problem: 8 questions, 6 forks, 4 traces
 static double reward(void *, fr_int question, fr_int fork, const fr_leaf *leaf)
 {
-  return (double)((question + fork + (leaf->count ? leaf->tokens[0] : 0)) % 2);
+  return (double)((question + fork + leaf->tokens[0]) % 2);
 }
-static void tuning(int ssft, int decode, int gfpo)
+static void method_new(method *m)
 {
-  for (int which = 0; which < 2; which++)
-    for (int k = 0; k < KINDS; k++) {
-      const fr_config c = config_of(&shapes[which]);
-      const fr_int questions = SMALL ? 1 : 8, prompt = SMALL ? 3 : 128, trace = SMALL ? 4 : 256, most = SMALL ? 2 : 32;
-      const int groups[] = { 1, 6, 32 };
-      std::vector<fr_token> ids((size_t)(questions * (prompt + TRACES * trace)));
-      std::vector<fr_tokens> traces((size_t)(questions * TRACES));
-      std::vector<fr_question> q((size_t)questions);
-      std::vector<fr_int> fork((size_t)(questions * TRACES));
-      std::vector<fr_span> spans(1 + FORKS);
-      std::vector<fr_token> text((size_t)(32 * most));
-      std::vector<fr_leaf> leaves(32);
-      fr_token fork_ids[FORKS];
-      fr_tokens forks[FORKS];
-      fr_ssft_options o;
-      fr_gfpo_options g;
-      fr_sampling sampling;
-      fr_limits limits, more;
-      fr_tree tree;
-      fr_model model, writer;
-      fr_adamw adamw;
-      fr_work work;
-      memset(&o, 0, sizeof o);
-      memset(&g, 0, sizeof g);
-      memset(&sampling, 0, sizeof sampling);
-      memset(&tree, 0, sizeof tree);
-      memset(q.data(), 0, q.size() * sizeof q[0]);
-      for (size_t i = 0; i < ids.size(); i++) ids[i] = (fr_token)(hash(i) % (uint64_t)(c.vocab - FORKS));
-      for (int f = 0; f < FORKS; f++) {
-        fork_ids[f] = (fr_token)(c.vocab - FORKS + f);
-        forks[f].ids = &fork_ids[f];
-        forks[f].count = 1;
-        spans[(size_t)(1 + f)].parent = 0;
-        spans[(size_t)(1 + f)].tokens = forks[f];
-      }
-      const fr_token *at = ids.data();
-      for (fr_int i = 0; i < questions; i++) {
-        fr_question *one = &q[(size_t)i];
-        one->prompt.ids = at;
-        one->prompt.count = prompt;
-        at += prompt;
-        one->traces = &traces[(size_t)(i * TRACES)];
-        one->trace_count = TRACES;
-        one->fork = &fork[(size_t)(i * TRACES)];
-        one->key = (uint64_t)i;
-        for (int j = 0; j < TRACES; j++, at += trace) {
-          traces[(size_t)(i * TRACES + j)].ids = at;
-          traces[(size_t)(i * TRACES + j)].count = trace;
-        }
-      }
-      spans[0].parent = -1;
-      spans[0].tokens = q[0].prompt;
-      tree.spans = spans.data();
-      tree.span_count = 1 + FORKS;
-      sampling.temperature = 1.0f;
-      sampling.max_tokens = most;
-      o.forks = g.forks = forks;
-      o.fork_count = g.fork_count = FORKS;
-      o.prefix = SMALL ? 2 : 64;
-      g.group = 8;
-      g.sampling = sampling;
-      g.reward = reward;
-      need(fr_ssft_limits(&o, prompt, trace, TRACES, 2, &limits), NULL);
-      need(fr_generate_limits(&tree, &sampling, 32, &more), NULL);
-      limits = fr_limits_max(limits, more);
-      need(fr_gfpo_limits(&g, prompt, questions, &more), NULL);
-      limits = fr_limits_max(limits, more);
-      limits.backend = fr_cuda_backend(cuda[k]);
-      need(fr_model_new(&model, &c), NULL);
-      need(fr_model_new(&writer, &c), NULL);
-      need(fr_adamw_new(&adamw, &model), NULL);
-      need(fr_work_new(&work, &c, &limits), &work);
-      fr_model_init(&model, 1);
-      fr_model_init(&writer, 2);
-      need(fr_work_attach(&work, &model, &adamw), &work);
-      need(fr_work_attach(&work, &writer, NULL), &work);
-      if (ssft) {
-        fr_ssft_report report;
-        const double step = best(cuda[k]->stream, 1, [&] {
-          need(fr_ssft_step(&model, &work, &adamw, &o, q.data(), questions, 1e-4f, &report), &work); });
-        const double match = best(cuda[k]->stream, 1, [&] { need(fr_ssft_match(&model, &work, &o, q.data(), questions), &work); });
-        printf("SSFT step, %-38s %-9s %9.2f ms, of it matching %.2f; %.0f tokens/s\n", shapes[which].name, kind_names[k], 1e3 * step,
-               1e3 * match, (double)ids.size() / step);
-      }
-      for (int n = 0; decode && n < 3; n++) {
-        for (int i = 0; i < groups[n]; i++) {
-          memset(&leaves[(size_t)i], 0, sizeof leaves[0]);
-          leaves[(size_t)i].span = 1 + i % FORKS;
-          leaves[(size_t)i].leaf = (uint64_t)i;
-          leaves[(size_t)i].tokens = &text[(size_t)(i * most)];
-        }
-        fr_sampling short_one = sampling;
-        short_one.max_tokens = 1;  // the prompt, and the first token
-        const double whole = best(cuda[k]->stream, 1, [&] { need(fr_generate(&model, &work, &tree, &sampling, leaves.data(), groups[n]), &work); });
-        const double begin = best(cuda[k]->stream, 1, [&] { need(fr_generate(&model, &work, &tree, &short_one, leaves.data(), groups[n]), &work); });
-        const double token = (whole - begin) / (double)(most - 1);
-        printf("decoding %2d leaves, %-31s %-9s %9.3f ms a token each, %.0f tokens/s; weights read at %.0f %% of copying\n", groups[n],
-               shapes[which].name, kind_names[k], 1e3 * token, groups[n] / token, 100.0 * 4.0 * weights(&c) / token / (bandwidth / 2.0));
-      }
-      if (gfpo) {
-        fr_rollouts rollouts;
-        fr_gfpo_report report;
-        fr_policy policy;
-        memset(&policy, 0, sizeof policy);
-        policy.model = &model;
-        policy.adamw = &adamw;
-        policy.start = &writer;
-        need(fr_rollouts_new(&rollouts, &g, questions), NULL);
-        const double step = best(cuda[k]->stream, 1, [&] {
-          need(fr_gfpo_step(&policy, &writer, &work, &g, q.data(), questions, &rollouts, 1e-4f, &report), &work); });
-        printf("GFPO step, %-38s %-9s %9.2f ms: %d x 8 rollouts of %d tokens\n", shapes[which].name, kind_names[k], 1e3 * step,
-               (int)questions, (int)most);
-        fr_rollouts_free(&rollouts);
-      }
-      fr_work_free(&work);
-      fr_cuda_release(cuda[k], NULL, &model);
-      fr_cuda_release(cuda[k], NULL, &writer);
-      fr_adamw_free(&adamw);
-      fr_model_free(&model);
-      fr_model_free(&writer);
+  const fr_int most = QUESTIONS * (PROMPT + TRACES * TRACE);
+  fr_limits limits, more;
+  fr_token *at;
+  memset(m, 0, sizeof *m);
+  m->ids = at = (fr_token *)bench_memory(most, sizeof *m->ids);
+  for (fr_int i = 0; i < most; i++) m->ids[i] = (fr_token)(bench_hash((uint64_t)i) % (uint64_t)(small.vocab - FORKS));
+  for (int f = 0; f < FORKS; f++) {
+    m->fork_ids[f] = (fr_token)(small.vocab - FORKS + f);
+    m->forks[f].ids = &m->fork_ids[f];
+    m->forks[f].count = 1;
+    m->spans[1 + f].tokens = m->forks[f];
+  }
+  for (int q = 0; q < QUESTIONS; q++) {
+    m->questions[q].prompt.ids = at;
+    m->questions[q].prompt.count = PROMPT;
+    at += PROMPT;
+    for (int k = 0; k < TRACES; k++, at += TRACE) { m->traces[q][k].ids = at; m->traces[q][k].count = TRACE; }
+    m->questions[q].traces = m->traces[q];
+    m->questions[q].trace_count = TRACES;
+    m->questions[q].fork = m->fork_of[q];
+  }
+  m->ssft.forks = m->gfpo.forks = m->forks;
+  m->ssft.fork_count = m->gfpo.fork_count = FORKS;
+  m->ssft.prefix = TRACE / 4;
+  m->gfpo.group = GROUP;
+  m->gfpo.reward = reward;
+  m->gfpo.sampling.temperature = 1.0f;
+  m->gfpo.sampling.max_tokens = 64;
+  m->spans[0].parent = -1;
+  m->spans[0].tokens.ids = m->ids;
+  m->spans[0].tokens.count = 8;
+  m->tree.spans = m->spans;
+  m->tree.span_count = 1 + FORKS;
+  m->sampling.max_tokens = GROWN;
+  for (int l = 0; l < MOST; l++) {
+    m->leaves[l].span = 1 + l % FORKS;
+    m->leaves[l].leaf = (uint64_t)l;
+    m->leaves[l].tokens = m->text[l];
+  }
+  bench_require(fr_ssft_limits(&m->ssft, PROMPT, TRACE, TRACES, QUESTIONS, &limits), NULL);
+  bench_require(fr_gfpo_limits(&m->gfpo, PROMPT, QUESTIONS, &more), NULL);
+  limits = fr_limits_max(limits, more);
+  bench_require(fr_generate_limits(&m->tree, &m->sampling, MOST, &more), NULL);
+  limits = fr_limits_max(limits, more);
+  limits.backend = fr_cuda_backend(device);
+  bench_require(fr_model_new(&m->model, &small), NULL);
+  bench_require(fr_model_new(&m->writer, &small), NULL);
+  bench_require(fr_adamw_new(&m->adamw, &m->model), NULL);
+  bench_require(fr_work_new(&m->work, &small, &limits), &m->work);
+  bench_require(fr_rollouts_new(&m->rollouts, &m->gfpo, QUESTIONS), NULL);
+  fr_model_init(&m->model, 1);
+  fr_model_init(&m->writer, 1);
+  m->policy.model = &m->model;
+  m->policy.adamw = &m->adamw;
+  bench_require(fr_work_attach(&m->work, &m->model, &m->adamw), &m->work);
+  bench_require(fr_work_attach(&m->work, &m->writer, NULL), &m->work);
+}
+static void method_free(method *m)
+{
+  fr_cuda_release(device, &m->work, &m->model);
+  fr_cuda_release(device, NULL, &m->writer);
+  fr_rollouts_free(&m->rollouts);
+  fr_work_free(&m->work);
+  fr_adamw_free(&m->adamw);
+  fr_model_free(&m->model);
+  fr_model_free(&m->writer);
+  bench_free(m->ids);
+}
+static void ssft_step(void *arg)
+{
+  method *m = (method *)arg;
+  fr_ssft_report report;
+  bench_require(fr_ssft_step(&m->model, &m->work, &m->adamw, &m->ssft, m->questions, QUESTIONS, 1e-4f, &report), &m->work);
+  wait_for_device();
+}
+static void gfpo_step(void *arg)
+{
+  method *m = (method *)arg;
+  fr_gfpo_report report;
+  m->gfpo.draw++;
+  bench_require(fr_gfpo_step(&m->policy, &m->writer, &m->work, &m->gfpo, m->questions, QUESTIONS, &m->rollouts, 1e-4f, &report),
+                &m->work);
+  wait_for_device();
+}
+static void decode(void *arg)
+{
+  method *m = (method *)arg;
+  bench_require(fr_generate(&m->writer, &m->work, &m->tree, &m->sampling, m->leaves, m->leaf_count), &m->work);
+}
+
+static void method_rows(int count, char **names)
+{
+  static method m;
+  char name[100], flags[160];
+  method_new(&m);
+  if (wanted(count, names, "ssft")) {
+    bench_peer torch;
+    const double took = bench_best(ssft_step, &m, 2.0);
+    int64_t before[2], after[2];
+    snprintf(flags, sizeof flags, "peer_torch.py ssft %d %d %d %d %d %d %d %d %d %d %d %d 1", (int)small.layers, (int)small.dim,
+             (int)small.heads, (int)small.ffn, (int)small.vocab, PROMPT, TRACE, TRACE, TRACE / 4, FORKS, TRACES, QUESTIONS);
+    bench_peer_run(&torch, "BENCH_TORCH", flags);
+    if (torch.version[0]) printf("peer: %s\n", torch.version);
+    snprintf(name, sizeof name, "%s SSFT step, dim 384, question 128, traces 256, L 64", math_names[device->math]);
+    bench_row(name, "ms", BENCH_TIME, 1e3 * took, 1e3 * bench_peer_value(&torch, "seconds"),
+              torch.version[0] ? "PyTorch" : "skipped: no torch", 0.0);
+    fr_cuda_traffic(device, &before[0], &before[1]);
+    ssft_step(&m);
+    fr_cuda_traffic(device, &after[0], &after[1]);
+    bench_row("  of it over the bus, to the device", "KB", BENCH_SHARE, 1e-3 * (double)(after[0] - before[0]), 0.0, "", 0.0);
+    bench_row("  of it over the bus, to the host", "KB", BENCH_SHARE, 1e-3 * (double)(after[1] - before[1]), 0.0, "", 0.0);
+  }
+  if (wanted(count, names, "decode")) {
+    static const fr_int leaves[] = { 1, 6, MOST };
+    for (int i = 0; i < 3; i++) {
+      m.leaf_count = leaves[i];
+      snprintf(name, sizeof name, "%s decode %d leaves, dim 384", math_names[device->math], (int)leaves[i]);
+      bench_row(name, "tokens/s", BENCH_RATE, (double)(leaves[i] * GROWN) / bench_best(decode, &m, 1.0), 0.0, "", 0.0);
     }
+  }
+  if (wanted(count, names, "gfpo")) {
+    snprintf(name, sizeof name, "%s GFPO step, dim 384, 8 questions, group 8, 64 tokens", math_names[device->math]);
+    bench_row(name, "ms", BENCH_TIME, 1e3 * bench_best(gfpo_step, &m, 2.0), 0.0, "", 0.0);
+  }
+  method_free(&m);
 }
 
 int main(int count, char **names)
 {
-  const auto wanted = [&](const char *name) {
-    for (int i = 1; i < count; i++) if (!strcmp(names[i], name)) return 1;
-    return count == 1 ? 1 : 0;
-  };
-  for (int k = 0; k < KINDS; k++) {
-    fr_reason reason;
-    if (fr_cuda_open(&cuda[k], 0, kinds[k], &reason) == FR_OK) continue;
-    printf("nothing was measured: %s\n", reason.text);
-    return 77;
+  static const int shapes[][3] = { { 8192, 1024, 1024 }, { 8192, 1024, 5632 }, { 8192, 384, 1152 }, { 1000, 1000, 1000 } };
+  cudaDeviceProp card;
+  setenv("BENCH_DEVICE", "cuda", 1);  // for peer_torch.py
+  open_device(0);
+  if (cudaGetDeviceProperties(&card, 0) != cudaSuccess) bench_fail("the device has no properties");
+  bench_title("cuda");
+  printf("device: %s, %d multiprocessors, compute capability %d.%d\n", card.name, card.multiProcessorCount, card.major, card.minor);
+  find_blas();
+  fr_cuda_close(device);
+  for (int math = 0; math < 3; math++) {
+    static const char *const precision[] = { "highest", "high", "medium" };
+    setenv("BENCH_PRECISION", precision[math], 1);
+    open_device(math);
+    bench_section(math_names[math]);
+    if (blas.handle) measure_peak();
+    for (int i = 0; i < 4 && wanted(count, names, "products"); i++)
+      for (int way = 0; way < 3; way++) product_row(shapes[i][0], shapes[i][1], shapes[i][2], way);
+    if (wanted(count, names, "attention") && math == 0) { attention_rows(16, 512); attention_rows(4, 2048); }
+    if (wanted(count, names, "step")) { step_rows("dim 384", &small, 32, 256); step_rows("dim 1024", &big, 16, 512); }
+    method_rows(count, names);
+    fr_cuda_close(device);
   }
-  limits_of_the_card(0);
-  if (wanted("products")) products();
-  if (wanted("train")) training();
-  printf("\n");
-  if (wanted("ssft") || wanted("decode") || wanted("gfpo")) tuning(wanted("ssft"), wanted("decode"), wanted("gfpo"));
-  for (int k = 0; k < KINDS; k++) fr_cuda_close(cuda[k]);
   return 0;
 }

@@ -226,13 +226,15 @@ def ssft(layers, dim, heads, ffn, vocab, prompt, shortest, longest, prefix, fork
             with torch.no_grad():
                 sums = losses(question, [(fork, text) for fork in fork_ids for text in cut]).sum(1)
                 cost = sums.view(forks, traces) / torch.tensor([float(len(text)) for text in cut])
-            rows, columns = linear_sum_assignment(cost.numpy())
+            rows, columns = linear_sum_assignment(cost.cpu().numpy())
             spent += time.perf_counter() - began
             matched = [(fork_ids[f], texts[j]) for f, j in zip(rows, columns)]
             (losses(question, matched).sum() / total).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         adamw.step()
         adamw.zero_grad(set_to_none=True)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         matching = min(matching or spent, spent)
 
     print("seconds", best_of(one, 2, 3.0))
