@@ -12720,9 +12720,11 @@ FR_DEF fr_status fr_cuda_open(fr_cuda **cuda, int device, fr_cuda_math math, fr_
                       (fr_int)capability);
   if (!status) {
     error = fr__cuda_widen(t->shared_most);
-    (void)cudaGetLastError();
-    if (error) status = fr__fail(reason, FR_UNSUPPORTED, "CUDA device %d cannot run this program's kernels: %s", (fr_int)device,
-                                 cudaGetErrorString(error));
+    if (error) {
+      (void)cudaGetLastError();
+      status = fr__fail(reason, FR_UNSUPPORTED, "CUDA device %d cannot run this program's kernels: %s", (fr_int)device,
+                        cudaGetErrorString(error));
+    }
   }
   if (!status) status = fr__cuda_said(reason, cudaStreamCreate(&t->stream), "making a stream");
 #ifdef FR_CUDA_CUBLAS

@@ -6,6 +6,8 @@
 #else
 #include "emulation.h"
 #endif
+#define FORKREASON_CUDA
+#include "../twin.h"
 #define FORKREASON_IMPLEMENTATION
 #define FORKREASON_CUDA_IMPLEMENTATION
 #include "../../forkreason.h"
@@ -15,6 +17,7 @@
 #endif
 
 static fr_cuda *device;
+static twin exact;
 
 static fr_int device_end(void)
 {
@@ -177,7 +180,8 @@ static void forest_fill(forest *f, const fr_config *c, int spans, int longest, i
   }
 }
 
-// As relative_by_tensor; but as terms may cancel, when a query sees one key, a tensor is measured by a thousandth of the whole, too
+// As relative_by_tensor. But terms may cancel: where a query sees one key, the gradients of its norms are 0, and what is left are
+// roundings of terms as large as the whole. So a tensor is measured by a hundredth of the whole, too: 1e-5 of that are two roundings.
 static double farthest_tensor(const fr_model *model, const float *x, const float *y)
 {
   const double all = norm_of(y, model->count);
@@ -188,7 +192,7 @@ static double farthest_tensor(const fr_model *model, const float *x, const float
     const fr_int n = t.copies * t.rows * t.cols;
     double square = 0.0;
     for (fr_int j = 0; j < n; j++) square += ((double)a[j] - (double)b[j]) * ((double)a[j] - (double)b[j]);
-    square = sqrt(square) / (norm_of(b, n) + 1e-3 * all);
+    square = sqrt(square) / (norm_of(b, n) + 1e-2 * all);
     worst = square <= worst ? worst : square == square ? square : HUGE_VAL;
   }
   return worst;
@@ -202,8 +206,9 @@ static void forest_compare(const fr_config *config, int spans, int longest, int 
   fr_int *rows;
   void *memory;
   fr_model like = fixture_model(config, &memory);
-  side s[2];
+  side s[3];  // the CPU, the device, and the same in double
   float *out[2], *again;
+  double off;
   fixture_randomise(&like);
   forest_fill(&f, &like.config, spans, longest, targets);
   CHECK(fr_tree_limits(&f.tree, &limits) == FR_OK);
@@ -219,7 +224,19 @@ static void forest_compare(const fr_config *config, int spans, int longest, int 
   // Both are off by what floats may be off from doubles; nll sums over up to targets.
   for (int g = 0; g < 4; g++) CHECK_BELOW(fabs(sums[0][g].nll - sums[1][g].nll), 4e-5 * (1.0 + sums[0][g].nll));
   CHECK_BELOW(farthest(out[0], out[1], f.rows * config->vocab), 4e-5);
-  CHECK_BELOW(farthest_tensor(&s[0].model, s[1].adamw.grads, s[0].adamw.grads), 2e-5);
+  // Some of these models are ill-conditioned (norms of heads of two values): as with the references' own software, four times what
+  // the CPU's floats are off from doubles is allowed, and 1e-5 at least.
+  checked.backend = &exact.backend;
+  twin_begin(&exact);
+  s[2] = side_of(config, limits, 1, &like, 0);
+  CHECK(fr_backward(&s[2].model, &s[2].work, &f.tree, s[2].adamw.grads, sums[0], 4) == FR_OK);
+  CHECK(fr_work_download(&s[2].work, &s[2].model, &s[2].adamw) == FR_OK);
+  checked.backend = fr_cuda_backend(device);
+  off = farthest_tensor(&s[0].model, s[0].adamw.grads, s[2].adamw.grads);
+  CHECK_BELOW(off, 1e-4);
+  CHECK_BELOW(farthest_tensor(&s[0].model, s[1].adamw.grads, s[2].adamw.grads), fmax(1e-5, 4.0 * off));
+  side_end(&s[2]);
+  CHECK(twin_end(&exact) == 0);
   CHECK(norm_of(s[1].adamw.grads, s[1].adamw.count) > 0.0);
   CHECK(spans < 24 || f.rows > FR__LONG);
   // The same once more, threads and blocks in another order: the same bits.
