@@ -63,7 +63,7 @@ static std::string everything(fr_cuda_math math, fr_int head_dim, int decodes, u
   for (int way = 0; decodes && way < 3; way++) {  // greedy, the whole vocabulary, the upper part of it
     memset(&sampling, 0, sizeof sampling);
     memset(leaves, 0, sizeof leaves);
-    sampling.max_tokens = ALL ? 4 : 1;
+    sampling.max_tokens = ALL ? 4 : 2;  // the second is of a pass over few rows
     sampling.temperature = way ? 0.9f : 0.0f;
     sampling.top_k = way == 2 ? 9 : 0;
     sampling.top_p = way == 2 ? 0.8f : 0.0f;
@@ -88,38 +88,6 @@ static std::string everything(fr_cuda_math math, fr_int head_dim, int decodes, u
   fr_model_free(&model);
   fr_cuda_close(cuda);
   CHECK(emu.live == 0 && emu.pinned == 0 && emu.streams == 0);
-  CHECK(emu_errors() == 0);
-  return bits;
-}
-
-// A sum so long that it is cut into pieces, which no small problem has
-static std::string long_sum(uint64_t seed)
-{
-  enum { M = 2, N = 3, K = FR__LONG + 5 };
-  static float a[M * K], b[N * K], y[M * N];
-  std::string bits;
-  fr_reason reason;
-  fr_cuda *cuda = NULL;
-  float *card[4] = { NULL, NULL, NULL, NULL };
-  const size_t bytes[4] = { sizeof y, sizeof a, sizeof b, 2 * sizeof y };
-  emu_reset();
-  emu.seed = seed;
-  test_state = 5;
-  for (int i = 0; i < M * K; i++) a[i] = (float)test_normal();
-  for (int i = 0; i < N * K; i++) b[i] = (float)test_normal();
-  if (!CHECK(fr_cuda_open(&cuda, 0, FR_CUDA_FLOAT32, &reason) == FR_OK)) return bits;
-  for (int i = 0; i < 4; i++) CHECK(cudaMalloc((void **)&card[i], bytes[i]) == cudaSuccess);
-  CHECK(cudaMemcpyAsync(card[1], a, sizeof a, cudaMemcpyHostToDevice, cuda->stream) == cudaSuccess);
-  CHECK(cudaMemcpyAsync(card[2], b, sizeof b, cudaMemcpyHostToDevice, cuda->stream) == cudaSuccess);
-  fr__cuda_product g = { card[0], NULL, card[1], card[2], N, 1, M, 1, N, M, N, K };
-  g.part = card[3];
-  fr__cuda_multiply(cuda, g, 0);
-  CHECK(cudaMemcpyAsync(y, card[0], sizeof y, cudaMemcpyDeviceToHost, cuda->stream) == cudaSuccess);
-  CHECK(cudaStreamSynchronize(cuda->stream) == cudaSuccess);
-  keep(&bits, y, sizeof y);
-  for (int i = 0; i < M * N; i++) CHECK(std::isfinite(y[i]));
-  for (int i = 0; i < 4; i++) CHECK(cudaFree(card[i]) == cudaSuccess);
-  fr_cuda_close(cuda);
   CHECK(emu_errors() == 0);
   return bits;
 }
@@ -184,7 +152,6 @@ int main(void)
       for (uint64_t seed = 1; seed < 4; seed++) CHECK(everything(kinds[k], sizes[i], 1, seed) == first);
 #endif
     }
-  CHECK(long_sum(0) == long_sum(1));
   for (int k = 0; k < 3; k++) {
     const std::string first = long_sum(kinds[k], 0);
 #if !defined(EMU_PTHREADS) && !defined(EMU_TRACK)
