@@ -206,6 +206,7 @@ typedef struct fr_work {
   void       *owned;
 } fr_work;
 
+// Where a backend refuses a workspace that was to replace one in the same memory, neither is there.
 FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_limits *limits, void *memory, fr_int bytes,
                                fr_int *needed);
 // Forces a row by name; FR_UNSUPPORTED, and no change, if this processor or build does not have it.
@@ -254,10 +255,13 @@ typedef struct fr_adamw {
 FR_DEF fr_status fr_adamw_place(fr_adamw *adamw, const fr_model *model, void *memory, fr_int bytes, fr_int *needed);
 // One update with learning rate lr; then grads are cleared. If loss or the gradient norm is not finite, parameters and state stay
 // as they are, skipped is counted up, and FR_NONFINITE is returned. *norm (may be NULL): before clipping, accumulated in double.
+// FR_INVALID, as in fr_ssft_step and fr_gfpo_step: an optimiser of another model, factors out of range, or a model whose gains are
+// all 0, which was neither initialised nor loaded.
 FR_DEF fr_status fr_adamw_step(fr_adamw *adamw, fr_model *model, fr_work *work, double loss, float lr, double *norm);
 // With limits.backend: gives the backend its copy of a model (policy, start and writer one each), and with an optimiser of its
 // gradients and moments, which then live there; call it again when you have changed parameters. download brings parameters, and
-// with an optimiser gradients and moments, back; until then what reads them here refuses. Without a backend: nothing.
+// with an optimiser gradients and moments, back; until then what reads them here refuses. Without a backend: nothing. FR_INVALID:
+// an optimiser of another model, a model that was not attached; what else fails is the backend's, with its reason.
 FR_DEF fr_status fr_work_attach(fr_work *work, const fr_model *model, const fr_adamw *adamw);
 FR_DEF fr_status fr_work_download(fr_work *work, fr_model *model, fr_adamw *adamw);
 
@@ -976,7 +980,8 @@ typedef enum fr_cuda_math {  // how the products of matrices are computed; all e
   FR_CUDA_PLAIN              // float32, one thread an output: to compare with
 } fr_cuda_math;
 typedef struct fr_cuda fr_cuda;
-// Opens device 0, 1, ... FR_UNSUPPORTED, with the reason: this machine has none that can be used. *cuda is set only with FR_OK.
+// Opens device 0, 1, ... FR_UNSUPPORTED, with the reason: this machine has none that can be used (none, none of that number, one of
+// compute capability below 8.0, none that the program has code for). FR_MEMORY, FR_IO: CUDA failed. *cuda is set only with FR_OK.
 FR_DEF fr_status fr_cuda_open(fr_cuda **cuda, int device, fr_cuda_math math, fr_reason *reason);
 FR_DEF const fr_backend *fr_cuda_backend(const fr_cuda *cuda);  // for limits.backend; one thread at a time; of NULL NULL, the CPU
 // Bytes that went over the bus since open.
@@ -1416,6 +1421,18 @@ static double fr__rope_frequency(const fr_config *config, fr_int j)
   if (wave > original / low) return inverse / factor;
   s = (original / wave - low) / (high - low);
   return (1.0 - s) * inverse / factor + s * inverse;
+}
+
+// Cosine and sine (depth,D/2) of each position's angles, in double: in float they are off by whole turns far out.
+static void fr__rope_tables(const fr_config *c, fr_int depth, float *cosine, float *sine)
+{
+  const fr_int pairs = c->head_dim / 2;
+  for (fr_int p = 0; p < depth; p++)
+    for (fr_int j = 0; j < pairs; j++) {
+      const double angle = (double)p * fr__rope_frequency(c, j);
+      cosine[p * pairs + j] = (float)cos(angle);
+      sine[p * pairs + j] = (float)sin(angle);
+    }
 }
 
 #endif  // the ground
@@ -2701,12 +2718,7 @@ FR_DEF fr_status fr_work_place(fr_work *work, const fr_config *config, const fr_
   b = (struct fr__body *)fr__take(&arena, 1, (fr_int)sizeof *b);
   memset(b, 0, sizeof *b);
   fr__work_layout(&arena, &resolved, &checked, b);
-  for (fr_int p = 0; b->cosine && p < checked.depth; p++)  // angles in double: in float they are off by whole turns far out
-    for (fr_int j = 0; j < resolved.head_dim / 2; j++) {
-      const double angle = (double)p * fr__rope_frequency(&resolved, j);
-      b->cosine[p * (resolved.head_dim / 2) + j] = (float)cos(angle);
-      b->sine[p * (resolved.head_dim / 2) + j] = (float)sin(angle);
-    }
+  if (b->cosine) fr__rope_tables(&resolved, checked.depth, b->cosine, b->sine);
   while (!fr__kernel_row(row)->available()) row++;
   before = *work;
   memset(work, 0, sizeof *work);
@@ -12102,12 +12114,7 @@ static fr_status fr__cuda_place(void *self, fr_work *work)
     table = (float *)FR_MALLOC((size_t)(2 * limits->depth * pairs + 1) * sizeof(float));
     if (!table) status = fr__fail(&work->reason, FR_MEMORY, "no memory for the angles of rope");
   }
-  for (fr_int p = 0; !status && p < limits->depth; p++)  // angles in double, as on the CPU
-    for (fr_int j = 0; j < pairs; j++) {
-      const double angle = (double)p * fr__rope_frequency(c, j);
-      table[p * pairs + j] = (float)cos(angle);
-      table[(limits->depth + p) * pairs + j] = (float)sin(angle);
-    }
+  if (!status) fr__rope_tables(c, limits->depth, table, table + limits->depth * pairs);
   bytes = limits->depth * pairs * (fr_int)sizeof(float);
   if (!status) status = fr__cuda_send(t, work, r->cosine, table, bytes);
   if (!status) status = fr__cuda_send(t, work, r->sine, table + limits->depth * pairs, bytes);
@@ -12231,7 +12238,8 @@ static void fr__cuda_multiply(fr_cuda *t, fr__cuda_product g, int decodes)
     else if (which == 3) FR__LAUNCH((fr__product_tensor<1, 0, 0>), grid, 256, 0, t->stream, (g));
     else if (which == 4) FR__LAUNCH((fr__product_tensor<1, 1, 0>), grid, 256, 0, t->stream, (g));
     else FR__LAUNCH((fr__product_tensor<1, 1, 1>), grid, 256, 0, t->stream, (g));
-  }  if (pieces > 1)
+  }
+  if (pieces > 1)
     FR__LAUNCH(fr__product_gather, dim3(fr__blocks((fr_int)g.M * g.N, 256)), 256, 0, t->stream, (g, (int)pieces));
 }
 #endif

@@ -216,7 +216,7 @@ struct emu_state {
   pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
   pthread_cond_t begin = PTHREAD_COND_INITIALIZER, end = PTHREAD_COND_INITIALIZER;
   unsigned block_serial = 0, running = 0;
-  pthread_barrier_t barrier[2];
+  pthread_barrier_t barrier[2], start;
   emu_place place;
 #endif
 };

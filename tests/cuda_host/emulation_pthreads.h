@@ -38,6 +38,9 @@ static EMU_QUIET void *emu_thread_main(void *number)
     if (self >= emu_here.block_size.x) continue;
     emu_here.thread.x = self;
     emu_turn = emu_warp_turn = 0;
+    // All are past the lock before one begins. Else one that ends before another starts would hand it, by that lock, an order that
+    // CUDA does not have, and a race would not be seen.
+    pthread_barrier_wait(&emu.start);
     emu.job->call(emu.job->bound);
     pthread_mutex_lock(&emu.lock);
     if (!--emu.running) pthread_cond_signal(&emu.end);
@@ -62,6 +65,7 @@ static EMU_QUIET void emu_run_block(const emu_job *job)
     }
   }
   for (pthread_barrier_t &b : emu.barrier) pthread_barrier_init(&b, nullptr, job->threads);
+  pthread_barrier_init(&emu.start, nullptr, job->threads);
   emu.place = emu_here;
   emu.running = job->threads;
   emu.block_serial++;
@@ -70,5 +74,6 @@ static EMU_QUIET void emu_run_block(const emu_job *job)
   while (emu.running) pthread_cond_wait(&emu.end, &emu.lock);
   emu.in_device = 0;
   for (pthread_barrier_t &b : emu.barrier) pthread_barrier_destroy(&b);
+  pthread_barrier_destroy(&emu.start);
   pthread_mutex_unlock(&emu.lock);
 }
