@@ -33,6 +33,7 @@
 // Around it
 //   >>weights >>vote >>answer >>diagnose                                 views; majority, answers, do the forks part?
 //   >>bytes >>json >>dataset >>bpe >>bpe-train >>checkpoint >>corpus     text and files, from data to steps
+//   >>pretrained                                                         models of others: safetensors, GGUF, llama2.c
 //   >>new >>machines >>avx2 >>avx512 >>neon >>cuda >>license             the malloc pairs; rows of vector instructions; a GPU
 #ifndef FORKREASON_H
 #define FORKREASON_H
@@ -906,6 +907,55 @@ FR_DEF fr_status fr_bundle_write(const fr_bundle *bundle, void *memory, fr_int c
 FR_DEF fr_status fr_bundle_place(fr_bundle *bundle, const fr_bundle *expected, const void *user, fr_int user_bytes, void *memory,
                                  fr_int bytes, fr_int *needed, fr_reason *reason);
 
+// ---- models of others: a folder of Hugging Face's, a GGUF file, a llama2.c file
+// Families: Llama (SmolLM2 is one), Qwen2 with Qwen2.5, Qwen3. What else a file asks for is refused by name.
+//   folder      config.json; model.safetensors, or model.safetensors.index.json and its shards: F32, F16, BF16. For what the fields
+//               of fr_pretrained tell also generation_config.json, tokenizer_config.json and chat_template.jinja, if there
+//   GGUF        F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q4_K Q5_K Q6_K
+//   llama2.c    version 0
+// The files are yours, whole in memory, and stay until the last model that looks into them has gone: examples/map.h maps them.
+typedef struct fr_pretrained_source {
+  fr_text file;  // GGUF or llama2.c; NULL: a folder, of which
+  int (*open)(void *user, const char *name, fr_text *text);  // gives the file of a name: 1 and its bytes, or 0: there is none
+  void *user;
+} fr_pretrained_source;
+enum { FR_ENDS = 8 };
+typedef enum fr_form { FR_FOLDER, FR_GGUF, FR_LLAMA2C } fr_form;
+typedef struct fr_pretrained {
+  fr_form     form;
+  const char *family;            // "llama", "qwen2", "qwen3"
+  fr_config   config;            // resolved
+  fr_int      context;           // tokens that it was made for
+  fr_token    begin, ends[FR_ENDS];  // -1: none; all end tokens that its files name
+  fr_int      end_count;
+  fr_text     chat, end;         // the chat template; the text of an end token that a file has instead of its id; or empty
+  fr_int      tensor_count, wrong;   // what fr_pretrained_tensor tells of; how many of them do not fit
+  struct fr__pretrained *body;
+  void       *owned;
+} fr_pretrained;
+// Reads what the files say; of weights nothing is copied or looked at, but for a head beside a tied embedding, which has to be
+// equal to it. Reasons name the file. The memory is less than 40 times the bytes of JSON, or of a GGUF's head.
+FR_DEF fr_status fr_pretrained_place(fr_pretrained *pretrained, const fr_pretrained_source *source, void *memory, fr_int bytes,
+                                     fr_int *needed, fr_reason *reason);
+// Tensor `index` = 0 .. tensor_count-1: those of the files in their order, then those that are missing. FR_RANGE behind them.
+typedef enum fr_fit { FR_FITS, FR_MISSHAPEN, FR_LEFT_OVER, FR_MISSING } fr_fit;
+typedef struct fr_found {
+  char        name[128];         // cut, if it is longer
+  const char *type;              // as its format calls it
+  fr_int      rows, cols, bytes; // one-dimensional: 1 row
+  int         stays;             // 1: a model of views uses it where it lies
+  fr_fit      fit;
+} fr_found;
+FR_DEF fr_status fr_pretrained_tensor(const fr_pretrained *pretrained, fr_int index, fr_found *found);
+// Makes a model of it. FR_FORMAT names what is missing, left over or misshapen, as far as the reason holds it.
+typedef struct fr_pretrained_options {
+  int     whole;  // 1: a model of floats, which can be trained and saved; 0: matrices stay where they lie, if they can: float32 or
+  fr_type type;   // bfloat16, aligned, in the machine's byte order, q and k as we have them; the others become this type, once
+  fr_int  vocab;  // rows of embedding and head, such as for forks behind them; new ones: the mean of the others [the file's]
+} fr_pretrained_options;
+FR_DEF fr_status fr_pretrained_model(const fr_pretrained *pretrained, const fr_pretrained_options *options, fr_model *model,
+                                     void *memory, fr_int bytes, fr_int *needed, fr_reason *reason);
+
 // ---- files
 // Saving writes PATH.tmp, then renames it over PATH: a reader finds the old file or the new one, never half of one. On failure
 // the temporary file is removed and PATH is as it was. A file at PATH is replaced, a symbolic link itself and not the file that it
@@ -947,6 +997,10 @@ FR_DEF fr_status fr_tokenizer_train_new(fr_tokenizer *tokenizer, const fr_traini
 FR_DEF fr_status fr_encoder_new(fr_encoder *encoder, const fr_tokenizer *tokenizer, fr_int longest, fr_int cache);
 FR_DEF fr_status fr_corpus_new(fr_corpus *corpus, const fr_dataset *dataset, fr_encoder *encoder, const fr_framing *framing,
                                const fr_corpus_options *options, fr_reason *reason);
+FR_DEF fr_status fr_pretrained_new(fr_pretrained *pretrained, const fr_pretrained_source *source, fr_reason *reason);
+FR_DEF fr_status fr_pretrained_model_new(const fr_pretrained *pretrained, const fr_pretrained_options *options, fr_model *model,
+                                         fr_reason *reason);
+FR_DEF void fr_pretrained_free(fr_pretrained *pretrained);
 FR_DEF void fr_model_free(fr_model *model);
 FR_DEF void fr_adamw_free(fr_adamw *adamw);
 FR_DEF void fr_work_free(fr_work *work);
@@ -10113,6 +10167,902 @@ FR_DEF fr_status fr_bundle_load(const char *path, const fr_bundle *expected, fr_
 }
 #endif
 
+// ---- >>pretrained -------------------------------------------------------------------------------------
+// Models that others made. A file is a list of named tensors. Each name is looked up in one table, which has the two ways to spell
+// it and where it goes in our parameters; the readers differ only in how they come to that list and to the config.
+//
+//    part        Hugging Face                       GGUF                   goes to    rows  cols
+#define FR__PARTS(P)                                                                              \
+  P(NORM_ATT,   "input_layernorm.weight",          "attn_norm.weight",    norm_att,   1,  C)      \
+  P(Q,          "self_attn.q_proj.weight",         "attn_q.weight",       w_qkv,      HD, C)      \
+  P(K,          "self_attn.k_proj.weight",         "attn_k.weight",       w_qkv,      KD, C)      \
+  P(V,          "self_attn.v_proj.weight",         "attn_v.weight",       w_qkv,      KD, C)      \
+  P(Q_BIAS,     "self_attn.q_proj.bias",           "attn_q.bias",         b_qkv,      HD, 1)      \
+  P(K_BIAS,     "self_attn.k_proj.bias",           "attn_k.bias",         b_qkv,      KD, 1)      \
+  P(V_BIAS,     "self_attn.v_proj.bias",           "attn_v.bias",         b_qkv,      KD, 1)      \
+  P(NORM_Q,     "self_attn.q_norm.weight",         "attn_q_norm.weight",  norm_q,     1,  D)      \
+  P(NORM_K,     "self_attn.k_norm.weight",         "attn_k_norm.weight",  norm_k,     1,  D)      \
+  P(OUT,        "self_attn.o_proj.weight",         "attn_output.weight",  w_out,      C,  HD)     \
+  P(NORM_MLP,   "post_attention_layernorm.weight", "ffn_norm.weight",     norm_mlp,   1,  C)      \
+  P(GATE,       "mlp.gate_proj.weight",            "ffn_gate.weight",     w_gate_up,  F,  C)      \
+  P(UP,         "mlp.up_proj.weight",              "ffn_up.weight",       w_gate_up,  F,  C)      \
+  P(DOWN,       "mlp.down_proj.weight",            "ffn_down.weight",     w_down,     C,  F)      \
+  P(EMBEDDING,  "model.embed_tokens.weight",       "token_embd.weight",   tok_emb,    V,  C)      \
+  P(NORM_FINAL, "model.norm.weight",               "output_norm.weight",  norm_final, 1,  C)      \
+  P(HEAD,       "lm_head.weight",                  "output.weight",       head,       V,  C)
+enum {
+#define FR__INDEX(part, hf, gguf, tensor, rows, cols) FR__PART_##part,
+  FR__PARTS(FR__INDEX)
+#undef FR__INDEX
+  FR__PART_COUNT, FR__LAYER_PARTS = FR__PART_EMBEDDING, FR__MODEL_PARTS = FR__PART_COUNT - FR__LAYER_PARTS
+};
+// What a file calls a part of a layer, or of the model; its tensor, and behind how many of its floats it stands there.
+typedef struct fr__part_row { const char *name[2]; int tensor, vector; fr_int rows, cols, before; } fr__part_row;
+
+FR__SELDOM void fr__part_rows(fr__part_row part[FR__PART_COUNT], const fr_config *c)
+{
+  const fr_int C = c->dim, D = c->head_dim, HD = c->heads * D, KD = c->kv_heads * D, F = c->ffn, V = c->vocab;
+#define FR__SET(name_, hf, gguf, tensor_, rows_, cols_)                                                                     \
+  part[FR__PART_##name_].name[0] = hf; part[FR__PART_##name_].name[1] = gguf; part[FR__PART_##name_].tensor = FR__AT_##tensor_; \
+  part[FR__PART_##name_].rows = rows_; part[FR__PART_##name_].cols = cols_;
+  FR__PARTS(FR__SET)
+#undef FR__SET
+  for (int i = 0; i < FR__PART_COUNT; i++) {
+    const int same = i && part[i].tensor == part[i - 1].tensor;
+    part[i].before = same ? part[i - 1].before + part[i - 1].rows * part[i - 1].cols : 0;
+    part[i].vector = part[i].rows == 1 || part[i].cols == 1;
+  }
+}
+
+// -- types of weights in files
+enum { FR__F32, FR__F16, FR__BF16, FR__TYPES };
+typedef struct fr__type_row { const char *name; fr_int weights, bytes; } fr__type_row;  // of a block
+static const fr__type_row fr__types[FR__TYPES] = { { "F32", 1, 4 }, { "F16", 1, 2 }, { "BF16", 1, 2 } };
+
+static uint16_t fr__to_bfloat16(float x)  // to nearest, ties to even
+{
+  uint32_t bits;
+  memcpy(&bits, &x, 4);
+  if (x != x) return (uint16_t)(bits >> 16 | 0x40);
+  return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
+static float fr__from_float16(uint32_t half)
+{
+  const uint32_t sign = (half & 0x8000) << 16, exponent = half >> 10 & 31, fraction = half & 1023;
+  uint32_t bits = exponent == 31 ? 0x7F800000 | fraction << 13 : (exponent + 112) << 23 | fraction << 13;
+  float x;
+  if (exponent == 0) {  // subnormal: a multiple of 2^-24
+    x = (float)fraction * 5.9604644775390625e-8f;
+    return sign ? -x : x;
+  }
+  bits |= sign;
+  memcpy(&x, &bits, 4);
+  return x;
+}
+
+static void fr__dequantize(int type, const unsigned char *at, fr_int count, float *out)
+{
+  for (fr_int i = 0; i < count; i++) {
+    uint32_t bits = (uint32_t)fr__get_int(&at, type == FR__F32 ? 4 : 2);
+    if (type == FR__BF16) bits <<= 16;
+    if (type == FR__F16) out[i] = fr__from_float16(bits);
+    else memcpy(out + i, &bits, 4);
+  }
+}
+
+// A tensor of a file. Slot: layer * FR__LAYER_PARTS + part, those of the model behind those of the layers; -1: it has none.
+typedef struct fr__named {
+  fr_text name;
+  const unsigned char *at;
+  fr_int bytes, rows, cols, slot;
+  int type, rank, shard;  // rank 0, 1, 2 or more; rows and cols are those of rank 1 (one row) and 2
+  fr_fit fit;
+} fr__named;
+
+struct fr__pretrained {
+  fr__named *named;    // [count], room for limit
+  fr_int *slots;       // [slot_count] index of the tensor, or -1
+  fr_int *missing;     // slots that are to be filled and are not
+  fr_int *names, *next;  // scratch: names of open objects and their links; to sort tensors
+  char   *strings;
+  fr_int  count, limit, slot_count, slot_limit, name_limit, string_bytes, string_limit;
+  int     spelling;    // 0 Hugging Face's, 1 GGUF's
+  int     interleaved; // rows of q and k stand as for rope on neighbours: 2j, 2j+1 and not j, j + D/2
+};
+
+typedef struct fr__reading {
+  const fr_pretrained_source *source;
+  fr_pretrained         p;
+  struct fr__pretrained b;
+  fr_reason            *reason;
+  fr_text               text;   // of the JSON file that is read,
+  fr__json              json;   // where, with its first error,
+  const char           *lacks;  // and what it does not have
+} fr__reading;
+
+// Puts the file before what has been said.
+FR__SELDOM fr_status fr__said_of(fr__reading *r, fr_status status, const char *file)
+{
+  fr_reason said;
+  if (!r->reason) return status;
+  said = *r->reason;
+  return fr__fail(r->reason, status, "%s: %s", file, said.text);
+}
+
+static int fr__open_name(const fr__reading *r, const char *name, fr_text *text)
+{
+  text->bytes = NULL;
+  text->count = 0;
+  return r->source->open && r->source->open(r->source->user, name, text) && text->bytes && text->count >= 0;
+}
+
+// The slot of a name, which may be any bytes; the number of the layer has no zeros before it.
+FR__SELDOM fr_int fr__slot_of(const fr__reading *r, const char *name, fr_int count)
+{
+  static const char *const before[2] = { "model.layers.", "blk." };
+  const fr_int length = (fr_int)strlen(before[r->b.spelling]), layers = r->p.config.layers;
+  fr__part_row part[FR__PART_COUNT];
+  fr_int at = length, layer = 0, base = FR__LAYER_PARTS * (layers - 1);
+  int first = FR__LAYER_PARTS, last = FR__PART_COUNT;
+  fr__part_rows(part, &r->p.config);
+  if (count > length && memcmp(name, before[r->b.spelling], (size_t)length) == 0) {
+    for (; at < count && name[at] >= '0' && name[at] <= '9' && layer < layers; at++) layer = 10 * layer + name[at] - '0';
+    if (at == length || at == count || name[at] != '.' || layer >= layers || (name[length] == '0' && at > length + 1)) return -1;
+    name += at + 1;
+    count -= at + 1;
+    first = 0;
+    last = FR__LAYER_PARTS;
+    base = layer * FR__LAYER_PARTS;
+  }
+  for (int i = first; i < last; i++) {
+    const char *known = part[i].name[r->b.spelling];
+    if ((fr_int)strlen(known) == count && memcmp(known, name, (size_t)count) == 0) return base + i;
+  }
+  return -1;
+}
+
+// The name of a slot, in at most 127 bytes.
+FR__SELDOM void fr__slot_name(const fr_pretrained *p, fr_int slot, char *out)
+{
+  const int whole = slot >= p->config.layers * FR__LAYER_PARTS, spelling = p->body->spelling;
+  const fr_int layer = slot / FR__LAYER_PARTS;
+  fr__part_row part[FR__PART_COUNT];
+  fr_reason text;
+  fr__part_rows(part, &p->config);
+  if (whole) fr__fail(&text, FR_OK, "%s", part[slot - (p->config.layers - 1) * FR__LAYER_PARTS].name[spelling]);
+  else fr__fail(&text, FR_OK, "%s%d.%s", spelling ? "blk." : "model.layers.", layer, part[slot % FR__LAYER_PARTS].name[spelling]);
+  memcpy(out, text.text, 128);
+}
+
+static int fr__slot_part(const fr_config *c, fr_int slot)
+{
+  return (int)(slot < c->layers * FR__LAYER_PARTS ? slot % FR__LAYER_PARTS : slot - (c->layers - 1) * FR__LAYER_PARTS);
+}
+
+// -- JSON of models
+// A whole number 0 .. most, or -1.
+FR__SELDOM fr_int fr__json_size(const fr__json *json, fr_int most)
+{
+  const char *digit = json->text + json->token.start;
+  fr_int value = 0;
+  if (json->token.kind != '0') return -1;
+  for (fr_int i = 0; i < json->token.count; i++) {
+    if (digit[i] < '0' || digit[i] > '9' || value > (most - (digit[i] - '0')) / 10) return -1;
+    value = 10 * value + (digit[i] - '0');
+  }
+  return value;
+}
+
+// A number as a double: 19 digits of it times a power of ten, exact for what configs hold.
+FR__SELDOM double fr__json_real(const fr__json *json)
+{
+  const char *at = json->text + json->token.start, *end = at + json->token.count;
+  uint64_t digits = 0;
+  int exponent = 0, written = 0, minus = 0, negative = *at == '-', fraction = 0;
+  for (at += negative; at < end && *at != 'e' && *at != 'E'; at++) {
+    if (*at == '.') { fraction = 1; continue; }
+    if (digits < UINT64_MAX / 10 - 1) { digits = 10 * digits + (uint64_t)(*at - '0'); exponent -= fraction; }
+    else exponent += !fraction;
+  }
+  if (at < end) {
+    at++;
+    minus = *at == '-';
+    for (at += *at == '-' || *at == '+'; at < end; at++) written = written < 9999 ? 10 * written + (*at - '0') : written;
+  }
+  exponent += minus ? -written : written;
+  {
+    const double size = pow(10.0, (double)(exponent < 0 ? -exponent : exponent)), value = exponent < 0 ? (double)digits / size : (double)digits * size;
+    return digits == 0 ? 0.0 : negative ? -value : value;
+  }
+}
+
+// What is searched for in the object of a file, or in the object `outer` in it; the first error stays in r->json.
+FR__SELDOM char fr__find(fr__reading *r, const char *outer, const char *name)
+{
+  fr__json *json = &r->json;
+  if (json->status) return 0;
+  fr__json_start(json, r->text.bytes, 0, r->text.count, 1, r->b.names, r->b.name_limit);
+  fr__json_next(json);
+  while (fr__json_next(json) == 'k') {
+    const int here = fr__json_is(json, json->token, outer ? outer : name);
+    const char kind = fr__json_next(json);
+    if (here && !outer) return kind;
+    if (here && kind == '{') outer = NULL;
+    else fr__json_skip(json);
+  }
+  return 0;
+}
+
+static void fr__find_wrong(fr__reading *r, fr_status status, const char *wrong)
+{
+  fr__json_wrong(&r->json, status, r->json.token.start, wrong);
+}
+
+static void fr__find_nothing(fr__reading *r, const char *name)
+{
+  if (!r->json.status) r->lacks = name;
+  fr__find_wrong(r, FR_FORMAT, "");
+}
+
+// A whole number above 0; `otherwise` if there is none, or null, and -1: there has to be one.
+FR__SELDOM fr_int fr__find_size(fr__reading *r, const char *outer, const char *name, fr_int otherwise)
+{
+  const char kind = fr__find(r, outer, name);
+  const fr_int value = kind ? fr__json_size(&r->json, 0x7fffffff) : 0;
+  if (!kind || (kind == 'n' && otherwise >= 0)) {
+    if (otherwise < 0) fr__find_nothing(r, name);
+    return otherwise;
+  }
+  if (value < 1) fr__find_wrong(r, FR_FORMAT, "a whole number above 0, and below 2^31, was expected");
+  return value;
+}
+
+FR__SELDOM float fr__find_real(fr__reading *r, const char *outer, const char *name, float otherwise)
+{
+  const char kind = fr__find(r, outer, name);
+  const float value = kind == '0' ? (float)fr__json_real(&r->json) : 0.0f;
+  if (!kind && otherwise < 0.0f) fr__find_nothing(r, name);
+  if (!kind) return otherwise;
+  if (!fr__positive(value)) fr__find_wrong(r, FR_FORMAT, "a number above 0 was expected");
+  return value;
+}
+
+static int fr__find_flag(fr__reading *r, const char *name)
+{
+  const char kind = fr__find(r, NULL, name);
+  if (kind && kind != 't' && kind != 'f') fr__find_wrong(r, FR_FORMAT, "true or false was expected");
+  return kind == 't';
+}
+
+// Which of the words it is; -1: none of them, which is refused, or it is not there.
+FR__SELDOM int fr__find_word(fr__reading *r, const char *outer, const char *name, const char *const *words, const char *refused)
+{
+  const char kind = fr__find(r, outer, name);
+  int i = 0;
+  while (kind == '"' && words[i] && !fr__json_is(&r->json, r->json.token, words[i])) i++;
+  if (kind == '"' && words[i]) return i;
+  if (kind) fr__find_wrong(r, FR_UNSUPPORTED, refused);
+  return -1;
+}
+
+// End tokens: one id, a list of them, or null.
+FR__SELDOM void fr__find_ends(fr__reading *r)
+{
+  const int list = fr__find(r, NULL, "eos_token_id") == '[';
+  fr_pretrained *p = &r->p;
+  while (!r->json.status && strchr("[,0", r->json.token.kind) && (!list || fr__json_next(&r->json) != ']')) {
+    const fr_int id = fr__json_size(&r->json, 0x7ffffffe);
+    fr_int known = 0;
+    while (known < p->end_count && p->ends[known] != id) known++;
+    if (id < 0) fr__find_wrong(r, FR_FORMAT, "a token id was expected");
+    else if (known == FR_ENDS) fr__find_wrong(r, FR_LIMIT, "more than 8 end tokens");
+    else p->ends[known] = (fr_token)id;
+    if (known == p->end_count) p->end_count++;
+    if (!list) break;
+  }
+}
+
+FR__SELDOM void fr__find_config(fr__reading *r)
+{
+  static const char *const families[] = { "llama", "qwen2", "qwen3", NULL }, *const silu[] = { "silu", NULL };
+  static const char *const ropes[] = { "default", "llama3", NULL };
+  static const char rope[] = "a rope_type other than default and llama3 is not supported";
+  const char *const renamed = fr__find(r, NULL, "rope_parameters") == '{' ? "rope_parameters" : NULL;
+  const char *const scaling = renamed ? renamed : "rope_scaling";
+  const int family = fr__find_word(r, NULL, "model_type", families, "a model_type other than llama, qwen2 and qwen3 is not supported");
+  fr_config *c = &r->p.config;
+  int type;
+  if (family < 0) fr__find_nothing(r, "model_type");
+  else r->p.family = families[family];
+  c->layers = fr__find_size(r, NULL, "num_hidden_layers", -1);
+  c->dim = fr__find_size(r, NULL, "hidden_size", -1);
+  c->heads = fr__find_size(r, NULL, "num_attention_heads", -1);
+  c->kv_heads = fr__find_size(r, NULL, "num_key_value_heads", 0);
+  c->head_dim = fr__find_size(r, NULL, "head_dim", family == 2 ? 128 : 0);
+  c->ffn = fr__find_size(r, NULL, "intermediate_size", -1);
+  c->vocab = fr__find_size(r, NULL, "vocab_size", -1);
+  c->norm_eps = fr__find_real(r, NULL, "rms_norm_eps", 1e-6f);
+  c->rope_theta = fr__find_real(r, renamed, "rope_theta", fr__find_real(r, NULL, "rope_theta", 10000.0f));
+  type = fr__find_word(r, scaling, "rope_type", ropes, rope);
+  if (type < 0) type = fr__find_word(r, scaling, "type", ropes, rope);
+  if (type < 0 && fr__find(r, scaling, "factor")) fr__find_nothing(r, "rope_type");
+  if (type == 1) {
+    c->rope_factor = fr__find_real(r, scaling, "factor", -1.0f);
+    c->rope_low = fr__find_real(r, scaling, "low_freq_factor", -1.0f);
+    c->rope_high = fr__find_real(r, scaling, "high_freq_factor", -1.0f);
+    c->rope_original = fr__find_size(r, scaling, "original_max_position_embeddings", -1);
+  }
+  c->tied = fr__find_flag(r, "tie_word_embeddings");
+  c->qkv_bias = family == 1;
+  c->qk_norm = family == 2;
+  r->p.context = fr__find_size(r, NULL, "max_position_embeddings", 2048);
+  fr__find_word(r, NULL, "hidden_act", silu, "a hidden_act other than silu is not supported");
+  if (fr__find_flag(r, "use_sliding_window")) fr__find_wrong(r, FR_UNSUPPORTED, "a sliding window is not supported");
+  if (fr__find_flag(r, "mlp_bias")) fr__find_wrong(r, FR_UNSUPPORTED, "biases in the MLP are not supported");
+  if (family != 1 && fr__find_flag(r, "attention_bias"))
+    fr__find_wrong(r, FR_UNSUPPORTED, "attention_bias, which puts one on o_proj, too, is not supported");
+  if (fr__find(r, NULL, "quantization_config") == '{') fr__find_wrong(r, FR_UNSUPPORTED, "quantised weights are read from GGUF");
+  if (fr__find(r, NULL, "layer_types") == '[')
+    while (fr__json_next(&r->json) == '"')
+      if (!fr__json_is(&r->json, r->json.token, "full_attention"))
+        fr__find_wrong(r, FR_UNSUPPORTED, "a layer type other than full_attention is not supported");
+  if (fr__find(r, NULL, "bos_token_id") == '0') r->p.begin = (fr_token)fr__json_size(&r->json, 0x7ffffffe);
+}
+
+// A string, decoded.
+static fr_text fr__find_text(fr__reading *r, const char *outer, const char *name)
+{
+  fr_text text = { NULL, 0 };
+  if (fr__find(r, outer, name) != '"') return text;
+  text.bytes = r->b.strings + r->b.string_bytes;
+  text.count = fr__json_copy(r->json.text, r->json.token, r->b.strings + r->b.string_bytes);
+  r->b.string_bytes += text.count;
+  return text;
+}
+
+// Opens a JSON file of a folder, an object, and checks all of it; then fr__find looks into it.
+FR__SELDOM void fr__json_open(fr__reading *r, const char *name)
+{
+  fr__json *json = &r->json;
+  const int there = fr__open_name(r, name, &r->text);
+  r->lacks = there ? NULL : "file of this name";
+  fr__json_start(json, r->text.bytes, 0, r->text.count, 1, r->b.names, r->b.name_limit);
+  if (!there || fr__json_next(json) != '{') fr__json_wrong(json, FR_FORMAT, json->token.start, "an object was expected");
+  while (!json->status && fr__json_next(json) != '$') {}
+}
+
+FR__SELDOM fr_status fr__json_done(fr__reading *r, const char *name)
+{
+  if (!r->json.status) return FR_OK;
+  if (r->lacks) return fr__fail(r->reason, FR_FORMAT, "%s: there is no %s", name, r->lacks);
+  return fr__said_of(r, fr__json_fail(&r->json, r->reason), name);
+}
+
+// -- the tensors of a file
+static int fr__ends_with(fr_text text, const char *end)
+{
+  const fr_int count = (fr_int)strlen(end);
+  return text.count >= count && !memcmp(text.bytes + text.count - count, end, (size_t)count);
+}
+
+// One more, found: where it goes, and whether it has the shape for it.
+FR__SELDOM fr_status fr__take_tensor(fr__reading *r, const fr__named *found)
+{
+  struct fr__pretrained *b = &r->b;
+  fr__named *t = b->named + b->count;
+  char name[128];
+  if (b->count == b->limit) return fr__fail(r->reason, FR_LIMIT, "more tensors than the files can hold");
+  *t = *found;
+  t->slot = fr__slot_of(r, t->name.bytes, t->name.count);
+  t->fit = t->slot < 0 && !fr__ends_with(t->name, "rotary_emb.inv_freq") ? FR_LEFT_OVER : FR_FITS;  // a buffer of old files
+  if (t->slot >= 0 && b->slots[t->slot] >= 0) {
+    fr__slot_name(&r->p, t->slot, name);
+    return fr__fail(r->reason, FR_FORMAT, "%s is there twice", name);
+  }
+  if (t->slot >= 0) b->slots[t->slot] = b->count;
+  b->count++;
+  return FR_OK;
+}
+
+static int fr__begins_later(const void *context, fr_int a, fr_int b)
+{
+  const fr__named *x = (const fr__named *)context + a, *y = (const fr__named *)context + b;
+  return x->at != y->at ? (x->at > y->at ? 1 : -1) : x->bytes > y->bytes;
+}
+
+// safetensors: u64 N, N bytes of JSON, data. Tensors lie without gaps up to the end of the file.
+FR__SELDOM fr_status fr__safetensors(fr__reading *r, const char *file, fr_text text, int shard)
+{
+  static const char *const types[] = { "F32", "F16", "BF16", NULL };
+  static const int type[] = { FR__F32, FR__F16, FR__BF16 };
+  const unsigned char *p = (const unsigned char *)text.bytes, *data;
+  struct fr__pretrained *b = &r->b;
+  const fr_int first = b->count;
+  fr__json *json = &r->json;
+  const uint64_t head = text.count >= 8 ? fr__get_int(&p, 8) : 0;
+  fr_int left;
+  if (text.count < 8) return fr__fail(r->reason, FR_FORMAT, "%s: %d bytes are no safetensors file", file, text.count);
+  if (head > 100000000 || head > (uint64_t)(text.count - 8))
+    return fr__fail(r->reason, FR_FORMAT, "%s: the length of its head is above 100,000,000, or reaches beyond the end of the file", file);
+  data = p + head;
+  left = text.count - 8 - (fr_int)head;
+  r->text = text;
+  r->lacks = NULL;
+  fr__json_start(json, text.bytes, 8, 8 + (fr_int)head, 1, b->names, b->name_limit);
+  if (!head || text.bytes[8] != '{' || fr__json_next(json) != '{') fr__json_wrong(json, FR_FORMAT, 8, "'{' was expected");
+  while (fr__json_next(json) == 'k') {
+    const fr__json_token name = json->token;
+    fr__named t;
+    fr_int offset[2] = { -1, -1 }, count = 1, offsets = 0;
+    memset(&t, 0, sizeof t);
+    t.rank = -1;
+    t.type = -1;
+    t.name.bytes = text.bytes + name.start;
+    t.name.count = name.count;
+    t.shard = shard;
+    if (fr__json_next(json) != '{') fr__find_wrong(r, FR_FORMAT, "an object was expected");
+    while (fr__json_next(json) == 'k') {
+      const fr__json_token field = json->token;
+      const char kind = fr__json_next(json);
+      if (fr__json_is(json, name, "__metadata__")) {
+        if (kind != '"') fr__find_wrong(r, FR_FORMAT, "a string was expected");
+      } else if (fr__json_is(json, field, "dtype")) {
+        int i = 0;
+        while (types[i] && !(kind == '"' && fr__json_is(json, json->token, types[i]))) i++;
+        if (!types[i]) fr__find_wrong(r, FR_UNSUPPORTED, "a dtype other than F32, F16 and BF16 is not supported");
+        else t.type = type[i];
+      } else if (fr__json_is(json, field, "shape") && kind == '[') {
+        for (t.rank = 0; fr__json_next(json) != ']' && !json->status; t.rank++) {
+          const fr_int size = fr__json_size(json, FR__INT_MAX);
+          if (size < 0 || !fr__mul(count, size, &count)) fr__find_wrong(r, FR_FORMAT, "this is no size");
+          t.rows = t.rank ? t.cols : 1;
+          t.cols = size;
+          if (t.rank == 8) fr__find_wrong(r, FR_LIMIT, "more than 8 dimensions");
+        }
+      } else if (fr__json_is(json, field, "data_offsets") && kind == '[') {
+        for (offsets = 0; fr__json_next(json) != ']' && !json->status; offsets++) {
+          const fr_int at = fr__json_size(json, left);
+          if (at < 0 || offsets == 2) fr__find_wrong(r, FR_FORMAT, "this is no place in the data");
+          else offset[offsets] = at;
+        }
+      } else {
+        fr__find_wrong(r, FR_FORMAT, "dtype, shape or data_offsets was expected");
+      }
+    }
+    if (json->status || fr__json_is(json, name, "__metadata__")) continue;
+    json->token = name;
+    t.bytes = offset[1] - offset[0];
+    if (t.type < 0 || t.rank < 0 || offsets != 2) fr__find_wrong(r, FR_FORMAT, "dtype, shape or data_offsets is not there");
+    else if (!fr__mul(count, fr__types[t.type].bytes, &count) || t.bytes != count || offset[0] > offset[1])
+      fr__find_wrong(r, FR_FORMAT, "its bytes are not those of its shape");
+    t.at = data + offset[0];
+    if (!json->status && fr__take_tensor(r, &t)) return fr__said_of(r, FR_FORMAT, file);
+  }
+  fr__json_next(json);
+  if (json->status) return fr__json_done(r, file);
+  for (fr_int i = first; i < b->count; i++) b->next[i] = i + 1 < b->count ? i + 1 : -1;
+  for (fr_int i = first < b->count ? fr__sort(first, b->next, fr__begins_later, b->named) : -1; i >= 0; i = b->next[i]) {
+    if (b->named[i].at != data) return fr__fail(r->reason, FR_FORMAT, "%s: the data have a gap, or tensors overlap", file);
+    data += b->named[i].bytes;
+    left -= b->named[i].bytes;
+  }
+  if (left) return fr__fail(r->reason, FR_FORMAT, "%s: %d bytes follow the last tensor", file, left);
+  return FR_OK;
+}
+
+// A folder in shards: model.safetensors.index.json has under weight_map the file of each tensor.
+FR__SELDOM fr_status fr__shards(fr__reading *r)
+{
+  enum { SHARDS = 128, NAME = 128 };
+  static const char index[] = "model.safetensors.index.json";
+  struct fr__pretrained *b = &r->b;
+  fr__json *json = &r->json;
+  fr_text shard[SHARDS];
+  fr_int listed = 0;
+  int count = 0;
+  fr_status status = FR_OK;
+  for (int look = 0; !status && look < 2; look++) {  // which files there are; then, when they are read, what is in which
+    fr__json_open(r, index);
+    if (fr__find(r, NULL, "weight_map") != '{') fr__find_nothing(r, "weight_map");
+    while (!json->status && fr__json_next(json) == 'k') {
+      const fr_int slot = look ? fr__slot_of(r, json->text + json->token.start, json->token.count) : -1;
+      fr_text text = { NULL, 0 };
+      char name[NAME];
+      int which = 0;
+      if (fr__json_next(json) == '"' && json->token.count < NAME) {
+        name[fr__json_copy(json->text, json->token, name)] = 0;
+        if (!strpbrk(name, "/\\:") && !strstr(name, "..")) fr__open_name(r, name, &text);
+      }
+      while (which < count && shard[which].bytes != text.bytes) which++;
+      listed += look;
+      if (!text.bytes) fr__find_wrong(r, FR_FORMAT, "there is no such file in this folder");
+      else if (which == SHARDS) fr__find_wrong(r, FR_LIMIT, "more than 128 files");
+      else if (slot >= 0 && (b->slots[slot] < 0 || b->named[b->slots[slot]].shard != which))
+        fr__find_wrong(r, FR_FORMAT, "the tensor is not in this file");
+      else if (which == count) shard[count++] = text;
+    }
+    status = fr__json_done(r, index);
+    for (int i = 0; !status && !look && i < count; i++) status = fr__safetensors(r, "a file of the index", shard[i], i);
+  }
+  if (!status && listed != b->count)
+    status = fr__fail(r->reason, FR_FORMAT, "%s: it lists %d tensors, its files have %d", index, listed, b->count);
+  return status;
+}
+
+// When the config is known: checks it, and makes room for its tensors, of which there are at least nine a layer.
+FR__SELDOM fr_status fr__config_known(fr__reading *r, const char *file)
+{
+  struct fr__pretrained *b = &r->b;
+  fr_config *c = &r->p.config;
+  const fr_status status = fr_config_check(c, c, r->reason);
+  if (status) return fr__said_of(r, status, file);
+  if (c->layers > (b->slot_limit - FR__MODEL_PARTS) / FR__LAYER_PARTS)
+    return fr__fail(r->reason, FR_FORMAT, "%s: %d layers, but the weights have no more than %d tensors", file, c->layers, b->limit);
+  b->slot_count = c->layers * FR__LAYER_PARTS + FR__MODEL_PARTS;
+  for (fr_int i = 0; i < b->slot_count; i++) b->slots[i] = -1;
+  return FR_OK;
+}
+
+FR__SELDOM fr_status fr__folder(fr__reading *r)
+{
+  static const char *const files[] = { "config.json", "generation_config.json", "tokenizer_config.json" };
+  fr_text text;
+  fr_status status;
+  for (int i = 0; i < 3; i++) {
+    if (!fr__open_name(r, files[i], &text) && i) continue;
+    fr__json_open(r, files[i]);
+    if (i == 0) fr__find_config(r);
+    if (i < 2) fr__find_ends(r);
+    if (i == 2) r->p.chat = fr__find_text(r, NULL, "chat_template");
+    if (i == 2) r->p.end = fr__find_text(r, NULL, "eos_token");
+    if (i == 2 && !r->p.end.count) r->p.end = fr__find_text(r, "eos_token", "content");
+    status = fr__json_done(r, files[i]);
+    if (!status && i == 0) status = fr__config_known(r, files[i]);
+    if (status) return status;
+  }
+  if (fr__open_name(r, "chat_template.jinja", &text)) r->p.chat = text;
+  return fr__open_name(r, "model.safetensors", &text) ? fr__safetensors(r, "model.safetensors", text, 0) : fr__shards(r);
+}
+
+// llama2.c, version 0: seven int32, then floats, each tensor for all layers before the next. Rope turns neighbours; eps and theta
+// are not in the file.
+FR__SELDOM fr_status fr__llama2c(fr__reading *r)
+{
+  enum { TABLES = -1 };  // of rope
+  static const signed char order[] = { FR__PART_EMBEDDING, FR__PART_NORM_ATT, FR__PART_Q, FR__PART_K, FR__PART_V, FR__PART_OUT,
+    FR__PART_NORM_MLP, FR__PART_GATE, FR__PART_DOWN, FR__PART_UP, FR__PART_NORM_FINAL, TABLES, FR__PART_HEAD };
+  const fr_text file = r->source->file;
+  const unsigned char *at = (const unsigned char *)file.bytes;
+  struct fr__pretrained *b = &r->b;
+  fr_config *c = &r->p.config;
+  fr_int *const sizes[] = { &c->dim, &c->ffn, &c->layers, &c->heads, &c->kv_heads, &c->vocab, &r->p.context };
+  fr_int left = (file.count - 28) / 4;
+  fr__part_row part[FR__PART_COUNT];
+  fr_status status;
+  int bad = file.count < 28 || file.count % 4;
+  for (int i = 0; !bad && i < 7; i++) *sizes[i] = (fr_int)(int32_t)(uint32_t)fr__get_int(&at, 4);
+  c->tied = c->vocab > 0;
+  if (c->vocab < 0) c->vocab = -c->vocab;
+  for (int i = 0; !bad && i < 7; i++) bad = *sizes[i] < 1;
+  if (bad || c->dim % c->heads)
+    return fr__fail(r->reason, FR_FORMAT, "the file is neither a GGUF nor a model of llama2.c, version 0");
+  r->p.family = "llama";
+  status = fr__config_known(r, "the model of llama2.c");
+  if (status) return status;
+  b->interleaved = 1;
+  fr__part_rows(part, c);
+  for (int i = 0; i < (c->tied ? 12 : 13); i++) {
+    const fr__part_row *of = part + (order[i] == TABLES ? 0 : order[i]);
+    const fr_int copies = order[i] == TABLES || order[i] >= FR__LAYER_PARTS ? 1 : c->layers;
+    fr_int floats;
+    if (!fr__mul(order[i] == TABLES ? r->p.context : of->rows, order[i] == TABLES ? c->head_dim : of->cols, &floats) ||
+        floats > left / copies)
+      return fr__fail(r->reason, FR_FORMAT, "the model of llama2.c ends too early for %d layers of %d channels", c->layers, c->dim);
+    for (fr_int l = 0; l < copies; l++, at += 4 * floats, left -= floats) {
+      fr__named *t = b->named + b->count;
+      if (order[i] == TABLES) continue;
+      memset(t, 0, sizeof *t);
+      t->slot = order[i] < FR__LAYER_PARTS ? l * FR__LAYER_PARTS + order[i] : (c->layers - 1) * FR__LAYER_PARTS + order[i];
+      t->at = at;
+      t->rank = of->vector ? 1 : 2;
+      t->rows = of->rows;
+      t->cols = of->cols;
+      t->bytes = 4 * floats;
+      b->slots[t->slot] = b->count++;
+    }
+  }
+  return left ? fr__fail(r->reason, FR_FORMAT, "%d bytes follow the last tensor of the model of llama2.c", 4 * left) : FR_OK;
+}
+
+// -- values
+// Row `row` of our tensor, as floats: 256 values from column `col`.
+enum { FR__SOME = 256 };  // a multiple of every block
+static void fr__some(const fr_pretrained *p, const fr__named *t, fr_int row, fr_int col, float out[FR__SOME])
+{
+  const int part = fr__slot_part(&p->config, t->slot), turned = part == FR__PART_Q || part == FR__PART_K ||
+                                                                part == FR__PART_Q_BIAS || part == FR__PART_K_BIAS;
+  const fr__type_row *type = &fr__types[t->type];
+  const fr_int D = p->config.head_dim, j = row % D, count = fr__min(FR__SOME, t->cols - col);
+  if (turned && p->body->interleaved) row += (j < D / 2 ? 2 * j : 2 * j + 1 - D) - j;
+  fr__dequantize(t->type, t->at + (row * t->cols + col) / type->weights * type->bytes, count, out);
+}
+
+static int fr__stays(const fr_pretrained *p, const fr__named *t)
+{
+  const uint16_t one = 1;
+  const int part = fr__slot_part(&p->config, t->slot), size = t->type == FR__F32 ? 4 : 2;
+  return t->rank == 2 && (t->type == FR__F32 || t->type == FR__BF16) && (uintptr_t)t->at % (uintptr_t)size == 0 &&
+         *(const unsigned char *)&one && !(p->body->interleaved && (part == FR__PART_Q || part == FR__PART_K));
+}
+
+// Copies a tensor to floats, or to bfloat16, nearest even.
+FR__SELDOM void fr__widen(const fr_pretrained *p, const fr__named *t, fr_type type, void *out)
+{
+  float some[FR__SOME];
+  char *to = (char *)out;
+  for (fr_int row = 0; row < t->rows; row++)
+    for (fr_int col = 0; col < t->cols; col += FR__SOME) {
+      const fr_int count = fr__min(FR__SOME, t->cols - col);
+      fr__some(p, t, row, col, some);
+      for (fr_int i = 0; type == FR_BFLOAT16 && i < count; i++) {
+        const uint16_t half = fr__to_bfloat16(some[i]);
+        memcpy(to + 2 * i, &half, 2);
+      }
+      if (type == FR_FLOAT32) memcpy(to, some, (size_t)count * 4);
+      to += count * fr__type_bytes(type);
+    }
+}
+
+// -- what fits
+FR__SELDOM fr_status fr__compare_parts(fr__reading *r)
+{
+  struct fr__pretrained *b = &r->b;
+  const fr_config *c = &r->p.config;
+  const fr_int whole = c->layers * FR__LAYER_PARTS;
+  fr__named *embedding, *head;
+  fr__part_row part[FR__PART_COUNT];
+  float some[2][FR__SOME];
+  fr_int missing = 0;
+  fr__part_rows(part, c);
+  for (fr_int slot = 0; slot < b->slot_count; slot++) {
+    const int i = fr__slot_part(c, slot), bias = part[i].tensor == FR__AT_b_qkv;
+    const int norm = part[i].tensor == FR__AT_norm_q || part[i].tensor == FR__AT_norm_k;
+    const int wanted = (!bias || c->qkv_bias) && (!norm || c->qk_norm) && (i != FR__PART_HEAD || !c->tied);
+    fr__named *t = b->slots[slot] < 0 ? NULL : b->named + b->slots[slot];
+    if (!t && wanted) b->missing[missing++] = slot;
+    if (!t) continue;
+    if (!wanted && i != FR__PART_HEAD) {
+      t->fit = FR_LEFT_OVER;
+    } else if (part[i].vector ? t->rank != 1 || t->cols != part[i].rows * part[i].cols || fr__types[t->type].weights > 1
+                              : t->rank != 2 || t->rows != part[i].rows || t->cols != part[i].cols) {
+      t->fit = FR_MISSHAPEN;
+    } else {
+      t->rows = part[i].rows;  // of a vector, too
+      t->cols = part[i].cols;
+    }
+  }
+  r->p.tensor_count = b->count + missing;
+  r->p.wrong = missing;
+  for (fr_int i = 0; i < b->count; i++) r->p.wrong += b->named[i].fit != FR_FITS;
+  if (!c->tied || r->p.wrong || b->slots[whole + FR__PART_HEAD - FR__LAYER_PARTS] < 0) return FR_OK;
+  embedding = b->named + b->slots[whole];
+  head = b->named + b->slots[whole + FR__PART_HEAD - FR__LAYER_PARTS];
+  for (fr_int row = 0; row < c->vocab; row++)
+    for (fr_int col = 0; col < c->dim; col += FR__SOME) {
+      fr__some(&r->p, embedding, row, col, some[0]);
+      fr__some(&r->p, head, row, col, some[1]);
+      if (memcmp(some[0], some[1], (size_t)fr__min(FR__SOME, c->dim - col) * sizeof(float)))
+        return fr__fail(r->reason, FR_FORMAT, "row %d of lm_head differs from the embedding, to which the config ties it", row);
+    }
+  return FR_OK;
+}
+
+static fr_int fr__count_of(fr_text text, char c)
+{
+  fr_int count = 0;
+  for (fr_int i = 0; i < text.count; i++) count += text.bytes[i] == c;
+  return count;
+}
+
+// How many tensors, names and bytes of strings the files can hold, without reading them.
+FR__SELDOM void fr__pretrained_limits(fr__reading *r)
+{
+  static const char *const files[] = { "config.json", "generation_config.json", "tokenizer_config.json", "model.safetensors.index.json",
+    "model.safetensors" };
+  struct fr__pretrained *b = &r->b;
+  fr_text text = r->source->file;
+  if (text.bytes) {
+    const unsigned char *p = (const unsigned char *)text.bytes + 8;
+    b->limit = text.count >= 28 ? fr__min((fr_int)(uint32_t)fr__get_int(&p, 4), text.count / 36) * 9 + 3 : 0;
+  }
+  for (int i = 0; !text.bytes && i < 5; i++) {
+    fr_text json;
+    if (!fr__open_name(r, files[i], &json)) continue;
+    if (i == 4) {
+      const unsigned char *p = (const unsigned char *)json.bytes;
+      const uint64_t head = json.count >= 8 ? fr__get_int(&p, 8) : 0;
+      json.bytes += json.count >= 8 ? 8 : 0;
+      json.count = (fr_int)(head < (uint64_t)json.count ? head : 0);
+    }
+    b->name_limit = fr__max(b->name_limit, fr__count_of(json, ':') + 8);
+    if (i == 2) b->string_limit = json.count;
+    if (i == 3) b->limit = fr__count_of(json, ':');
+    if (i == 4) b->limit = fr__count_of(json, '{');
+  }
+  b->slot_limit = 2 * b->limit + 32;
+}
+
+FR_DEF fr_status fr_pretrained_place(fr_pretrained *pretrained, const fr_pretrained_source *source, void *memory, fr_int bytes,
+                                     fr_int *needed, fr_reason *reason)
+{
+  fr__arena arena = { NULL, 0, 0 };
+  const fr_int integer = (fr_int)sizeof(fr_int);
+  fr__reading r;
+  struct fr__pretrained *body = NULL;
+  fr_status status = FR_OK;
+  if (!source || (memory && !pretrained) || (!source->file.bytes && !source->open))
+    return fr__fail(reason, FR_INVALID, "the source is NULL or empty, or there is memory for nothing");
+  memset(&r, 0, sizeof r);
+  r.source = source;
+  r.reason = reason;
+  r.p.begin = -1;
+  r.p.body = &r.b;
+  fr__pretrained_limits(&r);
+  for (int pass = 0; pass < 2; pass++) {
+    body = (struct fr__pretrained *)fr__take(&arena, 1, (fr_int)sizeof *body);
+    r.b.named = (fr__named *)fr__take(&arena, r.b.limit, (fr_int)sizeof(fr__named));
+    r.b.next = (fr_int *)fr__take(&arena, r.b.limit, integer);
+    r.b.slots = (fr_int *)fr__take(&arena, r.b.slot_limit, integer);
+    r.b.missing = (fr_int *)fr__take(&arena, r.b.slot_limit, integer);
+    r.b.names = (fr_int *)fr__take(&arena, r.b.name_limit, 2 * integer);
+    r.b.strings = (char *)fr__take(&arena, r.b.string_limit, 1);
+    if (pass == 0) {
+      status = fr__arena_open(&arena, memory, bytes, needed, reason);
+      if (status || !memory) return status;
+    }
+  }
+  if (!source->file.bytes) status = fr__folder(&r);
+  else status = fr__llama2c(&r);
+  r.p.form = !source->file.bytes ? FR_FOLDER : FR_LLAMA2C;
+  if (!status) status = fr__compare_parts(&r);
+  if (status) return status;
+  *body = r.b;
+  r.p.body = body;
+  *pretrained = r.p;
+  return fr__fine(reason);
+}
+
+FR_DEF fr_status fr_pretrained_tensor(const fr_pretrained *pretrained, fr_int index, fr_found *found)
+{
+  const struct fr__pretrained *b = pretrained ? pretrained->body : NULL;
+  const fr__named *t;
+  if (!b || !found) return FR_INVALID;
+  if (index < 0 || index >= pretrained->tensor_count) return FR_RANGE;
+  memset(found, 0, sizeof *found);
+  if (index >= b->count) {
+    const fr_int slot = b->missing[index - b->count];
+    fr__part_row part[FR__PART_COUNT];
+    fr__part_rows(part, &pretrained->config);
+    fr__slot_name(pretrained, slot, found->name);
+    found->type = "";
+    found->rows = part[fr__slot_part(&pretrained->config, slot)].rows;
+    found->cols = part[fr__slot_part(&pretrained->config, slot)].cols;
+    found->fit = FR_MISSING;
+    return FR_OK;
+  }
+  t = b->named + index;
+  if (t->name.count) memcpy(found->name, t->name.bytes, (size_t)fr__min(127, t->name.count));
+  else fr__slot_name(pretrained, t->slot, found->name);
+  found->type = fr__types[t->type].name;
+  found->rows = t->rows;
+  found->cols = t->cols;
+  found->bytes = t->bytes;
+  found->fit = t->fit;
+  found->stays = t->fit == FR_FITS && t->slot >= 0 && fr__stays(pretrained, t);
+  return FR_OK;
+}
+
+// All that is wrong, as far as there is room.
+FR__SELDOM fr_status fr__pretrained_wrong(const fr_pretrained *p, fr_reason *reason)
+{
+  static const char *const words[] = { "", "misshapen ", "left over ", "missing " };
+  const char *before = " ";
+  fr_reason list[2];
+  fr_found found;
+  int now = 0;
+  fr__fail(&list[0], FR_OK, "%d tensors do not fit:", p->wrong);
+  for (int fit = FR_MISSING, said = 0; fit > FR_FITS; fit--, said = 0)
+    for (fr_int i = 0; strlen(list[now].text) < sizeof list[0].text - 1 && fr_pretrained_tensor(p, i, &found) == FR_OK; i++)
+      if ((int)found.fit == fit) {
+        fr__fail(&list[!now], FR_OK, "%s%s%s%s", list[now].text, said ? ", " : before, said ? "" : words[fit], found.name);
+        now = !now;
+        said = 1;
+        before = "; ";
+      }
+  return fr__fail(reason, FR_FORMAT, "%s", list[now].text);
+}
+
+// Where a view of a part belongs.
+static fr_view *fr__view_of(fr_views *views, fr_layer_views *w, const fr_config *c, fr_int slot)
+{
+  switch (fr__slot_part(c, slot)) {
+    case FR__PART_EMBEDDING: return &views->embedding;
+    case FR__PART_HEAD: return c->tied ? NULL : &views->head;
+    case FR__PART_Q: return &w->q;
+    case FR__PART_K: return &w->k;
+    case FR__PART_V: return &w->v;
+    case FR__PART_OUT: return &w->out;
+    case FR__PART_GATE: return &w->gate;
+    case FR__PART_UP: return &w->up;
+    case FR__PART_DOWN: return &w->down;
+    default: return NULL;
+  }
+}
+
+FR_DEF fr_status fr_pretrained_model(const fr_pretrained *pretrained, const fr_pretrained_options *options, fr_model *model,
+                                     void *memory, fr_int bytes, fr_int *needed, fr_reason *reason)
+{
+  static const fr_pretrained_options none = { 0, FR_FLOAT32, 0 };
+  const struct fr__pretrained *b = pretrained ? pretrained->body : NULL;
+  fr__arena arena = { NULL, 0, 0 };
+  fr_layer_views unknown, *layers = &unknown;
+  fr_views views;
+  fr_config config;
+  fr_model made;
+  fr__part_row part[FR__PART_COUNT];
+  char *own = NULL;
+  fr_int own_bytes = 0, of_layers;
+  fr_status status;
+  if (!options) options = &none;
+  if (!b || (memory && !model)) return fr__fail(reason, FR_INVALID, "pretrained is NULL or was not placed, or the model is NULL");
+  if (pretrained->wrong) return fr__pretrained_wrong(pretrained, reason);
+  if ((int)options->type != FR_FLOAT32 && (int)options->type != FR_BFLOAT16)
+    return fr__fail(reason, FR_UNSUPPORTED, "a type other than float32 and bfloat16");
+  if (options->vocab && options->vocab < pretrained->config.vocab)
+    return fr__fail(reason, FR_INVALID, "a vocabulary of %d, but the model has %d", options->vocab, pretrained->config.vocab);
+  config = pretrained->config;
+  config.vocab = fr__max(options->vocab, config.vocab);
+  status = fr_config_check(&config, &config, reason);
+  if (status) return status;
+  of_layers = config.layers * FR__LAYER_PARTS;
+  fr__part_rows(part, &pretrained->config);
+  memset(&views, 0, sizeof views);
+  for (int pass = 0; pass < 2; pass++) {
+    if (!options->whole) layers = (fr_layer_views *)fr__take(&arena, config.layers, (fr_int)sizeof *layers);
+    if (!layers) layers = &unknown;  // while it is measured
+    for (fr_int slot = 0; !options->whole && slot < b->slot_count; slot++) {
+      const fr__named *t = b->slots[slot] < 0 ? NULL : b->named + b->slots[slot];
+      fr_view *view = fr__view_of(&views, layers + (pass && slot < of_layers ? slot / FR__LAYER_PARTS : 0), &config, slot);
+      if (!t || !view) continue;
+      view->rows = t->rows;
+      view->type = !fr__stays(pretrained, t) ? options->type : t->type == FR__F32 ? FR_FLOAT32 : FR_BFLOAT16;
+      view->step = t->cols * fr__type_bytes(view->type);
+      view->at = fr__stays(pretrained, t) ? t->at : (const unsigned char *)fr__take(&arena, t->rows, view->step);
+      if (pass && view->at != t->at) fr__widen(pretrained, t, options->type, (void *)(uintptr_t)view->at);
+    }
+    views.layers = layers;
+    if (pass == 0) status = fr__model_place(NULL, &config, options->whole ? NULL : &views, NULL, 0, &own_bytes, reason);
+    own = (char *)fr__take(&arena, own_bytes, 1);
+    if (!status && pass == 0) status = fr__arena_open(&arena, memory, bytes, needed, reason);
+    if (status || !memory) return status;
+  }
+  status = fr__model_place(&made, &config, options->whole ? NULL : &views, own, own_bytes, NULL, reason);
+  if (status) return status;
+  for (fr_int slot = 0; slot < b->slot_count; slot++) {
+    const int i = fr__slot_part(&config, slot);
+    const fr__named *t = b->slots[slot] < 0 || (i == FR__PART_HEAD && config.tied) ? NULL : b->named + b->slots[slot];
+    fr_tensor at;
+    if (!t || (!options->whole && fr__view_of(&views, layers, &config, slot))) continue;
+    fr_model_tensor(&made, part[i].tensor, &at);
+    fr__widen(pretrained, t, FR_FLOAT32,
+              made.params + at.offset + (slot < of_layers ? slot / FR__LAYER_PARTS : 0) * at.rows * at.cols + part[i].before);
+  }
+  status = fr_model_set_rows(&made, pretrained->config.vocab, config.vocab - pretrained->config.vocab, 1, 0.0f, 0);
+  if (!status) *model = made;
+  return status;
+}
+
 // ---- >>new -------------------------------------------------------------------------------------------
 // The malloc pairs. Each measures, asks for memory and places; `place` is a call with the object, memory and bytes in it, and
 // `why` is where the reason goes.
@@ -10162,9 +11112,29 @@ FR__NEW(encoder, (fr_encoder *encoder, const fr_tokenizer *tokenizer, fr_int lon
 FR__NEW(corpus, (fr_corpus *corpus, const fr_dataset *dataset, fr_encoder *encoder, const fr_framing *framing,
                  const fr_corpus_options *options, fr_reason *reason),
         fr_corpus_place(corpus, dataset, encoder, framing, options, memory, bytes, &bytes, reason), reason)
+FR__NEW(pretrained, (fr_pretrained *pretrained, const fr_pretrained_source *source, fr_reason *reason),
+        fr_pretrained_place(pretrained, source, memory, bytes, &bytes, reason), reason)
 FR__RELEASE(bundle)  // fr_bundle_load makes one
 #undef FR__NEW
 #undef FR__RELEASE
+
+FR_DEF fr_status fr_pretrained_model_new(const fr_pretrained *pretrained, const fr_pretrained_options *options, fr_model *model,
+                                         fr_reason *reason)
+{
+  void *memory;
+  fr_int bytes = 0;
+  fr_status status;
+  if (!model) return fr__fail(reason, FR_INVALID, "the model is NULL");
+  memset(model, 0, sizeof *model);
+  status = fr_pretrained_model(pretrained, options, NULL, NULL, 0, &bytes, reason);
+  if (status) return status;
+  memory = FR_MALLOC((size_t)bytes);
+  if (!memory) return fr__fail(reason, FR_MEMORY, "no memory for a model of %d bytes", bytes);
+  status = fr_pretrained_model(pretrained, options, model, memory, bytes, NULL, reason);
+  if (status) FR_FREE(memory);
+  else model->owned = memory;
+  return status;
+}
 
 #ifndef FR_NO_STDIO
 FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reason *reason)
