@@ -10194,10 +10194,13 @@ enum {
 #define FR__INDEX(part, hf, gguf, tensor, rows, cols) FR__PART_##part,
   FR__PARTS(FR__INDEX)
 #undef FR__INDEX
-  FR__PART_COUNT, FR__LAYER_PARTS = FR__PART_EMBEDDING, FR__MODEL_PARTS = FR__PART_COUNT - FR__LAYER_PARTS
+  FR__PART_COUNT, FR__LAYER_PARTS = FR__PART_EMBEDDING  // the others are the model's
 };
-// What a file calls a part of a layer, or of the model; its tensor, and behind how many of its floats it stands there.
-typedef struct fr__part_row { const char *name[2]; int tensor, vector; fr_int rows, cols, before; } fr__part_row;
+typedef struct fr__part_row {
+  const char *name[2];
+  int    tensor, vector;
+  fr_int rows, cols, before;  // floats of the tensor that stand before it
+} fr__part_row;
 
 FR__SELDOM void fr__part_rows(fr__part_row part[FR__PART_COUNT], const fr_config *c)
 {
@@ -10251,7 +10254,7 @@ static void fr__dequantize(int type, const unsigned char *at, fr_int count, floa
   }
 }
 
-// A tensor of a file. Slot: layer * FR__LAYER_PARTS + part, those of the model behind those of the layers; -1: it has none.
+// A tensor of a file. slot: layer * FR__PART_COUNT + part, those of the model with layer 0; -1: it is none of the parts.
 typedef struct fr__named {
   fr_text name;
   const unsigned char *at;
@@ -10266,7 +10269,7 @@ struct fr__pretrained {
   fr_int *missing;     // slots that are to be filled and are not
   fr_int *names, *next;  // scratch: names of open objects and their links; to sort tensors
   char   *strings;
-  fr_int  count, limit, slot_count, slot_limit, name_limit, string_bytes, string_limit;
+  fr_int  count, limit, slot_count, slot_limit, string_bytes, string_limit;
   int     spelling;    // 0 Hugging Face's, 1 GGUF's
   int     interleaved; // rows of q and k stand as for rope on neighbours: 2j, 2j+1 and not j, j + D/2
 };
@@ -10297,47 +10300,35 @@ static int fr__open_name(const fr__reading *r, const char *name, fr_text *text)
   return r->source->open && r->source->open(r->source->user, name, text) && text->bytes && text->count >= 0;
 }
 
-// The slot of a name, which may be any bytes; the number of the layer has no zeros before it.
+// The slot of a name, which may be any bytes; the number of a layer has no zeros before it.
 FR__SELDOM fr_int fr__slot_of(const fr__reading *r, const char *name, fr_int count)
 {
-  static const char *const before[2] = { "model.layers.", "blk." };
-  const fr_int length = (fr_int)strlen(before[r->b.spelling]), layers = r->p.config.layers;
+  const char *const before = r->b.spelling ? "blk." : "model.layers.";
+  const fr_int length = (fr_int)strlen(before), layers = r->p.config.layers;
   fr__part_row part[FR__PART_COUNT];
-  fr_int at = length, layer = 0, base = FR__LAYER_PARTS * (layers - 1);
-  int first = FR__LAYER_PARTS, last = FR__PART_COUNT;
-  fr__part_rows(part, &r->p.config);
-  if (count > length && memcmp(name, before[r->b.spelling], (size_t)length) == 0) {
+  fr_int at = length, layer = 0;
+  const int inside = count > length && memcmp(name, before, (size_t)length) == 0;
+  if (inside) {
     for (; at < count && name[at] >= '0' && name[at] <= '9' && layer < layers; at++) layer = 10 * layer + name[at] - '0';
     if (at == length || at == count || name[at] != '.' || layer >= layers || (name[length] == '0' && at > length + 1)) return -1;
     name += at + 1;
     count -= at + 1;
-    first = 0;
-    last = FR__LAYER_PARTS;
-    base = layer * FR__LAYER_PARTS;
   }
-  for (int i = first; i < last; i++) {
+  fr__part_rows(part, &r->p.config);
+  for (int i = inside ? 0 : FR__LAYER_PARTS; i < (inside ? FR__LAYER_PARTS : FR__PART_COUNT); i++) {
     const char *known = part[i].name[r->b.spelling];
-    if ((fr_int)strlen(known) == count && memcmp(known, name, (size_t)count) == 0) return base + i;
+    if ((fr_int)strlen(known) == count && memcmp(known, name, (size_t)count) == 0) return layer * FR__PART_COUNT + i;
   }
   return -1;
 }
 
-// The name of a slot, in at most 127 bytes.
-FR__SELDOM void fr__slot_name(const fr_pretrained *p, fr_int slot, char *out)
+FR__SELDOM void fr__slot_name(const fr_pretrained *p, fr_int slot, fr_reason *name)
 {
-  const int whole = slot >= p->config.layers * FR__LAYER_PARTS, spelling = p->body->spelling;
-  const fr_int layer = slot / FR__LAYER_PARTS;
+  const int i = (int)(slot % FR__PART_COUNT), spelling = p->body->spelling;
   fr__part_row part[FR__PART_COUNT];
-  fr_reason text;
   fr__part_rows(part, &p->config);
-  if (whole) fr__fail(&text, FR_OK, "%s", part[slot - (p->config.layers - 1) * FR__LAYER_PARTS].name[spelling]);
-  else fr__fail(&text, FR_OK, "%s%d.%s", spelling ? "blk." : "model.layers.", layer, part[slot % FR__LAYER_PARTS].name[spelling]);
-  memcpy(out, text.text, 128);
-}
-
-static int fr__slot_part(const fr_config *c, fr_int slot)
-{
-  return (int)(slot < c->layers * FR__LAYER_PARTS ? slot % FR__LAYER_PARTS : slot - (c->layers - 1) * FR__LAYER_PARTS);
+  if (i >= FR__LAYER_PARTS) fr__fail(name, FR_OK, "%s", part[i].name[spelling]);
+  else fr__fail(name, FR_OK, "%s%d.%s", spelling ? "blk." : "model.layers.", slot / FR__PART_COUNT, part[i].name[spelling]);
 }
 
 // -- JSON of models
@@ -10377,12 +10368,13 @@ FR__SELDOM double fr__json_real(const fr__json *json)
   }
 }
 
-// What is searched for in the object of a file, or in the object `outer` in it; the first error stays in r->json.
+// The value of a name in the object of a file, or in the object `outer` in it: its kind, 0 if there is none. The first error of a
+// file stays in r->json, and ends all search in it.
 FR__SELDOM char fr__find(fr__reading *r, const char *outer, const char *name)
 {
   fr__json *json = &r->json;
   if (json->status) return 0;
-  fr__json_start(json, r->text.bytes, 0, r->text.count, 1, r->b.names, r->b.name_limit);
+  fr__json_start(json, r->text.bytes, 0, r->text.count, 1, r->b.names, r->b.limit);
   fr__json_next(json);
   while (fr__json_next(json) == 'k') {
     const int here = fr__json_is(json, json->token, outer ? outer : name);
@@ -10399,22 +10391,14 @@ static void fr__find_wrong(fr__reading *r, fr_status status, const char *wrong)
   fr__json_wrong(&r->json, status, r->json.token.start, wrong);
 }
 
-static void fr__find_nothing(fr__reading *r, const char *name)
-{
-  if (!r->json.status) r->lacks = name;
-  fr__find_wrong(r, FR_FORMAT, "");
-}
-
 // A whole number above 0; `otherwise` if there is none, or null, and -1: there has to be one.
 FR__SELDOM fr_int fr__find_size(fr__reading *r, const char *outer, const char *name, fr_int otherwise)
 {
   const char kind = fr__find(r, outer, name);
-  const fr_int value = kind ? fr__json_size(&r->json, 0x7fffffff) : 0;
-  if (!kind || (kind == 'n' && otherwise >= 0)) {
-    if (otherwise < 0) fr__find_nothing(r, name);
-    return otherwise;
-  }
-  if (value < 1) fr__find_wrong(r, FR_FORMAT, "a whole number above 0, and below 2^31, was expected");
+  const fr_int value = fr__json_size(&r->json, 0x7fffffff);
+  if (otherwise >= 0 && (!kind || kind == 'n')) return otherwise;
+  if (!kind && !r->json.status) r->lacks = name;
+  if (!kind || value < 1) fr__find_wrong(r, FR_FORMAT, "a whole number above 0, and below 2^31, was expected");
   return value;
 }
 
@@ -10422,8 +10406,8 @@ FR__SELDOM float fr__find_real(fr__reading *r, const char *outer, const char *na
 {
   const char kind = fr__find(r, outer, name);
   const float value = kind == '0' ? (float)fr__json_real(&r->json) : 0.0f;
-  if (!kind && otherwise < 0.0f) fr__find_nothing(r, name);
-  if (!kind) return otherwise;
+  if (!kind && otherwise > 0.0f) return otherwise;
+  if (!kind && !r->json.status) r->lacks = name;
   if (!fr__positive(value)) fr__find_wrong(r, FR_FORMAT, "a number above 0 was expected");
   return value;
 }
@@ -10440,8 +10424,8 @@ FR__SELDOM int fr__find_word(fr__reading *r, const char *outer, const char *name
 {
   const char kind = fr__find(r, outer, name);
   int i = 0;
-  while (kind == '"' && words[i] && !fr__json_is(&r->json, r->json.token, words[i])) i++;
-  if (kind == '"' && words[i]) return i;
+  while (kind && words[i] && !(kind == '"' && fr__json_is(&r->json, r->json.token, words[i]))) i++;
+  if (kind && words[i]) return i;
   if (kind) fr__find_wrong(r, FR_UNSUPPORTED, refused);
   return -1;
 }
@@ -10473,7 +10457,8 @@ FR__SELDOM void fr__find_config(fr__reading *r)
   const int family = fr__find_word(r, NULL, "model_type", families, "a model_type other than llama, qwen2 and qwen3 is not supported");
   fr_config *c = &r->p.config;
   int type;
-  if (family < 0) fr__find_nothing(r, "model_type");
+  if (family < 0 && !r->json.status) r->lacks = "model_type";
+  if (family < 0) fr__find_wrong(r, FR_FORMAT, "");
   else r->p.family = families[family];
   c->layers = fr__find_size(r, NULL, "num_hidden_layers", -1);
   c->dim = fr__find_size(r, NULL, "hidden_size", -1);
@@ -10486,7 +10471,7 @@ FR__SELDOM void fr__find_config(fr__reading *r)
   c->rope_theta = fr__find_real(r, renamed, "rope_theta", fr__find_real(r, NULL, "rope_theta", 10000.0f));
   type = fr__find_word(r, scaling, "rope_type", ropes, rope);
   if (type < 0) type = fr__find_word(r, scaling, "type", ropes, rope);
-  if (type < 0 && fr__find(r, scaling, "factor")) fr__find_nothing(r, "rope_type");
+  if (type < 0 && fr__find(r, scaling, "factor")) fr__find_wrong(r, FR_FORMAT, "a factor of rope without a rope_type");
   if (type == 1) {
     c->rope_factor = fr__find_real(r, scaling, "factor", -1.0f);
     c->rope_low = fr__find_real(r, scaling, "low_freq_factor", -1.0f);
@@ -10527,7 +10512,7 @@ FR__SELDOM void fr__json_open(fr__reading *r, const char *name)
   fr__json *json = &r->json;
   const int there = fr__open_name(r, name, &r->text);
   r->lacks = there ? NULL : "file of this name";
-  fr__json_start(json, r->text.bytes, 0, r->text.count, 1, r->b.names, r->b.name_limit);
+  fr__json_start(json, r->text.bytes, 0, r->text.count, 1, r->b.names, r->b.limit);
   if (!there || fr__json_next(json) != '{') fr__json_wrong(json, FR_FORMAT, json->token.start, "an object was expected");
   while (!json->status && fr__json_next(json) != '$') {}
 }
@@ -10551,14 +10536,14 @@ FR__SELDOM fr_status fr__take_tensor(fr__reading *r, const fr__named *found)
 {
   struct fr__pretrained *b = &r->b;
   fr__named *t = b->named + b->count;
-  char name[128];
+  fr_reason name;
   if (b->count == b->limit) return fr__fail(r->reason, FR_LIMIT, "more tensors than the files can hold");
   *t = *found;
   t->slot = fr__slot_of(r, t->name.bytes, t->name.count);
   t->fit = t->slot < 0 && !fr__ends_with(t->name, "rotary_emb.inv_freq") ? FR_LEFT_OVER : FR_FITS;  // a buffer of old files
   if (t->slot >= 0 && b->slots[t->slot] >= 0) {
-    fr__slot_name(&r->p, t->slot, name);
-    return fr__fail(r->reason, FR_FORMAT, "%s is there twice", name);
+    fr__slot_name(&r->p, t->slot, &name);
+    return fr__fail(r->reason, FR_FORMAT, "%s is there twice", name.text);
   }
   if (t->slot >= 0) b->slots[t->slot] = b->count;
   b->count++;
@@ -10571,72 +10556,69 @@ static int fr__begins_later(const void *context, fr_int a, fr_int b)
   return x->at != y->at ? (x->at > y->at ? 1 : -1) : x->bytes > y->bytes;
 }
 
-// safetensors: u64 N, N bytes of JSON, data. Tensors lie without gaps up to the end of the file.
+// What a safetensors file says of one tensor, whose '{' is next; its data are at most `most` bytes.
+FR__SELDOM void fr__safetensor(fr__reading *r, fr__named *t, const unsigned char *data, fr_int most)
+{
+  static const char *const fields[] = { "dtype", "shape", "data_offsets" };
+  static const int types[] = { FR__F32, FR__F16, FR__BF16 };
+  fr__json *json = &r->json;
+  fr_int place[2] = { -1, -1 }, count = 1, offsets = 0;
+  if (fr__json_next(json) != '{') fr__find_wrong(r, FR_FORMAT, "an object was expected");
+  while (fr__json_next(json) == 'k') {
+    const fr__json_token name = json->token;
+    const char kind = fr__json_next(json);
+    int field = 0, type = 0;
+    while (field < 3 && !fr__json_is(json, name, fields[field])) field++;
+    if (field == 3 || kind != (field ? '[' : '"')) fr__find_wrong(r, FR_FORMAT, "a dtype, a shape or data_offsets was expected");
+    while (field == 0 && type < 3 && !fr__json_is(json, json->token, fr__types[types[type]].name)) type++;
+    if (type == 3) fr__find_wrong(r, FR_UNSUPPORTED, "a dtype other than F32, F16 and BF16 is not supported");
+    else if (field == 0) t->type = types[type];
+    for (fr_int i = 0; field && !json->status && fr__json_next(json) != ']'; i++) {
+      const fr_int size = fr__json_size(json, field == 1 ? FR__INT_MAX : most);
+      if (size < 0 || (field == 1 ? !fr__mul(count, size, &count) : i > 1)) fr__find_wrong(r, FR_FORMAT, "this is no size, or no place");
+      else if (field == 2) { place[i] = size; offsets = i + 1; }
+      else { t->rows = i ? t->cols : 1; t->cols = size; }
+      if (field == 1) t->rank = (int)fr__min(i + 1, 9);
+    }
+    if (field == 1 && t->rank < 0) t->rank = 0;
+  }
+  json->token.start = t->name.bytes - json->text;
+  if (t->type < 0 || t->rank < 0 || offsets != 2) fr__find_wrong(r, FR_FORMAT, "it has no dtype, no shape or no data_offsets");
+  else if (place[0] > place[1] || !fr__mul(count, fr__types[t->type].bytes, &count) || place[1] - place[0] != count)
+    fr__find_wrong(r, FR_FORMAT, "its data_offsets do not give the bytes of its shape");
+  t->bytes = count;
+  t->at = data + (json->status ? 0 : place[0]);
+}
+
+// safetensors: u64 N, N bytes of JSON, data. Tensors lie side by side up to the end of the file.
 FR__SELDOM fr_status fr__safetensors(fr__reading *r, const char *file, fr_text text, int shard)
 {
-  static const char *const types[] = { "F32", "F16", "BF16", NULL };
-  static const int type[] = { FR__F32, FR__F16, FR__BF16 };
   const unsigned char *p = (const unsigned char *)text.bytes, *data;
   struct fr__pretrained *b = &r->b;
   const fr_int first = b->count;
   fr__json *json = &r->json;
   const uint64_t head = text.count >= 8 ? fr__get_int(&p, 8) : 0;
-  fr_int left;
-  if (text.count < 8) return fr__fail(r->reason, FR_FORMAT, "%s: %d bytes are no safetensors file", file, text.count);
-  if (head > 100000000 || head > (uint64_t)(text.count - 8))
-    return fr__fail(r->reason, FR_FORMAT, "%s: the length of its head is above 100,000,000, or reaches beyond the end of the file", file);
+  fr_int left = text.count - 8 - (fr_int)head;
+  if (text.count < 8 || head > 100000000 || head > (uint64_t)(text.count - 8))
+    return fr__fail(r->reason, FR_FORMAT, "%s: no safetensors file: its head would be above 100,000,000 bytes, or longer than the file", file);
   data = p + head;
-  left = text.count - 8 - (fr_int)head;
-  r->text = text;
   r->lacks = NULL;
-  fr__json_start(json, text.bytes, 8, 8 + (fr_int)head, 1, b->names, b->name_limit);
+  fr__json_start(json, text.bytes, 8, 8 + (fr_int)head, 1, b->names, b->limit);
   if (!head || text.bytes[8] != '{' || fr__json_next(json) != '{') fr__json_wrong(json, FR_FORMAT, 8, "'{' was expected");
   while (fr__json_next(json) == 'k') {
-    const fr__json_token name = json->token;
     fr__named t;
-    fr_int offset[2] = { -1, -1 }, count = 1, offsets = 0;
     memset(&t, 0, sizeof t);
-    t.rank = -1;
-    t.type = -1;
-    t.name.bytes = text.bytes + name.start;
-    t.name.count = name.count;
+    t.rank = t.type = -1;
+    t.name.bytes = text.bytes + json->token.start;
+    t.name.count = json->token.count;
     t.shard = shard;
-    if (fr__json_next(json) != '{') fr__find_wrong(r, FR_FORMAT, "an object was expected");
-    while (fr__json_next(json) == 'k') {
-      const fr__json_token field = json->token;
-      const char kind = fr__json_next(json);
-      if (fr__json_is(json, name, "__metadata__")) {
-        if (kind != '"') fr__find_wrong(r, FR_FORMAT, "a string was expected");
-      } else if (fr__json_is(json, field, "dtype")) {
-        int i = 0;
-        while (types[i] && !(kind == '"' && fr__json_is(json, json->token, types[i]))) i++;
-        if (!types[i]) fr__find_wrong(r, FR_UNSUPPORTED, "a dtype other than F32, F16 and BF16 is not supported");
-        else t.type = type[i];
-      } else if (fr__json_is(json, field, "shape") && kind == '[') {
-        for (t.rank = 0; fr__json_next(json) != ']' && !json->status; t.rank++) {
-          const fr_int size = fr__json_size(json, FR__INT_MAX);
-          if (size < 0 || !fr__mul(count, size, &count)) fr__find_wrong(r, FR_FORMAT, "this is no size");
-          t.rows = t.rank ? t.cols : 1;
-          t.cols = size;
-          if (t.rank == 8) fr__find_wrong(r, FR_LIMIT, "more than 8 dimensions");
-        }
-      } else if (fr__json_is(json, field, "data_offsets") && kind == '[') {
-        for (offsets = 0; fr__json_next(json) != ']' && !json->status; offsets++) {
-          const fr_int at = fr__json_size(json, left);
-          if (at < 0 || offsets == 2) fr__find_wrong(r, FR_FORMAT, "this is no place in the data");
-          else offset[offsets] = at;
-        }
-      } else {
-        fr__find_wrong(r, FR_FORMAT, "dtype, shape or data_offsets was expected");
-      }
+    if (fr__json_is(json, json->token, "__metadata__")) {
+      if (fr__json_next(json) != '{') fr__find_wrong(r, FR_FORMAT, "an object was expected");
+      while (fr__json_next(json) == 'k')
+        if (fr__json_next(json) != '"') fr__find_wrong(r, FR_FORMAT, "a string was expected");
+      continue;
     }
-    if (json->status || fr__json_is(json, name, "__metadata__")) continue;
-    json->token = name;
-    t.bytes = offset[1] - offset[0];
-    if (t.type < 0 || t.rank < 0 || offsets != 2) fr__find_wrong(r, FR_FORMAT, "dtype, shape or data_offsets is not there");
-    else if (!fr__mul(count, fr__types[t.type].bytes, &count) || t.bytes != count || offset[0] > offset[1])
-      fr__find_wrong(r, FR_FORMAT, "its bytes are not those of its shape");
-    t.at = data + offset[0];
+    fr__safetensor(r, &t, data, left);
     if (!json->status && fr__take_tensor(r, &t)) return fr__said_of(r, FR_FORMAT, file);
   }
   fr__json_next(json);
@@ -10647,8 +10629,7 @@ FR__SELDOM fr_status fr__safetensors(fr__reading *r, const char *file, fr_text t
     data += b->named[i].bytes;
     left -= b->named[i].bytes;
   }
-  if (left) return fr__fail(r->reason, FR_FORMAT, "%s: %d bytes follow the last tensor", file, left);
-  return FR_OK;
+  return left ? fr__fail(r->reason, FR_FORMAT, "%s: %d bytes follow the last tensor", file, left) : FR_OK;
 }
 
 // A folder in shards: model.safetensors.index.json has under weight_map the file of each tensor.
@@ -10664,7 +10645,7 @@ FR__SELDOM fr_status fr__shards(fr__reading *r)
   fr_status status = FR_OK;
   for (int look = 0; !status && look < 2; look++) {  // which files there are; then, when they are read, what is in which
     fr__json_open(r, index);
-    if (fr__find(r, NULL, "weight_map") != '{') fr__find_nothing(r, "weight_map");
+    if (fr__find(r, NULL, "weight_map") != '{') fr__find_wrong(r, FR_FORMAT, "there is no weight_map");
     while (!json->status && fr__json_next(json) == 'k') {
       const fr_int slot = look ? fr__slot_of(r, json->text + json->token.start, json->token.count) : -1;
       fr_text text = { NULL, 0 };
@@ -10697,9 +10678,9 @@ FR__SELDOM fr_status fr__config_known(fr__reading *r, const char *file)
   fr_config *c = &r->p.config;
   const fr_status status = fr_config_check(c, c, r->reason);
   if (status) return fr__said_of(r, status, file);
-  if (c->layers > (b->slot_limit - FR__MODEL_PARTS) / FR__LAYER_PARTS)
+  if (c->layers > b->slot_limit / FR__PART_COUNT)
     return fr__fail(r->reason, FR_FORMAT, "%s: %d layers, but the weights have no more than %d tensors", file, c->layers, b->limit);
-  b->slot_count = c->layers * FR__LAYER_PARTS + FR__MODEL_PARTS;
+  b->slot_count = c->layers * FR__PART_COUNT;
   for (fr_int i = 0; i < b->slot_count; i++) b->slots[i] = -1;
   return FR_OK;
 }
@@ -10763,7 +10744,7 @@ FR__SELDOM fr_status fr__llama2c(fr__reading *r)
       fr__named *t = b->named + b->count;
       if (order[i] == TABLES) continue;
       memset(t, 0, sizeof *t);
-      t->slot = order[i] < FR__LAYER_PARTS ? l * FR__LAYER_PARTS + order[i] : (c->layers - 1) * FR__LAYER_PARTS + order[i];
+      t->slot = l * FR__PART_COUNT + order[i];
       t->at = at;
       t->rank = of->vector ? 1 : 2;
       t->rows = of->rows;
@@ -10780,8 +10761,8 @@ FR__SELDOM fr_status fr__llama2c(fr__reading *r)
 enum { FR__SOME = 256 };  // a multiple of every block
 static void fr__some(const fr_pretrained *p, const fr__named *t, fr_int row, fr_int col, float out[FR__SOME])
 {
-  const int part = fr__slot_part(&p->config, t->slot), turned = part == FR__PART_Q || part == FR__PART_K ||
-                                                                part == FR__PART_Q_BIAS || part == FR__PART_K_BIAS;
+  const int part = (int)(t->slot % FR__PART_COUNT);
+  const int turned = part == FR__PART_Q || part == FR__PART_K || part == FR__PART_Q_BIAS || part == FR__PART_K_BIAS;
   const fr__type_row *type = &fr__types[t->type];
   const fr_int D = p->config.head_dim, j = row % D, count = fr__min(FR__SOME, t->cols - col);
   if (turned && p->body->interleaved) row += (j < D / 2 ? 2 * j : 2 * j + 1 - D) - j;
@@ -10791,7 +10772,7 @@ static void fr__some(const fr_pretrained *p, const fr__named *t, fr_int row, fr_
 static int fr__stays(const fr_pretrained *p, const fr__named *t)
 {
   const uint16_t one = 1;
-  const int part = fr__slot_part(&p->config, t->slot), size = t->type == FR__F32 ? 4 : 2;
+  const int part = (int)(t->slot % FR__PART_COUNT), size = t->type == FR__F32 ? 4 : 2;
   return t->rank == 2 && (t->type == FR__F32 || t->type == FR__BF16) && (uintptr_t)t->at % (uintptr_t)size == 0 &&
          *(const unsigned char *)&one && !(p->body->interleaved && (part == FR__PART_Q || part == FR__PART_K));
 }
@@ -10814,83 +10795,60 @@ FR__SELDOM void fr__widen(const fr_pretrained *p, const fr__named *t, fr_type ty
     }
 }
 
-// -- what fits
+// Whether each part is there and has its shape; and a head beside a tied embedding its values.
 FR__SELDOM fr_status fr__compare_parts(fr__reading *r)
 {
   struct fr__pretrained *b = &r->b;
   const fr_config *c = &r->p.config;
-  const fr_int whole = c->layers * FR__LAYER_PARTS;
-  fr__named *embedding, *head;
   fr__part_row part[FR__PART_COUNT];
   float some[2][FR__SOME];
   fr_int missing = 0;
   fr__part_rows(part, c);
   for (fr_int slot = 0; slot < b->slot_count; slot++) {
-    const int i = fr__slot_part(c, slot), bias = part[i].tensor == FR__AT_b_qkv;
-    const int norm = part[i].tensor == FR__AT_norm_q || part[i].tensor == FR__AT_norm_k;
-    const int wanted = (!bias || c->qkv_bias) && (!norm || c->qk_norm) && (i != FR__PART_HEAD || !c->tied);
+    const fr__part_row *of = &part[slot % FR__PART_COUNT];
+    const int norm = of->tensor == FR__AT_norm_q || of->tensor == FR__AT_norm_k, head = of->tensor == FR__AT_head;
+    const int wanted = (of->tensor != FR__AT_b_qkv || c->qkv_bias) && (!norm || c->qk_norm) && !(head && c->tied) &&
+                       (slot < FR__PART_COUNT || of - part < FR__LAYER_PARTS);
     fr__named *t = b->slots[slot] < 0 ? NULL : b->named + b->slots[slot];
     if (!t && wanted) b->missing[missing++] = slot;
     if (!t) continue;
-    if (!wanted && i != FR__PART_HEAD) {
-      t->fit = FR_LEFT_OVER;
-    } else if (part[i].vector ? t->rank != 1 || t->cols != part[i].rows * part[i].cols || fr__types[t->type].weights > 1
-                              : t->rank != 2 || t->rows != part[i].rows || t->cols != part[i].cols) {
-      t->fit = FR_MISSHAPEN;
-    } else {
-      t->rows = part[i].rows;  // of a vector, too
-      t->cols = part[i].cols;
-    }
+    if (!wanted && !head) t->fit = FR_LEFT_OVER;
+    else if (of->vector ? t->rank != 1 || t->cols != of->rows * of->cols || fr__types[t->type].weights > 1
+                        : t->rank != 2 || t->rows != of->rows || t->cols != of->cols) t->fit = FR_MISSHAPEN;
+    else { t->rows = of->rows; t->cols = of->cols; }  // of a vector, too
   }
   r->p.tensor_count = b->count + missing;
   r->p.wrong = missing;
   for (fr_int i = 0; i < b->count; i++) r->p.wrong += b->named[i].fit != FR_FITS;
-  if (!c->tied || r->p.wrong || b->slots[whole + FR__PART_HEAD - FR__LAYER_PARTS] < 0) return FR_OK;
-  embedding = b->named + b->slots[whole];
-  head = b->named + b->slots[whole + FR__PART_HEAD - FR__LAYER_PARTS];
+  if (!c->tied || r->p.wrong || b->slots[FR__PART_HEAD] < 0) return FR_OK;
   for (fr_int row = 0; row < c->vocab; row++)
     for (fr_int col = 0; col < c->dim; col += FR__SOME) {
-      fr__some(&r->p, embedding, row, col, some[0]);
-      fr__some(&r->p, head, row, col, some[1]);
+      fr__some(&r->p, b->named + b->slots[FR__PART_EMBEDDING], row, col, some[0]);
+      fr__some(&r->p, b->named + b->slots[FR__PART_HEAD], row, col, some[1]);
       if (memcmp(some[0], some[1], (size_t)fr__min(FR__SOME, c->dim - col) * sizeof(float)))
         return fr__fail(r->reason, FR_FORMAT, "row %d of lm_head differs from the embedding, to which the config ties it", row);
     }
   return FR_OK;
 }
 
-static fr_int fr__count_of(fr_text text, char c)
-{
-  fr_int count = 0;
-  for (fr_int i = 0; i < text.count; i++) count += text.bytes[i] == c;
-  return count;
-}
-
-// How many tensors, names and bytes of strings the files can hold, without reading them.
+// How many names, and so tensors, the files can hold, without reading them.
 FR__SELDOM void fr__pretrained_limits(fr__reading *r)
 {
   static const char *const files[] = { "config.json", "generation_config.json", "tokenizer_config.json", "model.safetensors.index.json",
     "model.safetensors" };
   struct fr__pretrained *b = &r->b;
   fr_text text = r->source->file;
-  if (text.bytes) {
-    const unsigned char *p = (const unsigned char *)text.bytes + 8;
-    b->limit = text.count >= 28 ? fr__min((fr_int)(uint32_t)fr__get_int(&p, 4), text.count / 36) * 9 + 3 : 0;
+  const unsigned char *p = (const unsigned char *)text.bytes + 8;
+  if (text.bytes) b->limit = text.count < 28 ? 0 : fr__min((fr_int)(uint32_t)fr__get_int(&p, 4), text.count / 36) * 9 + 3;
+  for (int i = 0; !r->source->file.bytes && i < 5; i++) {
+    fr_int names = 8;
+    if (!fr__open_name(r, files[i], &text)) continue;
+    p = (const unsigned char *)text.bytes;
+    if (i == 4 && text.count >= 8) text.count = fr__min(text.count, (fr_int)(fr__get_int(&p, 8) & 0xfffffff) + 8);
+    for (fr_int k = 0; k < text.count; k++) names += text.bytes[k] == ':';
+    b->limit = fr__max(b->limit, names);
+    if (i == 2) b->string_limit = text.count;
   }
-  for (int i = 0; !text.bytes && i < 5; i++) {
-    fr_text json;
-    if (!fr__open_name(r, files[i], &json)) continue;
-    if (i == 4) {
-      const unsigned char *p = (const unsigned char *)json.bytes;
-      const uint64_t head = json.count >= 8 ? fr__get_int(&p, 8) : 0;
-      json.bytes += json.count >= 8 ? 8 : 0;
-      json.count = (fr_int)(head < (uint64_t)json.count ? head : 0);
-    }
-    b->name_limit = fr__max(b->name_limit, fr__count_of(json, ':') + 8);
-    if (i == 2) b->string_limit = json.count;
-    if (i == 3) b->limit = fr__count_of(json, ':');
-    if (i == 4) b->limit = fr__count_of(json, '{');
-  }
-  b->slot_limit = 2 * b->limit + 32;
 }
 
 FR_DEF fr_status fr_pretrained_place(fr_pretrained *pretrained, const fr_pretrained_source *source, void *memory, fr_int bytes,
@@ -10909,13 +10867,14 @@ FR_DEF fr_status fr_pretrained_place(fr_pretrained *pretrained, const fr_pretrai
   r.p.begin = -1;
   r.p.body = &r.b;
   fr__pretrained_limits(&r);
+  r.b.slot_limit = 2 * r.b.limit + FR__PART_COUNT;
   for (int pass = 0; pass < 2; pass++) {
     body = (struct fr__pretrained *)fr__take(&arena, 1, (fr_int)sizeof *body);
     r.b.named = (fr__named *)fr__take(&arena, r.b.limit, (fr_int)sizeof(fr__named));
     r.b.next = (fr_int *)fr__take(&arena, r.b.limit, integer);
     r.b.slots = (fr_int *)fr__take(&arena, r.b.slot_limit, integer);
     r.b.missing = (fr_int *)fr__take(&arena, r.b.slot_limit, integer);
-    r.b.names = (fr_int *)fr__take(&arena, r.b.name_limit, 2 * integer);
+    r.b.names = (fr_int *)fr__take(&arena, r.b.limit, 2 * integer);
     r.b.strings = (char *)fr__take(&arena, r.b.string_limit, 1);
     if (pass == 0) {
       status = fr__arena_open(&arena, memory, bytes, needed, reason);
@@ -10937,23 +10896,23 @@ FR_DEF fr_status fr_pretrained_tensor(const fr_pretrained *pretrained, fr_int in
 {
   const struct fr__pretrained *b = pretrained ? pretrained->body : NULL;
   const fr__named *t;
+  fr__part_row part[FR__PART_COUNT];
+  fr_reason name;
   if (!b || !found) return FR_INVALID;
   if (index < 0 || index >= pretrained->tensor_count) return FR_RANGE;
   memset(found, 0, sizeof *found);
-  if (index >= b->count) {
-    const fr_int slot = b->missing[index - b->count];
-    fr__part_row part[FR__PART_COUNT];
+  found->type = "";
+  found->fit = FR_MISSING;
+  t = index < b->count ? b->named + index : NULL;
+  if (!t || !t->name.count) {
+    const fr_int slot = t ? t->slot : b->missing[index - b->count];
+    fr__slot_name(pretrained, slot, &name);
     fr__part_rows(part, &pretrained->config);
-    fr__slot_name(pretrained, slot, found->name);
-    found->type = "";
-    found->rows = part[fr__slot_part(&pretrained->config, slot)].rows;
-    found->cols = part[fr__slot_part(&pretrained->config, slot)].cols;
-    found->fit = FR_MISSING;
-    return FR_OK;
+    found->rows = part[slot % FR__PART_COUNT].rows;
+    found->cols = part[slot % FR__PART_COUNT].cols;
   }
-  t = b->named + index;
-  if (t->name.count) memcpy(found->name, t->name.bytes, (size_t)fr__min(127, t->name.count));
-  else fr__slot_name(pretrained, t->slot, found->name);
+  memcpy(found->name, t && t->name.count ? t->name.bytes : name.text, t && t->name.count ? (size_t)fr__min(127, t->name.count) : 127);
+  if (!t) return FR_OK;
   found->type = fr__types[t->type].name;
   found->rows = t->rows;
   found->cols = t->cols;
@@ -10983,21 +10942,12 @@ FR__SELDOM fr_status fr__pretrained_wrong(const fr_pretrained *p, fr_reason *rea
   return fr__fail(reason, FR_FORMAT, "%s", list[now].text);
 }
 
-// Where a view of a part belongs.
-static fr_view *fr__view_of(fr_views *views, fr_layer_views *w, const fr_config *c, fr_int slot)
+// Where the view of a part belongs; NULL: it has none.
+FR__SELDOM fr_view *fr__view_of(fr_views *views, fr_layer_views *w, int part)
 {
-  switch (fr__slot_part(c, slot)) {
-    case FR__PART_EMBEDDING: return &views->embedding;
-    case FR__PART_HEAD: return c->tied ? NULL : &views->head;
-    case FR__PART_Q: return &w->q;
-    case FR__PART_K: return &w->k;
-    case FR__PART_V: return &w->v;
-    case FR__PART_OUT: return &w->out;
-    case FR__PART_GATE: return &w->gate;
-    case FR__PART_UP: return &w->up;
-    case FR__PART_DOWN: return &w->down;
-    default: return NULL;
-  }
+  fr_view *const at[FR__PART_COUNT] = { NULL, &w->q, &w->k, &w->v, NULL, NULL, NULL, NULL, NULL, &w->out, NULL, &w->gate, &w->up,
+                                        &w->down, &views->embedding, NULL, &views->head };
+  return at[part];
 }
 
 FR_DEF fr_status fr_pretrained_model(const fr_pretrained *pretrained, const fr_pretrained_options *options, fr_model *model,
@@ -11011,30 +10961,28 @@ FR_DEF fr_status fr_pretrained_model(const fr_pretrained *pretrained, const fr_p
   fr_config config;
   fr_model made;
   fr__part_row part[FR__PART_COUNT];
-  char *own = NULL;
-  fr_int own_bytes = 0, of_layers;
+  fr_int own_bytes = 0;
+  void *own = NULL;
   fr_status status;
   if (!options) options = &none;
   if (!b || (memory && !model)) return fr__fail(reason, FR_INVALID, "pretrained is NULL or was not placed, or the model is NULL");
   if (pretrained->wrong) return fr__pretrained_wrong(pretrained, reason);
   if ((int)options->type != FR_FLOAT32 && (int)options->type != FR_BFLOAT16)
     return fr__fail(reason, FR_UNSUPPORTED, "a type other than float32 and bfloat16");
-  if (options->vocab && options->vocab < pretrained->config.vocab)
-    return fr__fail(reason, FR_INVALID, "a vocabulary of %d, but the model has %d", options->vocab, pretrained->config.vocab);
   config = pretrained->config;
+  if (options->vocab && options->vocab < config.vocab)
+    return fr__fail(reason, FR_INVALID, "a vocabulary of %d, but the model has %d", options->vocab, config.vocab);
   config.vocab = fr__max(options->vocab, config.vocab);
   status = fr_config_check(&config, &config, reason);
   if (status) return status;
-  of_layers = config.layers * FR__LAYER_PARTS;
-  fr__part_rows(part, &pretrained->config);
   memset(&views, 0, sizeof views);
   for (int pass = 0; pass < 2; pass++) {
     if (!options->whole) layers = (fr_layer_views *)fr__take(&arena, config.layers, (fr_int)sizeof *layers);
-    if (!layers) layers = &unknown;  // while it is measured
+    if (!pass) layers = &unknown;
     for (fr_int slot = 0; !options->whole && slot < b->slot_count; slot++) {
       const fr__named *t = b->slots[slot] < 0 ? NULL : b->named + b->slots[slot];
-      fr_view *view = fr__view_of(&views, layers + (pass && slot < of_layers ? slot / FR__LAYER_PARTS : 0), &config, slot);
-      if (!t || !view) continue;
+      fr_view *view = fr__view_of(&views, layers + (pass ? slot / FR__PART_COUNT : 0), (int)(slot % FR__PART_COUNT));
+      if (!t || !view || (config.tied && view == &views.head)) continue;
       view->rows = t->rows;
       view->type = !fr__stays(pretrained, t) ? options->type : t->type == FR__F32 ? FR_FLOAT32 : FR_BFLOAT16;
       view->step = t->cols * fr__type_bytes(view->type);
@@ -11042,21 +10990,21 @@ FR_DEF fr_status fr_pretrained_model(const fr_pretrained *pretrained, const fr_p
       if (pass && view->at != t->at) fr__widen(pretrained, t, options->type, (void *)(uintptr_t)view->at);
     }
     views.layers = layers;
-    if (pass == 0) status = fr__model_place(NULL, &config, options->whole ? NULL : &views, NULL, 0, &own_bytes, reason);
-    own = (char *)fr__take(&arena, own_bytes, 1);
-    if (!status && pass == 0) status = fr__arena_open(&arena, memory, bytes, needed, reason);
+    if (!pass) status = fr__model_place(NULL, &config, options->whole ? NULL : &views, NULL, 0, &own_bytes, reason);
+    own = fr__take(&arena, own_bytes, 1);
+    if (!status && !pass) status = fr__arena_open(&arena, memory, bytes, needed, reason);
     if (status || !memory) return status;
   }
   status = fr__model_place(&made, &config, options->whole ? NULL : &views, own, own_bytes, NULL, reason);
   if (status) return status;
+  fr__part_rows(part, &config);
   for (fr_int slot = 0; slot < b->slot_count; slot++) {
-    const int i = fr__slot_part(&config, slot);
-    const fr__named *t = b->slots[slot] < 0 || (i == FR__PART_HEAD && config.tied) ? NULL : b->named + b->slots[slot];
+    const int i = (int)(slot % FR__PART_COUNT);
     fr_tensor at;
-    if (!t || (!options->whole && fr__view_of(&views, layers, &config, slot))) continue;
+    if (b->slots[slot] < 0 || (config.tied && i == FR__PART_HEAD) || (!options->whole && fr__view_of(&views, layers, i))) continue;
     fr_model_tensor(&made, part[i].tensor, &at);
-    fr__widen(pretrained, t, FR_FLOAT32,
-              made.params + at.offset + (slot < of_layers ? slot / FR__LAYER_PARTS : 0) * at.rows * at.cols + part[i].before);
+    at.offset += slot / FR__PART_COUNT * at.rows * at.cols + part[i].before;
+    fr__widen(pretrained, b->named + b->slots[slot], FR_FLOAT32, made.params + at.offset);
   }
   status = fr_model_set_rows(&made, pretrained->config.vocab, config.vocab - pretrained->config.vocab, 1, 0.0f, 0);
   if (!status) *model = made;
