@@ -956,6 +956,28 @@ typedef struct fr_pretrained_options {
 FR_DEF fr_status fr_pretrained_model(const fr_pretrained *pretrained, const fr_pretrained_options *options, fr_model *model,
                                      void *memory, fr_int bytes, fr_int *needed, fr_reason *reason);
 
+// ---- giving a model back: files that transformers, llama.cpp and llama2.c load
+typedef enum fr_export_type { FR_EXPORT_F32, FR_EXPORT_F16, FR_EXPORT_BF16 } fr_export_type;  // matrices; rounded to nearest even
+typedef struct fr_export {
+  const fr_model     *model;     // of floats or of views
+  const fr_tokenizer *tokenizer; // for a folder and GGUF
+  fr_export_type type;
+  fr_int         context;        // [2048]
+  fr_token       begin, pad;     // -1: none
+  const fr_token *ends;          // the first one is that of tokenizer_config.json
+  fr_int         end_count;
+  fr_text        chat;           // the chat template, which carries the framing; or empty
+  const char    *name, *base, *license, *data;  // for the model card and general.*; what it was made from; NULL: nothing is said
+} fr_export;
+// The files of a folder, then those that are a model by themselves.
+typedef enum fr_export_file { FR_EXPORT_CONFIG, FR_EXPORT_WEIGHTS, FR_EXPORT_TOKENIZER, FR_EXPORT_TOKENIZER_CONFIG, FR_EXPORT_GENERATION,
+                              FR_EXPORT_CHAT, FR_EXPORT_CARD, FR_EXPORT_GGUF, FR_EXPORT_LLAMA2C } fr_export_file;
+FR_DEF const char *fr_export_name(fr_export_file file);  // config.json, ..; NULL for those and what is none
+// Sets *bytes; memory NULL measures. FR_UNSUPPORTED names what the form cannot hold: llama2.c biases and norms of heads, another eps or
+// theta, float16; a folder both of them, which no family has; all an embed_scale. An empty chat template is 0 bytes. 9 KB of stack.
+FR_DEF fr_status fr_export_write(const fr_export *what, fr_export_file file, void *memory, fr_int capacity, fr_int *bytes,
+                                 fr_reason *reason);
+
 // ---- files
 // Saving writes PATH.tmp, then renames it over PATH: a reader finds the old file or the new one, never half of one. On failure
 // the temporary file is removed and PATH is as it was. A file at PATH is replaced, a symbolic link itself and not the file that it
@@ -964,6 +986,7 @@ FR_DEF fr_status fr_pretrained_model(const fr_pretrained *pretrained, const fr_p
 // twice, and only a file that changes in between can leave half a model (FR_IO). 8 KB of stack, but where loading says more.
 #ifndef FR_NO_STDIO
 FR_DEF fr_status fr_tokenizer_save(const char *path, const fr_tokenizer *tokenizer, fr_tokenizer_form form, fr_reason *reason);
+FR_DEF fr_status fr_export_save(const char *path, const fr_export *what, fr_export_file file, fr_reason *reason);
 FR_DEF fr_status fr_checkpoint_save(const char *path, const fr_model *model, const fr_adamw *adamw, const void *user,
                                     fr_int user_bytes, fr_reason *reason);
 FR_DEF fr_status fr_checkpoint_load(const char *path, fr_checkpoint *info, fr_model *model, fr_adamw *adamw, void *user,
@@ -10198,7 +10221,7 @@ enum {
 };
 typedef struct fr__part_row {
   const char *name[2];
-  int    tensor, vector;
+  int    tensor, vector, there;  // there: the config has it
   fr_int rows, cols, before;  // floats of the tensor that stand before it
 } fr__part_row;
 
@@ -10214,6 +10237,8 @@ FR__SELDOM void fr__part_rows(fr__part_row part[FR__PART_COUNT], const fr_config
     const int same = i && part[i].tensor == part[i - 1].tensor;
     part[i].before = same ? part[i - 1].before + part[i - 1].rows * part[i - 1].cols : 0;
     part[i].vector = part[i].rows == 1 || part[i].cols == 1;
+    part[i].there = part[i].tensor == FR__AT_b_qkv ? c->qkv_bias : part[i].tensor == FR__AT_head ? !c->tied :
+                    part[i].tensor != FR__AT_norm_q && part[i].tensor != FR__AT_norm_k ? 1 : c->qk_norm;
   }
 }
 
@@ -10228,6 +10253,18 @@ static uint16_t fr__to_bfloat16(float x)  // to nearest, ties to even
   memcpy(&bits, &x, 4);
   if (x != x) return (uint16_t)(bits >> 16 | 0x40);
   return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
+static uint16_t fr__to_float16(float x)  // the same; above 65504: infinity
+{
+  const uint32_t sign = x < 0.0f || (x == 0.0f && 1.0f / x < 0.0f) ? 0x8000 : 0;
+  const float size = fabsf(x);
+  uint32_t bits;
+  memcpy(&bits, &size, 4);
+  if (x != x) return (uint16_t)(sign | 0x7E00);
+  if (size >= 65520.0f) return (uint16_t)(sign | 0x7C00);
+  if (size < 6.103515625e-5f) return (uint16_t)(sign | (uint32_t)rintf(size * 16777216.0f));  // subnormal: in units of 2^-24
+  return (uint16_t)(sign | (bits - 0x38000000 + 0xFFF + (bits >> 13 & 1)) >> 13);
 }
 
 static float fr__from_float16(uint32_t half)
@@ -10322,13 +10359,17 @@ FR__SELDOM fr_int fr__slot_of(const fr__reading *r, const char *name, fr_int cou
   return -1;
 }
 
-FR__SELDOM void fr__slot_name(const fr_pretrained *p, fr_int slot, fr_reason *name)
+FR__SELDOM void fr__slot_name(const fr__part_row part[FR__PART_COUNT], int spelling, fr_int slot, fr_reason *name)
 {
-  const int i = (int)(slot % FR__PART_COUNT), spelling = p->body->spelling;
-  fr__part_row part[FR__PART_COUNT];
-  fr__part_rows(part, &p->config);
-  if (i >= FR__LAYER_PARTS) fr__fail(name, FR_OK, "%s", part[i].name[spelling]);
-  else fr__fail(name, FR_OK, "%s%d.%s", spelling ? "blk." : "model.layers.", slot / FR__PART_COUNT, part[i].name[spelling]);
+  const char *last = part[slot % FR__PART_COUNT].name[spelling];
+  if (slot % FR__PART_COUNT >= FR__LAYER_PARTS) fr__fail(name, FR_OK, "%s", last);
+  else fr__fail(name, FR_OK, "%s%d.%s", spelling ? "blk." : "model.layers.", slot / FR__PART_COUNT, last);
+}
+
+// Has the model something in this slot?
+static int fr__slot_there(const fr__part_row part[FR__PART_COUNT], fr_int slot)
+{
+  return part[slot % FR__PART_COUNT].there && (slot < FR__PART_COUNT || slot % FR__PART_COUNT < FR__LAYER_PARTS);
 }
 
 // -- JSON of models
@@ -10536,13 +10577,15 @@ FR__SELDOM fr_status fr__take_tensor(fr__reading *r, const fr__named *found)
 {
   struct fr__pretrained *b = &r->b;
   fr__named *t = b->named + b->count;
+  fr__part_row part[FR__PART_COUNT];
   fr_reason name;
   if (b->count == b->limit) return fr__fail(r->reason, FR_LIMIT, "more tensors than the files can hold");
   *t = *found;
   t->slot = fr__slot_of(r, t->name.bytes, t->name.count);
   t->fit = t->slot < 0 && !fr__ends_with(t->name, "rotary_emb.inv_freq") ? FR_LEFT_OVER : FR_FITS;  // a buffer of old files
   if (t->slot >= 0 && b->slots[t->slot] >= 0) {
-    fr__slot_name(&r->p, t->slot, &name);
+    fr__part_rows(part, &r->p.config);
+    fr__slot_name(part, b->spelling, t->slot, &name);
     return fr__fail(r->reason, FR_FORMAT, "%s is there twice", name.text);
   }
   if (t->slot >= 0) b->slots[t->slot] = b->count;
@@ -10706,13 +10749,16 @@ FR__SELDOM fr_status fr__folder(fr__reading *r)
   return fr__open_name(r, "model.safetensors", &text) ? fr__safetensors(r, "model.safetensors", text, 0) : fr__shards(r);
 }
 
+// -1: the tables of rope
+static const signed char fr__llama2c_order[] = { FR__PART_EMBEDDING, FR__PART_NORM_ATT, FR__PART_Q, FR__PART_K, FR__PART_V,
+  FR__PART_OUT, FR__PART_NORM_MLP, FR__PART_GATE, FR__PART_DOWN, FR__PART_UP, FR__PART_NORM_FINAL, -1, FR__PART_HEAD };
+
 // llama2.c, version 0: seven int32, then floats, each tensor for all layers before the next. Rope turns neighbours; eps and theta
 // are not in the file.
 FR__SELDOM fr_status fr__llama2c(fr__reading *r)
 {
-  enum { TABLES = -1 };  // of rope
-  static const signed char order[] = { FR__PART_EMBEDDING, FR__PART_NORM_ATT, FR__PART_Q, FR__PART_K, FR__PART_V, FR__PART_OUT,
-    FR__PART_NORM_MLP, FR__PART_GATE, FR__PART_DOWN, FR__PART_UP, FR__PART_NORM_FINAL, TABLES, FR__PART_HEAD };
+  enum { TABLES = -1 };
+  const signed char *const order = fr__llama2c_order;
   const fr_text file = r->source->file;
   const unsigned char *at = (const unsigned char *)file.bytes;
   struct fr__pretrained *b = &r->b;
@@ -10806,13 +10852,11 @@ FR__SELDOM fr_status fr__compare_parts(fr__reading *r)
   fr__part_rows(part, c);
   for (fr_int slot = 0; slot < b->slot_count; slot++) {
     const fr__part_row *of = &part[slot % FR__PART_COUNT];
-    const int norm = of->tensor == FR__AT_norm_q || of->tensor == FR__AT_norm_k, head = of->tensor == FR__AT_head;
-    const int wanted = (of->tensor != FR__AT_b_qkv || c->qkv_bias) && (!norm || c->qk_norm) && !(head && c->tied) &&
-                       (slot < FR__PART_COUNT || of - part < FR__LAYER_PARTS);
+    const int wanted = fr__slot_there(part, slot);
     fr__named *t = b->slots[slot] < 0 ? NULL : b->named + b->slots[slot];
     if (!t && wanted) b->missing[missing++] = slot;
     if (!t) continue;
-    if (!wanted && !head) t->fit = FR_LEFT_OVER;
+    if (!wanted && slot != FR__PART_HEAD) t->fit = FR_LEFT_OVER;
     else if (of->vector ? t->rank != 1 || t->cols != of->rows * of->cols || fr__types[t->type].weights > 1
                         : t->rank != 2 || t->rows != of->rows || t->cols != of->cols) t->fit = FR_MISSHAPEN;
     else { t->rows = of->rows; t->cols = of->cols; }  // of a vector, too
@@ -10906,8 +10950,8 @@ FR_DEF fr_status fr_pretrained_tensor(const fr_pretrained *pretrained, fr_int in
   t = index < b->count ? b->named + index : NULL;
   if (!t || !t->name.count) {
     const fr_int slot = t ? t->slot : b->missing[index - b->count];
-    fr__slot_name(pretrained, slot, &name);
     fr__part_rows(part, &pretrained->config);
+    fr__slot_name(part, b->spelling, slot, &name);
     found->rows = part[slot % FR__PART_COUNT].rows;
     found->cols = part[slot % FR__PART_COUNT].cols;
   }
@@ -11010,6 +11054,302 @@ FR_DEF fr_status fr_pretrained_model(const fr_pretrained *pretrained, const fr_p
   if (!status) *model = made;
   return status;
 }
+
+// -- giving a model back
+// A positive number in as few digits as give the same float again.
+FR__SELDOM void fr__put_real(fr__stream *s, float x)
+{
+  int exponent = (int)floor(log10((double)x));
+  double digits = 0.0;
+  for (int places = 0; places < 9; places++, exponent--) {
+    const double size = pow(10.0, fabs((double)exponent));
+    digits = floor((exponent < 0 ? (double)x * size : (double)x / size) + 0.5);
+    if ((float)(exponent < 0 ? digits / size : digits * size) == x) break;
+  }
+  fr__put_number(s, "%d", (fr_int)digits);
+  fr__put_number(s, exponent ? "e%d" : ".0", exponent);
+}
+
+FR__SELDOM void fr__put_quoted(fr__stream *s, const char *before, fr_text text)
+{
+  fr__put_text(s, before);
+  fr__put_text(s, "\"");
+  for (fr_int i = 0; i < text.count; i++) {
+    const unsigned char c = (unsigned char)text.bytes[i];
+    const char escaped[6] = { '\\', 'u', '0', '0', "0123456789abcdef"[c >> 4], "0123456789abcdef"[c & 15] };
+    if (c < 0x20) fr__put(s, escaped, 6);
+    else if (c == '"' || c == '\\') fr__put(s, "\\", 1);
+    if (c >= 0x20) fr__put(s, text.bytes + i, 1);
+  }
+  fr__put_text(s, "\"");
+}
+
+static fr_text fr__text_of(const char *text)
+{
+  fr_text t = { text, (fr_int)strlen(text) };
+  return t;
+}
+
+// The values in a slot, as they stand in files; turned: rows of q and k as for rope on neighbours.
+FR__SELDOM void fr__put_slot(fr__stream *s, const fr_model *model, const fr__part_row part[FR__PART_COUNT], fr_int slot,
+                             fr_export_type type, int turned)
+{
+  const fr_int D = model->config.head_dim, layer = slot / FR__PART_COUNT;
+  const int i = (int)(slot % FR__PART_COUNT);
+  const fr__part_row *of = &part[i];
+  const fr__params p = fr__bind(model, model->params, 0);
+  fr_view piece[3];
+  fr_tensor own;
+  int pieces = fr__pieces(model, &p, of->tensor, layer, piece);
+  if (of->vector && fr_model_tensor(model, of->tensor, &own) == FR_OK) {  // a piece of one row
+    piece[0] = fr__floats_view(model->params + own.offset + layer * own.cols + of->before, of->rows, of->cols);
+    pieces = 1;
+  }
+  turned = turned && (i == FR__PART_Q || i == FR__PART_K || i == FR__PART_Q_BIAS || i == FR__PART_K_BIAS);
+  for (fr_int r = 0; r < of->rows && !s->failed; r++) {
+    const fr_int j = r % D;
+    fr_int row = (turned ? r - j + j / 2 + j % 2 * (D / 2) : r) + (of->vector ? 0 : of->before / of->cols);
+    int k = 0;
+    for (; k < pieces - 1 && row >= piece[k].rows; k++) row -= piece[k].rows;
+    for (fr_int col = 0; col < of->cols; col++) {
+      const float x = fr__element(&piece[k], row, col);
+      uint32_t bits;
+      memcpy(&bits, &x, 4);
+      if (type == FR_EXPORT_F32) fr__put_int(s, bits, 4);
+      else fr__put_int(s, type == FR_EXPORT_F16 ? fr__to_float16(x) : fr__to_bfloat16(x), 2);
+    }
+  }
+}
+
+FR__SELDOM void fr__put_safetensors(fr__stream *s, const fr_export *e)
+{
+  static const char *const types[] = { "F32\",\"shape\":[", "F16\",\"shape\":[", "BF16\",\"shape\":[" };
+  const fr_int size = e->type == FR_EXPORT_F32 ? 4 : 2, slots = e->model->config.layers * FR__PART_COUNT;
+  fr__part_row part[FR__PART_COUNT];
+  fr_int head = 0;
+  fr__part_rows(part, &e->model->config);
+  for (int pass = 0; pass < 2; pass++) {  // the length of the head stands before it
+    fr__stream counted, *out = pass ? s : &counted;
+    fr_int at = 0;
+    if (!pass) fr__stream_memory(out, NULL, 0);
+    else fr__put_int(out, (uint64_t)fr__round_up(head, 8), 8);
+    fr__put_text(out, "{\"__metadata__\":{\"format\":\"pt\"}");
+    for (fr_int slot = 0; slot < slots; slot++) {
+      const fr__part_row *of = &part[slot % FR__PART_COUNT];
+      fr_reason name;
+      if (!fr__slot_there(part, slot)) continue;
+      fr__slot_name(part, 0, slot, &name);
+      fr__put_quoted(out, ",", fr__text_of(name.text));
+      fr__put_text(out, ":{\"dtype\":\"");
+      fr__put_text(out, types[e->type]);
+      fr__put_number(out, of->vector ? "" : "%d,", of->rows);
+      fr__put_number(out, "%d],", of->vector ? of->rows * of->cols : of->cols);
+      fr__put_number(out, "\"data_offsets\":[%d,", at);
+      at += of->rows * of->cols * size;
+      fr__put_number(out, "%d]}", at);
+    }
+    fr__put_text(out, "}");
+    fr__flush(out);
+    if (!pass) head = out->done;
+  }
+  fr__put(s, "       ", fr__round_up(head, 8) - head);
+  for (fr_int slot = 0; slot < slots; slot++)
+    if (fr__slot_there(part, slot)) fr__put_slot(s, e->model, part, slot, e->type, 0);
+}
+
+// rope by both of its names, and the type of the weights: readers of version 4 know the first of each, of 5 the second
+FR__SELDOM void fr__put_config(fr__stream *s, const fr_export *e)
+{
+  static const char *const names[] = { "LlamaForCausalLM\"],\"model_type\":\"llama\"", "Qwen2ForCausalLM\"],\"model_type\":\"qwen2\"",
+                                       "Qwen3ForCausalLM\"],\"model_type\":\"qwen3\"" };
+  static const char *const types[] = { "\"float32\"", "\"float16\"", "\"bfloat16\"" };
+  const fr_config *c = &e->model->config;
+  const fr_int values[] = { c->dim, c->ffn, c->layers, c->heads, c->kv_heads, c->head_dim, c->vocab, e->context };
+  static const char *const formats[] = { "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+    "num_key_value_heads", "head_dim", "vocab_size", "max_position_embeddings" };
+  fr__put_text(s, "{\"architectures\":[\"");
+  fr__put_text(s, names[c->qk_norm ? 2 : c->qkv_bias]);
+  fr__put_text(s, ",\"hidden_act\":\"silu\"");
+  for (int i = 0; i < 8; i++) {
+    fr__put_quoted(s, ",\n", fr__text_of(formats[i]));
+    fr__put_number(s, ":%d", values[i]);
+  }
+  fr__put_text(s, ",\n\"rms_norm_eps\":");
+  fr__put_real(s, c->norm_eps);
+  fr__put_text(s, ",\n\"rope_theta\":");
+  fr__put_real(s, c->rope_theta);
+  for (int renamed = 0; renamed < 2; renamed++) {
+    const char *type = c->rope_factor > 0.0f ? "\"llama3\"" : "\"default\"";
+    fr__put_text(s, renamed ? ",\n\"rope_parameters\":" : ",\n\"rope_scaling\":");
+    if (!renamed && c->rope_factor <= 0.0f) { fr__put_text(s, "null"); continue; }
+    fr__put_text(s, "{\"rope_type\":");
+    fr__put_text(s, type);
+    if (renamed) { fr__put_text(s, ",\"rope_theta\":"); fr__put_real(s, c->rope_theta); }
+    if (c->rope_factor > 0.0f) {
+      fr__put_text(s, ",\"factor\":");
+      fr__put_real(s, c->rope_factor);
+      fr__put_text(s, ",\"low_freq_factor\":");
+      fr__put_real(s, c->rope_low);
+      fr__put_text(s, ",\"high_freq_factor\":");
+      fr__put_real(s, c->rope_high);
+      fr__put_number(s, ",\"original_max_position_embeddings\":%d", c->rope_original);
+    }
+    fr__put_text(s, "}");
+  }
+  fr__put_text(s, c->tied ? ",\n\"tie_word_embeddings\":true" : ",\n\"tie_word_embeddings\":false");
+  fr__put_text(s, c->qkv_bias ? "" : ",\n\"attention_bias\":false");
+  fr__put_text(s, c->qkv_bias || c->qk_norm ? ",\n\"use_sliding_window\":false" : ",\n\"mlp_bias\":false");
+  fr__put_text(s, ",\n\"torch_dtype\":");
+  fr__put_text(s, types[e->type]);
+  fr__put_text(s, ",\n\"dtype\":");
+  fr__put_text(s, types[e->type]);
+}
+
+// What config.json and generation_config.json both have.
+FR__SELDOM void fr__put_ends(fr__stream *s, const fr_export *e)
+{
+  fr__put_number(s, e->begin < 0 ? "\n\"bos_token_id\":null" : "\n\"bos_token_id\":%d", e->begin);
+  fr__put_number(s, e->pad < 0 ? ",\n\"pad_token_id\":null" : ",\n\"pad_token_id\":%d", e->pad);
+  fr__put_text(s, e->end_count ? ",\n\"eos_token_id\":[" : ",\n\"eos_token_id\":null");
+  for (fr_int i = 0; i < e->end_count; i++) fr__put_number(s, i + 1 < e->end_count ? "%d," : "%d]", e->ends[i]);
+  fr__put_text(s, "}\n");
+}
+
+FR__SELDOM void fr__put_tokenizer_config(fr__stream *s, const fr_export *e)
+{
+  static const char *const names[] = { ",\n\"bos_token\":", ",\n\"eos_token\":", ",\n\"pad_token\":" };
+  const fr_token ids[] = { e->begin, e->end_count ? e->ends[0] : -1, e->pad };
+  fr__put_text(s, "{\"tokenizer_class\":\"PreTrainedTokenizerFast\",\n\"clean_up_tokenization_spaces\":false,\n\"add_prefix_space\":false");
+  for (int i = 0; i < 3; i++)
+    if (ids[i] >= 0) fr__put_quoted(s, names[i], fr_tokenizer_token(e->tokenizer, ids[i]));
+    else { fr__put_text(s, names[i]); fr__put_text(s, "null"); }
+  if (e->chat.count) fr__put_quoted(s, ",\n\"chat_template\":", e->chat);
+  fr__put_number(s, ",\n\"model_max_length\":%d}\n", e->context);
+}
+
+FR__SELDOM void fr__put_card(fr__stream *s, const fr_export *e)
+{
+  const char *const lines[] = { "license", e->license, "base_model", e->base, "datasets", e->data };
+  fr__put_text(s, "---\nlibrary_name: transformers\n");
+  for (int i = 0; i < 6; i += 2)
+    if (lines[i + 1]) {
+      fr__put_text(s, lines[i]);
+      fr__put_quoted(s, i == 4 ? ": [" : ": ", fr__text_of(lines[i + 1]));
+      fr__put_text(s, i == 4 ? "]\n" : "\n");
+    }
+  fr__put_text(s, "---\n# ");
+  fr__put_text(s, e->name ? e->name : "A model with global forking tokens");
+  fr__put_text(s, "\n\nWritten by forkreason.h " FR_VERSION ". Its forks `<think1>`, `<think2>`, .. begin different lines of thought: set supervised\n"
+                  "fine-tuning, arXiv 2510.05132. The chat template takes one as `fork`.\n");
+  for (int i = 0; i < 6; i += 2)
+    if (lines[i + 1]) {
+      fr__put_text(s, i == 0 ? "\nLicense: " : i == 2 ? "\nMade from: " : "\nTrained on: ");
+      fr__put_text(s, lines[i + 1]);
+      fr__put_text(s, "\n");
+    }
+}
+
+FR__SELDOM void fr__put_llama2c(fr__stream *s, const fr_export *e)
+{
+  const fr_model *m = e->model;
+  const fr_config *c = &m->config;
+  const fr_int head[] = { c->dim, c->ffn, c->layers, c->heads, c->kv_heads, c->tied ? c->vocab : -c->vocab, e->context };
+  fr__part_row part[FR__PART_COUNT];
+  fr__part_rows(part, c);
+  for (int i = 0; i < 7; i++) fr__put_int(s, (uint64_t)head[i], 4);
+  for (int i = 0; i < (c->tied ? 12 : 13); i++) {
+    const int which = fr__llama2c_order[i];
+    for (fr_int l = 0; which >= 0 && l < (which < FR__LAYER_PARTS ? c->layers : 1); l++)
+      fr__put_slot(s, m, part, l * FR__PART_COUNT + which, FR_EXPORT_F32, 1);
+    for (fr_int k = 0; which < 0 && k < e->context * c->head_dim; k++) {  // cosines, then sines
+      const fr_int half = c->head_dim / 2, at = k % (e->context * half);
+      const double angle = (double)(at / half) * fr__rope_frequency(c, at % half);
+      const float x = (float)(k == at ? cos(angle) : sin(angle));
+      fr__put_floats(s, &x, 1);
+    }
+  }
+}
+
+typedef struct fr__exporting { const fr_export *e; fr_export_file file; } fr__exporting;
+
+FR__SELDOM void fr__export_put(fr__stream *s, const void *what)
+{
+  const fr_export *e = ((const fr__exporting *)what)->e;
+  switch (((const fr__exporting *)what)->file) {
+    case FR_EXPORT_CONFIG: fr__put_config(s, e); fr__put_text(s, ",\"use_cache\":true,"); fr__put_ends(s, e); break;
+    case FR_EXPORT_WEIGHTS: fr__put_safetensors(s, e); break;
+    case FR_EXPORT_TOKENIZER: fr__put_json(s, e->tokenizer); break;
+    case FR_EXPORT_TOKENIZER_CONFIG: fr__put_tokenizer_config(s, e); break;
+    case FR_EXPORT_GENERATION: fr__put_text(s, "{"); fr__put_ends(s, e); break;
+    case FR_EXPORT_CHAT: fr__put(s, e->chat.bytes, e->chat.count); break;
+    case FR_EXPORT_CARD: fr__put_card(s, e); break;
+    default: fr__put_llama2c(s, e); break;
+  }
+  fr__flush(s);
+}
+
+FR_DEF const char *fr_export_name(fr_export_file file)
+{
+  static const char *const names[] = { "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+    "generation_config.json", "chat_template.jinja", "README.md" };
+  return (unsigned)file < 7 ? names[(unsigned)file] : NULL;
+}
+
+FR__SELDOM fr_status fr__export_check(const fr_export *e, fr_export_file file, fr_export *resolved, fr_reason *reason)
+{
+  const fr_model *m = e ? e->model : NULL;
+  const fr_config *c = m ? &m->config : NULL;
+  const int l2c = file == FR_EXPORT_LLAMA2C, words = file == FR_EXPORT_TOKENIZER || file == FR_EXPORT_TOKENIZER_CONFIG || file == FR_EXPORT_GGUF;
+  if (!c || (!m->params && !m->views) || (unsigned)file > FR_EXPORT_LLAMA2C || (unsigned)e->type > FR_EXPORT_BF16 || (words && !e->tokenizer) ||
+      e->context < 0 || e->end_count < 0 || (e->end_count && !e->ends))
+    return fr__fail(reason, FR_INVALID, "there is no model, no tokenizer where one is written, or a number is out of range");
+  if (m->stale) return fr__fail(reason, FR_INVALID, "a backend holds newer parameters of this model; fr_work_download brings them");
+  if (c->embed_scale != 1.0f) return fr__fail(reason, FR_UNSUPPORTED, "no other program knows an embed_scale");
+  if (c->qk_norm && c->qkv_bias) return fr__fail(reason, FR_UNSUPPORTED, "no family has both biases and norms of heads");
+  if (l2c && (c->qk_norm || c->qkv_bias || c->heads * c->head_dim != c->dim || c->rope_factor > 0.0f || c->rope_theta != 10000.0f ||
+              c->norm_eps != 1e-5f || e->type != FR_EXPORT_F32))
+    return fr__fail(reason, FR_UNSUPPORTED, "llama2.c has float32, theta 10000, eps 1e-5, and no biases, norms of heads or other head size");
+  if (words && file != FR_EXPORT_GGUF && fr__tokenizer_can(e->tokenizer, FR_TOKENIZER_JSON, reason)) return FR_UNSUPPORTED;
+  if (words && e->tokenizer->vocab > c->vocab)
+    return fr__fail(reason, FR_INVALID, "the tokenizer has ids up to %d, the model %d rows", e->tokenizer->vocab, c->vocab);
+  for (fr_int i = -2; i < e->end_count; i++) {
+    const fr_token id = i == -2 ? e->begin : i == -1 ? e->pad : e->ends[i];
+    if (id >= c->vocab || (id < 0 && i >= 0) || (words && id >= 0 && !fr_tokenizer_token(e->tokenizer, id).bytes))
+      return fr__fail(reason, FR_RANGE, "%d is no token", (fr_int)id);
+  }
+  *resolved = *e;
+  if (!e->context) resolved->context = 2048;
+  return FR_OK;
+}
+
+FR_DEF fr_status fr_export_write(const fr_export *what, fr_export_file file, void *memory, fr_int capacity, fr_int *bytes,
+                                 fr_reason *reason)
+{
+  fr_export resolved;
+  fr__exporting x = { &resolved, file };
+  fr__stream s;
+  const fr_status status = fr__export_check(what, file, &resolved, reason);
+  if (status) return status;
+  if (!bytes) return fr__fail(reason, FR_INVALID, "bytes is NULL");
+  for (int pass = 0; pass < 2; pass++) {  // what has no room is counted
+    fr__stream_memory(&s, pass ? NULL : memory, capacity);
+    fr__export_put(&s, &x);
+    if (!s.failed) break;
+  }
+  *bytes = s.done;
+  if (memory && capacity < s.done) return fr__fail(reason, FR_MEMORY, "the file needs %d bytes, %d were given", s.done, capacity);
+  return s.failed ? fr__fail(reason, FR_OVERFLOW, "the file does not fit the address space") : fr__fine(reason);
+}
+
+#ifndef FR_NO_STDIO
+FR_DEF fr_status fr_export_save(const char *path, const fr_export *what, fr_export_file file, fr_reason *reason)
+{
+  fr_export resolved;
+  fr__exporting x = { &resolved, file };
+  const fr_status status = fr__export_check(what, file, &resolved, reason);
+  return status ? status : fr__save(path, fr__export_put, &x, reason);
+}
+#endif
 
 // ---- >>new -------------------------------------------------------------------------------------------
 // The malloc pairs. Each measures, asks for memory and places; `place` is a call with the object, memory and bytes in it, and
