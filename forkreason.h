@@ -7404,7 +7404,7 @@ FR_DEF fr_status fr_dataset_place(fr_dataset *dataset, const char *text, fr_int 
 // Cutting text into pre-tokens, merging a pre-token, reading and writing files.
 #define FR__NONE 0xFFFFFFFFu
 // Kinds of tokens: found by its bytes; matched in raw text; also that, but only between those; 0: hidden (llama2.c), or a hole.
-enum { FR__ORDINARY = 1, FR__SPECIAL = 2, FR__LATE = 4, FR__LISTED = 8 };  // LISTED: while loading, a special of the vocabulary
+enum { FR__ORDINARY = 1, FR__SPECIAL = 2, FR__LATE = 4, FR__LISTED = 8, FR__SHOWN = 16 };  // LISTED: while loading, a special of the vocabulary
 typedef struct fr__piece { uint32_t start, count; } fr__piece;            // bytes of a token; count 0: a hole
 typedef struct fr__merge { uint32_t left, right, rank, id; } fr__merge;   // rank FR__NONE: an empty slot
 
@@ -10446,6 +10446,8 @@ FR__SELDOM void fr__part_rows(fr__part_row part[FR__PART_COUNT], const fr_config
   }
 }
 
+static const char *const fr__families[] = { "llama", "qwen2", "qwen3", NULL };
+
 // A tensor of a file. slot: layer * FR__PART_COUNT + part, those of the model with layer 0; -1: it is none of the parts.
 typedef struct fr__named {
   fr_text name;
@@ -10646,17 +10648,17 @@ FR__SELDOM void fr__find_ends(fr__reading *r)
 
 FR__SELDOM void fr__find_config(fr__reading *r)
 {
-  static const char *const families[] = { "llama", "qwen2", "qwen3", NULL }, *const silu[] = { "silu", NULL };
+  static const char *const silu[] = { "silu", NULL };
   static const char *const ropes[] = { "default", "llama3", NULL };
   static const char rope[] = "a rope_type other than default and llama3 is not supported";
   const char *const renamed = fr__find(r, NULL, "rope_parameters") == '{' ? "rope_parameters" : NULL;
   const char *const scaling = renamed ? renamed : "rope_scaling";
-  const int family = fr__find_word(r, NULL, "model_type", families, "a model_type other than llama, qwen2 and qwen3 is not supported");
+  const int family = fr__find_word(r, NULL, "model_type", fr__families, "a model_type other than llama, qwen2 and qwen3 is not supported");
   fr_config *c = &r->p.config;
   int type;
   if (family < 0 && !r->json.status) r->lacks = "model_type";
   if (family < 0) fr__find_wrong(r, FR_FORMAT, "");
-  else r->p.family = families[family];
+  else r->p.family = fr__families[family];
   c->layers = fr__find_size(r, NULL, "num_hidden_layers", -1);
   c->dim = fr__find_size(r, NULL, "hidden_size", -1);
   c->heads = fr__find_size(r, NULL, "num_attention_heads", -1);
@@ -11005,7 +11007,7 @@ FR__SELDOM fr_status fr__gguf_rope(fr__reading *r, const fr__named *t)
 
 FR__SELDOM fr_status fr__gguf_model(fr__reading *r)
 {
-  static const char *const families[] = { "llama", "qwen2", "qwen3" }, *const ends[] = { "eos", "eot" };
+  static const char *const ends[] = { "eos", "eot" };
   struct fr__pretrained *b = &r->b;
   fr_pretrained *p = &r->p;
   fr_config *c = &p->config;
@@ -11020,7 +11022,7 @@ FR__SELDOM fr_status fr__gguf_model(fr__reading *r)
   if (status) return status;
   infos = g.at;
   text = fr__gguf_string(&g, "general.architecture");
-  for (int i = 0; i < 3; i++) if (text.count == 5 && !memcmp(text.bytes, families[i], 5)) p->family = families[i];
+  for (int i = 0; i < 3; i++) if (text.count == 5 && !memcmp(text.bytes, fr__families[i], 5)) p->family = fr__families[i];
   if (!p->family && !g.status)
     return fr__fail(r->reason, FR_UNSUPPORTED, "GGUF: general.architecture is not llama, qwen2 or qwen3");
   c->layers = fr__gguf_of(p, &g, "block_count", -1);
@@ -11052,8 +11054,8 @@ FR__SELDOM fr_status fr__gguf_model(fr__reading *r)
   p->begin = (fr_token)fr__gguf_size(&g, "tokenizer.ggml.bos_token_id", -1);
   p->chat = fr__gguf_string(&g, "tokenizer.chat_template");
   b->spelling = 1;
-  b->interleaved = p->family == families[0];
-  c->qk_norm = p->family == families[2];
+  b->interleaved = p->family == fr__families[0];
+  c->qk_norm = p->family == fr__families[2];
   c->tied = 1;
   status = fr__config_known(r, "GGUF");
   for (int look = 0; !status && look < 2; look++) {  // where the data begin is known when all has been read
@@ -11567,6 +11569,159 @@ FR__SELDOM void fr__put_llama2c(fr__stream *s, const fr_export *e)
   }
 }
 
+// -- GGUF, written: its keys are counted first, then told
+typedef struct fr__gguf_out { fr__stream *s; const char *family; fr_int keys; } fr__gguf_out;
+
+static void fr__gguf_put_text(fr__stream *s, fr_text text)
+{
+  fr__put_int(s, (uint64_t)text.count, 8);
+  fr__put(s, text.bytes, text.count);
+}
+
+// The name of a key, of the architecture where it has no part before a dot, and the type of its value.
+FR__SELDOM fr__stream *fr__gguf_key(fr__gguf_out *g, const char *key, int type)
+{
+  fr_reason name;
+  fr__fail(&name, FR_OK, strncmp(key, "general.", 8) && strncmp(key, "tokenizer.", 10) ? "%s.%s" : "%s%s",
+           strncmp(key, "general.", 8) && strncmp(key, "tokenizer.", 10) ? g->family : "", key);
+  fr__gguf_put_text(g->s, fr__text_of(name.text));
+  fr__put_int(g->s, (uint64_t)type, 4);
+  g->keys++;
+  return g->s;
+}
+
+static void fr__gguf_put_string(fr__gguf_out *g, const char *key, const char *text)
+{
+  if (text) fr__gguf_put_text(fr__gguf_key(g, key, FR__GGUF_STRING), fr__text_of(text));
+}
+
+static void fr__gguf_put_list(fr__gguf_out *g, const char *key, int of, fr_int count)
+{
+  fr__stream *s = fr__gguf_key(g, key, FR__GGUF_ARRAY);
+  fr__put_int(s, (uint64_t)of, 4);
+  fr__put_int(s, (uint64_t)count, 8);
+}
+
+// A token, or two with a blank between, in the characters for their bytes; a special in its own.
+FR__SELDOM void fr__gguf_put_token(fr__stream *s, const fr__bpe *b, uint32_t id, uint32_t second)
+{
+  const int own = !(b->kinds[id] & FR__ORDINARY);
+  fr_int count = second != FR__NONE;
+  for (int look = 0; look < 2; look++) {
+    if (look) fr__put_int(s, (uint64_t)count, 8);
+    for (int side = 0; side < (second == FR__NONE ? 1 : 2); side++) {
+      const fr__piece *p = &b->pieces[side ? second : id];
+      if (look && side) fr__put(s, " ", 1);
+      for (uint32_t i = 0; i < p->count; i++) {
+        char out[4] = { b->bytes[p->start + i], 0, 0, 0 };
+        const fr_int size = own ? 1 : fr__utf8_put(fr__byte_char((unsigned char)out[0]), out);
+        if (look) fr__put(s, out, size);
+        else count += size;
+      }
+    }
+  }
+}
+
+FR__SELDOM void fr__gguf_keys(fr__gguf_out *g, const fr_export *e)
+{
+  enum { CONTROL = 3, OWN = 4, UNUSED = 5 };
+  static const char *const pre[] = { NULL, NULL, "gpt-2", "llama-bpe", "qwen2", "smollm" };
+  static const char *const sizes[] = { "context_length", "embedding_length", "block_count", "feed_forward_length", "attention.head_count",
+    "attention.head_count_kv", "attention.key_length", "attention.value_length", "rope.dimension_count", "vocab_size" };
+  static const char *const ids[] = { "tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id", "tokenizer.ggml.padding_token_id" };
+  static const int types[] = { 0, 1, 32 };
+  const fr_config *c = &e->model->config;
+  const fr_tokenizer *t = e->tokenizer;
+  const fr__bpe *b = t->body;
+  const fr_int values[] = { e->context, c->dim, c->layers, c->ffn, c->heads, c->kv_heads, c->head_dim, c->head_dim, c->head_dim, c->vocab };
+  const fr_token tokens[] = { e->begin, e->end_count ? e->ends[0] : -1, e->pad };
+  g->keys = 0;
+  fr__gguf_put_string(g, "general.architecture", g->family);
+  fr__gguf_put_string(g, "general.type", "model");
+  fr__gguf_put_string(g, "general.name", e->name);
+  fr__gguf_put_string(g, "general.license", e->license);
+  if (e->base) fr__put_int(fr__gguf_key(g, "general.base_model.count", FR__GGUF_U32), 1, 4);
+  fr__gguf_put_string(g, "general.base_model.0.name", e->base);
+  if (e->data) fr__put_int(fr__gguf_key(g, "general.dataset.count", FR__GGUF_U32), 1, 4);
+  fr__gguf_put_string(g, "general.dataset.0.name", e->data);
+  fr__put_int(fr__gguf_key(g, "general.file_type", FR__GGUF_U32), (uint64_t)types[e->type], 4);
+  for (int i = 0; i < 10; i++) fr__put_int(fr__gguf_key(g, sizes[i], FR__GGUF_U32), (uint64_t)values[i], 4);
+  fr__put_floats(fr__gguf_key(g, "attention.layer_norm_rms_epsilon", FR__GGUF_F32), &c->norm_eps, 1);
+  fr__put_floats(fr__gguf_key(g, "rope.freq_base", FR__GGUF_F32), &c->rope_theta, 1);
+  fr__gguf_put_string(g, "tokenizer.ggml.model", "gpt2");
+  fr__gguf_put_string(g, "tokenizer.ggml.pre", pre[t->split]);
+  fr__gguf_put_list(g, "tokenizer.ggml.tokens", FR__GGUF_STRING, c->vocab);
+  for (fr_int id = 0; id < c->vocab; id++) {
+    fr_reason none;
+    fr__fail(&none, FR_OK, "[PAD%d]", id);
+    if (id < t->vocab && b->pieces[id].count) fr__gguf_put_token(g->s, b, (uint32_t)id, FR__NONE);
+    else fr__gguf_put_text(g->s, fr__text_of(none.text));
+  }
+  fr__gguf_put_list(g, "tokenizer.ggml.token_type", FR__GGUF_I32, c->vocab);
+  for (fr_int id = 0; id < c->vocab; id++) {
+    const int kind = id < t->vocab && b->pieces[id].count ? b->kinds[id] : 0;
+    fr__put_int(g->s, !kind ? UNUSED : !(kind & FR__SPECIAL) ? 1 : kind & FR__SHOWN ? OWN : CONTROL, 4);
+  }
+  fr__gguf_put_list(g, "tokenizer.ggml.merges", FR__GGUF_STRING, t->merge_count);
+  for (fr_int i = 0; i < t->merge_count; i++)
+    fr__gguf_put_token(g->s, b, b->merges[b->order[i]].left, b->merges[b->order[i]].right);
+  for (int i = 0; i < 3; i++) if (tokens[i] >= 0) fr__put_int(fr__gguf_key(g, ids[i], FR__GGUF_U32), (uint64_t)tokens[i], 4);
+  fr__put_int(fr__gguf_key(g, "tokenizer.ggml.add_bos_token", FR__GGUF_BOOL), 0, 1);
+  if (e->chat.count) fr__gguf_put_text(fr__gguf_key(g, "tokenizer.chat_template", FR__GGUF_STRING), e->chat);
+}
+
+FR__SELDOM void fr__put_gguf(fr__stream *s, const fr_export *e)
+{
+  enum { ALIGNMENT = 32, ROPE = -1 };
+  static const int types[] = { FR__F32, FR__F16, FR__BF16 };
+  const fr_model *m = e->model;
+  const fr_config *c = &m->config;
+  const fr_int slots = c->layers * FR__PART_COUNT;
+  fr_config plain = *c;
+  fr__part_row part[FR__PART_COUNT];
+  fr__stream counted;
+  fr__gguf_out g = { &counted, fr__families[c->qk_norm ? 2 : c->qkv_bias], 0 };
+  fr_int tensors = c->rope_factor > 0.0f, at = 0;
+  plain.rope_factor = 0.0f;
+  fr__part_rows(part, c);
+  for (fr_int slot = 0; slot < slots; slot++) tensors += fr__slot_there(part, slot);
+  fr__stream_memory(&counted, NULL, 0);
+  fr__gguf_keys(&g, e);
+  fr__put(s, "GGUF", 4);
+  fr__put_int(s, 3, 4);
+  fr__put_int(s, (uint64_t)tensors, 8);
+  fr__put_int(s, (uint64_t)g.keys, 8);
+  g.s = s;
+  fr__gguf_keys(&g, e);
+  for (int look = 0; look < 2; look++)  // what they are, then their values
+    for (fr_int slot = c->rope_factor > 0.0f ? ROPE : 0; slot < slots; slot++) {
+      const fr__part_row *of = &part[slot < 0 ? 0 : slot % FR__PART_COUNT];
+      const fr_int cols = slot < 0 ? c->head_dim / 2 : of->vector ? of->rows * of->cols : of->cols, rows = slot < 0 || of->vector ? 1 : of->rows;
+      const int type = slot < 0 || of->vector ? FR__F32 : types[e->type];
+      fr_reason name;
+      if (slot >= 0 && !fr__slot_there(part, slot)) continue;
+      if (look == 0) {
+        if (slot < 0) fr__fail(&name, FR_OK, "rope_freqs.weight");
+        else fr__slot_name(part, 1, slot, &name);
+        fr__gguf_put_text(s, fr__text_of(name.text));
+        fr__put_int(s, rows > 1 || (slot >= 0 && !of->vector) ? 2 : 1, 4);
+        fr__put_int(s, (uint64_t)cols, 8);
+        if (slot >= 0 && !of->vector) fr__put_int(s, (uint64_t)rows, 8);
+        fr__put_int(s, fr__types[type].id, 4);
+        fr__put_int(s, (uint64_t)at, 8);
+        at += fr__round_up(rows * cols * fr__types[type].bytes, ALIGNMENT);
+        continue;
+      }
+      while ((s->done + s->filled) % ALIGNMENT && !s->failed) fr__put(s, "", 1);
+      for (fr_int j = 0; slot < 0 && j < cols; j++) {
+        const float divisor = (float)(fr__rope_frequency(&plain, j) / fr__rope_frequency(c, j));
+        fr__put_floats(s, &divisor, 1);
+      }
+      if (slot >= 0) fr__put_slot(s, m, part, slot, type == FR__F32 ? FR_EXPORT_F32 : e->type, g.family == fr__families[0]);
+    }
+  while ((s->done + s->filled) % ALIGNMENT && !s->failed) fr__put(s, "", 1);
+}
+
 typedef struct fr__exporting { const fr_export *e; fr_export_file file; } fr__exporting;
 
 FR__SELDOM void fr__export_put(fr__stream *s, const void *what)
@@ -11580,6 +11735,7 @@ FR__SELDOM void fr__export_put(fr__stream *s, const void *what)
     case FR_EXPORT_GENERATION: fr__put_text(s, "{"); fr__put_ends(s, e); break;
     case FR_EXPORT_CHAT: fr__put(s, e->chat.bytes, e->chat.count); break;
     case FR_EXPORT_CARD: fr__put_card(s, e); break;
+    case FR_EXPORT_GGUF: fr__put_gguf(s, e); break;
     default: fr__put_llama2c(s, e); break;
   }
   fr__flush(s);
