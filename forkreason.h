@@ -707,7 +707,7 @@ FR_DEF fr_status fr_dataset_place(fr_dataset *dataset, const char *text, fr_int 
 // Ids equal those of Hugging Face tokenizers and of tiktoken, and every input comes back unchanged: invalid UTF-8 and NUL are
 // bytes like any other. Text is cut at special tokens (if asked), then into pre-tokens (classes of characters from Unicode 16.0),
 // and each is merged by rank, in O(n log n) at worst.
-typedef enum fr_split { FR_SPLIT_UNKNOWN, FR_SPLIT_NONE, FR_SPLIT_GPT2, FR_SPLIT_LLAMA3, FR_SPLIT_QWEN } fr_split;
+typedef enum fr_split { FR_SPLIT_UNKNOWN, FR_SPLIT_NONE, FR_SPLIT_GPT2, FR_SPLIT_LLAMA3, FR_SPLIT_QWEN, FR_SPLIT_SMOLLM } fr_split;
 // A text that is valid UTF-8 and not empty. id -1: the one that the file has for it, else the first one after all others.
 typedef struct fr_special { fr_text text; fr_token id; } fr_special;
 // What a tokenizer is made from. `file` may be (its content tells which)
@@ -723,7 +723,7 @@ typedef struct fr_special { fr_text text; fr_token id; } fr_special;
 // to 2 times for tokenizer.json, 13 times for *.tiktoken. Loading is O(n log n), whatever the file says.
 typedef struct fr_tokenizer_source {
   fr_text           file, merges;
-  fr_split          split;     // UNKNOWN: as the file says; NONE: the whole text is one pre-token; LLAMA3: and cl100k
+  fr_split          split;     // UNKNOWN: as the file says; NONE: the whole text is one pre-token; LLAMA3: and cl100k; QWEN: 2 and 3
   const fr_special *specials;  // added to those of the file
   fr_int            special_count;
   fr_int            forks;     // adds the specials <think1> .. <thinkN>
@@ -7609,13 +7609,14 @@ static fr_int fr__contraction(const char *p, fr_int left, int any_case)
   return any_case && left > 2 && memcmp(p + 1, "\xC5\xBF", 2) == 0 ? 3 : 0;
 }
 
-// End of the pre-token that begins at `at` < end. The three regular expressions, alternatives in this order:
+// End of the pre-token that begins at `at` < end. The regular expressions, alternatives in this order:
 //   GPT-2    's|'t|'re|'ve|'m|'ll|'d | ?L+ | ?N+ | ?[^\sLN]+ |                 \s+(?!\S)|\s+
 //   Llama 3  the same in any case    | [^\r\nLN]?L+ | N{1,3} | ?[^\sLN]+[\r\n]* | \s*[\r\n]+ | \s+(?!\S)|\s+
 //   Qwen     as Llama 3, but one N
+//   SmolLM   first every N is cut out, and what is between two of them is cut as GPT-2 does: blanks before an N stay together
 static fr_int fr__split_end(fr_split split, const char *text, fr_int at, fr_int end)
 {
-  const int gpt2 = split == FR_SPLIT_GPT2;
+  const int smollm = split == FR_SPLIT_SMOLLM, gpt2 = split == FR_SPLIT_GPT2 || smollm;
   const char c = text[at];
   fr_int size, next, last = at, broken = -1;
   int kind, after = FR__BLANK;
@@ -7625,7 +7626,8 @@ static fr_int fr__split_end(fr_split split, const char *text, fr_int at, fr_int 
   next = at + size;
   if (next < end && (c == ' ' || !gpt2)) after = fr__class(text, next, end, &size);
   if (gpt2) {
-    if (c == ' ' && after != FR__BLANK) return fr__stretch_end(text, next, end, after);
+    if (smollm && kind == FR__NUMBER) return next;
+    if (c == ' ' && after != FR__BLANK && !(smollm && after == FR__NUMBER)) return fr__stretch_end(text, next, end, after);
     if (kind != FR__BLANK) return fr__stretch_end(text, next, end, kind);
   } else {
     if (kind == FR__LETTER || (after == FR__LETTER && kind != FR__NUMBER && !fr__is_break(c)))
@@ -7640,12 +7642,12 @@ static fr_int fr__split_end(fr_split split, const char *text, fr_int at, fr_int 
       return at;
     }
   }
-  for (next = at; next < end && fr__class(text, next, end, &size) == FR__BLANK; next += size) {
+  for (next = at; next < end && (after = fr__class(text, next, end, &size)) == FR__BLANK; next += size) {
     last = next;
     if (fr__is_break(text[next])) broken = next + 1;
   }
   if (!gpt2 && broken >= 0) return broken;
-  return next == end || last == at ? next : last;  // the last blank goes to the word that follows
+  return next == end || last == at || (smollm && after == FR__NUMBER) ? next : last;  // the last blank goes to the word that follows
 }
 
 // The first of the specials low .. high-1, which agree in `depth` bytes, whose next byte is not below `byte`.
@@ -8196,7 +8198,7 @@ static const unsigned char fr__form_magic[8] = { 0x89, 'F', 'R', 'T', '\r', '\n'
     "\\s+(?!\\S)|\\s+"
 static const char *const fr__regex[] = {  // of each fr_split
   NULL, NULL, "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
-  FR__REGEX("\\p{N}{1,3}"), FR__REGEX("\\p{N}")
+  FR__REGEX("\\p{N}{1,3}"), FR__REGEX("\\p{N}"), NULL
 };
 
 // The names that are read of tokenizer.json: of the file, then of its model.
@@ -8537,8 +8539,9 @@ FR__SELDOM fr_status fr__json_split(fr__load *load, fr__json_token object, fr_sp
 FR__SELDOM fr_status fr__json_pre_tokenizer(fr__load *load, fr__json_token pre, fr_split *split)
 {
   fr__json_token list, part[3];
-  fr_status status;
+  fr_status status = FR_OK;
   fr_int parts = 0;
+  int digits;
   fr__json json;
   if (!fr__json_word(load, fr__json_member(load, pre, "type"), "Sequence")) return fr__json_byte_level(load, pre, split);
   list = fr__json_member(load, pre, "pretokenizers");
@@ -8548,12 +8551,18 @@ FR__SELDOM fr_status fr__json_pre_tokenizer(fr__load *load, fr__json_token pre, 
     fr__json_skip(&json);
   }
   if (parts == 1) return fr__json_byte_level(load, part[0], split);
-  if (parts != 2) return fr__load_refuse(load, list, "only Split and ByteLevel are supported in a sequence");
-  status = fr__json_expect(load, part[0], "type", "Split", "this pre-tokenizer is not supported");
+  if (parts != 2) return fr__load_refuse(load, list, "only Split or Digits, then ByteLevel, are supported in a sequence");
+  digits = fr__json_word(load, fr__json_member(load, part[0], "type"), "Digits");
+  if (!digits) status = fr__json_expect(load, part[0], "type", "Split", "this pre-tokenizer is not supported");
   if (!status) status = fr__json_byte_level(load, part[1], split);
   if (status) return status;
-  if (*split != FR_SPLIT_NONE) return fr__load_refuse(load, part[1], "ByteLevel after Split must have use_regex false");
-  return fr__json_split(load, part[0], split);
+  if (*split != (digits ? FR_SPLIT_GPT2 : FR_SPLIT_NONE))
+    return fr__load_refuse(load, part[1], digits ? "ByteLevel after Digits must have use_regex true" :
+                                                   "ByteLevel after Split must have use_regex false");
+  if (!digits) return fr__json_split(load, part[0], split);
+  *split = FR_SPLIT_SMOLLM;
+  if (fr__json_member(load, part[0], "individual_digits").kind == 't') return FR_OK;
+  return fr__load_refuse(load, part[0], "Digits must have individual_digits true");
 }
 
 // What stands beside vocabulary and merges and changes ids. Padding to the longest of a batch does not change those of one text;
@@ -8829,7 +8838,7 @@ FR__SELDOM fr_status fr__load_form(fr__load *load)
   if (head[0] != FR_TOKENIZER_VERSION)
     return fr__fail(load->reason, FR_UNSUPPORTED, "the tokenizer has version %d; this library reads version %d",
                     (fr_int)(head[0] & 0x7FFFFFFFu), (fr_int)FR_TOKENIZER_VERSION);
-  if (head[1] < FR_SPLIT_NONE || head[1] > FR_SPLIT_QWEN || head[2] > 7 || head[3] > 0x7FFFFFF0u || head[7])
+  if (head[1] < FR_SPLIT_NONE || head[1] > FR_SPLIT_SMOLLM || head[2] > 7 || head[3] > 0x7FFFFFF0u || head[7])
     return fr__fail(load->reason, FR_FORMAT, "a field of the tokenizer's head is out of range");
   for (int i = 3; i < 7; i++)
     if (i == 4 ? head[i] != (uint64_t)file.count : head[i] > (uint64_t)file.count)
@@ -8995,7 +9004,7 @@ FR__SELDOM void fr__load_layout(fr__arena *arena, fr__load *load)
 
 static int fr__specials_good(const fr_special *specials, fr_int count, fr_int forks, fr_split split)
 {
-  return count >= 0 && count <= 1 << 24 && (specials || !count) && forks >= 0 && forks <= 65536 && (unsigned)split <= FR_SPLIT_QWEN;
+  return count >= 0 && count <= 1 << 24 && (specials || !count) && forks >= 0 && forks <= 65536 && (unsigned)split <= FR_SPLIT_SMOLLM;
 }
 
 FR_DEF fr_status fr_tokenizer_place(fr_tokenizer *tokenizer, const fr_tokenizer_source *source, void *memory, fr_int bytes,
@@ -9126,13 +9135,16 @@ FR__SELDOM void fr__put_json(fr__stream *s, const void *tokenizer)
   }
   fr__put_text(s, t->nfc ? "],\n\"normalizer\":{\"type\":\"NFC\"}" : "],\n\"normalizer\":null");
   fr__put_text(s, ",\n\"pre_tokenizer\":");
-  if (t->split > FR_SPLIT_GPT2) {
+  if (t->split == FR_SPLIT_SMOLLM) {
+    fr__put_text(s, "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\",\"individual_digits\":true},");
+  } else if (t->split > FR_SPLIT_GPT2) {
     fr__put_text(s, split);
     for (const char *c = fr__regex[t->split]; *c; c++) fr__put(s, *c == '\\' ? "\\\\" : c, *c == '\\' ? 2 : 1);
     fr__put_text(s, "\"},\"behavior\":\"Isolated\",\"invert\":false},");
   }
   fr__put_text(s, "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":");
-  fr__put_text(s, t->split > FR_SPLIT_GPT2 ? "false}]}" : t->split == FR_SPLIT_GPT2 ? "true}" : "false}");
+  fr__put_text(s, t->split == FR_SPLIT_GPT2 || t->split == FR_SPLIT_SMOLLM ? "true}" : "false}");
+  if (t->split > FR_SPLIT_GPT2) fr__put_text(s, "]}");
   fr__put_text(s, ",\n\"post_processor\":null,\n\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,"
                   "\"trim_offsets\":true,\"use_regex\":true},\n\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,"
                   "\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,\"fuse_unk\":false,\"byte_fallback\":false,");

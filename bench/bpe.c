@@ -239,7 +239,7 @@ static int training_row(void)
 
 int main(int argc, char **argv)
 {
-  static const char *const splits[] = { "", "none", "gpt2", "llama3", "qwen" };
+  static const char *const splits[] = { "", "none", "gpt2", "llama3", "qwen", "smollm" };
   const char *path = NULL, *merges = NULL;
   fr_tokenizer_source source;
   fr_tokenizer t;
@@ -250,7 +250,7 @@ int main(int argc, char **argv)
     if (!strcmp(a, "--tokenizer")) path = v, i++;
     else if (!strcmp(a, "--merges")) merges = v, i++;
     else if (!strcmp(a, "--split")) {
-      for (int k = 1; k < 5; k++) if (!strcmp(v, splits[k])) source.split = (fr_split)k;
+      for (int k = 1; k < 6; k++) if (!strcmp(v, splits[k])) source.split = (fr_split)k;
       i++;
     } else if (!strcmp(a, "--encode")) {
       fr_int bytes = 0, count = 0;

@@ -63,7 +63,7 @@ static int run(const fr_tokenizer *t, fr_specials mode, const char *in_path, con
 
 int main(int argc, char **argv)
 {
-  static const char *const splits[] = { "", "none", "gpt2", "llama3", "qwen" };
+  static const char *const splits[] = { "", "none", "gpt2", "llama3", "qwen", "smollm" };
   static fr_special specials[64];
   fr_tokenizer_source source;
   fr_tokenizer t;
@@ -78,7 +78,7 @@ int main(int argc, char **argv)
     else if (!strcmp(a, "--merges")) merges = v, i++;
     else if (!strcmp(a, "--forks")) source.forks = atoi(v), i++;
     else if (!strcmp(a, "--split")) {
-      for (int k = 1; k < 5; k++) if (!strcmp(v, splits[k])) source.split = (fr_split)k;
+      for (int k = 1; k < 6; k++) if (!strcmp(v, splits[k])) source.split = (fr_split)k;
       i++;
     } else if (!strcmp(a, "--special") && strrchr(v, '=') && source.special_count < 64) {
       fr_special *s = &specials[source.special_count++];

@@ -106,11 +106,11 @@ static void twins(void)
       texts[i].bytes = text[i];
       texts[i].count = test_below_int(i ? 100 : round < 5 ? 40 : 600);
       for (fr_int k = 0; k < texts[i].count; k++)
-        text[i][k] = test_below_int(12) < blanks / 2 ? ' ' : (char)('a' + test_below_int(letters));
+        text[i][k] = test_below_int(12) < blanks / 2 ? ' ' : (char)((round % 6 == 5 && k % 3 ? '0' : 'a') + test_below_int(letters));
     }
     memset(&training, 0, sizeof training);
     training.vocab = 257 + test_below_int(140);
-    training.split = (fr_split)(round % 5);
+    training.split = (fr_split)(round % 6);
     training.min_count = test_below_int(4);
     if (!CHECK(train(&t, &training, texts, 2) == FR_OK)) continue;
     slow_train(&s, t.split, texts, 2, (int)training.vocab, (int)training.min_count);
