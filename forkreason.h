@@ -718,7 +718,7 @@ typedef struct fr_special { fr_text text; fr_token id; } fr_special;
 //   nothing          with `merges` alone: GPT-2's numbering, byte ids 0 .. 255 in its order, merge k is id 256 + k
 //   tokenizer.bin    of llama2.c: SentencePiece scores, byte fallback, one blank put before the text
 //   our own form     see fr_tokenizer_write
-// There must be a token for each byte but the 13 that UTF-8 never has; a text with one that has none is refused. Ids may have
+// There must be a token for each printable character of ASCII and for the line end; a text with a byte that has none is refused. Ids may have
 // holes, but lie below the larger of 65,536 and the file's bytes. The memory is less than 80 times the files plus 2 MB; really 1
 // to 2 times for tokenizer.json, 13 times for *.tiktoken. Loading is O(n log n), whatever the file says.
 typedef struct fr_tokenizer_source {
@@ -7421,7 +7421,7 @@ typedef struct fr__bpe {
   uint32_t rank_count, byte_ids[256];
   int      crowded;         // 1: a search went too far, so what it looked for is missing
   unsigned char first[256]; // 1 if a special begins with this byte
-  int late, lacks;          // some special is late; some byte, which is not in UTF-8, has no token: its id is FR__NONE
+  int late, lacks;          // some special is late; some byte has no token: its id is FR__NONE
 } fr__bpe;
 
 // Whoever writes a file chooses its names, and may not choose where they fall. So the seed of its tables is a hash of all of it
@@ -9048,7 +9048,7 @@ FR_DEF fr_status fr_tokenizer_place(fr_tokenizer *tokenizer, const fr_tokenizer_
     b->byte_ids[byte] = load.tokenizer.sentencepiece ? 3 + (uint32_t)byte : fr__name_id(b, &c, 1);
     if (b->byte_ids[byte] < (uint32_t)load.tokenizer.vocab && b->pieces[b->byte_ids[byte]].count) continue;
     b->lacks = 1;
-    if (load.tokenizer.sentencepiece || (byte < 0xF5 && byte != 0xC0 && byte != 0xC1))
+    if (load.tokenizer.sentencepiece || byte == '\n' || (byte >= ' ' && byte <= '~'))
       return fr__fail(reason, FR_UNSUPPORTED, "there is no token for byte %d, so some text could not be told", (fr_int)byte);
   }
   if (load.tokenizer.sentencepiece && fr__name_id(b, " ", 1) == FR__NONE)
