@@ -10807,10 +10807,11 @@ FR__SELDOM fr_status fr__safetensors(fr__reading *r, const char *file, fr_text t
   const fr_int first = b->count;
   fr__json *json = &r->json;
   const uint64_t head = text.count >= 8 ? fr__get_int(&p, 8) : 0;
-  fr_int left = text.count - 8 - (fr_int)head;
+  fr_int left;
   if (text.count < 8 || head > 100000000 || head > (uint64_t)(text.count - 8))
     return fr__fail(r->reason, FR_FORMAT, "%s: no safetensors file: its head would be above 100,000,000 bytes, or longer than the file", file);
   data = p + head;
+  left = text.count - 8 - (fr_int)head;
   r->lacks = NULL;
   fr__json_start(json, text.bytes, 8, 8 + (fr_int)head, 1, b->names, b->limit);
   if (!head || text.bytes[8] != '{' || fr__json_next(json) != '{') fr__json_wrong(json, FR_FORMAT, 8, "'{' was expected");
@@ -11187,9 +11188,12 @@ FR__SELDOM void fr__pretrained_limits(fr__reading *r)
     "model.safetensors" };
   struct fr__pretrained *b = &r->b;
   fr_text text = r->source->file;
-  const unsigned char *p = (const unsigned char *)text.bytes + 8;
-  if (text.bytes && fr__is_gguf(text)) b->limit = text.count < 24 ? 0 : fr__min((fr_int)(fr__get_int(&p, 8) & 0x7fffffff), text.count / 32);
-  else if (text.bytes) b->limit = text.count < 28 ? 0 : fr__min((fr_int)(uint32_t)fr__get_int(&p, 4), text.count / 36) * 9 + 3;
+  const unsigned char *p;
+  if (text.bytes && text.count >= 28) {  // counts of tensors and of layers stand at the same place
+    p = (const unsigned char *)text.bytes + 8;
+    b->limit = fr__is_gguf(text) ? text.count / 32 : text.count / 36;
+    b->limit = fr__min((fr_int)(fr__get_int(&p, 4) & 0x7fffffff), b->limit) * (fr__is_gguf(text) ? 1 : 9) + 3;
+  }
   for (int i = 0; !r->source->file.bytes && i < 5; i++) {
     fr_int names = 8;
     if (!fr__open_name(r, files[i], &text)) continue;
