@@ -11753,7 +11753,7 @@ FR__SELDOM fr_status fr__export_check(const fr_export *e, fr_export_file file, f
   if (c->embed_scale != 1.0f) return fr__fail(reason, FR_UNSUPPORTED, "no other program knows an embed_scale");
   if (c->qk_norm && c->qkv_bias) return fr__fail(reason, FR_UNSUPPORTED, "no family has both biases and norms of heads");
   if (l2c && (c->qk_norm || c->qkv_bias || c->heads * c->head_dim != c->dim || c->rope_factor > 0.0f || c->rope_theta != 10000.0f ||
-              c->norm_eps != 1e-5f || e->type != FR_EXPORT_F32))
+              c->norm_eps != (float)1e-5 || e->type != FR_EXPORT_F32))
     return fr__fail(reason, FR_UNSUPPORTED, "llama2.c has float32, theta 10000, eps 1e-5, and no biases, norms of heads or other head size");
   if (words && file != FR_EXPORT_GGUF && fr__tokenizer_can(e->tokenizer, FR_TOKENIZER_JSON, reason)) return FR_UNSUPPORTED;
   if (words && e->tokenizer->vocab > c->vocab)
