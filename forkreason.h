@@ -934,7 +934,8 @@ typedef struct fr_pretrained {
   void       *owned;
 } fr_pretrained;
 // Reads what the files say; of weights nothing is copied or looked at, but for a head beside a tied embedding, which has to be
-// equal to it. Reasons name the file. The memory is less than 40 times the bytes of JSON, or of a GGUF's head.
+// equal to it. Reasons name the file. The memory is less than 40 times the
+// bytes of JSON, of a GGUF's head, or of a llama2.c file. 6 KB of stack.
 FR_DEF fr_status fr_pretrained_place(fr_pretrained *pretrained, const fr_pretrained_source *source, void *memory, fr_int bytes,
                                      fr_int *needed, fr_reason *reason);
 // Tensor `index` = 0 .. tensor_count-1: those of the files in their order, then those that are missing. FR_RANGE behind them.
@@ -974,7 +975,7 @@ typedef enum fr_export_file { FR_EXPORT_CONFIG, FR_EXPORT_WEIGHTS, FR_EXPORT_TOK
                               FR_EXPORT_CHAT, FR_EXPORT_CARD, FR_EXPORT_GGUF, FR_EXPORT_LLAMA2C } fr_export_file;
 FR_DEF const char *fr_export_name(fr_export_file file);  // config.json, ..; NULL for those and what is none
 // Sets *bytes; memory NULL measures. FR_UNSUPPORTED names what the form cannot hold: llama2.c biases and norms of heads, another eps or
-// theta, float16; a folder both of them, which no family has; all an embed_scale. An empty chat template is 0 bytes. 9 KB of stack.
+// theta, float16; a folder both of them, which no family has; all an embed_scale. An empty chat template is 0 bytes. 14 KB of stack.
 FR_DEF fr_status fr_export_write(const fr_export *what, fr_export_file file, void *memory, fr_int capacity, fr_int *bytes,
                                  fr_reason *reason);
 
