@@ -951,7 +951,7 @@ FR_DEF fr_status fr_pretrained_tensor(const fr_pretrained *pretrained, fr_int in
 // Makes a model of it. FR_FORMAT names what is missing, left over or misshapen, as far as the reason holds it.
 typedef struct fr_pretrained_options {
   int     whole;  // 1: a model of floats, which can be trained and saved; 0: matrices stay where they lie, if they can: float32 or
-  fr_type type;   // bfloat16, aligned, in the machine's byte order, q and k as we have them; the others become this type, once
+  fr_type type;   // bfloat16, aligned, in the machine's byte order, q and k as we have them; others are copied once, as this type
   fr_int  vocab;  // rows of embedding and head, such as for forks behind them; new ones: the mean of the others [the file's]
 } fr_pretrained_options;
 FR_DEF fr_status fr_pretrained_model(const fr_pretrained *pretrained, const fr_pretrained_options *options, fr_model *model,
@@ -11340,10 +11340,10 @@ FR_DEF fr_status fr_pretrained_model(const fr_pretrained *pretrained, const fr_p
       fr_view *view = fr__view_of(&views, layers + (pass ? slot / FR__PART_COUNT : 0), (int)(slot % FR__PART_COUNT));
       if (!t || !view || (config.tied && view == &views.head)) continue;
       view->rows = t->rows;
-      view->type = !fr__stays(pretrained, t) ? options->type : t->type == FR__F32 ? FR_FLOAT32 : FR_BFLOAT16;
+      view->type = t->type == FR__BF16 ? FR_BFLOAT16 : fr__stays(pretrained, t) ? FR_FLOAT32 : options->type;
       view->step = t->cols * fr__type_bytes(view->type);
       view->at = fr__stays(pretrained, t) ? t->at : (const unsigned char *)fr__take(&arena, t->rows, view->step);
-      if (pass && view->at != t->at) fr__widen(pretrained, t, options->type, (void *)(uintptr_t)view->at);
+      if (pass && view->at != t->at) fr__widen(pretrained, t, view->type, (void *)(uintptr_t)view->at);
     }
     views.layers = layers;
     if (!pass) status = fr__model_place(NULL, &config, options->whole ? NULL : &views, NULL, 0, &own_bytes, reason);
