@@ -956,6 +956,28 @@ typedef struct fr_pretrained_options {
 FR_DEF fr_status fr_pretrained_model(const fr_pretrained *pretrained, const fr_pretrained_options *options, fr_model *model,
                                      void *memory, fr_int bytes, fr_int *needed, fr_reason *reason);
 
+// ---- giving a model back: files that transformers, llama.cpp and llama2.c load
+typedef enum fr_export_type { FR_EXPORT_F32, FR_EXPORT_F16, FR_EXPORT_BF16 } fr_export_type;  // matrices; rounded to nearest even
+typedef struct fr_export {
+  const fr_model     *model;     // of floats or of views
+  const fr_tokenizer *tokenizer; // for a folder and GGUF
+  fr_export_type type;
+  fr_int         context;        // [2048]
+  fr_token       begin, pad;     // -1: none
+  const fr_token *ends;          // the first one is that of tokenizer_config.json
+  fr_int         end_count;
+  fr_text        chat;           // the chat template, which carries the framing; or empty
+  const char    *name, *base, *license, *data;  // for the model card and general.*; what it was made from; NULL: nothing is said
+} fr_export;
+// The files of a folder, then those that are a model by themselves.
+typedef enum fr_export_file { FR_EXPORT_CONFIG, FR_EXPORT_WEIGHTS, FR_EXPORT_TOKENIZER, FR_EXPORT_TOKENIZER_CONFIG, FR_EXPORT_GENERATION,
+                              FR_EXPORT_CHAT, FR_EXPORT_CARD, FR_EXPORT_GGUF, FR_EXPORT_LLAMA2C } fr_export_file;
+FR_DEF const char *fr_export_name(fr_export_file file);  // config.json, ..; NULL for those and what is none
+// Sets *bytes; memory NULL measures. FR_UNSUPPORTED names what the form cannot hold: llama2.c biases and norms of heads, another eps or
+// theta, float16; a folder both of them, which no family has; all an embed_scale. An empty chat template is 0 bytes. 9 KB of stack.
+FR_DEF fr_status fr_export_write(const fr_export *what, fr_export_file file, void *memory, fr_int capacity, fr_int *bytes,
+                                 fr_reason *reason);
+
 // ---- files
 // Saving writes PATH.tmp, then renames it over PATH: a reader finds the old file or the new one, never half of one. On failure
 // the temporary file is removed and PATH is as it was. A file at PATH is replaced, a symbolic link itself and not the file that it
@@ -964,6 +986,7 @@ FR_DEF fr_status fr_pretrained_model(const fr_pretrained *pretrained, const fr_p
 // twice, and only a file that changes in between can leave half a model (FR_IO). 8 KB of stack, but where loading says more.
 #ifndef FR_NO_STDIO
 FR_DEF fr_status fr_tokenizer_save(const char *path, const fr_tokenizer *tokenizer, fr_tokenizer_form form, fr_reason *reason);
+FR_DEF fr_status fr_export_save(const char *path, const fr_export *what, fr_export_file file, fr_reason *reason);
 FR_DEF fr_status fr_checkpoint_save(const char *path, const fr_model *model, const fr_adamw *adamw, const void *user,
                                     fr_int user_bytes, fr_reason *reason);
 FR_DEF fr_status fr_checkpoint_load(const char *path, fr_checkpoint *info, fr_model *model, fr_adamw *adamw, void *user,
@@ -10206,10 +10229,13 @@ enum {
 #define FR__INDEX(part, hf, gguf, tensor, rows, cols) FR__PART_##part,
   FR__PARTS(FR__INDEX)
 #undef FR__INDEX
-  FR__PART_COUNT, FR__LAYER_PARTS = FR__PART_EMBEDDING, FR__MODEL_PARTS = FR__PART_COUNT - FR__LAYER_PARTS
+  FR__PART_COUNT, FR__LAYER_PARTS = FR__PART_EMBEDDING  // the others are the model's
 };
-// What a file calls a part of a layer, or of the model; its tensor, and behind how many of its floats it stands there.
-typedef struct fr__part_row { const char *name[2]; int tensor, vector; fr_int rows, cols, before; } fr__part_row;
+typedef struct fr__part_row {
+  const char *name[2];
+  int    tensor, vector, there;  // there: the config has it
+  fr_int rows, cols, before;  // floats of the tensor that stand before it
+} fr__part_row;
 
 FR__SELDOM void fr__part_rows(fr__part_row part[FR__PART_COUNT], const fr_config *c)
 {
@@ -10223,6 +10249,8 @@ FR__SELDOM void fr__part_rows(fr__part_row part[FR__PART_COUNT], const fr_config
     const int same = i && part[i].tensor == part[i - 1].tensor;
     part[i].before = same ? part[i - 1].before + part[i - 1].rows * part[i - 1].cols : 0;
     part[i].vector = part[i].rows == 1 || part[i].cols == 1;
+    part[i].there = part[i].tensor == FR__AT_b_qkv ? c->qkv_bias : part[i].tensor == FR__AT_head ? !c->tied :
+                    part[i].tensor != FR__AT_norm_q && part[i].tensor != FR__AT_norm_k ? 1 : c->qk_norm;
   }
 }
 
@@ -10237,6 +10265,18 @@ static uint16_t fr__to_bfloat16(float x)  // to nearest, ties to even
   memcpy(&bits, &x, 4);
   if (x != x) return (uint16_t)(bits >> 16 | 0x40);
   return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
+static uint16_t fr__to_float16(float x)  // the same; above 65504: infinity
+{
+  const uint32_t sign = x < 0.0f || (x == 0.0f && 1.0f / x < 0.0f) ? 0x8000 : 0;
+  const float size = fabsf(x);
+  uint32_t bits;
+  memcpy(&bits, &size, 4);
+  if (x != x) return (uint16_t)(sign | 0x7E00);
+  if (size >= 65520.0f) return (uint16_t)(sign | 0x7C00);
+  if (size < 6.103515625e-5f) return (uint16_t)(sign | (uint32_t)rintf(size * 16777216.0f));  // subnormal: in units of 2^-24
+  return (uint16_t)(sign | (bits - 0x38000000 + 0xFFF + (bits >> 13 & 1)) >> 13);
 }
 
 static float fr__from_float16(uint32_t half)
@@ -10263,7 +10303,7 @@ static void fr__dequantize(int type, const unsigned char *at, fr_int count, floa
   }
 }
 
-// A tensor of a file. Slot: layer * FR__LAYER_PARTS + part, those of the model behind those of the layers; -1: it has none.
+// A tensor of a file. slot: layer * FR__PART_COUNT + part, those of the model with layer 0; -1: it is none of the parts.
 typedef struct fr__named {
   fr_text name;
   const unsigned char *at;
@@ -10278,7 +10318,7 @@ struct fr__pretrained {
   fr_int *missing;     // slots that are to be filled and are not
   fr_int *names, *next;  // scratch: names of open objects and their links; to sort tensors
   char   *strings;
-  fr_int  count, limit, slot_count, slot_limit, name_limit, string_bytes, string_limit;
+  fr_int  count, limit, slot_count, slot_limit, string_bytes, string_limit;
   int     spelling;    // 0 Hugging Face's, 1 GGUF's
   int     interleaved; // rows of q and k stand as for rope on neighbours: 2j, 2j+1 and not j, j + D/2
 };
@@ -10309,47 +10349,39 @@ static int fr__open_name(const fr__reading *r, const char *name, fr_text *text)
   return r->source->open && r->source->open(r->source->user, name, text) && text->bytes && text->count >= 0;
 }
 
-// The slot of a name, which may be any bytes; the number of the layer has no zeros before it.
+// The slot of a name, which may be any bytes; the number of a layer has no zeros before it.
 FR__SELDOM fr_int fr__slot_of(const fr__reading *r, const char *name, fr_int count)
 {
-  static const char *const before[2] = { "model.layers.", "blk." };
-  const fr_int length = (fr_int)strlen(before[r->b.spelling]), layers = r->p.config.layers;
+  const char *const before = r->b.spelling ? "blk." : "model.layers.";
+  const fr_int length = (fr_int)strlen(before), layers = r->p.config.layers;
   fr__part_row part[FR__PART_COUNT];
-  fr_int at = length, layer = 0, base = FR__LAYER_PARTS * (layers - 1);
-  int first = FR__LAYER_PARTS, last = FR__PART_COUNT;
-  fr__part_rows(part, &r->p.config);
-  if (count > length && memcmp(name, before[r->b.spelling], (size_t)length) == 0) {
+  fr_int at = length, layer = 0;
+  const int inside = count > length && memcmp(name, before, (size_t)length) == 0;
+  if (inside) {
     for (; at < count && name[at] >= '0' && name[at] <= '9' && layer < layers; at++) layer = 10 * layer + name[at] - '0';
     if (at == length || at == count || name[at] != '.' || layer >= layers || (name[length] == '0' && at > length + 1)) return -1;
     name += at + 1;
     count -= at + 1;
-    first = 0;
-    last = FR__LAYER_PARTS;
-    base = layer * FR__LAYER_PARTS;
   }
-  for (int i = first; i < last; i++) {
+  fr__part_rows(part, &r->p.config);
+  for (int i = inside ? 0 : FR__LAYER_PARTS; i < (inside ? FR__LAYER_PARTS : FR__PART_COUNT); i++) {
     const char *known = part[i].name[r->b.spelling];
-    if ((fr_int)strlen(known) == count && memcmp(known, name, (size_t)count) == 0) return base + i;
+    if ((fr_int)strlen(known) == count && memcmp(known, name, (size_t)count) == 0) return layer * FR__PART_COUNT + i;
   }
   return -1;
 }
 
-// The name of a slot, in at most 127 bytes.
-FR__SELDOM void fr__slot_name(const fr_pretrained *p, fr_int slot, char *out)
+FR__SELDOM void fr__slot_name(const fr__part_row part[FR__PART_COUNT], int spelling, fr_int slot, fr_reason *name)
 {
-  const int whole = slot >= p->config.layers * FR__LAYER_PARTS, spelling = p->body->spelling;
-  const fr_int layer = slot / FR__LAYER_PARTS;
-  fr__part_row part[FR__PART_COUNT];
-  fr_reason text;
-  fr__part_rows(part, &p->config);
-  if (whole) fr__fail(&text, FR_OK, "%s", part[slot - (p->config.layers - 1) * FR__LAYER_PARTS].name[spelling]);
-  else fr__fail(&text, FR_OK, "%s%d.%s", spelling ? "blk." : "model.layers.", layer, part[slot % FR__LAYER_PARTS].name[spelling]);
-  memcpy(out, text.text, 128);
+  const char *last = part[slot % FR__PART_COUNT].name[spelling];
+  if (slot % FR__PART_COUNT >= FR__LAYER_PARTS) fr__fail(name, FR_OK, "%s", last);
+  else fr__fail(name, FR_OK, "%s%d.%s", spelling ? "blk." : "model.layers.", slot / FR__PART_COUNT, last);
 }
 
-static int fr__slot_part(const fr_config *c, fr_int slot)
+// Has the model something in this slot?
+static int fr__slot_there(const fr__part_row part[FR__PART_COUNT], fr_int slot)
 {
-  return (int)(slot < c->layers * FR__LAYER_PARTS ? slot % FR__LAYER_PARTS : slot - (c->layers - 1) * FR__LAYER_PARTS);
+  return part[slot % FR__PART_COUNT].there && (slot < FR__PART_COUNT || slot % FR__PART_COUNT < FR__LAYER_PARTS);
 }
 
 // -- JSON of models
@@ -10389,12 +10421,13 @@ FR__SELDOM double fr__json_real(const fr__json *json)
   }
 }
 
-// What is searched for in the object of a file, or in the object `outer` in it; the first error stays in r->json.
+// The value of a name in the object of a file, or in the object `outer` in it: its kind, 0 if there is none. The first error of a
+// file stays in r->json, and ends all search in it.
 FR__SELDOM char fr__find(fr__reading *r, const char *outer, const char *name)
 {
   fr__json *json = &r->json;
   if (json->status) return 0;
-  fr__json_start(json, r->text.bytes, 0, r->text.count, 1, r->b.names, r->b.name_limit);
+  fr__json_start(json, r->text.bytes, 0, r->text.count, 1, r->b.names, r->b.limit);
   fr__json_next(json);
   while (fr__json_next(json) == 'k') {
     const int here = fr__json_is(json, json->token, outer ? outer : name);
@@ -10411,22 +10444,14 @@ static void fr__find_wrong(fr__reading *r, fr_status status, const char *wrong)
   fr__json_wrong(&r->json, status, r->json.token.start, wrong);
 }
 
-static void fr__find_nothing(fr__reading *r, const char *name)
-{
-  if (!r->json.status) r->lacks = name;
-  fr__find_wrong(r, FR_FORMAT, "");
-}
-
 // A whole number above 0; `otherwise` if there is none, or null, and -1: there has to be one.
 FR__SELDOM fr_int fr__find_size(fr__reading *r, const char *outer, const char *name, fr_int otherwise)
 {
   const char kind = fr__find(r, outer, name);
-  const fr_int value = kind ? fr__json_size(&r->json, 0x7fffffff) : 0;
-  if (!kind || (kind == 'n' && otherwise >= 0)) {
-    if (otherwise < 0) fr__find_nothing(r, name);
-    return otherwise;
-  }
-  if (value < 1) fr__find_wrong(r, FR_FORMAT, "a whole number above 0, and below 2^31, was expected");
+  const fr_int value = fr__json_size(&r->json, 0x7fffffff);
+  if (otherwise >= 0 && (!kind || kind == 'n')) return otherwise;
+  if (!kind && !r->json.status) r->lacks = name;
+  if (!kind || value < 1) fr__find_wrong(r, FR_FORMAT, "a whole number above 0, and below 2^31, was expected");
   return value;
 }
 
@@ -10434,8 +10459,8 @@ FR__SELDOM float fr__find_real(fr__reading *r, const char *outer, const char *na
 {
   const char kind = fr__find(r, outer, name);
   const float value = kind == '0' ? (float)fr__json_real(&r->json) : 0.0f;
-  if (!kind && otherwise < 0.0f) fr__find_nothing(r, name);
-  if (!kind) return otherwise;
+  if (!kind && otherwise > 0.0f) return otherwise;
+  if (!kind && !r->json.status) r->lacks = name;
   if (!fr__positive(value)) fr__find_wrong(r, FR_FORMAT, "a number above 0 was expected");
   return value;
 }
@@ -10452,8 +10477,8 @@ FR__SELDOM int fr__find_word(fr__reading *r, const char *outer, const char *name
 {
   const char kind = fr__find(r, outer, name);
   int i = 0;
-  while (kind == '"' && words[i] && !fr__json_is(&r->json, r->json.token, words[i])) i++;
-  if (kind == '"' && words[i]) return i;
+  while (kind && words[i] && !(kind == '"' && fr__json_is(&r->json, r->json.token, words[i]))) i++;
+  if (kind && words[i]) return i;
   if (kind) fr__find_wrong(r, FR_UNSUPPORTED, refused);
   return -1;
 }
@@ -10485,7 +10510,8 @@ FR__SELDOM void fr__find_config(fr__reading *r)
   const int family = fr__find_word(r, NULL, "model_type", families, "a model_type other than llama, qwen2 and qwen3 is not supported");
   fr_config *c = &r->p.config;
   int type;
-  if (family < 0) fr__find_nothing(r, "model_type");
+  if (family < 0 && !r->json.status) r->lacks = "model_type";
+  if (family < 0) fr__find_wrong(r, FR_FORMAT, "");
   else r->p.family = families[family];
   c->layers = fr__find_size(r, NULL, "num_hidden_layers", -1);
   c->dim = fr__find_size(r, NULL, "hidden_size", -1);
@@ -10498,7 +10524,7 @@ FR__SELDOM void fr__find_config(fr__reading *r)
   c->rope_theta = fr__find_real(r, renamed, "rope_theta", fr__find_real(r, NULL, "rope_theta", 10000.0f));
   type = fr__find_word(r, scaling, "rope_type", ropes, rope);
   if (type < 0) type = fr__find_word(r, scaling, "type", ropes, rope);
-  if (type < 0 && fr__find(r, scaling, "factor")) fr__find_nothing(r, "rope_type");
+  if (type < 0 && fr__find(r, scaling, "factor")) fr__find_wrong(r, FR_FORMAT, "a factor of rope without a rope_type");
   if (type == 1) {
     c->rope_factor = fr__find_real(r, scaling, "factor", -1.0f);
     c->rope_low = fr__find_real(r, scaling, "low_freq_factor", -1.0f);
@@ -10539,7 +10565,7 @@ FR__SELDOM void fr__json_open(fr__reading *r, const char *name)
   fr__json *json = &r->json;
   const int there = fr__open_name(r, name, &r->text);
   r->lacks = there ? NULL : "file of this name";
-  fr__json_start(json, r->text.bytes, 0, r->text.count, 1, r->b.names, r->b.name_limit);
+  fr__json_start(json, r->text.bytes, 0, r->text.count, 1, r->b.names, r->b.limit);
   if (!there || fr__json_next(json) != '{') fr__json_wrong(json, FR_FORMAT, json->token.start, "an object was expected");
   while (!json->status && fr__json_next(json) != '$') {}
 }
@@ -10563,14 +10589,16 @@ FR__SELDOM fr_status fr__take_tensor(fr__reading *r, const fr__named *found)
 {
   struct fr__pretrained *b = &r->b;
   fr__named *t = b->named + b->count;
-  char name[128];
+  fr__part_row part[FR__PART_COUNT];
+  fr_reason name;
   if (b->count == b->limit) return fr__fail(r->reason, FR_LIMIT, "more tensors than the files can hold");
   *t = *found;
   t->slot = fr__slot_of(r, t->name.bytes, t->name.count);
   t->fit = t->slot < 0 && !fr__ends_with(t->name, "rotary_emb.inv_freq") ? FR_LEFT_OVER : FR_FITS;  // a buffer of old files
   if (t->slot >= 0 && b->slots[t->slot] >= 0) {
-    fr__slot_name(&r->p, t->slot, name);
-    return fr__fail(r->reason, FR_FORMAT, "%s is there twice", name);
+    fr__part_rows(part, &r->p.config);
+    fr__slot_name(part, b->spelling, t->slot, &name);
+    return fr__fail(r->reason, FR_FORMAT, "%s is there twice", name.text);
   }
   if (t->slot >= 0) b->slots[t->slot] = b->count;
   b->count++;
@@ -10583,72 +10611,69 @@ static int fr__begins_later(const void *context, fr_int a, fr_int b)
   return x->at != y->at ? (x->at > y->at ? 1 : -1) : x->bytes > y->bytes;
 }
 
-// safetensors: u64 N, N bytes of JSON, data. Tensors lie without gaps up to the end of the file.
+// What a safetensors file says of one tensor, whose '{' is next; its data are at most `most` bytes.
+FR__SELDOM void fr__safetensor(fr__reading *r, fr__named *t, const unsigned char *data, fr_int most)
+{
+  static const char *const fields[] = { "dtype", "shape", "data_offsets" };
+  static const int types[] = { FR__F32, FR__F16, FR__BF16 };
+  fr__json *json = &r->json;
+  fr_int place[2] = { -1, -1 }, count = 1, offsets = 0;
+  if (fr__json_next(json) != '{') fr__find_wrong(r, FR_FORMAT, "an object was expected");
+  while (fr__json_next(json) == 'k') {
+    const fr__json_token name = json->token;
+    const char kind = fr__json_next(json);
+    int field = 0, type = 0;
+    while (field < 3 && !fr__json_is(json, name, fields[field])) field++;
+    if (field == 3 || kind != (field ? '[' : '"')) fr__find_wrong(r, FR_FORMAT, "a dtype, a shape or data_offsets was expected");
+    while (field == 0 && type < 3 && !fr__json_is(json, json->token, fr__types[types[type]].name)) type++;
+    if (type == 3) fr__find_wrong(r, FR_UNSUPPORTED, "a dtype other than F32, F16 and BF16 is not supported");
+    else if (field == 0) t->type = types[type];
+    for (fr_int i = 0; field && !json->status && fr__json_next(json) != ']'; i++) {
+      const fr_int size = fr__json_size(json, field == 1 ? FR__INT_MAX : most);
+      if (size < 0 || (field == 1 ? !fr__mul(count, size, &count) : i > 1)) fr__find_wrong(r, FR_FORMAT, "this is no size, or no place");
+      else if (field == 2) { place[i] = size; offsets = i + 1; }
+      else { t->rows = i ? t->cols : 1; t->cols = size; }
+      if (field == 1) t->rank = (int)fr__min(i + 1, 9);
+    }
+    if (field == 1 && t->rank < 0) t->rank = 0;
+  }
+  json->token.start = t->name.bytes - json->text;
+  if (t->type < 0 || t->rank < 0 || offsets != 2) fr__find_wrong(r, FR_FORMAT, "it has no dtype, no shape or no data_offsets");
+  else if (place[0] > place[1] || !fr__mul(count, fr__types[t->type].bytes, &count) || place[1] - place[0] != count)
+    fr__find_wrong(r, FR_FORMAT, "its data_offsets do not give the bytes of its shape");
+  t->bytes = count;
+  t->at = data + (json->status ? 0 : place[0]);
+}
+
+// safetensors: u64 N, N bytes of JSON, data. Tensors lie side by side up to the end of the file.
 FR__SELDOM fr_status fr__safetensors(fr__reading *r, const char *file, fr_text text, int shard)
 {
-  static const char *const types[] = { "F32", "F16", "BF16", NULL };
-  static const int type[] = { FR__F32, FR__F16, FR__BF16 };
   const unsigned char *p = (const unsigned char *)text.bytes, *data;
   struct fr__pretrained *b = &r->b;
   const fr_int first = b->count;
   fr__json *json = &r->json;
   const uint64_t head = text.count >= 8 ? fr__get_int(&p, 8) : 0;
-  fr_int left;
-  if (text.count < 8) return fr__fail(r->reason, FR_FORMAT, "%s: %d bytes are no safetensors file", file, text.count);
-  if (head > 100000000 || head > (uint64_t)(text.count - 8))
-    return fr__fail(r->reason, FR_FORMAT, "%s: the length of its head is above 100,000,000, or reaches beyond the end of the file", file);
+  fr_int left = text.count - 8 - (fr_int)head;
+  if (text.count < 8 || head > 100000000 || head > (uint64_t)(text.count - 8))
+    return fr__fail(r->reason, FR_FORMAT, "%s: no safetensors file: its head would be above 100,000,000 bytes, or longer than the file", file);
   data = p + head;
-  left = text.count - 8 - (fr_int)head;
-  r->text = text;
   r->lacks = NULL;
-  fr__json_start(json, text.bytes, 8, 8 + (fr_int)head, 1, b->names, b->name_limit);
+  fr__json_start(json, text.bytes, 8, 8 + (fr_int)head, 1, b->names, b->limit);
   if (!head || text.bytes[8] != '{' || fr__json_next(json) != '{') fr__json_wrong(json, FR_FORMAT, 8, "'{' was expected");
   while (fr__json_next(json) == 'k') {
-    const fr__json_token name = json->token;
     fr__named t;
-    fr_int offset[2] = { -1, -1 }, count = 1, offsets = 0;
     memset(&t, 0, sizeof t);
-    t.rank = -1;
-    t.type = -1;
-    t.name.bytes = text.bytes + name.start;
-    t.name.count = name.count;
+    t.rank = t.type = -1;
+    t.name.bytes = text.bytes + json->token.start;
+    t.name.count = json->token.count;
     t.shard = shard;
-    if (fr__json_next(json) != '{') fr__find_wrong(r, FR_FORMAT, "an object was expected");
-    while (fr__json_next(json) == 'k') {
-      const fr__json_token field = json->token;
-      const char kind = fr__json_next(json);
-      if (fr__json_is(json, name, "__metadata__")) {
-        if (kind != '"') fr__find_wrong(r, FR_FORMAT, "a string was expected");
-      } else if (fr__json_is(json, field, "dtype")) {
-        int i = 0;
-        while (types[i] && !(kind == '"' && fr__json_is(json, json->token, types[i]))) i++;
-        if (!types[i]) fr__find_wrong(r, FR_UNSUPPORTED, "a dtype other than F32, F16 and BF16 is not supported");
-        else t.type = type[i];
-      } else if (fr__json_is(json, field, "shape") && kind == '[') {
-        for (t.rank = 0; fr__json_next(json) != ']' && !json->status; t.rank++) {
-          const fr_int size = fr__json_size(json, FR__INT_MAX);
-          if (size < 0 || !fr__mul(count, size, &count)) fr__find_wrong(r, FR_FORMAT, "this is no size");
-          t.rows = t.rank ? t.cols : 1;
-          t.cols = size;
-          if (t.rank == 8) fr__find_wrong(r, FR_LIMIT, "more than 8 dimensions");
-        }
-      } else if (fr__json_is(json, field, "data_offsets") && kind == '[') {
-        for (offsets = 0; fr__json_next(json) != ']' && !json->status; offsets++) {
-          const fr_int at = fr__json_size(json, left);
-          if (at < 0 || offsets == 2) fr__find_wrong(r, FR_FORMAT, "this is no place in the data");
-          else offset[offsets] = at;
-        }
-      } else {
-        fr__find_wrong(r, FR_FORMAT, "dtype, shape or data_offsets was expected");
-      }
+    if (fr__json_is(json, json->token, "__metadata__")) {
+      if (fr__json_next(json) != '{') fr__find_wrong(r, FR_FORMAT, "an object was expected");
+      while (fr__json_next(json) == 'k')
+        if (fr__json_next(json) != '"') fr__find_wrong(r, FR_FORMAT, "a string was expected");
+      continue;
     }
-    if (json->status || fr__json_is(json, name, "__metadata__")) continue;
-    json->token = name;
-    t.bytes = offset[1] - offset[0];
-    if (t.type < 0 || t.rank < 0 || offsets != 2) fr__find_wrong(r, FR_FORMAT, "dtype, shape or data_offsets is not there");
-    else if (!fr__mul(count, fr__types[t.type].bytes, &count) || t.bytes != count || offset[0] > offset[1])
-      fr__find_wrong(r, FR_FORMAT, "its bytes are not those of its shape");
-    t.at = data + offset[0];
+    fr__safetensor(r, &t, data, left);
     if (!json->status && fr__take_tensor(r, &t)) return fr__said_of(r, FR_FORMAT, file);
   }
   fr__json_next(json);
@@ -10659,8 +10684,7 @@ FR__SELDOM fr_status fr__safetensors(fr__reading *r, const char *file, fr_text t
     data += b->named[i].bytes;
     left -= b->named[i].bytes;
   }
-  if (left) return fr__fail(r->reason, FR_FORMAT, "%s: %d bytes follow the last tensor", file, left);
-  return FR_OK;
+  return left ? fr__fail(r->reason, FR_FORMAT, "%s: %d bytes follow the last tensor", file, left) : FR_OK;
 }
 
 // A folder in shards: model.safetensors.index.json has under weight_map the file of each tensor.
@@ -10676,7 +10700,7 @@ FR__SELDOM fr_status fr__shards(fr__reading *r)
   fr_status status = FR_OK;
   for (int look = 0; !status && look < 2; look++) {  // which files there are; then, when they are read, what is in which
     fr__json_open(r, index);
-    if (fr__find(r, NULL, "weight_map") != '{') fr__find_nothing(r, "weight_map");
+    if (fr__find(r, NULL, "weight_map") != '{') fr__find_wrong(r, FR_FORMAT, "there is no weight_map");
     while (!json->status && fr__json_next(json) == 'k') {
       const fr_int slot = look ? fr__slot_of(r, json->text + json->token.start, json->token.count) : -1;
       fr_text text = { NULL, 0 };
@@ -10709,9 +10733,9 @@ FR__SELDOM fr_status fr__config_known(fr__reading *r, const char *file)
   fr_config *c = &r->p.config;
   const fr_status status = fr_config_check(c, c, r->reason);
   if (status) return fr__said_of(r, status, file);
-  if (c->layers > (b->slot_limit - FR__MODEL_PARTS) / FR__LAYER_PARTS)
+  if (c->layers > b->slot_limit / FR__PART_COUNT)
     return fr__fail(r->reason, FR_FORMAT, "%s: %d layers, but the weights have no more than %d tensors", file, c->layers, b->limit);
-  b->slot_count = c->layers * FR__LAYER_PARTS + FR__MODEL_PARTS;
+  b->slot_count = c->layers * FR__PART_COUNT;
   for (fr_int i = 0; i < b->slot_count; i++) b->slots[i] = -1;
   return FR_OK;
 }
@@ -10737,13 +10761,16 @@ FR__SELDOM fr_status fr__folder(fr__reading *r)
   return fr__open_name(r, "model.safetensors", &text) ? fr__safetensors(r, "model.safetensors", text, 0) : fr__shards(r);
 }
 
+// -1: the tables of rope
+static const signed char fr__llama2c_order[] = { FR__PART_EMBEDDING, FR__PART_NORM_ATT, FR__PART_Q, FR__PART_K, FR__PART_V,
+  FR__PART_OUT, FR__PART_NORM_MLP, FR__PART_GATE, FR__PART_DOWN, FR__PART_UP, FR__PART_NORM_FINAL, -1, FR__PART_HEAD };
+
 // llama2.c, version 0: seven int32, then floats, each tensor for all layers before the next. Rope turns neighbours; eps and theta
 // are not in the file.
 FR__SELDOM fr_status fr__llama2c(fr__reading *r)
 {
-  enum { TABLES = -1 };  // of rope
-  static const signed char order[] = { FR__PART_EMBEDDING, FR__PART_NORM_ATT, FR__PART_Q, FR__PART_K, FR__PART_V, FR__PART_OUT,
-    FR__PART_NORM_MLP, FR__PART_GATE, FR__PART_DOWN, FR__PART_UP, FR__PART_NORM_FINAL, TABLES, FR__PART_HEAD };
+  enum { TABLES = -1 };
+  const signed char *const order = fr__llama2c_order;
   const fr_text file = r->source->file;
   const unsigned char *at = (const unsigned char *)file.bytes;
   struct fr__pretrained *b = &r->b;
@@ -10775,7 +10802,7 @@ FR__SELDOM fr_status fr__llama2c(fr__reading *r)
       fr__named *t = b->named + b->count;
       if (order[i] == TABLES) continue;
       memset(t, 0, sizeof *t);
-      t->slot = order[i] < FR__LAYER_PARTS ? l * FR__LAYER_PARTS + order[i] : (c->layers - 1) * FR__LAYER_PARTS + order[i];
+      t->slot = l * FR__PART_COUNT + order[i];
       t->at = at;
       t->rank = of->vector ? 1 : 2;
       t->rows = of->rows;
@@ -10792,8 +10819,8 @@ FR__SELDOM fr_status fr__llama2c(fr__reading *r)
 enum { FR__SOME = 256 };  // a multiple of every block
 static void fr__some(const fr_pretrained *p, const fr__named *t, fr_int row, fr_int col, float out[FR__SOME])
 {
-  const int part = fr__slot_part(&p->config, t->slot), turned = part == FR__PART_Q || part == FR__PART_K ||
-                                                                part == FR__PART_Q_BIAS || part == FR__PART_K_BIAS;
+  const int part = (int)(t->slot % FR__PART_COUNT);
+  const int turned = part == FR__PART_Q || part == FR__PART_K || part == FR__PART_Q_BIAS || part == FR__PART_K_BIAS;
   const fr__type_row *type = &fr__types[t->type];
   const fr_int D = p->config.head_dim, j = row % D, count = fr__min(FR__SOME, t->cols - col);
   if (turned && p->body->interleaved) row += (j < D / 2 ? 2 * j : 2 * j + 1 - D) - j;
@@ -10803,7 +10830,7 @@ static void fr__some(const fr_pretrained *p, const fr__named *t, fr_int row, fr_
 static int fr__stays(const fr_pretrained *p, const fr__named *t)
 {
   const uint16_t one = 1;
-  const int part = fr__slot_part(&p->config, t->slot), size = t->type == FR__F32 ? 4 : 2;
+  const int part = (int)(t->slot % FR__PART_COUNT), size = t->type == FR__F32 ? 4 : 2;
   return t->rank == 2 && (t->type == FR__F32 || t->type == FR__BF16) && (uintptr_t)t->at % (uintptr_t)size == 0 &&
          *(const unsigned char *)&one && !(p->body->interleaved && (part == FR__PART_Q || part == FR__PART_K));
 }
@@ -10826,83 +10853,58 @@ FR__SELDOM void fr__widen(const fr_pretrained *p, const fr__named *t, fr_type ty
     }
 }
 
-// -- what fits
+// Whether each part is there and has its shape; and a head beside a tied embedding its values.
 FR__SELDOM fr_status fr__compare_parts(fr__reading *r)
 {
   struct fr__pretrained *b = &r->b;
   const fr_config *c = &r->p.config;
-  const fr_int whole = c->layers * FR__LAYER_PARTS;
-  fr__named *embedding, *head;
   fr__part_row part[FR__PART_COUNT];
   float some[2][FR__SOME];
   fr_int missing = 0;
   fr__part_rows(part, c);
   for (fr_int slot = 0; slot < b->slot_count; slot++) {
-    const int i = fr__slot_part(c, slot), bias = part[i].tensor == FR__AT_b_qkv;
-    const int norm = part[i].tensor == FR__AT_norm_q || part[i].tensor == FR__AT_norm_k;
-    const int wanted = (!bias || c->qkv_bias) && (!norm || c->qk_norm) && (i != FR__PART_HEAD || !c->tied);
+    const fr__part_row *of = &part[slot % FR__PART_COUNT];
+    const int wanted = fr__slot_there(part, slot);
     fr__named *t = b->slots[slot] < 0 ? NULL : b->named + b->slots[slot];
     if (!t && wanted) b->missing[missing++] = slot;
     if (!t) continue;
-    if (!wanted && i != FR__PART_HEAD) {
-      t->fit = FR_LEFT_OVER;
-    } else if (part[i].vector ? t->rank != 1 || t->cols != part[i].rows * part[i].cols || fr__types[t->type].weights > 1
-                              : t->rank != 2 || t->rows != part[i].rows || t->cols != part[i].cols) {
-      t->fit = FR_MISSHAPEN;
-    } else {
-      t->rows = part[i].rows;  // of a vector, too
-      t->cols = part[i].cols;
-    }
+    if (!wanted && slot != FR__PART_HEAD) t->fit = FR_LEFT_OVER;
+    else if (of->vector ? t->rank != 1 || t->cols != of->rows * of->cols || fr__types[t->type].weights > 1
+                        : t->rank != 2 || t->rows != of->rows || t->cols != of->cols) t->fit = FR_MISSHAPEN;
+    else { t->rows = of->rows; t->cols = of->cols; }  // of a vector, too
   }
   r->p.tensor_count = b->count + missing;
   r->p.wrong = missing;
   for (fr_int i = 0; i < b->count; i++) r->p.wrong += b->named[i].fit != FR_FITS;
-  if (!c->tied || r->p.wrong || b->slots[whole + FR__PART_HEAD - FR__LAYER_PARTS] < 0) return FR_OK;
-  embedding = b->named + b->slots[whole];
-  head = b->named + b->slots[whole + FR__PART_HEAD - FR__LAYER_PARTS];
+  if (!c->tied || r->p.wrong || b->slots[FR__PART_HEAD] < 0) return FR_OK;
   for (fr_int row = 0; row < c->vocab; row++)
     for (fr_int col = 0; col < c->dim; col += FR__SOME) {
-      fr__some(&r->p, embedding, row, col, some[0]);
-      fr__some(&r->p, head, row, col, some[1]);
+      fr__some(&r->p, b->named + b->slots[FR__PART_EMBEDDING], row, col, some[0]);
+      fr__some(&r->p, b->named + b->slots[FR__PART_HEAD], row, col, some[1]);
       if (memcmp(some[0], some[1], (size_t)fr__min(FR__SOME, c->dim - col) * sizeof(float)))
         return fr__fail(r->reason, FR_FORMAT, "row %d of lm_head differs from the embedding, to which the config ties it", row);
     }
   return FR_OK;
 }
 
-static fr_int fr__count_of(fr_text text, char c)
-{
-  fr_int count = 0;
-  for (fr_int i = 0; i < text.count; i++) count += text.bytes[i] == c;
-  return count;
-}
-
-// How many tensors, names and bytes of strings the files can hold, without reading them.
+// How many names, and so tensors, the files can hold, without reading them.
 FR__SELDOM void fr__pretrained_limits(fr__reading *r)
 {
   static const char *const files[] = { "config.json", "generation_config.json", "tokenizer_config.json", "model.safetensors.index.json",
     "model.safetensors" };
   struct fr__pretrained *b = &r->b;
   fr_text text = r->source->file;
-  if (text.bytes) {
-    const unsigned char *p = (const unsigned char *)text.bytes + 8;
-    b->limit = text.count >= 28 ? fr__min((fr_int)(uint32_t)fr__get_int(&p, 4), text.count / 36) * 9 + 3 : 0;
+  const unsigned char *p = (const unsigned char *)text.bytes + 8;
+  if (text.bytes) b->limit = text.count < 28 ? 0 : fr__min((fr_int)(uint32_t)fr__get_int(&p, 4), text.count / 36) * 9 + 3;
+  for (int i = 0; !r->source->file.bytes && i < 5; i++) {
+    fr_int names = 8;
+    if (!fr__open_name(r, files[i], &text)) continue;
+    p = (const unsigned char *)text.bytes;
+    if (i == 4 && text.count >= 8) text.count = fr__min(text.count, (fr_int)(fr__get_int(&p, 8) & 0xfffffff) + 8);
+    for (fr_int k = 0; k < text.count; k++) names += text.bytes[k] == ':';
+    b->limit = fr__max(b->limit, names);
+    if (i == 2) b->string_limit = text.count;
   }
-  for (int i = 0; !text.bytes && i < 5; i++) {
-    fr_text json;
-    if (!fr__open_name(r, files[i], &json)) continue;
-    if (i == 4) {
-      const unsigned char *p = (const unsigned char *)json.bytes;
-      const uint64_t head = json.count >= 8 ? fr__get_int(&p, 8) : 0;
-      json.bytes += json.count >= 8 ? 8 : 0;
-      json.count = (fr_int)(head < (uint64_t)json.count ? head : 0);
-    }
-    b->name_limit = fr__max(b->name_limit, fr__count_of(json, ':') + 8);
-    if (i == 2) b->string_limit = json.count;
-    if (i == 3) b->limit = fr__count_of(json, ':');
-    if (i == 4) b->limit = fr__count_of(json, '{');
-  }
-  b->slot_limit = 2 * b->limit + 32;
 }
 
 FR_DEF fr_status fr_pretrained_place(fr_pretrained *pretrained, const fr_pretrained_source *source, void *memory, fr_int bytes,
@@ -10921,13 +10923,14 @@ FR_DEF fr_status fr_pretrained_place(fr_pretrained *pretrained, const fr_pretrai
   r.p.begin = -1;
   r.p.body = &r.b;
   fr__pretrained_limits(&r);
+  r.b.slot_limit = 2 * r.b.limit + FR__PART_COUNT;
   for (int pass = 0; pass < 2; pass++) {
     body = (struct fr__pretrained *)fr__take(&arena, 1, (fr_int)sizeof *body);
     r.b.named = (fr__named *)fr__take(&arena, r.b.limit, (fr_int)sizeof(fr__named));
     r.b.next = (fr_int *)fr__take(&arena, r.b.limit, integer);
     r.b.slots = (fr_int *)fr__take(&arena, r.b.slot_limit, integer);
     r.b.missing = (fr_int *)fr__take(&arena, r.b.slot_limit, integer);
-    r.b.names = (fr_int *)fr__take(&arena, r.b.name_limit, 2 * integer);
+    r.b.names = (fr_int *)fr__take(&arena, r.b.limit, 2 * integer);
     r.b.strings = (char *)fr__take(&arena, r.b.string_limit, 1);
     if (pass == 0) {
       status = fr__arena_open(&arena, memory, bytes, needed, reason);
@@ -10949,23 +10952,23 @@ FR_DEF fr_status fr_pretrained_tensor(const fr_pretrained *pretrained, fr_int in
 {
   const struct fr__pretrained *b = pretrained ? pretrained->body : NULL;
   const fr__named *t;
+  fr__part_row part[FR__PART_COUNT];
+  fr_reason name;
   if (!b || !found) return FR_INVALID;
   if (index < 0 || index >= pretrained->tensor_count) return FR_RANGE;
   memset(found, 0, sizeof *found);
-  if (index >= b->count) {
-    const fr_int slot = b->missing[index - b->count];
-    fr__part_row part[FR__PART_COUNT];
+  found->type = "";
+  found->fit = FR_MISSING;
+  t = index < b->count ? b->named + index : NULL;
+  if (!t || !t->name.count) {
+    const fr_int slot = t ? t->slot : b->missing[index - b->count];
     fr__part_rows(part, &pretrained->config);
-    fr__slot_name(pretrained, slot, found->name);
-    found->type = "";
-    found->rows = part[fr__slot_part(&pretrained->config, slot)].rows;
-    found->cols = part[fr__slot_part(&pretrained->config, slot)].cols;
-    found->fit = FR_MISSING;
-    return FR_OK;
+    fr__slot_name(part, b->spelling, slot, &name);
+    found->rows = part[slot % FR__PART_COUNT].rows;
+    found->cols = part[slot % FR__PART_COUNT].cols;
   }
-  t = b->named + index;
-  if (t->name.count) memcpy(found->name, t->name.bytes, (size_t)fr__min(127, t->name.count));
-  else fr__slot_name(pretrained, t->slot, found->name);
+  memcpy(found->name, t && t->name.count ? t->name.bytes : name.text, t && t->name.count ? (size_t)fr__min(127, t->name.count) : 127);
+  if (!t) return FR_OK;
   found->type = fr__types[t->type].name;
   found->rows = t->rows;
   found->cols = t->cols;
@@ -10995,21 +10998,12 @@ FR__SELDOM fr_status fr__pretrained_wrong(const fr_pretrained *p, fr_reason *rea
   return fr__fail(reason, FR_FORMAT, "%s", list[now].text);
 }
 
-// Where a view of a part belongs.
-static fr_view *fr__view_of(fr_views *views, fr_layer_views *w, const fr_config *c, fr_int slot)
+// Where the view of a part belongs; NULL: it has none.
+FR__SELDOM fr_view *fr__view_of(fr_views *views, fr_layer_views *w, int part)
 {
-  switch (fr__slot_part(c, slot)) {
-    case FR__PART_EMBEDDING: return &views->embedding;
-    case FR__PART_HEAD: return c->tied ? NULL : &views->head;
-    case FR__PART_Q: return &w->q;
-    case FR__PART_K: return &w->k;
-    case FR__PART_V: return &w->v;
-    case FR__PART_OUT: return &w->out;
-    case FR__PART_GATE: return &w->gate;
-    case FR__PART_UP: return &w->up;
-    case FR__PART_DOWN: return &w->down;
-    default: return NULL;
-  }
+  fr_view *const at[FR__PART_COUNT] = { NULL, &w->q, &w->k, &w->v, NULL, NULL, NULL, NULL, NULL, &w->out, NULL, &w->gate, &w->up,
+                                        &w->down, &views->embedding, NULL, &views->head };
+  return at[part];
 }
 
 FR_DEF fr_status fr_pretrained_model(const fr_pretrained *pretrained, const fr_pretrained_options *options, fr_model *model,
@@ -11023,30 +11017,28 @@ FR_DEF fr_status fr_pretrained_model(const fr_pretrained *pretrained, const fr_p
   fr_config config;
   fr_model made;
   fr__part_row part[FR__PART_COUNT];
-  char *own = NULL;
-  fr_int own_bytes = 0, of_layers;
+  fr_int own_bytes = 0;
+  void *own = NULL;
   fr_status status;
   if (!options) options = &none;
   if (!b || (memory && !model)) return fr__fail(reason, FR_INVALID, "pretrained is NULL or was not placed, or the model is NULL");
   if (pretrained->wrong) return fr__pretrained_wrong(pretrained, reason);
   if ((int)options->type != FR_FLOAT32 && (int)options->type != FR_BFLOAT16)
     return fr__fail(reason, FR_UNSUPPORTED, "a type other than float32 and bfloat16");
-  if (options->vocab && options->vocab < pretrained->config.vocab)
-    return fr__fail(reason, FR_INVALID, "a vocabulary of %d, but the model has %d", options->vocab, pretrained->config.vocab);
   config = pretrained->config;
+  if (options->vocab && options->vocab < config.vocab)
+    return fr__fail(reason, FR_INVALID, "a vocabulary of %d, but the model has %d", options->vocab, config.vocab);
   config.vocab = fr__max(options->vocab, config.vocab);
   status = fr_config_check(&config, &config, reason);
   if (status) return status;
-  of_layers = config.layers * FR__LAYER_PARTS;
-  fr__part_rows(part, &pretrained->config);
   memset(&views, 0, sizeof views);
   for (int pass = 0; pass < 2; pass++) {
     if (!options->whole) layers = (fr_layer_views *)fr__take(&arena, config.layers, (fr_int)sizeof *layers);
-    if (!layers) layers = &unknown;  // while it is measured
+    if (!pass) layers = &unknown;
     for (fr_int slot = 0; !options->whole && slot < b->slot_count; slot++) {
       const fr__named *t = b->slots[slot] < 0 ? NULL : b->named + b->slots[slot];
-      fr_view *view = fr__view_of(&views, layers + (pass && slot < of_layers ? slot / FR__LAYER_PARTS : 0), &config, slot);
-      if (!t || !view) continue;
+      fr_view *view = fr__view_of(&views, layers + (pass ? slot / FR__PART_COUNT : 0), (int)(slot % FR__PART_COUNT));
+      if (!t || !view || (config.tied && view == &views.head)) continue;
       view->rows = t->rows;
       view->type = !fr__stays(pretrained, t) ? options->type : t->type == FR__F32 ? FR_FLOAT32 : FR_BFLOAT16;
       view->step = t->cols * fr__type_bytes(view->type);
@@ -11054,26 +11046,322 @@ FR_DEF fr_status fr_pretrained_model(const fr_pretrained *pretrained, const fr_p
       if (pass && view->at != t->at) fr__widen(pretrained, t, options->type, (void *)(uintptr_t)view->at);
     }
     views.layers = layers;
-    if (pass == 0) status = fr__model_place(NULL, &config, options->whole ? NULL : &views, NULL, 0, &own_bytes, reason);
-    own = (char *)fr__take(&arena, own_bytes, 1);
-    if (!status && pass == 0) status = fr__arena_open(&arena, memory, bytes, needed, reason);
+    if (!pass) status = fr__model_place(NULL, &config, options->whole ? NULL : &views, NULL, 0, &own_bytes, reason);
+    own = fr__take(&arena, own_bytes, 1);
+    if (!status && !pass) status = fr__arena_open(&arena, memory, bytes, needed, reason);
     if (status || !memory) return status;
   }
   status = fr__model_place(&made, &config, options->whole ? NULL : &views, own, own_bytes, NULL, reason);
   if (status) return status;
+  fr__part_rows(part, &config);
   for (fr_int slot = 0; slot < b->slot_count; slot++) {
-    const int i = fr__slot_part(&config, slot);
-    const fr__named *t = b->slots[slot] < 0 || (i == FR__PART_HEAD && config.tied) ? NULL : b->named + b->slots[slot];
+    const int i = (int)(slot % FR__PART_COUNT);
     fr_tensor at;
-    if (!t || (!options->whole && fr__view_of(&views, layers, &config, slot))) continue;
+    if (b->slots[slot] < 0 || (config.tied && i == FR__PART_HEAD) || (!options->whole && fr__view_of(&views, layers, i))) continue;
     fr_model_tensor(&made, part[i].tensor, &at);
-    fr__widen(pretrained, t, FR_FLOAT32,
-              made.params + at.offset + (slot < of_layers ? slot / FR__LAYER_PARTS : 0) * at.rows * at.cols + part[i].before);
+    at.offset += slot / FR__PART_COUNT * at.rows * at.cols + part[i].before;
+    fr__widen(pretrained, b->named + b->slots[slot], FR_FLOAT32, made.params + at.offset);
   }
   status = fr_model_set_rows(&made, pretrained->config.vocab, config.vocab - pretrained->config.vocab, 1, 0.0f, 0);
   if (!status) *model = made;
   return status;
 }
+
+// -- giving a model back
+// A positive number in as few digits as give the same float again.
+FR__SELDOM void fr__put_real(fr__stream *s, float x)
+{
+  int exponent = (int)floor(log10((double)x));
+  double digits = 0.0;
+  for (int places = 0; places < 9; places++, exponent--) {
+    const double size = pow(10.0, fabs((double)exponent));
+    digits = floor((exponent < 0 ? (double)x * size : (double)x / size) + 0.5);
+    if ((float)(exponent < 0 ? digits / size : digits * size) == x) break;
+  }
+  fr__put_number(s, "%d", (fr_int)digits);
+  fr__put_number(s, exponent ? "e%d" : ".0", exponent);
+}
+
+FR__SELDOM void fr__put_quoted(fr__stream *s, const char *before, fr_text text)
+{
+  fr__put_text(s, before);
+  fr__put_text(s, "\"");
+  for (fr_int i = 0; i < text.count; i++) {
+    const unsigned char c = (unsigned char)text.bytes[i];
+    const char escaped[6] = { '\\', 'u', '0', '0', "0123456789abcdef"[c >> 4], "0123456789abcdef"[c & 15] };
+    if (c < 0x20) fr__put(s, escaped, 6);
+    else if (c == '"' || c == '\\') fr__put(s, "\\", 1);
+    if (c >= 0x20) fr__put(s, text.bytes + i, 1);
+  }
+  fr__put_text(s, "\"");
+}
+
+static fr_text fr__text_of(const char *text)
+{
+  fr_text t = { text, (fr_int)strlen(text) };
+  return t;
+}
+
+// The values in a slot, as they stand in files; turned: rows of q and k as for rope on neighbours.
+FR__SELDOM void fr__put_slot(fr__stream *s, const fr_model *model, const fr__part_row part[FR__PART_COUNT], fr_int slot,
+                             fr_export_type type, int turned)
+{
+  const fr_int D = model->config.head_dim, layer = slot / FR__PART_COUNT;
+  const int i = (int)(slot % FR__PART_COUNT);
+  const fr__part_row *of = &part[i];
+  const fr__params p = fr__bind(model, model->params, 0);
+  fr_view piece[3];
+  fr_tensor own;
+  int pieces = fr__pieces(model, &p, of->tensor, layer, piece);
+  if (of->vector && fr_model_tensor(model, of->tensor, &own) == FR_OK) {  // a piece of one row
+    piece[0] = fr__floats_view(model->params + own.offset + layer * own.cols + of->before, of->rows, of->cols);
+    pieces = 1;
+  }
+  turned = turned && (i == FR__PART_Q || i == FR__PART_K || i == FR__PART_Q_BIAS || i == FR__PART_K_BIAS);
+  for (fr_int r = 0; r < of->rows && !s->failed; r++) {
+    const fr_int j = r % D;
+    fr_int row = (turned ? r - j + j / 2 + j % 2 * (D / 2) : r) + (of->vector ? 0 : of->before / of->cols);
+    int k = 0;
+    for (; k < pieces - 1 && row >= piece[k].rows; k++) row -= piece[k].rows;
+    for (fr_int col = 0; col < of->cols; col++) {
+      const float x = fr__element(&piece[k], row, col);
+      uint32_t bits;
+      memcpy(&bits, &x, 4);
+      if (type == FR_EXPORT_F32) fr__put_int(s, bits, 4);
+      else fr__put_int(s, type == FR_EXPORT_F16 ? fr__to_float16(x) : fr__to_bfloat16(x), 2);
+    }
+  }
+}
+
+FR__SELDOM void fr__put_safetensors(fr__stream *s, const fr_export *e)
+{
+  static const char *const types[] = { "F32\",\"shape\":[", "F16\",\"shape\":[", "BF16\",\"shape\":[" };
+  const fr_int size = e->type == FR_EXPORT_F32 ? 4 : 2, slots = e->model->config.layers * FR__PART_COUNT;
+  fr__part_row part[FR__PART_COUNT];
+  fr_int head = 0;
+  fr__part_rows(part, &e->model->config);
+  for (int pass = 0; pass < 2; pass++) {  // the length of the head stands before it
+    fr__stream counted, *out = pass ? s : &counted;
+    fr_int at = 0;
+    if (!pass) fr__stream_memory(out, NULL, 0);
+    else fr__put_int(out, (uint64_t)fr__round_up(head, 8), 8);
+    fr__put_text(out, "{\"__metadata__\":{\"format\":\"pt\"}");
+    for (fr_int slot = 0; slot < slots; slot++) {
+      const fr__part_row *of = &part[slot % FR__PART_COUNT];
+      fr_reason name;
+      if (!fr__slot_there(part, slot)) continue;
+      fr__slot_name(part, 0, slot, &name);
+      fr__put_quoted(out, ",", fr__text_of(name.text));
+      fr__put_text(out, ":{\"dtype\":\"");
+      fr__put_text(out, types[e->type]);
+      fr__put_number(out, of->vector ? "" : "%d,", of->rows);
+      fr__put_number(out, "%d],", of->vector ? of->rows * of->cols : of->cols);
+      fr__put_number(out, "\"data_offsets\":[%d,", at);
+      at += of->rows * of->cols * size;
+      fr__put_number(out, "%d]}", at);
+    }
+    fr__put_text(out, "}");
+    fr__flush(out);
+    if (!pass) head = out->done;
+  }
+  fr__put(s, "       ", fr__round_up(head, 8) - head);
+  for (fr_int slot = 0; slot < slots; slot++)
+    if (fr__slot_there(part, slot)) fr__put_slot(s, e->model, part, slot, e->type, 0);
+}
+
+// rope by both of its names, and the type of the weights: readers of version 4 know the first of each, of 5 the second
+FR__SELDOM void fr__put_config(fr__stream *s, const fr_export *e)
+{
+  static const char *const names[] = { "LlamaForCausalLM\"],\"model_type\":\"llama\"", "Qwen2ForCausalLM\"],\"model_type\":\"qwen2\"",
+                                       "Qwen3ForCausalLM\"],\"model_type\":\"qwen3\"" };
+  static const char *const types[] = { "\"float32\"", "\"float16\"", "\"bfloat16\"" };
+  const fr_config *c = &e->model->config;
+  const fr_int values[] = { c->dim, c->ffn, c->layers, c->heads, c->kv_heads, c->head_dim, c->vocab, e->context };
+  static const char *const formats[] = { "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+    "num_key_value_heads", "head_dim", "vocab_size", "max_position_embeddings" };
+  fr__put_text(s, "{\"architectures\":[\"");
+  fr__put_text(s, names[c->qk_norm ? 2 : c->qkv_bias]);
+  fr__put_text(s, ",\"hidden_act\":\"silu\"");
+  for (int i = 0; i < 8; i++) {
+    fr__put_quoted(s, ",\n", fr__text_of(formats[i]));
+    fr__put_number(s, ":%d", values[i]);
+  }
+  fr__put_text(s, ",\n\"rms_norm_eps\":");
+  fr__put_real(s, c->norm_eps);
+  fr__put_text(s, ",\n\"rope_theta\":");
+  fr__put_real(s, c->rope_theta);
+  for (int renamed = 0; renamed < 2; renamed++) {
+    const char *type = c->rope_factor > 0.0f ? "\"llama3\"" : "\"default\"";
+    fr__put_text(s, renamed ? ",\n\"rope_parameters\":" : ",\n\"rope_scaling\":");
+    if (!renamed && c->rope_factor <= 0.0f) { fr__put_text(s, "null"); continue; }
+    fr__put_text(s, "{\"rope_type\":");
+    fr__put_text(s, type);
+    if (renamed) { fr__put_text(s, ",\"rope_theta\":"); fr__put_real(s, c->rope_theta); }
+    if (c->rope_factor > 0.0f) {
+      fr__put_text(s, ",\"factor\":");
+      fr__put_real(s, c->rope_factor);
+      fr__put_text(s, ",\"low_freq_factor\":");
+      fr__put_real(s, c->rope_low);
+      fr__put_text(s, ",\"high_freq_factor\":");
+      fr__put_real(s, c->rope_high);
+      fr__put_number(s, ",\"original_max_position_embeddings\":%d", c->rope_original);
+    }
+    fr__put_text(s, "}");
+  }
+  fr__put_text(s, c->tied ? ",\n\"tie_word_embeddings\":true" : ",\n\"tie_word_embeddings\":false");
+  fr__put_text(s, c->qkv_bias ? "" : ",\n\"attention_bias\":false");
+  fr__put_text(s, c->qkv_bias || c->qk_norm ? ",\n\"use_sliding_window\":false" : ",\n\"mlp_bias\":false");
+  fr__put_text(s, ",\n\"torch_dtype\":");
+  fr__put_text(s, types[e->type]);
+  fr__put_text(s, ",\n\"dtype\":");
+  fr__put_text(s, types[e->type]);
+}
+
+// What config.json and generation_config.json both have.
+FR__SELDOM void fr__put_ends(fr__stream *s, const fr_export *e)
+{
+  fr__put_number(s, e->begin < 0 ? "\n\"bos_token_id\":null" : "\n\"bos_token_id\":%d", e->begin);
+  fr__put_number(s, e->pad < 0 ? ",\n\"pad_token_id\":null" : ",\n\"pad_token_id\":%d", e->pad);
+  fr__put_text(s, e->end_count ? ",\n\"eos_token_id\":[" : ",\n\"eos_token_id\":null");
+  for (fr_int i = 0; i < e->end_count; i++) fr__put_number(s, i + 1 < e->end_count ? "%d," : "%d]", e->ends[i]);
+  fr__put_text(s, "}\n");
+}
+
+FR__SELDOM void fr__put_tokenizer_config(fr__stream *s, const fr_export *e)
+{
+  static const char *const names[] = { ",\n\"bos_token\":", ",\n\"eos_token\":", ",\n\"pad_token\":" };
+  const fr_token ids[] = { e->begin, e->end_count ? e->ends[0] : -1, e->pad };
+  fr__put_text(s, "{\"tokenizer_class\":\"PreTrainedTokenizerFast\",\n\"clean_up_tokenization_spaces\":false,\n\"add_prefix_space\":false");
+  for (int i = 0; i < 3; i++)
+    if (ids[i] >= 0) fr__put_quoted(s, names[i], fr_tokenizer_token(e->tokenizer, ids[i]));
+    else { fr__put_text(s, names[i]); fr__put_text(s, "null"); }
+  if (e->chat.count) fr__put_quoted(s, ",\n\"chat_template\":", e->chat);
+  fr__put_number(s, ",\n\"model_max_length\":%d}\n", e->context);
+}
+
+FR__SELDOM void fr__put_card(fr__stream *s, const fr_export *e)
+{
+  const char *const lines[] = { "license", e->license, "base_model", e->base, "datasets", e->data };
+  fr__put_text(s, "---\nlibrary_name: transformers\n");
+  for (int i = 0; i < 6; i += 2)
+    if (lines[i + 1]) {
+      fr__put_text(s, lines[i]);
+      fr__put_quoted(s, i == 4 ? ": [" : ": ", fr__text_of(lines[i + 1]));
+      fr__put_text(s, i == 4 ? "]\n" : "\n");
+    }
+  fr__put_text(s, "---\n# ");
+  fr__put_text(s, e->name ? e->name : "A model with global forking tokens");
+  fr__put_text(s, "\n\nWritten by forkreason.h " FR_VERSION ". Its forks `<think1>`, `<think2>`, .. begin different lines of thought: set supervised\n"
+                  "fine-tuning, arXiv 2510.05132. The chat template takes one as `fork`.\n");
+  for (int i = 0; i < 6; i += 2)
+    if (lines[i + 1]) {
+      fr__put_text(s, i == 0 ? "\nLicense: " : i == 2 ? "\nMade from: " : "\nTrained on: ");
+      fr__put_text(s, lines[i + 1]);
+      fr__put_text(s, "\n");
+    }
+}
+
+FR__SELDOM void fr__put_llama2c(fr__stream *s, const fr_export *e)
+{
+  const fr_model *m = e->model;
+  const fr_config *c = &m->config;
+  const fr_int head[] = { c->dim, c->ffn, c->layers, c->heads, c->kv_heads, c->tied ? c->vocab : -c->vocab, e->context };
+  fr__part_row part[FR__PART_COUNT];
+  fr__part_rows(part, c);
+  for (int i = 0; i < 7; i++) fr__put_int(s, (uint64_t)head[i], 4);
+  for (int i = 0; i < (c->tied ? 12 : 13); i++) {
+    const int which = fr__llama2c_order[i];
+    for (fr_int l = 0; which >= 0 && l < (which < FR__LAYER_PARTS ? c->layers : 1); l++)
+      fr__put_slot(s, m, part, l * FR__PART_COUNT + which, FR_EXPORT_F32, 1);
+    for (fr_int k = 0; which < 0 && k < e->context * c->head_dim; k++) {  // cosines, then sines
+      const fr_int half = c->head_dim / 2, at = k % (e->context * half);
+      const double angle = (double)(at / half) * fr__rope_frequency(c, at % half);
+      const float x = (float)(k == at ? cos(angle) : sin(angle));
+      fr__put_floats(s, &x, 1);
+    }
+  }
+}
+
+typedef struct fr__exporting { const fr_export *e; fr_export_file file; } fr__exporting;
+
+FR__SELDOM void fr__export_put(fr__stream *s, const void *what)
+{
+  const fr_export *e = ((const fr__exporting *)what)->e;
+  switch (((const fr__exporting *)what)->file) {
+    case FR_EXPORT_CONFIG: fr__put_config(s, e); fr__put_text(s, ",\"use_cache\":true,"); fr__put_ends(s, e); break;
+    case FR_EXPORT_WEIGHTS: fr__put_safetensors(s, e); break;
+    case FR_EXPORT_TOKENIZER: fr__put_json(s, e->tokenizer); break;
+    case FR_EXPORT_TOKENIZER_CONFIG: fr__put_tokenizer_config(s, e); break;
+    case FR_EXPORT_GENERATION: fr__put_text(s, "{"); fr__put_ends(s, e); break;
+    case FR_EXPORT_CHAT: fr__put(s, e->chat.bytes, e->chat.count); break;
+    case FR_EXPORT_CARD: fr__put_card(s, e); break;
+    default: fr__put_llama2c(s, e); break;
+  }
+  fr__flush(s);
+}
+
+FR_DEF const char *fr_export_name(fr_export_file file)
+{
+  static const char *const names[] = { "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+    "generation_config.json", "chat_template.jinja", "README.md" };
+  return (unsigned)file < 7 ? names[(unsigned)file] : NULL;
+}
+
+FR__SELDOM fr_status fr__export_check(const fr_export *e, fr_export_file file, fr_export *resolved, fr_reason *reason)
+{
+  const fr_model *m = e ? e->model : NULL;
+  const fr_config *c = m ? &m->config : NULL;
+  const int l2c = file == FR_EXPORT_LLAMA2C, words = file == FR_EXPORT_TOKENIZER || file == FR_EXPORT_TOKENIZER_CONFIG || file == FR_EXPORT_GGUF;
+  if (!c || (!m->params && !m->views) || (unsigned)file > FR_EXPORT_LLAMA2C || (unsigned)e->type > FR_EXPORT_BF16 || (words && !e->tokenizer) ||
+      e->context < 0 || e->end_count < 0 || (e->end_count && !e->ends))
+    return fr__fail(reason, FR_INVALID, "there is no model, no tokenizer where one is written, or a number is out of range");
+  if (m->stale) return fr__fail(reason, FR_INVALID, "a backend holds newer parameters of this model; fr_work_download brings them");
+  if (c->embed_scale != 1.0f) return fr__fail(reason, FR_UNSUPPORTED, "no other program knows an embed_scale");
+  if (c->qk_norm && c->qkv_bias) return fr__fail(reason, FR_UNSUPPORTED, "no family has both biases and norms of heads");
+  if (l2c && (c->qk_norm || c->qkv_bias || c->heads * c->head_dim != c->dim || c->rope_factor > 0.0f || c->rope_theta != 10000.0f ||
+              c->norm_eps != 1e-5f || e->type != FR_EXPORT_F32))
+    return fr__fail(reason, FR_UNSUPPORTED, "llama2.c has float32, theta 10000, eps 1e-5, and no biases, norms of heads or other head size");
+  if (words && file != FR_EXPORT_GGUF && fr__tokenizer_can(e->tokenizer, FR_TOKENIZER_JSON, reason)) return FR_UNSUPPORTED;
+  if (words && e->tokenizer->vocab > c->vocab)
+    return fr__fail(reason, FR_INVALID, "the tokenizer has ids up to %d, the model %d rows", e->tokenizer->vocab, c->vocab);
+  for (fr_int i = -2; i < e->end_count; i++) {
+    const fr_token id = i == -2 ? e->begin : i == -1 ? e->pad : e->ends[i];
+    if (id >= c->vocab || (id < 0 && i >= 0) || (words && id >= 0 && !fr_tokenizer_token(e->tokenizer, id).bytes))
+      return fr__fail(reason, FR_RANGE, "%d is no token", (fr_int)id);
+  }
+  *resolved = *e;
+  if (!e->context) resolved->context = 2048;
+  return FR_OK;
+}
+
+FR_DEF fr_status fr_export_write(const fr_export *what, fr_export_file file, void *memory, fr_int capacity, fr_int *bytes,
+                                 fr_reason *reason)
+{
+  fr_export resolved;
+  fr__exporting x = { &resolved, file };
+  fr__stream s;
+  const fr_status status = fr__export_check(what, file, &resolved, reason);
+  if (status) return status;
+  if (!bytes) return fr__fail(reason, FR_INVALID, "bytes is NULL");
+  for (int pass = 0; pass < 2; pass++) {  // what has no room is counted
+    fr__stream_memory(&s, pass ? NULL : memory, capacity);
+    fr__export_put(&s, &x);
+    if (!s.failed) break;
+  }
+  *bytes = s.done;
+  if (memory && capacity < s.done) return fr__fail(reason, FR_MEMORY, "the file needs %d bytes, %d were given", s.done, capacity);
+  return s.failed ? fr__fail(reason, FR_OVERFLOW, "the file does not fit the address space") : fr__fine(reason);
+}
+
+#ifndef FR_NO_STDIO
+FR_DEF fr_status fr_export_save(const char *path, const fr_export *what, fr_export_file file, fr_reason *reason)
+{
+  fr_export resolved;
+  fr__exporting x = { &resolved, file };
+  const fr_status status = fr__export_check(what, file, &resolved, reason);
+  return status ? status : fr__save(path, fr__export_put, &x, reason);
+}
+#endif
 
 // ---- >>new -------------------------------------------------------------------------------------------
 // The malloc pairs. Each measures, asks for memory and places; `place` is a call with the object, memory and bytes in it, and
