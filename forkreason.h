@@ -8880,9 +8880,9 @@ FR__SELDOM void fr__put_form(fr__stream *s, const void *tokenizer)
   fr__put_hash(s);
 }
 
-static void fr__put_text(fr__stream *s, const char *text) { fr__put(s, text, (fr_int)strlen(text)); }
+FR__APART void fr__put_text(fr__stream *s, const char *text) { fr__put(s, text, (fr_int)strlen(text)); }
 
-static void fr__put_number(fr__stream *s, const char *format, fr_int value)
+FR__APART void fr__put_number(fr__stream *s, const char *format, fr_int value)
 {
   fr_reason text;
   fr__fail(&text, FR_OK, format, value);
@@ -11071,9 +11071,9 @@ FR_DEF fr_status fr_pretrained_model(const fr_pretrained *pretrained, const fr_p
 // A positive number in as few digits as give the same float again.
 FR__SELDOM void fr__put_real(fr__stream *s, float x)
 {
-  int exponent = (int)floor(log10((double)x));
+  int exponent = (int)floor(log10((double)x)) + 1;
   double digits = 0.0;
-  for (int places = 0; places < 9; places++, exponent--) {
+  for (int places = 0; places < 10; places++, exponent--) {
     const double size = pow(10.0, fabs((double)exponent));
     digits = floor((exponent < 0 ? (double)x * size : (double)x / size) + 0.5);
     if ((float)(exponent < 0 ? digits / size : digits * size) == x) break;
