@@ -32,7 +32,7 @@
 //   >>generate >>choose                                                  decoding; which fork to take?
 // Around it
 //   >>weights >>vote >>answer >>diagnose                                 views; majority, answers, do the forks part?
-//   >>bytes >>json >>dataset >>bpe >>bpe-train >>checkpoint >>corpus     text and files, from data to steps
+//   >>bytes >>json >>gguf >>dataset >>bpe >>bpe-train >>checkpoint >>corpus     text and files, from data to steps
 //   >>pretrained                                                         models of others: safetensors, GGUF, llama2.c
 //   >>new >>machines >>avx2 >>avx512 >>neon >>cuda >>license             the malloc pairs; rows of vector instructions; a GPU
 #ifndef FORKREASON_H
@@ -718,7 +718,7 @@ typedef struct fr_special { fr_text text; fr_token id; } fr_special;
 //   nothing          with `merges` alone: GPT-2's numbering, byte ids 0 .. 255 in its order, merge k is id 256 + k
 //   tokenizer.bin    of llama2.c: SentencePiece scores, byte fallback, one blank put before the text
 //   our own form     see fr_tokenizer_write
-// There must be a token for each byte but the 13 that UTF-8 never has; a text with one that has none is refused. Ids may have
+// There must be a token for each printable character of ASCII and for the line end; a text with a byte that has none is refused. Ids may have
 // holes, but lie below the larger of 65,536 and the file's bytes. The memory is less than 80 times the files plus 2 MB; really 1
 // to 2 times for tokenizer.json, 13 times for *.tiktoken. Loading is O(n log n), whatever the file says.
 typedef struct fr_tokenizer_source {
@@ -6842,6 +6842,210 @@ static fr_int fr__json_copy(const char *text, fr__json_token token, char *out)
   return count;
 }
 
+// ---- >>gguf -------------------------------------------------------------------------------------------
+// GGUF, version 3, from ggml: "GGUF", version, counts of tensors and keys; keys with values; what each tensor is; data. All numbers are
+// little-endian. And the types of weights, in blocks, that files have.
+enum { FR__F32, FR__F16, FR__BF16, FR__Q8_0, FR__Q4_0, FR__Q4_1, FR__Q5_0, FR__Q5_1, FR__Q4_K, FR__Q5_K, FR__Q6_K, FR__TYPES };
+typedef struct fr__type_row { const char *name; uint32_t id; fr_int weights, bytes; } fr__type_row;  // id: GGUF's; of a block
+static const fr__type_row fr__types[FR__TYPES] = { { "F32", 0, 1, 4 }, { "F16", 1, 1, 2 }, { "BF16", 30, 1, 2 }, { "Q8_0", 8, 32, 34 },
+  { "Q4_0", 2, 32, 18 }, { "Q4_1", 3, 32, 20 }, { "Q5_0", 6, 32, 22 }, { "Q5_1", 7, 32, 24 }, { "Q4_K", 12, 256, 144 },
+  { "Q5_K", 13, 256, 176 }, { "Q6_K", 14, 256, 210 } };
+
+static uint16_t fr__to_bfloat16(float x)  // to nearest, ties to even
+{
+  uint32_t bits;
+  memcpy(&bits, &x, 4);
+  if (x != x) return (uint16_t)(bits >> 16 | 0x40);
+  return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
+static uint16_t fr__to_float16(float x)  // the same; from 65520 on infinity
+{
+  const float size = fabsf(x);
+  uint32_t bits, sign;
+  memcpy(&sign, &x, 4);
+  memcpy(&bits, &size, 4);
+  sign = sign >> 16 & 0x8000;
+  if (x != x) return (uint16_t)(sign | 0x7E00);
+  if (size >= 65520.0f) return (uint16_t)(sign | 0x7C00);
+  if (size < 6.103515625e-5f) return (uint16_t)(sign | (uint32_t)rintf(size * 16777216.0f));  // subnormal: in units of 2^-24
+  return (uint16_t)(sign | (bits - 0x38000000 + 0xFFF + (bits >> 13 & 1)) >> 13);
+}
+
+static float fr__from_float16(const unsigned char *at)
+{
+  const uint32_t half = at[0] | (uint32_t)at[1] << 8, exponent = half >> 10 & 31, fraction = half & 1023;
+  const uint32_t bits = (half & 0x8000) << 16 | (exponent == 31 ? 0x7F800000 : (exponent + 112) << 23) | fraction << 13;
+  const float least = (float)fraction * 5.9604644775390625e-8f;  // exponent 0: in units of 2^-24
+  float x;
+  memcpy(&x, &bits, 4);
+  return exponent ? x : half & 0x8000 ? -least : least;
+}
+
+// Weights of a type, from whole blocks: w = d (q - shift) + m, where d and m are float16 of the block, in K types times 6-bit numbers
+// of 32 weights (Q6_K: 8-bit ones of 16). The low nibbles are the first half of a run, the high ones the second; the bits above them
+// stand apart. Each product is exact, so that a fused multiply-add gives the same bits.
+FR__APART void fr__dequantize(int type, const unsigned char *at, fr_int count, float *out)
+{
+  const fr__type_row *of = &fr__types[type];
+  for (fr_int i = 0; i < count; i++) {
+    const int v = (int)(i % of->weights), second = v / 16, j = v / 32;  // in the block; in a run of 32; which run
+    const unsigned char *block = at + i / of->weights * of->bytes, *scales = block + 4, *high;
+    uint32_t bits, q;
+    float d, m = 0.0f;
+    if (of->weights == 1) {
+      if (type == FR__F16) { out[i] = fr__from_float16(block); continue; }
+      bits = type == FR__F32 ? (uint32_t)fr__get_int(&block, 4) : (uint32_t)fr__get_int(&block, 2) << 16;
+      memcpy(out + i, &bits, 4);
+      continue;
+    }
+    d = fr__from_float16(block);
+    switch (type) {
+      case FR__Q8_0: out[i] = d * (float)((int)(block[2 + v] ^ 128) - 128); continue;
+      case FR__Q4_0: case FR__Q4_1:
+        q = block[(type == FR__Q4_0 ? 2 : 4) + v % 16] >> 4 * second & 15;
+        if (type == FR__Q4_1) m = fr__from_float16(block + 2);
+        out[i] = type == FR__Q4_0 ? d * (float)((int)q - 8) : d * (float)q + m;
+        continue;
+      case FR__Q5_0: case FR__Q5_1:
+        high = block + (type == FR__Q5_0 ? 2 : 4);
+        q = (high[4 + v % 16] >> 4 * second & 15u) | (high[v / 8] >> v % 8 & 1u) << 4;
+        if (type == FR__Q5_1) m = fr__from_float16(block + 2);
+        out[i] = type == FR__Q5_0 ? d * (float)((int)q - 16) : d * (float)q + m;
+        continue;
+      case FR__Q6_K:
+        q = block[v / 128 * 64 + v % 64] >> v % 128 / 64 * 4 & 15;
+        q |= (block[128 + v / 128 * 32 + v % 32] >> v % 128 / 32 * 2 & 3u) << 4;
+        out[i] = fr__from_float16(block + 208) * (float)((int)(block[192 + v / 16] ^ 128) - 128) * (float)((int)q - 32);
+        continue;
+      default:  // Q4_K, Q5_K
+        bits = j < 4 ? scales[j] & 63u : (scales[j + 4] & 15u) | (uint32_t)scales[j - 4] >> 6 << 4;
+        q = block[(type == FR__Q4_K ? 16 : 48) + j / 2 * 32 + v % 32] >> j % 2 * 4 & 15;
+        if (type == FR__Q5_K) q |= (uint32_t)(block[16 + v % 32] >> j & 1) << 4;
+        m = fr__from_float16(block + 2) * (float)(j < 4 ? scales[j + 4] & 63 : scales[j + 4] >> 4 | scales[j] >> 6 << 4);
+        out[i] = d * (float)bits * (float)q - m;
+    }
+  }
+}
+
+// A file, and a place in it. What is wrong is told once; then nothing more is read.
+typedef struct fr__gguf {
+  const unsigned char *start, *at, *end, *data;
+  fr_int tensors, keys, alignment;
+  fr_reason *reason;
+  fr_status  status;
+} fr__gguf;
+enum { FR__GGUF_U32 = 4, FR__GGUF_I32, FR__GGUF_F32, FR__GGUF_BOOL, FR__GGUF_STRING, FR__GGUF_ARRAY, FR__GGUF_U64 };
+typedef struct fr__gguf_value {  // of an array: of what, how many, and where they stand
+  uint32_t type, of;
+  fr_int   count;
+  const unsigned char *at;
+} fr__gguf_value;
+
+FR__SELDOM void fr__gguf_wrong(fr__gguf *g, fr_status status, const char *wrong)
+{
+  if (!g->status) fr__fail(g->reason, g->status = status, "GGUF, byte %d: %s", (fr_int)(g->at - g->start), wrong);
+  g->at = g->end;
+}
+
+// The next number of so many bytes, at most `most`.
+FR__APART uint64_t fr__gguf_int(fr__gguf *g, int bytes, uint64_t most)
+{
+  uint64_t value = 0;
+  if (g->end - g->at < bytes) fr__gguf_wrong(g, FR_FORMAT, "the file ends too early");
+  else value = fr__get_int(&g->at, bytes);
+  if (value > most) { g->at -= bytes; fr__gguf_wrong(g, FR_FORMAT, "a number that the file is too short for"); }
+  return g->status ? 0 : value;
+}
+
+static fr_text fr__gguf_text(fr__gguf *g)
+{
+  fr_text text;
+  text.count = (fr_int)fr__gguf_int(g, 8, g->end - g->at < 8 ? 0 : (uint64_t)(g->end - g->at - 8));
+  text.bytes = (const char *)g->at;
+  g->at += text.count;
+  return text;
+}
+
+FR__SELDOM fr__gguf_value fr__gguf_next(fr__gguf *g)
+{
+  static const unsigned char sizes[13] = { 1, 1, 2, 2, 4, 4, 4, 1, 8, 12, 8, 8, 8 };  // of a string and an array: at least
+  fr__gguf_value v;
+  fr_int left;
+  v.type = v.of = (uint32_t)fr__gguf_int(g, 4, 12);
+  v.count = 1;
+  if (v.type == FR__GGUF_ARRAY) {
+    v.of = (uint32_t)fr__gguf_int(g, 4, 12);
+    if (v.of == FR__GGUF_ARRAY) fr__gguf_wrong(g, FR_UNSUPPORTED, "an array of arrays");
+    left = g->end - g->at - 8;
+    v.count = (fr_int)fr__gguf_int(g, 8, left < 0 ? 0 : (uint64_t)(left / sizes[v.of]));
+  }
+  v.at = g->at;
+  left = g->end - g->at;
+  if (v.of == FR__GGUF_STRING) for (fr_int i = 0; i < v.count && !g->status; i++) fr__gguf_text(g);
+  else if (left / sizes[v.of] < v.count) fr__gguf_wrong(g, FR_FORMAT, "the file ends too early");
+  else g->at += v.count * sizes[v.of];
+  return v;
+}
+
+// The value of a key; 0 if it is not there. A key that is there twice is wrong.
+FR__SELDOM int fr__gguf_find(fr__gguf *g, const char *key, fr__gguf_value *value)
+{
+  int found = 0;
+  g->at = g->start + 24;
+  for (fr_int i = 0; i < g->keys && !g->status; i++) {
+    const fr_text name = fr__gguf_text(g);
+    const fr__gguf_value v = fr__gguf_next(g);
+    if (name.count != (fr_int)strlen(key) || memcmp(name.bytes, key, (size_t)name.count)) continue;
+    if (found++) fr__gguf_wrong(g, FR_FORMAT, "this key is there twice");
+    *value = v;
+  }
+  return found && !g->status;
+}
+
+static fr_text fr__gguf_string(fr__gguf *g, const char *key)
+{
+  fr__gguf_value v;
+  fr_text text = { NULL, 0 };
+  if (!fr__gguf_find(g, key, &v) || v.type != FR__GGUF_STRING) return text;
+  g->at = v.at;
+  return fr__gguf_text(g);
+}
+
+// A whole number, as u32, i32 or u64; `otherwise` if there is none; -1: it is none, or above 2^31 - 1.
+FR__SELDOM fr_int fr__gguf_size(fr__gguf *g, const char *key, fr_int otherwise)
+{
+  fr__gguf_value v;
+  uint64_t x;
+  if (!fr__gguf_find(g, key, &v)) return otherwise;
+  x = v.type == FR__GGUF_U32 || v.type == FR__GGUF_I32 ? fr__get_int(&v.at, 4) : v.type == FR__GGUF_U64 ? fr__get_int(&v.at, 8) : UINT64_MAX;
+  return x > 0x7fffffff ? -1 : (fr_int)x;
+}
+
+static int fr__is_gguf(fr_text file) { return file.count >= 4 && memcmp(file.bytes, "GGUF", 4) == 0; }
+
+// Checks the head and goes over all keys. `at` is then where the tensors begin.
+FR__SELDOM fr_status fr__gguf_open(fr__gguf *g, fr_text file, fr_reason *reason)
+{
+  uint64_t version;
+  memset(g, 0, sizeof *g);
+  g->start = g->at = (const unsigned char *)file.bytes;
+  g->end = g->start + file.count;
+  g->reason = reason;
+  if (fr__gguf_int(g, 4, UINT32_MAX) != 0x46554747 && !g->status) fr__gguf_wrong(g, FR_FORMAT, "the file does not begin with GGUF");
+  version = fr__gguf_int(g, 4, UINT32_MAX);
+  if (!g->status && version != 3)
+    fr__gguf_wrong(g, FR_UNSUPPORTED, version == 0x03000000 ? "a big-endian file is not supported" : "version 3 is supported, no other");
+  g->tensors = (fr_int)fr__gguf_int(g, 8, (uint64_t)file.count / 24);
+  g->keys = (fr_int)fr__gguf_int(g, 8, (uint64_t)file.count / 13);
+  for (fr_int i = 0; i < g->keys && !g->status; i++) { fr__gguf_text(g); fr__gguf_next(g); }
+  g->data = g->at;
+  g->alignment = fr__gguf_size(g, "general.alignment", 32);
+  if (!g->status && (g->alignment < 8 || (g->alignment & (g->alignment - 1)))) fr__gguf_wrong(g, FR_FORMAT, "general.alignment is no power of two from 8 on");
+  if (!g->status) g->at = g->data;
+  return g->status;
+}
+
 // ---- >>dataset ----------------------------------------------------------------------------------------
 // One function goes over the text, first to measure and check, then to fill; after that nothing can fail. A row's values are
 // noted first, since its names may come in any order, and its traces are read in a second look.
@@ -7201,7 +7405,7 @@ FR_DEF fr_status fr_dataset_place(fr_dataset *dataset, const char *text, fr_int 
 // Cutting text into pre-tokens, merging a pre-token, reading and writing files.
 #define FR__NONE 0xFFFFFFFFu
 // Kinds of tokens: found by its bytes; matched in raw text; also that, but only between those; 0: hidden (llama2.c), or a hole.
-enum { FR__ORDINARY = 1, FR__SPECIAL = 2, FR__LATE = 4, FR__LISTED = 8 };  // LISTED: while loading, a special of the vocabulary
+enum { FR__ORDINARY = 1, FR__SPECIAL = 2, FR__LATE = 4, FR__LISTED = 8, FR__SHOWN = 16 };  // LISTED: while loading, a special of the vocabulary
 typedef struct fr__piece { uint32_t start, count; } fr__piece;            // bytes of a token; count 0: a hole
 typedef struct fr__merge { uint32_t left, right, rank, id; } fr__merge;   // rank FR__NONE: an empty slot
 
@@ -7218,7 +7422,7 @@ typedef struct fr__bpe {
   uint32_t rank_count, byte_ids[256];
   int      crowded;         // 1: a search went too far, so what it looked for is missing
   unsigned char first[256]; // 1 if a special begins with this byte
-  int late, lacks;          // some special is late; some byte, which is not in UTF-8, has no token: its id is FR__NONE
+  int late, lacks;          // some special is late; some byte has no token: its id is FR__NONE
 } fr__bpe;
 
 // Whoever writes a file chooses its names, and may not choose where they fall. So the seed of its tables is a hash of all of it
@@ -9079,7 +9283,7 @@ FR_DEF fr_status fr_tokenizer_place(fr_tokenizer *tokenizer, const fr_tokenizer_
     b->byte_ids[byte] = load.tokenizer.sentencepiece ? 3 + (uint32_t)byte : fr__name_id(b, &c, 1);
     if (b->byte_ids[byte] < (uint32_t)load.tokenizer.vocab && b->pieces[b->byte_ids[byte]].count) continue;
     b->lacks = 1;
-    if (load.tokenizer.sentencepiece || (byte < 0xF5 && byte != 0xC0 && byte != 0xC1))
+    if (load.tokenizer.sentencepiece || byte == '\n' || (byte >= ' ' && byte <= '~'))
       return fr__fail(reason, FR_UNSUPPORTED, "there is no token for byte %d, so some text could not be told", (fr_int)byte);
   }
   if (load.tokenizer.sentencepiece && fr__name_id(b, " ", 1) == FR__NONE)
@@ -10489,54 +10693,7 @@ FR__SELDOM void fr__part_rows(fr__part_row part[FR__PART_COUNT], const fr_config
   }
 }
 
-// -- types of weights in files
-enum { FR__F32, FR__F16, FR__BF16, FR__TYPES };
-typedef struct fr__type_row { const char *name; fr_int weights, bytes; } fr__type_row;  // of a block
-static const fr__type_row fr__types[FR__TYPES] = { { "F32", 1, 4 }, { "F16", 1, 2 }, { "BF16", 1, 2 } };
-
-static uint16_t fr__to_bfloat16(float x)  // to nearest, ties to even
-{
-  uint32_t bits;
-  memcpy(&bits, &x, 4);
-  if (x != x) return (uint16_t)(bits >> 16 | 0x40);
-  return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
-}
-
-static uint16_t fr__to_float16(float x)  // the same; above 65504: infinity
-{
-  const uint32_t sign = x < 0.0f || (x == 0.0f && 1.0f / x < 0.0f) ? 0x8000 : 0;
-  const float size = fabsf(x);
-  uint32_t bits;
-  memcpy(&bits, &size, 4);
-  if (x != x) return (uint16_t)(sign | 0x7E00);
-  if (size >= 65520.0f) return (uint16_t)(sign | 0x7C00);
-  if (size < 6.103515625e-5f) return (uint16_t)(sign | (uint32_t)rintf(size * 16777216.0f));  // subnormal: in units of 2^-24
-  return (uint16_t)(sign | (bits - 0x38000000 + 0xFFF + (bits >> 13 & 1)) >> 13);
-}
-
-static float fr__from_float16(uint32_t half)
-{
-  const uint32_t sign = (half & 0x8000) << 16, exponent = half >> 10 & 31, fraction = half & 1023;
-  uint32_t bits = exponent == 31 ? 0x7F800000 | fraction << 13 : (exponent + 112) << 23 | fraction << 13;
-  float x;
-  if (exponent == 0) {  // subnormal: a multiple of 2^-24
-    x = (float)fraction * 5.9604644775390625e-8f;
-    return sign ? -x : x;
-  }
-  bits |= sign;
-  memcpy(&x, &bits, 4);
-  return x;
-}
-
-static void fr__dequantize(int type, const unsigned char *at, fr_int count, float *out)
-{
-  for (fr_int i = 0; i < count; i++) {
-    uint32_t bits = (uint32_t)fr__get_int(&at, type == FR__F32 ? 4 : 2);
-    if (type == FR__BF16) bits <<= 16;
-    if (type == FR__F16) out[i] = fr__from_float16(bits);
-    else memcpy(out + i, &bits, 4);
-  }
-}
+static const char *const fr__families[] = { "llama", "qwen2", "qwen3", NULL };
 
 // A tensor of a file. slot: layer * FR__PART_COUNT + part, those of the model with layer 0; -1: it is none of the parts.
 typedef struct fr__named {
@@ -10547,6 +10704,7 @@ typedef struct fr__named {
   fr_fit fit;
 } fr__named;
 
+enum { FR__SOME = 256 };  // values at a time, a multiple of every block
 struct fr__pretrained {
   fr__named *named;    // [count], room for limit
   fr_int *slots;       // [slot_count] index of the tensor, or -1
@@ -10737,17 +10895,17 @@ FR__SELDOM void fr__find_ends(fr__reading *r)
 
 FR__SELDOM void fr__find_config(fr__reading *r)
 {
-  static const char *const families[] = { "llama", "qwen2", "qwen3", NULL }, *const silu[] = { "silu", NULL };
+  static const char *const silu[] = { "silu", NULL };
   static const char *const ropes[] = { "default", "llama3", NULL };
   static const char rope[] = "a rope_type other than default and llama3 is not supported";
   const char *const renamed = fr__find(r, NULL, "rope_parameters") == '{' ? "rope_parameters" : NULL;
   const char *const scaling = renamed ? renamed : "rope_scaling";
-  const int family = fr__find_word(r, NULL, "model_type", families, "a model_type other than llama, qwen2 and qwen3 is not supported");
+  const int family = fr__find_word(r, NULL, "model_type", fr__families, "a model_type other than llama, qwen2 and qwen3 is not supported");
   fr_config *c = &r->p.config;
   int type;
   if (family < 0 && !r->json.status) r->lacks = "model_type";
   if (family < 0) fr__find_wrong(r, FR_FORMAT, "");
-  else r->p.family = families[family];
+  else r->p.family = fr__families[family];
   c->layers = fr__find_size(r, NULL, "num_hidden_layers", -1);
   c->dim = fr__find_size(r, NULL, "hidden_size", -1);
   c->heads = fr__find_size(r, NULL, "num_attention_heads", -1);
@@ -11049,9 +11207,148 @@ FR__SELDOM fr_status fr__llama2c(fr__reading *r)
   return left ? fr__fail(r->reason, FR_FORMAT, "%d bytes follow the last tensor of the model of llama2.c", 4 * left) : FR_OK;
 }
 
+// A GGUF: keys under the name of the architecture, tensors side by side. Rope of llama turns neighbours there.
+FR__SELDOM fr_int fr__gguf_of(const fr_pretrained *p, fr__gguf *g, const char *key, fr_int otherwise)
+{
+  fr_reason name;
+  fr_int value;
+  fr__fail(&name, FR_OK, "%s.%s", p->family, key);
+  value = fr__gguf_size(g, name.text, otherwise);
+  if (value < 1 && !g->status) g->status = fr__fail(g->reason, FR_FORMAT, "GGUF: %s is not there, or no whole number above 0", name.text);
+  return value;
+}
+
+FR__SELDOM float fr__gguf_real(const fr_pretrained *p, fr__gguf *g, const char *key, float otherwise)
+{
+  fr_reason name;
+  fr__gguf_value v;
+  fr__fail(&name, FR_OK, "%s.%s", p->family, key);
+  if (fr__gguf_find(g, name.text, &v)) {
+    otherwise = -1.0f;
+    if (v.type == FR__GGUF_F32) fr__dequantize(FR__F32, v.at, 1, &otherwise);
+  }
+  if (!fr__positive(otherwise) && !g->status) g->status = fr__fail(g->reason, FR_FORMAT, "GGUF: %s is not there, or no number above 0", name.text);
+  return otherwise;
+}
+
+// rope_freqs.weight divides the frequencies. llama3 scaling is what its formula explains: low 1, high 4 and an original context that
+// is a power of two.
+FR__SELDOM fr_status fr__gguf_rope(fr__reading *r, const fr__named *t)
+{
+  const fr_int count = t->cols;
+  fr_config *c = &r->p.config, plain = *c;
+  float divisor[FR__SOME], factor = 1.0f;
+  if (count > FR__SOME || count != c->head_dim / 2 || t->rank != 1 || t->type != FR__F32)
+    return fr__fail(r->reason, FR_FORMAT, "rope_freqs.weight does not have half a head of F32");
+  fr__dequantize(FR__F32, t->at, count, divisor);
+  for (fr_int j = 0; j < count; j++) factor = divisor[j] > factor ? divisor[j] : factor;
+  if (factor == 1.0f) return FR_OK;
+  c->rope_factor = factor;
+  for (c->rope_original = 32; c->rope_original <= 1 << 20; c->rope_original *= 2) {
+    fr_int j = 0;
+    while (j < count && fabs(fr__rope_frequency(&plain, j) / fr__rope_frequency(c, j) / (double)divisor[j] - 1.0) < 1e-5) j++;
+    if (j == count) return FR_OK;
+  }
+  return fr__fail(r->reason, FR_UNSUPPORTED, "rope_freqs.weight is no scaling as llama3's, with low 1 and high 4");
+}
+
+FR__SELDOM fr_status fr__gguf_model(fr__reading *r)
+{
+  static const char *const ends[] = { "eos", "eot" };
+  struct fr__pretrained *b = &r->b;
+  fr_pretrained *p = &r->p;
+  fr_config *c = &p->config;
+  fr__gguf g;
+  fr__gguf_value v;
+  fr_text text;
+  fr__named t;
+  const fr_text file = r->source->file;
+  const unsigned char *infos;
+  fr_reason name;
+  fr_status status = fr__gguf_open(&g, file, r->reason);
+  if (status) return status;
+  infos = g.at;
+  text = fr__gguf_string(&g, "general.architecture");
+  for (int i = 0; i < 3; i++) if (text.count == 5 && !memcmp(text.bytes, fr__families[i], 5)) p->family = fr__families[i];
+  if (!p->family && !g.status)
+    return fr__fail(r->reason, FR_UNSUPPORTED, "GGUF: general.architecture is not llama, qwen2 or qwen3");
+  c->layers = fr__gguf_of(p, &g, "block_count", -1);
+  c->dim = fr__gguf_of(p, &g, "embedding_length", -1);
+  c->heads = fr__gguf_of(p, &g, "attention.head_count", -1);
+  c->kv_heads = fr__gguf_of(p, &g, "attention.head_count_kv", c->heads);
+  c->head_dim = fr__gguf_of(p, &g, "attention.key_length", c->heads > 0 && c->dim % c->heads == 0 ? c->dim / c->heads : -1);
+  c->ffn = fr__gguf_of(p, &g, "feed_forward_length", -1);
+  p->context = fr__gguf_of(p, &g, "context_length", -1);
+  c->norm_eps = fr__gguf_real(p, &g, "attention.layer_norm_rms_epsilon", -1.0f);
+  c->rope_theta = fr__gguf_real(p, &g, "rope.freq_base", 10000.0f);
+  c->vocab = fr__gguf_find(&g, "tokenizer.ggml.tokens", &v) ? v.count : fr__gguf_of(p, &g, "vocab_size", -1);
+  if (fr__gguf_of(p, &g, "attention.value_length", c->head_dim) != c->head_dim || fr__gguf_of(p, &g, "rope.dimension_count", c->head_dim) != c->head_dim)
+    fr__gguf_wrong(&g, FR_UNSUPPORTED, "a value_length or rope.dimension_count other than key_length is not supported");
+  if (g.status) return g.status;
+  fr__fail(&name, FR_OK, "%s.rope.scaling.type", p->family);
+  text = fr__gguf_string(&g, name.text);
+  if (text.count && (text.count != 4 || memcmp(text.bytes, "none", 4)))
+    return fr__fail(r->reason, FR_UNSUPPORTED, "GGUF: a rope.scaling.type other than none; llama3's scaling stands in rope_freqs.weight");
+  for (int i = 0; i < 2; i++) {
+    fr__fail(&name, FR_OK, "%s.%s", p->family, i ? "attention.sliding_window" : "expert_count");
+    if (fr__gguf_size(&g, name.text, 0)) return fr__fail(r->reason, FR_UNSUPPORTED, "GGUF: %s is not supported", name.text);
+  }
+  for (int i = 0; i < 2; i++) {
+    fr__fail(&name, FR_OK, "tokenizer.ggml.%s_token_id", ends[i]);
+    p->ends[p->end_count] = (fr_token)fr__gguf_size(&g, name.text, -1);
+    if (p->ends[p->end_count] >= 0 && (!p->end_count || p->ends[0] != p->ends[1])) p->end_count++;
+  }
+  p->begin = (fr_token)fr__gguf_size(&g, "tokenizer.ggml.bos_token_id", -1);
+  p->chat = fr__gguf_string(&g, "tokenizer.chat_template");
+  b->spelling = 1;
+  b->interleaved = p->family == fr__families[0];
+  c->qk_norm = p->family == fr__families[2];
+  c->tied = 1;
+  status = fr__config_known(r, "GGUF");
+  for (int look = 0; !status && look < 2; look++) {  // where the data begin is known when all has been read
+    fr_int place = 0;
+    g.at = infos;
+    for (fr_int i = 0; !status && i < g.tensors; i++) {
+      fr_int size = 1, at;
+      uint32_t id;
+      memset(&t, 0, sizeof t);
+      t.name = fr__gguf_text(&g);
+      t.rank = (int)fr__gguf_int(&g, 4, 4);
+      if (t.name.count > 64 || t.rank < 1) fr__gguf_wrong(&g, FR_FORMAT, "a name of more than 64 bytes, or no dimension");
+      for (int k = 0; k < t.rank; k++) {  // the first is the one that varies fastest
+        const fr_int n = (fr_int)fr__gguf_int(&g, 8, (uint64_t)FR__INT_MAX);
+        if (n < 1 || !fr__mul(size, n, &size)) fr__gguf_wrong(&g, FR_FORMAT, "a dimension that is no size");
+        if (k == 0) t.cols = n;
+        t.rows = k == 1 ? n : 1;
+      }
+      id = (uint32_t)fr__gguf_int(&g, 4, UINT32_MAX);
+      while (t.type < FR__TYPES && fr__types[t.type].id != id) t.type++;
+      if (t.type == FR__TYPES) { fr__gguf_wrong(&g, FR_UNSUPPORTED, "a type other than those of this library, from F32 to Q6_K"); t.type = 0; }
+      at = (fr_int)fr__gguf_int(&g, 8, (uint64_t)FR__INT_MAX);
+      if (t.cols % fr__types[t.type].weights) fr__gguf_wrong(&g, FR_FORMAT, "rows that are not whole blocks of their type");
+      if (!fr__mul(size / fr__types[t.type].weights, fr__types[t.type].bytes, &t.bytes) || at != place || !fr__add(place, t.bytes, &place) ||
+          place > g.end - g.start)
+        fr__gguf_wrong(&g, FR_FORMAT, "the data of this tensor overlap, have a gap, are not aligned, or are not in the file");
+      else place = fr__round_up(place, g.alignment);
+      status = g.status;
+      if (status || !look) continue;
+      t.at = g.data + at;
+      if (t.bytes > g.end - t.at) fr__gguf_wrong(&g, FR_FORMAT, "the file ends in the data of this tensor");
+      else if (t.name.count == 17 && !memcmp(t.name.bytes, "rope_freqs.weight", 17)) status = fr__gguf_rope(r, &t);
+      else status = fr__take_tensor(r, &t);
+      if (g.status) status = g.status;
+    }
+    if (fr__round_up(g.at - g.start, g.alignment) > file.count) place = -1;
+    g.data = g.start + (place < 0 ? 0 : fr__round_up(g.at - g.start, g.alignment));
+    if (place < 0 && !status) status = fr__fail(r->reason, FR_FORMAT, "GGUF: the file ends before its data");
+  }
+  c->qkv_bias = b->slots[FR__PART_Q_BIAS] >= 0;
+  c->tied = b->slots[FR__PART_HEAD] < 0;
+  return status;
+}
+
 // -- values
 // Row `row` of our tensor, as floats: 256 values from column `col`.
-enum { FR__SOME = 256 };  // a multiple of every block
 static void fr__some(const fr_pretrained *p, const fr__named *t, fr_int row, fr_int col, float out[FR__SOME])
 {
   const int part = (int)(t->slot % FR__PART_COUNT);
@@ -11130,7 +11427,8 @@ FR__SELDOM void fr__pretrained_limits(fr__reading *r)
   struct fr__pretrained *b = &r->b;
   fr_text text = r->source->file;
   const unsigned char *p = (const unsigned char *)text.bytes + 8;
-  if (text.bytes) b->limit = text.count < 28 ? 0 : fr__min((fr_int)(uint32_t)fr__get_int(&p, 4), text.count / 36) * 9 + 3;
+  if (text.bytes && fr__is_gguf(text)) b->limit = text.count < 24 ? 0 : fr__min((fr_int)(fr__get_int(&p, 8) & 0x7fffffff), text.count / 32);
+  else if (text.bytes) b->limit = text.count < 28 ? 0 : fr__min((fr_int)(uint32_t)fr__get_int(&p, 4), text.count / 36) * 9 + 3;
   for (int i = 0; !r->source->file.bytes && i < 5; i++) {
     fr_int names = 8;
     if (!fr__open_name(r, files[i], &text)) continue;
@@ -11173,8 +11471,9 @@ FR_DEF fr_status fr_pretrained_place(fr_pretrained *pretrained, const fr_pretrai
     }
   }
   if (!source->file.bytes) status = fr__folder(&r);
+  else if (fr__is_gguf(source->file)) status = fr__gguf_model(&r);
   else status = fr__llama2c(&r);
-  r.p.form = !source->file.bytes ? FR_FOLDER : FR_LLAMA2C;
+  r.p.form = !source->file.bytes ? FR_FOLDER : fr__is_gguf(source->file) ? FR_GGUF : FR_LLAMA2C;
   if (!status) status = fr__compare_parts(&r);
   if (status) return status;
   *body = r.b;
@@ -11517,6 +11816,159 @@ FR__SELDOM void fr__put_llama2c(fr__stream *s, const fr_export *e)
   }
 }
 
+// -- GGUF, written: its keys are counted first, then told
+typedef struct fr__gguf_out { fr__stream *s; const char *family; fr_int keys; } fr__gguf_out;
+
+static void fr__gguf_put_text(fr__stream *s, fr_text text)
+{
+  fr__put_int(s, (uint64_t)text.count, 8);
+  fr__put(s, text.bytes, text.count);
+}
+
+// The name of a key, of the architecture where it has no part before a dot, and the type of its value.
+FR__SELDOM fr__stream *fr__gguf_key(fr__gguf_out *g, const char *key, int type)
+{
+  fr_reason name;
+  fr__fail(&name, FR_OK, strncmp(key, "general.", 8) && strncmp(key, "tokenizer.", 10) ? "%s.%s" : "%s%s",
+           strncmp(key, "general.", 8) && strncmp(key, "tokenizer.", 10) ? g->family : "", key);
+  fr__gguf_put_text(g->s, fr__text_of(name.text));
+  fr__put_int(g->s, (uint64_t)type, 4);
+  g->keys++;
+  return g->s;
+}
+
+static void fr__gguf_put_string(fr__gguf_out *g, const char *key, const char *text)
+{
+  if (text) fr__gguf_put_text(fr__gguf_key(g, key, FR__GGUF_STRING), fr__text_of(text));
+}
+
+static void fr__gguf_put_list(fr__gguf_out *g, const char *key, int of, fr_int count)
+{
+  fr__stream *s = fr__gguf_key(g, key, FR__GGUF_ARRAY);
+  fr__put_int(s, (uint64_t)of, 4);
+  fr__put_int(s, (uint64_t)count, 8);
+}
+
+// A token, or two with a blank between, in the characters for their bytes; a special in its own.
+FR__SELDOM void fr__gguf_put_token(fr__stream *s, const fr__bpe *b, uint32_t id, uint32_t second)
+{
+  const int own = !(b->kinds[id] & FR__ORDINARY);
+  fr_int count = second != FR__NONE;
+  for (int look = 0; look < 2; look++) {
+    if (look) fr__put_int(s, (uint64_t)count, 8);
+    for (int side = 0; side < (second == FR__NONE ? 1 : 2); side++) {
+      const fr__piece *p = &b->pieces[side ? second : id];
+      if (look && side) fr__put(s, " ", 1);
+      for (uint32_t i = 0; i < p->count; i++) {
+        char out[4] = { b->bytes[p->start + i], 0, 0, 0 };
+        const fr_int size = own ? 1 : fr__utf8_put(fr__byte_char((unsigned char)out[0]), out);
+        if (look) fr__put(s, out, size);
+        else count += size;
+      }
+    }
+  }
+}
+
+FR__SELDOM void fr__gguf_keys(fr__gguf_out *g, const fr_export *e)
+{
+  enum { CONTROL = 3, OWN = 4, UNUSED = 5 };
+  static const char *const pre[] = { NULL, NULL, "gpt-2", "llama-bpe", "qwen2", "smollm" };
+  static const char *const sizes[] = { "context_length", "embedding_length", "block_count", "feed_forward_length", "attention.head_count",
+    "attention.head_count_kv", "attention.key_length", "attention.value_length", "rope.dimension_count", "vocab_size" };
+  static const char *const ids[] = { "tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id", "tokenizer.ggml.padding_token_id" };
+  static const int types[] = { 0, 1, 32 };
+  const fr_config *c = &e->model->config;
+  const fr_tokenizer *t = e->tokenizer;
+  const fr__bpe *b = t->body;
+  const fr_int values[] = { e->context, c->dim, c->layers, c->ffn, c->heads, c->kv_heads, c->head_dim, c->head_dim, c->head_dim, c->vocab };
+  const fr_token tokens[] = { e->begin, e->end_count ? e->ends[0] : -1, e->pad };
+  g->keys = 0;
+  fr__gguf_put_string(g, "general.architecture", g->family);
+  fr__gguf_put_string(g, "general.type", "model");
+  fr__gguf_put_string(g, "general.name", e->name);
+  fr__gguf_put_string(g, "general.license", e->license);
+  if (e->base) fr__put_int(fr__gguf_key(g, "general.base_model.count", FR__GGUF_U32), 1, 4);
+  fr__gguf_put_string(g, "general.base_model.0.name", e->base);
+  if (e->data) fr__put_int(fr__gguf_key(g, "general.dataset.count", FR__GGUF_U32), 1, 4);
+  fr__gguf_put_string(g, "general.dataset.0.name", e->data);
+  fr__put_int(fr__gguf_key(g, "general.file_type", FR__GGUF_U32), (uint64_t)types[e->type], 4);
+  for (int i = 0; i < 10; i++) fr__put_int(fr__gguf_key(g, sizes[i], FR__GGUF_U32), (uint64_t)values[i], 4);
+  fr__put_floats(fr__gguf_key(g, "attention.layer_norm_rms_epsilon", FR__GGUF_F32), &c->norm_eps, 1);
+  fr__put_floats(fr__gguf_key(g, "rope.freq_base", FR__GGUF_F32), &c->rope_theta, 1);
+  fr__gguf_put_string(g, "tokenizer.ggml.model", "gpt2");
+  fr__gguf_put_string(g, "tokenizer.ggml.pre", pre[t->split]);
+  fr__gguf_put_list(g, "tokenizer.ggml.tokens", FR__GGUF_STRING, c->vocab);
+  for (fr_int id = 0; id < c->vocab; id++) {
+    fr_reason none;
+    fr__fail(&none, FR_OK, "[PAD%d]", id);
+    if (id < t->vocab && b->pieces[id].count) fr__gguf_put_token(g->s, b, (uint32_t)id, FR__NONE);
+    else fr__gguf_put_text(g->s, fr__text_of(none.text));
+  }
+  fr__gguf_put_list(g, "tokenizer.ggml.token_type", FR__GGUF_I32, c->vocab);
+  for (fr_int id = 0; id < c->vocab; id++) {
+    const int kind = id < t->vocab && b->pieces[id].count ? b->kinds[id] : 0;
+    fr__put_int(g->s, !kind ? UNUSED : !(kind & FR__SPECIAL) ? 1 : kind & FR__SHOWN ? OWN : CONTROL, 4);
+  }
+  fr__gguf_put_list(g, "tokenizer.ggml.merges", FR__GGUF_STRING, t->merge_count);
+  for (fr_int i = 0; i < t->merge_count; i++)
+    fr__gguf_put_token(g->s, b, b->merges[b->order[i]].left, b->merges[b->order[i]].right);
+  for (int i = 0; i < 3; i++) if (tokens[i] >= 0) fr__put_int(fr__gguf_key(g, ids[i], FR__GGUF_U32), (uint64_t)tokens[i], 4);
+  fr__put_int(fr__gguf_key(g, "tokenizer.ggml.add_bos_token", FR__GGUF_BOOL), 0, 1);
+  if (e->chat.count) fr__gguf_put_text(fr__gguf_key(g, "tokenizer.chat_template", FR__GGUF_STRING), e->chat);
+}
+
+FR__SELDOM void fr__put_gguf(fr__stream *s, const fr_export *e)
+{
+  enum { ALIGNMENT = 32, ROPE = -1 };
+  static const int types[] = { FR__F32, FR__F16, FR__BF16 };
+  const fr_model *m = e->model;
+  const fr_config *c = &m->config;
+  const fr_int slots = c->layers * FR__PART_COUNT;
+  fr_config plain = *c;
+  fr__part_row part[FR__PART_COUNT];
+  fr__stream counted;
+  fr__gguf_out g = { &counted, fr__families[c->qk_norm ? 2 : c->qkv_bias], 0 };
+  fr_int tensors = c->rope_factor > 0.0f, at = 0;
+  plain.rope_factor = 0.0f;
+  fr__part_rows(part, c);
+  for (fr_int slot = 0; slot < slots; slot++) tensors += fr__slot_there(part, slot);
+  fr__stream_memory(&counted, NULL, 0);
+  fr__gguf_keys(&g, e);
+  fr__put(s, "GGUF", 4);
+  fr__put_int(s, 3, 4);
+  fr__put_int(s, (uint64_t)tensors, 8);
+  fr__put_int(s, (uint64_t)g.keys, 8);
+  g.s = s;
+  fr__gguf_keys(&g, e);
+  for (int look = 0; look < 2; look++)  // what they are, then their values
+    for (fr_int slot = c->rope_factor > 0.0f ? ROPE : 0; slot < slots; slot++) {
+      const fr__part_row *of = &part[slot < 0 ? 0 : slot % FR__PART_COUNT];
+      const fr_int cols = slot < 0 ? c->head_dim / 2 : of->vector ? of->rows * of->cols : of->cols, rows = slot < 0 || of->vector ? 1 : of->rows;
+      const int type = slot < 0 || of->vector ? FR__F32 : types[e->type];
+      fr_reason name;
+      if (slot >= 0 && !fr__slot_there(part, slot)) continue;
+      if (look == 0) {
+        if (slot < 0) fr__fail(&name, FR_OK, "rope_freqs.weight");
+        else fr__slot_name(part, 1, slot, &name);
+        fr__gguf_put_text(s, fr__text_of(name.text));
+        fr__put_int(s, rows > 1 || (slot >= 0 && !of->vector) ? 2 : 1, 4);
+        fr__put_int(s, (uint64_t)cols, 8);
+        if (slot >= 0 && !of->vector) fr__put_int(s, (uint64_t)rows, 8);
+        fr__put_int(s, fr__types[type].id, 4);
+        fr__put_int(s, (uint64_t)at, 8);
+        at += fr__round_up(rows * cols * fr__types[type].bytes, ALIGNMENT);
+        continue;
+      }
+      while ((s->done + s->filled) % ALIGNMENT && !s->failed) fr__put(s, "", 1);
+      for (fr_int j = 0; slot < 0 && j < cols; j++) {
+        const float divisor = (float)(fr__rope_frequency(&plain, j) / fr__rope_frequency(c, j));
+        fr__put_floats(s, &divisor, 1);
+      }
+      if (slot >= 0) fr__put_slot(s, m, part, slot, type == FR__F32 ? FR_EXPORT_F32 : e->type, g.family == fr__families[0]);
+    }
+  while ((s->done + s->filled) % ALIGNMENT && !s->failed) fr__put(s, "", 1);
+}
+
 typedef struct fr__exporting { const fr_export *e; fr_export_file file; } fr__exporting;
 
 FR__SELDOM void fr__export_put(fr__stream *s, const void *what)
@@ -11530,6 +11982,7 @@ FR__SELDOM void fr__export_put(fr__stream *s, const void *what)
     case FR_EXPORT_GENERATION: fr__put_text(s, "{"); fr__put_ends(s, e); break;
     case FR_EXPORT_CHAT: fr__put(s, e->chat.bytes, e->chat.count); break;
     case FR_EXPORT_CARD: fr__put_card(s, e); break;
+    case FR_EXPORT_GGUF: fr__put_gguf(s, e); break;
     default: fr__put_llama2c(s, e); break;
   }
   fr__flush(s);

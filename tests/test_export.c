@@ -171,6 +171,72 @@ static void llama2c(void)
   }
 }
 
+// ---- GGUF: written and read, of floats the same bits; the three families, a tokenizer, llama3's rope
+static void ggufs(void)
+{
+  static const char *const names[] = { "llama_a", "qwen2_a", "qwen3_a", "llama_a" };
+  fr_tokenizer tokenizer = tiny_tokenizer();
+  const fr_token ends[] = { 2, 5 };
+  for (int m = 0; m < 4; m++)
+    for (int type = FR_EXPORT_F32; type <= FR_EXPORT_BF16; type++) {
+      char path[200];
+      folder f;
+      fr_pretrained p, q;
+      fr_pretrained_options options;
+      fr_pretrained_source source;
+      fr_model model, again;
+      fr_export e;
+      fr_reason reason;
+      fr_int bytes, off = 0;
+      char *text;
+      memset(&f, 0, sizeof f);
+      memset(&e, 0, sizeof e);
+      memset(&options, 0, sizeof options);
+      memset(&source, 0, sizeof source);
+      snprintf(path, sizeof path, "tests/data/model/%s", names[m]);
+      folder_read_model(&f, path);
+      CHECK(folder_place(&f, &p, &reason) == FR_OK);
+      options.whole = 1;
+      options.vocab = tokenizer.vocab + 5 > p.config.vocab ? tokenizer.vocab + 5 : 0;
+      CHECK(fr_pretrained_model_new(&p, &options, &model, &reason) == FR_OK);
+      if (m == 3) { model.config.rope_factor = 8.0f; model.config.rope_original = 64; model.config.rope_theta = 5e5f; }
+      e.model = &model;
+      e.tokenizer = &tokenizer;
+      e.type = (fr_export_type)type;
+      e.context = 99;
+      e.begin = 1;
+      e.pad = 3;
+      e.ends = ends;
+      e.end_count = 2;
+      e.name = "n";
+      e.base = "b";
+      e.license = "mit";
+      e.data = "d";
+      text = written(&e, FR_EXPORT_GGUF, &bytes);
+      CHECK(bytes % 32 == 0);
+      source.file.bytes = text;
+      source.file.count = bytes;
+      if (!CHECK(fr_pretrained_new(&q, &source, &reason) == FR_OK)) { fprintf(stderr, "%s: %s\n", path, reason.text); exit(1); }
+      CHECK(q.form == FR_GGUF && q.wrong == 0 && q.begin == 1 && q.end_count == 1 && q.ends[0] == 2 && q.context == 99);
+      CHECK(!strcmp(p.family, q.family) && !memcmp(&q.config, &model.config, sizeof q.config));
+      options.vocab = 0;
+      CHECK(fr_pretrained_model_new(&q, &options, &again, &reason) == FR_OK && again.count == model.count);
+      for (fr_int i = 0; i < model.count; i++) {
+        const uint32_t *a = (const uint32_t *)(const void *)&model.params[i], *b = (const uint32_t *)(const void *)&again.params[i];
+        const fr_int apart = (fr_int)(*a & 0x7fffffff) - (fr_int)(*b & 0x7fffffff), most = type == FR_EXPORT_F32 ? 0 : type == FR_EXPORT_BF16 ? 0x8000 : 0x1000;
+        off += (apart > most || -apart > most) && !(type == FR_EXPORT_F16 && fabsf(model.params[i] - again.params[i]) <= 2.98023224e-8f);
+      }
+      CHECK(off == 0);
+      fr_model_free(&model);
+      fr_model_free(&again);
+      fr_pretrained_free(&p);
+      fr_pretrained_free(&q);
+      folder_free(&f);
+      free(text);
+    }
+  fr_tokenizer_free(&tokenizer);
+}
+
 // ---- what a form cannot hold
 static void refused(void)
 {
@@ -217,6 +283,7 @@ int main(void)
 {
   round_trips();
   llama2c();
+  ggufs();
   refused();
   return test_done("export");
 }
