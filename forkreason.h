@@ -704,15 +704,15 @@ FR_DEF fr_status fr_dataset_place(fr_dataset *dataset, const char *text, fr_int 
                                   fr_int *needed, fr_reason *reason);
 
 // ---- tokenizer: byte-level BPE, text to ids and back
-// Ids equal those of Hugging Face tokenizers and of tiktoken, and every input comes back unchanged: invalid UTF-8 and NUL are
-// bytes like any other. Text is cut at special tokens (if asked), then into pre-tokens (classes of characters from Unicode 16.0),
+// Ids equal those of Hugging Face tokenizers and of tiktoken, and every input comes back unchanged, or in normal form C where a
+// tokenizer has that: invalid UTF-8 and NUL are bytes like any other. Text is cut at special tokens (if asked), then into pre-tokens (classes of characters from Unicode 16.0),
 // and each is merged by rank, in O(n log n) at worst.
 typedef enum fr_split { FR_SPLIT_UNKNOWN, FR_SPLIT_NONE, FR_SPLIT_GPT2, FR_SPLIT_LLAMA3, FR_SPLIT_QWEN, FR_SPLIT_SMOLLM } fr_split;
 // A text that is valid UTF-8 and not empty. id -1: the one that the file has for it, else the first one after all others.
 typedef struct fr_special { fr_text text; fr_token id; } fr_special;
 // What a tokenizer is made from. `file` may be (its content tells which)
 //   tokenizer.json   model BPE with ByteLevel and one of the splits; anything else that would change ids is refused by name. No
-//                    token is added at begin or end; NFC is not done: tokenizer->nfc says that the text must be in it (ASCII is)
+//                    token is added at begin or end
 //   *.tiktoken       lines of base64 and rank; needs `split`, and `specials`, which are not in the file
 //   vocab.json       with `merges`, the text of GPT-2's merges.txt or vocab.bpe (split [FR_SPLIT_GPT2])
 //   nothing          with `merges` alone: GPT-2's numbering, byte ids 0 .. 255 in its order, merge k is id 256 + k
@@ -723,7 +723,7 @@ typedef struct fr_special { fr_text text; fr_token id; } fr_special;
 // to 2 times for tokenizer.json, 13 times for *.tiktoken. Loading is O(n log n), whatever the file says.
 typedef struct fr_tokenizer_source {
   fr_text           file, merges;
-  fr_split          split;     // UNKNOWN: as the file says; NONE: the whole text is one pre-token; LLAMA3: and cl100k; QWEN: 2 and 3
+  fr_split          split;     // UNKNOWN: as the file says; NONE: the whole text is one pre-token; LLAMA3: and cl100k
   const fr_special *specials;  // added to those of the file
   fr_int            special_count;
   fr_int            forks;     // adds the specials <think1> .. <thinkN>
@@ -733,7 +733,7 @@ typedef struct fr_tokenizer {
   fr_int   merge_count, special_count;
   fr_split split;
   int      ignore_merges;       // a pre-token that is a token is not merged (Llama 3, tiktoken)
-  int      nfc, sentencepiece;  // the text has to be in normal form C; llama2.c
+  int      nfc, sentencepiece;  // text is brought into normal form C (Qwen), and comes back in it; llama2.c
   struct fr__bpe *body;
   void    *owned;
 } fr_tokenizer;
@@ -745,7 +745,8 @@ FR_DEF fr_text  fr_tokenizer_token(const fr_tokenizer *tokenizer, fr_token id); 
 FR_DEF fr_token fr_tokenizer_find(const fr_tokenizer *tokenizer, fr_text text);  // the special or else the token, or -1
 
 // Scratch for encoding, one for each thread; it points to the tokenizer, which has to outlive it. A pre-token of more than
-// `longest` bytes, and more than 64, is refused (FR_LIMIT); the longest text is always enough; 28 bytes each. The last `cache`
+// `longest` bytes, and more than 64, is refused (FR_LIMIT), and with tokenizer->nfc such a text, if it has marks or the like; the
+// longest text is always enough; 28 bytes each, or 31. The last `cache`
 // pre-tokens are remembered [16384; 32 bytes each]; ids do not depend on it.
 typedef struct fr_encoder {
   const fr_tokenizer *tokenizer;
@@ -762,7 +763,7 @@ typedef enum fr_specials {
   FR_SPECIALS_REFUSE   // FR_FORMAT if there is one
 } fr_specials;
 // Sets *count, to what is needed also when FR_LIMIT says that there is no room; ids may be NULL, then it only counts. capacity =
-// bytes + 1 is always enough. What ids holds after a failure is not defined.
+// bytes + 1 is always enough, 3 * bytes with tokenizer->nfc. What ids holds after a failure is not defined.
 FR_DEF fr_status fr_tokenizer_encode(fr_encoder *encoder, const char *text, fr_int bytes, fr_specials specials, fr_token *ids,
                                      fr_int capacity, fr_int *count);
 // Sets *bytes; text may be NULL, then it only counts. An id without token: FR_RANGE.
@@ -934,7 +935,8 @@ typedef struct fr_pretrained {
   void       *owned;
 } fr_pretrained;
 // Reads what the files say; of weights nothing is copied or looked at, but for a head beside a tied embedding, which has to be
-// equal to it. Reasons name the file. The memory is less than 40 times the bytes of JSON, or of a GGUF's head.
+// equal to it. Reasons name the file. The memory is less than 40 times the
+// bytes of JSON, of a GGUF's head, or of a llama2.c file. 6 KB of stack.
 FR_DEF fr_status fr_pretrained_place(fr_pretrained *pretrained, const fr_pretrained_source *source, void *memory, fr_int bytes,
                                      fr_int *needed, fr_reason *reason);
 // Tensor `index` = 0 .. tensor_count-1: those of the files in their order, then those that are missing. FR_RANGE behind them.
@@ -950,7 +952,7 @@ FR_DEF fr_status fr_pretrained_tensor(const fr_pretrained *pretrained, fr_int in
 // Makes a model of it. FR_FORMAT names what is missing, left over or misshapen, as far as the reason holds it.
 typedef struct fr_pretrained_options {
   int     whole;  // 1: a model of floats, which can be trained and saved; 0: matrices stay where they lie, if they can: float32 or
-  fr_type type;   // bfloat16, aligned, in the machine's byte order, q and k as we have them; the others become this type, once
+  fr_type type;   // bfloat16, aligned, in the machine's byte order, q and k as we have them; others are copied once, as this type
   fr_int  vocab;  // rows of embedding and head, such as for forks behind them; new ones: the mean of the others [the file's]
 } fr_pretrained_options;
 FR_DEF fr_status fr_pretrained_model(const fr_pretrained *pretrained, const fr_pretrained_options *options, fr_model *model,
@@ -974,7 +976,7 @@ typedef enum fr_export_file { FR_EXPORT_CONFIG, FR_EXPORT_WEIGHTS, FR_EXPORT_TOK
                               FR_EXPORT_CHAT, FR_EXPORT_CARD, FR_EXPORT_GGUF, FR_EXPORT_LLAMA2C } fr_export_file;
 FR_DEF const char *fr_export_name(fr_export_file file);  // config.json, ..; NULL for those and what is none
 // Sets *bytes; memory NULL measures. FR_UNSUPPORTED names what the form cannot hold: llama2.c biases and norms of heads, another eps or
-// theta, float16; a folder both of them, which no family has; all an embed_scale. An empty chat template is 0 bytes. 9 KB of stack.
+// theta, float16; a folder both of them, which no family has; all an embed_scale. An empty chat template is 0 bytes. 14 KB of stack.
 FR_DEF fr_status fr_export_write(const fr_export *what, fr_export_file file, void *memory, fr_int capacity, fr_int *bytes,
                                  fr_reason *reason);
 
@@ -7559,6 +7561,26 @@ static const char fr__class_stretches[] =
   "~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|_~BD~|~|~|~|TQ@XNU@H~|~|~|~|~|~|@I@y~|"
   "~|~|~|~|~|~|qf@}iI~{~{dNc~~{dN~|~|~|~|~|H~@T~|~|~|~|Vn@@";
 
+// The character at `at` and its bytes; a byte that is not part of valid UTF-8 is a character 0x110000 + byte.
+static uint32_t fr__code(const char *text, fr_int at, fr_int end, fr_int *size)
+{
+  const unsigned char c = (unsigned char)text[at];
+  uint32_t code = c < 0x80 ? c : c < 0xE0 ? c & 0x1Fu : c < 0xF0 ? c & 0x0Fu : c & 0x07u;
+  *size = fr__utf8(text + at, end - at);
+  for (fr_int i = 1; i < *size; i++) code = code << 6 | ((unsigned char)text[at + i] & 0x3Fu);
+  if (*size) return code;
+  *size = 1;
+  return 0x110000u + c;
+}
+
+// A number in base 62.
+static uint32_t fr__base62(const char *p, int digits)
+{
+  uint32_t number = 0;
+  for (; digits > 0; digits--, p++) number = 62 * number + (uint32_t)(*p - 64 - (*p > 92));
+  return number;
+}
+
 // Class of the character at `at` and its bytes. A byte that is not part of valid UTF-8 is a character of class other.
 static int fr__class(const char *text, fr_int at, fr_int end, fr_int *size)
 {
@@ -7568,10 +7590,8 @@ static int fr__class(const char *text, fr_int at, fr_int end, fr_int *size)
   int low = 0, high = (int)(sizeof fr__class_starts / sizeof *fr__class_starts);
   *size = 1;
   if (c < 128) return fr__ascii[c];
-  *size = fr__utf8(text + at, end - at);
-  if (*size == 0) { *size = 1; return FR__OTHER; }
-  code = c < 0xE0 ? c & 0x1Fu : c < 0xF0 ? c & 0x0Fu : c & 0x07u;
-  for (fr_int i = 1; i < *size; i++) code = code << 6 | ((unsigned char)text[at + i] & 0x3Fu);
+  code = fr__code(text, at, end, size);
+  if (code > 0x10FFFF) return FR__OTHER;
   while (high - low > 1) {  // the last block that does not begin behind it
     const int middle = (low + high) / 2;
     if (fr__class_starts[middle] <= code) low = middle;
@@ -7579,10 +7599,188 @@ static int fr__class(const char *text, fr_int at, fr_int end, fr_int *size)
   }
   code -= fr__class_starts[low];
   for (stretch = fr__class_stretches + 32 * low;; stretch += 2) {
-    const uint32_t number = 62u * (uint32_t)(stretch[0] - 64 - (stretch[0] > 92)) + (uint32_t)(stretch[1] - 64 - (stretch[1] > 92));
+    const uint32_t number = fr__base62(stretch, 2);
     if (number < 4 || code < number >> 2) return (int)(number & 3);
     code -= number >> 2;
   }
+}
+
+// -- normal form C (Unicode's annex 15), with the tables of Hugging Face's library (made by tests/unicode_table.py), in base 62.
+// Kinds: a stretch of characters begins at (3 digits), 57 * length + kind (2): 1 .. 54 marks in their order, 55 may join what is
+// before, 56 is in no normal form; all others may stay. Runs of characters that fall in one or two: first (3), its entry (2).
+// Entries: below FR__PAIRS one character; from there on 1792 * second + how far the first is, or itself. Seconds: character,
+// lowest and highest character that it completes (3 each).
+enum { FR__MARKS = 54, FR__PAIRS = 83968 };
+static const char fr__nfc_kinds[] =
+  "@LXTG@LnAo@LoDY@LsAo@LtAg@LuET@LzB`@L|DY@MAB`@MCJu@MNDg@MSDY@MWGO@M_At@M`Ar@MaAn@MbC_@MeCd@MhBd@MkCd@MnDY@MrAn@MsAo@MtBd@MvAn@"
+  "MwAp@MxBl@MzAp@M{Bl@M}Ap@M~Lp@NPAt@NZAt@NdAt@RhEY@V~Ai@W@D_@WDAi@WECd@WHAj@WIAi@WJFT@WPFO@WVBi@WXAi@WYBi@W[Aj@W]Am@W^An@W_A@@W"
+  "`AA@WaAB@WbAC@WcAD@WdAE@WeAF@WfAG@WgAH@WhBD@WjAJ@WkAK@WlAL@WnAM@WpAN@WqAO@WsAn@WtAi@WvAH@YBHJ@YJAT@YKAU@YLAV@Y~AQ@Z@AR@ZAAS@ZB"
+  "AT@ZCAU@ZDAV@ZEAW@ZFAX@ZGBi@ZIBd@ZKEY@ZPAi@ZQBi@ZSAi@ZeAY@]NGO@]WD_@][Ai@]]An@]`Bi@]cAi@]dBi@]fAi@^KAZ@^kAn@^lAi@^mBi@^oAi@^pB"
+  "i@^rC_@^uAn@^vBd@^xAn@^yAi@^zCd@^}Ai@^~An@_@Ai@_AAn@_BAi@_CAn@_DAi@_EBi@alGO@asAi@atAn@bXD_@b^IE@bhCd@blEY@c^C_@e]Mk@elAi@emBi"
+  "@eoAi@epBi@erAi@esCd@evC_@eyAQ@ezAR@e{AS@e|Cd@f@Ai@fABi@fCBd@fEEY@gH@|@gY@~@g^An@g_Ai@g`Bi@geHP@iL@|@iNAs@i^@~@ihAs@imBo@ipAt@"
+  "kGAt@kJAt@kP@|@kb@~@knCj@ksAt@mT@|@mf@~@oX@|@oZAs@oj@~@osBn@oyBo@q_As@qn@~@qxAs@sr@~@szA[@s{A]@ue@|@ukAs@uv@~@u~Bn@wkAs@wz@~@x"
+  "EAs@y{@~@zAAs@zQAs@{mBX@{o@~@{}DO@}qBZ@~BDQA@TBdA@rAiA@tAiA@vAgAAAAtAAKAtAAPAtAAUAtAAZAtAAhAtAApAbAAqAcAArAtAAsAdAAtBoAAwAtAAy"
+  "DSAB@AcABAAtABBBiABD@~ABFBiABSAtAB^AtABcAtABhAtABmAtABzAtACHAiADsAsAD|@|AD~AyAFUAiAIpTLAJyYmAQ|CdAbR@~Abs@~AeV@~AebAnAhtAmAkIA"
+  "jAkJAnAkKAiAnnAnAnoAiAoy@~ApOHJApYAiAqLEYAqQFOAqWBiAqYAiAsT@|AsUAsAse@~AtMAnAtNAiAtOGOAuNAyAvL@|AvXAyAw`@|Ay}CdAzB@{AzCETAzHBi"
+  "AzJDYAzNAnAzPF]Az[AiAzcAnAzgBiA}uBiA}wAiA}xGOA~@AiA~ABiA~CAqA~DAfA~EAiA~FAeA~GctA~rAnA~sApA~tAiA~uAnA~vAiBEtAtBEvAtBExAtBEzAtB"
+  "E|AtBE~AtBFAAtBGAAtBGDAtBGOAtBGQAtBGYAtBGbAtBGjAtBGrAtBGuBoBHAAtBHCAtBHEAtBHHBoBK_BiBKaAvBKcD_BKgBqBKjBiBKpAnBKtAvBKvAnBKwAiBK"
+  "xAnBKyAvBK{DYBL@AnBLwAtBL{BoBUKBoBu}AtB~bCdCAv@~CCZ_NCLwAhCLxAmCLyAoCLzAjCL{BfCNjAxKEMAnKERJ@KE}BiKGRBiKKq@~KNu@~KORQVKP`C_KQI"
+  "@~KRl@|KRy@~KVqAnKVsBiKVuAiKVxBiKW@BiKWCAnKWy@~K[x@~PeH~ePfL~ePgP~ePhT~ePiXFZPiaAtPicAtPifJFPiqAtPisAtPivBoPi{~ePk@BoPkD~ePlHf"
+  "kPmvAtPmwAPPmxAtPnDLvPnRE`PnXAtPnZBoPn^BoPnaIKPzRGOPzYGJPzaBiQKOAiQNyAiQQTEYQmbAiQmdAnQnNAnQnO@{QnPAiQnU@~QqAAnQqBAiRHN@~RII@~"
+  "RJE@~RJF@|RKNCdRKvAsRLCAyRME@|RNT@~RN_@|RPM@~RPN@|RSG@|RSH@~RT]@|RT_AsRTn@~RTxAsRUHGORUREYRXk@~RXo@|RZ]AsRZgAsRZjAsRZo@~RZp@|R"
+  "_dAsR_t@~R_u@|Rax@~Rcs@~Rct@|Rel@~Rzj@~XJeDgXKgGO^fu@{_~aGU_~hBb_~jBq_~pAl_~qER_~~HE`@IEY`@NBd`@oD_`AAFZ`CLCd`|{GO`}DP[`}WGO`}"
+  "`Bi`}cEYacTGJaeLFTaeR@|sgD~eshH~esiL~esjP~eskT~eslX~esm]~esna~esoeMq@@@@@";
+static const char fr__nfc_runs[] =
+  "@CF@@@C`@W@Cg@]@DA@t@DZAL@DqAa@D}Aj@EMAu@EVA{@E_BB@EsBT@FmBl@F|Bn@G[Bp@GuCH@HDCS@HHCU@HoCz@HwC|@MZDK@NPDP@NZDQ@NbDR@OHD_@OiDf@"
+  "OrDk@PaDm@PhDq@PmDr@PzDu@Q[Dv@QsDw@QzD{@R@D|@RZE@@ShEB@SwED@S}EH@TBEJ@TJEP@TREV@TaEc@YTEe@[wEj@]KEm@ftEn@f|Eo@g@Ep@geEq@i[Ey@i"
+  "mE{@kGF@@kJFA@knFB@ksFE@oeFF@ohFG@oyFI@psFK@qkFL@smFO@uiFP@upFQ@wwFV@zLFYAAAF_AAKF`AAPFaAAUFbAAZFcAAhFdAArFeABAFkABSFlAB^FmABc"
+  "FnABhFoABmFpABzFqADkFrAreFsArqF|As[F}AsaGAA~wGEBB]IfBD@KCBDXKYBDaK`BEJLGBERLMBFDL|BGGM}BG]NQBGyNlBHHNxBLwNzBL{N{BNoN}BODO@BOdO"
+  "ABP]ODBPbOEBPeOFBP}OGBQ[OJBQ_OKBQbOLBQ{OOBRIORBRPOWBRTOYBR]O[BRaO^BReO`BSJObBT@OfBTJOjBUKOnBu}OpCMZOqCMtPICN@PNCNeP]CNoP^CN}P_"
+  "COWPvCOcP{CPHQJCPKQKCPRQOPeHQPPiaUgPifUjPivUxPi{UzPkDWAPmvXnPnDXqRIeYWRIvYZRK}Y[RTlY^RZhY`R_oYd_~aYf`AAYmsgDYs~~~cc";
+static const char fr__nfc_seconds[] =
+  "@LX@CFBHB@LY@CGBGe@LZ@CHBCW@L[@CIBCx@L]@DHBGp@L_@DJBGo@L`@DRBBW@La@CJBBS@LbBB_BCv@Lc@CKBBU@Ld@EZ@T[@Le@DT@Hp@Lh@HP@R[@Lj@HR@Hh"
+  "@LlBD@BGk@LmBDABGs@Lt@Fm@F}@L|A~{BCt@L}BAmBAn@L~A~wA~x@M@@Hi@Hl@MA@CMB@b@MB@DL@Gz@MGB@JBAr@MHB@cB@d@MJB@RBAp@MKA~}BBR@MRBNoBTM"
+  "@M]BDFBG}@M`BFDBHD@Wc@@@@@@@Wf@@@@@@@Wg@@@@@@@Wh@@@@@@@Wk@@@@@@@Wn@@@@@@@Wp@@@@@@@Wq@@@@@@@ZG@YT@YT@ZH@YU@]K@ZI@YW@YW@gH@ft@g@"
+  "@iL@@@@@@@iN@i[@i[@ih@i]@i]@kP@@@@@@@oX@@@@@@@oZ@oh@oh@os@oe@oe@ot@oi@oi@q_@qk@ql@qx@ps@qm@s{@sm@sm@uk@us@us@u~@ui@ut@v@@uq@uq"
+  "@wk@ww@wx@xE@wy@wy@y{@zL@zO@zA@zN@zN@zQ@zP@zPAAq@@@@@@AAs@@@@@@AB@@@@@@@ABv@@@@@@ABx@@@@@@ADsADkADkAsUAreAsdCNjCMZCPRCNkCNACOp"
+  "RJFRIeRIvRKvRK}RK~RT_RTlRTlRTxRTmRTmRZ]RZiRZiRZgRZhRZhRZjRZkRZkR_dR_oR_p_~h@@@@@@_~q@@@@@@_~r@@@@@@_~s@@@@@@_~t@@@@@@_~u@@@@@@"
+  "@@@@@@@@@";
+static const char fr__nfc_entries[][127] = {
+  "UxYVVTVtOWRJYIrZEg@@@`k]Ux^VVXVtSYIuUx^VVXVtSYIu@@@WRKUx^VVXVtSWRNYIvUx_VVYVtTYIvVVXUxYVVTVtOWRJYIrZEg@@@`k]Ux^VVXVtSYIuUx^VVX",
+  "VtSYIu@@@WRKUx^VVXVtSWRNYIvUx_VVYVtTYIvVVX@@@YIuWqCWpcXPAXN_aKWaIwVX[VVyVvUVtuXm|Xl_[C^[BB[C_[BCWrKWpqXPEXNmXm~XliaK[aJH[C`[BN",
+  "VvYVuFXPGXNuXnAXlq`md`lVVvZVuMWTUWTvWrOWrpXPIXPjaK`aLAXnCVv]Vv}`mh`nI@@@VXeVYF`mi`nJ[Cg[DHVXgVYH`mk`nL[Ci[DJWrUWrvXPOXPpZepZfQ",
+  "VXkVYL`mo`nP[Cm[DNVXlVYMVvfVwG`mp`nQ[Cn[DO`mq`nR[Co[DPWTbWUCWr[Wr|XPUXPvZG|ZH^ZevZfWaKlaLMVvjVwKVvlVwMYLMVXsVYTXnTXnu[Cu[DV^XK",
+  "^Xl^XQ^Xr[C[[C|[Cd[DE[Cj[DK[Cp[DQWtgWuHVZyV[Z[E{[F]U}@U}a@@@WtNWtoWy{Wy|WtPWtq[Cb[DC[Cf[DGaKfaLGWn@Wn@[@K[M@[DFVX`VYAUzmU{NVZb",
+  "V[CVZcV[DVZuV[V[aU[av[~O[~p[aY[az[~S[~t[a^[a~[~W[~x[ad[bE[~^[~~[ag[bH[~a]@B[aj[bK[~d]@E`Ov`PW`Ow`PX[Cc[DDXmzXn[`mb`nCWtaWuBWt`",
+  "WuAXnIXnjWn@Wn@Wr`WsA@LX@LY@@@@LlVUN@KO@@|VZDVTE@B|VTCVTBVTA@@@VS|@@@VSxVSuVSTYG|YGqVTKVTHVTGVTFVStYG|YGqVT^VTXVTUVTQYGmUvAYGV",
+  "@@@VT@YGlVTBUvKXKbXKxXKxUvrYHH@@@VTqYGlVTsUv|XLS[]N[]NXNhXNHX`oXN^Y[cYJSX`tXN_YGmYGmY[iYJWY[jYJXXB}WpnY[kYJ^Y[qYJYYGmYGmYJpYJP",
+  "XCIWpoY[vYJ_ZudZdNY[zYJ_Y[~YJ_hdfiBaiB@i`]iB@iBO@@@iBfiBfi}Yi}Yi}Yi~^i~^i~^i~Yi~Ui~Ui~Mi~JjyPkWKj]Oj]O@@@j]DkuAkt}kvEkvEkvAkut",
+  "mNnlpwmlllSvlSvnh]nJenJenhaoFVpBIpBIp`D@@@odRpBIp}@p}@qZ{qxp@@@rVlqxprthuJEuJEuJEuJEuJEtltsR_@@@spZtMR@@@tMStNauJEuJEuJEuJEuJE",
+  "tltug~vEx@@@vEx@@@vEx@@@vEx@@@vExvExvEx@@@vExvEyvEy@@@vEx_qj_rKXm{Xn]^uw^vXcC@cCaVZdV[EXm}Xn_^uy^vZcCBcCc`ma`nBaiTaiuU}wU}xV[q",
+  "V[raiUaivbeIbejXWwXWxXn@XnaWrMWrnXnBXnc^u}^v_YK{YL]`me`nFbGRbGsbeMbenVZlV[MVXdVYE^vA^vbcCIcCj^vB^vcWn@Wn@cCJcCkai]ai}VXfVYGXnG",
+  "Xnh^vC^vdXnHXni^vD^vecCLcCmai_aj@VZrV[SYNMYNnU~sU~tV]mV]nVXiVYJXnJXnkXnLXnm^vH^viWn@Wn@cCPcCqXnMXnn^vI^vjXr]Xr^XrcXrdXiwXiwXnN",
+  "Xno^vJ^vkcCRcCsaieajF_TE_TfbeYbezaifajGV^JV^KYPgYPhWTcWUD^vL^vmUzvU{WVXpVYQYLKYLlXnQXnr^vM^vnXnRXnsYLLYLmXnSXntVvmVwN^vP^vqcCX",
+  "cCycCgYLiZH`ZHb@@@XsC^uv^vWYinYjOVZ_V[@U|eU}FYksYlTWVRWVsVrVVrVV[aV[bU}gU}hYluYlvWWTWWUXLNXLN^uz^v[YirYjSWTQWTrVZgV[HU|mU}NYk{",
+  "Yl]WVZWV{VrXVrXYivYjW^u~^v`^vE^vfYi|Yj^VZqV[RU|wU}XYlFYlgWVeWWFVrVVrVV_DV_EVAJVAKYoXYoYWYwWYx^{a^{b^vK^vlYjCYjdV_SV_TVAYVAZYoh",
+  "YoiWZGWZH^{p^{qUzxU{Y^vO^vpYjGYjhWTfWUG]kU^IOUvXUvXVTTVTTcyocyo]jt^HnUvXUvXVTTVTTcyocyo]kY^ISUvXUvXVTTVTT]jx^HrUvXUvXVTTVTT]k[",
+  "^IUUvXUvXVTTVTTcyocyo]jz^HtUvXUvXVTTVTTcyocyo]k^^IWUvXUvXVTTVTTcyocyo]j|^HvUvXUvXVTTVTTcyocyo]kd^I^UvXUvXVTTVTT]kC^H|UvXUvXVTT",
+  "VTT]kj^IdUvXUvXVTTVTTcyocyo@@@^IC@@@UvX@@@VTT@@@cyo]kn^IhUvXUvXVTTVTTcyocyo]kM^IGUvXUvXVTTVTTcyocyoVIl@OJVIp@OKVIr@OLVIt@OMVIz",
+  "@OkVJA@OlVJE@OmdYgdYgdYgdYgdYgdYgdYgdYgdYgdYgdYgdYgdYgdYgdYgdYgdYVdYVdYVdYVdYVdYVdYVdYVdYVdYVdYVdYVdYVdYVdYVdYVdXedXedXedXedXe",
+  "dXedXedXedXedXedXedXedXedXedXedXeX_MXASdXgdjxdjs@@@dL~dWdX^lX@rVIK@NcdjW@@@@OWd@]dXsdj~dju@@@dMEdWdVIO@NeVIQ@Nfdj^UveVT`cyyX_U",
+  "XA[VJF@NmdMGdMXX^tX@zVIS@Ng@@@UutVSocyIX_bXAhVJG@ON]kf^I`dMSdMYX_AXAGVI`@Nk^H~U|J@Nb@AcdY]dkQdkV@@@dMWdWdVIY@NiVId@Nldjp@ByBHJ",
+  "BHK@OG@AM@CKc[yc[xc]Jc[lc[ic[lc[pc[pc[pc[p@@@c[pc[tc[pc[q@@@c[pc`t@@@c[pc]Pc`sc`uc[{c[{c[qc[qc[qc[qc[uc[uc[qc[qc[qc[qc[yc[tc[t",
+  "c[sc^Vc^Vc^Cc^Cc]ic]ic]ic]iCLTCLUc[nvcr@@@vcr@@@vcr@@@vcr@@@vcr@@@vcr@@@vcr@@@vcr@@@vcr@@@vcr@@@vcr@@@vcrvcr@@@vcr@@@vcrvcrwAm",
+  "@@@vcrwAm@@@vcrwAm@@@vcrwAm@@@vcrwAmveBvcrvcr@@@vcr@@@vcr@@@vcr@@@vcr@@@vcr@@@vcr@@@vcr@@@vcr@@@vcr@@@vcr@@@vcrvcr@@@vcr@@@vcr",
+  "vcrwAm@@@vcrwAm@@@vcrwAm@@@vcrwAm@@@vcrwAmveBvcyvcyvcyvcyvcrIUNFvFI`eIWRGWdELwEeYJhBJhBE{rImEElIE{iFa_GwzH_bH{SIBZIGcIgxGCmGP`",
+  "G`|GmZHsAIkZJOhENJEcfGGwGfIH{AJawFMRG]GHy^IIRFdxHiHIDCFSXFvjGQqGiqIhyERVE[YEaJFmDGGEGe}Gy|HabHzXH{qI]CJDRJUrJaRHAoHEjHVmHqIIrB",
+  "Jc[IOPEy|FTTHQcHccGgRHBoIWLJCUEyuFI]GC~GSeGXdHTxHYIJ@dE`}HcpE]@E[oHHLHWLHqrJAOIR@Fd~GCmIOyEL~FG^FXkGlAGsyEbEHCbESQFV~ELQGONFo}",
+  "HTkEdvEwwGzWHsMINcGJsIdRGNHFeoHm^FhVGsnENwEZIE[lF|`HSnHkdIOLImCEabEfyE|UFS{FqMG]ZHDRI}AJQeJctJdmE`EFuVGInIcBFR@F_uFaiFlXGXxGbp",
+  "GpKHFwHXDHcSIbDHuwIfIIsJE]|E`MEhxG`kIFkINcFSWFXMFgpGJgHQ@GknEOoErGFG^FO@FXuGlmGojH_wHbiInkJCTJDiJH@ER[HFZIlgJBTF]AENNEWuFGeFHx",
+  "Fp`GCmGdyGwRHvFIgeJgrFtVJ@FE_rFxQFzMGQGGVmGnGGsbHAMHTXJIHEZMFbXJAREUAFLYGSuIbHFV`F^gFzrGlAJAaE^OEfEFI`Fr^FwcF}HGOhGnDGuoH_UIFx",
+  "IGKIm@JC@EbnGWLEfSGd{GpZHzLJA~JYbJc|FxnGSUHiXHKAHLXHRVGhsG_zIQVEOJHnqE^aE]lFRsFeCHS]FExGPcFuDIbYIDqJ@fIIzFSbEY_EmDEws@@@FtBE]B",
+  "GjaGy_HDeHEHHEOHEzJDwHSDH`[@@@Hze@@@IOsIf_IijJK^JKkJLXJ`JIiJJBSES@EXCEYlE`tEaPEcAEl`EnLEoqEwXEyDFI_FIiFZqF_LF_sFaZFoSFqkFt`F|d",
+  "GQ~GTgGXwGcVGfYGnaHAtHDgHDrHDqHDyHE@HEGHExHEyHHqHItHN}HXDHXYHYSH_NHafHi^HknHknHs[IG{IJFIO|IPvIW^IXTIdXIf_JCAJGfJHdFZQOG@HjJELk",
+  "E[WEZHERPEYdEZaE`rEagEl`EkUEl[EmgEwsEyOE{eE{uFALFDXFSaFShFU|FWCF[wF^qF]iF_sF_DFaZFb_Fh{FjVFkNFoZFtBFvjFvnFwkGIpGJsGQGGWnGW^GXw",
+  "G]{GcVG}CGfdGhbGjaGorGrLGsCGvlGvnGy_GypGzJG{cG{XHBqHJfHN}HQ~HUfHXDH^XHafHoNHqpIAWIHnIIuIJFINxIOsIOEIO|IOyIOhIPvIRJIXTIbVIgZIlK",
+  "IooJAVJCAJDwJGAJGfJGrJHdJTRJhBMU@MTyNFjC}IDPiDQKPHYPtwSFSJffJgseQl@@@ep@hEWhcQghYhFTeo]fMVgIJgIKgILgIMgINgIOgIP@@@gIRgISgITgIU",
+  "gIV@@@gIX@@@gIZgI[@@@gI^gI_@@@gIagIbgIcgIdgIefkUggEggOggXw_f@@@w_fw_kw|[w|[xZ]xxWytHyVO@@@zREzo{zo{{Mz{Mz{kn|Ii|gd}E_}cY{Mu{Mu",
+  "{ko{ko|Ik|IkEMCEL}EMGJnTEQoES@ESMETVEVREVrEXCEWjC`PKDVEYlEYsEZDEZWJ~oC`lEZGEZnK@`EZxE[FEOVE[NE[WTV|E]YE]hCaSE^bE^mE_ZE_`CbKE`r",
+  "E`tEaPEagEarEasEbEEbxEcAEcJEcdEcnEcpEcpEcpKTiG_PEd}EeSKYjEe`EefEe{EhXEfoEg@EgaEh]EisEjNEkSEkdElFElFEl[ElnElvEmFEreEnLErfEoYEo}",
+  "E]lEzLEucEvJEvdEt^EwJEwIEyHLByEzPEzUEzeEzyE{BE|DLJLLKPE~RF@CF@OE}}FAPCisCjBFCwFDoFDoLWFFFxFGNFG^FGjL]aFGvFG}FUfFHZClKFIZFIiFJ}",
+  "FJILiDFMELiFFMqFMnFN@FOhFOiCn~FPEFPqFQGFQtCosLxACpNFR}FSAFSDFSXUcBFTNL~|L~|HirFTsFTsCq[NBDQJkFUuFU~CqxFVoFWdFWnFXQFZ^CsRCrsFZq",
+  "MN}F[fF^kF^oF^qF^oF__F_sF`XF`JF`UFaFFaZFa_FayFbEFcIFd`FeDFgDMaXFfpFemFg]FgxFi]MeEFj]Fh|Fh`CwNFkfFk{Fl[FktCxNFoSFoqMv@FqlFvJFsU",
+  "C{AFt`CzoCzJEZsEZvFvRFtkHdSDaIFvjFvnFvtFwsFwhNFWC{rFzTFx[F{oF|dNIGF|mFzzF~wC}IG@gGBKGCTGFXNROGGMD@HGHUNZdGIJDA@GIiGJWGJsGJtNcY",
+  "LedNeJGMLNlZGOAGOOGMfGPZGQDGQ~GQGGQpGR@GRMNn@GPyGT|GU}DDlGW^GWYNuAGTEGZFNwRNxDG[aG^WG]{G]xDFRG^iG_^G_WG`OJ~xGblODpGdFOJCGfVGfd",
+  "Gg@OSsGgqGhGOXjO]PGksGlEDJqGl`DJ}DJ}GoGGo]GorGpGGqNDLdGrkOnTGsFOosGsyLx^Gv_O|[O|sP@DDPLDPXGzJPBxPBwPC`PCzGzuGzvGzvG{cDQKG|fDQX",
+  "DRkPO|H@oHAoHBqDSzPXVHE@PZNPZzHEzHGYDUIHHqHH{HIAPgHPk|Pk|HKeDXcPpIHODHOGDYIPseHSXD[FHSoHSjHTHQADHUnD]jHWUHXRHYWD^_QK{QL[D_EQNr",
+  "H_VQPZH_rHaZHafQWDQXOHcDQZXHcTNDpDaEHdXHelDa|HfiFBbQchQcvNEfNEoHirHiuId@Dc`HlGHlAHlSE`^HlhHljHltHm_QrZHm^HnWHo`HplHn^Hp|HqhHs[",
+  "HoOHqJHqLHq]Qv]Q{[QyADffHuzHu|HvaRVoHwqRCkDgYDg^REtRJ_DghH{eH{qH{|H{~H}AH|_H~iH}{IAWI@DIAIIAeDiWICCICdDizIEFIEIRbbIGAIGHDjxIGe",
+  "C`nRk{RnyDmFDmOINXIOhIRJIU[R|VIVtIWKIXhIZGSGrKKoI[^I[NI]DKOPI`oIbVSdLSdhIg}Ii^Ii~SisIjIInoIqSIqTIouIu~Iv[S}gI|^DxtI}KTDpDzHJB`",
+  "FNwJDCTT^TWyD|TD|]JGFT`yD}ZTcJJGrJGrJHQTgsJKPE@`JLYJN[JNwJOuEC@T~ZJTRJYJJ]MEGHEGhJ^zUVgEGsUW`U[qU^xJdYEITJeYJe_JefJepJewJf^UmD"
+};
+#define FR__RECORD(table, size, code) fr__record(table, sizeof table / (size) - 1, size, code)  // not its last one
+#define FR__ENTRY(at) fr__base62(fr__nfc_entries[(at) / 42] + 3 * ((at) % 42), 3)
+
+// The last of `count` records of `size` digits that does not begin above `code`, or the first.
+static const char *fr__record(const char *table, size_t count, size_t size, uint32_t code)
+{
+  size_t low = 0;
+  while (count - low > 1) {
+    const size_t middle = (low + count) / 2;
+    if (fr__base62(table + size * middle, 3) <= code) low = middle;
+    else count = middle;
+  }
+  return table + size * low;
+}
+
+static uint32_t fr__nfc_kind(uint32_t code)
+{
+  const char *s = FR__RECORD(fr__nfc_kinds, 5, code);
+  const uint32_t number = fr__base62(s + 3, 2);
+  return code - fr__base62(s, 3) < number / 57 ? number % 57 : 0;
+}
+
+// Two characters as one, or 0.
+static uint32_t fr__compose(uint32_t first, uint32_t second)
+{
+  const char *s = FR__RECORD(fr__nfc_seconds, 9, second), *run;
+  const uint32_t pairs = FR__PAIRS + 1792 * (uint32_t)((s - fr__nfc_seconds) / 9), least = fr__base62(s + 3, 3), most = fr__base62(s + 6, 3);
+  if (first - 0x1100u < 19 && second - 0x1161u < 21) return 0xAC00 + 588 * (first - 0x1100) + 28 * (second - 0x1161);
+  if (first - 0xAC00u < 11172 && (first - 0xAC00) % 28 == 0 && second - 0x11A8u < 27) return first + second - 0x11A7;
+  if (fr__base62(s, 3) != second) return 0;
+  for (run = FR__RECORD(fr__nfc_runs, 5, least); fr__base62(run, 3) <= most; run += 5)
+    for (uint32_t at = fr__base62(run + 3, 2), code = fr__base62(run, 3); at < fr__base62(run + 8, 2); at++, code++) {
+      const uint32_t part = code - first + 64 < 256 ? code - first + 64 : first + 256;
+      if (code >= least && code <= most && part < 1792 && FR__ENTRY(at) == pairs + part) return code;
+    }
+  return 0;
+}
+
+// Appends what a character falls in, each with its kind above the 21 bits of a character if it is a mark.
+static fr_int fr__decompose(uint32_t code, uint32_t *codes, fr_int count)
+{
+  const char *run = FR__RECORD(fr__nfc_runs, 5, code);
+  const uint32_t hangul = code - 0xAC00u, tail = hangul % 28, at = fr__base62(run + 3, 2) + code - fr__base62(run, 3);
+  const uint32_t entry = code < 0xC0 || at >= fr__base62(run + 8, 2) ? 0 : FR__ENTRY(at), pair = entry - FR__PAIRS;
+  uint32_t first = entry < 0xA000 ? entry : entry + 0x16000, second = 0;
+  if (hangul < 11172) {
+    first = tail ? code - tail : 0x1100 + hangul / 588;
+    second = tail ? 0x11A7 + tail : 0x1161 + hangul / 28 % 21;
+  } else if (entry >= FR__PAIRS) {
+    first = pair % 1792 < 256 ? code + 64 - pair % 1792 : pair % 1792 - 256;
+    second = fr__base62(fr__nfc_seconds + 9 * (pair / 1792), 3);
+  }
+  if (first) count = fr__decompose(first, codes, count);
+  else codes[count++] = fr__nfc_kind(code) > FR__MARKS ? code : fr__nfc_kind(code) << 21 | code;
+  return second ? fr__decompose(second, codes, count) : count;
+}
+
+// Puts the normal form of a text to out, which has room for three times its bytes, and returns how many there are. codes: room for
+// three numbers a byte.
+static fr_int fr__nfc(fr_text text, uint32_t *codes, char *out)
+{
+  uint32_t *const sorted = codes + text.count / 2 * 3 + 2, *starter = NULL;
+  uint32_t last = 0;
+  fr_int count = 0, kept = 0, bytes = 0, size;
+  for (fr_int at = 0; at < text.count; at += size) count = fr__decompose(fr__code(text.bytes, at, text.count, &size), codes, count);
+  for (fr_int at = 0, end, n = 0; at < count; at = end + 1, n = 0) {  // marks in the order of their kinds
+    for (end = at; end < count && codes[end] >> 21;) end++;
+    for (uint32_t kind = 1; kind <= FR__MARKS && end - at > 1; kind++)
+      for (fr_int i = at; i < end; i++) if (codes[i] >> 21 == kind) sorted[n++] = codes[i];
+    memcpy(codes + at, sorted, (size_t)n * 4);
+  }
+  for (fr_int i = 0; i < count; i++) {  // joins the last that is no mark, unless a mark of its kind stays between them
+    const uint32_t kind = codes[i] >> 21;
+    const uint32_t joined = starter && (!last || last < kind) ? fr__compose(*starter, codes[i] & 0x1FFFFF) : 0;
+    if (joined) { *starter = joined; continue; }
+    if (!kind) starter = codes + kept;
+    last = kind;
+    codes[kept++] = codes[i];
+  }
+  for (fr_int i = 0; i < kept; i++)
+    if ((codes[i] & 0x1FFFFF) > 0x10FFFF) out[bytes++] = (char)(codes[i] & 0xFF);
+    else bytes += fr__utf8_put(codes[i] & 0x1FFFFF, out + bytes);
+  return bytes;
 }
 
 // End of the stretch of characters of a class that goes on at `at`.
@@ -7647,7 +7845,8 @@ static fr_int fr__split_end(fr_split split, const char *text, fr_int at, fr_int 
     if (fr__is_break(text[next])) broken = next + 1;
   }
   if (!gpt2 && broken >= 0) return broken;
-  return next == end || last == at || (smollm && after == FR__NUMBER) ? next : last;  // the last blank goes to the word that follows
+  if (next == end || last == at || (smollm && after == FR__NUMBER)) return next;
+  return last;  // the last blank goes to the word that follows
 }
 
 // The first of the specials low .. high-1, which agree in `depth` bytes, whose next byte is not below `byte`.
@@ -7690,8 +7889,9 @@ typedef struct fr__symbol { uint32_t id, before, after; } fr__symbol;  // and th
 typedef struct fr__encoder {
   fr__memo   *memos;    // [memo_count], a power of two, or none
   fr__symbol *symbols;  // [longest + 1]
+  char       *normal;   // [3 * room] a text in normal form C
   uint32_t   *lowest;   // [2 * leaves] below node i are 2 i and 2 i + 1; leaf `leaves` + k: the rank of symbol k and the next
-  fr_int      memo_count, leaves;  // leaves: a power of two; as many as a text needs
+  fr_int      memo_count, leaves, room;  // leaves: a power of two; as many as a text needs
 } fr__encoder;
 
 // cut, cut_count: behind the last special token, the place in the text and the ids so far.
@@ -7841,6 +8041,23 @@ static fr_status fr__encode_piece(fr_encoder *encoder, const char *text, fr_int 
   return FR_OK;
 }
 
+// Normal form C of a text, which is that text if no character of it needs a look.
+FR__APART fr_status fr__normalize(fr_encoder *encoder, fr_text *text)
+{
+  fr__encoder *e = encoder->body;
+  fr_int at = 0, size = 1;
+  for (; at < text->count; at += size)
+    if ((text->bytes[at] & 0x80) && fr__nfc_kind(fr__code(text->bytes, at, text->count, &size))) break;
+    else if (!(text->bytes[at] & 0x80)) size = 1;
+  if (at == text->count) return FR_OK;
+  if (text->count > e->room)
+    return fr__fail(&encoder->reason, FR_LIMIT, "a text with marks has %d bytes; to normalise it the encoder must be made for them; "
+                    "it was made for %d", text->count, encoder->longest);
+  text->count = fr__nfc(*text, (uint32_t *)(void *)e->symbols, e->normal);
+  text->bytes = e->normal;
+  return FR_OK;
+}
+
 // Where the next special begins, or end.
 static fr_int fr__next_special(const fr_tokenizer *t, const char *text, fr_int at, fr_int end, const fr__trusted *trusted,
                                int late, uint32_t *id)
@@ -7863,27 +8080,42 @@ FR__APART fr_status fr__encode(fr_encoder *encoder, const char *text, fr_int byt
   uint32_t edge_id = FR__NONE;
   if ((uint64_t)bytes > 0x7FFFFFF0u)
     return fr__fail(&encoder->reason, FR_LIMIT, "a text has %d bytes, 2^31 - 16 is the most", bytes);
-  for (fr_int at = 0; t->body->lacks && at < bytes; at++)
-    if (t->body->byte_ids[(unsigned char)text[at]] == FR__NONE)
-      return fr__fail(&encoder->reason, FR_FORMAT, "there is no token for byte %d, which is at byte %d of the text",
-                      (fr_int)(unsigned char)text[at], at);
   out->cut = 0;
   out->cut_count = out->count;
   for (fr_int at = 0; at < bytes;) {
     uint32_t id;
     fr_int stop;
-    if (edge < at) edge = fr__next_special(t, text, at, bytes, &trusted, 0, &edge_id);
+    fr_text part;
+    fr_status status;
+    part.bytes = text + at;
+    if (edge < at) {
+      edge = fr__next_special(t, text, at, bytes, &trusted, 0, &edge_id);
+      part.count = edge - at;
+      if (t->nfc && t->body->late) {
+        status = fr__normalize(encoder, &part);
+        if (!status && part.bytes != text + at)
+          status = fr__fail(&encoder->reason, FR_UNSUPPORTED, "the text from byte %d on would be normalised, and special tokens too", at);
+        if (status) return status;
+      }
+    }
     stop = t->body->late ? fr__next_special(t, text, at, edge, &trusted, FR__LATE, &id) : edge;
     if (stop == edge) id = edge_id;
     if (id != FR__NONE && refuse)
       return fr__fail(&encoder->reason, FR_FORMAT, "the text has the special token %d at byte %d", (fr_int)id, stop);
-    while (at < stop) {
-      const fr_int next = t->sentencepiece ? stop : fr__split_end(t->split, text, at, stop);
-      const fr_status status = fr__encode_piece(encoder, text + at, next - at, text + bytes,
-                                                t->sentencepiece && begins && at == 0, out);
+    part.count = stop - at;
+    status = t->nfc && !t->body->late ? fr__normalize(encoder, &part) : FR_OK;
+    if (status) return status;
+    for (fr_int i = 0; t->body->lacks && i < part.count; i++)
+      if (t->body->byte_ids[(unsigned char)part.bytes[i]] == FR__NONE)
+        return fr__fail(&encoder->reason, FR_FORMAT, "there is no token for byte %d, which is at byte %d of the text",
+                        (fr_int)(unsigned char)part.bytes[i], at + i);
+    for (fr_int here = 0, next; here < part.count; here = next) {
+      next = t->sentencepiece ? part.count : fr__split_end(t->split, part.bytes, here, part.count);
+      status = fr__encode_piece(encoder, part.bytes + here, next - here, part.bytes == text + at ? text + bytes : part.bytes + part.count,
+                                t->sentencepiece && begins && at + here == 0, out);
       if (status) return status;
-      at = next;
     }
+    at = stop;
     if (id == FR__NONE) continue;
     fr__emit(out, id);
     out->cut = at = stop + (fr_int)t->body->pieces[id].count;
@@ -7968,8 +8200,8 @@ typedef struct fr__framed {
   fr_int     ids_most, text_most;
 } fr__framed;
 
-// A text of n bytes has at most n ids; SentencePiece may put one before it.
-FR__SELDOM fr_status fr__question_layout(fr__arena *arena, fr__framed *q, const fr_framing *f, fr_text prompt,
+// A text of n bytes has at most `grows` * n ids, 3 where it is normalised, else 1; SentencePiece may put one before it.
+FR__SELDOM fr_status fr__question_layout(fr__arena *arena, fr__framed *q, fr_int grows, const fr_framing *f, fr_text prompt,
                                          const fr_text *traces, fr_int trace_count)
 {
   fr_int head = 1, fork = 0, trace = 0;
@@ -7983,13 +8215,14 @@ FR__SELDOM fr_status fr__question_layout(fr__arena *arena, fr__framed *q, const 
     trace = fr__max(trace, traces[j].count);
     fits = fits && fr__add(q->ids_most, traces[j].count, &q->ids_most) && fr__add(q->ids_most, 1, &q->ids_most);
   }
-  if (!fits || !fr__add(head, fork, &q->text_most) || !fr__add(q->text_most, trace, &q->text_most)) return FR_OVERFLOW;
+  if (!fits || !fr__mul(grows, q->ids_most, &q->ids_most) || !fr__add(head, fork, &q->text_most) ||
+      !fr__add(q->text_most, trace, &q->text_most)) return FR_OVERFLOW;
   q->traces = (fr_tokens *)fr__take(arena, trace_count, (fr_int)sizeof *q->traces);
   q->fork = (fr_int *)fr__take(arena, trace_count, (fr_int)sizeof *q->fork);
   q->ids = (fr_token *)fr__take(arena, q->ids_most, (fr_int)sizeof *q->ids);
   q->text = (char *)fr__take(arena, q->text_most, 1);
-  q->whole = (fr_token *)fr__take(arena, q->text_most, (fr_int)sizeof *q->whole);
-  q->part = (fr_token *)fr__take(arena, fork, (fr_int)sizeof *q->part);
+  q->whole = (fr_token *)fr__take(arena, q->text_most, grows * (fr_int)sizeof *q->whole);
+  q->part = (fr_token *)fr__take(arena, fork, grows * (fr_int)sizeof *q->part);
   return FR_OK;
 }
 
@@ -8010,14 +8243,15 @@ FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, c
   fr_tokens parts[3];
   fr_int head;
   fr_reason *reason = encoder ? &encoder->reason : NULL;
-  fr_status status = fr__question_layout(&arena, &q, framing, prompt, traces, trace_count);
+  const fr_int grows = encoder && encoder->body && !encoder->tokenizer->nfc ? 1 : 3;
+  fr_status status = fr__question_layout(&arena, &q, grows, framing, prompt, traces, trace_count);
   if (!status && memory && (!question || !encoder || !encoder->body)) status = FR_INVALID;
   if (status) return fr__fail(reason, status, "question, encoder, framing or texts are not usable, a fork is empty, or all is too large");
   status = fr__arena_open(&arena, memory, bytes, memory ? NULL : used, reason);
   if (status || !memory) return status;
   if (!fr_tokenizer_token(encoder->tokenizer, framing->end).bytes)
     return fr__fail(reason, FR_RANGE, "the end, %d, is not a token", (fr_int)framing->end);
-  fr__question_layout(&arena, &q, framing, prompt, traces, trace_count);
+  fr__question_layout(&arena, &q, grows, framing, prompt, traces, trace_count);
   trusted.to[0] = fr__append(q.text, 0, framing->before);
   trusted.from[1] = fr__append(q.text, trusted.to[0], prompt);
   trusted.to[1] = head = fr__append(q.text, trusted.from[1], framing->after);
@@ -8040,7 +8274,7 @@ FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, c
   }
 
   for (fr_int i = 0; i < framing->fork_count; i++) {
-    fr__output fork = { q.part, q.text_most, 0, 0, 0 }, all = { q.whole, q.text_most, 0, 0, 0 };
+    fr__output fork = { q.part, grows * q.text_most, 0, 0, 0 }, all = { q.whole, grows * q.text_most, 0, 0, 0 };
     fr_int cut = 0, cut_count = 0;
     const fr_int end = trusted.to[1] = fr__append(q.text, head, framing->forks[i]);
     status = fr__encode_fork(encoder, framing->forks[i], &fork);
@@ -8078,12 +8312,14 @@ FR__SELDOM fr_status fr__encoder_layout(fr__arena *arena, fr__encoder *e, const 
 {
   fr_int n, leaves;
   if (!t || !t->body || longest < 0 || (uint64_t)longest > 0x7FFFFFF0u || cache < 0) return FR_INVALID;
-  n = longest < FR__SHORT ? 0 : longest + 1;
+  e->room = t->nfc ? fr__max(longest, FR__SHORT) : 0;
+  n = longest < FR__SHORT && !t->nfc ? 0 : fr__max(longest, e->room) + 1;
   for (leaves = n > 0; leaves < n && fr__mul(2, leaves, &leaves);) {}  // where that fails, the symbols do not fit either
   for (e->memo_count = cache > 0; cache > 1 && e->memo_count <= cache / 2; e->memo_count *= 2) {}
   e->memos = (fr__memo *)fr__take(arena, e->memo_count, (fr_int)sizeof(fr__memo));
   e->symbols = (fr__symbol *)fr__take(arena, n, (fr_int)sizeof(fr__symbol));
   e->lowest = (uint32_t *)fr__take(arena, leaves, 8);
+  e->normal = (char *)fr__take(arena, e->room, 3);
   return FR_OK;
 }
 
@@ -10556,27 +10792,23 @@ FR__SELDOM fr_int fr__json_size(const fr__json *json, fr_int most)
   return value;
 }
 
-// A number as a double: 19 digits of it times a power of ten, exact for what configs hold.
+// A number as a double, exact for what configs hold.
 FR__SELDOM double fr__json_real(const fr__json *json)
 {
   const char *at = json->text + json->token.start, *end = at + json->token.count;
-  uint64_t digits = 0;
-  int exponent = 0, written = 0, minus = 0, negative = *at == '-', fraction = 0;
-  for (at += negative; at < end && *at != 'e' && *at != 'E'; at++) {
+  const int negative = *at == '-';
+  int exponent = 0, written = 0, fraction = 0, down;
+  double value = 0.0;
+  for (at += negative; at < end && (*at | 32) != 'e'; at++) {
     if (*at == '.') { fraction = 1; continue; }
-    if (digits < UINT64_MAX / 10 - 1) { digits = 10 * digits + (uint64_t)(*at - '0'); exponent -= fraction; }
-    else exponent += !fraction;
+    value = 10.0 * value + (double)(*at - '0');
+    exponent -= fraction;
   }
-  if (at < end) {
-    at++;
-    minus = *at == '-';
-    for (at += *at == '-' || *at == '+'; at < end; at++) written = written < 9999 ? 10 * written + (*at - '0') : written;
-  }
-  exponent += minus ? -written : written;
-  {
-    const double size = pow(10.0, (double)(exponent < 0 ? -exponent : exponent)), value = exponent < 0 ? (double)digits / size : (double)digits * size;
-    return digits == 0 ? 0.0 : negative ? -value : value;
-  }
+  down = at < end && at[1] == '-';
+  for (at++; at < end; at++) if (*at >= '0') written = written < 9999 ? 10 * written + (*at - '0') : written;
+  exponent += down ? -written : written;
+  value = exponent < 0 ? value / pow(10.0, -(double)exponent) : value * pow(10.0, (double)exponent);
+  return negative ? -value : value;
 }
 
 // The value of a name in the object of a file, or in the object `outer` in it: its kind, 0 if there is none. The first error of a
@@ -10811,10 +11043,11 @@ FR__SELDOM fr_status fr__safetensors(fr__reading *r, const char *file, fr_text t
   const fr_int first = b->count;
   fr__json *json = &r->json;
   const uint64_t head = text.count >= 8 ? fr__get_int(&p, 8) : 0;
-  fr_int left = text.count - 8 - (fr_int)head;
+  fr_int left;
   if (text.count < 8 || head > 100000000 || head > (uint64_t)(text.count - 8))
     return fr__fail(r->reason, FR_FORMAT, "%s: no safetensors file: its head would be above 100,000,000 bytes, or longer than the file", file);
   data = p + head;
+  left = text.count - 8 - (fr_int)head;
   r->lacks = NULL;
   fr__json_start(json, text.bytes, 8, 8 + (fr_int)head, 1, b->names, b->limit);
   if (!head || text.bytes[8] != '{' || fr__json_next(json) != '{') fr__json_wrong(json, FR_FORMAT, 8, "'{' was expected");
@@ -11191,9 +11424,12 @@ FR__SELDOM void fr__pretrained_limits(fr__reading *r)
     "model.safetensors" };
   struct fr__pretrained *b = &r->b;
   fr_text text = r->source->file;
-  const unsigned char *p = (const unsigned char *)text.bytes + 8;
-  if (text.bytes && fr__is_gguf(text)) b->limit = text.count < 24 ? 0 : fr__min((fr_int)(fr__get_int(&p, 8) & 0x7fffffff), text.count / 32);
-  else if (text.bytes) b->limit = text.count < 28 ? 0 : fr__min((fr_int)(uint32_t)fr__get_int(&p, 4), text.count / 36) * 9 + 3;
+  const unsigned char *p;
+  if (text.bytes && text.count >= 28) {  // counts of tensors and of layers stand at the same place
+    p = (const unsigned char *)text.bytes + 8;
+    b->limit = fr__is_gguf(text) ? text.count / 32 : text.count / 36;
+    b->limit = fr__min((fr_int)(fr__get_int(&p, 4) & 0x7fffffff), b->limit) * (fr__is_gguf(text) ? 1 : 9) + 3;
+  }
   for (int i = 0; !r->source->file.bytes && i < 5; i++) {
     fr_int names = 8;
     if (!fr__open_name(r, files[i], &text)) continue;
@@ -11339,10 +11575,10 @@ FR_DEF fr_status fr_pretrained_model(const fr_pretrained *pretrained, const fr_p
       fr_view *view = fr__view_of(&views, layers + (pass ? slot / FR__PART_COUNT : 0), (int)(slot % FR__PART_COUNT));
       if (!t || !view || (config.tied && view == &views.head)) continue;
       view->rows = t->rows;
-      view->type = !fr__stays(pretrained, t) ? options->type : t->type == FR__F32 ? FR_FLOAT32 : FR_BFLOAT16;
+      view->type = t->type == FR__BF16 ? FR_BFLOAT16 : fr__stays(pretrained, t) ? FR_FLOAT32 : options->type;
       view->step = t->cols * fr__type_bytes(view->type);
       view->at = fr__stays(pretrained, t) ? t->at : (const unsigned char *)fr__take(&arena, t->rows, view->step);
-      if (pass && view->at != t->at) fr__widen(pretrained, t, options->type, (void *)(uintptr_t)view->at);
+      if (pass && view->at != t->at) fr__widen(pretrained, t, view->type, (void *)(uintptr_t)view->at);
     }
     views.layers = layers;
     if (!pass) status = fr__model_place(NULL, &config, options->whole ? NULL : &views, NULL, 0, &own_bytes, reason);
@@ -11381,10 +11617,9 @@ FR__SELDOM void fr__put_real(fr__stream *s, float x)
   fr__put_number(s, exponent ? "e%d" : ".0", exponent);
 }
 
-FR__SELDOM void fr__put_quoted(fr__stream *s, const char *before, fr_text text)
+FR__SELDOM void fr__put_quoted(fr__stream *s, fr_text text)
 {
-  fr__put_text(s, before);
-  fr__put_text(s, "\"");
+  fr__put(s, "\"", 1);
   for (fr_int i = 0; i < text.count; i++) {
     const unsigned char c = (unsigned char)text.bytes[i];
     const char escaped[6] = { '\\', 'u', '0', '0', "0123456789abcdef"[c >> 4], "0123456789abcdef"[c & 15] };
@@ -11392,13 +11627,28 @@ FR__SELDOM void fr__put_quoted(fr__stream *s, const char *before, fr_text text)
     else if (c == '"' || c == '\\') fr__put(s, "\\", 1);
     if (c >= 0x20) fr__put(s, text.bytes + i, 1);
   }
-  fr__put_text(s, "\"");
+  fr__put(s, "\"", 1);
 }
 
 static fr_text fr__text_of(const char *text)
 {
   fr_text t = { text, (fr_int)strlen(text) };
   return t;
+}
+
+// Text with %d of an fr_int, %s, %q: the same in quotes, %r: a double.
+FR__SELDOM void fr__put_format(fr__stream *s, const char *format, ...)
+{
+  va_list list;
+  va_start(list, format);
+  for (; *format; format++) {
+    if (*format != '%') fr__put(s, format, 1);
+    else if (*++format == 'd') fr__put_number(s, "%d", va_arg(list, fr_int));
+    else if (*format == 's') fr__put_text(s, va_arg(list, const char *));
+    else if (*format == 'q') fr__put_quoted(s, fr__text_of(va_arg(list, const char *)));
+    else fr__put_real(s, (float)va_arg(list, double));
+  }
+  va_end(list);
 }
 
 // The values in a slot, as they stand in files; turned: rows of q and k as for rope on neighbours.
@@ -11434,7 +11684,7 @@ FR__SELDOM void fr__put_slot(fr__stream *s, const fr_model *model, const fr__par
 
 FR__SELDOM void fr__put_safetensors(fr__stream *s, const fr_export *e)
 {
-  static const char *const types[] = { "F32\",\"shape\":[", "F16\",\"shape\":[", "BF16\",\"shape\":[" };
+  static const char *const types[] = { "F32", "F16", "BF16" };
   const fr_int size = e->type == FR_EXPORT_F32 ? 4 : 2, slots = e->model->config.layers * FR__PART_COUNT;
   fr__part_row part[FR__PART_COUNT];
   fr_int head = 0;
@@ -11450,14 +11700,10 @@ FR__SELDOM void fr__put_safetensors(fr__stream *s, const fr_export *e)
       fr_reason name;
       if (!fr__slot_there(part, slot)) continue;
       fr__slot_name(part, 0, slot, &name);
-      fr__put_quoted(out, ",", fr__text_of(name.text));
-      fr__put_text(out, ":{\"dtype\":\"");
-      fr__put_text(out, types[e->type]);
-      fr__put_number(out, of->vector ? "" : "%d,", of->rows);
-      fr__put_number(out, "%d],", of->vector ? of->rows * of->cols : of->cols);
-      fr__put_number(out, "\"data_offsets\":[%d,", at);
+      fr__put_format(out, ",%q:{\"dtype\":%q,\"shape\":[", name.text, types[e->type]);
+      if (!of->vector) fr__put_format(out, "%d,", of->rows);
+      fr__put_format(out, "%d],\"data_offsets\":[%d,%d]}", of->vector ? of->rows * of->cols : of->cols, at, at + of->rows * of->cols * size);
       at += of->rows * of->cols * size;
-      fr__put_number(out, "%d]}", at);
     }
     fr__put_text(out, "}");
     fr__flush(out);
@@ -11468,96 +11714,67 @@ FR__SELDOM void fr__put_safetensors(fr__stream *s, const fr_export *e)
     if (fr__slot_there(part, slot)) fr__put_slot(s, e->model, part, slot, e->type, 0);
 }
 
-// rope by both of its names, and the type of the weights: readers of version 4 know the first of each, of 5 the second
-FR__SELDOM void fr__put_config(fr__stream *s, const fr_export *e)
-{
-  static const char *const names[] = { "LlamaForCausalLM\"],\"model_type\":\"llama\"", "Qwen2ForCausalLM\"],\"model_type\":\"qwen2\"",
-                                       "Qwen3ForCausalLM\"],\"model_type\":\"qwen3\"" };
-  static const char *const types[] = { "\"float32\"", "\"float16\"", "\"bfloat16\"" };
-  const fr_config *c = &e->model->config;
-  const fr_int values[] = { c->dim, c->ffn, c->layers, c->heads, c->kv_heads, c->head_dim, c->vocab, e->context };
-  static const char *const formats[] = { "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-    "num_key_value_heads", "head_dim", "vocab_size", "max_position_embeddings" };
-  fr__put_text(s, "{\"architectures\":[\"");
-  fr__put_text(s, names[c->qk_norm ? 2 : c->qkv_bias]);
-  fr__put_text(s, ",\"hidden_act\":\"silu\"");
-  for (int i = 0; i < 8; i++) {
-    fr__put_quoted(s, ",\n", fr__text_of(formats[i]));
-    fr__put_number(s, ":%d", values[i]);
-  }
-  fr__put_text(s, ",\n\"rms_norm_eps\":");
-  fr__put_real(s, c->norm_eps);
-  fr__put_text(s, ",\n\"rope_theta\":");
-  fr__put_real(s, c->rope_theta);
-  for (int renamed = 0; renamed < 2; renamed++) {
-    const char *type = c->rope_factor > 0.0f ? "\"llama3\"" : "\"default\"";
-    fr__put_text(s, renamed ? ",\n\"rope_parameters\":" : ",\n\"rope_scaling\":");
-    if (!renamed && c->rope_factor <= 0.0f) { fr__put_text(s, "null"); continue; }
-    fr__put_text(s, "{\"rope_type\":");
-    fr__put_text(s, type);
-    if (renamed) { fr__put_text(s, ",\"rope_theta\":"); fr__put_real(s, c->rope_theta); }
-    if (c->rope_factor > 0.0f) {
-      fr__put_text(s, ",\"factor\":");
-      fr__put_real(s, c->rope_factor);
-      fr__put_text(s, ",\"low_freq_factor\":");
-      fr__put_real(s, c->rope_low);
-      fr__put_text(s, ",\"high_freq_factor\":");
-      fr__put_real(s, c->rope_high);
-      fr__put_number(s, ",\"original_max_position_embeddings\":%d", c->rope_original);
-    }
-    fr__put_text(s, "}");
-  }
-  fr__put_text(s, c->tied ? ",\n\"tie_word_embeddings\":true" : ",\n\"tie_word_embeddings\":false");
-  fr__put_text(s, c->qkv_bias ? "" : ",\n\"attention_bias\":false");
-  fr__put_text(s, c->qkv_bias || c->qk_norm ? ",\n\"use_sliding_window\":false" : ",\n\"mlp_bias\":false");
-  fr__put_text(s, ",\n\"torch_dtype\":");
-  fr__put_text(s, types[e->type]);
-  fr__put_text(s, ",\n\"dtype\":");
-  fr__put_text(s, types[e->type]);
-}
-
 // What config.json and generation_config.json both have.
 FR__SELDOM void fr__put_ends(fr__stream *s, const fr_export *e)
 {
-  fr__put_number(s, e->begin < 0 ? "\n\"bos_token_id\":null" : "\n\"bos_token_id\":%d", e->begin);
-  fr__put_number(s, e->pad < 0 ? ",\n\"pad_token_id\":null" : ",\n\"pad_token_id\":%d", e->pad);
-  fr__put_text(s, e->end_count ? ",\n\"eos_token_id\":[" : ",\n\"eos_token_id\":null");
-  for (fr_int i = 0; i < e->end_count; i++) fr__put_number(s, i + 1 < e->end_count ? "%d," : "%d]", e->ends[i]);
+  const fr_int ids[] = { e->begin, e->pad };
+  for (int i = 0; i < 2; i++)
+    fr__put_format(s, ids[i] < 0 ? "%q:null,\n" : "%q:%d,\n", i ? "pad_token_id" : "bos_token_id", ids[i]);
+  fr__put_text(s, e->end_count ? "\"eos_token_id\":[" : "\"eos_token_id\":null");
+  for (fr_int i = 0; i < e->end_count; i++) fr__put_format(s, i + 1 < e->end_count ? "%d," : "%d]", (fr_int)e->ends[i]);
   fr__put_text(s, "}\n");
+}
+
+// Rope and the type by both of their names: readers of version 4 know the first of each, those of 5 the second.
+FR__SELDOM void fr__put_config(fr__stream *s, const fr_export *e)
+{
+  static const char *const names[] = { "Llama", "Qwen2", "Qwen3" }, *const types[] = { "float32", "float16", "bfloat16" };
+  const fr_config *c = &e->model->config;
+  const int family = c->qk_norm ? 2 : c->qkv_bias, scaled = c->rope_factor > 0.0f;
+  fr__put_format(s, "{\"architectures\":[\"%sForCausalLM\"],\n\"model_type\":%q,\n\"hidden_size\":%d,\n\"intermediate_size\":%d,\n"
+                 "\"num_hidden_layers\":%d,\n\"num_attention_heads\":%d,\n\"num_key_value_heads\":%d,\n\"head_dim\":%d,\n\"vocab_size\":%d,\n"
+                 "\"max_position_embeddings\":%d,\n\"rms_norm_eps\":%r,\n\"hidden_act\":\"silu\",\n\"tie_word_embeddings\":%s,\n",
+                 names[family], fr__families[family], c->dim, c->ffn, c->layers, c->heads, c->kv_heads, c->head_dim, c->vocab, e->context,
+                 (double)c->norm_eps, c->tied ? "true" : "false");
+  if (family == 0) fr__put_text(s, "\"mlp_bias\":false,\n");
+  if (family != 1) fr__put_text(s, "\"attention_bias\":false,\n");
+  if (family != 0) fr__put_text(s, "\"use_sliding_window\":false,\n");
+  fr__put_format(s, "\"rope_theta\":%r,\n", (double)c->rope_theta);
+  for (int renamed = 0; renamed < 2; renamed++) {
+    fr__put_format(s, renamed || scaled ? "%q:{\"rope_type\":%q" : "%q:null,\n", renamed ? "rope_parameters" : "rope_scaling", scaled ? "llama3" : "default");
+    if (renamed) fr__put_format(s, ",\"rope_theta\":%r", (double)c->rope_theta);
+    if (scaled)
+      fr__put_format(s, ",\"factor\":%r,\"low_freq_factor\":%r,\"high_freq_factor\":%r,\"original_max_position_embeddings\":%d",
+                     (double)c->rope_factor, (double)c->rope_low, (double)c->rope_high, c->rope_original);
+    if (renamed || scaled) fr__put_text(s, "},\n");
+  }
+  fr__put_format(s, "\"torch_dtype\":%q,\n\"dtype\":%q,\n", types[e->type], types[e->type]);
+  fr__put_ends(s, e);
 }
 
 FR__SELDOM void fr__put_tokenizer_config(fr__stream *s, const fr_export *e)
 {
-  static const char *const names[] = { ",\n\"bos_token\":", ",\n\"eos_token\":", ",\n\"pad_token\":" };
+  static const char *const names[] = { "bos_token", "eos_token", "pad_token" };
   const fr_token ids[] = { e->begin, e->end_count ? e->ends[0] : -1, e->pad };
-  fr__put_text(s, "{\"tokenizer_class\":\"PreTrainedTokenizerFast\",\n\"clean_up_tokenization_spaces\":false,\n\"add_prefix_space\":false");
-  for (int i = 0; i < 3; i++)
-    if (ids[i] >= 0) fr__put_quoted(s, names[i], fr_tokenizer_token(e->tokenizer, ids[i]));
-    else { fr__put_text(s, names[i]); fr__put_text(s, "null"); }
-  if (e->chat.count) fr__put_quoted(s, ",\n\"chat_template\":", e->chat);
-  fr__put_number(s, ",\n\"model_max_length\":%d}\n", e->context);
+  fr__put_text(s, "{\"tokenizer_class\":\"PreTrainedTokenizerFast\",\n\"clean_up_tokenization_spaces\":false,\n");
+  for (int i = 0; i < 3; i++) {
+    fr__put_format(s, ids[i] < 0 ? "%q:null,\n" : "%q:", names[i]);
+    if (ids[i] >= 0) { fr__put_quoted(s, fr_tokenizer_token(e->tokenizer, ids[i])); fr__put_text(s, ",\n"); }
+  }
+  if (e->chat.count) { fr__put_text(s, "\"chat_template\":"); fr__put_quoted(s, e->chat); fr__put_text(s, ",\n"); }
+  fr__put_format(s, "\"model_max_length\":%d}\n", e->context);
 }
 
 FR__SELDOM void fr__put_card(fr__stream *s, const fr_export *e)
 {
-  const char *const lines[] = { "license", e->license, "base_model", e->base, "datasets", e->data };
+  const char *const said[] = { e->license, e->base, e->data };
+  static const char *const front[] = { "license: %q\n", "base_model: %q\n", "datasets: [%q]\n" };
+  static const char *const lines[] = { "\nLicense: %s\n", "\nMade from: %s\n", "\nTrained on: %s\n" };
   fr__put_text(s, "---\nlibrary_name: transformers\n");
-  for (int i = 0; i < 6; i += 2)
-    if (lines[i + 1]) {
-      fr__put_text(s, lines[i]);
-      fr__put_quoted(s, i == 4 ? ": [" : ": ", fr__text_of(lines[i + 1]));
-      fr__put_text(s, i == 4 ? "]\n" : "\n");
-    }
-  fr__put_text(s, "---\n# ");
-  fr__put_text(s, e->name ? e->name : "A model with global forking tokens");
-  fr__put_text(s, "\n\nWritten by forkreason.h " FR_VERSION ". Its forks `<think1>`, `<think2>`, .. begin different lines of thought: set supervised\n"
-                  "fine-tuning, arXiv 2510.05132. The chat template takes one as `fork`.\n");
-  for (int i = 0; i < 6; i += 2)
-    if (lines[i + 1]) {
-      fr__put_text(s, i == 0 ? "\nLicense: " : i == 2 ? "\nMade from: " : "\nTrained on: ");
-      fr__put_text(s, lines[i + 1]);
-      fr__put_text(s, "\n");
-    }
+  for (int i = 0; i < 3; i++) if (said[i]) fr__put_format(s, front[i], said[i]);
+  fr__put_format(s, "---\n# %s\n\nWritten by forkreason.h " FR_VERSION ". Its forks, such as `<think1>`, begin different lines of thought: set supervised\n"
+                 "fine-tuning, arXiv 2510.05132. The chat template takes one as `fork`.\n", e->name ? e->name : "A model with global forking tokens");
+  for (int i = 0; i < 3; i++) if (said[i]) fr__put_format(s, lines[i], said[i]);
 }
 
 FR__SELDOM void fr__put_llama2c(fr__stream *s, const fr_export *e)
@@ -11740,7 +11957,7 @@ FR__SELDOM void fr__export_put(fr__stream *s, const void *what)
 {
   const fr_export *e = ((const fr__exporting *)what)->e;
   switch (((const fr__exporting *)what)->file) {
-    case FR_EXPORT_CONFIG: fr__put_config(s, e); fr__put_text(s, ",\"use_cache\":true,"); fr__put_ends(s, e); break;
+    case FR_EXPORT_CONFIG: fr__put_config(s, e); break;
     case FR_EXPORT_WEIGHTS: fr__put_safetensors(s, e); break;
     case FR_EXPORT_TOKENIZER: fr__put_json(s, e->tokenizer); break;
     case FR_EXPORT_TOKENIZER_CONFIG: fr__put_tokenizer_config(s, e); break;
@@ -11772,7 +11989,7 @@ FR__SELDOM fr_status fr__export_check(const fr_export *e, fr_export_file file, f
   if (c->embed_scale != 1.0f) return fr__fail(reason, FR_UNSUPPORTED, "no other program knows an embed_scale");
   if (c->qk_norm && c->qkv_bias) return fr__fail(reason, FR_UNSUPPORTED, "no family has both biases and norms of heads");
   if (l2c && (c->qk_norm || c->qkv_bias || c->heads * c->head_dim != c->dim || c->rope_factor > 0.0f || c->rope_theta != 10000.0f ||
-              c->norm_eps != 1e-5f || e->type != FR_EXPORT_F32))
+              c->norm_eps != (float)1e-5 || e->type != FR_EXPORT_F32))
     return fr__fail(reason, FR_UNSUPPORTED, "llama2.c has float32, theta 10000, eps 1e-5, and no biases, norms of heads or other head size");
   if (words && file != FR_EXPORT_GGUF && fr__tokenizer_can(e->tokenizer, FR_TOKENIZER_JSON, reason)) return FR_UNSUPPORTED;
   if (words && e->tokenizer->vocab > c->vocab)
@@ -11828,7 +12045,10 @@ FR_DEF fr_status fr_export_save(const char *path, const fr_export *what, fr_expo
     memset(object, 0, sizeof *object);                                             \
   }
 #define FR__NEW(object, parameters, place, why)                                    \
-  FR_DEF fr_status fr_##object##_new parameters                                    \
+  FR__MAKE(fr_##object##_new, object, parameters, place, why)                      \
+  FR__RELEASE(object)
+#define FR__MAKE(function, object, parameters, place, why)                         \
+  FR_DEF fr_status function parameters                                             \
   {                                                                                \
     void *memory = NULL;                                                           \
     fr_int bytes = 0;                                                              \
@@ -11843,8 +12063,7 @@ FR_DEF fr_status fr_export_save(const char *path, const fr_export *what, fr_expo
     if (status) FR_FREE(memory);                                                   \
     else object->owned = memory;                                                   \
     return status;                                                                 \
-  }                                                                                \
-  FR__RELEASE(object)
+  }
 
 FR__NEW(model, (fr_model *model, const fr_config *config), fr_model_place(model, config, memory, bytes, &bytes), NULL)
 FR__NEW(adamw, (fr_adamw *adamw, const fr_model *model), fr_adamw_place(adamw, model, memory, bytes, &bytes), NULL)
@@ -11867,27 +12086,12 @@ FR__NEW(corpus, (fr_corpus *corpus, const fr_dataset *dataset, fr_encoder *encod
         fr_corpus_place(corpus, dataset, encoder, framing, options, memory, bytes, &bytes, reason), reason)
 FR__NEW(pretrained, (fr_pretrained *pretrained, const fr_pretrained_source *source, fr_reason *reason),
         fr_pretrained_place(pretrained, source, memory, bytes, &bytes, reason), reason)
+FR__MAKE(fr_pretrained_model_new, model, (const fr_pretrained *pretrained, const fr_pretrained_options *options, fr_model *model,
+         fr_reason *reason), fr_pretrained_model(pretrained, options, model, memory, bytes, &bytes, reason), reason)
 FR__RELEASE(bundle)  // fr_bundle_load makes one
 #undef FR__NEW
+#undef FR__MAKE
 #undef FR__RELEASE
-
-FR_DEF fr_status fr_pretrained_model_new(const fr_pretrained *pretrained, const fr_pretrained_options *options, fr_model *model,
-                                         fr_reason *reason)
-{
-  void *memory;
-  fr_int bytes = 0;
-  fr_status status;
-  if (!model) return fr__fail(reason, FR_INVALID, "the model is NULL");
-  memset(model, 0, sizeof *model);
-  status = fr_pretrained_model(pretrained, options, NULL, NULL, 0, &bytes, reason);
-  if (status) return status;
-  memory = FR_MALLOC((size_t)bytes);
-  if (!memory) return fr__fail(reason, FR_MEMORY, "no memory for a model of %d bytes", bytes);
-  status = fr_pretrained_model(pretrained, options, model, memory, bytes, NULL, reason);
-  if (status) FR_FREE(memory);
-  else model->owned = memory;
-  return status;
-}
 
 #ifndef FR_NO_STDIO
 FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reason *reason)

@@ -27,9 +27,9 @@ static int run(const fr_tokenizer *t, fr_specials mode, const char *in_path, con
 {
   FILE *in = fopen(in_path, "rb"), *out = fopen(out_path, "wb");
   fr_encoder encoder;
-  fr_int longest = 16 << 20, strings = 0;
-  char *text = (char *)malloc((size_t)longest), *back = (char *)malloc((size_t)longest + 1024);
-  fr_token *ids = (fr_token *)malloc(((size_t)longest + 1) * sizeof *ids);
+  fr_int longest = 4 << 20, strings = 0;
+  char *text = (char *)malloc((size_t)longest * 3), *back = (char *)malloc((size_t)longest * 3);
+  fr_token *ids = (fr_token *)malloc((size_t)longest * 3 * sizeof *ids);
   int good;
   if (!in || !out || !text || !back || !ids || fr_encoder_new(&encoder, t, longest, 16384)) return puts("cannot begin"), 1;
   for (;; strings++) {
@@ -38,18 +38,19 @@ static int run(const fr_tokenizer *t, fr_specials mode, const char *in_path, con
     fr_decoder decoder = { { 0, 0, 0, 0 }, 0, 0 };
     if (!good) break;
     if (bytes > longest || fread(text, 1, (size_t)bytes, in) != (size_t)bytes) return puts("bad input"), 1;
-    if (fr_tokenizer_encode(&encoder, text, bytes, mode, ids, longest + 1, &count)) return puts(encoder.reason.text), 1;
+    if (fr_tokenizer_encode(&encoder, text, bytes, mode, ids, 3 * longest, &count)) return puts(encoder.reason.text), 1;
     put(out, (unsigned)count);
     for (fr_int i = 0; i < count; i++) put(out, (unsigned)ids[i]);
-    if (fr_tokenizer_decode(t, ids, count, back, longest + 1024, &decoded, &encoder.reason) || decoded != bytes ||
-        memcmp(back, text, (size_t)bytes) != 0)
+    if (fr_tokenizer_decode(t, ids, count, back, 3 * longest, &decoded, &encoder.reason)) return puts(encoder.reason.text), 1;
+    if (t->nfc) memcpy(text, back, (size_t)decoded);  // in normal form C: the caller compares ids, which tell it
+    if ((!t->nfc && decoded != bytes) || memcmp(back, text, (size_t)decoded) != 0)
       return printf("string %td does not come back\n", strings), 1;
     for (fr_int i = 0; i <= count; i++) {
-      if (fr_tokenizer_stream(t, &decoder, i < count ? ids[i] : -1, back + at, longest + 1024 - at, &decoded))
+      if (fr_tokenizer_stream(t, &decoder, i < count ? ids[i] : -1, back + at, 3 * longest - at, &decoded))
         return puts("cannot stream"), 1;
       at += decoded;
     }
-    if (at != bytes || memcmp(back, text, (size_t)bytes) != 0) return printf("string %td is not streamed\n", strings), 1;
+    if ((!t->nfc && at != bytes) || memcmp(back, text, (size_t)at) != 0) return printf("string %td is not streamed\n", strings), 1;
   }
   fclose(in);
   fclose(out);

@@ -112,25 +112,43 @@ static void close_coder(coder *c)
   free(c->memory);
 }
 
-// Encodes a copy of exactly this length; ids[bytes + 1].
+// Encodes a copy of exactly this length; ids[bytes + 1], 3 * bytes where it is normalised.
 static fr_int encode(coder *c, const char *text, fr_int bytes, fr_specials mode, fr_token *ids)
 {
   char *copy = (char *)test_alloc((size_t)bytes);
   fr_int count = -1, only = -1;
   if (bytes) memcpy(copy, text, (size_t)bytes);
-  CHECK(fr_tokenizer_encode(&c->e, copy, bytes, mode, ids, bytes + 1, &count) == FR_OK);
+  CHECK(fr_tokenizer_encode(&c->e, copy, bytes, mode, ids, c->e.tokenizer->nfc ? 3 * bytes : bytes + 1, &count) == FR_OK);
   CHECK(fr_tokenizer_encode(&c->e, copy, bytes, mode, NULL, 0, &only) == FR_OK && only == count);
   free(copy);
   return count;
 }
 
+// Normal form C in exactly the room that is promised to be enough; returns its bytes, *made is to be freed.
+static fr_int normal(const char *text, fr_int bytes, char **made)
+{
+  const fr_text whole = { text, bytes };
+  uint32_t *codes = (uint32_t *)test_alloc(((size_t)bytes + 1) * 12);
+  *made = (char *)test_alloc((size_t)bytes * 3 + 1);
+  const fr_int count = fr__nfc(whole, codes, *made);
+  free(codes);
+  return count;
+}
+
+// That ids are decoded to the text, or where a tokenizer normalises, to the normal forms of its parts between specials.
 static int comes_back(const fr_tokenizer *t, const char *text, fr_int bytes, const fr_token *ids, fr_int count)
 {
-  char *back = (char *)test_alloc((size_t)bytes + 1);
-  fr_int got = -1;
-  const int good = fr_tokenizer_decode(t, ids, count, back, bytes, &got, NULL) == FR_OK && got == bytes &&
-                   (bytes == 0 || memcmp(text, back, (size_t)bytes) == 0);
+  char *back = (char *)test_alloc((size_t)bytes * 3 + 1), *made = NULL, *again = NULL;
+  fr_int got = -1, want = bytes;
+  int good = fr_tokenizer_decode(t, ids, count, back, 3 * bytes, &got, NULL) == FR_OK;
+  if (t->nfc && good) {  // what joins across a special does so in the whole only, so both are brought to it
+    want = normal(text, bytes, &made);
+    got = normal(back, got, &again);
+  }
+  good = good && got == want && (got == 0 || memcmp(made ? made : text, again ? again : back, (size_t)got) == 0);
   free(back);
+  free(made);
+  free(again);
   return good;
 }
 
@@ -139,7 +157,7 @@ static void vectors(void)
 {
   static const char *const names[] = { "gpt2style", "llama3style", "qwenstyle", "smollmstyle" };
   const fr_text corpus = data_file("corpus.bin"), list = data_file("corpus.idx");
-  fr_token *ids = (fr_token *)test_alloc(100001 * sizeof *ids);
+  fr_token *ids = (fr_token *)test_alloc(300001 * sizeof *ids);
   char *run = (char *)test_alloc(100000);
   for (int n = 0; n < 4; n++) {
     char path[100];
@@ -170,7 +188,6 @@ static void vectors(void)
       CHECK(sscanf(text, "%ld %60s %ld %ld", &k, name, &offset, &length) == 4 && k == index);
       if (offset + length > (long)corpus.count) memset(run, name[4] == 'a' ? 'a' : ' ', 100000);
       text = offset + length > (long)corpus.count ? run : corpus.bytes + offset;
-      if (n == 2 && (index == 83 || index == 94 || index == 107)) continue;  // not in NFC
       const fr_int got = encode(&plain, text, length, FR_SPECIALS_MATCH, ids);
       int good = got == count;
       fr_int i = 0;
@@ -183,14 +200,14 @@ static void vectors(void)
       }
       CHECK(comes_back(&p.t, text, length, ids, got));
       if (!CHECK(good)) fprintf(stderr, "%s, vector %ld (%s)\n", names[n], index, name);
-      fr_token *again = (fr_token *)test_alloc(((size_t)length + 1) * sizeof *again);
+      fr_token *again = (fr_token *)test_alloc(((size_t)length + 1) * 3 * sizeof *again);
       for (int twice = 0; twice < 2; twice++)  // cold, then remembered
         CHECK(encode(&cached, text, length, FR_SPECIALS_MATCH, again) == got &&
               (got == 0 || memcmp(again, ids, (size_t)got * sizeof *ids) == 0));
       free(again);
       compared++;
     }
-    CHECK(n < 3 ? compared >= 149 : compared == 6);  // for SmolLM only those that GPT-2's rule alone cuts otherwise
+    CHECK(n < 3 ? compared >= 149 + 3 * (n == 2) : compared == 6);  // for SmolLM only those that GPT-2's rule alone cuts otherwise
     close_coder(&plain);
     close_coder(&cached);
     free((void *)(uintptr_t)expected.bytes);
@@ -230,6 +247,85 @@ static void classes(void)
   for (int byte = 0; byte < 256; byte++) CHECK(fr__char_byte((int32_t)fr__byte_char(byte)) == byte);
   CHECK(fr__gpt2_id('!') == 0 && fr__gpt2_id('a') == 64 && fr__gpt2_id(0xFF) == 187 && fr__gpt2_id(0) == 188 &&
         fr__gpt2_id(' ') == 220 && fr__gpt2_id(0xAD) == 255 && fr__gpt2_id(0xAE) == 106 + 0);
+}
+
+// ---- normal form C: sums that tests/unicode_table.py --sums makes with Hugging Face's library; what is not UTF-8; room and specials
+static uint64_t add_normal(uint64_t sum, const char *text, fr_int bytes)
+{
+  const fr_text whole = { text, bytes };
+  uint32_t codes[300];
+  char out[300];
+  const fr_int count = fr__nfc(whole, codes, out);
+  int look = 0;
+  fr_int size;
+  for (fr_int at = 0; at < bytes; at += size) look |= fr__nfc_kind(fr__code(text, at, bytes, &size)) != 0;
+  CHECK(look || (count == bytes && !memcmp(out, text, (size_t)bytes)));
+  for (fr_int i = 0; i < count; i++) sum = (sum ^ (unsigned char)out[i]) * 0x100000001B3u;
+  return sum;
+}
+static void normal_form(void)
+{
+  static const struct { uint32_t first, count; } ranges[] = {
+    { 0x41, 58 }, { 0x300, 112 }, { 0x591, 45 }, { 0x900, 128 }, { 0x980, 128 }, { 0xB80, 128 }, { 0xD00, 96 }, { 0x1100, 19 }, { 0x1161, 21 },
+    { 0x11A7, 28 }, { 0x1E00, 512 }, { 0x3040, 96 }, { 0xAC00, 11172 }, { 0xF900, 512 }, { 0x1D157, 110 }, { 0x2F800, 542 }, { 0x300, 112 } };
+  uint64_t sum[3] = { 0xCBF29CE484222325u, 0xCBF29CE484222325u, 0xCBF29CE484222325u }, state = 1;
+  char text[100];
+  for (uint32_t c = 0; c < 0x110000; c++) {
+    if (c >= 0xD800 && c < 0xE000) continue;
+    text[0] = 'a';
+    const fr_int bytes = 1 + fr__utf8_put(c, text + 1);
+    sum[0] = add_normal(sum[0], text + 1, bytes - 1);
+    memcpy(text + bytes, "\xCC\x81", 2);
+    sum[1] = add_normal(sum[1], text, bytes + 2);
+  }
+  for (int k = 0; k < 200000; k++) {
+    fr_int bytes = 0;
+    for (int i = 0; i <= k % 9; i++) {
+      uint32_t draw[2];
+      for (int j = 0; j < 2; j++) draw[j] = (uint32_t)((state = state * 6364136223846793005u + 1442695040888963407u) >> 33);
+      const size_t r = draw[0] % (sizeof ranges / sizeof *ranges);
+      bytes += fr__utf8_put(ranges[r].first + draw[1] % ranges[r].count, text + bytes);
+    }
+    sum[2] = add_normal(sum[2], text, bytes);
+  }
+  CHECK(sum[0] == 0x23FC43766D7C2EB9u && sum[1] == 0xCC5F5126AB035598u && sum[2] == 0x2DF24E3A3FCBDC97u);
+
+  placed p;
+  coder c;
+  fr_token ids[400];
+  fr_int count = 0;
+  char *made;
+  const fr_int got = normal("e\xCC\x81\xFF\xCC\x81\xCC", 7, &made);
+  CHECK(got == 6 && !memcmp(made, "\xC3\xA9\xFF\xCC\x81\xCC", 6));
+  free(made);
+  // Longer than the encoder was made for: only what has to be looked at is refused, and without marks nothing is.
+  CHECK(place_file(&p, "tiny/qwenstyle/tokenizer.json", FR_SPLIT_UNKNOWN, NULL) == FR_OK && p.t.nfc);
+  for (int wide = 0; wide < 2; wide++) {
+    open_coder(&c, &p.t, wide ? 100 : 0, 0);
+    for (int k = 0; k < 100; k++) text[k] = k % 5 ? 'n' : ' ';
+    CHECK(fr_tokenizer_encode(&c.e, text, 100, FR_SPECIALS_TEXT, ids, 300, &count) == FR_OK);
+    memcpy(text + 97, "e\xCC\x81", 3);
+    if (wide) CHECK(comes_back(&p.t, text, 100, ids, encode(&c, text, 100, FR_SPECIALS_TEXT, ids)));
+    else CHECK(fr_tokenizer_encode(&c.e, text, 100, FR_SPECIALS_TEXT, ids, 300, &count) == FR_LIMIT && strstr(c.e.reason.text, "has 100 bytes"));
+    // A special token keeps what follows apart, as in raw text.
+    CHECK(encode(&c, "<think1>\xCC\x81", 10, FR_SPECIALS_MATCH, ids) == 3 && encode(&c, ">\xCC\xB8", 3, FR_SPECIALS_MATCH, ids) == 3);
+    close_coder(&c);
+  }
+  drop(&p);
+  // A special that is normalized would have to be looked for in the normal form: text that is not in it is refused.
+  fr_tokenizer_source source;
+  fr_reason reason;
+  memset(&source, 0, sizeof source);
+  source.file = data_file("tiny/qwenstyle/tokenizer.json");
+  memcpy(strstr(strstr(source.file.bytes, "<think1>"), "\"normalized\": false") + 14, "true ", 5);
+  CHECK(place(&p, &source, &reason) == FR_OK);
+  open_coder(&c, &p.t, 100, 0);
+  CHECK(encode(&c, "<think1>a<think2>z", 18, FR_SPECIALS_MATCH, ids) == 4 && ids[0] == 515 && ids[2] == 516);
+  CHECK(fr_tokenizer_encode(&c.e, "<think2>x<think1>\xCC\xB8", 19, FR_SPECIALS_MATCH, ids, 57, &count) == FR_UNSUPPORTED &&
+        strstr(c.e.reason.text, "from byte 8 on"));
+  close_coder(&c);
+  drop(&p);
+  free((void *)(uintptr_t)source.file.bytes);
 }
 
 // ---- text that no one would write
@@ -280,8 +376,8 @@ static void round_trips(void)
 {
   static const char *const names[] = { "tiny/gpt2style/tokenizer.json", "tiny/llama3style/tokenizer.json",
                                        "tiny/qwenstyle/tokenizer.json", "fuzz/ok.tiktoken" };
-  char text[3000];
-  fr_token ids[3001], again[3001];
+  static char text[9000];
+  static fr_token ids[9001], again[9001];
   for (int n = 0; n < 4; n++) {
     placed p;
     coder plain, cached;
@@ -289,7 +385,13 @@ static void round_trips(void)
     open_coder(&plain, &p.t, 3000, 0);
     open_coder(&cached, &p.t, 3000, 7);
     for (int round = 0; round < 1500; round++) {
-      const fr_int bytes = noise(text, round % 50 ? 60 : 3000);
+      fr_int bytes = noise(text, round % 50 ? 60 : 3000);
+      if (p.t.nfc) {  // what is in normal form comes back unchanged
+        char *made;
+        bytes = normal(text, bytes, &made);
+        memcpy(text, made, (size_t)bytes);
+        free(made);
+      }
       const fr_specials mode = round % 2 ? FR_SPECIALS_MATCH : FR_SPECIALS_TEXT;
       const fr_int count = encode(&plain, text, bytes, mode, ids);
       fr_decoder decoder = { { 0, 0, 0, 0 }, 0, 0 };
@@ -1028,7 +1130,7 @@ static int equal_ids(const fr_tokenizer *a, const fr_tokenizer *b)
 {
   coder x, y;
   char text[400];
-  fr_token one[401], two[401];
+  fr_token one[1201], two[1201];
   int good = 1;
   open_coder(&x, a, 400, 64);
   open_coder(&y, b, 400, 0);
@@ -1517,6 +1619,7 @@ int main(void)
   hostile();
   vectors();
   classes();
+  normal_form();
   cuts();
   round_trips();
   ranks();
