@@ -713,13 +713,14 @@ typedef struct fr_special { fr_text text; fr_token id; } fr_special;
 // What a tokenizer is made from. `file` may be (its content tells which)
 //   tokenizer.json   model BPE with ByteLevel and one of the splits; anything else that would change ids is refused by name. No
 //                    token is added at begin or end
+//   GGUF             gpt2's model and, as `pre`, gpt-2, smollm, qwen2, deepseek-r1-qwen or llama-bpe; any other is refused by name
 //   *.tiktoken       lines of base64 and rank; needs `split`, and `specials`, which are not in the file
 //   vocab.json       with `merges`, the text of GPT-2's merges.txt or vocab.bpe (split [FR_SPLIT_GPT2])
 //   nothing          with `merges` alone: GPT-2's numbering, byte ids 0 .. 255 in its order, merge k is id 256 + k
 //   tokenizer.bin    of llama2.c: SentencePiece scores, byte fallback, one blank put before the text
 //   our own form     see fr_tokenizer_write
-// There must be a token for each printable character of ASCII and for the line end; a text with a byte that has none is refused. Ids may have
-// holes, but lie below the larger of 65,536 and the file's bytes. The memory is less than 80 times the files plus 2 MB; really 1
+// There must be a token for each printable character of ASCII and for the line end; a text with a byte that has none is refused.
+// Ids may have holes, but lie below the larger of 65,536 and the file's bytes (of a GGUF only its head counts). The memory is less than 80 times the files plus 2 MB; really 1
 // to 2 times for tokenizer.json, 13 times for *.tiktoken. Loading is O(n log n), whatever the file says.
 typedef struct fr_tokenizer_source {
   fr_text           file, merges;
@@ -8597,24 +8598,27 @@ static char fr__load_value(fr__load *load, fr__json *json, fr_int at)
   return fr__json_next(json);
 }
 
+// As much of a text as can be shown; how much.
+FR__SELDOM fr_int fr__show(char shown[48], const char *text, fr_int bytes)
+{
+  fr_int count = 0;
+  for (; count < 47 && count < bytes && text[count] >= 32 && text[count] <= 126; count++) shown[count] = text[count];
+  shown[count] = 0;
+  return count;
+}
+
 // Refuses what a token says, and shows the beginning of it.
 FR__SELDOM fr_status fr__load_refuse(fr__load *load, fr__json_token token, const char *wrong)
 {
   const fr_text file = load->source->file;
   char shown[48];
-  fr_int count = 0;
   fr_reason place;
   fr__json json;
   fr__json_start(&json, file.bytes, 0, file.count, 1, NULL, 0);
   fr__json_wrong(&json, FR_UNSUPPORTED, token.start, wrong);
   fr__json_fail(&json, &place);
   if (token.kind == 't' || token.kind == 'f' || token.kind == 'n') token.count = token.kind == 'f' ? 5 : 4;
-  for (; count < 47 && count < token.count; count++) {
-    shown[count] = file.bytes[token.start + count];
-    if (shown[count] < 32 || shown[count] > 126) break;
-  }
-  shown[count] = 0;
-  return fr__fail(load->reason, FR_UNSUPPORTED, count ? "%s: %s" : "%s", place.text, shown);
+  return fr__fail(load->reason, FR_UNSUPPORTED, fr__show(shown, file.bytes + token.start, token.count) ? "%s: %s" : "%s", place.text, shown);
 }
 
 // The value of a name in a small object that has been checked; kind 0 if it is not there.
@@ -8993,6 +8997,59 @@ FR__SELDOM fr_status fr__load_tiktoken(fr__load *load)
   return FR_OK;
 }
 
+// -- GGUF: the tokens as text, their types, the merges by rank; `pre` names the split, and what else its family does. Padding, at the
+// end, is no token, so that what is added comes into its place.
+FR__SELDOM fr_status fr__load_gguf(fr__load *load)
+{
+  enum { NORMAL = 1, CONTROL = 3, OWN = 4, UNUSED = 5, LLAMA3 = 3, PRES = 6 };
+  static const char *const known[PRES] = { "gpt2", "gpt-2", "smollm", "llama-bpe", "qwen2", "deepseek-r1-qwen" };  // the model, then pre
+  static const fr_split splits[PRES] = { FR_SPLIT_NONE, FR_SPLIT_GPT2, FR_SPLIT_SMOLLM, FR_SPLIT_LLAMA3, FR_SPLIT_QWEN, FR_SPLIT_QWEN };
+  static const char *const keys[2] = { "tokenizer.ggml.model", "tokenizer.ggml.pre" };
+  const char *file = load->source->file.bytes, *wrong = NULL;
+  fr__gguf g;
+  fr__gguf_value tokens, types, merges;
+  int typed, is = 0;
+  if (fr__gguf_open(&g, load->source->file, load->reason)) return g.status;
+  for (int i = 0; i < 2; i++) {
+    const fr_text text = fr__gguf_string(&g, keys[i]);
+    char shown[48];
+    const fr_int count = fr__show(shown, text.bytes, text.count);
+    for (is = i; is < (i ? PRES : 1) && (count < text.count || strcmp(shown, known[is]));) is++;
+    if (is == (i ? PRES : 1) && !g.status)
+      return fr__fail(load->reason, FR_UNSUPPORTED, "GGUF: this %s is not supported: %s", keys[i], count ? shown : "none");
+  }
+  load->tokenizer.split = splits[is];
+  load->tokenizer.ignore_merges = is == LLAMA3;
+  load->tokenizer.nfc = is > LLAMA3;
+  typed = fr__gguf_find(&g, "tokenizer.ggml.token_type", &types);
+  if (!fr__gguf_find(&g, "tokenizer.ggml.tokens", &tokens) || !fr__gguf_find(&g, "tokenizer.ggml.merges", &merges) ||
+      tokens.type != FR__GGUF_ARRAY || tokens.of != FR__GGUF_STRING || merges.type != FR__GGUF_ARRAY || merges.of != FR__GGUF_STRING ||
+      (typed && (types.type != FR__GGUF_ARRAY || types.of != FR__GGUF_I32 || types.count != tokens.count)))
+    return g.status ? g.status : fr__fail(load->reason, FR_FORMAT, "GGUF: no lists of tokens and merges, or another number of token types");
+  g.at = tokens.at;
+  for (fr_int id = 0, at = 0; id < tokens.count; id++, at = 0) {
+    const fr_text text = fr__gguf_text(&g);
+    const int type = typed ? (int)fr__get_int(&types.at, 4) : NORMAL;
+    char *out = fr__next_bytes(load);
+    const fr_int count = type == NORMAL && out ? fr__unmap(text.bytes, &at, text.count, 1, out) : text.count;
+    if (type == UNUSED) continue;
+    if (type == CONTROL || type == OWN)
+      wrong = fr__put_token(load, id, text.bytes, count, FR__SPECIAL | (type == OWN ? FR__SHOWN : 0));
+    else if (type != NORMAL) wrong = "its type is not normal, control, user-defined or unused";
+    else if (count < 0 || (out && at < text.count)) wrong = "it is not written in the characters of ByteLevel";
+    else wrong = fr__put_token(load, id, out, count, FR__ORDINARY);
+    if (wrong) return fr__fail(load->reason, FR_FORMAT, "GGUF, token %d: %s", id, wrong);
+  }
+  g.at = merges.at;
+  for (fr_int rank = 0; rank < merges.count && !wrong; rank++) {
+    const fr_text text = fr__gguf_text(&g);
+    const fr__json_token whole = { '"', text.bytes - file, text.count }, none = { 0, 0, 0 };
+    wrong = fr__put_merge_text(load, file, whole, none, 1, rank);
+    if (wrong) fr__fail(load->reason, FR_FORMAT, "GGUF, merge %d: %s", rank, wrong);
+  }
+  return wrong ? FR_FORMAT : FR_OK;
+}
+
 // -- tokenizer.bin of llama2.c: u32 longest, then for each id f32 score, u32 length, bytes. Ids 0, 1, 2 are control tokens and
 // never come from text, 3 .. 258 stand for bytes. Of all pairs whose bytes are a token, the one of the highest score merges.
 static int fr__score_order(const void *context, fr_int a, fr_int b)
@@ -9199,6 +9256,7 @@ FR__SELDOM fr_status fr__load_read(fr__load *load)
   else if (fr__is_utf16(file.bytes, file.count))
     status = fr__fail(load->reason, FR_FORMAT, "the file is UTF-16; UTF-8 is expected");
   else if (memcmp(file.bytes, fr__form_magic, 4) == 0) status = fr__load_form(load);
+  else if (fr__is_gguf(file)) status = fr__load_gguf(load);
   else if (memchr(file.bytes, 0, 4)) status = fr__load_llama2(load);
   else if (at < file.count && file.bytes[at] == '{') status = fr__load_json(load, 0);
   else if (s->split != FR_SPLIT_UNKNOWN) status = fr__load_tiktoken(load);
@@ -9257,6 +9315,11 @@ FR_DEF fr_status fr_tokenizer_place(fr_tokenizer *tokenizer, const fr_tokenizer_
       !fr__specials_good(source->specials, source->special_count, source->forks, source->split))
     return fr__fail(reason, FR_INVALID, "source is NULL or a field of it is out of range");
   copy = *source;
+  if (!copy.merges.bytes && fr__is_gguf(copy.file)) {  // its weights, which may be gigabytes, are not looked at
+    fr__gguf g;
+    if (fr__gguf_open(&g, copy.file, reason)) return g.status;
+    copy.file.count = fr__max(24 * g.tensors, g.data - g.start);
+  }
   if ((uint64_t)copy.file.count > 0x7FFFFF00u || (uint64_t)copy.merges.count > 0x7FFFFF00u)
     return fr__fail(reason, FR_LIMIT, "a file has more than 2^31 - 256 bytes");
   if (!copy.merges.bytes && copy.file.count >= 8 && memcmp(copy.file.bytes, "#version", 8) == 0) {  // also as the file
