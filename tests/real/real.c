@@ -10,37 +10,14 @@
 #define _POSIX_C_SOURCE 200809L
 #define FORKREASON_IMPLEMENTATION
 #include "forkreason.h"
+#include "examples/map.h"
 #include "tests/store.h"
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 static const char *from;
+static map_folder folder;
+static map_file file;
 static store reference;
-
-static fr_text map(const char *path)
-{
-  fr_text text = { NULL, 0 };
-  struct stat is;
-  const int file = open(path, O_RDONLY);
-  if (file >= 0 && !fstat(file, &is) && S_ISREG(is.st_mode)) {
-    void *at = mmap(NULL, (size_t)is.st_size, PROT_READ, MAP_PRIVATE, file, 0);
-    if (at != MAP_FAILED) { text.bytes = (const char *)at; text.count = (fr_int)is.st_size; }
-  }
-  if (file >= 0) close(file);
-  return text;
-}
-
-static int open_file(void *user, const char *name, fr_text *text)
-{
-  char path[1000];
-  (void)user;
-  snprintf(path, sizeof path, "%.700s/%.200s", from, name);
-  *text = map(path);
-  return text->bytes != NULL;
-}
 
 static void need(fr_status status, const char *reason)
 {
@@ -198,7 +175,7 @@ static void check(const fr_model *model, const char *type)
   free(logits);
 }
 
-static void give(const fr_pretrained *p, const fr_model *model, const char *folder)
+static void give(const fr_pretrained *p, const fr_model *model, const char *to)
 {
   static const char *const ggufs[] = { "f32", "f16", "bf16" };
   fr_export e;
@@ -221,14 +198,14 @@ static void give(const fr_pretrained *p, const fr_model *model, const char *fold
   e.base = "HuggingFaceTB/SmolLM2-135M-Instruct";
   e.license = "apache-2.0";
   e.data = "none: nothing was trained";
-  for (int file = 0; fr_export_name((fr_export_file)file); file++) {
-    if (file == FR_EXPORT_CHAT && !e.chat.count) continue;
-    snprintf(path, sizeof path, "%.700s/%s", folder, fr_export_name((fr_export_file)file));
-    need(fr_export_save(path, &e, (fr_export_file)file, &reason), reason.text);
+  for (int part = 0; fr_export_name((fr_export_file)part); part++) {
+    if (part == FR_EXPORT_CHAT && !e.chat.count) continue;
+    snprintf(path, sizeof path, "%.700s/%s", to, fr_export_name((fr_export_file)part));
+    need(fr_export_save(path, &e, (fr_export_file)part, &reason), reason.text);
   }
   for (int type = FR_EXPORT_F32; type <= FR_EXPORT_BF16; type++) {
     e.type = (fr_export_type)type;
-    snprintf(path, sizeof path, "%.700s/%s.gguf", folder, ggufs[type]);
+    snprintf(path, sizeof path, "%.700s/%s.gguf", to, ggufs[type]);
     need(fr_export_save(path, &e, FR_EXPORT_GGUF, &reason), reason.text);
   }
   fr_tokenizer_free(&tokenizer);
@@ -268,14 +245,20 @@ int main(int count, char **words)
   fr_pretrained p;
   fr_reason reason;
   fr_model model;
-  struct stat is;
+  char wrong[MAP_WRONG];
   if (count != 4) return puts("real check|give|said|speed|story FOLDER|FILE f32|bf16|PATH"), 2;
   from = words[2];
   memset(&source, 0, sizeof source);
   memset(&options, 0, sizeof options);
   if (!tells) reference = store_open("build/real/reference");
-  if (!stat(from, &is) && S_ISDIR(is.st_mode)) source.open = open_file;
-  else source.file = map(from);
+  if (map_open(&file, from, wrong)) {
+    source.file.bytes = file.bytes;
+    source.file.count = file.count;
+  } else {
+    snprintf(folder.path, sizeof folder.path, "%.600s", from);
+    source.open = map_folder_open;
+    source.user = &folder;
+  }
   options.type = strcmp(words[3], "bf16") ? FR_FLOAT32 : FR_BFLOAT16;
   need(fr_pretrained_new(&p, &source, &reason), reason.text);
   need(fr_pretrained_model_new(&p, &options, &model, &reason), reason.text);
@@ -285,8 +268,8 @@ int main(int count, char **words)
   else if (!strcmp(words[1], "said")) {
     fr_int floats;
     float *logits = logits_of(&model, &floats);
-    FILE *file = fopen(words[3], "wb");
-    CHECK(file && fwrite(logits, sizeof *logits, (size_t)floats, file) == (size_t)floats && !fclose(file));
+    FILE *out = fopen(words[3], "wb");
+    CHECK(out && fwrite(logits, sizeof *logits, (size_t)floats, out) == (size_t)floats && !fclose(out));
     free(logits);
   } else {
     fr_int length;
@@ -299,6 +282,8 @@ int main(int count, char **words)
   }
   fr_model_free(&model);
   fr_pretrained_free(&p);
+  map_close(&file);
+  map_folder_close(&folder);
   if (!tells) store_close(&reference);
   return test_done(words[1]);
 }
