@@ -4,6 +4,7 @@
 #ifndef CLI_CONVERT_H
 #define CLI_CONVERT_H
 
+#include "chat.h"
 #include <sys/stat.h>
 #if defined(_WIN32)
 #include <direct.h>
@@ -14,12 +15,13 @@
 #define cli_remove_folder(path) rmdir(path)
 #endif
 
-static const cli_flag cli_convert_flags[] = { { "--type", "--dtype", 1 }, { "--forks", NULL, 1 }, { "--seed", NULL, 1 }, { "--check", NULL, 0 },
+static const cli_flag cli_convert_flags[] = { { "--type", "--dtype", 1 }, { "--forks", NULL, 1 }, { "--fork", NULL, 1 }, { "--seed", NULL, 1 }, { "--check", NULL, 0 },
   { "--name", NULL, 1 }, { "--base", NULL, 1 }, { "--license", "--licence", 1 }, { "--data", NULL, 1 }, { "--json", NULL, 0 }, { NULL, NULL, 0 } };
 static const char cli_convert_help[] =
   "forkreason convert FROM TO: FROM is a folder, a GGUF or a llama2.c file; TO ends in .gguf, in .bin (llama2.c), or is a folder\n\n"
   "  --type T       f32, f16 or bf16 [bf16 if FROM has nothing wider, else f32]; the loss of a text is told before and after rounding\n"
   "  --forks N      adds the tokens <think1> .. <thinkN>; their rows: the mean of all, and a little noise\n"
+  "  --fork TEXT    the one that the chat template takes where `fork` is not given to it [<think1>]\n"
   "  --seed S       of that noise [1]\n"
   "  --check        reads TO again and compares logits\n"
   "  --name, --base, --license, --data TEXT    for the model card and the GGUF's head\n"
@@ -124,7 +126,7 @@ static inline int cli_convert(const cli_given *given)
   const char *from = given->word[0], *asked = cli_value(given, "--type"), *words = NULL;
   const int json = cli_value(given, "--json") != NULL, check = cli_value(given, "--check") != NULL;
   const fr_int forks = cli_number(given, "--forks", 0, 1, 1000), seed = cli_number(given, "--seed", 1, 0, 0x7fffffff);
-  char to[701] = "", wrong[MAP_WRONG];
+  char to[701] = "", wrong[MAP_WRONG], *chat_text = NULL;
   fr_pretrained_options options;
   fr_export what;
   fr_model model;
@@ -189,6 +191,13 @@ static inline int cli_convert(const cli_given *given)
   what.ends = m.pretrained.ends;
   what.end_count = m.pretrained.end_count;
   what.chat = m.pretrained.chat;
+  if (forks && what.chat.count) {
+    const size_t room = (size_t)what.chat.count + 200;
+    chat_text = (char *)malloc(room);
+    if (chat_text) what.chat.count = (fr_int)chat_with_fork(m.pretrained.chat, cli_value(given, "--fork") ? cli_value(given, "--fork") : "<think1>", chat_text, room);
+    if (chat_text) what.chat.bytes = chat_text;
+    else status = cli_fail("no memory");
+  }
   what.name = cli_value(given, "--name");
   what.base = cli_value(given, "--base");
   what.license = cli_value(given, "--license");
@@ -234,6 +243,7 @@ static inline int cli_convert(const cli_given *given)
     if (check || type) printf("; read again %.4f, logits at most %.2g apart, of %.3g", loss_after, apart, largest);
     printf("\n");
   }
+  free(chat_text);
   free(logits[0]);
   free(logits[1]);
   fr_model_free(&model);

@@ -2,12 +2,14 @@
 #ifndef CLI_INSPECT_H
 #define CLI_INSPECT_H
 
+#include "chat.h"
+
 static const cli_flag cli_inspect_flags[] = { { "--json", NULL, 0 }, { "--tensors", NULL, 0 }, { "--context", NULL, 1 }, { "--forks", NULL, 1 },
   { "--type", NULL, 1 }, { NULL, NULL, 0 } };
 static const char cli_inspect_help[] =
   "forkreason inspect PATH: a folder with config.json, a GGUF, or a llama2.c file\n\n"
   "  --tensors      each tensor: its type, shape, and whether it is used where it lies\n"
-  "  --context N    tokens that memory is told for [2048, or the model's]\n"
+  "  --context N    tokens that memory is told for [2048, or the model's]; to train, at most 512 of them\n"
   "  --forks N      leaves that are decoded at once, and forks that are trained [6]\n"
   "  --type T       f32 or bf16: what weights become that cannot be used as they are [bf16]\n"
   "  --json         one JSON object\n\n"
@@ -26,10 +28,8 @@ static inline int cli_measure(const fr_pretrained *p, fr_type type, fr_int conte
   fr_tokens names[64];
   fr_token ids[64];
   fr_config config = p->config;
-  fr_adamw adamw;
-  fr_int bytes = 0;
+  fr_int bytes = 0, length;
   fr_found found;
-  (void)adamw;
   memset(memory, 0, sizeof *memory);
   options.type = type;
   for (fr_int i = 0; fr_pretrained_tensor(p, i, &found) == FR_OK; i++) if (found.stays) memory->stays += found.bytes;
@@ -47,8 +47,9 @@ static inline int cli_measure(const fr_pretrained *p, fr_type type, fr_int conte
   for (fr_int i = 0; i < forks && i < 64; i++) { ids[i] = (fr_token)i; names[i].ids = &ids[i]; names[i].count = 1; }
   training.forks = names;
   training.fork_count = forks;
-  training.prefix = context / 4;
-  if (fr_ssft_limits(&training, context / 4, context - context / 4 - 1, forks < 4 ? forks : 4, 1, &limits)) return 1;
+  length = context < 512 ? context : 512;
+  training.prefix = length / 4;
+  if (fr_ssft_limits(&training, length / 4, length - length / 4 - 1, forks < 4 ? forks : 4, 1, &limits)) return 1;
   if (fr_work_place(NULL, &config, &limits, NULL, 0, &bytes)) return 1;
   memory->training = 4 * memory->parameters + bytes;  // parameters, gradients, two moments
   return 0;
@@ -68,11 +69,13 @@ static inline int cli_inspect(const cli_given *given)
   char a[32], b[32], c[32];
   int status, known = 0;
   const fr_pretrained *p = &m.pretrained;
+  chat framing;
   if (forks < 0 || context < 0) return 2;
   if (given->words != 1) return cli_wrong("inspect takes one PATH");
   if (type_name && strcmp(type_name, "f32") && strcmp(type_name, "bf16")) return cli_wrong("--type is f32 or bf16, not %s", type_name);
   status = cli_model_open(&m, path, 0);
   if (status) { cli_model_close(&m); return status; }
+  framing = chat_of(p->chat, NULL);
   if (!context) context = p->context < 2048 ? p->context : 2048;
   memset(counts, 0, sizeof counts);
   memset(sizes, 0, sizeof sizes);
@@ -93,6 +96,10 @@ static inline int cli_inspect(const cli_given *given)
     printf("],\"types\":{");
     for (int t = 0, any = 0; t < FR__TYPES; t++) if (counts[t]) printf("%s\"%s\":{\"tensors\":%td,\"bytes\":%td}", any++ ? "," : "", fr__types[t].name, counts[t], sizes[t]);
     printf("}");
+    if (framing.kind) {
+      printf(",\"chat\":\"%s\",\"before\":", framing.kind); cli_quoted(framing.before, (fr_int)strlen(framing.before));
+      printf(",\"after\":"); cli_quoted(framing.after, (fr_int)strlen(framing.after));
+    }
     if (m.has_tokenizer) printf(",\"tokenizer\":{\"ids\":%td,\"merges\":%td,\"specials\":%td,\"split\":\"%s\"}", m.tokenizer.vocab, m.tokenizer.merge_count,
                                 m.tokenizer.special_count, cli_split(m.tokenizer.split));
     else { printf(",\"no_tokenizer\":"); cli_quoted(m.no_tokenizer.text, (fr_int)strlen(m.no_tokenizer.text)); }
@@ -125,13 +132,15 @@ static inline int cli_inspect(const cli_given *given)
       printf("  tokenizer: %td ids, %td merges, %td special, split of %s%s\n", m.tokenizer.vocab, m.tokenizer.merge_count, m.tokenizer.special_count,
              cli_split(m.tokenizer.split), m.tokenizer.nfc ? ", normal form C" : "");
     else printf("  no tokenizer: %s\n", m.no_tokenizer.text);
+    if (framing.kind) printf("  chat: %s\n", framing.kind);
+    else printf("  chat: %s\n", framing.wrong);
     if (known) {
       printf("  used where it lies %s, copied as %s %s\n", cli_bytes((double)memory.stays, a), type == FR_FLOAT32 ? "float32" : "bfloat16",
              cli_bytes((double)memory.copied, b));
       printf("  to run: %td tokens, %td forks: %s, of it %s to work in\n", context, forks,
              cli_bytes((double)(memory.stays + memory.copied + memory.work), a), cli_bytes((double)memory.work, b));
-      printf("  to train: the same, all weights: %s, of it %s parameters, gradients, moments\n", cli_bytes((double)memory.training, a),
-             cli_bytes(4.0 * (double)memory.parameters, c));
+      printf("  to train: %td tokens, %td forks, all weights: %s, of it %s parameters, gradients and moments\n", context < 512 ? context : 512, forks,
+             cli_bytes((double)memory.training, a), cli_bytes(4.0 * (double)memory.parameters, c));
     }
     for (fr_int i = 0; fr_pretrained_tensor(p, i, &found) == FR_OK; i++)
       if (all || found.fit != FR_FITS)
