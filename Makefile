@@ -12,11 +12,12 @@ LDLIBS = -lm
 BUILD  = build
 JOBS   = 2
 COMPILE = $(CC) -std=c99 $(CFLAGS) -I. -pthread
-SHARED  = forkreason.h $(addprefix examples/, pool.h progress.h multiply.h number_line.h recipe.h record.h report.h)
+SHARED  = forkreason.h $(addprefix examples/, pool.h progress.h multiply.h number_line.h recipe.h record.h report.h \
+            map.h chat.h cli.h cli_inspect.h cli_convert.h cli_tokenize.h)
 
 all: examples
 
-examples: $(addprefix $(BUILD)/, first four_ways train_traces stream_forks)
+examples: $(addprefix $(BUILD)/, first four_ways train_traces stream_forks forkreason)
 
 $(BUILD)/%: examples/%.c $(SHARED)
 	@mkdir -p $(BUILD)

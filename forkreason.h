@@ -936,7 +936,8 @@ typedef struct fr_pretrained {
   void       *owned;
 } fr_pretrained;
 // Reads what the files say; of weights nothing is copied or looked at, but for a head beside a tied embedding, which has to be
-// equal to it. Reasons name the file. The memory is less than 40 times the bytes of JSON, or of a GGUF's head.
+// equal to it. Reasons name the file. The memory is less than 40 times the
+// bytes of JSON, of a GGUF's head, or of a llama2.c file. 6 KB of stack.
 FR_DEF fr_status fr_pretrained_place(fr_pretrained *pretrained, const fr_pretrained_source *source, void *memory, fr_int bytes,
                                      fr_int *needed, fr_reason *reason);
 // Tensor `index` = 0 .. tensor_count-1: those of the files in their order, then those that are missing. FR_RANGE behind them.
@@ -952,7 +953,7 @@ FR_DEF fr_status fr_pretrained_tensor(const fr_pretrained *pretrained, fr_int in
 // Makes a model of it. FR_FORMAT names what is missing, left over or misshapen, as far as the reason holds it.
 typedef struct fr_pretrained_options {
   int     whole;  // 1: a model of floats, which can be trained and saved; 0: matrices stay where they lie, if they can: float32 or
-  fr_type type;   // bfloat16, aligned, in the machine's byte order, q and k as we have them; the others become this type, once
+  fr_type type;   // bfloat16, aligned, in the machine's byte order, q and k as we have them; others are copied once, as this type
   fr_int  vocab;  // rows of embedding and head, such as for forks behind them; new ones: the mean of the others [the file's]
 } fr_pretrained_options;
 FR_DEF fr_status fr_pretrained_model(const fr_pretrained *pretrained, const fr_pretrained_options *options, fr_model *model,
@@ -976,7 +977,7 @@ typedef enum fr_export_file { FR_EXPORT_CONFIG, FR_EXPORT_WEIGHTS, FR_EXPORT_TOK
                               FR_EXPORT_CHAT, FR_EXPORT_CARD, FR_EXPORT_GGUF, FR_EXPORT_LLAMA2C } fr_export_file;
 FR_DEF const char *fr_export_name(fr_export_file file);  // config.json, ..; NULL for those and what is none
 // Sets *bytes; memory NULL measures. FR_UNSUPPORTED names what the form cannot hold: llama2.c biases and norms of heads, another eps or
-// theta, float16; a folder both of them, which no family has; all an embed_scale. An empty chat template is 0 bytes. 9 KB of stack.
+// theta, float16; a folder both of them, which no family has; all an embed_scale. An empty chat template is 0 bytes. 14 KB of stack.
 FR_DEF fr_status fr_export_write(const fr_export *what, fr_export_file file, void *memory, fr_int capacity, fr_int *bytes,
                                  fr_reason *reason);
 
@@ -10859,27 +10860,23 @@ FR__SELDOM fr_int fr__json_size(const fr__json *json, fr_int most)
   return value;
 }
 
-// A number as a double: 19 digits of it times a power of ten, exact for what configs hold.
+// A number as a double, exact for what configs hold.
 FR__SELDOM double fr__json_real(const fr__json *json)
 {
   const char *at = json->text + json->token.start, *end = at + json->token.count;
-  uint64_t digits = 0;
-  int exponent = 0, written = 0, minus = 0, negative = *at == '-', fraction = 0;
-  for (at += negative; at < end && *at != 'e' && *at != 'E'; at++) {
+  const int negative = *at == '-';
+  int exponent = 0, written = 0, fraction = 0, down;
+  double value = 0.0;
+  for (at += negative; at < end && (*at | 32) != 'e'; at++) {
     if (*at == '.') { fraction = 1; continue; }
-    if (digits < UINT64_MAX / 10 - 1) { digits = 10 * digits + (uint64_t)(*at - '0'); exponent -= fraction; }
-    else exponent += !fraction;
+    value = 10.0 * value + (double)(*at - '0');
+    exponent -= fraction;
   }
-  if (at < end) {
-    at++;
-    minus = *at == '-';
-    for (at += *at == '-' || *at == '+'; at < end; at++) written = written < 9999 ? 10 * written + (*at - '0') : written;
-  }
-  exponent += minus ? -written : written;
-  {
-    const double size = pow(10.0, (double)(exponent < 0 ? -exponent : exponent)), value = exponent < 0 ? (double)digits / size : (double)digits * size;
-    return digits == 0 ? 0.0 : negative ? -value : value;
-  }
+  down = at < end && at[1] == '-';
+  for (at++; at < end; at++) if (*at >= '0') written = written < 9999 ? 10 * written + (*at - '0') : written;
+  exponent += down ? -written : written;
+  value = exponent < 0 ? value / pow(10.0, -(double)exponent) : value * pow(10.0, (double)exponent);
+  return negative ? -value : value;
 }
 
 // The value of a name in the object of a file, or in the object `outer` in it: its kind, 0 if there is none. The first error of a
@@ -11114,10 +11111,11 @@ FR__SELDOM fr_status fr__safetensors(fr__reading *r, const char *file, fr_text t
   const fr_int first = b->count;
   fr__json *json = &r->json;
   const uint64_t head = text.count >= 8 ? fr__get_int(&p, 8) : 0;
-  fr_int left = text.count - 8 - (fr_int)head;
+  fr_int left;
   if (text.count < 8 || head > 100000000 || head > (uint64_t)(text.count - 8))
     return fr__fail(r->reason, FR_FORMAT, "%s: no safetensors file: its head would be above 100,000,000 bytes, or longer than the file", file);
   data = p + head;
+  left = text.count - 8 - (fr_int)head;
   r->lacks = NULL;
   fr__json_start(json, text.bytes, 8, 8 + (fr_int)head, 1, b->names, b->limit);
   if (!head || text.bytes[8] != '{' || fr__json_next(json) != '{') fr__json_wrong(json, FR_FORMAT, 8, "'{' was expected");
@@ -11494,9 +11492,12 @@ FR__SELDOM void fr__pretrained_limits(fr__reading *r)
     "model.safetensors" };
   struct fr__pretrained *b = &r->b;
   fr_text text = r->source->file;
-  const unsigned char *p = (const unsigned char *)text.bytes + 8;
-  if (text.bytes && fr__is_gguf(text)) b->limit = text.count < 24 ? 0 : fr__min((fr_int)(fr__get_int(&p, 8) & 0x7fffffff), text.count / 32);
-  else if (text.bytes) b->limit = text.count < 28 ? 0 : fr__min((fr_int)(uint32_t)fr__get_int(&p, 4), text.count / 36) * 9 + 3;
+  const unsigned char *p;
+  if (text.bytes && text.count >= 28) {  // counts of tensors and of layers stand at the same place
+    p = (const unsigned char *)text.bytes + 8;
+    b->limit = fr__is_gguf(text) ? text.count / 32 : text.count / 36;
+    b->limit = fr__min((fr_int)(fr__get_int(&p, 4) & 0x7fffffff), b->limit) * (fr__is_gguf(text) ? 1 : 9) + 3;
+  }
   for (int i = 0; !r->source->file.bytes && i < 5; i++) {
     fr_int names = 8;
     if (!fr__open_name(r, files[i], &text)) continue;
@@ -11642,10 +11643,10 @@ FR_DEF fr_status fr_pretrained_model(const fr_pretrained *pretrained, const fr_p
       fr_view *view = fr__view_of(&views, layers + (pass ? slot / FR__PART_COUNT : 0), (int)(slot % FR__PART_COUNT));
       if (!t || !view || (config.tied && view == &views.head)) continue;
       view->rows = t->rows;
-      view->type = !fr__stays(pretrained, t) ? options->type : t->type == FR__F32 ? FR_FLOAT32 : FR_BFLOAT16;
+      view->type = t->type == FR__BF16 ? FR_BFLOAT16 : fr__stays(pretrained, t) ? FR_FLOAT32 : options->type;
       view->step = t->cols * fr__type_bytes(view->type);
       view->at = fr__stays(pretrained, t) ? t->at : (const unsigned char *)fr__take(&arena, t->rows, view->step);
-      if (pass && view->at != t->at) fr__widen(pretrained, t, options->type, (void *)(uintptr_t)view->at);
+      if (pass && view->at != t->at) fr__widen(pretrained, t, view->type, (void *)(uintptr_t)view->at);
     }
     views.layers = layers;
     if (!pass) status = fr__model_place(NULL, &config, options->whole ? NULL : &views, NULL, 0, &own_bytes, reason);
@@ -11684,10 +11685,9 @@ FR__SELDOM void fr__put_real(fr__stream *s, float x)
   fr__put_number(s, exponent ? "e%d" : ".0", exponent);
 }
 
-FR__SELDOM void fr__put_quoted(fr__stream *s, const char *before, fr_text text)
+FR__SELDOM void fr__put_quoted(fr__stream *s, fr_text text)
 {
-  fr__put_text(s, before);
-  fr__put_text(s, "\"");
+  fr__put(s, "\"", 1);
   for (fr_int i = 0; i < text.count; i++) {
     const unsigned char c = (unsigned char)text.bytes[i];
     const char escaped[6] = { '\\', 'u', '0', '0', "0123456789abcdef"[c >> 4], "0123456789abcdef"[c & 15] };
@@ -11695,13 +11695,28 @@ FR__SELDOM void fr__put_quoted(fr__stream *s, const char *before, fr_text text)
     else if (c == '"' || c == '\\') fr__put(s, "\\", 1);
     if (c >= 0x20) fr__put(s, text.bytes + i, 1);
   }
-  fr__put_text(s, "\"");
+  fr__put(s, "\"", 1);
 }
 
 static fr_text fr__text_of(const char *text)
 {
   fr_text t = { text, (fr_int)strlen(text) };
   return t;
+}
+
+// Text with %d of an fr_int, %s, %q: the same in quotes, %r: a double.
+FR__SELDOM void fr__put_format(fr__stream *s, const char *format, ...)
+{
+  va_list list;
+  va_start(list, format);
+  for (; *format; format++) {
+    if (*format != '%') fr__put(s, format, 1);
+    else if (*++format == 'd') fr__put_number(s, "%d", va_arg(list, fr_int));
+    else if (*format == 's') fr__put_text(s, va_arg(list, const char *));
+    else if (*format == 'q') fr__put_quoted(s, fr__text_of(va_arg(list, const char *)));
+    else fr__put_real(s, (float)va_arg(list, double));
+  }
+  va_end(list);
 }
 
 // The values in a slot, as they stand in files; turned: rows of q and k as for rope on neighbours.
@@ -11737,7 +11752,7 @@ FR__SELDOM void fr__put_slot(fr__stream *s, const fr_model *model, const fr__par
 
 FR__SELDOM void fr__put_safetensors(fr__stream *s, const fr_export *e)
 {
-  static const char *const types[] = { "F32\",\"shape\":[", "F16\",\"shape\":[", "BF16\",\"shape\":[" };
+  static const char *const types[] = { "F32", "F16", "BF16" };
   const fr_int size = e->type == FR_EXPORT_F32 ? 4 : 2, slots = e->model->config.layers * FR__PART_COUNT;
   fr__part_row part[FR__PART_COUNT];
   fr_int head = 0;
@@ -11753,14 +11768,10 @@ FR__SELDOM void fr__put_safetensors(fr__stream *s, const fr_export *e)
       fr_reason name;
       if (!fr__slot_there(part, slot)) continue;
       fr__slot_name(part, 0, slot, &name);
-      fr__put_quoted(out, ",", fr__text_of(name.text));
-      fr__put_text(out, ":{\"dtype\":\"");
-      fr__put_text(out, types[e->type]);
-      fr__put_number(out, of->vector ? "" : "%d,", of->rows);
-      fr__put_number(out, "%d],", of->vector ? of->rows * of->cols : of->cols);
-      fr__put_number(out, "\"data_offsets\":[%d,", at);
+      fr__put_format(out, ",%q:{\"dtype\":%q,\"shape\":[", name.text, types[e->type]);
+      if (!of->vector) fr__put_format(out, "%d,", of->rows);
+      fr__put_format(out, "%d],\"data_offsets\":[%d,%d]}", of->vector ? of->rows * of->cols : of->cols, at, at + of->rows * of->cols * size);
       at += of->rows * of->cols * size;
-      fr__put_number(out, "%d]}", at);
     }
     fr__put_text(out, "}");
     fr__flush(out);
@@ -11771,96 +11782,67 @@ FR__SELDOM void fr__put_safetensors(fr__stream *s, const fr_export *e)
     if (fr__slot_there(part, slot)) fr__put_slot(s, e->model, part, slot, e->type, 0);
 }
 
-// rope by both of its names, and the type of the weights: readers of version 4 know the first of each, of 5 the second
-FR__SELDOM void fr__put_config(fr__stream *s, const fr_export *e)
-{
-  static const char *const names[] = { "LlamaForCausalLM\"],\"model_type\":\"llama\"", "Qwen2ForCausalLM\"],\"model_type\":\"qwen2\"",
-                                       "Qwen3ForCausalLM\"],\"model_type\":\"qwen3\"" };
-  static const char *const types[] = { "\"float32\"", "\"float16\"", "\"bfloat16\"" };
-  const fr_config *c = &e->model->config;
-  const fr_int values[] = { c->dim, c->ffn, c->layers, c->heads, c->kv_heads, c->head_dim, c->vocab, e->context };
-  static const char *const formats[] = { "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-    "num_key_value_heads", "head_dim", "vocab_size", "max_position_embeddings" };
-  fr__put_text(s, "{\"architectures\":[\"");
-  fr__put_text(s, names[c->qk_norm ? 2 : c->qkv_bias]);
-  fr__put_text(s, ",\"hidden_act\":\"silu\"");
-  for (int i = 0; i < 8; i++) {
-    fr__put_quoted(s, ",\n", fr__text_of(formats[i]));
-    fr__put_number(s, ":%d", values[i]);
-  }
-  fr__put_text(s, ",\n\"rms_norm_eps\":");
-  fr__put_real(s, c->norm_eps);
-  fr__put_text(s, ",\n\"rope_theta\":");
-  fr__put_real(s, c->rope_theta);
-  for (int renamed = 0; renamed < 2; renamed++) {
-    const char *type = c->rope_factor > 0.0f ? "\"llama3\"" : "\"default\"";
-    fr__put_text(s, renamed ? ",\n\"rope_parameters\":" : ",\n\"rope_scaling\":");
-    if (!renamed && c->rope_factor <= 0.0f) { fr__put_text(s, "null"); continue; }
-    fr__put_text(s, "{\"rope_type\":");
-    fr__put_text(s, type);
-    if (renamed) { fr__put_text(s, ",\"rope_theta\":"); fr__put_real(s, c->rope_theta); }
-    if (c->rope_factor > 0.0f) {
-      fr__put_text(s, ",\"factor\":");
-      fr__put_real(s, c->rope_factor);
-      fr__put_text(s, ",\"low_freq_factor\":");
-      fr__put_real(s, c->rope_low);
-      fr__put_text(s, ",\"high_freq_factor\":");
-      fr__put_real(s, c->rope_high);
-      fr__put_number(s, ",\"original_max_position_embeddings\":%d", c->rope_original);
-    }
-    fr__put_text(s, "}");
-  }
-  fr__put_text(s, c->tied ? ",\n\"tie_word_embeddings\":true" : ",\n\"tie_word_embeddings\":false");
-  fr__put_text(s, c->qkv_bias ? "" : ",\n\"attention_bias\":false");
-  fr__put_text(s, c->qkv_bias || c->qk_norm ? ",\n\"use_sliding_window\":false" : ",\n\"mlp_bias\":false");
-  fr__put_text(s, ",\n\"torch_dtype\":");
-  fr__put_text(s, types[e->type]);
-  fr__put_text(s, ",\n\"dtype\":");
-  fr__put_text(s, types[e->type]);
-}
-
 // What config.json and generation_config.json both have.
 FR__SELDOM void fr__put_ends(fr__stream *s, const fr_export *e)
 {
-  fr__put_number(s, e->begin < 0 ? "\n\"bos_token_id\":null" : "\n\"bos_token_id\":%d", e->begin);
-  fr__put_number(s, e->pad < 0 ? ",\n\"pad_token_id\":null" : ",\n\"pad_token_id\":%d", e->pad);
-  fr__put_text(s, e->end_count ? ",\n\"eos_token_id\":[" : ",\n\"eos_token_id\":null");
-  for (fr_int i = 0; i < e->end_count; i++) fr__put_number(s, i + 1 < e->end_count ? "%d," : "%d]", e->ends[i]);
+  const fr_int ids[] = { e->begin, e->pad };
+  for (int i = 0; i < 2; i++)
+    fr__put_format(s, ids[i] < 0 ? "%q:null,\n" : "%q:%d,\n", i ? "pad_token_id" : "bos_token_id", ids[i]);
+  fr__put_text(s, e->end_count ? "\"eos_token_id\":[" : "\"eos_token_id\":null");
+  for (fr_int i = 0; i < e->end_count; i++) fr__put_format(s, i + 1 < e->end_count ? "%d," : "%d]", (fr_int)e->ends[i]);
   fr__put_text(s, "}\n");
+}
+
+// Rope and the type by both of their names: readers of version 4 know the first of each, those of 5 the second.
+FR__SELDOM void fr__put_config(fr__stream *s, const fr_export *e)
+{
+  static const char *const names[] = { "Llama", "Qwen2", "Qwen3" }, *const types[] = { "float32", "float16", "bfloat16" };
+  const fr_config *c = &e->model->config;
+  const int family = c->qk_norm ? 2 : c->qkv_bias, scaled = c->rope_factor > 0.0f;
+  fr__put_format(s, "{\"architectures\":[\"%sForCausalLM\"],\n\"model_type\":%q,\n\"hidden_size\":%d,\n\"intermediate_size\":%d,\n"
+                 "\"num_hidden_layers\":%d,\n\"num_attention_heads\":%d,\n\"num_key_value_heads\":%d,\n\"head_dim\":%d,\n\"vocab_size\":%d,\n"
+                 "\"max_position_embeddings\":%d,\n\"rms_norm_eps\":%r,\n\"hidden_act\":\"silu\",\n\"tie_word_embeddings\":%s,\n",
+                 names[family], fr__families[family], c->dim, c->ffn, c->layers, c->heads, c->kv_heads, c->head_dim, c->vocab, e->context,
+                 (double)c->norm_eps, c->tied ? "true" : "false");
+  if (family == 0) fr__put_text(s, "\"mlp_bias\":false,\n");
+  if (family != 1) fr__put_text(s, "\"attention_bias\":false,\n");
+  if (family != 0) fr__put_text(s, "\"use_sliding_window\":false,\n");
+  fr__put_format(s, "\"rope_theta\":%r,\n", (double)c->rope_theta);
+  for (int renamed = 0; renamed < 2; renamed++) {
+    fr__put_format(s, renamed || scaled ? "%q:{\"rope_type\":%q" : "%q:null,\n", renamed ? "rope_parameters" : "rope_scaling", scaled ? "llama3" : "default");
+    if (renamed) fr__put_format(s, ",\"rope_theta\":%r", (double)c->rope_theta);
+    if (scaled)
+      fr__put_format(s, ",\"factor\":%r,\"low_freq_factor\":%r,\"high_freq_factor\":%r,\"original_max_position_embeddings\":%d",
+                     (double)c->rope_factor, (double)c->rope_low, (double)c->rope_high, c->rope_original);
+    if (renamed || scaled) fr__put_text(s, "},\n");
+  }
+  fr__put_format(s, "\"torch_dtype\":%q,\n\"dtype\":%q,\n", types[e->type], types[e->type]);
+  fr__put_ends(s, e);
 }
 
 FR__SELDOM void fr__put_tokenizer_config(fr__stream *s, const fr_export *e)
 {
-  static const char *const names[] = { ",\n\"bos_token\":", ",\n\"eos_token\":", ",\n\"pad_token\":" };
+  static const char *const names[] = { "bos_token", "eos_token", "pad_token" };
   const fr_token ids[] = { e->begin, e->end_count ? e->ends[0] : -1, e->pad };
-  fr__put_text(s, "{\"tokenizer_class\":\"PreTrainedTokenizerFast\",\n\"clean_up_tokenization_spaces\":false,\n\"add_prefix_space\":false");
-  for (int i = 0; i < 3; i++)
-    if (ids[i] >= 0) fr__put_quoted(s, names[i], fr_tokenizer_token(e->tokenizer, ids[i]));
-    else { fr__put_text(s, names[i]); fr__put_text(s, "null"); }
-  if (e->chat.count) fr__put_quoted(s, ",\n\"chat_template\":", e->chat);
-  fr__put_number(s, ",\n\"model_max_length\":%d}\n", e->context);
+  fr__put_text(s, "{\"tokenizer_class\":\"PreTrainedTokenizerFast\",\n\"clean_up_tokenization_spaces\":false,\n");
+  for (int i = 0; i < 3; i++) {
+    fr__put_format(s, ids[i] < 0 ? "%q:null,\n" : "%q:", names[i]);
+    if (ids[i] >= 0) { fr__put_quoted(s, fr_tokenizer_token(e->tokenizer, ids[i])); fr__put_text(s, ",\n"); }
+  }
+  if (e->chat.count) { fr__put_text(s, "\"chat_template\":"); fr__put_quoted(s, e->chat); fr__put_text(s, ",\n"); }
+  fr__put_format(s, "\"model_max_length\":%d}\n", e->context);
 }
 
 FR__SELDOM void fr__put_card(fr__stream *s, const fr_export *e)
 {
-  const char *const lines[] = { "license", e->license, "base_model", e->base, "datasets", e->data };
+  const char *const said[] = { e->license, e->base, e->data };
+  static const char *const front[] = { "license: %q\n", "base_model: %q\n", "datasets: [%q]\n" };
+  static const char *const lines[] = { "\nLicense: %s\n", "\nMade from: %s\n", "\nTrained on: %s\n" };
   fr__put_text(s, "---\nlibrary_name: transformers\n");
-  for (int i = 0; i < 6; i += 2)
-    if (lines[i + 1]) {
-      fr__put_text(s, lines[i]);
-      fr__put_quoted(s, i == 4 ? ": [" : ": ", fr__text_of(lines[i + 1]));
-      fr__put_text(s, i == 4 ? "]\n" : "\n");
-    }
-  fr__put_text(s, "---\n# ");
-  fr__put_text(s, e->name ? e->name : "A model with global forking tokens");
-  fr__put_text(s, "\n\nWritten by forkreason.h " FR_VERSION ". Its forks `<think1>`, `<think2>`, .. begin different lines of thought: set supervised\n"
-                  "fine-tuning, arXiv 2510.05132. The chat template takes one as `fork`.\n");
-  for (int i = 0; i < 6; i += 2)
-    if (lines[i + 1]) {
-      fr__put_text(s, i == 0 ? "\nLicense: " : i == 2 ? "\nMade from: " : "\nTrained on: ");
-      fr__put_text(s, lines[i + 1]);
-      fr__put_text(s, "\n");
-    }
+  for (int i = 0; i < 3; i++) if (said[i]) fr__put_format(s, front[i], said[i]);
+  fr__put_format(s, "---\n# %s\n\nWritten by forkreason.h " FR_VERSION ". Its forks, such as `<think1>`, begin different lines of thought: set supervised\n"
+                 "fine-tuning, arXiv 2510.05132. The chat template takes one as `fork`.\n", e->name ? e->name : "A model with global forking tokens");
+  for (int i = 0; i < 3; i++) if (said[i]) fr__put_format(s, lines[i], said[i]);
 }
 
 FR__SELDOM void fr__put_llama2c(fr__stream *s, const fr_export *e)
@@ -12043,7 +12025,7 @@ FR__SELDOM void fr__export_put(fr__stream *s, const void *what)
 {
   const fr_export *e = ((const fr__exporting *)what)->e;
   switch (((const fr__exporting *)what)->file) {
-    case FR_EXPORT_CONFIG: fr__put_config(s, e); fr__put_text(s, ",\"use_cache\":true,"); fr__put_ends(s, e); break;
+    case FR_EXPORT_CONFIG: fr__put_config(s, e); break;
     case FR_EXPORT_WEIGHTS: fr__put_safetensors(s, e); break;
     case FR_EXPORT_TOKENIZER: fr__put_json(s, e->tokenizer); break;
     case FR_EXPORT_TOKENIZER_CONFIG: fr__put_tokenizer_config(s, e); break;
@@ -12075,7 +12057,7 @@ FR__SELDOM fr_status fr__export_check(const fr_export *e, fr_export_file file, f
   if (c->embed_scale != 1.0f) return fr__fail(reason, FR_UNSUPPORTED, "no other program knows an embed_scale");
   if (c->qk_norm && c->qkv_bias) return fr__fail(reason, FR_UNSUPPORTED, "no family has both biases and norms of heads");
   if (l2c && (c->qk_norm || c->qkv_bias || c->heads * c->head_dim != c->dim || c->rope_factor > 0.0f || c->rope_theta != 10000.0f ||
-              c->norm_eps != 1e-5f || e->type != FR_EXPORT_F32))
+              c->norm_eps != (float)1e-5 || e->type != FR_EXPORT_F32))
     return fr__fail(reason, FR_UNSUPPORTED, "llama2.c has float32, theta 10000, eps 1e-5, and no biases, norms of heads or other head size");
   if (words && file != FR_EXPORT_GGUF && fr__tokenizer_can(e->tokenizer, FR_TOKENIZER_JSON, reason)) return FR_UNSUPPORTED;
   if (words && e->tokenizer->vocab > c->vocab)
@@ -12131,7 +12113,10 @@ FR_DEF fr_status fr_export_save(const char *path, const fr_export *what, fr_expo
     memset(object, 0, sizeof *object);                                             \
   }
 #define FR__NEW(object, parameters, place, why)                                    \
-  FR_DEF fr_status fr_##object##_new parameters                                    \
+  FR__MAKE(fr_##object##_new, object, parameters, place, why)                      \
+  FR__RELEASE(object)
+#define FR__MAKE(function, object, parameters, place, why)                         \
+  FR_DEF fr_status function parameters                                             \
   {                                                                                \
     void *memory = NULL;                                                           \
     fr_int bytes = 0;                                                              \
@@ -12146,8 +12131,7 @@ FR_DEF fr_status fr_export_save(const char *path, const fr_export *what, fr_expo
     if (status) FR_FREE(memory);                                                   \
     else object->owned = memory;                                                   \
     return status;                                                                 \
-  }                                                                                \
-  FR__RELEASE(object)
+  }
 
 FR__NEW(model, (fr_model *model, const fr_config *config), fr_model_place(model, config, memory, bytes, &bytes), NULL)
 FR__NEW(adamw, (fr_adamw *adamw, const fr_model *model), fr_adamw_place(adamw, model, memory, bytes, &bytes), NULL)
@@ -12170,27 +12154,12 @@ FR__NEW(corpus, (fr_corpus *corpus, const fr_dataset *dataset, fr_encoder *encod
         fr_corpus_place(corpus, dataset, encoder, framing, options, memory, bytes, &bytes, reason), reason)
 FR__NEW(pretrained, (fr_pretrained *pretrained, const fr_pretrained_source *source, fr_reason *reason),
         fr_pretrained_place(pretrained, source, memory, bytes, &bytes, reason), reason)
+FR__MAKE(fr_pretrained_model_new, model, (const fr_pretrained *pretrained, const fr_pretrained_options *options, fr_model *model,
+         fr_reason *reason), fr_pretrained_model(pretrained, options, model, memory, bytes, &bytes, reason), reason)
 FR__RELEASE(bundle)  // fr_bundle_load makes one
 #undef FR__NEW
+#undef FR__MAKE
 #undef FR__RELEASE
-
-FR_DEF fr_status fr_pretrained_model_new(const fr_pretrained *pretrained, const fr_pretrained_options *options, fr_model *model,
-                                         fr_reason *reason)
-{
-  void *memory;
-  fr_int bytes = 0;
-  fr_status status;
-  if (!model) return fr__fail(reason, FR_INVALID, "the model is NULL");
-  memset(model, 0, sizeof *model);
-  status = fr_pretrained_model(pretrained, options, NULL, NULL, 0, &bytes, reason);
-  if (status) return status;
-  memory = FR_MALLOC((size_t)bytes);
-  if (!memory) return fr__fail(reason, FR_MEMORY, "no memory for a model of %d bytes", bytes);
-  status = fr_pretrained_model(pretrained, options, model, memory, bytes, NULL, reason);
-  if (status) FR_FREE(memory);
-  else model->owned = memory;
-  return status;
-}
 
 #ifndef FR_NO_STDIO
 FR_DEF fr_status fr_dataset_load(fr_dataset *dataset, const char *path, fr_reason *reason)

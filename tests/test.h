@@ -42,6 +42,10 @@ static inline int test_done(const char *name)
   return test_failures != 0 || test_checks == 0;
 }
 
+// Repetitions: a tenth with TEST_BRIEF in the environment, for sanitizers and emulators, which look for other faults than rare numbers.
+static inline int test_brief(void) { return getenv("TEST_BRIEF") != NULL; }
+static inline int test_times(int times) { return test_brief() ? (times + 9) / 10 : times; }
+
 // Memory for tests: never NULL.
 static inline void *test_alloc(size_t bytes)
 {

@@ -785,6 +785,8 @@ static void sampling_distribution(void)
     { 1.0f, 1e-6f, 0, 11 }, { 1e-4f, 0.0f, 0, 11 }, { 1.0f, 0.5f, 1, 11 },   { 1.0f, 0.0f, 0, 1 },
     { 1.0f, 0.0f, 0, 64 },  { 1.0f, 0.0f, 0, 65 },  { 1.0f, 0.0f, 0, 130 },  { 0.8f, 0.0f, 0, 300 }  // runs of 1, 2, 3, 5
   };
+  const fr__kernels *row = fr__kernel_row(0);
+  for (fr_int i = 0; !row->available(); i++) row = fr__kernel_row(i + 1);
   for (size_t w = 0; w < sizeof ways / sizeof ways[0]; w++)
     for (int kind = 0; kind < 3; kind++) {  // spread, with ties, with impossible tokens
       const fr_int V = ways[w].V;
@@ -803,8 +805,10 @@ static void sampling_distribution(void)
       }
       memcpy(kept, logits, (size_t)V * sizeof(float));
       expected(logits, V, &sampling, p);
-      for (int i = 0; i < DRAWS; i++) {
-        const fr_token token = fr_sample(logits, V, &sampling, &random, index);
+      for (int i = 0; i < DRAWS; i++) {  // fr_sample asks the processor what it has each time, which a virtual machine takes long for
+        const fr_token token = i % 64 ? fr__draw(row, logits, V, &sampling, fr_random_uniform(&random), (float *)(void *)(index + V),
+                                                 index)
+                                      : fr_sample(logits, V, &sampling, &random, index);
         if (CHECK(token >= 0 && token < V)) hits[token]++;
       }
       CHECK(!memcmp(kept, logits, (size_t)V * sizeof(float)));

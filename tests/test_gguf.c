@@ -158,7 +158,7 @@ static unsigned char *compose(const char *name, const char *from, fr_int *count)
       memcpy(&bits, &x, 4);
       if (type == 0) for (int k = 0; k < 4; k++) *to++ = (unsigned char)(bits >> (8 * k));
       else if (type == 8) {  // blocks of 32: a scale, and whole numbers
-        float block[32], largest = 0.0f;
+        float block[32], largest = 0.0f, scale;
         uint16_t d;
         if (j % 32) continue;
         for (int k = 0; k < 32; k++) {
@@ -167,9 +167,11 @@ static unsigned char *compose(const char *name, const char *from, fr_int *count)
           block[k] = (float)store_at(&s, e, source * cols + at % cols);
           largest = fmaxf(largest, fabsf(block[k]));
         }
-        d = half_of(largest / 127.0f, 0);
+        scale = largest / 127.0f;
+        d = half_of(scale, 0);
+        scale = largest > 0.0f ? 1.0f / scale : 0.0f;
         *to++ = (unsigned char)d; *to++ = (unsigned char)(d >> 8);
-        for (int k = 0; k < 32; k++) *to++ = (unsigned char)(int)roundf(largest > 0.0f ? block[k] * (1.0f / (largest / 127.0f)) : 0.0f);
+        for (int k = 0; k < 32; k++) *to++ = (unsigned char)(int)roundf(block[k] * scale);
       } else { const uint16_t h = half_of(x, type == 30); *to++ = (unsigned char)h; *to++ = (unsigned char)(h >> 8); }
     }
     end = to - file;
@@ -244,7 +246,7 @@ static void models(void)
       for (fr_int i = 0; i < p.config.vocab; i++) most = fmax(most, fabs((double)got[i]));
       for (int i = 0; i < 16; i++) worst = fmax(worst, fabs((double)got[i] - logits[i]));
       for (fr_int i = 0; i < p.config.vocab; i++) total += exp((double)got[i]);
-      CHECK_BELOW(worst / most, 1e-5);
+      if (!CHECK_BELOW(worst / most, 1e-5)) fprintf(stderr, "  %s\n", files[which][0]);
       CHECK_BELOW(fabs(log(total) - sum), 1e-5);
       free(got - 23 * p.config.vocab);
       memset(&tree, 0, sizeof tree);

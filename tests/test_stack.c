@@ -5,7 +5,7 @@
 #define FORKREASON_IMPLEMENTATION
 #include "../forkreason.h"
 #include "tiny.h"
-#include "test.h"
+#include "folder.h"
 #include <pthread.h>
 
 #if defined(__has_feature)
@@ -40,6 +40,31 @@ static double reward(void *user, fr_int question, fr_int fork, const fr_leaf *le
 {
   (void)user; (void)leaf;
   return (double)((question + fork) % 2);
+}
+
+static folder llama;
+static fr_pretrained pretrained;
+static fr_model halved;
+static void place_pretrained(void)
+{
+  fr_pretrained_source source = folder_source(&llama);
+  status = fr_pretrained_new(&pretrained, &source, NULL);
+}
+static void make_pretrained(void)
+{
+  fr_pretrained_options options = { 0, FR_BFLOAT16, 0 };
+  status = fr_pretrained_model_new(&pretrained, &options, &halved, NULL);
+}
+static void save_pretrained(void)
+{
+  fr_export e;
+  memset(&e, 0, sizeof e);
+  e.model = &halved;
+  e.begin = e.pad = -1;
+  e.tokenizer = &tokenizer;
+  status = fr_export_save(folder_path, &e, FR_EXPORT_WEIGHTS, NULL);
+  if (!status) status = fr_export_save(folder_path, &e, FR_EXPORT_CONFIG, NULL);
+  if (!status) status = fr_export_save(folder_path, &e, FR_EXPORT_GGUF, NULL);
 }
 
 static void nothing(void) { status = FR_OK; }
@@ -110,7 +135,8 @@ int main(void)
     { "fr_dataset_load", load_set, 18 }, { "fr_tokenizer_load", load_tokenizer, 14 }, { "fr_tokenizer_train_new", train_tokenizer, 14 },
     { "fr_tokenizer_write", write_tokenizer, 6 }, { "fr_tokenizer_save", save_tokenizer, 8 }, { "fr_corpus_new", place_corpus, 5 },
     { "fr_bundle_save", save_bundle, 8 }, { "fr_bundle_load", load_bundle, 14 }, { "fr_ssft_step", step, 8 },
-    { "fr_gfpo_step", choose, 8 }, { "fr_answer_same", compare_answers, 4 } };
+    { "fr_gfpo_step", choose, 8 }, { "fr_answer_same", compare_answers, 4 },
+    { "fr_pretrained_new", place_pretrained, 6 }, { "fr_pretrained_model_new", make_pretrained, 4 }, { "fr_export_save", save_pretrained, 14 } };
   static const fr_text names[4] = { { "<think1>", 8 }, { "<think2>", 8 }, { "<think3>", 8 }, { "<think4>", 8 } };
   const fr_config config = { 1, 24, 3, 0, 0, 32, TINY_VOCAB, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0 };
   void *block = malloc(STACK + 4096);
@@ -136,11 +162,12 @@ int main(void)
   policy.adamw = &adamw;
   text.bytes = "one two three, one two three, and again one two three";
   text.count = (fr_int)strlen(text.bytes);
+  folder_read_model(&llama, "tests/data/model/llama_a");
   base = stack_of(nothing);  // what a thread takes of itself
   CHECK(base > 0);
   for (int i = 0; i < (int)(sizeof calls / sizeof calls[0]); i++) {
     fr_int taken;
-    if (calls[i].call == save_tokenizer) save_tokenizer();  // a first call has the linker look functions up, on the same stack
+    if (calls[i].call == save_tokenizer || calls[i].call == save_pretrained) calls[i].call();  // a first call has the linker look functions up, on the same stack
     taken = stack_of(calls[i].call) - base;
     printf("%-24s %6td bytes, its comment says %td KB\n", calls[i].name, taken, calls[i].most);
     if (!CHECK(status == FR_OK)) fprintf(stderr, "  %s: %s\n", calls[i].name, fr_status_text(status));
@@ -161,6 +188,7 @@ int main(void)
   fr_bundle_free(&bundle_read); fr_corpus_free(&corpus); fr_encoder_free(&encoder); fr_tokenizer_free(&trained);
   fr_tokenizer_free(&tokenizer); fr_dataset_free(&set); fr_rollouts_free(&rollouts); fr_work_free(&work);
   fr_adamw_free(&adamw); fr_model_free(&read_model); fr_model_free(&model);
+  fr_model_free(&halved); fr_pretrained_free(&pretrained); folder_free(&llama);
   remove(folder_path);
   free(block);
   return test_done("stack");

@@ -1,0 +1,317 @@
+// The program of examples/forkreason.c, command by command, within this process: what it says, its exit status, what it writes, and
+// what stays as it was when it fails.
+#define main tool_main
+#include "../examples/forkreason.c"
+#undef main
+#include "test.h"
+#if defined(_WIN32)
+#include <io.h>
+#define dup _dup
+#define dup2 _dup2
+#define fileno _fileno
+#else
+#include <signal.h>
+#include <sys/resource.h>
+#endif
+
+static char place[400], said[400000], complained[20000];
+
+static void slurp(const char *path, char *out, size_t room)
+{
+  FILE *f = fopen(path, "rb");
+  size_t bytes = f ? fread(out, 1, room - 1, f) : 0;
+  out[bytes] = 0;
+  if (f) fclose(f);
+}
+
+// Runs the program with words separated by blanks; %s is our folder. Its output is in said, its errors in complained.
+static int run(const char *line)
+{
+  char words[40][700], path[2][500], *list[41];
+  int count = 1, status, kept[2];
+  FILE *const streams[] = { stdout, stderr };
+  FILE *files[2];
+  snprintf(words[0], sizeof words[0], "forkreason");
+  while (*line) {
+    size_t length = strcspn(line, " "), used = 0;
+    for (size_t i = 0; i < length; i++)
+      if (line[i] == '%') used += (size_t)snprintf(words[count] + used, sizeof words[0] - used, "%s", place);
+      else words[count][used++] = line[i] == '~' ? ' ' : line[i];
+    words[count++][used] = 0;
+    line += length + (line[length] == ' ');
+  }
+  for (int i = 0; i < count; i++) list[i] = words[i];
+  list[count] = NULL;
+  for (int i = 0; i < 2; i++) {
+    fflush(streams[i]);
+    snprintf(path[i], sizeof path[i], "%s.%d", place, i);
+    kept[i] = dup(fileno(streams[i]));
+    files[i] = fopen(path[i], "wb");
+    if (!files[i] || dup2(fileno(files[i]), fileno(streams[i])) < 0) exit(2);
+  }
+  status = tool_main(count, list);
+  for (int i = 0; i < 2; i++) {
+    fflush(streams[i]);
+    dup2(kept[i], fileno(streams[i]));
+    fclose(files[i]);
+    close(kept[i]);
+    slurp(path[i], i ? complained : said, i ? sizeof complained : sizeof said);
+    remove(path[i]);
+  }
+  return status;
+}
+
+static int expect(const char *line, int status, const char *words)
+{
+  const int got = run(line);
+  const int good = CHECK(got == status && strstr(status ? complained : said, words) != NULL && (status == 0) == (complained[0] == 0));
+  if (!good) fprintf(stderr, "  forkreason %s\n  status %d: %s%s\n", line, got, said, complained);
+  return good;
+}
+
+static void copy_file(const char *from, const char *to)
+{
+  ptrdiff_t n;
+  char wrong[MAP_WRONG];
+  map_file file;
+  FILE *out;
+  char path[900];
+  snprintf(path, sizeof path, "%s/%s", place, to);
+  if (!map_open(&file, from, wrong)) { fprintf(stderr, "%s\n", wrong); exit(2); }
+  out = fopen(path, "wb");
+  n = file.count;
+  if (!out || fwrite(file.bytes, 1, (size_t)n, out) != (size_t)n || fclose(out)) { fprintf(stderr, "%s cannot be written\n", path); exit(2); }
+  map_close(&file);
+}
+static void make_folder(const char *name)
+{
+  char path[900];
+  snprintf(path, sizeof path, "%s%s%s", place, *name ? "/" : "", name);
+  cli_make_folder(path);
+}
+static int is_there(const char *name)
+{
+  char path[900], wrong[MAP_WRONG];
+  map_file file;
+  const int there = (snprintf(path, sizeof path, "%s/%s", place, name), map_open(&file, path, wrong));
+  map_close(&file);
+  return there;
+}
+
+static void clean(void)
+{
+  static const char *const folders[] = { "a", "b", "c", "hostile", "others" };
+  char path[900];
+  for (int i = 0; i < 5; i++) { snprintf(path, sizeof path, "%s/%s", place, folders[i]); cli_remove_all(path, ""); cli_remove_all(path, ".tmp"); cli_remove_all(path, ".old"); }
+  static const char *const files[] = { "others/mine", "a.gguf", "b.gguf", "a.bin", "text", "cut.gguf", "tokenizer.json" };
+  for (int i = 0; i < 7; i++) { snprintf(path, sizeof path, "%s/%s", place, files[i]); remove(path); }
+  snprintf(path, sizeof path, "%s/others", place);
+  cli_remove_folder(path);
+  cli_remove_folder(place);
+}
+
+// ---- the command line
+static void words(void)
+{
+  expect("", 2, "inspect PATH");
+  expect("--help", 0, "convert FROM TO");
+  for (int i = 0; i < COMMANDS; i++) {
+    char line[60];
+    int examples = 0;
+    snprintf(line, sizeof line, "%s --help", commands[i].name);
+    expect(line, 0, "forkreason ");
+    for (const char *at = said; (at = strstr(at, "\n  forkreason ")) != NULL; at++) examples++;
+    CHECK(examples == 2);
+  }
+  expect("insepct x", 2, "inspect is the nearest");
+  expect("inspect --contxt 5 x", 2, "--context is the nearest");
+  expect("inspect", 2, "one PATH");
+  expect("inspect a b", 2, "one PATH");
+  expect("inspect a b c d", 2, "too many words: d");
+  expect("inspect --json=5 x", 2, "--json takes no value");
+  expect("inspect x --context", 2, "--context needs a value");
+  expect("inspect x --context 1x", 2, "--context has to be a whole number from 16");
+  expect("inspect x --forks=0", 2, "--forks has to be");
+  expect("inspect x --type f16", 2, "--type is f32 or bf16, not f16");
+  expect("convert x", 2, "FROM and TO");
+  expect("convert x x", 2, "the same");
+  expect("convert x y --type q4", 2, "not q4");
+  expect("tokenize x --specials some", 2, "not some");
+  expect("tokenize x --split perl", 2, "not perl");
+  expect("inspect %/nothing", 1, "nothing");
+  expect("tokenize %/nothing text", 1, "nothing");
+  expect("convert %/nothing %/c", 1, "nothing");
+}
+
+// ---- a folder with a tokenizer, there and back
+static void forms(void)
+{
+  make_folder("a");
+  copy_file("tests/data/model/llama_a/config.json", "a/config.json");
+  copy_file("tests/data/model/llama_a/model.safetensors", "a/model.safetensors");
+  copy_file("tests/data/tokenizer/tiny/qwenstyle/tokenizer.json", "a/tokenizer.json");
+  expect("inspect %/a", 0, "folder, llama, 0.1 million parameters");
+  CHECK(strstr(said, "split of qwen") && strstr(said, "F32 21") && strstr(said, "used where it lies"));
+  expect("inspect %/a --tensors", 0, "model.layers.1.mlp.up_proj.weight  F32 [172, 64]  where it lies");
+  expect("inspect %/a --json --context 64 --forks 2", 0, "\"family\":\"llama\",\"parameters\":129344,\"layers\":2");
+  CHECK(strstr(said, "\"context\":64,\"forks\":2") && strstr(said, "\"wrong\":[]}"));
+  expect("convert %/a %/b --forks 3 --check --name a~\"name\"", 0, "loss of the text");
+  CHECK(strstr(said, "f32") && strstr(said, "<think1> is ") && strstr(said, "logits at most 0 apart"));
+  expect("tokenize %/b <think2>x --ids", 0, " ");
+  expect("inspect %/b", 0, "split of qwen");
+  expect("convert %/b %/c --type bf16 --check --json", 0, "\"type\":\"bf16\"");
+  CHECK(strstr(said, "\"loss_after\":"));
+  expect("convert %/b %/a.gguf --check", 0, "GGUF, f32");
+  expect("inspect %/a.gguf", 0, "GGUF, llama");
+  CHECK(strstr(said, "split of qwen") != NULL);
+  expect("convert %/a.gguf %/c --check", 0, "folder, f32");
+  expect("tokenize %/c <think2>x --ids", 0, "");
+  {
+    char from_folder[200];
+    snprintf(from_folder, sizeof from_folder, "%.199s", said);
+    expect("tokenize %/a.gguf <think2>x --ids", 0, from_folder);
+  }
+  expect("convert %/b %/b.gguf --type f16", 0, "read again");
+  expect("convert %/b %/a.bin --check", 0, "llama2.c");
+  expect("inspect %/a.bin --json", 0, "\"form\":\"llama2.c\"");
+  expect("convert %/a.bin %/c --check", 0, "folder, f32");  // in the place of the one before
+  expect("convert %/a.bin %/d.gguf", 1, "a file of its own");
+  expect("convert %/a.bin %/c --forks 2", 1, "a file of its own");
+  expect("convert %/b %/no/folder.gguf", 1, "no/folder.gguf");
+  expect("convert tests/data/model/qwen3_a %/a.bin", 1, "llama2.c has float32");
+}
+
+// ---- text
+static void texts(void)
+{
+  char path[900];
+  FILE *f;
+  snprintf(path, sizeof path, "%s/text", place);
+  f = fopen(path, "wb");
+  if (f) { fputs("two\nlines \xFF", f); fclose(f); }
+  copy_file("tests/data/tokenizer/tiny/qwenstyle/tokenizer.json", "tokenizer.json");
+  expect("tokenize %/tokenizer.json a", 0, "\"a\"\n1 tokens\n");
+  expect("tokenize %/tokenizer.json --file %/text --json", 0, "{\"count\":");
+  CHECK(strstr(said, "\\u000a") && strstr(said, "\\ufffd") && said[strlen(said) - 2] == '}');
+  expect("tokenize %/tokenizer.json --file=%/text --ids", 0, " ");
+  expect("tokenize %/tokenizer.json --file %/absent", 1, "absent");
+  expect("tokenize %/tokenizer.json --file %/text x", 2, "one text");
+  expect("tokenize %/text x", 1, "text: ");
+  expect("tokenize tests/data/model/llama_a x", 1, "no tokenizer.json");
+}
+
+// ---- chat templates, as those of the families are written
+static void chats(void)
+{
+  static const char smol[] = "{% for m in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou help.<|im_end|>\n' }}"
+    "{% endif %}{{'<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+  static const char qwen2[] = "{%- if tools %}\n    {{- '<|im_start|>system\\n' }}\n    {{- messages[0]['content'] }}{{- '<|im_end|>\\n' }}\n{%- else %}\n"
+    "    {%- if messages[0]['role'] == 'system' %}{{- '<|im_start|>system\\n' + messages[0]['content'] + '<|im_end|>\\n' }}{%- else %}"
+    "{{- '<|im_start|>system\\nI don't guess.<|im_end|>\\n' }}{%- endif %}{%- endif %}{{- '<|im_start|>assistant\\n' }}";
+  static const char qwen3[] = "{%- if messages[0].role == 'system' %}{{- '<|im_start|>system\\n' + messages[0].content + '<|im_end|>\\n' }}{%- endif %}"
+    "{{- '<|im_start|>' + message.role + '\\n' + content + '<|im_end|>' + '\\n' }}{{- '<|im_start|>assistant\\n' }}";
+  static const char llama3[] = "{% set content = '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n'+ m['content'] | trim + '<|eot_id|>' %}";
+  static const char dated[] = "{{- \"<|start_header_id|>system<|end_header_id|>\\n\\n\" }}{{- \"Today Date: \" + date_string }}{{- \"<|eot_id|>\" }}";
+  static const char r1[] = "{{ '<\xEF\xBD\x9CUser\xEF\xBD\x9C>' + m['content'] }}{{ '<\xEF\xBD\x9C" "Assistant\xEF\xBD\x9C>' }}";
+  static const char r1_thinks[] = "{{ '<\xEF\xBD\x9CUser\xEF\xBD\x9C>' + m['content'] }}{{ '<\xEF\xBD\x9C" "Assistant\xEF\xBD\x9C><think>\\n' }}";
+  static const struct { const char *text, *system, *kind, *before, *after; } cases[] = {
+    { smol, NULL, "ChatML", "<|im_start|>system\nYou help.<|im_end|>\n<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n" },
+    { smol, "S", "ChatML", "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n" },
+    { qwen2, NULL, "ChatML", "<|im_start|>system\nI don't guess.<|im_end|>\n<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n" },
+    { qwen3, NULL, "ChatML", "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n" },
+    { llama3, NULL, "Llama 3", "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n", "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n" },
+    { llama3, "S", "Llama 3", "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nS<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n",
+      "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n" },
+    { r1, NULL, "DeepSeek-R1", "<\xEF\xBD\x9C" "begin\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C><\xEF\xBD\x9CUser\xEF\xBD\x9C>", "<\xEF\xBD\x9C" "Assistant\xEF\xBD\x9C>" },
+    { r1_thinks, NULL, "DeepSeek-R1", "<\xEF\xBD\x9C" "begin\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C><\xEF\xBD\x9CUser\xEF\xBD\x9C>", "<\xEF\xBD\x9C" "Assistant\xEF\xBD\x9C><think>\n" },
+    { dated, NULL, NULL, "date", "" }, { "{{ '[INST] ' + m['content'] }}", NULL, NULL, "none of", "" }, { "", NULL, NULL, "no chat template", "" },
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    const fr_text text = { cases[i].text, (fr_int)strlen(cases[i].text) };
+    const chat c = chat_of(text, cases[i].system);
+    char longer[2000];
+    size_t count;
+    if (!cases[i].kind) { CHECK(!c.kind && strstr(c.wrong, cases[i].before) != NULL); continue; }
+    if (!CHECK(c.kind && !strcmp(c.kind, cases[i].kind) && !strcmp(c.before, cases[i].before) && !strcmp(c.after, cases[i].after)))
+      fprintf(stderr, "  case %d: %s|%s|%s\n", (int)i, c.kind ? c.kind : c.wrong, c.before, c.after);
+    count = chat_with_fork(text, "<think4>", longer, sizeof longer);
+    CHECK(count == strlen(longer) && !memcmp(longer, text.bytes, (size_t)text.count) && strstr(longer, "else '<think4>' }}{% endif %}"));
+    for (fr_int cut = 0; cut < text.count; cut++) {  // wherever a template ends
+      char *part = (char *)test_alloc((size_t)cut);
+      const fr_text less = { part, cut };
+      memcpy(part, text.bytes, (size_t)cut);
+      chat_of(less, NULL);
+      free(part);
+    }
+  }
+}
+
+// ---- what is not to be lost
+static void kept(void)
+{
+  make_folder("others");
+  copy_file("tests/data/model/llama_a/config.json", "others/mine");
+  expect("convert %/a %/others", 1, "left as it is");
+  expect("convert %/a %/others/mine", 1, "is a file");
+  CHECK(is_there("others/mine"));
+#if !defined(_WIN32)
+  {  // a file may not grow: a full disk
+    struct rlimit limit, old;
+    signal(SIGXFSZ, SIG_IGN);
+    expect("convert %/a %/c", 0, "folder");
+    getrlimit(RLIMIT_FSIZE, &old);
+    limit = old;
+    limit.rlim_cur = 100000;
+    setrlimit(RLIMIT_FSIZE, &limit);
+    expect("convert %/b %/c", 1, "c is as it was");
+    expect("convert %/b %/a.gguf", 1, "a.gguf is as it was");
+    setrlimit(RLIMIT_FSIZE, &old);
+    CHECK(!is_there("c.tmp/config.json") && !is_there("c.old/config.json") && !is_there("a.gguf.tmp"));
+    expect("inspect %/c", 0, "folder, llama");
+    expect("inspect %/a.gguf", 0, "GGUF, llama");
+  }
+  expect("convert %/b /dev/full/x.gguf", 1, "/dev/full");
+#endif
+}
+
+// ---- hostile files: exit status 1 and words
+static void hostile(void)
+{
+  char wrong[MAP_WRONG], *text, *line;
+  map_file manifest;
+  int counted = 0;
+  make_folder("hostile");
+  if (!map_open(&manifest, "tests/data/safetensors/MANIFEST.tsv", wrong)) exit(2);
+  text = (char *)test_alloc((size_t)manifest.count + 1);
+  memcpy(text, manifest.bytes, (size_t)manifest.count);
+  text[manifest.count] = 0;
+  map_close(&manifest);
+  for (line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+    char name[200], path[300], expected[20];
+    if (sscanf(line, "%199s %19s", name, expected) != 2 || strcmp(expected, "reject")) continue;
+    copy_file("tests/data/model/llama_a/config.json", "hostile/config.json");
+    copy_file("tests/data/model/llama_a/model.safetensors", "hostile/model.safetensors");
+    snprintf(path, sizeof path, "tests/data/%s", name);
+    copy_file(path, name[0] == 'c' ? "hostile/config.json" : "hostile/model.safetensors");
+    if (!expect("inspect %/hostile", 1, "hostile: ")) fprintf(stderr, "  %s\n", name);
+    counted++;
+  }
+  CHECK(counted > 60);
+  free(text);
+}
+
+int main(void)
+{
+  snprintf(place, sizeof place, "%.300s/test_tool.files", getenv("TEST_BUILD") ? getenv("TEST_BUILD") : "build");
+  clean();
+  make_folder("");
+  words();
+  forms();
+  texts();
+  chats();
+  kept();
+  hostile();
+  clean();
+  return test_done("tool");
+}
