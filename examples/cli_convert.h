@@ -114,6 +114,15 @@ static inline int cli_write_folder(const char *to, const fr_export *what)
   return 0;
 }
 
+enum { CLI_FORKS = 1000 };
+static inline fr_text cli_fork(fr_int i, char name[32])
+{
+  fr_text text;
+  text.count = snprintf(name, 32, "<think%d>", (int)i + 1);
+  text.bytes = name;
+  return text;
+}
+
 static inline int cli_ends_in(const char *text, const char *end)
 {
   const size_t a = strlen(text), b = strlen(end);
@@ -125,8 +134,8 @@ static inline int cli_convert(const cli_given *given)
   static const char *const types[] = { "f32", "f16", "bf16" };
   const char *from = given->word[0], *asked = cli_value(given, "--type"), *words = NULL;
   const int json = cli_value(given, "--json") != NULL, check = cli_value(given, "--check") != NULL;
-  const fr_int forks = cli_number(given, "--forks", 0, 1, 1000), seed = cli_number(given, "--seed", 1, 0, 0x7fffffff);
-  char to[701] = "", wrong[MAP_WRONG], *chat_text = NULL;
+  const fr_int forks = cli_number(given, "--forks", 0, 1, CLI_FORKS), seed = cli_number(given, "--seed", 1, 0, 0x7fffffff);
+  char to[701] = "", wrong[MAP_WRONG], *chat_text = NULL, name[32], had[CLI_FORKS];
   fr_pretrained_options options;
   fr_export what;
   fr_model model;
@@ -156,7 +165,13 @@ static inline int cli_convert(const cli_given *given)
     else if (map_open(&there, to, wrong)) { map_close(&there); return cli_fail("%s is a file; a folder would be written there", to); }
     else if (!there.absent && cli_remove_folder(to)) return cli_fail("%s is a folder without config.json, and not empty: it is left as it is", to);
   }
-  status = cli_model_open(&m, from, forks);
+  memset(had, 0, sizeof had);
+  if (forks) {  // a fork that FROM has already keeps its row
+    status = cli_model_open(&m, from, 0);
+    for (fr_int i = 0; !status && m.has_tokenizer && i < forks; i++) had[i] = fr_tokenizer_find(&m.tokenizer, cli_fork(i, name)) >= 0;
+    cli_model_close(&m);
+  }
+  if (!status) status = cli_model_open(&m, from, forks);
   if (!status && m.pretrained.wrong) status = cli_fail("%s: %td tensors do not fit; forkreason inspect names them", from, m.pretrained.wrong);
   if (!status && !m.has_tokenizer && (forks || file == FR_EXPORT_GGUF)) status = cli_fail("%s: %s", from, m.no_tokenizer.text);
   if (status) { cli_model_close(&m); return status; }
@@ -174,12 +189,8 @@ static inline int cli_convert(const cli_given *given)
     return cli_fail("%s: %s", from, m.reason.text);
   }
   for (fr_int i = 0; i < forks && !status; i++) {
-    char name[32];
-    fr_text text;
-    fr_token id;
-    text.bytes = name;
-    text.count = snprintf(name, sizeof name, "<think%d>", (int)i + 1);
-    id = fr_tokenizer_find(&m.tokenizer, text);
+    const fr_token id = fr_tokenizer_find(&m.tokenizer, cli_fork(i, name));
+    if (had[i]) continue;
     if (id < 0 || fr_model_set_rows(&model, id, 1, 1, .02f, (uint64_t)(seed * 1000 + i))) status = cli_fail("no row for %s", name);
   }
   what.model = &model;
@@ -191,7 +202,7 @@ static inline int cli_convert(const cli_given *given)
   what.ends = m.pretrained.ends;
   what.end_count = m.pretrained.end_count;
   what.chat = m.pretrained.chat;
-  if (forks && what.chat.count) {
+  if (forks && what.chat.count && !had[0]) {
     const size_t room = (size_t)what.chat.count + 200;
     chat_text = (char *)malloc(room);
     if (chat_text) what.chat.count = (fr_int)chat_with_fork(m.pretrained.chat, cli_value(given, "--fork") ? cli_value(given, "--fork") : "<think1>", chat_text, room);
@@ -238,7 +249,7 @@ static inline int cli_convert(const cli_given *given)
     printf("}\n");
   } else if (!status) {
     printf("%s: %s, %s, vocabulary %td", to, file == FR_EXPORT_GGUF ? "GGUF" : file == FR_EXPORT_LLAMA2C ? "llama2.c" : "folder", types[type], model.config.vocab);
-    if (forks) printf(", <think1> is %d", (int)fr_tokenizer_find(&m.tokenizer, (fr_text){ "<think1>", 8 }));
+    if (forks) printf(", <think1> is %d", (int)fr_tokenizer_find(&m.tokenizer, cli_fork(0, name)));
     printf("\nloss of %s: %.4f", words ? words : "some tokens", loss);
     if (check || type) printf("; read again %.4f, logits at most %.2g apart, of %.3g", loss_after, apart, largest);
     printf("\n");

@@ -98,6 +98,20 @@ static int is_there(const char *name)
   return there;
 }
 
+static int same_files(const char *a, const char *b)
+{
+  char path[2][900], wrong[MAP_WRONG];
+  map_file file[2];
+  int same = 1;
+  for (int i = 0; i < 2; i++) {
+    snprintf(path[i], sizeof path[i], "%s/%s", place, i ? b : a);
+    same = map_open(&file[i], path[i], wrong) && same;
+  }
+  same = same && file[0].count == file[1].count && !memcmp(file[0].bytes, file[1].bytes, (size_t)file[0].count);
+  for (int i = 0; i < 2; i++) map_close(&file[i]);
+  return same;
+}
+
 static void clean(void)
 {
   static const char *const folders[] = { "a", "b", "c", "hostile", "others" };
@@ -161,6 +175,8 @@ static void forms(void)
   expect("convert %/a %/b --forks 3 --check --name a~\"name\"", 0, "loss of the text");
   CHECK(strstr(said, "f32") && strstr(said, "<think1> is ") && strstr(said, "logits at most 0 apart"));
   expect("tokenize %/b <think2>x --ids", 0, " ");
+  expect("convert %/b %/c --forks 3", 0, "<think1> is ");  // the rows that it has stay
+  CHECK(same_files("b/model.safetensors", "c/model.safetensors") && !same_files("a/model.safetensors", "c/model.safetensors"));
   expect("inspect %/b", 0, "split of qwen");
   expect("convert %/b %/c --type bf16 --check --json", 0, "\"type\":\"bf16\"");
   CHECK(strstr(said, "\"loss_after\":"));
