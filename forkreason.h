@@ -10775,6 +10775,7 @@ typedef struct fr__named {
 
 enum { FR__SOME = 256 };  // values at a time, a multiple of every block
 struct fr__pretrained {
+  fr__part_row part[FR__PART_COUNT];
   fr__named *named;    // [count], room for limit
   fr_int *slots;       // [slot_count] index of the tensor, or -1
   fr_int *missing;     // slots that are to be filled and are not
@@ -10816,7 +10817,6 @@ FR__SELDOM fr_int fr__slot_of(const fr__reading *r, const char *name, fr_int cou
 {
   const char *const before = r->b.spelling ? "blk." : "model.layers.";
   const fr_int length = (fr_int)strlen(before), layers = r->p.config.layers;
-  fr__part_row part[FR__PART_COUNT];
   fr_int at = length, layer = 0;
   const int inside = count > length && memcmp(name, before, (size_t)length) == 0;
   if (inside) {
@@ -10825,9 +10825,8 @@ FR__SELDOM fr_int fr__slot_of(const fr__reading *r, const char *name, fr_int cou
     name += at + 1;
     count -= at + 1;
   }
-  fr__part_rows(part, &r->p.config);
   for (int i = inside ? 0 : FR__LAYER_PARTS; i < (inside ? FR__LAYER_PARTS : FR__PART_COUNT); i++) {
-    const char *known = part[i].name[r->b.spelling];
+    const char *known = r->b.part[i].name[r->b.spelling];
     if ((fr_int)strlen(known) == count && memcmp(known, name, (size_t)count) == 0) return layer * FR__PART_COUNT + i;
   }
   return -1;
@@ -11047,15 +11046,13 @@ FR__SELDOM fr_status fr__take_tensor(fr__reading *r, const fr__named *found)
 {
   struct fr__pretrained *b = &r->b;
   fr__named *t = b->named + b->count;
-  fr__part_row part[FR__PART_COUNT];
   fr_reason name;
   if (b->count == b->limit) return fr__fail(r->reason, FR_LIMIT, "more tensors than the files can hold");
   *t = *found;
   t->slot = fr__slot_of(r, t->name.bytes, t->name.count);
   t->fit = t->slot < 0 && !fr__ends_with(t->name, "rotary_emb.inv_freq") ? FR_LEFT_OVER : FR_FITS;  // a buffer of old files
   if (t->slot >= 0 && b->slots[t->slot] >= 0) {
-    fr__part_rows(part, &r->p.config);
-    fr__slot_name(part, b->spelling, t->slot, &name);
+    fr__slot_name(b->part, b->spelling, t->slot, &name);
     return fr__fail(r->reason, FR_FORMAT, "%s is there twice", name.text);
   }
   if (t->slot >= 0) b->slots[t->slot] = b->count;
@@ -11195,6 +11192,7 @@ FR__SELDOM fr_status fr__config_known(fr__reading *r, const char *file)
   if (c->layers > b->slot_limit / FR__PART_COUNT)
     return fr__fail(r->reason, FR_FORMAT, "%s: %d layers, but the weights have no more than %d tensors", file, c->layers, b->limit);
   b->slot_count = c->layers * FR__PART_COUNT;
+  fr__part_rows(b->part, c);
   for (fr_int i = 0; i < b->slot_count; i++) b->slots[i] = -1;
   return FR_OK;
 }
@@ -11236,7 +11234,6 @@ FR__SELDOM fr_status fr__llama2c(fr__reading *r)
   fr_config *c = &r->p.config;
   fr_int *const sizes[] = { &c->dim, &c->ffn, &c->layers, &c->heads, &c->kv_heads, &c->vocab, &r->p.context };
   fr_int left = (file.count - 28) / 4;
-  fr__part_row part[FR__PART_COUNT];
   fr_status status;
   int bad = file.count < 28 || file.count % 4;
   for (int i = 0; !bad && i < 7; i++) *sizes[i] = (fr_int)(int32_t)(uint32_t)fr__get_int(&at, 4);
@@ -11249,9 +11246,8 @@ FR__SELDOM fr_status fr__llama2c(fr__reading *r)
   status = fr__config_known(r, "the model of llama2.c");
   if (status) return status;
   b->interleaved = 1;
-  fr__part_rows(part, c);
   for (int i = 0; i < (c->tied ? 12 : 13); i++) {
-    const fr__part_row *of = part + (order[i] == TABLES ? 0 : order[i]);
+    const fr__part_row *of = b->part + (order[i] == TABLES ? 0 : order[i]);
     const fr_int copies = order[i] == TABLES || order[i] >= FR__LAYER_PARTS ? 1 : c->layers;
     fr_int floats;
     if (!fr__mul(order[i] == TABLES ? r->p.context : of->rows, order[i] == TABLES ? c->head_dim : of->cols, &floats) ||
@@ -11456,13 +11452,12 @@ FR__SELDOM fr_status fr__compare_parts(fr__reading *r)
 {
   struct fr__pretrained *b = &r->b;
   const fr_config *c = &r->p.config;
-  fr__part_row part[FR__PART_COUNT];
   float some[2][FR__SOME];
   fr_int missing = 0;
-  fr__part_rows(part, c);
+  fr__part_rows(b->part, c);  // what a GGUF has is known now
   for (fr_int slot = 0; slot < b->slot_count; slot++) {
-    const fr__part_row *of = &part[slot % FR__PART_COUNT];
-    const int wanted = fr__slot_there(part, slot);
+    const fr__part_row *of = &b->part[slot % FR__PART_COUNT];
+    const int wanted = fr__slot_there(b->part, slot);
     fr__named *t = b->slots[slot] < 0 ? NULL : b->named + b->slots[slot];
     if (!t && wanted) b->missing[missing++] = slot;
     if (!t) continue;
@@ -11555,7 +11550,6 @@ FR_DEF fr_status fr_pretrained_tensor(const fr_pretrained *pretrained, fr_int in
 {
   const struct fr__pretrained *b = pretrained ? pretrained->body : NULL;
   const fr__named *t;
-  fr__part_row part[FR__PART_COUNT];
   fr_reason name;
   if (!b || !found) return FR_INVALID;
   if (index < 0 || index >= pretrained->tensor_count) return FR_RANGE;
@@ -11565,10 +11559,9 @@ FR_DEF fr_status fr_pretrained_tensor(const fr_pretrained *pretrained, fr_int in
   t = index < b->count ? b->named + index : NULL;
   if (!t || !t->name.count) {
     const fr_int slot = t ? t->slot : b->missing[index - b->count];
-    fr__part_rows(part, &pretrained->config);
-    fr__slot_name(part, b->spelling, slot, &name);
-    found->rows = part[slot % FR__PART_COUNT].rows;
-    found->cols = part[slot % FR__PART_COUNT].cols;
+    fr__slot_name(b->part, b->spelling, slot, &name);
+    found->rows = b->part[slot % FR__PART_COUNT].rows;
+    found->cols = b->part[slot % FR__PART_COUNT].cols;
   }
   memcpy(found->name, t && t->name.count ? t->name.bytes : name.text, t && t->name.count ? (size_t)fr__min(127, t->name.count) : 127);
   if (!t) return FR_OK;
@@ -11619,7 +11612,6 @@ FR_DEF fr_status fr_pretrained_model(const fr_pretrained *pretrained, const fr_p
   fr_views views;
   fr_config config;
   fr_model made;
-  fr__part_row part[FR__PART_COUNT];
   fr_int own_bytes = 0;
   void *own = NULL;
   fr_status status;
@@ -11656,13 +11648,12 @@ FR_DEF fr_status fr_pretrained_model(const fr_pretrained *pretrained, const fr_p
   }
   status = fr__model_place(&made, &config, options->whole ? NULL : &views, own, own_bytes, NULL, reason);
   if (status) return status;
-  fr__part_rows(part, &config);
   for (fr_int slot = 0; slot < b->slot_count; slot++) {
     const int i = (int)(slot % FR__PART_COUNT);
     fr_tensor at;
     if (b->slots[slot] < 0 || (config.tied && i == FR__PART_HEAD) || (!options->whole && fr__view_of(&views, layers, i))) continue;
-    fr_model_tensor(&made, part[i].tensor, &at);
-    at.offset += slot / FR__PART_COUNT * at.rows * at.cols + part[i].before;
+    fr_model_tensor(&made, b->part[i].tensor, &at);
+    at.offset += slot / FR__PART_COUNT * at.rows * at.cols + b->part[i].before;
     fr__widen(pretrained, b->named + b->slots[slot], FR_FLOAT32, made.params + at.offset);
   }
   status = fr_model_set_rows(&made, pretrained->config.vocab, config.vocab - pretrained->config.vocab, 1, 0.0f, 0);
