@@ -133,6 +133,9 @@ static void words(void)
   expect("inspect x --context 1x", 2, "--context has to be a whole number from 16");
   expect("inspect x --forks=0", 2, "--forks has to be");
   expect("inspect x --type f16", 2, "--type is f32 or bf16, not f16");
+  expect("inspect --shape 2,64,4,2,16,172", 2, "--shape is LAYERS");
+  expect("inspect --shape 2,64,4,3,16,172,300", 1, "kv_heads 3");
+  expect("inspect --shape 2,64,4,2,16,172,300 --context 64", 0, "0.1 million parameters, as bfloat16");
   expect("convert x", 2, "FROM and TO");
   expect("convert x x", 2, "the same");
   expect("convert x y --type q4", 2, "not q4");
