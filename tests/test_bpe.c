@@ -312,6 +312,21 @@ static void normal_form(void)
     close_coder(&c);
   }
   drop(&p);
+  // A question whose normal form is twice as long: there is room for its ids.
+  CHECK(place_file(&p, "tiny/qwenstyle/tokenizer.json", FR_SPLIT_UNKNOWN, NULL) == FR_OK);
+  open_coder(&c, &p.t, 200, 0);
+  for (int k = 0; k < 60; k++) text[k] = "\xE0\xA5\x98"[k % 3];  // U+0958
+  const fr_text twice = { text, 60 }, fork = { "<think1>\xE0\xA5\x98", 11 };
+  const fr_framing framing = { { text, 3 }, { text, 3 }, &fork, 1, 514 };
+  fr_question q;
+  fr_int need = 0, used = 0;
+  CHECK(fr_question_place(NULL, &c.e, &framing, twice, &twice, 1, NULL, 0, &need) == FR_OK);
+  char *memory = (char *)test_alloc((size_t)need);
+  CHECK(fr_question_place(&q, &c.e, &framing, twice, &twice, 1, memory, need, &used) == FR_OK && used <= need);
+  CHECK(q.prompt.count > 67 && q.traces[0].count > 61 && fr_framing_forks(&c.e, &framing, NULL, 0, NULL, &count) == FR_OK && count > 4);
+  free(memory);
+  close_coder(&c);
+  drop(&p);
   // A special that is normalized would have to be looked for in the normal form: text that is not in it is refused.
   fr_tokenizer_source source;
   fr_reason reason;
