@@ -13,7 +13,7 @@ BUILD  = build
 JOBS   = 2
 COMPILE = $(CC) -std=c99 $(CFLAGS) -I. -pthread
 SHARED  = forkreason.h $(addprefix examples/, pool.h progress.h multiply.h number_line.h recipe.h record.h report.h \
-            map.h cli.h cli_inspect.h cli_convert.h cli_tokenize.h)
+            map.h chat.h cli.h cli_inspect.h cli_convert.h cli_tokenize.h)
 
 all: examples
 

@@ -712,7 +712,7 @@ typedef enum fr_split { FR_SPLIT_UNKNOWN, FR_SPLIT_NONE, FR_SPLIT_GPT2, FR_SPLIT
 typedef struct fr_special { fr_text text; fr_token id; } fr_special;
 // What a tokenizer is made from. `file` may be (its content tells which)
 //   tokenizer.json   model BPE with ByteLevel and one of the splits; anything else that would change ids is refused by name. No
-//                    token is added at begin or end
+//                    token is added at begin or end, whatever its post_processor says
 //   GGUF             gpt2's model and, as `pre`, gpt-2, smollm, qwen2, deepseek-r1-qwen or llama-bpe; any other is refused by name
 //   *.tiktoken       lines of base64 and rank; needs `split`, and `specials`, which are not in the file
 //   vocab.json       with `merges`, the text of GPT-2's merges.txt or vocab.bpe (split [FR_SPLIT_GPT2])
@@ -727,7 +727,7 @@ typedef struct fr_tokenizer_source {
   fr_split          split;     // UNKNOWN: as the file says; NONE: the whole text is one pre-token; LLAMA3: and cl100k
   const fr_special *specials;  // added to those of the file
   fr_int            special_count;
-  fr_int            forks;     // adds the specials <think1> .. <thinkN>
+  fr_int            forks;     // adds the specials <think1> .. <thinkN>, which other programs show as text
 } fr_tokenizer_source;
 typedef struct fr_tokenizer {
   fr_int   vocab, longest;      // all ids are below, there may be holes; bytes of the longest token
@@ -7406,8 +7406,9 @@ FR_DEF fr_status fr_dataset_place(fr_dataset *dataset, const char *text, fr_int 
 // ---- >>bpe --------------------------------------------------------------------------------------------
 // Cutting text into pre-tokens, merging a pre-token, reading and writing files.
 #define FR__NONE 0xFFFFFFFFu
-// Kinds of tokens: found by its bytes; matched in raw text; also that, but only between those; 0: hidden (llama2.c), or a hole.
-enum { FR__ORDINARY = 1, FR__SPECIAL = 2, FR__LATE = 4, FR__LISTED = 8, FR__SHOWN = 16 };  // LISTED: while loading, a special of the vocabulary
+// Kinds of tokens: found by its bytes; matched in raw text; also that, but only between those; while loading, a special of the
+// vocabulary; a special that other programs show, as forks are (`special` false, user-defined); 0: hidden (llama2.c), or a hole.
+enum { FR__ORDINARY = 1, FR__SPECIAL = 2, FR__LATE = 4, FR__LISTED = 8, FR__SHOWN = 16 };
 typedef struct fr__piece { uint32_t start, count; } fr__piece;            // bytes of a token; count 0: a hole
 typedef struct fr__merge { uint32_t left, right, rank, id; } fr__merge;   // rank FR__NONE: an empty slot
 
@@ -8506,7 +8507,7 @@ FR__APART const char *fr__put_token(fr__load *load, fr_int id, const char *bytes
 {
   fr__bpe *b = load->b;
   if (count < 1 && kind) return "a token is empty";
-  if (count >> 29) return "a token has 2^29 bytes or more";
+  if (count >> 28) return "a token has 2^28 bytes or more";
   if (id < 0 || id >= fr__max(65536, fr__max(load->source->file.count, load->source->merges.count)))
     return "an id is larger than the file could need";
   if (!b) {
@@ -8680,6 +8681,7 @@ FR__SELDOM fr_status fr__json_added(fr__load *load, fr__json *json)
       if (fr__json_is(json, name, "id")) id = json->token;
       else if (fr__json_is(json, name, "content")) content = json->token;
       else if (json->token.kind == 't' && fr__json_is(json, name, "normalized")) kind |= FR__LATE;
+      else if (json->token.kind == 'f' && fr__json_is(json, name, "special")) kind |= FR__SHOWN;
       else if (json->token.kind == 't' && (fr__json_is(json, name, "lstrip") || fr__json_is(json, name, "rstrip") ||
                                            fr__json_is(json, name, "single_word")))
         return fr__load_refuse(load, name, "an added token has a property that is not supported");
@@ -9111,7 +9113,7 @@ FR__SELDOM fr_status fr__load_llama2(fr__load *load)
 //   0    8 bytes  89 46 52 54 0D 0A 1A 0A         40   u64    bytes of all tokens
 //   8    u32 x 2  version, 1; split               48   u64    0
 //   16   u32      1 ignore_merges + 2 nfc         56   u32[]  of each id: length + 2^30 * kind, kind 0 hidden, 1 ordinary,
-//                 + 4 sentencepiece                           2 special, 3 both; + 2^29: late; 0 for a hole
+//                 + 4 sentencepiece                           2 special, 3 both; + 2^29 late + 2^28 shown; 0: hole
 //   20   u32      vocab                                u32[]  of each merge: left + 2^31 if it has the rank of the one
 //   24   u64      bytes of the whole file                     before it; right
 //   32   u64      merges                               bytes of all tokens; u64 checksum (and head: 64 bytes)
@@ -9151,8 +9153,8 @@ FR__SELDOM fr_status fr__load_form(fr__load *load)
   p = (const unsigned char *)file.bytes + FR__FORM_HEAD;
   for (fr_int id = 0; id < vocab; id++) {
     const uint32_t word = (uint32_t)fr__get_int(&p, 4);
-    const fr_int count = (fr_int)(word & 0x1FFFFFFFu);
-    const int kind = (int)(word >> 30) | (word & 1u << 29 ? FR__LATE : 0);
+    const fr_int count = (fr_int)(word & 0x0FFFFFFFu);
+    const int kind = (int)(word >> 30) | (word & 1u << 29 ? FR__LATE : 0) | (word & 1u << 28 ? FR__SHOWN : 0);
     const char *wrong = "its bytes are not in the file";
     if (count <= body - next) wrong = fr__put_token(load, id, file.bytes + next, count, kind);
     if (wrong) return fr__fail(load->reason, FR_FORMAT, "token %d: %s", id, wrong);
@@ -9225,17 +9227,18 @@ FR__SELDOM fr_status fr__load_extras(fr__load *load)
     fr_reason name;
     fr_special special;
     const char *wrong = NULL;
+    const int kind = FR__SPECIAL | (i < s->special_count ? 0 : FR__SHOWN);
     fr_token found;
     status = fr__caller_special(s->specials, s->special_count, i, &name, &special, load->reason);
     if (status) return status;
     found = b ? fr_tokenizer_find(&load->tokenizer, special.text) : -1;
     if (found < 0) {
       const fr_int next = b ? load->tokenizer.vocab : load->vocab;
-      wrong = fr__put_token(load, special.id >= 0 ? special.id : next, special.text.bytes, special.text.count, FR__SPECIAL);
+      wrong = fr__put_token(load, special.id >= 0 ? special.id : next, special.text.bytes, special.text.count, kind);
     } else if (special.id >= 0 && special.id != found) {
       wrong = "the file has another id for it";
     } else if (!(b->kinds[found] & FR__SPECIAL)) {
-      b->kinds[found] |= FR__SPECIAL;
+      b->kinds[found] = (unsigned char)(b->kinds[found] | kind);
       b->specials[load->specials++] = (uint32_t)found;
     }
     if (wrong) return fr__fail(load->reason, FR_INVALID, "special %d: %s", i, wrong);
@@ -9372,7 +9375,8 @@ FR__SELDOM void fr__put_form(fr__stream *s, const void *tokenizer)
   fr__put(s, fr__form_magic, 8);
   for (int i = 0; i < 8; i++) fr__put_int(s, head[i], i < 4 ? 4 : 8);
   for (fr_int id = 0; id < t->vocab; id++)
-    fr__put_int(s, b->pieces[id].count | (b->kinds[id] & 3u) << 30 | (b->kinds[id] & FR__LATE ? 1u << 29 : 0), 4);
+    fr__put_int(s, b->pieces[id].count | (b->kinds[id] & 3u) << 30 | (b->kinds[id] & FR__LATE ? 1u << 29 : 0) |
+                   (b->kinds[id] & FR__SHOWN ? 1u << 28 : 0), 4);
   for (fr_int i = 0; i < t->merge_count; i++) {
     const fr__merge *m = b->merges + b->order[i];
     const int same = i > 0 && m->rank == b->merges[b->order[i - 1]].rank;
@@ -9430,7 +9434,8 @@ FR__SELDOM void fr__put_json(fr__stream *s, const void *tokenizer)
     fr__put_number(s, any++ ? ",\n{\"id\":%d,\"content\":\"" : "\n{\"id\":%d,\"content\":\"", id);
     fr__put_string(s, b, (uint32_t)id, 1);
     fr__put_text(s, "\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":");
-    fr__put_text(s, b->kinds[id] & FR__LATE ? "true,\"special\":true}" : "false,\"special\":true}");
+    fr__put_text(s, b->kinds[id] & FR__LATE ? "true,\"special\":" : "false,\"special\":");
+    fr__put_text(s, b->kinds[id] & FR__SHOWN ? "false}" : "true}");
   }
   fr__put_text(s, t->nfc ? "],\n\"normalizer\":{\"type\":\"NFC\"}" : "],\n\"normalizer\":null");
   fr__put_text(s, ",\n\"pre_tokenizer\":");
@@ -9831,7 +9836,7 @@ FR_DEF fr_status fr_tokenizer_train(const fr_training *training, const fr_text *
   if (t->b.crowded) return fr__fail(reason, FR_LIMIT, crowd, (fr_int)FR__PROBES);
   for (fr_int i = 0; i < extras; i++) {
     fr__caller_special(training->specials, training->special_count, i, &name, &special, reason);
-    fr__set_token(&t->b, t->made.vocab++, at, special.text.count, FR__SPECIAL);
+    fr__set_token(&t->b, t->made.vocab++, at, special.text.count, FR__SPECIAL | (i < training->special_count ? 0 : FR__SHOWN));
     at = fr__append(t->b.bytes, at, special.text);
   }
 
@@ -10770,6 +10775,7 @@ typedef struct fr__named {
 
 enum { FR__SOME = 256 };  // values at a time, a multiple of every block
 struct fr__pretrained {
+  fr__part_row part[FR__PART_COUNT];
   fr__named *named;    // [count], room for limit
   fr_int *slots;       // [slot_count] index of the tensor, or -1
   fr_int *missing;     // slots that are to be filled and are not
@@ -10811,7 +10817,6 @@ FR__SELDOM fr_int fr__slot_of(const fr__reading *r, const char *name, fr_int cou
 {
   const char *const before = r->b.spelling ? "blk." : "model.layers.";
   const fr_int length = (fr_int)strlen(before), layers = r->p.config.layers;
-  fr__part_row part[FR__PART_COUNT];
   fr_int at = length, layer = 0;
   const int inside = count > length && memcmp(name, before, (size_t)length) == 0;
   if (inside) {
@@ -10820,9 +10825,8 @@ FR__SELDOM fr_int fr__slot_of(const fr__reading *r, const char *name, fr_int cou
     name += at + 1;
     count -= at + 1;
   }
-  fr__part_rows(part, &r->p.config);
   for (int i = inside ? 0 : FR__LAYER_PARTS; i < (inside ? FR__LAYER_PARTS : FR__PART_COUNT); i++) {
-    const char *known = part[i].name[r->b.spelling];
+    const char *known = r->b.part[i].name[r->b.spelling];
     if ((fr_int)strlen(known) == count && memcmp(known, name, (size_t)count) == 0) return layer * FR__PART_COUNT + i;
   }
   return -1;
@@ -11042,15 +11046,13 @@ FR__SELDOM fr_status fr__take_tensor(fr__reading *r, const fr__named *found)
 {
   struct fr__pretrained *b = &r->b;
   fr__named *t = b->named + b->count;
-  fr__part_row part[FR__PART_COUNT];
   fr_reason name;
   if (b->count == b->limit) return fr__fail(r->reason, FR_LIMIT, "more tensors than the files can hold");
   *t = *found;
   t->slot = fr__slot_of(r, t->name.bytes, t->name.count);
   t->fit = t->slot < 0 && !fr__ends_with(t->name, "rotary_emb.inv_freq") ? FR_LEFT_OVER : FR_FITS;  // a buffer of old files
   if (t->slot >= 0 && b->slots[t->slot] >= 0) {
-    fr__part_rows(part, &r->p.config);
-    fr__slot_name(part, b->spelling, t->slot, &name);
+    fr__slot_name(b->part, b->spelling, t->slot, &name);
     return fr__fail(r->reason, FR_FORMAT, "%s is there twice", name.text);
   }
   if (t->slot >= 0) b->slots[t->slot] = b->count;
@@ -11190,6 +11192,7 @@ FR__SELDOM fr_status fr__config_known(fr__reading *r, const char *file)
   if (c->layers > b->slot_limit / FR__PART_COUNT)
     return fr__fail(r->reason, FR_FORMAT, "%s: %d layers, but the weights have no more than %d tensors", file, c->layers, b->limit);
   b->slot_count = c->layers * FR__PART_COUNT;
+  fr__part_rows(b->part, c);
   for (fr_int i = 0; i < b->slot_count; i++) b->slots[i] = -1;
   return FR_OK;
 }
@@ -11231,7 +11234,6 @@ FR__SELDOM fr_status fr__llama2c(fr__reading *r)
   fr_config *c = &r->p.config;
   fr_int *const sizes[] = { &c->dim, &c->ffn, &c->layers, &c->heads, &c->kv_heads, &c->vocab, &r->p.context };
   fr_int left = (file.count - 28) / 4;
-  fr__part_row part[FR__PART_COUNT];
   fr_status status;
   int bad = file.count < 28 || file.count % 4;
   for (int i = 0; !bad && i < 7; i++) *sizes[i] = (fr_int)(int32_t)(uint32_t)fr__get_int(&at, 4);
@@ -11244,9 +11246,8 @@ FR__SELDOM fr_status fr__llama2c(fr__reading *r)
   status = fr__config_known(r, "the model of llama2.c");
   if (status) return status;
   b->interleaved = 1;
-  fr__part_rows(part, c);
   for (int i = 0; i < (c->tied ? 12 : 13); i++) {
-    const fr__part_row *of = part + (order[i] == TABLES ? 0 : order[i]);
+    const fr__part_row *of = b->part + (order[i] == TABLES ? 0 : order[i]);
     const fr_int copies = order[i] == TABLES || order[i] >= FR__LAYER_PARTS ? 1 : c->layers;
     fr_int floats;
     if (!fr__mul(order[i] == TABLES ? r->p.context : of->rows, order[i] == TABLES ? c->head_dim : of->cols, &floats) ||
@@ -11451,13 +11452,12 @@ FR__SELDOM fr_status fr__compare_parts(fr__reading *r)
 {
   struct fr__pretrained *b = &r->b;
   const fr_config *c = &r->p.config;
-  fr__part_row part[FR__PART_COUNT];
   float some[2][FR__SOME];
   fr_int missing = 0;
-  fr__part_rows(part, c);
+  fr__part_rows(b->part, c);  // what a GGUF has is known now
   for (fr_int slot = 0; slot < b->slot_count; slot++) {
-    const fr__part_row *of = &part[slot % FR__PART_COUNT];
-    const int wanted = fr__slot_there(part, slot);
+    const fr__part_row *of = &b->part[slot % FR__PART_COUNT];
+    const int wanted = fr__slot_there(b->part, slot);
     fr__named *t = b->slots[slot] < 0 ? NULL : b->named + b->slots[slot];
     if (!t && wanted) b->missing[missing++] = slot;
     if (!t) continue;
@@ -11550,7 +11550,6 @@ FR_DEF fr_status fr_pretrained_tensor(const fr_pretrained *pretrained, fr_int in
 {
   const struct fr__pretrained *b = pretrained ? pretrained->body : NULL;
   const fr__named *t;
-  fr__part_row part[FR__PART_COUNT];
   fr_reason name;
   if (!b || !found) return FR_INVALID;
   if (index < 0 || index >= pretrained->tensor_count) return FR_RANGE;
@@ -11560,10 +11559,9 @@ FR_DEF fr_status fr_pretrained_tensor(const fr_pretrained *pretrained, fr_int in
   t = index < b->count ? b->named + index : NULL;
   if (!t || !t->name.count) {
     const fr_int slot = t ? t->slot : b->missing[index - b->count];
-    fr__part_rows(part, &pretrained->config);
-    fr__slot_name(part, b->spelling, slot, &name);
-    found->rows = part[slot % FR__PART_COUNT].rows;
-    found->cols = part[slot % FR__PART_COUNT].cols;
+    fr__slot_name(b->part, b->spelling, slot, &name);
+    found->rows = b->part[slot % FR__PART_COUNT].rows;
+    found->cols = b->part[slot % FR__PART_COUNT].cols;
   }
   memcpy(found->name, t && t->name.count ? t->name.bytes : name.text, t && t->name.count ? (size_t)fr__min(127, t->name.count) : 127);
   if (!t) return FR_OK;
@@ -11614,7 +11612,6 @@ FR_DEF fr_status fr_pretrained_model(const fr_pretrained *pretrained, const fr_p
   fr_views views;
   fr_config config;
   fr_model made;
-  fr__part_row part[FR__PART_COUNT];
   fr_int own_bytes = 0;
   void *own = NULL;
   fr_status status;
@@ -11651,13 +11648,12 @@ FR_DEF fr_status fr_pretrained_model(const fr_pretrained *pretrained, const fr_p
   }
   status = fr__model_place(&made, &config, options->whole ? NULL : &views, own, own_bytes, NULL, reason);
   if (status) return status;
-  fr__part_rows(part, &config);
   for (fr_int slot = 0; slot < b->slot_count; slot++) {
     const int i = (int)(slot % FR__PART_COUNT);
     fr_tensor at;
     if (b->slots[slot] < 0 || (config.tied && i == FR__PART_HEAD) || (!options->whole && fr__view_of(&views, layers, i))) continue;
-    fr_model_tensor(&made, part[i].tensor, &at);
-    at.offset += slot / FR__PART_COUNT * at.rows * at.cols + part[i].before;
+    fr_model_tensor(&made, b->part[i].tensor, &at);
+    at.offset += slot / FR__PART_COUNT * at.rows * at.cols + b->part[i].before;
     fr__widen(pretrained, b->named + b->slots[slot], FR_FLOAT32, made.params + at.offset);
   }
   status = fr_model_set_rows(&made, pretrained->config.vocab, config.vocab - pretrained->config.vocab, 1, 0.0f, 0);

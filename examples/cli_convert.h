@@ -4,6 +4,7 @@
 #ifndef CLI_CONVERT_H
 #define CLI_CONVERT_H
 
+#include "chat.h"
 #include <sys/stat.h>
 #if defined(_WIN32)
 #include <direct.h>
@@ -14,12 +15,13 @@
 #define cli_remove_folder(path) rmdir(path)
 #endif
 
-static const cli_flag cli_convert_flags[] = { { "--type", "--dtype", 1 }, { "--forks", NULL, 1 }, { "--seed", NULL, 1 }, { "--check", NULL, 0 },
+static const cli_flag cli_convert_flags[] = { { "--type", "--dtype", 1 }, { "--forks", NULL, 1 }, { "--fork", NULL, 1 }, { "--seed", NULL, 1 }, { "--check", NULL, 0 },
   { "--name", NULL, 1 }, { "--base", NULL, 1 }, { "--license", "--licence", 1 }, { "--data", NULL, 1 }, { "--json", NULL, 0 }, { NULL, NULL, 0 } };
 static const char cli_convert_help[] =
   "forkreason convert FROM TO: FROM is a folder, a GGUF or a llama2.c file; TO ends in .gguf, in .bin (llama2.c), or is a folder\n\n"
   "  --type T       f32, f16 or bf16 [bf16 if FROM has nothing wider, else f32]; the loss of a text is told before and after rounding\n"
   "  --forks N      adds the tokens <think1> .. <thinkN>; their rows: the mean of all, and a little noise\n"
+  "  --fork TEXT    the one that the chat template takes where `fork` is not given to it [<think1>]\n"
   "  --seed S       of that noise [1]\n"
   "  --check        reads TO again and compares logits\n"
   "  --name, --base, --license, --data TEXT    for the model card and the GGUF's head\n"
@@ -112,6 +114,15 @@ static inline int cli_write_folder(const char *to, const fr_export *what)
   return 0;
 }
 
+enum { CLI_FORKS = 1000 };
+static inline fr_text cli_fork(fr_int i, char name[32])
+{
+  fr_text text;
+  text.count = snprintf(name, 32, "<think%d>", (int)i + 1);
+  text.bytes = name;
+  return text;
+}
+
 static inline int cli_ends_in(const char *text, const char *end)
 {
   const size_t a = strlen(text), b = strlen(end);
@@ -123,8 +134,8 @@ static inline int cli_convert(const cli_given *given)
   static const char *const types[] = { "f32", "f16", "bf16" };
   const char *from = given->word[0], *asked = cli_value(given, "--type"), *words = NULL;
   const int json = cli_value(given, "--json") != NULL, check = cli_value(given, "--check") != NULL;
-  const fr_int forks = cli_number(given, "--forks", 0, 1, 1000), seed = cli_number(given, "--seed", 1, 0, 0x7fffffff);
-  char to[701] = "", wrong[MAP_WRONG];
+  const fr_int forks = cli_number(given, "--forks", 0, 1, CLI_FORKS), seed = cli_number(given, "--seed", 1, 0, 0x7fffffff);
+  char to[701] = "", wrong[MAP_WRONG], *chat_text = NULL, name[32], had[CLI_FORKS];
   fr_pretrained_options options;
   fr_export what;
   fr_model model;
@@ -154,7 +165,13 @@ static inline int cli_convert(const cli_given *given)
     else if (map_open(&there, to, wrong)) { map_close(&there); return cli_fail("%s is a file; a folder would be written there", to); }
     else if (!there.absent && cli_remove_folder(to)) return cli_fail("%s is a folder without config.json, and not empty: it is left as it is", to);
   }
-  status = cli_model_open(&m, from, forks);
+  memset(had, 0, sizeof had);
+  if (forks) {  // a fork that FROM has already keeps its row
+    status = cli_model_open(&m, from, 0);
+    for (fr_int i = 0; !status && m.has_tokenizer && i < forks; i++) had[i] = fr_tokenizer_find(&m.tokenizer, cli_fork(i, name)) >= 0;
+    cli_model_close(&m);
+  }
+  if (!status) status = cli_model_open(&m, from, forks);
   if (!status && m.pretrained.wrong) status = cli_fail("%s: %td tensors do not fit; forkreason inspect names them", from, m.pretrained.wrong);
   if (!status && !m.has_tokenizer && (forks || file == FR_EXPORT_GGUF)) status = cli_fail("%s: %s", from, m.no_tokenizer.text);
   if (status) { cli_model_close(&m); return status; }
@@ -172,12 +189,8 @@ static inline int cli_convert(const cli_given *given)
     return cli_fail("%s: %s", from, m.reason.text);
   }
   for (fr_int i = 0; i < forks && !status; i++) {
-    char name[32];
-    fr_text text;
-    fr_token id;
-    text.bytes = name;
-    text.count = snprintf(name, sizeof name, "<think%d>", (int)i + 1);
-    id = fr_tokenizer_find(&m.tokenizer, text);
+    const fr_token id = fr_tokenizer_find(&m.tokenizer, cli_fork(i, name));
+    if (had[i]) continue;
     if (id < 0 || fr_model_set_rows(&model, id, 1, 1, .02f, (uint64_t)(seed * 1000 + i))) status = cli_fail("no row for %s", name);
   }
   what.model = &model;
@@ -189,6 +202,13 @@ static inline int cli_convert(const cli_given *given)
   what.ends = m.pretrained.ends;
   what.end_count = m.pretrained.end_count;
   what.chat = m.pretrained.chat;
+  if (forks && what.chat.count && !had[0]) {
+    const size_t room = (size_t)what.chat.count + 200;
+    chat_text = (char *)malloc(room);
+    if (chat_text) what.chat.count = (fr_int)chat_with_fork(m.pretrained.chat, cli_value(given, "--fork") ? cli_value(given, "--fork") : "<think1>", chat_text, room);
+    if (chat_text) what.chat.bytes = chat_text;
+    else status = cli_fail("no memory");
+  }
   what.name = cli_value(given, "--name");
   what.base = cli_value(given, "--base");
   what.license = cli_value(given, "--license");
@@ -229,11 +249,12 @@ static inline int cli_convert(const cli_given *given)
     printf("}\n");
   } else if (!status) {
     printf("%s: %s, %s, vocabulary %td", to, file == FR_EXPORT_GGUF ? "GGUF" : file == FR_EXPORT_LLAMA2C ? "llama2.c" : "folder", types[type], model.config.vocab);
-    if (forks) printf(", <think1> is %d", (int)fr_tokenizer_find(&m.tokenizer, (fr_text){ "<think1>", 8 }));
+    if (forks) printf(", <think1> is %d", (int)fr_tokenizer_find(&m.tokenizer, cli_fork(0, name)));
     printf("\nloss of %s: %.4f", words ? words : "some tokens", loss);
     if (check || type) printf("; read again %.4f, logits at most %.2g apart, of %.3g", loss_after, apart, largest);
     printf("\n");
   }
+  free(chat_text);
   free(logits[0]);
   free(logits[1]);
   fr_model_free(&model);

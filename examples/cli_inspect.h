@@ -2,14 +2,17 @@
 #ifndef CLI_INSPECT_H
 #define CLI_INSPECT_H
 
+#include "chat.h"
+
 static const cli_flag cli_inspect_flags[] = { { "--json", NULL, 0 }, { "--tensors", NULL, 0 }, { "--context", NULL, 1 }, { "--forks", NULL, 1 },
-  { "--type", NULL, 1 }, { NULL, NULL, 0 } };
+  { "--type", NULL, 1 }, { "--shape", NULL, 1 }, { NULL, NULL, 0 } };
 static const char cli_inspect_help[] =
   "forkreason inspect PATH: a folder with config.json, a GGUF, or a llama2.c file\n\n"
   "  --tensors      each tensor: its type, shape, and whether it is used where it lies\n"
-  "  --context N    tokens that memory is told for [2048, or the model's]\n"
+  "  --context N    tokens that memory is told for [2048, or the model's]; to train, at most 512 of them\n"
   "  --forks N      leaves that are decoded at once, and forks that are trained [6]\n"
   "  --type T       f32 or bf16: what weights become that cannot be used as they are [bf16]\n"
+  "  --shape S      the memory of a model that is not here: LAYERS,DIM,HEADS,KV_HEADS,HEAD_DIM,FFN,VOCAB, instead of PATH\n"
   "  --json         one JSON object\n\n"
   "  forkreason inspect SmolLM2-135M-Instruct.Q4_1.gguf\n"
   "  forkreason inspect Qwen3-0.6B --context 8192 --forks 4 --json\n\n"
@@ -18,46 +21,80 @@ static const char cli_inspect_help[] =
 // Of a file, as far as it is read; of weights that are copied; of the workspace to decode, or all of training.
 typedef struct cli_memory { fr_int stays, copied, work, parameters, training; } cli_memory;
 
-static inline int cli_measure(const fr_pretrained *p, fr_type type, fr_int context, fr_int forks, cli_memory *memory, fr_reason *reason)
+// p NULL: all weights are bfloat16 in a file.
+static inline int cli_measure(const fr_pretrained *p, const fr_config *config, fr_type type, fr_int context, fr_int forks, cli_memory *memory,
+                              fr_reason *reason)
 {
   fr_pretrained_options options = { 0, FR_FLOAT32, 0 };
   fr_limits limits;
   fr_ssft_options training;
   fr_tokens names[64];
   fr_token ids[64];
-  fr_config config = p->config;
-  fr_adamw adamw;
-  fr_int bytes = 0;
+  fr_int bytes = 0, length;
   fr_found found;
-  (void)adamw;
   memset(memory, 0, sizeof *memory);
   options.type = type;
-  for (fr_int i = 0; fr_pretrained_tensor(p, i, &found) == FR_OK; i++) if (found.stays) memory->stays += found.bytes;
-  if (fr_pretrained_model(p, &options, NULL, NULL, 0, &memory->copied, reason)) return 1;
-  options.whole = 1;
-  if (fr_pretrained_model(p, &options, NULL, NULL, 0, &memory->parameters, reason)) return 1;
+  if (fr_model_place(NULL, config, NULL, 0, &memory->parameters)) return 1;
+  for (fr_int i = 0; p && fr_pretrained_tensor(p, i, &found) == FR_OK; i++) if (found.stays) memory->stays += found.bytes;
+  if (!p) memory->stays = memory->parameters / 2;
+  if (p && fr_pretrained_model(p, &options, NULL, NULL, 0, &memory->copied, reason)) return 1;
   memset(&limits, 0, sizeof limits);  // a prompt of half the context, and forks that fill the rest
   limits.rows = context / 2 > forks ? context / 2 : forks;
   limits.spans = 1 + 2 * forks;
   limits.leaves = forks;
   limits.depth = context;
   limits.cache_rows = context / 2 + forks * (context - context / 2);
-  if (fr_work_place(NULL, &config, &limits, NULL, 0, &memory->work)) return 1;
+  if (fr_work_place(NULL, config, &limits, NULL, 0, &memory->work)) return 1;
   memset(&training, 0, sizeof training);
   for (fr_int i = 0; i < forks && i < 64; i++) { ids[i] = (fr_token)i; names[i].ids = &ids[i]; names[i].count = 1; }
   training.forks = names;
   training.fork_count = forks;
-  training.prefix = context / 4;
-  if (fr_ssft_limits(&training, context / 4, context - context / 4 - 1, forks < 4 ? forks : 4, 1, &limits)) return 1;
-  if (fr_work_place(NULL, &config, &limits, NULL, 0, &bytes)) return 1;
+  length = context < 512 ? context : 512;
+  training.prefix = length / 4;
+  if (fr_ssft_limits(&training, length / 4, length - length / 4 - 1, forks < 4 ? forks : 4, 1, &limits)) return 1;
+  if (fr_work_place(NULL, config, &limits, NULL, 0, &bytes)) return 1;
   memory->training = 4 * memory->parameters + bytes;  // parameters, gradients, two moments
+  return 0;
+}
+
+static inline void cli_say_memory(const cli_memory *memory, fr_int context, fr_int forks)
+{
+  char a[32], b[32];
+  printf("  to run: %td tokens, %td forks: %s, of it %s to work in\n", context, forks,
+         cli_bytes((double)(memory->stays + memory->copied + memory->work), a), cli_bytes((double)memory->work, b));
+  printf("  to train: %td tokens, %td forks, all weights: %s, of it %s parameters, gradients and moments\n", context < 512 ? context : 512, forks,
+         cli_bytes((double)memory->training, a), cli_bytes(4.0 * (double)memory->parameters, b));
+}
+
+// A model that is not here: LAYERS,DIM,HEADS,KV_HEADS,HEAD_DIM,FFN,VOCAB, its head tied.
+static inline int cli_shape(const char *text, fr_type type, fr_int context, fr_int forks)
+{
+  fr_config config;
+  fr_int *const at[] = { &config.layers, &config.dim, &config.heads, &config.kv_heads, &config.head_dim, &config.ffn, &config.vocab };
+  cli_memory memory;
+  fr_reason reason;
+  const char *p = text;
+  char a[32];
+  memset(&config, 0, sizeof config);
+  config.tied = 1;
+  for (int i = 0; i < 7; i++) {
+    char *end;
+    *at[i] = (fr_int)strtol(p, &end, 10);
+    if (end == p || *end != (i < 6 ? ',' : 0) || *at[i] < 1) return cli_wrong("--shape is LAYERS,DIM,HEADS,KV_HEADS,HEAD_DIM,FFN,VOCAB, not %s", text);
+    p = end + 1;
+  }
+  if (fr_config_check(&config, &config, &reason)) return cli_fail("%s", reason.text);
+  if (!context) context = 2048;
+  if (cli_measure(NULL, &config, type, context, forks, &memory, &reason)) return cli_fail("its memory does not fit this machine's address space");
+  printf("%.1f million parameters, as bfloat16 %s\n", (double)memory.parameters / 4e6, cli_bytes((double)memory.stays, a));
+  cli_say_memory(&memory, context, forks);
   return 0;
 }
 
 static inline int cli_inspect(const cli_given *given)
 {
   static const char *const fits[] = { "", "misshapen", "left over", "missing" };
-  const char *path = given->word[0], *type_name = cli_value(given, "--type");
+  const char *path = given->word[0], *type_name = cli_value(given, "--type"), *shape = cli_value(given, "--shape");
   const int json = cli_value(given, "--json") != NULL, all = cli_value(given, "--tensors") != NULL;
   const fr_int forks = cli_number(given, "--forks", 6, 1, 64);
   fr_int context = cli_number(given, "--context", 0, 16, 1 << 20), parameters = 0, counts[FR__TYPES], sizes[FR__TYPES];
@@ -65,20 +102,23 @@ static inline int cli_inspect(const cli_given *given)
   cli_model m;
   cli_memory memory;
   fr_found found;
-  char a[32], b[32], c[32];
+  char a[32], b[32];
   int status, known = 0;
   const fr_pretrained *p = &m.pretrained;
+  chat framing;
   if (forks < 0 || context < 0) return 2;
-  if (given->words != 1) return cli_wrong("inspect takes one PATH");
+  if (given->words != (shape ? 0 : 1)) return cli_wrong("inspect takes one PATH");
   if (type_name && strcmp(type_name, "f32") && strcmp(type_name, "bf16")) return cli_wrong("--type is f32 or bf16, not %s", type_name);
+  if (shape) return cli_shape(shape, type, context, forks);
   status = cli_model_open(&m, path, 0);
   if (status) { cli_model_close(&m); return status; }
+  framing = chat_of(p->chat, NULL);
   if (!context) context = p->context < 2048 ? p->context : 2048;
   memset(counts, 0, sizeof counts);
   memset(sizes, 0, sizeof sizes);
   for (fr_int i = 0; fr_pretrained_tensor(p, i, &found) == FR_OK; i++)
     for (int t = 0; t < FR__TYPES; t++) if (!strcmp(found.type, fr__types[t].name)) { counts[t]++; sizes[t] += found.bytes; parameters += found.rows * found.cols; }
-  if (!p->wrong) known = !cli_measure(p, type, context, forks, &memory, &m.reason);
+  if (!p->wrong) known = !cli_measure(p, &p->config, type, context, forks, &memory, &m.reason);
   if (json) {
     const fr_config *g = &p->config;
     printf("{\"path\":"); cli_quoted(path, (fr_int)strlen(path));
@@ -93,6 +133,10 @@ static inline int cli_inspect(const cli_given *given)
     printf("],\"types\":{");
     for (int t = 0, any = 0; t < FR__TYPES; t++) if (counts[t]) printf("%s\"%s\":{\"tensors\":%td,\"bytes\":%td}", any++ ? "," : "", fr__types[t].name, counts[t], sizes[t]);
     printf("}");
+    if (framing.kind) {
+      printf(",\"chat\":\"%s\",\"before\":", framing.kind); cli_quoted(framing.before, (fr_int)strlen(framing.before));
+      printf(",\"after\":"); cli_quoted(framing.after, (fr_int)strlen(framing.after));
+    }
     if (m.has_tokenizer) printf(",\"tokenizer\":{\"ids\":%td,\"merges\":%td,\"specials\":%td,\"split\":\"%s\"}", m.tokenizer.vocab, m.tokenizer.merge_count,
                                 m.tokenizer.special_count, cli_split(m.tokenizer.split));
     else { printf(",\"no_tokenizer\":"); cli_quoted(m.no_tokenizer.text, (fr_int)strlen(m.no_tokenizer.text)); }
@@ -125,13 +169,12 @@ static inline int cli_inspect(const cli_given *given)
       printf("  tokenizer: %td ids, %td merges, %td special, split of %s%s\n", m.tokenizer.vocab, m.tokenizer.merge_count, m.tokenizer.special_count,
              cli_split(m.tokenizer.split), m.tokenizer.nfc ? ", normal form C" : "");
     else printf("  no tokenizer: %s\n", m.no_tokenizer.text);
+    if (framing.kind) printf("  chat: %s\n", framing.kind);
+    else printf("  chat: %s\n", framing.wrong);
     if (known) {
       printf("  used where it lies %s, copied as %s %s\n", cli_bytes((double)memory.stays, a), type == FR_FLOAT32 ? "float32" : "bfloat16",
              cli_bytes((double)memory.copied, b));
-      printf("  to run: %td tokens, %td forks: %s, of it %s to work in\n", context, forks,
-             cli_bytes((double)(memory.stays + memory.copied + memory.work), a), cli_bytes((double)memory.work, b));
-      printf("  to train: the same, all weights: %s, of it %s parameters, gradients, moments\n", cli_bytes((double)memory.training, a),
-             cli_bytes(4.0 * (double)memory.parameters, c));
+      cli_say_memory(&memory, context, forks);
     }
     for (fr_int i = 0; fr_pretrained_tensor(p, i, &found) == FR_OK; i++)
       if (all || found.fit != FR_FITS)

@@ -83,10 +83,10 @@ static inline int cli_tokenize(const cli_given *given)
     text.bytes = owned = cli_read_all(stdin, &text.count);
     if (!owned) status = cli_fail("standard input cannot be read");
   }
-  ids = status ? NULL : (fr_token *)malloc(((size_t)text.count + 1) * sizeof *ids);
+  ids = status ? NULL : (fr_token *)malloc(((size_t)text.count * 3 + 1) * sizeof *ids);  // normal form C may be longer
   if (!status && (!ids || fr_encoder_new(&encoder, &tokenizer, text.count + 1, 0)))
     status = cli_fail("no memory for a text of %td bytes", text.count);
-  if (!status && fr_tokenizer_encode(&encoder, text.bytes, text.count, (fr_specials)how, ids, text.count + 1, &count))
+  if (!status && fr_tokenizer_encode(&encoder, text.bytes, text.count, (fr_specials)how, ids, text.count * 3 + 1, &count))
     status = cli_fail("%s", encoder.reason.text);
   if (!status && json) printf("{\"count\":%td,\"tokens\":[", count);
   for (fr_int i = 0; !status && i < count; i++) {

@@ -109,6 +109,10 @@ def main():
         wrong += compare(name, ids, library(j)(texts), texts)
         subprocess.run([program, "--tokenizer", path, "--forks", "9", "--save", "json", saved], check=True, stdout=subprocess.DEVNULL)
         ids = ours(program, work, ["--tokenizer", path, "--forks", "9"], texts)
+        written = json.load(open(saved, encoding="utf-8"))["added_tokens"]
+        if not all(t in written for t in j["added_tokens"]) or any(t["special"] for t in written if t["content"] == "<think9>"):
+            wrong += 1
+            print(name + ": added tokens have other flags")
         wrong += compare(name + ", as we write it", ids, library(json.load(open(saved, encoding="utf-8")))(texts), texts)
     sys.exit(wrong > 0)
 

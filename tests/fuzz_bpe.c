@@ -22,14 +22,15 @@ static void use(const fr_tokenizer_source *source, const char *text, fr_int coun
   if (size > 80 * (source->file.count + source->merges.count) + (2 << 20)) abort();
   if (fr_tokenizer_new(&t, source, &reason)) return;
   if (fr_encoder_new(&e, &t, count, 64)) abort();
-  fr_token *ids = (fr_token *)malloc(((size_t)count + 1) * sizeof *ids);
-  char *back = (char *)malloc((size_t)count + 1);
+  fr_token *ids = (fr_token *)malloc(((size_t)count * 3 + 1) * sizeof *ids);
+  char *back = (char *)malloc((size_t)count * 3 + 1);
   if (!ids || !back) abort();
   for (int mode = 0; mode < 2; mode++) {
-    if (fr_tokenizer_encode(&e, text, count, (fr_specials)mode, ids, count + 1, &done)) abort();
-    if (fr_tokenizer_decode(&t, ids, done, back, count, &decoded, &reason) || decoded != count ||
-        (count && memcmp(back, text, (size_t)count) != 0))
-      abort();
+    const fr_status status = fr_tokenizer_encode(&e, text, count, (fr_specials)mode, ids, count * 3 + 1, &done);
+    if (status == FR_FORMAT && t.body->lacks) continue;                   // a byte without token
+    if (status == FR_UNSUPPORTED && t.nfc && t.body->late) continue;      // a special would have to be looked for in the normal form
+    if (status || fr_tokenizer_decode(&t, ids, done, back, count * 3, &decoded, &reason)) abort();
+    if (!t.nfc && (decoded != count || (count && memcmp(back, text, (size_t)count) != 0))) abort();
   }
   for (int form = 0; form < 2; form++) {
     fr_tokenizer_source saved;

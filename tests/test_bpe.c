@@ -312,6 +312,21 @@ static void normal_form(void)
     close_coder(&c);
   }
   drop(&p);
+  // A question whose normal form is twice as long: there is room for its ids.
+  CHECK(place_file(&p, "tiny/qwenstyle/tokenizer.json", FR_SPLIT_UNKNOWN, NULL) == FR_OK);
+  open_coder(&c, &p.t, 200, 0);
+  for (int k = 0; k < 60; k++) text[k] = "\xE0\xA5\x98"[k % 3];  // U+0958
+  const fr_text twice = { text, 60 }, fork = { "<think1>\xE0\xA5\x98", 11 };
+  const fr_framing framing = { { text, 3 }, { text, 3 }, &fork, 1, 514 };
+  fr_question q;
+  fr_int need = 0, used = 0;
+  CHECK(fr_question_place(NULL, &c.e, &framing, twice, &twice, 1, NULL, 0, &need) == FR_OK);
+  char *memory = (char *)test_alloc((size_t)need);
+  CHECK(fr_question_place(&q, &c.e, &framing, twice, &twice, 1, memory, need, &used) == FR_OK && used <= need);
+  CHECK(q.prompt.count > 67 && q.traces[0].count > 61 && fr_framing_forks(&c.e, &framing, NULL, 0, NULL, &count) == FR_OK && count > 4);
+  free(memory);
+  close_coder(&c);
+  drop(&p);
   // A special that is normalized would have to be looked for in the normal form: text that is not in it is refused.
   fr_tokenizer_source source;
   fr_reason reason;
@@ -955,6 +970,8 @@ static void files(void)
     status = place(&p, &source, &reason);
     if (!strcmp(verdict, "ok")) CHECK(status == FR_OK);
     if (!strcmp(verdict, "reject")) CHECK(status != FR_OK);
+    // What others disagree on: line ends of Windows are fine; an id or a text that is there twice, or an empty one, is not.
+    if (!strcmp(verdict, "either")) CHECK(status == (strstr(name, "crlf") ? FR_OK : FR_FORMAT));
     CHECK(memchr(reason.text, 0, sizeof reason.text) && (status != FR_OK) == (reason.text[0] != 0));
     if (status && !strcmp(verdict, "ok")) fprintf(stderr, "%s: %s\n", name, reason.text);
     drop(&p);
@@ -1192,6 +1209,17 @@ static void forms(void)
       memset(&saved, 0, sizeof saved);
       saved.file.bytes = memory;
       saved.file.count = bytes;
+      if (form == 1) {  // what others hide: the caller's specials and what the source says; forks are text
+        const struct { const char *content, *special; } flags[] = { { "<unseen>", "true" }, { "<think7>", "false" }, { "<|endoftext|>", "true" }, { "<think1>", "false" } };
+        memory[bytes] = 0;
+        for (int i = 0; i < 4; i++) {
+          char begin[40], end[100];
+          snprintf(begin, sizeof begin, "\"content\":\"%s\"", flags[i].content);
+          snprintf(end, sizeof end, ",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":%s}", flags[i].special);
+          const char *at = strstr(memory, begin);
+          if (n != 3 || i != 2) CHECK(at && !strncmp(at + strlen(begin), end, strlen(end)));
+        }
+      }
       if (CHECK(place(&other, &saved, &reason) == FR_OK)) {
         CHECK(other.t.vocab == json.t.vocab && other.t.merge_count == json.t.merge_count && other.t.split == json.t.split &&
               other.t.special_count == json.t.special_count && other.t.nfc == json.t.nfc && other.t.ignore_merges == json.t.ignore_merges &&
@@ -1200,7 +1228,7 @@ static void forms(void)
         for (fr_token id = 0; id < json.t.vocab; id++) {
           const fr_text a = fr_tokenizer_token(&json.t, id), b = fr_tokenizer_token(&other.t, id);
           CHECK(a.count == b.count && (a.count == 0 || !memcmp(a.bytes, b.bytes, (size_t)a.count)) &&
-                is_special(&json.t, id) == is_special(&other.t, id));
+                is_special(&json.t, id) == is_special(&other.t, id) && json.t.body->kinds[id] % 32 == other.t.body->kinds[id] % 32);
         }
         char *second = (char *)test_alloc((size_t)bytes);
         if (form == 0) CHECK(fr_tokenizer_write(&other.t, FR_TOKENIZER_OWN, second, bytes, &again, NULL) == FR_OK && !memcmp(memory, second, (size_t)bytes));

@@ -159,6 +159,7 @@ static void rest(void)
   CHECK(fr_tokenizer_new(&t, &source, &reason) == FR_OK);
   CHECK(t.vocab == 600 && t.special_count == 8 && t.split == FR_SPLIT_QWEN);
   CHECK(fr_tokenizer_find(&t, list[0].text) == 592 && fr_tokenizer_find(&t, as_text("<think6>")) == 599 && is_special(&t, 594));
+  CHECK(!(t.body->kinds[593] & FR__SHOWN) && t.body->kinds[594] & FR__SHOWN && t.body->kinds[599] & FR__SHOWN);  // forks are text to others
   free(memory);
   // The order of the texts does not matter (cut where a pre-token ends for certain).
   fr_int cut = file.count / 2;

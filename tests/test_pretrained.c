@@ -423,6 +423,22 @@ static void hostile(void)
   }
   CHECK(counts[0] > 8 && counts[1] > 40 && counts[2] > 10);
   free(manifest);
+  {  // an overlap and a gap of one size
+    static const char head[] = "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],"
+      "\"data_offsets\":[0,4]},\"c\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[8,12]}}";
+    char text[300];
+    folder f;
+    fr_pretrained p;
+    fr_reason reason;
+    memset(&f, 0, sizeof f);
+    memset(text, 0, sizeof text);
+    text[0] = (char)strlen(head);
+    memcpy(text + 8, head, strlen(head));
+    folder_read(&f, "config.json", "tests/data/model/llama_a/config.json");
+    folder_put(&f, "model.safetensors", text, 8 + strlen(head) + 12);
+    CHECK(strlen(head) < 256 && folder_place(&f, &p, &reason) == FR_FORMAT && strstr(reason.text, "overlap") != NULL);
+    folder_free(&f);
+  }
   for (int objects = 0; objects < 2; objects++) {  // 60,000 levels
     const char *level = objects ? "{\"a\":" : "[";
     const size_t each = strlen(level), head = 5 + 60000 * each;

@@ -98,6 +98,20 @@ static int is_there(const char *name)
   return there;
 }
 
+static int same_files(const char *a, const char *b)
+{
+  char path[2][900], wrong[MAP_WRONG];
+  map_file file[2];
+  int same = 1;
+  for (int i = 0; i < 2; i++) {
+    snprintf(path[i], sizeof path[i], "%s/%s", place, i ? b : a);
+    same = map_open(&file[i], path[i], wrong) && same;
+  }
+  same = same && file[0].count == file[1].count && !memcmp(file[0].bytes, file[1].bytes, (size_t)file[0].count);
+  for (int i = 0; i < 2; i++) map_close(&file[i]);
+  return same;
+}
+
 static void clean(void)
 {
   static const char *const folders[] = { "a", "b", "c", "hostile", "others" };
@@ -133,6 +147,9 @@ static void words(void)
   expect("inspect x --context 1x", 2, "--context has to be a whole number from 16");
   expect("inspect x --forks=0", 2, "--forks has to be");
   expect("inspect x --type f16", 2, "--type is f32 or bf16, not f16");
+  expect("inspect --shape 2,64,4,2,16,172", 2, "--shape is LAYERS");
+  expect("inspect --shape 2,64,4,3,16,172,300", 1, "kv_heads 3");
+  expect("inspect --shape 2,64,4,2,16,172,300 --context 64", 0, "0.1 million parameters, as bfloat16");
   expect("convert x", 2, "FROM and TO");
   expect("convert x x", 2, "the same");
   expect("convert x y --type q4", 2, "not q4");
@@ -158,11 +175,21 @@ static void forms(void)
   expect("convert %/a %/b --forks 3 --check --name a~\"name\"", 0, "loss of the text");
   CHECK(strstr(said, "f32") && strstr(said, "<think1> is ") && strstr(said, "logits at most 0 apart"));
   expect("tokenize %/b <think2>x --ids", 0, " ");
+  expect("convert %/b %/c --forks 3", 0, "<think1> is ");  // the rows that it has stay
+  CHECK(same_files("b/model.safetensors", "c/model.safetensors") && !same_files("a/model.safetensors", "c/model.safetensors"));
   expect("inspect %/b", 0, "split of qwen");
   expect("convert %/b %/c --type bf16 --check --json", 0, "\"type\":\"bf16\"");
   CHECK(strstr(said, "\"loss_after\":"));
   expect("convert %/b %/a.gguf --check", 0, "GGUF, f32");
   expect("inspect %/a.gguf", 0, "GGUF, llama");
+  CHECK(strstr(said, "split of qwen") != NULL);
+  expect("convert %/a.gguf %/c --check", 0, "folder, f32");
+  expect("tokenize %/c <think2>x --ids", 0, "");
+  {
+    char from_folder[200];
+    snprintf(from_folder, sizeof from_folder, "%.199s", said);
+    expect("tokenize %/a.gguf <think2>x --ids", 0, from_folder);
+  }
   expect("convert %/b %/b.gguf --type f16", 0, "read again");
   expect("convert %/b %/a.bin --check", 0, "llama2.c");
   expect("inspect %/a.bin --json", 0, "\"form\":\"llama2.c\"");
@@ -190,6 +217,53 @@ static void texts(void)
   expect("tokenize %/tokenizer.json --file %/text x", 2, "one text");
   expect("tokenize %/text x", 1, "text: ");
   expect("tokenize tests/data/model/llama_a x", 1, "no tokenizer.json");
+}
+
+// ---- chat templates, as those of the families are written
+static void chats(void)
+{
+  static const char smol[] = "{% for m in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou help.<|im_end|>\n' }}"
+    "{% endif %}{{'<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+  static const char qwen2[] = "{%- if tools %}\n    {{- '<|im_start|>system\\n' }}\n    {{- messages[0]['content'] }}{{- '<|im_end|>\\n' }}\n{%- else %}\n"
+    "    {%- if messages[0]['role'] == 'system' %}{{- '<|im_start|>system\\n' + messages[0]['content'] + '<|im_end|>\\n' }}{%- else %}"
+    "{{- '<|im_start|>system\\nI don't guess.<|im_end|>\\n' }}{%- endif %}{%- endif %}{{- '<|im_start|>assistant\\n' }}";
+  static const char qwen3[] = "{%- if messages[0].role == 'system' %}{{- '<|im_start|>system\\n' + messages[0].content + '<|im_end|>\\n' }}{%- endif %}"
+    "{{- '<|im_start|>' + message.role + '\\n' + content + '<|im_end|>' + '\\n' }}{{- '<|im_start|>assistant\\n' }}";
+  static const char llama3[] = "{% set content = '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n'+ m['content'] | trim + '<|eot_id|>' %}";
+  static const char dated[] = "{{- \"<|start_header_id|>system<|end_header_id|>\\n\\n\" }}{{- \"Today Date: \" + date_string }}{{- \"<|eot_id|>\" }}";
+  static const char r1[] = "{{ '<\xEF\xBD\x9CUser\xEF\xBD\x9C>' + m['content'] }}{{ '<\xEF\xBD\x9C" "Assistant\xEF\xBD\x9C>' }}";
+  static const char r1_thinks[] = "{{ '<\xEF\xBD\x9CUser\xEF\xBD\x9C>' + m['content'] }}{{ '<\xEF\xBD\x9C" "Assistant\xEF\xBD\x9C><think>\\n' }}";
+  static const struct { const char *text, *system, *kind, *before, *after; } cases[] = {
+    { smol, NULL, "ChatML", "<|im_start|>system\nYou help.<|im_end|>\n<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n" },
+    { smol, "S", "ChatML", "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n" },
+    { qwen2, NULL, "ChatML", "<|im_start|>system\nI don't guess.<|im_end|>\n<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n" },
+    { qwen3, NULL, "ChatML", "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n" },
+    { llama3, NULL, "Llama 3", "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n", "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n" },
+    { llama3, "S", "Llama 3", "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nS<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n",
+      "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n" },
+    { r1, NULL, "DeepSeek-R1", "<\xEF\xBD\x9C" "begin\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C><\xEF\xBD\x9CUser\xEF\xBD\x9C>", "<\xEF\xBD\x9C" "Assistant\xEF\xBD\x9C>" },
+    { r1_thinks, NULL, "DeepSeek-R1", "<\xEF\xBD\x9C" "begin\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C><\xEF\xBD\x9CUser\xEF\xBD\x9C>", "<\xEF\xBD\x9C" "Assistant\xEF\xBD\x9C><think>\n" },
+    { dated, NULL, NULL, "date", "" }, { "{{ '[INST] ' + m['content'] }}", NULL, NULL, "none of", "" }, { "", NULL, NULL, "no chat template", "" },
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    const fr_text text = { cases[i].text, (fr_int)strlen(cases[i].text) };
+    const chat c = chat_of(text, cases[i].system);
+    char longer[2000];
+    size_t count;
+    if (!cases[i].kind) { CHECK(!c.kind && strstr(c.wrong, cases[i].before) != NULL); continue; }
+    if (!CHECK(c.kind && !strcmp(c.kind, cases[i].kind) && !strcmp(c.before, cases[i].before) && !strcmp(c.after, cases[i].after)))
+      fprintf(stderr, "  case %d: %s|%s|%s\n", (int)i, c.kind ? c.kind : c.wrong, c.before, c.after);
+    count = chat_with_fork(text, "<think4>", longer, sizeof longer);
+    CHECK(count == strlen(longer) && !memcmp(longer, text.bytes, (size_t)text.count) && strstr(longer, "else '<think4>' }}{% endif %}"));
+    for (fr_int cut = 0; cut < text.count; cut++) {  // wherever a template ends
+      char *part = (char *)test_alloc((size_t)cut);
+      const fr_text less = { part, cut };
+      memcpy(part, text.bytes, (size_t)cut);
+      chat_of(less, NULL);
+      free(part);
+    }
+  }
 }
 
 // ---- what is not to be lost
@@ -254,6 +328,7 @@ int main(void)
   words();
   forms();
   texts();
+  chats();
   kept();
   hostile();
   clean();

@@ -1,0 +1,98 @@
+// chat.h - the framing of known chat templates, for one user turn: what stands before and behind the question up to where an answer,
+// or a fork, begins. A template is a program in Jinja, which is not run here: it is recognised by its tokens, and its default system
+// turn is looked for as a text. What is not recognised is refused. Include after forkreason.h.
+//
+//   ChatML (Qwen2.5, Qwen3, SmolLM2)   <|im_start|>system S<|im_end|> <|im_start|>user Q<|im_end|> <|im_start|>assistant
+//   Llama 3                            <|begin_of_text|><|start_header_id|>user<|end_header_id|> Q<|eot_id|> .. assistant ..
+//   DeepSeek-R1                        <begin of sentence>S<User>Q<Assistant>, in its own characters
+#ifndef CHAT_H
+#define CHAT_H
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct chat {
+  const char *kind;         // NULL: not known
+  char before[4000], after[200];
+  const char *wrong;        // why not
+} chat;
+
+static inline const char *chat_find(fr_text text, const char *word, const char *from)
+{
+  const size_t count = strlen(word);
+  const char *end = text.bytes + text.count;
+  for (const char *at = from ? from : text.bytes; at && at + count <= end; at++) {
+    at = (const char *)memchr(at, word[0], (size_t)(end - at));
+    if (!at || at + count > end) return NULL;
+    if (!memcmp(at, word, count)) return at;
+  }
+  return NULL;
+}
+
+// The first text between `open` and `close` that is written out, and not put together by the program; \n is a line end there.
+static inline int chat_literal(fr_text text, const char *open, const char *close, char *out, size_t room)
+{
+  for (const char *at = NULL, *end; (at = chat_find(text, open, at)) != NULL; at++) {
+    size_t used = 0;
+    const char *p = at + strlen(open);
+    int plain = 1;
+    if (p + 2 <= text.bytes + text.count && p[0] == '\\' && p[1] == 'n') p += 2;
+    else if (p < text.bytes + text.count && *p == '\n') p++;
+    end = chat_find(text, close, p);
+    if (!end || end == p || (size_t)(end - p) >= room) continue;
+    for (; p < end; p++) {
+      const int line = p[0] == '\\' && p + 1 < end && p[1] == 'n';
+      if (*p == '{' || *p == '+' || *p == '"' || (*p == '\'' && (p == at + strlen(open) || p[1] == ' '))) plain = 0;
+      out[used++] = line ? '\n' : *p;
+      p += line;
+    }
+    out[used] = 0;
+    if (plain) return 1;
+  }
+  out[0] = 0;
+  return 0;
+}
+
+// system: another one than the template's own; NULL: that.
+static inline chat chat_of(fr_text text, const char *system)
+{
+  static const char user[] = "<\xEF\xBD\x9CUser\xEF\xBD\x9C>", assistant[] = "<\xEF\xBD\x9C" "Assistant\xEF\xBD\x9C>";
+  static const char begin[] = "<\xEF\xBD\x9C" "begin\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>";
+  char own[3000], thinks[100];
+  chat c;
+  memset(&c, 0, sizeof c);
+  if (system && strlen(system) >= sizeof own) { c.wrong = "the system turn is too long"; return c; }
+  if (text.count && chat_find(text, "<|im_start|>", NULL) && chat_find(text, "<|im_end|>", NULL)) {
+    if (!system && chat_literal(text, "<|im_start|>system", "<|im_end|>", own, sizeof own)) system = own;
+    snprintf(c.before, sizeof c.before, "%s%s%s<|im_start|>user\n", system ? "<|im_start|>system\n" : "", system ? system : "", system ? "<|im_end|>\n" : "");
+    snprintf(c.after, sizeof c.after, "<|im_end|>\n<|im_start|>assistant\n");
+    c.kind = "ChatML";
+  } else if (text.count && chat_find(text, "<|start_header_id|>", NULL) && chat_find(text, "<|eot_id|>", NULL)) {
+    if (chat_find(text, "Today Date", NULL) || chat_find(text, "strftime_now", NULL)) {
+      c.wrong = "the system turn of this template has a date";
+      return c;
+    }
+    snprintf(c.before, sizeof c.before, "<|begin_of_text|>%s%s%s<|start_header_id|>user<|end_header_id|>\n\n",
+             system ? "<|start_header_id|>system<|end_header_id|>\n\n" : "", system ? system : "", system ? "<|eot_id|>" : "");
+    snprintf(c.after, sizeof c.after, "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n");
+    c.kind = "Llama 3";
+  } else if (text.count && chat_find(text, user, NULL) && chat_find(text, assistant, NULL)) {
+    snprintf(thinks, sizeof thinks, "%s<think>\\n", assistant);
+    snprintf(c.before, sizeof c.before, "%s%s%s", begin, system ? system : "", user);
+    snprintf(c.after, sizeof c.after, "%s%s", assistant, chat_find(text, thinks, NULL) ? "<think>\n" : "");
+    c.kind = "DeepSeek-R1";
+  } else {
+    c.wrong = text.count ? "the template is none of ChatML, Llama 3 and DeepSeek-R1" : "there is no chat template";
+  }
+  return c;
+}
+
+// The same template with a fork behind its generation prompt: the variable `fork`, or else `otherwise`. Returns its length, without
+// the 0 at its end; what has no room is cut.
+static inline size_t chat_with_fork(fr_text text, const char *otherwise, char *out, size_t room)
+{
+  return (size_t)snprintf(out, room, "%.*s{%% if add_generation_prompt %%}{{ fork if fork is defined else '%s' }}{%% endif %%}",
+                          text.bytes ? (int)text.count : 0, text.bytes ? text.bytes : "", otherwise);
+}
+
+#endif
