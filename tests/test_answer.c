@@ -251,7 +251,7 @@ static void times(char *digits, int factor)  // decimal, most significant first,
 static void long_numbers(void)
 {
   static char top[800], bottom[800], a[2000], b[2000];
-  for (int trial = 0; trial < 300; trial++) {
+  for (int trial = test_times(300); trial > 0; trial--) {
     const int n = 1 + (int)test_below_int(500), m = 1 + (int)test_below_int(500), factor = 2 + (int)test_below_int(8);
     for (int i = 0; i < n; i++) top[i] = (char)('0' + (i ? test_below_int(10) : 1 + test_below_int(9)));
     for (int i = 0; i < m; i++) bottom[i] = (char)('0' + (i ? test_below_int(10) : 1 + test_below_int(9)));

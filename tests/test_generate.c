@@ -778,7 +778,7 @@ static void expected(const float *logits, fr_int V, const fr_sampling *sampling,
 
 static void sampling_distribution(void)
 {
-  enum { DRAWS = 40000 };
+  const int draws = test_times(40000);
   static const struct { float temperature, top_p; fr_int top_k, V; } ways[] = {
     { 1.0f, 0.0f, 0, 11 },  { 0.7f, 1.0f, 0, 11 },  { 2.0f, 0.0f, 4, 11 },   { 1.0f, 0.6f, 0, 11 },
     { 1.0f, 0.95f, 0, 37 }, { 1.0f, 0.7f, 6, 37 },  { 1.5f, 0.0f, 100, 20 }, { 1.0f, 0.0f, 1, 11 },
@@ -805,7 +805,7 @@ static void sampling_distribution(void)
       }
       memcpy(kept, logits, (size_t)V * sizeof(float));
       expected(logits, V, &sampling, p);
-      for (int i = 0; i < DRAWS; i++) {  // fr_sample asks the processor what it has each time, which a virtual machine takes long for
+      for (int i = 0; i < draws; i++) {  // fr_sample asks the processor what it has each time, which a virtual machine takes long for
         const fr_token token = i % 64 ? fr__draw(row, logits, V, &sampling, fr_random_uniform(&random), (float *)(void *)(index + V),
                                                  index)
                                       : fr_sample(logits, V, &sampling, &random, index);
@@ -814,8 +814,8 @@ static void sampling_distribution(void)
       CHECK(!memcmp(kept, logits, (size_t)V * sizeof(float)));
       for (fr_int v = 0; v < V; v++) {
         if (p[v] <= 0.0) misses += hits[v];
-        else if (p[v] * DRAWS >= 5.0) {
-          chi += pow((double)hits[v] - p[v] * DRAWS, 2.0) / (p[v] * DRAWS);
+        else if (p[v] * draws >= 5.0) {
+          chi += pow((double)hits[v] - p[v] * draws, 2.0) / (p[v] * draws);
           free_cells++;
         }
       }

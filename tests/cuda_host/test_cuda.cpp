@@ -260,7 +260,6 @@ static void forests(void)
   static const struct { fr_int heads, kv, D; } shapes[] = {
     { 1, 1, 2 }, { 2, 2, 30 }, { 4, 2, 32 }, { 3, 1, 34 }, { 6, 1, 16 }, { 2, 1, 64 }, { 16, 1, 4 }, { 17, 1, 2 }, { 20, 2, 8 },
     { 2, 2, 66 }, { 1, 1, 128 }, { 2, 1, 130 }, { 1, 1, 256 }, { 1, 1, 258 }, { 1, 1, 512 } };
-  test_state = 1;  // the same forests whatever ran before; deep ones take the emulation minutes
   for (int i = 0; i < (int)(sizeof shapes / sizeof shapes[0]); i++) {
     fr_config c;
     if (fr__cuda_shared(shapes[i].D, 1) > device->shared_most) continue;  // place refuses it
