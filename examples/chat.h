@@ -88,11 +88,19 @@ static inline chat chat_of(fr_text text, const char *system)
 }
 
 // The same template with a fork behind its generation prompt: the variable `fork`, or else `otherwise`. Returns its length, without
-// the 0 at its end; what has no room is cut.
+// the 0 at its end; what has no room is cut. A line end at its end is no output of Jinja's, but would be one in the middle.
 static inline size_t chat_with_fork(fr_text text, const char *otherwise, char *out, size_t room)
 {
+  char quoted[1000];
+  size_t used = 0;
+  for (; *otherwise && used < sizeof quoted - 2; otherwise++) {
+    if (*otherwise == '\'' || *otherwise == '\\' || *otherwise == '\n') quoted[used++] = '\\';
+    quoted[used++] = *otherwise == '\n' ? 'n' : *otherwise;
+  }
+  quoted[used] = 0;
+  if (text.count && text.bytes[text.count - 1] == '\n') text.count -= 1 + (text.count > 1 && text.bytes[text.count - 2] == '\r');
   return (size_t)snprintf(out, room, "%.*s{%% if add_generation_prompt %%}{{ fork if fork is defined else '%s' }}{%% endif %%}",
-                          text.bytes ? (int)text.count : 0, text.bytes ? text.bytes : "", otherwise);
+                          text.bytes ? (int)text.count : 0, text.bytes ? text.bytes : "", quoted);
 }
 
 #endif

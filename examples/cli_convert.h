@@ -203,7 +203,7 @@ static inline int cli_convert(const cli_given *given)
   what.end_count = m.pretrained.end_count;
   what.chat = m.pretrained.chat;
   if (forks && what.chat.count && !had[0]) {
-    const size_t room = (size_t)what.chat.count + 200;
+    const size_t room = (size_t)what.chat.count + 1200;
     chat_text = (char *)malloc(room);
     if (chat_text) what.chat.count = (fr_int)chat_with_fork(m.pretrained.chat, cli_value(given, "--fork") ? cli_value(given, "--fork") : "<think1>", chat_text, room);
     if (chat_text) what.chat.bytes = chat_text;
