@@ -17,12 +17,14 @@
 #endif
 
 static const cli_flag cli_convert_flags[] = { { "--type", "--dtype", 1 }, { "--forks", NULL, 1 }, { "--fork", NULL, 1 }, { "--seed", NULL, 1 }, { "--check", NULL, 0 },
-  { "--name", NULL, 1 }, { "--base", NULL, 1 }, { "--license", "--licence", 1 }, { "--data", NULL, 1 }, { "--json", NULL, 0 }, { NULL, NULL, 0 } };
+  { "--name", NULL, 1 }, { "--base", NULL, 1 }, { "--license", "--licence", 1 }, { "--data", NULL, 1 }, { "--json", NULL, 0 },
+  { "--before", NULL, 1 }, { "--after", NULL, 1 }, { NULL, NULL, 0 } };
 static const char cli_convert_help[] =
   "forkreason convert FROM TO: FROM is a folder, a GGUF or a llama2.c file; TO ends in .gguf, in .bin (llama2.c), or is a folder\n\n"
   "  --type T       f32, f16 or bf16 [bf16 if FROM has nothing wider, else f32]; the loss of a text is told before and after rounding\n"
   "  --forks N      adds the tokens <think1> .. <thinkN>; their rows: the mean of all, and a little noise\n"
   "  --fork TEXT    the one that the chat template takes where `fork` is not given to it [<think1>]\n"
+  "  --before, --after TEXT    the framing of a question, where the chat template is of no known kind: it is written in its place\n"
   "  --seed S       of that noise [1]\n"
   "  --check        reads TO again and compares logits\n"
   "  --name, --base, --license, --data TEXT    for the model card and the GGUF's head\n"
@@ -173,10 +175,11 @@ static inline int cli_ends_in(const char *text, const char *end)
 static inline int cli_convert(const cli_given *given)
 {
   static const char *const types[] = { "f32", "f16", "bf16" };
-  const char *from = given->word[0], *asked = cli_value(given, "--type"), *words = NULL;
+  const char *from = given->word[0], *asked = cli_value(given, "--type"), *words = NULL, *before = cli_value(given, "--before"),
+    *after = cli_value(given, "--after"), *fork = cli_value(given, "--fork") ? cli_value(given, "--fork") : "<think1>";
   const int json = cli_value(given, "--json") != NULL, check = cli_value(given, "--check") != NULL;
   const fr_int forks = cli_number(given, "--forks", 0, 1, CLI_FORKS), seed = cli_number(given, "--seed", 1, 0, 0x7fffffff);
-  char to[701] = "", sizes[2][32], wrong[MAP_WRONG], *chat_text = NULL, name[32], had[CLI_FORKS];
+  char to[701] = "", sizes[2][32], by_hand[2200], wrong[MAP_WRONG], *chat_text = NULL, name[32], had[CLI_FORKS];
   fr_pretrained_options options;
   fr_export what;
   fr_model model;
@@ -185,6 +188,7 @@ static inline int cli_convert(const cli_given *given)
   double space, loss = 0.0, loss_after = 0.0, apart = 0.0, largest = 0.0;
   float *logits[2] = { NULL, NULL };
   cli_model m, again;
+  chat framing;
   fr_export_file file;
   size_t length;
   int type = 0, status = 0, wide = 0, related;
@@ -201,7 +205,8 @@ static inline int cli_convert(const cli_given *given)
   related = cli_related(from, to);
   if (related == 1) return cli_fail("%s and %s are the same", from, to);
   if (related && file == FR_EXPORT_CONFIG) return cli_fail("%s lies within %s: take another folder", related == 2 ? to : from, related == 2 ? from : to);
-  if (cli_value(given, "--fork") && strlen(cli_value(given, "--fork")) > 480) return cli_wrong("--fork is too long");
+  if (!before != !after) return cli_wrong("--before and --after state a framing together");
+  if (strlen(fork) > 480 || (before && (strlen(before) > 480 || strlen(after) > 480))) return cli_wrong("--fork, --before, --after: 480 bytes at most");
   if (file == FR_EXPORT_CONFIG) {  // nobody's other folder is moved away
     char path[1000];
     map_file there;
@@ -220,6 +225,13 @@ static inline int cli_convert(const cli_given *given)
   if (!status && m.pretrained.wrong) status = cli_fail("%s: %td tensors do not fit; forkreason inspect names them", from, m.pretrained.wrong);
   if (!status && !m.has_tokenizer && (forks || file == FR_EXPORT_GGUF || (file == FR_EXPORT_CONFIG && !m.tokenizer_absent)))
     status = cli_fail("%s: %s", from, m.no_tokenizer.text);
+  if (!status && before) {
+    m.pretrained.chat.bytes = by_hand;
+    m.pretrained.chat.count = (fr_int)chat_by_hand(before, after, by_hand, sizeof by_hand);
+  } else if (!status && forks && m.pretrained.chat.count) {
+    framing = chat_of(m.pretrained.chat, NULL);
+    if (!framing.kind) status = cli_fail("%s: %s; --before and --after state the framing by hand", from, framing.wrong);
+  }
   if (status) { cli_model_close(&m); return status; }
   for (fr_int i = 0; i < m.pretrained.tensor_count; i++) {
     fr_found found;
@@ -251,10 +263,10 @@ static inline int cli_convert(const cli_given *given)
   what.ends = m.pretrained.ends;
   what.end_count = m.pretrained.end_count;
   what.chat = m.pretrained.chat;
-  if (forks && what.chat.count && !had[0]) {
+  if (forks && what.chat.count && (!had[0] || before)) {
     const size_t room = (size_t)what.chat.count + 1200;
     chat_text = (char *)malloc(room);
-    if (chat_text) what.chat.count = (fr_int)chat_with_fork(m.pretrained.chat, cli_value(given, "--fork") ? cli_value(given, "--fork") : "<think1>", chat_text, room);
+    if (chat_text) what.chat.count = (fr_int)chat_with_fork(m.pretrained.chat, fork, chat_text, room);
     if (chat_text) what.chat.bytes = chat_text;
     else status = cli_fail("no memory");
   }

@@ -87,6 +87,13 @@ json.dump(vocabulary, open(os.path.join(source, "tokenizer.json"), "w", encoding
 for name, template in TEMPLATES.items():
   json.dump({"chat_template": template}, open(os.path.join(source, "tokenizer_config.json"), "w", encoding="utf-8"))
   compare(name, source, template)
+json.dump({"chat_template": "{{ '[INST] ' + messages[0].content }}"}, open(os.path.join(source, "tokenizer_config.json"), "w", encoding="utf-8"))
+to = os.path.join(folder, "to")
+run("convert", source, to, "--forks", "2", "--before", "Q: it's\n", "--after", "\nA:\\")
+ours = open(os.path.join(to, "chat_template.jinja"), encoding="utf-8", newline="").read()
+check(render(ours, [ASK], "", add_generation_prompt=True) == "Q: it's\nHow many?\nA:\\<think1>", "by hand", ours)
+check(render(ours, [SYSTEM] + SEVERAL, "", add_generation_prompt=True, fork="<think2>") ==
+      "Be brief.Q: it's\nHow many?\nA:\\Four.Q: it's\nAnd {{ now }}?\nA:\\<think2>", "by hand, several", ours)
 for path in ggufs:
   import gguf
   field = gguf.GGUFReader(path).fields["tokenizer.chat_template"]

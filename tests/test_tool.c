@@ -201,6 +201,25 @@ static void forms(void)
   expect("convert tests/data/model/qwen3_a %/a.bin", 1, "llama2.c has float32");
 }
 
+// A template of no known kind goes along as it is, but gets no forks without a framing.
+static void by_hand(void)
+{
+  char path[900], text[3000];
+  FILE *f;
+  snprintf(path, sizeof path, "%s/a/chat_template.jinja", place);
+  f = fopen(path, "wb");
+  if (f) { fputs("{{ '[INST] ' + messages[0].content }}", f); fclose(f); }
+  expect("inspect %/a", 0, "none of ChatML, Llama 3 and DeepSeek-R1; convert has --before and --after");
+  expect("convert %/a %/c", 0, "folder");
+  expect("convert %/a %/c --forks 2", 1, "--before and --after state the framing");
+  expect("convert %/a %/c --before x", 2, "together");
+  expect("convert %/a %/c --forks 2 --before Q: --after it's", 0, "folder");
+  remove(path);
+  snprintf(path, sizeof path, "%s/c/chat_template.jinja", place);
+  slurp(path, text, sizeof text);
+  CHECK(!strncmp(text, "{% for m in messages %}{{ 'Q:' + m['content'] + 'it\\'s' if", 50) && strstr(text, "else '<think1>' }}"));
+}
+
 // ---- text
 static void texts(void)
 {
@@ -428,6 +447,7 @@ int main(void)
   make_folder("");
   words();
   forms();
+  by_hand();
   texts();
   chats();
   chat_ends();
