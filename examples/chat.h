@@ -87,12 +87,34 @@ static inline chat chat_of(fr_text text, const char *system)
   return c;
 }
 
+// A text as Jinja has it between quotes.
+static inline const char *chat_quoted(const char *text, char out[1000])
+{
+  size_t used = 0;
+  for (; *text && used < 998; text++) {
+    if (*text == '\'' || *text == '\\' || *text == '\n') out[used++] = '\\';
+    out[used++] = *text == '\n' ? 'n' : *text;
+  }
+  out[used] = 0;
+  return out;
+}
+
 // The same template with a fork behind its generation prompt: the variable `fork`, or else `otherwise`. Returns its length, without
-// the 0 at its end; what has no room is cut.
+// the 0 at its end; what has no room is cut. A line end at its end is no output of Jinja's, but would be one in the middle.
 static inline size_t chat_with_fork(fr_text text, const char *otherwise, char *out, size_t room)
 {
+  char quoted[1000];
+  if (text.count && text.bytes[text.count - 1] == '\n') text.count -= 1 + (text.count > 1 && text.bytes[text.count - 2] == '\r');
   return (size_t)snprintf(out, room, "%.*s{%% if add_generation_prompt %%}{{ fork if fork is defined else '%s' }}{%% endif %%}",
-                          text.bytes ? (int)text.count : 0, text.bytes ? text.bytes : "", otherwise);
+                          text.bytes ? (int)text.count : 0, text.bytes ? text.bytes : "", chat_quoted(otherwise, quoted));
+}
+
+// A template of a framing that is stated by hand: turns of the user between before and after, others as they are.
+static inline size_t chat_by_hand(const char *before, const char *after, char *out, size_t room)
+{
+  char b[1000], a[1000];
+  return (size_t)snprintf(out, room, "{%% for m in messages %%}{{ '%s' + m['content'] + '%s' if m['role'] == 'user' else m['content'] }}{%% endfor %%}",
+                          chat_quoted(before, b), chat_quoted(after, a));
 }
 
 #endif

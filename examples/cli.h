@@ -154,7 +154,7 @@ typedef struct cli_model {
   fr_pretrained pretrained;
   fr_tokenizer  tokenizer;
   fr_reason     reason, no_tokenizer;  // why there is none
-  int has_tokenizer;
+  int has_tokenizer, tokenizer_absent;  // neither: there is one, but it cannot be read
 } cli_model;
 
 static inline int cli_is_folder(const char *path)
@@ -190,8 +190,11 @@ static inline int cli_model_open(cli_model *m, const char *path, fr_int forks)
     memcpy(m->folder.path, path, strlen(path) + 1);
     source.open = map_folder_open;
     source.user = &m->folder;
-    if (!map_folder_open(&m->folder, "tokenizer.json", &text.file))
+    if (!map_folder_open(&m->folder, "tokenizer.json", &text.file)) {
+      m->tokenizer_absent = !m->folder.wrong[0];
       snprintf(m->no_tokenizer.text, sizeof m->no_tokenizer.text, "%.180s", m->folder.wrong[0] ? m->folder.wrong : "there is no tokenizer.json");
+      m->folder.wrong[0] = 0;
+    }
   } else {
     if (!map_open(&m->file, path, wrong)) return cli_fail("%s", wrong);
     source.file.bytes = text.file.bytes = m->file.bytes;
@@ -199,7 +202,9 @@ static inline int cli_model_open(cli_model *m, const char *path, fr_int forks)
   }
   if (fr_pretrained_new(&m->pretrained, &source, &m->reason))
     return cli_fail("%s: %s", path, m->folder.wrong[0] ? m->folder.wrong : m->reason.text);
+  if (m->folder.wrong[0]) return cli_fail("%s", m->folder.wrong);  // a file is there, but not to be read
   if (m->pretrained.form == FR_LLAMA2C) {
+    m->tokenizer_absent = 1;
     snprintf(m->no_tokenizer.text, sizeof m->no_tokenizer.text, "a llama2.c model has its tokenizer in a file of its own");
   } else if (text.file.bytes) {
     m->has_tokenizer = fr_tokenizer_new(&m->tokenizer, &text, &m->no_tokenizer) == FR_OK;

@@ -11,17 +11,20 @@
 #define cli_make_folder(path) _mkdir(path)
 #define cli_remove_folder(path) _rmdir(path)
 #else
+#include <sys/statvfs.h>
 #define cli_make_folder(path) mkdir(path, 0777)
 #define cli_remove_folder(path) rmdir(path)
 #endif
 
 static const cli_flag cli_convert_flags[] = { { "--type", "--dtype", 1 }, { "--forks", NULL, 1 }, { "--fork", NULL, 1 }, { "--seed", NULL, 1 }, { "--check", NULL, 0 },
-  { "--name", NULL, 1 }, { "--base", NULL, 1 }, { "--license", "--licence", 1 }, { "--data", NULL, 1 }, { "--json", NULL, 0 }, { NULL, NULL, 0 } };
+  { "--name", NULL, 1 }, { "--base", NULL, 1 }, { "--license", "--licence", 1 }, { "--data", NULL, 1 }, { "--json", NULL, 0 },
+  { "--before", NULL, 1 }, { "--after", NULL, 1 }, { NULL, NULL, 0 } };
 static const char cli_convert_help[] =
   "forkreason convert FROM TO: FROM is a folder, a GGUF or a llama2.c file; TO ends in .gguf, in .bin (llama2.c), or is a folder\n\n"
   "  --type T       f32, f16 or bf16 [bf16 if FROM has nothing wider, else f32]; the loss of a text is told before and after rounding\n"
   "  --forks N      adds the tokens <think1> .. <thinkN>; their rows: the mean of all, and a little noise\n"
   "  --fork TEXT    the one that the chat template takes where `fork` is not given to it [<think1>]\n"
+  "  --before, --after TEXT    the framing of a question, where the chat template is of no known kind: it is written in its place\n"
   "  --seed S       of that noise [1]\n"
   "  --check        reads TO again and compares logits\n"
   "  --name, --base, --license, --data TEXT    for the model card and the GGUF's head\n"
@@ -34,7 +37,8 @@ static const char cli_text[] =
   "she gives ten to her neighbour, who bakes two cakes with them. To find out how many are left, count the apples first: twelve times "
   "eight is ninety-six. Half of ninety-six is forty-eight, and forty-eight less ten is thirty-eight. So she has thirty-eight apples.";
 
-// Mean loss of the next token of the text, and the logits of its last row; 0, or 1.
+enum { CLI_ROWS = 32 };
+// Mean loss of the next token of the text, and the logits of its last rows, CLI_ROWS at most; 0, or 1.
 static inline int cli_loss(const fr_model *model, const fr_token *ids, fr_int count, double *loss, float *logits)
 {
   fr_span span = { -1, { NULL, 0 } };
@@ -43,7 +47,8 @@ static inline int cli_loss(const fr_model *model, const fr_token *ids, fr_int co
   fr_limits limits;
   fr_work work;
   fr_sum sum;
-  const fr_int last = count - 1;
+  const fr_int last = count - 1, shown = count < CLI_ROWS ? count : CLI_ROWS;
+  fr_int rows[CLI_ROWS];
   int bad;
   memset(&tree, 0, sizeof tree);
   span.tokens.ids = ids;
@@ -54,6 +59,7 @@ static inline int cli_loss(const fr_model *model, const fr_token *ids, fr_int co
     targets[i].weight = 1.0f;
     targets[i].group = 0;
   }
+  for (fr_int i = 0; i < shown; i++) rows[i] = count - shown + i;
   tree.spans = &span;
   tree.span_count = 1;
   tree.targets = targets;
@@ -62,7 +68,7 @@ static inline int cli_loss(const fr_model *model, const fr_token *ids, fr_int co
   limits.grad_rows = 0;
   limits.rows = count;
   if (fr_work_new(&work, &model->config, &limits)) return 1;
-  bad = fr_forward(model, &work, &tree, &sum, 1) || fr_logits(model, &work, &last, 1, logits, NULL);
+  bad = fr_forward(model, &work, &tree, &sum, 1) || fr_logits(model, &work, rows, shown, logits, NULL);
   *loss = bad ? 0.0 : sum.nll / (double)last;
   fr_work_free(&work);
   return bad;
@@ -114,6 +120,43 @@ static inline int cli_write_folder(const char *to, const fr_export *what)
   return 0;
 }
 
+// 1: both are the same file or folder, 2: TO lies in the folder FROM, or would, 3: the other way round; 0: neither, or nobody knows.
+static inline int cli_related(const char *from, const char *to)
+{
+#if defined(_WIN32)
+  return !strcmp(from, to);
+#else
+  struct stat target, here, above;
+  char path[4096];
+  for (int turn = 0; turn < 2; turn++) {
+    const char *inner = turn ? from : to, *slash = strrchr(inner, '/');
+    if (stat(turn ? to : from, &target)) continue;
+    if (!stat(inner, &here) && here.st_dev == target.st_dev && here.st_ino == target.st_ino) return 1;
+    snprintf(path, sizeof path, "%.*s.", slash ? (int)(slash - inner) + 1 : 0, inner);
+    while (strlen(path) + 4 < sizeof path && !stat(path, &here)) {  // up to the root, whose .. is itself
+      if (here.st_dev == target.st_dev && here.st_ino == target.st_ino) return 2 + turn;
+      snprintf(path + strlen(path), 4, "/..");
+      if (stat(path, &above) || (above.st_dev == here.st_dev && above.st_ino == here.st_ino)) break;
+    }
+  }
+  return 0;
+#endif
+}
+// Bytes that are free where TO goes; 0: nobody knows.
+static inline double cli_room(const char *to)
+{
+#if defined(_WIN32)
+  (void)to;
+  return 0.0;
+#else
+  struct statvfs disk;
+  const char *slash = strrchr(to, '/');
+  char path[1000];
+  snprintf(path, sizeof path, "%.*s.", slash ? (int)(slash - to) + 1 : 0, to);
+  return statvfs(path, &disk) ? 0.0 : (double)disk.f_bavail * (double)disk.f_frsize;
+#endif
+}
+
 enum { CLI_FORKS = 1000 };
 static inline fr_text cli_fork(fr_int i, char name[32])
 {
@@ -132,21 +175,23 @@ static inline int cli_ends_in(const char *text, const char *end)
 static inline int cli_convert(const cli_given *given)
 {
   static const char *const types[] = { "f32", "f16", "bf16" };
-  const char *from = given->word[0], *asked = cli_value(given, "--type"), *words = NULL;
+  const char *from = given->word[0], *asked = cli_value(given, "--type"), *words = NULL, *before = cli_value(given, "--before"),
+    *after = cli_value(given, "--after"), *fork = cli_value(given, "--fork") ? cli_value(given, "--fork") : "<think1>";
   const int json = cli_value(given, "--json") != NULL, check = cli_value(given, "--check") != NULL;
   const fr_int forks = cli_number(given, "--forks", 0, 1, CLI_FORKS), seed = cli_number(given, "--seed", 1, 0, 0x7fffffff);
-  char to[701] = "", wrong[MAP_WRONG], *chat_text = NULL, name[32], had[CLI_FORKS];
+  char to[701] = "", sizes[2][32], by_hand[2200], wrong[MAP_WRONG], *chat_text = NULL, name[32], had[CLI_FORKS];
   fr_pretrained_options options;
   fr_export what;
   fr_model model;
   fr_token ids[512];
   fr_int count = 0;
-  double loss = 0.0, loss_after = 0.0, apart = 0.0, largest = 0.0;
+  double space, loss = 0.0, loss_after = 0.0, apart = 0.0, largest = 0.0;
   float *logits[2] = { NULL, NULL };
   cli_model m, again;
+  chat framing;
   fr_export_file file;
   size_t length;
-  int type = 0, status = 0, wide = 0;
+  int type = 0, status = 0, wide = 0, related;
   if (forks < 0 || seed < 0) return 2;
   if (given->words != 2) return cli_wrong("convert takes FROM and TO");
   if (asked) for (type = 0; type < 3 && strcmp(types[type], asked);) type++;
@@ -157,6 +202,11 @@ static inline int cli_convert(const cli_given *given)
   while (length > 1 && to[length - 1] == '/') to[--length] = 0;
   file = cli_ends_in(to, ".gguf") ? FR_EXPORT_GGUF : cli_ends_in(to, ".bin") ? FR_EXPORT_LLAMA2C : FR_EXPORT_CONFIG;
   if (!strcmp(from, to)) return cli_wrong("FROM and TO are the same");
+  related = cli_related(from, to);
+  if (related == 1) return cli_fail("%s and %s are the same", from, to);
+  if (related && file == FR_EXPORT_CONFIG) return cli_fail("%s lies within %s: take another folder", related == 2 ? to : from, related == 2 ? from : to);
+  if (!before != !after) return cli_wrong("--before and --after state a framing together");
+  if (strlen(fork) > 480 || (before && (strlen(before) > 480 || strlen(after) > 480))) return cli_wrong("--fork, --before, --after: 480 bytes at most");
   if (file == FR_EXPORT_CONFIG) {  // nobody's other folder is moved away
     char path[1000];
     map_file there;
@@ -173,7 +223,15 @@ static inline int cli_convert(const cli_given *given)
   }
   if (!status) status = cli_model_open(&m, from, forks);
   if (!status && m.pretrained.wrong) status = cli_fail("%s: %td tensors do not fit; forkreason inspect names them", from, m.pretrained.wrong);
-  if (!status && !m.has_tokenizer && (forks || file == FR_EXPORT_GGUF)) status = cli_fail("%s: %s", from, m.no_tokenizer.text);
+  if (!status && !m.has_tokenizer && (forks || file == FR_EXPORT_GGUF || (file == FR_EXPORT_CONFIG && !m.tokenizer_absent)))
+    status = cli_fail("%s: %s", from, m.no_tokenizer.text);
+  if (!status && before) {
+    m.pretrained.chat.bytes = by_hand;
+    m.pretrained.chat.count = (fr_int)chat_by_hand(before, after, by_hand, sizeof by_hand);
+  } else if (!status && forks && m.pretrained.chat.count) {
+    framing = chat_of(m.pretrained.chat, NULL);
+    if (!framing.kind) status = cli_fail("%s: %s; --before and --after state the framing by hand", from, framing.wrong);
+  }
   if (status) { cli_model_close(&m); return status; }
   for (fr_int i = 0; i < m.pretrained.tensor_count; i++) {
     fr_found found;
@@ -188,6 +246,9 @@ static inline int cli_convert(const cli_given *given)
     cli_model_close(&m);
     return cli_fail("%s: %s", from, m.reason.text);
   }
+  space = cli_room(to);
+  if (!status && space > 0.0 && (double)model.count * (type ? 2.0 : 4.0) > space)
+    status = cli_fail("%s takes %s, and %s are free there", to, cli_bytes((double)model.count * (type ? 2.0 : 4.0), sizes[0]), cli_bytes(space, sizes[1]));
   for (fr_int i = 0; i < forks && !status; i++) {
     const fr_token id = fr_tokenizer_find(&m.tokenizer, cli_fork(i, name));
     if (had[i]) continue;
@@ -202,10 +263,10 @@ static inline int cli_convert(const cli_given *given)
   what.ends = m.pretrained.ends;
   what.end_count = m.pretrained.end_count;
   what.chat = m.pretrained.chat;
-  if (forks && what.chat.count && !had[0]) {
-    const size_t room = (size_t)what.chat.count + 200;
+  if (forks && what.chat.count && (!had[0] || before)) {
+    const size_t room = (size_t)what.chat.count + 1200;
     chat_text = (char *)malloc(room);
-    if (chat_text) what.chat.count = (fr_int)chat_with_fork(m.pretrained.chat, cli_value(given, "--fork") ? cli_value(given, "--fork") : "<think1>", chat_text, room);
+    if (chat_text) what.chat.count = (fr_int)chat_with_fork(m.pretrained.chat, fork, chat_text, room);
     if (chat_text) what.chat.bytes = chat_text;
     else status = cli_fail("no memory");
   }
@@ -222,7 +283,7 @@ static inline int cli_convert(const cli_given *given)
   if (count < 2) for (count = 0; count < 40; count++) ids[count] = (fr_token)((count * 7919 + 11) % m.pretrained.config.vocab);  // any ids
   else words = "the text";
   if (count > m.pretrained.context) count = m.pretrained.context;
-  for (int i = 0; i < 2; i++) logits[i] = (float *)malloc((size_t)model.config.vocab * sizeof(float));
+  for (int i = 0; i < 2; i++) logits[i] = (float *)malloc((size_t)model.config.vocab * CLI_ROWS * sizeof(float));
   if (!status && (!logits[0] || !logits[1] || cli_loss(&model, ids, count, &loss, logits[0]))) status = cli_fail("no memory to run the model");
   if (!status && file == FR_EXPORT_CONFIG) status = cli_write_folder(to, &what);
   else if (!status && fr_export_save(to, &what, file, &m.reason)) status = cli_fail("%s; %s is as it was", m.reason.text, to);
@@ -234,7 +295,7 @@ static inline int cli_convert(const cli_given *given)
     if (!status && (fr_pretrained_model_new(&again.pretrained, &options, &read, &again.reason) ||
                     memcmp(&read.config, &model.config, sizeof read.config) || cli_loss(&read, ids, count, &loss_after, logits[1])))
       status = cli_fail("%s was written, but cannot be read again: %s", to, again.reason.text);
-    for (fr_int v = 0; !status && v < model.config.vocab; v++) {
+    for (fr_int v = 0; !status && v < model.config.vocab * (count < CLI_ROWS ? count : CLI_ROWS); v++) {
       apart = fmax(apart, fabs((double)logits[0][v] - (double)logits[1][v]));
       largest = fmax(largest, fabs((double)logits[0][v]));
     }

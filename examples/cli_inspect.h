@@ -170,7 +170,7 @@ static inline int cli_inspect(const cli_given *given)
              cli_split(m.tokenizer.split), m.tokenizer.nfc ? ", normal form C" : "");
     else printf("  no tokenizer: %s\n", m.no_tokenizer.text);
     if (framing.kind) printf("  chat: %s\n", framing.kind);
-    else printf("  chat: %s\n", framing.wrong);
+    else printf("  chat: %s%s\n", framing.wrong, p->chat.count ? "; convert has --before and --after to state a framing by hand" : "");
     if (known) {
       printf("  used where it lies %s, copied as %s %s\n", cli_bytes((double)memory.stays, a), type == FR_FLOAT32 ? "float32" : "bfloat16",
              cli_bytes((double)memory.copied, b));

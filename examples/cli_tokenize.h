@@ -64,7 +64,8 @@ static inline int cli_tokenize(const cli_given *given)
   memset(&encoder, 0, sizeof encoder);
   if (cli_is_folder(path)) {
     snprintf(folder.path, sizeof folder.path, "%s", path);
-    if (!map_folder_open(&folder, "tokenizer.json", &source.file)) status = cli_fail("%s: there is no tokenizer.json in it", path);
+    if (!map_folder_open(&folder, "tokenizer.json", &source.file))
+      status = folder.wrong[0] ? cli_fail("%s", folder.wrong) : cli_fail("%s: there is no tokenizer.json in it", path);
   } else if (map_open(&mapped, path, wrong)) {
     source.file.bytes = mapped.bytes;
     source.file.count = mapped.count;

@@ -11,6 +11,7 @@
 #include "cli_inspect.h"
 #include "cli_convert.h"
 #include "cli_tokenize.h"
+#include <signal.h>
 
 static const cli_command commands[] = {
   { "inspect", cli_inspect, cli_inspect_flags, cli_inspect_help },
@@ -35,15 +36,20 @@ int main(int count, char **words)
 {
   const char *name = count > 1 ? words[1] : "";
   int i = 0, status;
+#if defined(SIGPIPE)
+  signal(SIGPIPE, SIG_IGN);  // a pipe that nobody reads any longer is an error of writing
+#endif
   if (!*name) return usage(stderr, 2);
-  if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) return usage(stdout, 0);
   while (i < COMMANDS && strcmp(commands[i].name, name)) i++;
-  if (i == COMMANDS) {
+  if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) {
+    status = usage(stdout, 0);
+  } else if (i < COMMANDS) {
+    status = cli_run(&commands[i], count - 2, words + 2);
+  } else {
     const char *names[COMMANDS];
     for (i = 0; i < COMMANDS; i++) names[i] = commands[i].name;
     return cli_wrong("there is no command %s; %s is the nearest", name, cli_nearest(name, names, COMMANDS));
   }
-  status = cli_run(&commands[i], count - 2, words + 2);
   if ((fflush(stdout) || ferror(stdout)) && !status) status = cli_fail("the output cannot be written");
   return status;
 }

@@ -123,7 +123,10 @@ static inline int map_folder_open(void *user, const char *name, fr_text *text)
   int i = 0;
   while (i < folder->count && strcmp(folder->name[i], name)) i++;
   if (i == folder->count) {
-    if (i == MAP_FILES || strlen(name) >= sizeof folder->name[0]) return 0;
+    if (i == MAP_FILES || strlen(name) >= sizeof folder->name[0] || !*name || strpbrk(name, "/\\:") || !strcmp(name, "..")) {
+      if (!folder->wrong[0]) snprintf(folder->wrong, MAP_WRONG, "%.120s: %s", name, i == MAP_FILES ? "too many files" : "not a name of a file in the folder");
+      return 0;
+    }
     snprintf(path, sizeof path, "%s/%s", folder->path, name);
     if (!map_open(&folder->file[i], path, wrong) && !folder->file[i].absent && !folder->wrong[0]) memcpy(folder->wrong, wrong, sizeof wrong);
     memcpy(folder->name[i], name, strlen(name) + 1);

@@ -12,6 +12,7 @@
 #else
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #endif
 
 static char place[400], said[400000], complained[20000];
@@ -200,6 +201,25 @@ static void forms(void)
   expect("convert tests/data/model/qwen3_a %/a.bin", 1, "llama2.c has float32");
 }
 
+// A template of no known kind goes along as it is, but gets no forks without a framing.
+static void by_hand(void)
+{
+  char path[900], text[3000];
+  FILE *f;
+  snprintf(path, sizeof path, "%s/a/chat_template.jinja", place);
+  f = fopen(path, "wb");
+  if (f) { fputs("{{ '[INST] ' + messages[0].content }}", f); fclose(f); }
+  expect("inspect %/a", 0, "none of ChatML, Llama 3 and DeepSeek-R1; convert has --before and --after");
+  expect("convert %/a %/c", 0, "folder");
+  expect("convert %/a %/c --forks 2", 1, "--before and --after state the framing");
+  expect("convert %/a %/c --before x", 2, "together");
+  expect("convert %/a %/c --forks 2 --before Q: --after it's", 0, "folder");
+  remove(path);
+  snprintf(path, sizeof path, "%s/c/chat_template.jinja", place);
+  slurp(path, text, sizeof text);
+  CHECK(!strncmp(text, "{% for m in messages %}{{ 'Q:' + m['content'] + 'it\\'s' if", 50) && strstr(text, "else '<think1>' }}"));
+}
+
 // ---- text
 static void texts(void)
 {
@@ -256,6 +276,8 @@ static void chats(void)
       fprintf(stderr, "  case %d: %s|%s|%s\n", (int)i, c.kind ? c.kind : c.wrong, c.before, c.after);
     count = chat_with_fork(text, "<think4>", longer, sizeof longer);
     CHECK(count == strlen(longer) && !memcmp(longer, text.bytes, (size_t)text.count) && strstr(longer, "else '<think4>' }}{% endif %}"));
+    count = chat_with_fork(text, "it's \\ one\n", longer, sizeof longer);
+    CHECK(count == strlen(longer) && strstr(longer, "else 'it\\'s \\\\ one\\n' }}") != NULL);
     for (fr_int cut = 0; cut < text.count; cut++) {  // wherever a template ends
       char *part = (char *)test_alloc((size_t)cut);
       const fr_text less = { part, cut };
@@ -266,6 +288,18 @@ static void chats(void)
   }
 }
 
+static void chat_ends(void)
+{
+  static const char *const texts[] = { "{{ x }}", "{{ x }}\n", "{{ x }}\r\n", "{{ x }}\n\n", "\n", "" };
+  static const int stays[] = { 7, 7, 7, 8, 0, 0 };  // as Jinja leaves out one line end
+  for (int i = 0; i < 6; i++) {
+    const fr_text text = { texts[i], (fr_int)strlen(texts[i]) };
+    char longer[1400];
+    chat_with_fork(text, "f", longer, sizeof longer);
+    CHECK(!memcmp(longer, texts[i], (size_t)stays[i]) && !memcmp(longer + stays[i], "{% if add", 9));
+  }
+}
+
 // ---- what is not to be lost
 static void kept(void)
 {
@@ -273,6 +307,17 @@ static void kept(void)
   copy_file("tests/data/model/llama_a/config.json", "others/mine");
   expect("convert %/a %/others", 1, "left as it is");
   expect("convert %/a %/others/mine", 1, "is a file");
+#if !defined(_WIN32)
+  char inside[900];
+  expect("convert %/a %/./a", 1, "are the same");
+  expect("convert %/a.gguf %/others/../a.gguf", 1, "are the same");
+  expect("convert %/a %/a/inside", 1, "lies within");
+  expect("convert %/others/mine %", 1, "lies within");
+  expect("convert %/b %/b/inside.gguf", 0, "GGUF");  // nothing is moved away
+  CHECK(is_there("b/inside.gguf") && cli_related("build", "no/such/folder/x") == 0 && cli_room(place) > 0.0 && cli_room("no/such/x") == 0.0);
+  snprintf(inside, sizeof inside, "%s/b/inside.gguf", place);
+  remove(inside);
+#endif
   CHECK(is_there("others/mine"));
 #if !defined(_WIN32)
   {  // a file may not grow: a full disk
@@ -292,6 +337,81 @@ static void kept(void)
   }
   expect("convert %/b /dev/full/x.gguf", 1, "/dev/full");
 #endif
+}
+
+#if !defined(_WIN32)
+// In a process of its own, its output into a file, or, `to` NULL, into a pipe that nobody reads. Its exit status; -1: it was killed.
+static int run_into(const char *to, const char *first, const char *second, const char *third)
+{
+  char path[500], *words[5];
+  int ends[2] = { -1, -1 }, status = -1;
+  pid_t child;
+  snprintf(path, sizeof path, "%s.1", place);
+  fflush(stdout);
+  fflush(stderr);
+  if (!to && pipe(ends)) exit(2);
+  if (!to) close(ends[0]);
+  child = fork();
+  if (child == 0) {
+    words[0] = (char *)(uintptr_t)"forkreason";
+    words[1] = (char *)(uintptr_t)first;
+    words[2] = (char *)(uintptr_t)second;
+    words[3] = (char *)(uintptr_t)third;
+    words[4] = NULL;
+    if (!freopen(path, "wb", stderr) || dup2(to ? open(to, O_WRONLY) : ends[1], 1) < 0) _exit(99);
+    status = tool_main(third ? 4 : second ? 3 : 2, words);
+    fflush(stderr);
+    _exit(status);
+  }
+  if (!to) close(ends[1]);
+  if (child < 0 || waitpid(child, &status, 0) != child) exit(2);
+  slurp(path, complained, sizeof complained);
+  remove(path);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+// Output that nobody gets is an error, in words.
+static void unheard(void)
+{
+  for (int full = 0; full < 2; full++) {
+    const char *to = full ? "/dev/full" : NULL;
+    if (full && access("/dev/full", W_OK)) continue;
+    CHECK(run_into(to, "--help", NULL, NULL) == 1 && strstr(complained, "the output cannot be written"));
+    CHECK(run_into(to, "convert", "--help", NULL) == 1 && strstr(complained, "the output cannot be written"));
+    CHECK(run_into(to, "inspect", "tests/data/model/llama_a", "--tensors") == 1 && strstr(complained, "the output cannot be written"));
+    CHECK(run_into(to, "tokenize", "tests/data/tokenizer/tiny/qwenstyle/tokenizer.json", "a b") == 1);
+  }
+}
+#endif
+
+// A file that is there but cannot be read is not one that is absent; a name that leads out of the folder is none.
+static void unreadable(void)
+{
+  static const char *const names[] = { "../a/config.json", "..", "", "/etc/passwd", "sub/config.json", "c:config.json", "..\\a" };
+  static map_folder folder;
+  fr_text text;
+  char path[900];
+  snprintf(path, sizeof path, "%s/b/generation_config.json", place);
+  remove(path);
+  make_folder("b/generation_config.json");
+  expect("inspect %/b", 1, "generation_config.json cannot be");
+  cli_remove_folder(path);
+  snprintf(path, sizeof path, "%s/b/tokenizer.json", place);
+  remove(path);
+  expect("inspect %/b", 0, "there is no tokenizer.json");
+  make_folder("b/tokenizer.json");
+  expect("inspect %/b", 0, "tokenizer.json cannot be");
+  expect("tokenize %/b x", 1, "tokenizer.json cannot be");
+  expect("convert %/b %/c", 1, "tokenizer.json cannot be");  // not a folder without it
+  cli_remove_folder(path);
+  snprintf(folder.path, sizeof folder.path, "%s/b", place);
+  CHECK(map_folder_open(&folder, "config.json", &text) && text.count > 0);
+  CHECK(!map_folder_open(&folder, "absent.json", &text) && !folder.wrong[0]);
+  for (int i = 0; i < 7; i++) {
+    folder.wrong[0] = 0;
+    CHECK(!map_folder_open(&folder, names[i], &text) && folder.wrong[0] && folder.count == 2);
+  }
+  map_folder_close(&folder);
 }
 
 // ---- hostile files: exit status 1 and words
@@ -327,9 +447,15 @@ int main(void)
   make_folder("");
   words();
   forms();
+  by_hand();
   texts();
   chats();
+  chat_ends();
   kept();
+  unreadable();
+#if !defined(_WIN32)
+  unheard();
+#endif
   hostile();
   clean();
   return test_done("tool");
