@@ -6861,6 +6861,8 @@ static uint16_t fr__to_bfloat16(float x)  // to nearest, ties to even
   return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
 }
 
+static float fr__nearest(float x) { return x + 12582912.0f - 12582912.0f; }  // ties to even, up to 2^22
+
 static uint16_t fr__to_float16(float x)  // the same; from 65520 on infinity
 {
   const float size = fabsf(x);
@@ -6870,7 +6872,7 @@ static uint16_t fr__to_float16(float x)  // the same; from 65520 on infinity
   sign = sign >> 16 & 0x8000;
   if (x != x) return (uint16_t)(sign | 0x7E00);
   if (size >= 65520.0f) return (uint16_t)(sign | 0x7C00);
-  if (size < 6.103515625e-5f) return (uint16_t)(sign | (uint32_t)rintf(size * 16777216.0f));  // subnormal: in units of 2^-24
+  if (size < 6.103515625e-5f) return (uint16_t)(sign | (uint32_t)fr__nearest(size * 16777216.0f));  // subnormal: in units of 2^-24
   return (uint16_t)(sign | (bits - 0x38000000 + 0xFFF + (bits >> 13 & 1)) >> 13);
 }
 
@@ -7417,7 +7419,7 @@ typedef struct fr__bpe {
   unsigned char *kinds;     // [vocab]
   uint32_t      *names;     // [name_slots] ordinary tokens by their bytes: id + 1, or 0
   fr__merge     *merges;    // [merge_slots] by (left, right)
-  uint32_t      *order;     // [merges] slots by rank
+  uint32_t      *order;     // [merges] places_of by rank
   uint32_t      *specials;  // [specials] ids, sorted by their bytes
   char          *bytes;
   fr_int   name_slots, merge_slots;
@@ -7458,7 +7460,7 @@ static uint64_t fr__mix(uint64_t x)
   return x ^ x >> 32;
 }
 
-// Slot 0 .. slots-1 for a hash, without a division; the tables are open addressing with linear probing, half full at most.
+// Slot 0 .. places_of-1 for a hash, without a division; the tables are open addressing with linear probing, half full at most.
 static fr_int fr__slot(uint64_t hash, fr_int buckets) { return (fr_int)((uint64_t)(uint32_t)hash * (uint64_t)buckets >> 32); }
 
 static uint64_t fr__name_hash(uint64_t seed, const char *bytes, fr_int count)
@@ -10777,8 +10779,8 @@ enum { FR__SOME = 256 };  // values at a time, a multiple of every block
 struct fr__pretrained {
   fr__part_row part[FR__PART_COUNT];
   fr__named *named;    // [count], room for limit
-  fr_int *slots;       // [slot_count] index of the tensor, or -1
-  fr_int *missing;     // slots that are to be filled and are not
+  fr_int *places_of;       // [slot_count] index of the tensor, or -1
+  fr_int *missing;     // places_of that are to be filled and are not
   fr_int *names, *next;  // scratch: names of open objects and their links; to sort tensors
   char   *strings;
   fr_int  count, limit, slot_count, slot_limit, string_bytes, string_limit;
@@ -11051,11 +11053,11 @@ FR__SELDOM fr_status fr__take_tensor(fr__reading *r, const fr__named *found)
   *t = *found;
   t->slot = fr__slot_of(r, t->name.bytes, t->name.count);
   t->fit = t->slot < 0 && !fr__ends_with(t->name, "rotary_emb.inv_freq") ? FR_LEFT_OVER : FR_FITS;  // a buffer of old files
-  if (t->slot >= 0 && b->slots[t->slot] >= 0) {
+  if (t->slot >= 0 && b->places_of[t->slot] >= 0) {
     fr__slot_name(b->part, b->spelling, t->slot, &name);
     return fr__fail(r->reason, FR_FORMAT, "%s is there twice", name.text);
   }
-  if (t->slot >= 0) b->slots[t->slot] = b->count;
+  if (t->slot >= 0) b->places_of[t->slot] = b->count;
   b->count++;
   return FR_OK;
 }
@@ -11164,13 +11166,13 @@ FR__SELDOM fr_status fr__shards(fr__reading *r)
       int which = 0;
       if (fr__json_next(json) == '"' && json->token.count < NAME) {
         name[fr__json_copy(json->text, json->token, name)] = 0;
-        if (!strpbrk(name, "/\\:") && !strstr(name, "..")) fr__open_name(r, name, &text);
+        if (!strchr(name, '/') && !strchr(name, '\\') && !strchr(name, ':') && name[0] != '.') fr__open_name(r, name, &text);
       }
       while (which < count && shard[which].bytes != text.bytes) which++;
       listed += look;
       if (!text.bytes) fr__find_wrong(r, FR_FORMAT, "there is no such file in this folder");
       else if (which == SHARDS) fr__find_wrong(r, FR_LIMIT, "more than 128 files");
-      else if (slot >= 0 && (b->slots[slot] < 0 || b->named[b->slots[slot]].shard != which))
+      else if (slot >= 0 && (b->places_of[slot] < 0 || b->named[b->places_of[slot]].shard != which))
         fr__find_wrong(r, FR_FORMAT, "the tensor is not in this file");
       else if (which == count) shard[count++] = text;
     }
@@ -11193,7 +11195,7 @@ FR__SELDOM fr_status fr__config_known(fr__reading *r, const char *file)
     return fr__fail(r->reason, FR_FORMAT, "%s: %d layers, but the weights have no more than %d tensors", file, c->layers, b->limit);
   b->slot_count = c->layers * FR__PART_COUNT;
   fr__part_rows(b->part, c);
-  for (fr_int i = 0; i < b->slot_count; i++) b->slots[i] = -1;
+  for (fr_int i = 0; i < b->slot_count; i++) b->places_of[i] = -1;
   return FR_OK;
 }
 
@@ -11263,7 +11265,7 @@ FR__SELDOM fr_status fr__llama2c(fr__reading *r)
       t->rows = of->rows;
       t->cols = of->cols;
       t->bytes = 4 * floats;
-      b->slots[t->slot] = b->count++;
+      b->places_of[t->slot] = b->count++;
     }
   }
   return left ? fr__fail(r->reason, FR_FORMAT, "%d bytes follow the last tensor of the model of llama2.c", 4 * left) : FR_OK;
@@ -11404,8 +11406,8 @@ FR__SELDOM fr_status fr__gguf_model(fr__reading *r)
     g.data = g.start + (place < 0 ? 0 : fr__round_up(g.at - g.start, g.alignment));
     if (place < 0 && !status) status = fr__fail(r->reason, FR_FORMAT, "GGUF: the file ends before its data");
   }
-  c->qkv_bias = b->slots[FR__PART_Q_BIAS] >= 0;
-  c->tied = b->slots[FR__PART_HEAD] < 0;
+  c->qkv_bias = b->places_of[FR__PART_Q_BIAS] >= 0;
+  c->tied = b->places_of[FR__PART_HEAD] < 0;
   return status;
 }
 
@@ -11458,7 +11460,7 @@ FR__SELDOM fr_status fr__compare_parts(fr__reading *r)
   for (fr_int slot = 0; slot < b->slot_count; slot++) {
     const fr__part_row *of = &b->part[slot % FR__PART_COUNT];
     const int wanted = fr__slot_there(b->part, slot);
-    fr__named *t = b->slots[slot] < 0 ? NULL : b->named + b->slots[slot];
+    fr__named *t = b->places_of[slot] < 0 ? NULL : b->named + b->places_of[slot];
     if (!t && wanted) b->missing[missing++] = slot;
     if (!t) continue;
     if (!wanted && slot != FR__PART_HEAD) t->fit = FR_LEFT_OVER;
@@ -11469,11 +11471,11 @@ FR__SELDOM fr_status fr__compare_parts(fr__reading *r)
   r->p.tensor_count = b->count + missing;
   r->p.wrong = missing;
   for (fr_int i = 0; i < b->count; i++) r->p.wrong += b->named[i].fit != FR_FITS;
-  if (!c->tied || r->p.wrong || b->slots[FR__PART_HEAD] < 0) return FR_OK;
+  if (!c->tied || r->p.wrong || b->places_of[FR__PART_HEAD] < 0) return FR_OK;
   for (fr_int row = 0; row < c->vocab; row++)
     for (fr_int col = 0; col < c->dim; col += FR__SOME) {
-      fr__some(&r->p, b->named + b->slots[FR__PART_EMBEDDING], row, col, some[0]);
-      fr__some(&r->p, b->named + b->slots[FR__PART_HEAD], row, col, some[1]);
+      fr__some(&r->p, b->named + b->places_of[FR__PART_EMBEDDING], row, col, some[0]);
+      fr__some(&r->p, b->named + b->places_of[FR__PART_HEAD], row, col, some[1]);
       if (memcmp(some[0], some[1], (size_t)fr__min(FR__SOME, c->dim - col) * sizeof(float)))
         return fr__fail(r->reason, FR_FORMAT, "row %d of lm_head differs from the embedding, to which the config ties it", row);
     }
@@ -11525,7 +11527,7 @@ FR_DEF fr_status fr_pretrained_place(fr_pretrained *pretrained, const fr_pretrai
     body = (struct fr__pretrained *)fr__take(&arena, 1, (fr_int)sizeof *body);
     r.b.named = (fr__named *)fr__take(&arena, r.b.limit, (fr_int)sizeof(fr__named));
     r.b.next = (fr_int *)fr__take(&arena, r.b.limit, integer);
-    r.b.slots = (fr_int *)fr__take(&arena, r.b.slot_limit, integer);
+    r.b.places_of = (fr_int *)fr__take(&arena, r.b.slot_limit, integer);
     r.b.missing = (fr_int *)fr__take(&arena, r.b.slot_limit, integer);
     r.b.names = (fr_int *)fr__take(&arena, r.b.limit, 2 * integer);
     r.b.strings = (char *)fr__take(&arena, r.b.string_limit, 1);
@@ -11631,7 +11633,7 @@ FR_DEF fr_status fr_pretrained_model(const fr_pretrained *pretrained, const fr_p
     if (!options->whole) layers = (fr_layer_views *)fr__take(&arena, config.layers, (fr_int)sizeof *layers);
     if (!pass) layers = &unknown;
     for (fr_int slot = 0; !options->whole && slot < b->slot_count; slot++) {
-      const fr__named *t = b->slots[slot] < 0 ? NULL : b->named + b->slots[slot];
+      const fr__named *t = b->places_of[slot] < 0 ? NULL : b->named + b->places_of[slot];
       fr_view *view = fr__view_of(&views, layers + (pass ? slot / FR__PART_COUNT : 0), (int)(slot % FR__PART_COUNT));
       if (!t || !view || (config.tied && view == &views.head)) continue;
       view->rows = t->rows;
@@ -11651,10 +11653,10 @@ FR_DEF fr_status fr_pretrained_model(const fr_pretrained *pretrained, const fr_p
   for (fr_int slot = 0; slot < b->slot_count; slot++) {
     const int i = (int)(slot % FR__PART_COUNT);
     fr_tensor at;
-    if (b->slots[slot] < 0 || (config.tied && i == FR__PART_HEAD) || (!options->whole && fr__view_of(&views, layers, i))) continue;
+    if (b->places_of[slot] < 0 || (config.tied && i == FR__PART_HEAD) || (!options->whole && fr__view_of(&views, layers, i))) continue;
     fr_model_tensor(&made, b->part[i].tensor, &at);
     at.offset += slot / FR__PART_COUNT * at.rows * at.cols + b->part[i].before;
-    fr__widen(pretrained, b->named + b->slots[slot], FR_FLOAT32, made.params + at.offset);
+    fr__widen(pretrained, b->named + b->places_of[slot], FR_FLOAT32, made.params + at.offset);
   }
   status = fr_model_set_rows(&made, pretrained->config.vocab, config.vocab - pretrained->config.vocab, 1, 0.0f, 0);
   if (!status) *model = made;
@@ -11665,7 +11667,7 @@ FR_DEF fr_status fr_pretrained_model(const fr_pretrained *pretrained, const fr_p
 // A positive number in as few digits as give the same float again.
 FR__SELDOM void fr__put_real(fr__stream *s, float x)
 {
-  int exponent = (int)floor(log10((double)x)) + 1;
+  int exponent = (int)floor(log((double)x) / 2.302585092994046) + 1;
   double digits = 0.0;
   for (int places = 0; places < 10; places++, exponent--) {
     const double size = pow(10.0, fabs((double)exponent));
@@ -11744,7 +11746,7 @@ FR__SELDOM void fr__put_slot(fr__stream *s, const fr_model *model, const fr__par
 FR__SELDOM void fr__put_safetensors(fr__stream *s, const fr_export *e)
 {
   static const char *const types[] = { "F32", "F16", "BF16" };
-  const fr_int size = e->type == FR_EXPORT_F32 ? 4 : 2, slots = e->model->config.layers * FR__PART_COUNT;
+  const fr_int size = e->type == FR_EXPORT_F32 ? 4 : 2, places_of = e->model->config.layers * FR__PART_COUNT;
   fr__part_row part[FR__PART_COUNT];
   fr_int head = 0;
   fr__part_rows(part, &e->model->config);
@@ -11754,7 +11756,7 @@ FR__SELDOM void fr__put_safetensors(fr__stream *s, const fr_export *e)
     if (!pass) fr__stream_memory(out, NULL, 0);
     else fr__put_int(out, (uint64_t)fr__round_up(head, 8), 8);
     fr__put_text(out, "{\"__metadata__\":{\"format\":\"pt\"}");
-    for (fr_int slot = 0; slot < slots; slot++) {
+    for (fr_int slot = 0; slot < places_of; slot++) {
       const fr__part_row *of = &part[slot % FR__PART_COUNT];
       fr_reason name;
       if (!fr__slot_there(part, slot)) continue;
@@ -11769,7 +11771,7 @@ FR__SELDOM void fr__put_safetensors(fr__stream *s, const fr_export *e)
     if (!pass) head = out->done;
   }
   fr__put(s, "       ", fr__round_up(head, 8) - head);
-  for (fr_int slot = 0; slot < slots; slot++)
+  for (fr_int slot = 0; slot < places_of; slot++)
     if (fr__slot_there(part, slot)) fr__put_slot(s, e->model, part, slot, e->type, 0);
 }
 
@@ -11964,7 +11966,7 @@ FR__SELDOM void fr__put_gguf(fr__stream *s, const fr_export *e)
   static const int types[] = { FR__F32, FR__F16, FR__BF16 };
   const fr_model *m = e->model;
   const fr_config *c = &m->config;
-  const fr_int slots = c->layers * FR__PART_COUNT;
+  const fr_int places_of = c->layers * FR__PART_COUNT;
   fr_config plain = *c;
   fr__part_row part[FR__PART_COUNT];
   fr__stream counted;
@@ -11972,7 +11974,7 @@ FR__SELDOM void fr__put_gguf(fr__stream *s, const fr_export *e)
   fr_int tensors = c->rope_factor > 0.0f, at = 0;
   plain.rope_factor = 0.0f;
   fr__part_rows(part, c);
-  for (fr_int slot = 0; slot < slots; slot++) tensors += fr__slot_there(part, slot);
+  for (fr_int slot = 0; slot < places_of; slot++) tensors += fr__slot_there(part, slot);
   fr__stream_memory(&counted, NULL, 0);
   fr__gguf_keys(&g, e);
   fr__put(s, "GGUF", 4);
@@ -11982,7 +11984,7 @@ FR__SELDOM void fr__put_gguf(fr__stream *s, const fr_export *e)
   g.s = s;
   fr__gguf_keys(&g, e);
   for (int look = 0; look < 2; look++)  // what they are, then their values
-    for (fr_int slot = c->rope_factor > 0.0f ? ROPE : 0; slot < slots; slot++) {
+    for (fr_int slot = c->rope_factor > 0.0f ? ROPE : 0; slot < places_of; slot++) {
       const fr__part_row *of = &part[slot < 0 ? 0 : slot % FR__PART_COUNT];
       const fr_int cols = slot < 0 ? c->head_dim / 2 : of->vector ? of->rows * of->cols : of->cols, rows = slot < 0 || of->vector ? 1 : of->rows;
       const int type = slot < 0 || of->vector ? FR__F32 : types[e->type];
@@ -12149,6 +12151,9 @@ FR__MAKE(fr_pretrained_model_new, model, (const fr_pretrained *pretrained, const
          fr_reason *reason), fr_pretrained_model(pretrained, options, model, memory, bytes, &bytes, reason), reason)
 FR__RELEASE(bundle)  // fr_bundle_load makes one
 #undef FR__NEW
+#undef FR__PARTS
+#undef FR__RECORD
+#undef FR__ENTRY
 #undef FR__MAKE
 #undef FR__RELEASE
 
