@@ -6861,7 +6861,7 @@ static uint16_t fr__to_bfloat16(float x)  // to nearest, ties to even
   return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
 }
 
-static float fr__nearest(float x) { return x + 12582912.0f - 12582912.0f; }  // ties to even, up to 2^22
+static float fr__nearest(float x) { const float up = x + 12582912.0f; return up - 12582912.0f; }  // ties to even, up to 2^22
 
 static uint16_t fr__to_float16(float x)  // the same; from 65520 on infinity
 {
