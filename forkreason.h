@@ -10932,13 +10932,13 @@ static int fr__find_flag(fr__reading *r, const char *name)
 }
 
 // Which of the words it is; -1: none of them, which is refused, or it is not there.
-FR__SELDOM int fr__find_word(fr__reading *r, const char *outer, const char *name, const char *const *words, const char *refused)
+FR__SELDOM int fr__find_word(fr__reading *r, const char *outer, const char *name, const char *const *words, const char *complaint)
 {
   const char kind = fr__find(r, outer, name);
   int i = 0;
   while (kind && words[i] && !(kind == '"' && fr__json_is(&r->json, r->json.token, words[i]))) i++;
   if (kind && words[i]) return i;
-  if (kind) fr__find_wrong(r, FR_UNSUPPORTED, refused);
+  if (kind) fr__find_wrong(r, FR_UNSUPPORTED, complaint);
   return -1;
 }
 
