@@ -11319,6 +11319,7 @@ FR__SELDOM fr_status fr__gguf_rope(fr__reading *r, const fr__named *t)
 FR__SELDOM fr_status fr__gguf_model(fr__reading *r)
 {
   static const char *const ends[] = { "eos", "eot" };
+  static const char *const no[] = { "expert_count", "attention.sliding_window", "rope.scaling.factor", "rope.scale_linear" };
   struct fr__pretrained *b = &r->b;
   fr_pretrained *p = &r->p;
   fr_config *c = &p->config;
@@ -11353,9 +11354,9 @@ FR__SELDOM fr_status fr__gguf_model(fr__reading *r)
   text = fr__gguf_string(&g, name.text);
   if (text.count && (text.count != 4 || memcmp(text.bytes, "none", 4)))
     return fr__fail(r->reason, FR_UNSUPPORTED, "GGUF: a rope.scaling.type other than none; llama3's scaling stands in rope_freqs.weight");
-  for (int i = 0; i < 2; i++) {
-    fr__fail(&name, FR_OK, "%s.%s", p->family, i ? "attention.sliding_window" : "expert_count");
-    if (fr__gguf_size(&g, name.text, 0)) return fr__fail(r->reason, FR_UNSUPPORTED, "GGUF: %s is not supported", name.text);
+  for (int i = 0; i < 4; i++) {
+    fr__fail(&name, FR_OK, "%s.%s", p->family, no[i]);
+    if (i < 2 ? fr__gguf_size(&g, name.text, 0) != 0 : fr__gguf_real(p, &g, no[i], 1.0f) != 1.0f) return fr__fail(r->reason, FR_UNSUPPORTED, "GGUF: %s is not supported", name.text);
   }
   for (int i = 0; i < 2; i++) {
     fr__fail(&name, FR_OK, "tokenizer.ggml.%s_token_id", ends[i]);

@@ -322,6 +322,23 @@ static void damaged(void)
     }
   }
   CHECK(counted[0] == 4 && counted[1] == 4 && counted[2] > 55);
+  {  // a factor of rope without its type is not passed over
+    static const char key[] = "\x19\0\0\0\0\0\0\0llama.rope.scaling.factor\6\0\0\0\0\0\0@";  // 2
+    const fr_int length = (fr_int)sizeof key - 1;
+    for (int two = 0; two < 2; two++) {
+      fr_reason reason;
+      fr_pretrained p;
+      fr_pretrained_source source;
+      memcpy(file, small, 24);
+      memcpy(file + 24, key, (size_t)length);
+      memcpy(file + 24 + length, small + 24, (size_t)(small_size - 24));
+      file[16]++;  // one key more
+      if (!two) memcpy(file + 24 + length - 4, "\0\0\x80\x3F", 4);  // 1
+      source = file_source(file, small_size + length);
+      CHECK((fr_pretrained_new(&p, &source, &reason) == FR_UNSUPPORTED && strstr(reason.text, "rope.scaling.factor")) == two);
+      fr_pretrained_free(&p);
+    }
+  }
   for (fr_int cut = 0; cut <= small_size - 24; cut++) try_file(small, cut, cut < small_size - 24, "cut");
   for (int i = 0; i < 3000; i++) {  // any byte may be any other: an error or a model, never more
     memcpy(file, small, (size_t)small_size);
