@@ -2,6 +2,7 @@
 #define FORKREASON_IMPLEMENTATION
 #include "../forkreason.h"
 #include "folder.h"
+#include "hostile.h"
 
 static fr_pretrained_source file_source(const void *bytes, fr_int count)
 {
@@ -310,31 +311,13 @@ static void try_file(const unsigned char *bytes, fr_int count, int refuse, const
 
 static void damaged(void)
 {
-  ptrdiff_t size, small_size;
-  char *text = (char *)store_file("tests/data/gguf/malformed.txt", &size), *line = strtok(text, "\n");
-  unsigned char *small = store_file("tests/data/gguf/ok_small.gguf", &small_size), *file = (unsigned char *)test_alloc(20000);
-  char name[120] = "";
-  int refuse = 0, counted[3] = { 0, 0, 0 };
-  fr_int count = 0;
-  for (;; line = strtok(NULL, "\n")) {
-    if ((!line || !strncmp(line, "file ", 5)) && name[0]) try_file(file, count, refuse, name);
-    if (!line) break;
-    if (!strncmp(line, "file ", 5)) {
-      snprintf(name, sizeof name, "%s", line + 5);
-      refuse = strstr(line, ".gguf refuse ") ? 1 : strstr(line, ".gguf accept ") ? 0 : -1;
-      counted[refuse + 1]++;
-      count = 0;
-    } else if (!strncmp(line, "copy ", 5)) {
-      char *at = line + 5;
-      const long from = strtol(at, &at, 10), bytes = strtol(at, &at, 10);
-      memcpy(file + count, small + from, (size_t)bytes);
-      count += bytes;
-    } else {
-      for (const char *at = line + 4; at[0] && at[1]; at += 2) {
-        const char pair[3] = { at[0], at[1], 0 };
-        file[count++] = (unsigned char)strtol(pair, NULL, 16);
-      }
-    }
+  hostile h = hostile_open();
+  unsigned char *const small = h.small, *const file = h.bytes;
+  const fr_int small_size = h.small_size;
+  int counted[3] = { 0, 0, 0 };
+  while (hostile_next(&h)) {
+    try_file(file, h.count, h.refuse, h.name);
+    counted[h.refuse + 1]++;
   }
   CHECK(counted[0] == 3 && counted[1] == 4 && counted[2] > 55);
   {  // a factor of rope without its type is not passed over
@@ -360,7 +343,7 @@ static void damaged(void)
     for (int k = 0; k < 1 + i % 3; k++) file[test_bits() % (uint64_t)small_size] = (unsigned char)test_bits();
     try_file(file, small_size, -1, "changed");
   }
-  free(small); free(file); free(text);
+  hostile_close(&h);
 }
 
 int main(void)
