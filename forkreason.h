@@ -6392,6 +6392,74 @@ static void fr__put_floats(fr__stream *s, const float *x, fr_int count)
   }
 }
 
+FR__APART void fr__put_text(fr__stream *s, const char *text) { fr__put(s, text, (fr_int)strlen(text)); }
+
+// Text as it stands inside of JSON's quotes.
+FR__SELDOM void fr__put_escaped(fr__stream *s, const char *text, fr_int count)
+{
+  for (fr_int i = 0; i < count; i++) {
+    const unsigned char c = (unsigned char)text[i];
+    const char code[6] = { '\\', 'u', '0', '0', "0123456789abcdef"[c >> 4], "0123456789abcdef"[c & 15] };
+    if (c == '"' || c == '\\') fr__put(s, "\\", 1);
+    fr__put(s, c < 0x20 ? code : text + i, c < 0x20 ? 6 : 1);
+  }
+}
+
+// A positive number in as few digits as give the same float again.
+FR__SELDOM void fr__put_real(fr__stream *s, float x)
+{
+  int exponent = (int)floor(log((double)x) / 2.302585092994046) + 1;
+  double digits = 0.0;
+  fr_reason text;
+  for (int places = 0; places < 10; places++, exponent--) {
+    const double size = pow(10.0, fabs((double)exponent));
+    digits = floor((exponent < 0 ? (double)x * size : (double)x / size) + 0.5);
+    if ((float)(exponent < 0 ? digits / size : digits * size) == x) break;
+  }
+  fr__fail(&text, FR_OK, exponent ? "%de%d" : "%d.0", (fr_int)digits, (fr_int)exponent);
+  fr__put_text(s, text.text);
+}
+
+// Text with %d of an fr_int, %s, %q: the same in quotes of JSON, %t: an fr_text in them, %r: a positive number.
+FR__SELDOM void fr__put_format(fr__stream *s, const char *format, ...)
+{
+  fr_reason number;
+  fr_text text = { NULL, 0 };
+  va_list list;
+  va_start(list, format);
+  for (; *format; format++) {
+    const char kind = *format == '%' ? *++format : 0;
+    if (!kind) fr__put(s, format, 1);
+    else if (kind == 'r') fr__put_real(s, (float)va_arg(list, double));
+    else if (kind == 't') text = *va_arg(list, const fr_text *);
+    else if (kind == 'd') fr__fail(&number, FR_OK, "%d", va_arg(list, fr_int));
+    else text.bytes = va_arg(list, const char *);
+    if (kind == 'd') text.bytes = number.text;
+    if (kind == 'd' || kind == 's') fr__put_text(s, text.bytes);
+    if (kind != 'q' && kind != 't') continue;
+    fr__put_text(s, "\"");
+    fr__put_escaped(s, text.bytes, kind == 't' ? text.count : (fr_int)strlen(text.bytes));
+    fr__put_text(s, "\"");
+  }
+  va_end(list);
+}
+
+// Puts it to memory, whole or not at all; memory NULL measures.
+FR__SELDOM fr_status fr__write(void (*put)(fr__stream *s, const void *what), const void *what, void *memory, fr_int capacity,
+                               fr_int *bytes, fr_reason *reason)
+{
+  fr__stream s;
+  if (!bytes) return fr__fail(reason, FR_INVALID, "bytes is NULL");
+  for (int pass = 0; pass < (memory ? 2 : 1); pass++) {
+    fr__stream_memory(&s, pass ? memory : NULL, capacity);
+    put(&s, what);
+    if (s.failed) return fr__fail(reason, FR_OVERFLOW, "what is written does not fit the address space");
+    *bytes = s.done;
+    if (memory && capacity < s.done) return fr__fail(reason, FR_MEMORY, "%d bytes are needed, %d were given", s.done, capacity);
+  }
+  return fr__fine(reason);
+}
+
 // The last 8 bytes of a file are the hash of all before.
 static void fr__put_hash(fr__stream *s)
 {
@@ -6561,6 +6629,17 @@ static fr_int fr__utf8(const char *p, fr_int left)
   return (lead == 0xF0 && s[1] < 0x90) || (lead == 0xF4 && s[1] > 0x8F) ? 0 : count;
 }
 
+// The character at `at` and its bytes; a byte that is not part of valid UTF-8 is a character 0x110000 + byte.
+static uint32_t fr__code(const char *text, fr_int at, fr_int end, fr_int *size)
+{
+  const unsigned char c = (unsigned char)text[at];
+  const fr_int count = fr__utf8(text + at, end - at);
+  uint32_t code = count < 2 ? c : c & (0x7Fu >> count);
+  for (fr_int i = 1; i < count; i++) code = code << 6 | ((unsigned char)text[at + i] & 0x3Fu);
+  *size = fr__max(count, 1);
+  return count ? code : 0x110000u + c;
+}
+
 FR__APART fr_int fr__utf8_put(uint32_t code, char *out)
 {
   const fr_int count = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
@@ -6642,13 +6721,12 @@ FR__APART int32_t fr__json_char(const char *text, fr_int *at, fr_int end, const 
   const fr_int left = end - *at;
   if (left <= 0 || *p == '"') return -1;
   if (*p != '\\') {
-    const fr_int count = fr__utf8(p, left);
-    int32_t code = count < 2 ? (unsigned char)*p : (unsigned char)*p & (0x7F >> count);
-    for (fr_int i = 1; i < count; i++) code = code << 6 | (p[i] & 0x3F);
+    fr_int count;
+    const uint32_t code = fr__code(text, *at, end, &count);
     if (code < 0x20) *wrong = "a control character inside of a string must be escaped";
-    if (count == 0) *wrong = "the text is not valid UTF-8";
+    if (code > 0x10FFFF) *wrong = "the text is not valid UTF-8";
     *at += count;
-    return code;
+    return (int32_t)code;
   }
   if (left > 1 && p[1] == 'u') {
     const int pair = left >= 8 && memcmp(p + 6, "\\u", 2) == 0;
@@ -6822,6 +6900,19 @@ static char fr__json_next(fr__json *json)
   return json->token.kind = 'k';
 }
 
+// A whole number that is not negative, or -1; what is too large becomes the largest.
+FR__APART fr_int fr__json_whole(const char *text, fr__json_token token)
+{
+  fr_int value = 0;
+  if (token.kind != '0') return -1;
+  for (fr_int i = 0; i < token.count; i++) {
+    const char c = text[token.start + i];
+    if (c < '0' || c > '9') return -1;
+    value = value > (FR__INT_MAX - 9) / 10 ? FR__INT_MAX : value * 10 + (c - '0');
+  }
+  return value;
+}
+
 // Goes to the end of the value whose first event was the last one. 0 on error.
 static int fr__json_skip(fr__json *json)
 {
@@ -6895,6 +6986,7 @@ FR__APART void fr__dequantize(int type, const unsigned char *at, fr_int count, f
   for (fr_int i = 0; i < count; i++) {
     const int v = (int)(i % of->weights), second = v / 16, j = v / 32;  // in the block; in a run of 32; which run
     const unsigned char *block = at + i / of->weights * of->bytes, *scales = block + 4, *high;
+    int five, shifted;
     uint32_t bits, q;
     float d, m = 0.0f;
     if (of->weights == 1) {
@@ -6906,16 +6998,14 @@ FR__APART void fr__dequantize(int type, const unsigned char *at, fr_int count, f
     d = fr__from_float16(block);
     switch (type) {
       case FR__Q8_0: out[i] = d * (float)((int)(block[2 + v] ^ 128) - 128); continue;
-      case FR__Q4_0: case FR__Q4_1:
-        q = block[(type == FR__Q4_0 ? 2 : 4) + v % 16] >> 4 * second & 15;
-        if (type == FR__Q4_1) m = fr__from_float16(block + 2);
-        out[i] = type == FR__Q4_0 ? d * (float)((int)q - 8) : d * (float)q + m;
-        continue;
-      case FR__Q5_0: case FR__Q5_1:
-        high = block + (type == FR__Q5_0 ? 2 : 4);
-        q = (high[4 + v % 16] >> 4 * second & 15u) | (high[v / 8] >> v % 8 & 1u) << 4;
-        if (type == FR__Q5_1) m = fr__from_float16(block + 2);
-        out[i] = type == FR__Q5_0 ? d * (float)((int)q - 16) : d * (float)q + m;
+      case FR__Q4_0: case FR__Q4_1: case FR__Q5_0: case FR__Q5_1:
+        five = type >= FR__Q5_0;
+        shifted = type == FR__Q4_0 || type == FR__Q5_0;
+        high = block + (shifted ? 2 : 4);
+        q = high[4 * five + v % 16] >> 4 * second & 15u;
+        if (five) q |= (high[v / 8] >> v % 8 & 1u) << 4;
+        if (!shifted) m = fr__from_float16(block + 2);
+        out[i] = shifted ? d * (float)((int)q - (five ? 16 : 8)) : d * (float)q + m;
         continue;
       case FR__Q6_K:
         q = block[v / 128 * 64 + v % 64] >> v % 128 / 64 * 4 & 15;
@@ -7564,18 +7654,6 @@ static const char fr__class_stretches[] =
   "@Q@D@E@D@E@X@E@P@E@D@E@D@E@D@M@D@I@D@E@H@E@D@E@D@E@D@E@D@E@D@I@D@E@H@Q@D@^@D@Q@D@Q@D@E@D@j@DAG@T@M@D@U@DAGfZ@w~{~{x{@k~{Da~|"
   "~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|_~BD~|~|~|~|TQ@XNU@H~|~|~|~|~|~|@I@y~|"
   "~|~|~|~|~|~|qf@}iI~{~{dNc~~{dN~|~|~|~|~|H~@T~|~|~|~|Vn@@";
-
-// The character at `at` and its bytes; a byte that is not part of valid UTF-8 is a character 0x110000 + byte.
-static uint32_t fr__code(const char *text, fr_int at, fr_int end, fr_int *size)
-{
-  const unsigned char c = (unsigned char)text[at];
-  uint32_t code = c < 0x80 ? c : c < 0xE0 ? c & 0x1Fu : c < 0xF0 ? c & 0x0Fu : c & 0x07u;
-  *size = fr__utf8(text + at, end - at);
-  for (fr_int i = 1; i < *size; i++) code = code << 6 | ((unsigned char)text[at + i] & 0x3Fu);
-  if (*size) return code;
-  *size = 1;
-  return 0x110000u + c;
-}
 
 // A number in base 62.
 static uint32_t fr__base62(const char *p, int digits)
@@ -8653,19 +8731,6 @@ static fr_status fr__json_expect(fr__load *load, fr__json_token object, const ch
   return fr__json_word(load, value, word) ? FR_OK : fr__load_refuse(load, value.kind ? value : object, wrong);
 }
 
-// A whole number that is not negative, or -1; what is too large becomes the largest.
-FR__APART fr_int fr__json_id(const char *text, fr__json_token token)
-{
-  fr_int value = 0;
-  if (token.kind != '0') return -1;
-  for (fr_int i = 0; i < token.count; i++) {
-    const char c = text[token.start + i];
-    if (c < '0' || c > '9') return -1;
-    value = value > (FR__INT_MAX - 9) / 10 ? FR__INT_MAX : value * 10 + (c - '0');
-  }
-  return value;
-}
-
 // {"id": 1, "content": "...", "special": true ...}: every added token is matched in raw text, whatever `special` says, those that
 // are `normalized` only between the others, as Hugging Face does. An error
 // of the reader, here and below, leaves something missing, and what then fails tells the first error; so does the end.
@@ -8689,10 +8754,10 @@ FR__SELDOM fr_status fr__json_added(fr__load *load, fr__json *json)
         return fr__load_refuse(load, name, "an added token has a property that is not supported");
       if (!fr__json_skip(json)) break;
     }
-    if (fr__json_id(json->text, id) < 0)
+    if (fr__json_whole(json->text, id) < 0)
       return fr__load_json_fail(load, json, start, "an added token needs an id, a whole number");
     if (content.kind != '"') return fr__load_json_fail(load, json, start, "an added token needs a content");
-    wrong = fr__put_token(load, fr__json_id(json->text, id), fr__next_bytes(load),
+    wrong = fr__put_token(load, fr__json_whole(json->text, id), fr__next_bytes(load),
                           fr__json_copy(json->text, content, fr__next_bytes(load)), kind);
     if (wrong) return fr__load_json_fail(load, json, start, wrong);
   }
@@ -8710,7 +8775,7 @@ FR__SELDOM fr_status fr__json_vocab(fr__load *load, fr__json *json)
     fr_int id, at = name.start, count;
     json->name_count--;
     fr__json_next(json);
-    id = fr__json_id(text, json->token);
+    id = fr__json_whole(text, json->token);
     if (id < 0) return fr__load_json_fail(load, json, json->token.start, "an id must be a whole number, 0 or more");
     if (!b) {
       load->room_bytes = fr__max(load->room_bytes, name.count);
@@ -8824,7 +8889,7 @@ FR__SELDOM fr_status fr__json_settings(fr__load *load)
     if (i == FR__PADDING && fr__json_word(load, fr__json_member(load, f, "strategy"), "BatchLongest") &&
         (!multiple.kind || multiple.kind == 'n')) continue;
     if (!f.kind || f.kind == 'n' || f.kind == 'f' || (f.kind == '"' && f.count == 0)) continue;
-    if (f.kind == '0' && (fr__json_id(file.bytes, f) == 0 || (f.count == 3 && !memcmp(file.bytes + f.start, "0.0", 3)))) continue;
+    if (f.kind == '0' && (fr__json_whole(file.bytes, f) == 0 || (f.count == 3 && !memcmp(file.bytes + f.start, "0.0", 3)))) continue;
     fr__fail(&words, FR_UNSUPPORTED, "%s is not supported", fr__fields[i]);
     return fr__load_refuse(load, f, words.text);
   }
@@ -8989,9 +9054,9 @@ FR__SELDOM fr_status fr__load_tiktoken(fr__load *load)
     const fr_int count = hole ? 0 : fr__base64(text.bytes + start, stop - start, fr__next_bytes(load));
     const fr__json_token rank = { '0', stop + 1, fr__max(0, end - stop - 1) };
     if (count < 0) wrong = "base64 was expected";
-    else if (rank.count < 1 || fr__json_id(text.bytes, rank) < 0) wrong = "a blank and a rank were expected";
+    else if (rank.count < 1 || fr__json_whole(text.bytes, rank) < 0) wrong = "a blank and a rank were expected";
     else if (count > FR__SPLIT_TOKEN) wrong = "a token has more than 512 bytes";
-    else wrong = fr__put_token(load, fr__json_id(text.bytes, rank), fr__next_bytes(load), count, hole ? 0 : FR__ORDINARY);
+    else wrong = fr__put_token(load, fr__json_whole(text.bytes, rank), fr__next_bytes(load), count, hole ? 0 : FR__ORDINARY);
     if (wrong) return fr__fail(load->reason, FR_FORMAT, "line %d: %s", line, wrong);
     if (!load->b && !hole) load->merges += count - 1;
   }
@@ -9389,33 +9454,19 @@ FR__SELDOM void fr__put_form(fr__stream *s, const void *tokenizer)
   fr__put_hash(s);
 }
 
-FR__APART void fr__put_text(fr__stream *s, const char *text) { fr__put(s, text, (fr_int)strlen(text)); }
-
-FR__APART void fr__put_number(fr__stream *s, const char *format, fr_int value)
+// A token as files spell it: its own text (raw), or the characters that stand for its bytes. Puts it, where there is a stream, and
+// returns its bytes.
+FR__SELDOM fr_int fr__put_spelled(fr__stream *s, const fr__bpe *b, uint32_t id, int raw, int quoted)
 {
-  fr_reason text;
-  fr__fail(&text, FR_OK, format, value);
-  fr__put_text(s, text.text);
-}
-
-// A token inside of quotes: its text (raw), or the characters for its bytes.
-FR__SELDOM void fr__put_string(fr__stream *s, const fr__bpe *b, uint32_t id, int raw)
-{
-  const char *p = b->bytes + b->pieces[id].start;
+  fr_int bytes = 0;
   for (uint32_t i = 0; i < b->pieces[id].count; i++) {
-    char out[6];
-    fr_int count = 1;
-    if (raw) out[0] = p[i];
-    else count = fr__utf8_put(fr__byte_char((unsigned char)p[i]), out);
-    if (out[0] == '"' || out[0] == '\\') fr__put(s, "\\", 1);
-    if (raw && (unsigned char)out[0] < 0x20) {
-      memcpy(out, "\\u00", 4);
-      out[4] = "0123456789abcdef"[(unsigned char)p[i] >> 4];
-      out[5] = "0123456789abcdef"[p[i] & 15];
-      count = 6;
-    }
-    fr__put(s, out, count);
+    char out[4] = { b->bytes[b->pieces[id].start + i], 0, 0, 0 };
+    const fr_int count = raw ? 1 : fr__utf8_put(fr__byte_char((unsigned char)out[0]), out);
+    if (s && quoted) fr__put_escaped(s, out, count);
+    else if (s) fr__put(s, out, count);
+    bytes += count;
   }
+  return bytes;
 }
 
 // A special token stands in vocab too, unless the ids of all specials follow those of the vocabulary: the reader gives
@@ -9423,7 +9474,6 @@ FR__SELDOM void fr__put_string(fr__stream *s, const fr__bpe *b, uint32_t id, int
 FR__SELDOM void fr__put_json(fr__stream *s, const void *tokenizer)
 {
   const fr_tokenizer *t = (const fr_tokenizer *)tokenizer;
-  static const char split[] = "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"";
   const fr__bpe *b = t->body;
   int any = 0, specials_follow = 1;
   for (fr_int id = 0, last = 0; id < t->vocab; id++) {
@@ -9433,43 +9483,37 @@ FR__SELDOM void fr__put_json(fr__stream *s, const void *tokenizer)
   fr__put_text(s, "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\n\"added_tokens\":[");
   for (fr_int id = 0; id < t->vocab; id++) {
     if (!(b->kinds[id] & FR__SPECIAL)) continue;
-    fr__put_number(s, any++ ? ",\n{\"id\":%d,\"content\":\"" : "\n{\"id\":%d,\"content\":\"", id);
-    fr__put_string(s, b, (uint32_t)id, 1);
-    fr__put_text(s, "\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":");
-    fr__put_text(s, b->kinds[id] & FR__LATE ? "true,\"special\":" : "false,\"special\":");
-    fr__put_text(s, b->kinds[id] & FR__SHOWN ? "false}" : "true}");
+    fr__put_format(s, "%s\n{\"id\":%d,\"content\":\"", any++ ? "," : "", id);
+    fr__put_spelled(s, b, (uint32_t)id, 1, 1);
+    fr__put_format(s, "\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":%s,\"special\":%s}",
+                   b->kinds[id] & FR__LATE ? "true" : "false", b->kinds[id] & FR__SHOWN ? "false" : "true");
   }
-  fr__put_text(s, t->nfc ? "],\n\"normalizer\":{\"type\":\"NFC\"}" : "],\n\"normalizer\":null");
-  fr__put_text(s, ",\n\"pre_tokenizer\":");
-  if (t->split == FR_SPLIT_SMOLLM) {
-    fr__put_text(s, "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\",\"individual_digits\":true},");
-  } else if (t->split > FR_SPLIT_GPT2) {
-    fr__put_text(s, split);
-    for (const char *c = fr__regex[t->split]; *c; c++) fr__put(s, *c == '\\' ? "\\\\" : c, *c == '\\' ? 2 : 1);
-    fr__put_text(s, "\"},\"behavior\":\"Isolated\",\"invert\":false},");
-  }
-  fr__put_text(s, "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":");
-  fr__put_text(s, t->split == FR_SPLIT_GPT2 || t->split == FR_SPLIT_SMOLLM ? "true}" : "false}");
-  if (t->split > FR_SPLIT_GPT2) fr__put_text(s, "]}");
-  fr__put_text(s, ",\n\"post_processor\":null,\n\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,"
-                  "\"trim_offsets\":true,\"use_regex\":true},\n\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,"
-                  "\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,\"fuse_unk\":false,\"byte_fallback\":false,");
-  fr__put_text(s, t->ignore_merges ? "\"ignore_merges\":true,\n\"vocab\":{" : "\"ignore_merges\":false,\n\"vocab\":{");
+  fr__put_format(s, "],\n\"normalizer\":%s,\n\"pre_tokenizer\":%s", t->nfc ? "{\"type\":\"NFC\"}" : "null",
+                 t->split > FR_SPLIT_GPT2 ? "{\"type\":\"Sequence\",\"pretokenizers\":[" : "");
+  if (t->split == FR_SPLIT_SMOLLM) fr__put_text(s, "{\"type\":\"Digits\",\"individual_digits\":true},");
+  else if (t->split > FR_SPLIT_GPT2)
+    fr__put_format(s, "{\"type\":\"Split\",\"pattern\":{\"Regex\":%q},\"behavior\":\"Isolated\",\"invert\":false},", fr__regex[t->split]);
+  fr__put_format(s, "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":%s}%s,\n"
+                 "\"post_processor\":null,\n\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true,"
+                 "\"use_regex\":true},\n\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,\"continuing_subword_prefix\":null,"
+                 "\"end_of_word_suffix\":null,\"fuse_unk\":false,\"byte_fallback\":false,\"ignore_merges\":%s,\n\"vocab\":{",
+                 t->split == FR_SPLIT_GPT2 || t->split == FR_SPLIT_SMOLLM ? "true" : "false", t->split > FR_SPLIT_GPT2 ? "]}" : "",
+                 t->ignore_merges ? "true" : "false");
   any = 0;
   for (fr_int id = 0; id < t->vocab; id++) {
     const int ordinary = (b->kinds[id] & FR__ORDINARY) != 0;
     if (!b->kinds[id] || (!ordinary && specials_follow)) continue;
     fr__put_text(s, any++ ? ",\n\"" : "\n\"");
-    fr__put_string(s, b, (uint32_t)id, !ordinary);
-    fr__put_number(s, "\":%d", id);
+    fr__put_spelled(s, b, (uint32_t)id, !ordinary, 1);
+    fr__put_format(s, "\":%d", id);
   }
   fr__put_text(s, "},\n\"merges\":[");
   for (fr_int i = 0; i < t->merge_count; i++) {
     const fr__merge *m = b->merges + b->order[i];
     fr__put_text(s, i ? ",\n\"" : "\n\"");
-    fr__put_string(s, b, m->left, 0);
+    fr__put_spelled(s, b, m->left, 0, 1);
     fr__put_text(s, " ");
-    fr__put_string(s, b, m->right, 0);
+    fr__put_spelled(s, b, m->right, 0, 1);
     fr__put_text(s, "\"");
   }
   fr__put_text(s, "]}}\n");
@@ -9499,20 +9543,8 @@ FR__SELDOM fr_status fr__tokenizer_can(const fr_tokenizer *t, fr_tokenizer_form 
 FR_DEF fr_status fr_tokenizer_write(const fr_tokenizer *tokenizer, fr_tokenizer_form form, void *memory, fr_int capacity,
                                     fr_int *bytes, fr_reason *reason)
 {
-  fr__stream s;
   const fr_status status = fr__tokenizer_can(tokenizer, form, reason);
-  if (status) return status;
-  if (!bytes) return fr__fail(reason, FR_INVALID, "bytes is NULL");
-  for (int pass = 0; pass < (memory ? 2 : 1); pass++) {  // first it is only counted
-    fr__stream_memory(&s, pass ? memory : NULL, capacity);
-    if (form == FR_TOKENIZER_JSON) fr__put_json(&s, tokenizer);
-    else fr__put_form(&s, tokenizer);
-    if (s.failed) return fr__fail(reason, FR_OVERFLOW, "the tokenizer does not fit the address space");
-    if (memory && capacity < s.done)
-      return fr__fail(reason, FR_MEMORY, "the tokenizer needs %d bytes, %d were given", s.done, capacity);
-  }
-  *bytes = s.done;
-  return fr__fine(reason);
+  return status ? status : fr__write(form == FR_TOKENIZER_JSON ? fr__put_json : fr__put_form, tokenizer, memory, capacity, bytes, reason);
 }
 
 #ifndef FR_NO_STDIO
@@ -10848,19 +10880,6 @@ static int fr__slot_there(const fr__part_row part[FR__PART_COUNT], fr_int slot)
 }
 
 // -- JSON of models
-// A whole number 0 .. most, or -1.
-FR__SELDOM fr_int fr__json_size(const fr__json *json, fr_int most)
-{
-  const char *digit = json->text + json->token.start;
-  fr_int value = 0;
-  if (json->token.kind != '0') return -1;
-  for (fr_int i = 0; i < json->token.count; i++) {
-    if (digit[i] < '0' || digit[i] > '9' || value > (most - (digit[i] - '0')) / 10) return -1;
-    value = 10 * value + (digit[i] - '0');
-  }
-  return value;
-}
-
 // A number as a double, exact for what configs hold.
 FR__SELDOM double fr__json_real(const fr__json *json)
 {
@@ -10907,10 +10926,10 @@ static void fr__find_wrong(fr__reading *r, fr_status status, const char *wrong)
 FR__SELDOM fr_int fr__find_size(fr__reading *r, const char *outer, const char *name, fr_int otherwise)
 {
   const char kind = fr__find(r, outer, name);
-  const fr_int value = fr__json_size(&r->json, 0x7fffffff);
+  const fr_int value = fr__json_whole(r->json.text, r->json.token);
   if (otherwise >= 0 && (!kind || kind == 'n')) return otherwise;
   if (!kind && !r->json.status) r->lacks = name;
-  if (!kind || value < 1) fr__find_wrong(r, FR_FORMAT, "a whole number above 0, and below 2^31, was expected");
+  if (!kind || value < 1 || value > 0x7fffffff) fr__find_wrong(r, FR_FORMAT, "a whole number above 0, and below 2^31, was expected");
   return value;
 }
 
@@ -10948,10 +10967,10 @@ FR__SELDOM void fr__find_ends(fr__reading *r)
   const int list = fr__find(r, NULL, "eos_token_id") == '[';
   fr_pretrained *p = &r->p;
   while (!r->json.status && strchr("[,0", r->json.token.kind) && (!list || fr__json_next(&r->json) != ']')) {
-    const fr_int id = fr__json_size(&r->json, 0x7ffffffe);
+    const fr_int id = fr__json_whole(r->json.text, r->json.token);
     fr_int known = 0;
     while (known < p->end_count && p->ends[known] != id) known++;
-    if (id < 0) fr__find_wrong(r, FR_FORMAT, "a token id was expected");
+    if (id < 0 || id > 0x7ffffffe) fr__find_wrong(r, FR_FORMAT, "a token id was expected");
     else if (known == FR_ENDS) fr__find_wrong(r, FR_LIMIT, "more than 8 end tokens");
     else p->ends[known] = (fr_token)id;
     if (known == p->end_count) p->end_count++;
@@ -10968,6 +10987,7 @@ FR__SELDOM void fr__find_config(fr__reading *r)
   const char *const scaling = renamed ? renamed : "rope_scaling";
   const int family = fr__find_word(r, NULL, "model_type", fr__families, "a model_type other than llama, qwen2 and qwen3 is not supported");
   fr_config *c = &r->p.config;
+  fr_int begin = -1;
   int type;
   if (family < 0 && !r->json.status) r->lacks = "model_type";
   if (family < 0) fr__find_wrong(r, FR_FORMAT, "");
@@ -11004,7 +11024,8 @@ FR__SELDOM void fr__find_config(fr__reading *r)
     while (fr__json_next(&r->json) == '"')
       if (!fr__json_is(&r->json, r->json.token, "full_attention"))
         fr__find_wrong(r, FR_UNSUPPORTED, "a layer type other than full_attention is not supported");
-  if (fr__find(r, NULL, "bos_token_id") == '0') r->p.begin = (fr_token)fr__json_size(&r->json, 0x7ffffffe);
+  if (fr__find(r, NULL, "bos_token_id") == '0') begin = fr__json_whole(r->json.text, r->json.token);
+  if (begin <= 0x7ffffffe) r->p.begin = (fr_token)begin;
 }
 
 // A string, decoded.
@@ -11086,8 +11107,8 @@ FR__SELDOM void fr__safetensor(fr__reading *r, fr__named *t, const unsigned char
     if (type == 3) fr__find_wrong(r, FR_UNSUPPORTED, "a dtype other than F32, F16 and BF16 is not supported");
     else if (field == 0) t->type = types[type];
     for (fr_int i = 0; field && !json->status && fr__json_next(json) != ']'; i++) {
-      const fr_int size = fr__json_size(json, field == 1 ? FR__INT_MAX : most);
-      if (size < 0 || (field == 1 ? !fr__mul(count, size, &count) : i > 1)) fr__find_wrong(r, FR_FORMAT, "this is no size, or no place");
+      const fr_int size = fr__json_whole(json->text, json->token);
+      if (size < 0 || (field == 1 ? size == FR__INT_MAX || !fr__mul(count, size, &count) : i > 1 || size > most)) fr__find_wrong(r, FR_FORMAT, "this is no size, or no place");
       else if (field == 2) { place[i] = size; offsets = i + 1; }
       else { t->rows = i ? t->cols : 1; t->cols = size; }
       if (field == 1) t->rank = (int)fr__min(i + 1, 9);
@@ -11665,52 +11686,10 @@ FR_DEF fr_status fr_pretrained_model(const fr_pretrained *pretrained, const fr_p
 }
 
 // -- giving a model back
-// A positive number in as few digits as give the same float again.
-FR__SELDOM void fr__put_real(fr__stream *s, float x)
-{
-  int exponent = (int)floor(log((double)x) / 2.302585092994046) + 1;
-  double digits = 0.0;
-  for (int places = 0; places < 10; places++, exponent--) {
-    const double size = pow(10.0, fabs((double)exponent));
-    digits = floor((exponent < 0 ? (double)x * size : (double)x / size) + 0.5);
-    if ((float)(exponent < 0 ? digits / size : digits * size) == x) break;
-  }
-  fr__put_number(s, "%d", (fr_int)digits);
-  fr__put_number(s, exponent ? "e%d" : ".0", exponent);
-}
-
-FR__SELDOM void fr__put_quoted(fr__stream *s, fr_text text)
-{
-  fr__put(s, "\"", 1);
-  for (fr_int i = 0; i < text.count; i++) {
-    const unsigned char c = (unsigned char)text.bytes[i];
-    const char escaped[6] = { '\\', 'u', '0', '0', "0123456789abcdef"[c >> 4], "0123456789abcdef"[c & 15] };
-    if (c < 0x20) fr__put(s, escaped, 6);
-    else if (c == '"' || c == '\\') fr__put(s, "\\", 1);
-    if (c >= 0x20) fr__put(s, text.bytes + i, 1);
-  }
-  fr__put(s, "\"", 1);
-}
-
 static fr_text fr__text_of(const char *text)
 {
   fr_text t = { text, (fr_int)strlen(text) };
   return t;
-}
-
-// Text with %d of an fr_int, %s, %q: the same in quotes, %r: a double.
-FR__SELDOM void fr__put_format(fr__stream *s, const char *format, ...)
-{
-  va_list list;
-  va_start(list, format);
-  for (; *format; format++) {
-    if (*format != '%') fr__put(s, format, 1);
-    else if (*++format == 'd') fr__put_number(s, "%d", va_arg(list, fr_int));
-    else if (*format == 's') fr__put_text(s, va_arg(list, const char *));
-    else if (*format == 'q') fr__put_quoted(s, fr__text_of(va_arg(list, const char *)));
-    else fr__put_real(s, (float)va_arg(list, double));
-  }
-  va_end(list);
 }
 
 // The values in a slot, as they stand in files; turned: rows of q and k as for rope on neighbours.
@@ -11820,10 +11799,10 @@ FR__SELDOM void fr__put_tokenizer_config(fr__stream *s, const fr_export *e)
   const fr_token ids[] = { e->begin, e->end_count ? e->ends[0] : -1, e->pad };
   fr__put_text(s, "{\"tokenizer_class\":\"PreTrainedTokenizerFast\",\n\"clean_up_tokenization_spaces\":false,\n");
   for (int i = 0; i < 3; i++) {
-    fr__put_format(s, ids[i] < 0 ? "%q:null,\n" : "%q:", names[i]);
-    if (ids[i] >= 0) { fr__put_quoted(s, fr_tokenizer_token(e->tokenizer, ids[i])); fr__put_text(s, ",\n"); }
+    const fr_text token = fr_tokenizer_token(e->tokenizer, ids[i]);
+    fr__put_format(s, ids[i] < 0 ? "%q:null,\n" : "%q:%t,\n", names[i], &token);
   }
-  if (e->chat.count) { fr__put_text(s, "\"chat_template\":"); fr__put_quoted(s, e->chat); fr__put_text(s, ",\n"); }
+  if (e->chat.count) fr__put_format(s, "\"chat_template\":%t,\n", &e->chat);
   fr__put_format(s, "\"model_max_length\":%d}\n", e->context);
 }
 
@@ -11893,26 +11872,6 @@ static void fr__gguf_put_list(fr__gguf_out *g, const char *key, int of, fr_int c
   fr__put_int(s, (uint64_t)count, 8);
 }
 
-// A token, or two with a blank between, in the characters for their bytes; a special in its own.
-FR__SELDOM void fr__gguf_put_token(fr__stream *s, const fr__bpe *b, uint32_t id, uint32_t second)
-{
-  const int own = !(b->kinds[id] & FR__ORDINARY);
-  fr_int count = second != FR__NONE;
-  for (int look = 0; look < 2; look++) {
-    if (look) fr__put_int(s, (uint64_t)count, 8);
-    for (int side = 0; side < (second == FR__NONE ? 1 : 2); side++) {
-      const fr__piece *p = &b->pieces[side ? second : id];
-      if (look && side) fr__put(s, " ", 1);
-      for (uint32_t i = 0; i < p->count; i++) {
-        char out[4] = { b->bytes[p->start + i], 0, 0, 0 };
-        const fr_int size = own ? 1 : fr__utf8_put(fr__byte_char((unsigned char)out[0]), out);
-        if (look) fr__put(s, out, size);
-        else count += size;
-      }
-    }
-  }
-}
-
 FR__SELDOM void fr__gguf_keys(fr__gguf_out *g, const fr_export *e)
 {
   enum { CONTROL = 3, OWN = 4, UNUSED = 5 };
@@ -11943,10 +11902,12 @@ FR__SELDOM void fr__gguf_keys(fr__gguf_out *g, const fr_export *e)
   fr__gguf_put_string(g, "tokenizer.ggml.pre", pre[t->split]);
   fr__gguf_put_list(g, "tokenizer.ggml.tokens", FR__GGUF_STRING, c->vocab);
   for (fr_int id = 0; id < c->vocab; id++) {
+    const int raw = id < t->vocab && !(b->kinds[id] & FR__ORDINARY);
     fr_reason none;
     fr__fail(&none, FR_OK, "[PAD%d]", id);
-    if (id < t->vocab && b->pieces[id].count) fr__gguf_put_token(g->s, b, (uint32_t)id, FR__NONE);
-    else fr__gguf_put_text(g->s, fr__text_of(none.text));
+    if (id >= t->vocab || !b->pieces[id].count) { fr__gguf_put_text(g->s, fr__text_of(none.text)); continue; }
+    fr__put_int(g->s, (uint64_t)fr__put_spelled(NULL, b, (uint32_t)id, raw, 0), 8);
+    fr__put_spelled(g->s, b, (uint32_t)id, raw, 0);
   }
   fr__gguf_put_list(g, "tokenizer.ggml.token_type", FR__GGUF_I32, c->vocab);
   for (fr_int id = 0; id < c->vocab; id++) {
@@ -11954,8 +11915,13 @@ FR__SELDOM void fr__gguf_keys(fr__gguf_out *g, const fr_export *e)
     fr__put_int(g->s, !kind ? UNUSED : !(kind & FR__SPECIAL) ? 1 : kind & FR__SHOWN ? OWN : CONTROL, 4);
   }
   fr__gguf_put_list(g, "tokenizer.ggml.merges", FR__GGUF_STRING, t->merge_count);
-  for (fr_int i = 0; i < t->merge_count; i++)
-    fr__gguf_put_token(g->s, b, b->merges[b->order[i]].left, b->merges[b->order[i]].right);
+  for (fr_int i = 0; i < t->merge_count; i++) {
+    const fr__merge *m = b->merges + b->order[i];
+    fr__put_int(g->s, (uint64_t)(fr__put_spelled(NULL, b, m->left, 0, 0) + 1 + fr__put_spelled(NULL, b, m->right, 0, 0)), 8);
+    fr__put_spelled(g->s, b, m->left, 0, 0);
+    fr__put(g->s, " ", 1);
+    fr__put_spelled(g->s, b, m->right, 0, 0);
+  }
   for (int i = 0; i < 3; i++) if (tokens[i] >= 0) fr__put_int(fr__gguf_key(g, ids[i], FR__GGUF_U32), (uint64_t)tokens[i], 4);
   fr__put_int(fr__gguf_key(g, "tokenizer.ggml.add_bos_token", FR__GGUF_BOOL), 0, 1);
   if (e->chat.count) fr__gguf_put_text(fr__gguf_key(g, "tokenizer.chat_template", FR__GGUF_STRING), e->chat);
@@ -12071,18 +12037,8 @@ FR_DEF fr_status fr_export_write(const fr_export *what, fr_export_file file, voi
 {
   fr_export resolved;
   fr__exporting x = { &resolved, file };
-  fr__stream s;
   const fr_status status = fr__export_check(what, file, &resolved, reason);
-  if (status) return status;
-  if (!bytes) return fr__fail(reason, FR_INVALID, "bytes is NULL");
-  for (int pass = 0; pass < 2; pass++) {  // what has no room is counted
-    fr__stream_memory(&s, pass ? NULL : memory, capacity);
-    fr__export_put(&s, &x);
-    if (!s.failed) break;
-  }
-  *bytes = s.done;
-  if (memory && capacity < s.done) return fr__fail(reason, FR_MEMORY, "the file needs %d bytes, %d were given", s.done, capacity);
-  return s.failed ? fr__fail(reason, FR_OVERFLOW, "the file does not fit the address space") : fr__fine(reason);
+  return status ? status : fr__write(fr__export_put, &x, memory, capacity, bytes, reason);
 }
 
 #ifndef FR_NO_STDIO
