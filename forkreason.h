@@ -6392,6 +6392,21 @@ static void fr__put_floats(fr__stream *s, const float *x, fr_int count)
   }
 }
 
+static fr_text fr__text_of(const char *text)
+{
+  fr_text t = { text, (fr_int)strlen(text) };
+  return t;
+}
+
+// As much of a text as can be shown; how much.
+FR__SELDOM fr_int fr__show(char shown[48], const char *text, fr_int bytes)
+{
+  fr_int count = 0;
+  for (; count < 47 && count < bytes && text[count] >= 32 && text[count] <= 126; count++) shown[count] = text[count];
+  shown[count] = 0;
+  return count;
+}
+
 FR__APART void fr__put_text(fr__stream *s, const char *text) { fr__put(s, text, (fr_int)strlen(text)); }
 
 // Text as it stands inside of JSON's quotes.
@@ -7022,9 +7037,12 @@ FR__APART void fr__dequantize(int type, const unsigned char *at, fr_int count, f
   }
 }
 
-// A file, and a place in it. What is wrong is told once; then nothing more is read.
+// A file, and a place in it. What is wrong is told once, with its byte and the key or tensor; then nothing more is read.
 typedef struct fr__gguf {
   const unsigned char *start, *at, *end, *data;
+  const char *family;    // the architecture
+  fr_reason   wanted;    // key,
+  fr_text     name;      // and what is read now
   fr_int tensors, keys, alignment;
   fr_reason *reason;
   fr_status  status;
@@ -7038,7 +7056,9 @@ typedef struct fr__gguf_value {  // of an array: of what, how many, and where th
 
 FR__SELDOM void fr__gguf_wrong(fr__gguf *g, fr_status status, const char *wrong)
 {
-  if (!g->status) fr__fail(g->reason, g->status = status, "GGUF, byte %d: %s", (fr_int)(g->at - g->start), wrong);
+  char shown[48];
+  const fr_int count = fr__show(shown, g->name.bytes, g->name.count);
+  if (!g->status) fr__fail(g->reason, g->status = status, count ? "GGUF, byte %d, %s: %s" : "GGUF, byte %d%s: %s", (fr_int)(g->at - g->start), shown, wrong);
   g->at = g->end;
 }
 
@@ -7082,60 +7102,92 @@ FR__SELDOM fr__gguf_value fr__gguf_next(fr__gguf *g)
   return v;
 }
 
-// The value of a key; 0 if it is not there. A key that is there twice is wrong.
+// Goes to the value of a key, which is the architecture's own where it begins with a dot; 0: it is not there.
 FR__SELDOM int fr__gguf_find(fr__gguf *g, const char *key, fr__gguf_value *value)
 {
-  int found = 0;
+  fr_text wanted;
+  fr__fail(&g->wanted, FR_OK, "%s%s", *key == '.' ? g->family : "", key);
+  wanted = fr__text_of(g->wanted.text);
   g->at = g->start + 24;
   for (fr_int i = 0; i < g->keys && !g->status; i++) {
-    const fr_text name = fr__gguf_text(g);
-    const fr__gguf_value v = fr__gguf_next(g);
-    if (name.count != (fr_int)strlen(key) || memcmp(name.bytes, key, (size_t)name.count)) continue;
-    if (found++) fr__gguf_wrong(g, FR_FORMAT, "this key is there twice");
-    *value = v;
+    g->name = fr__gguf_text(g);
+    *value = fr__gguf_next(g);
+    if (g->name.count != wanted.count || memcmp(g->name.bytes, wanted.bytes, (size_t)wanted.count)) continue;
+    g->at = value->at;
+    return !g->status;
   }
-  return found && !g->status;
+  g->name = wanted;
+  return 0;
 }
 
 static fr_text fr__gguf_string(fr__gguf *g, const char *key)
 {
+  const fr_text none = { NULL, 0 };
   fr__gguf_value v;
-  fr_text text = { NULL, 0 };
-  if (!fr__gguf_find(g, key, &v) || v.type != FR__GGUF_STRING) return text;
-  g->at = v.at;
-  return fr__gguf_text(g);
+  if (!fr__gguf_find(g, key, &v)) return none;
+  if (v.type != FR__GGUF_STRING) fr__gguf_wrong(g, FR_FORMAT, "a string was expected");
+  return v.type == FR__GGUF_STRING ? fr__gguf_text(g) : none;
 }
 
-// A whole number, as u32, i32 or u64; `otherwise` if there is none; -1: it is none, or above 2^31 - 1.
+// A whole number below 2^31, as u32, i32 or u64; `otherwise` if there is none.
 FR__SELDOM fr_int fr__gguf_size(fr__gguf *g, const char *key, fr_int otherwise)
 {
   fr__gguf_value v;
   uint64_t x;
   if (!fr__gguf_find(g, key, &v)) return otherwise;
   x = v.type == FR__GGUF_U32 || v.type == FR__GGUF_I32 ? fr__get_int(&v.at, 4) : v.type == FR__GGUF_U64 ? fr__get_int(&v.at, 8) : UINT64_MAX;
-  return x > 0x7fffffff ? -1 : (fr_int)x;
+  if (x <= 0x7fffffff) return (fr_int)x;
+  fr__gguf_wrong(g, FR_FORMAT, "a whole number below 2^31 was expected");
+  return otherwise;
+}
+
+// The same, above 0.
+FR__SELDOM fr_int fr__gguf_above(fr__gguf *g, const char *key, fr_int otherwise)
+{
+  const fr_int value = fr__gguf_size(g, key, otherwise);
+  if (value < 1) fr__gguf_wrong(g, FR_FORMAT, "it is not there, or no whole number above 0");
+  return value;
+}
+
+FR__SELDOM float fr__gguf_real(fr__gguf *g, const char *key, float otherwise)
+{
+  fr__gguf_value v;
+  const int there = fr__gguf_find(g, key, &v);
+  if (there && v.type == FR__GGUF_F32) fr__dequantize(FR__F32, v.at, 1, &otherwise);
+  if ((there && v.type != FR__GGUF_F32) || !fr__positive(otherwise)) fr__gguf_wrong(g, FR_FORMAT, "it is not there, or no number above 0");
+  return otherwise;
 }
 
 static int fr__is_gguf(fr_text file) { return file.count >= 4 && memcmp(file.bytes, "GGUF", 4) == 0; }
 
-// Checks the head and goes over all keys. `at` is then where the tensors begin.
+// Checks the head and goes over all keys, which must differ. `at` is then where the tensors begin.
 FR__SELDOM fr_status fr__gguf_open(fr__gguf *g, fr_text file, fr_reason *reason)
 {
-  uint64_t version;
+  enum { KEYS = 512, NAME = 65535 };
+  fr_text names[KEYS];
+  fr_int version;
   memset(g, 0, sizeof *g);
   g->start = g->at = (const unsigned char *)file.bytes;
   g->end = g->start + file.count;
   g->reason = reason;
-  if (fr__gguf_int(g, 4, UINT32_MAX) != 0x46554747 && !g->status) fr__gguf_wrong(g, FR_FORMAT, "the file does not begin with GGUF");
-  version = fr__gguf_int(g, 4, UINT32_MAX);
-  if (!g->status && version != 3)
-    fr__gguf_wrong(g, FR_UNSUPPORTED, version == 0x03000000 ? "a big-endian file is not supported" : "version 3 is supported, no other");
+  if (fr__gguf_int(g, 4, UINT32_MAX) != 0x46554747) fr__gguf_wrong(g, FR_FORMAT, "the file does not begin with GGUF");
+  version = (fr_int)(fr__gguf_int(g, 4, UINT32_MAX) & 0x7fffffff);
+  fr__fail(&g->wanted, FR_OK, version == 0x03000000 ? "a big-endian file is not supported" : "version %d is not supported, only 3 is", version);
+  if (version != 3) fr__gguf_wrong(g, FR_UNSUPPORTED, g->wanted.text);
   g->tensors = (fr_int)fr__gguf_int(g, 8, (uint64_t)file.count / 24);
   g->keys = (fr_int)fr__gguf_int(g, 8, (uint64_t)file.count / 13);
-  for (fr_int i = 0; i < g->keys && !g->status; i++) { fr__gguf_text(g); fr__gguf_next(g); }
+  if (g->keys > KEYS) fr__gguf_wrong(g, FR_LIMIT, "more than 512 keys");
+  for (fr_int i = 0; i < g->keys && !g->status; i++) {
+    g->name = names[i] = fr__gguf_text(g);
+    if (names[i].count > NAME) fr__gguf_wrong(g, FR_FORMAT, "a name of more than 65,535 bytes");
+    for (fr_int k = 0; k < i && !g->status; k++)
+      if (names[k].count == names[i].count && !memcmp(names[k].bytes, names[i].bytes, (size_t)names[i].count))
+        fr__gguf_wrong(g, FR_FORMAT, "this key is there twice");
+    fr__gguf_next(g);
+  }
   g->data = g->at;
   g->alignment = fr__gguf_size(g, "general.alignment", 32);
-  if (!g->status && (g->alignment < 8 || (g->alignment & (g->alignment - 1)))) fr__gguf_wrong(g, FR_FORMAT, "general.alignment is no power of two from 8 on");
+  if (g->alignment < 8 || (g->alignment & (g->alignment - 1))) fr__gguf_wrong(g, FR_FORMAT, "it is no power of two from 8 on");
   if (!g->status) g->at = g->data;
   return g->status;
 }
@@ -8679,15 +8731,6 @@ static char fr__load_value(fr__load *load, fr__json *json, fr_int at)
   return fr__json_next(json);
 }
 
-// As much of a text as can be shown; how much.
-FR__SELDOM fr_int fr__show(char shown[48], const char *text, fr_int bytes)
-{
-  fr_int count = 0;
-  for (; count < 47 && count < bytes && text[count] >= 32 && text[count] <= 126; count++) shown[count] = text[count];
-  shown[count] = 0;
-  return count;
-}
-
 // Refuses what a token says, and shows the beginning of it.
 FR__SELDOM fr_status fr__load_refuse(fr__load *load, fr__json_token token, const char *wrong)
 {
@@ -9091,10 +9134,12 @@ FR__SELDOM fr_status fr__load_gguf(fr__load *load)
   load->tokenizer.ignore_merges = is == LLAMA3;
   load->tokenizer.nfc = is > LLAMA3;
   typed = fr__gguf_find(&g, "tokenizer.ggml.token_type", &types);
-  if (!fr__gguf_find(&g, "tokenizer.ggml.tokens", &tokens) || !fr__gguf_find(&g, "tokenizer.ggml.merges", &merges) ||
-      tokens.type != FR__GGUF_ARRAY || tokens.of != FR__GGUF_STRING || merges.type != FR__GGUF_ARRAY || merges.of != FR__GGUF_STRING ||
-      (typed && (types.type != FR__GGUF_ARRAY || types.of != FR__GGUF_I32 || types.count != tokens.count)))
-    return g.status ? g.status : fr__fail(load->reason, FR_FORMAT, "GGUF: no lists of tokens and merges, or another number of token types");
+  if (!fr__gguf_find(&g, "tokenizer.ggml.merges", &merges) || merges.type != FR__GGUF_ARRAY || merges.of != FR__GGUF_STRING ||
+      !fr__gguf_find(&g, "tokenizer.ggml.tokens", &tokens) || tokens.type != FR__GGUF_ARRAY || tokens.of != FR__GGUF_STRING)
+    fr__gguf_wrong(&g, FR_FORMAT, "there is no such list of strings");
+  if (!g.status && typed && (types.type != FR__GGUF_ARRAY || types.of != FR__GGUF_I32 || types.count != tokens.count))
+    return fr__fail(load->reason, FR_FORMAT, "GGUF: tokenizer.ggml.token_type is not a number for each token");
+  if (g.status) return g.status;
   g.at = tokens.at;
   for (fr_int id = 0, at = 0; id < tokens.count; id++, at = 0) {
     const fr_text text = fr__gguf_text(&g);
@@ -11292,30 +11337,6 @@ FR__SELDOM fr_status fr__llama2c(fr__reading *r)
   return left ? fr__fail(r->reason, FR_FORMAT, "%d bytes follow the last tensor of the model of llama2.c", 4 * left) : FR_OK;
 }
 
-// A GGUF: keys under the name of the architecture, tensors side by side. Rope of llama turns neighbours there.
-FR__SELDOM fr_int fr__gguf_of(const fr_pretrained *p, fr__gguf *g, const char *key, fr_int otherwise)
-{
-  fr_reason name;
-  fr_int value;
-  fr__fail(&name, FR_OK, "%s.%s", p->family, key);
-  value = fr__gguf_size(g, name.text, otherwise);
-  if (value < 1 && !g->status) g->status = fr__fail(g->reason, FR_FORMAT, "GGUF: %s is not there, or no whole number above 0", name.text);
-  return value;
-}
-
-FR__SELDOM float fr__gguf_real(const fr_pretrained *p, fr__gguf *g, const char *key, float otherwise)
-{
-  fr_reason name;
-  fr__gguf_value v;
-  fr__fail(&name, FR_OK, "%s.%s", p->family, key);
-  if (fr__gguf_find(g, name.text, &v)) {
-    otherwise = -1.0f;
-    if (v.type == FR__GGUF_F32) fr__dequantize(FR__F32, v.at, 1, &otherwise);
-  }
-  if (!fr__positive(otherwise) && !g->status) g->status = fr__fail(g->reason, FR_FORMAT, "GGUF: %s is not there, or no number above 0", name.text);
-  return otherwise;
-}
-
 // rope_freqs.weight divides the frequencies. llama3 scaling is what its formula explains: low 1, high 4 and an original context that
 // is a power of two.
 FR__SELDOM fr_status fr__gguf_rope(fr__reading *r, const fr__named *t)
@@ -11337,97 +11358,97 @@ FR__SELDOM fr_status fr__gguf_rope(fr__reading *r, const fr__named *t)
   return fr__fail(r->reason, FR_UNSUPPORTED, "rope_freqs.weight is no scaling as llama3's, with low 1 and high 4");
 }
 
+// A GGUF: keys under the name of the architecture, tensors side by side. Rope of llama turns neighbours there.
 FR__SELDOM fr_status fr__gguf_model(fr__reading *r)
 {
-  static const char *const ends[] = { "eos", "eot" };
-  static const char *const no[] = { "expert_count", "attention.sliding_window", "rope.scaling.factor", "rope.scale_linear" };
+  static const char *const ends[] = { "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id" };
   struct fr__pretrained *b = &r->b;
   fr_pretrained *p = &r->p;
   fr_config *c = &p->config;
   fr__gguf g;
   fr__gguf_value v;
   fr_text text;
-  fr__named t;
+  fr__named t, freqs;
   const fr_text file = r->source->file;
   const unsigned char *infos;
-  fr_reason name;
+  fr_int place = 0, data;
   fr_status status = fr__gguf_open(&g, file, r->reason);
   if (status) return status;
   infos = g.at;
   text = fr__gguf_string(&g, "general.architecture");
-  for (int i = 0; i < 3; i++) if (text.count == 5 && !memcmp(text.bytes, fr__families[i], 5)) p->family = fr__families[i];
-  if (!p->family && !g.status)
-    return fr__fail(r->reason, FR_UNSUPPORTED, "GGUF: general.architecture is not llama, qwen2 or qwen3");
-  c->layers = fr__gguf_of(p, &g, "block_count", -1);
-  c->dim = fr__gguf_of(p, &g, "embedding_length", -1);
-  c->heads = fr__gguf_of(p, &g, "attention.head_count", -1);
-  c->kv_heads = fr__gguf_of(p, &g, "attention.head_count_kv", c->heads);
-  c->head_dim = fr__gguf_of(p, &g, "attention.key_length", c->heads > 0 && c->dim % c->heads == 0 ? c->dim / c->heads : -1);
-  c->ffn = fr__gguf_of(p, &g, "feed_forward_length", -1);
-  p->context = fr__gguf_of(p, &g, "context_length", -1);
-  c->norm_eps = fr__gguf_real(p, &g, "attention.layer_norm_rms_epsilon", -1.0f);
-  c->rope_theta = fr__gguf_real(p, &g, "rope.freq_base", 10000.0f);
-  c->vocab = fr__gguf_find(&g, "tokenizer.ggml.tokens", &v) ? v.count : fr__gguf_of(p, &g, "vocab_size", -1);
-  if (fr__gguf_of(p, &g, "attention.value_length", c->head_dim) != c->head_dim || fr__gguf_of(p, &g, "rope.dimension_count", c->head_dim) != c->head_dim)
-    fr__gguf_wrong(&g, FR_UNSUPPORTED, "a value_length or rope.dimension_count other than key_length is not supported");
+  for (int i = 0; i < 3; i++) if (text.count == 5 && !memcmp(text.bytes, fr__families[i], 5)) g.family = p->family = fr__families[i];
+  if (!p->family) fr__gguf_wrong(&g, FR_UNSUPPORTED, "an architecture other than llama, qwen2 and qwen3 is not supported");
   if (g.status) return g.status;
-  fr__fail(&name, FR_OK, "%s.rope.scaling.type", p->family);
-  text = fr__gguf_string(&g, name.text);
+  c->layers = fr__gguf_above(&g, ".block_count", -1);
+  c->dim = fr__gguf_above(&g, ".embedding_length", -1);
+  c->heads = fr__gguf_above(&g, ".attention.head_count", -1);
+  c->kv_heads = fr__gguf_above(&g, ".attention.head_count_kv", c->heads);
+  c->head_dim = fr__gguf_above(&g, ".attention.key_length", c->heads > 0 && c->dim % c->heads == 0 ? c->dim / c->heads : -1);
+  c->ffn = fr__gguf_above(&g, ".feed_forward_length", -1);
+  p->context = fr__gguf_above(&g, ".context_length", -1);
+  c->norm_eps = fr__gguf_real(&g, ".attention.layer_norm_rms_epsilon", -1.0f);
+  c->rope_theta = fr__gguf_real(&g, ".rope.freq_base", 10000.0f);
+  c->vocab = fr__gguf_find(&g, "tokenizer.ggml.tokens", &v) ? v.count : fr__gguf_above(&g, ".vocab_size", -1);
+  if (fr__gguf_size(&g, ".attention.value_length", c->head_dim) != c->head_dim || fr__gguf_size(&g, ".rope.dimension_count", c->head_dim) != c->head_dim)
+    fr__gguf_wrong(&g, FR_UNSUPPORTED, "a number other than key_length is not supported");
+  if (fr__gguf_size(&g, ".expert_count", 0)) fr__gguf_wrong(&g, FR_UNSUPPORTED, "experts are not supported");
+  if (fr__gguf_size(&g, ".attention.sliding_window", 0)) fr__gguf_wrong(&g, FR_UNSUPPORTED, "a sliding window is not supported");
+  if (fr__gguf_real(&g, ".rope.scaling.factor", 1.0f) != 1.0f || fr__gguf_real(&g, ".rope.scale_linear", 1.0f) != 1.0f)
+    fr__gguf_wrong(&g, FR_UNSUPPORTED, "only the scaling of llama3 is supported, and it stands in rope_freqs.weight");
+  text = fr__gguf_string(&g, ".rope.scaling.type");
   if (text.count && (text.count != 4 || memcmp(text.bytes, "none", 4)))
-    return fr__fail(r->reason, FR_UNSUPPORTED, "GGUF: a rope.scaling.type other than none; llama3's scaling stands in rope_freqs.weight");
-  for (int i = 0; i < 4; i++) {
-    fr__fail(&name, FR_OK, "%s.%s", p->family, no[i]);
-    if (i < 2 ? fr__gguf_size(&g, name.text, 0) != 0 : fr__gguf_real(p, &g, no[i], 1.0f) != 1.0f) return fr__fail(r->reason, FR_UNSUPPORTED, "GGUF: %s is not supported", name.text);
-  }
+    fr__gguf_wrong(&g, FR_UNSUPPORTED, "a type other than none is not supported; the scaling of llama3 stands in rope_freqs.weight");
   for (int i = 0; i < 2; i++) {
-    fr__fail(&name, FR_OK, "tokenizer.ggml.%s_token_id", ends[i]);
-    p->ends[p->end_count] = (fr_token)fr__gguf_size(&g, name.text, -1);
+    p->ends[p->end_count] = (fr_token)fr__gguf_size(&g, ends[i], -1);
     if (p->ends[p->end_count] >= 0 && (!p->end_count || p->ends[0] != p->ends[1])) p->end_count++;
   }
   p->begin = (fr_token)fr__gguf_size(&g, "tokenizer.ggml.bos_token_id", -1);
   p->chat = fr__gguf_string(&g, "tokenizer.chat_template");
+  if (g.status) return g.status;
   b->spelling = 1;
   b->interleaved = p->family == fr__families[0];
   c->qk_norm = p->family == fr__families[2];
   c->tied = 1;
   status = fr__config_known(r, "GGUF");
-  for (int look = 0; !status && look < 2; look++) {  // where the data begin is known when all has been read
-    fr_int place = 0;
-    g.at = infos;
-    for (fr_int i = 0; !status && i < g.tensors; i++) {
-      fr_int size = 1, at;
-      uint32_t id;
-      memset(&t, 0, sizeof t);
-      t.name = fr__gguf_text(&g);
-      t.rank = (int)fr__gguf_int(&g, 4, 4);
-      if (t.name.count > 64 || t.rank < 1) fr__gguf_wrong(&g, FR_FORMAT, "a name of more than 64 bytes, or no dimension");
-      for (int k = 0; k < t.rank; k++) {  // the first is the one that varies fastest
-        const fr_int n = (fr_int)fr__gguf_int(&g, 8, (uint64_t)FR__INT_MAX);
-        if (n < 1 || !fr__mul(size, n, &size)) fr__gguf_wrong(&g, FR_FORMAT, "a dimension that is no size");
-        if (k == 0) t.cols = n;
-        t.rows = k == 1 ? n : 1;
-      }
-      id = (uint32_t)fr__gguf_int(&g, 4, UINT32_MAX);
-      while (t.type < FR__TYPES && fr__types[t.type].id != id) t.type++;
-      if (t.type == FR__TYPES) { fr__gguf_wrong(&g, FR_UNSUPPORTED, "a type other than those of this library, from F32 to Q6_K"); t.type = 0; }
-      at = (fr_int)fr__gguf_int(&g, 8, (uint64_t)FR__INT_MAX);
-      if (t.cols % fr__types[t.type].weights) fr__gguf_wrong(&g, FR_FORMAT, "rows that are not whole blocks of their type");
-      if (!fr__mul(size / fr__types[t.type].weights, fr__types[t.type].bytes, &t.bytes) || at != place || !fr__add(place, t.bytes, &place) ||
-          place > g.end - g.start)
-        fr__gguf_wrong(&g, FR_FORMAT, "the data of this tensor overlap, have a gap, are not aligned, or are not in the file");
-      else place = fr__round_up(place, g.alignment);
-      status = g.status;
-      if (status || !look) continue;
-      t.at = g.data + at;
-      if (t.bytes > g.end - t.at) fr__gguf_wrong(&g, FR_FORMAT, "the file ends in the data of this tensor");
-      else if (t.name.count == 17 && !memcmp(t.name.bytes, "rope_freqs.weight", 17)) status = fr__gguf_rope(r, &t);
-      else status = fr__take_tensor(r, &t);
-      if (g.status) status = g.status;
+  memset(&freqs, 0, sizeof freqs);
+  g.at = infos;
+  for (fr_int i = 0; !status && i < g.tensors; i++) {
+    fr_int size = 1, at;
+    uint32_t id;
+    memset(&t, 0, sizeof t);
+    g.name = t.name = fr__gguf_text(&g);
+    t.rank = (int)fr__gguf_int(&g, 4, 4);
+    if (t.name.count > 64 || t.rank < 1) fr__gguf_wrong(&g, FR_FORMAT, "a name of more than 64 bytes, or no dimension");
+    for (int k = 0; k < t.rank; k++) {  // the first is the one that varies fastest
+      const fr_int n = (fr_int)fr__gguf_int(&g, 8, (uint64_t)FR__INT_MAX);
+      if (n < 1 || !fr__mul(size, n, &size)) fr__gguf_wrong(&g, FR_FORMAT, "a dimension that is no size");
+      if (k == 0) t.cols = n;
+      t.rows = k == 1 ? n : 1;
     }
-    if (fr__round_up(g.at - g.start, g.alignment) > file.count) place = -1;
-    g.data = g.start + (place < 0 ? 0 : fr__round_up(g.at - g.start, g.alignment));
-    if (place < 0 && !status) status = fr__fail(r->reason, FR_FORMAT, "GGUF: the file ends before its data");
+    id = (uint32_t)fr__gguf_int(&g, 4, UINT32_MAX);
+    while (t.type < FR__TYPES && fr__types[t.type].id != id) t.type++;
+    if (t.type == FR__TYPES) { fr__gguf_wrong(&g, FR_UNSUPPORTED, "a type other than those of this library, from F32 to Q6_K"); t.type = 0; }
+    at = (fr_int)fr__gguf_int(&g, 8, (uint64_t)FR__INT_MAX);
+    if (t.cols % fr__types[t.type].weights) fr__gguf_wrong(&g, FR_FORMAT, "rows that are not whole blocks of their type");
+    if (!fr__mul(size / fr__types[t.type].weights, fr__types[t.type].bytes, &t.bytes) || at != place || !fr__add(place, t.bytes, &place) ||
+        place > file.count)
+      fr__gguf_wrong(&g, FR_FORMAT, "its data overlap others, have a gap, are not aligned, or are not in the file");
+    if ((status = g.status) != FR_OK) break;
+    place = fr__round_up(place, g.alignment);
+    t.at = g.start + at;  // from where the data begin, which is known when all have been read
+    if (t.name.count != 17 || memcmp(t.name.bytes, "rope_freqs.weight", 17)) status = fr__take_tensor(r, &t);
+    else if (freqs.rank) fr__gguf_wrong(&g, FR_FORMAT, "it is there twice");
+    else freqs = t;
   }
+  data = fr__round_up(g.at - g.start, g.alignment);
+  for (fr_int i = freqs.rank ? -1 : 0; !status && !g.status && i < b->count; i++) {
+    fr__named *of = i < 0 ? &freqs : b->named + i;
+    g.name = of->name;
+    if (of->at - g.start > file.count - data - of->bytes) fr__gguf_wrong(&g, FR_FORMAT, "the file ends before or in its data");
+    else of->at += data;
+  }
+  if (g.status) return g.status;
+  if (!status && freqs.rank) status = fr__gguf_rope(r, &freqs);
   c->qkv_bias = b->places_of[FR__PART_Q_BIAS] >= 0;
   c->tied = b->places_of[FR__PART_HEAD] < 0;
   return status;
@@ -11606,7 +11627,7 @@ FR__SELDOM fr_status fr__pretrained_wrong(const fr_pretrained *p, fr_reason *rea
   fr_reason list[2];
   fr_found found;
   int now = 0;
-  fr__fail(&list[0], FR_OK, "%d tensors do not fit:", p->wrong);
+  fr__fail(&list[0], FR_OK, p->wrong == 1 ? "%d tensor does not fit:" : "%d tensors do not fit:", p->wrong);
   for (int fit = FR_MISSING, said = 0; fit > FR_FITS; fit--, said = 0)
     for (fr_int i = 0; strlen(list[now].text) < sizeof list[0].text - 1 && fr_pretrained_tensor(p, i, &found) == FR_OK; i++)
       if ((int)found.fit == fit) {
@@ -11686,12 +11707,6 @@ FR_DEF fr_status fr_pretrained_model(const fr_pretrained *pretrained, const fr_p
 }
 
 // -- giving a model back
-static fr_text fr__text_of(const char *text)
-{
-  fr_text t = { text, (fr_int)strlen(text) };
-  return t;
-}
-
 // The values in a slot, as they stand in files; turned: rows of q and k as for rope on neighbours.
 FR__SELDOM void fr__put_slot(fr__stream *s, const fr_model *model, const fr__part_row part[FR__PART_COUNT], fr_int slot,
                              fr_export_type type, int turned)

@@ -1357,7 +1357,7 @@ static void gguf(void)
     { "gpt2", "qwen2x", "t e", "te!", 1, 258, 5, FR_UNSUPPORTED, "pre is not supported: qwen2x" },
     { "gpt2", "", "t e", "te!", 1, 258, 5, FR_UNSUPPORTED, "pre is not supported: none" },
     { "gpt2", "gpt-2", "t e", "te!", 6, 258, 5, FR_FORMAT, "token 257: its type" }, { "gpt2", "gpt-2", "t e", "te!", -1, 258, 5, FR_FORMAT, "token 257: its type" },
-    { "gpt2", "gpt-2", "t e", "te!", 1, 257, 5, FR_FORMAT, "another number of token types" }, { "gpt2", "gpt-2", "t e", "te!", 1, 258, 4, FR_FORMAT, "token types" },
+    { "gpt2", "gpt-2", "t e", "te!", 1, 257, 5, FR_FORMAT, "token_type is not a number for each token" }, { "gpt2", "gpt-2", "t e", "te!", 1, 258, 4, FR_FORMAT, "token_type is not a number for each token" },
     { "gpt2", "gpt-2", "t e", "te", 1, 258, 5, FR_FORMAT, "token 257: a token is there twice" }, { "gpt2", "gpt-2", "t e", "", 3, 258, 5, FR_FORMAT, "token 257: a token is empty" },
     { "gpt2", "gpt-2", "t e", "t e", 1, 258, 5, FR_FORMAT, "token 257: it is not written" }, { "gpt2", "gpt-2", "t e", "te\xFF", 1, 258, 5, FR_FORMAT, "token 257: it is not written" },
     { "gpt2", "gpt-2", "te", "te!", 1, 258, 5, FR_FORMAT, "merge 0: two tokens" }, { "gpt2", "gpt-2", "t x", "te!", 1, 258, 5, FR_FORMAT, "merge 0: a merge is of tokens" },
