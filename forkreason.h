@@ -711,8 +711,8 @@ typedef enum fr_split { FR_SPLIT_UNKNOWN, FR_SPLIT_NONE, FR_SPLIT_GPT2, FR_SPLIT
 // A text that is valid UTF-8 and not empty. id -1: the one that the file has for it, else the first one after all others.
 typedef struct fr_special { fr_text text; fr_token id; } fr_special;
 // What a tokenizer is made from. `file` may be (its content tells which)
-//   tokenizer.json   model BPE with ByteLevel and one of the splits; anything else that would change ids is refused by name. No
-//                    token is added at begin or end, whatever its post_processor says
+//   tokenizer.json   model BPE with ByteLevel and one of the splits; anything else that would change ids is refused by name. Of
+//                    post_processor what it puts before a text is kept (begins), and nothing else
 //   GGUF             gpt2's model and, as `pre`, gpt-2, smollm, qwen2, deepseek-r1-qwen or llama-bpe; any other is refused by name
 //   *.tiktoken       lines of base64 and rank; needs `split`, and `specials`, which are not in the file
 //   vocab.json       with `merges`, the text of GPT-2's merges.txt or vocab.bpe (split [FR_SPLIT_GPT2])
@@ -735,6 +735,7 @@ typedef struct fr_tokenizer {
   fr_split split;
   int      ignore_merges;       // a pre-token that is a token is not merged (Llama 3, tiktoken)
   int      nfc, sentencepiece;  // text is brought into normal form C (Qwen), and comes back in it; llama2.c
+  fr_token begins;              // what other programs put before each text (Llama 3), or -1: kept when it is written, not put by us
   struct fr__bpe *body;
   void    *owned;
 } fr_tokenizer;
@@ -8572,10 +8573,10 @@ static const char *const fr__regex[] = {  // of each fr_split
 };
 
 // The names that are read of tokenizer.json: of the file, then of its model.
-enum { FR__ADDED, FR__NORMALIZER, FR__PRE, FR__DECODER, FR__MODEL, FR__PADDING, FR__TRUNCATION, FR__DROPOUT, FR__PREFIX,
+enum { FR__ADDED, FR__NORMALIZER, FR__PRE, FR__DECODER, FR__MODEL, FR__POST, FR__PADDING, FR__TRUNCATION, FR__DROPOUT, FR__PREFIX,
        FR__SUFFIX, FR__FALLBACK, FR__VOCAB, FR__MERGES, FR__TYPE, FR__IGNORE, FR__FIELDS };
-static const char *const fr__fields[FR__FIELDS] = { "added_tokens", "normalizer", "pre_tokenizer", "decoder", "model", "padding",
-  "truncation", "dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "vocab", "merges", "type",
+static const char *const fr__fields[FR__FIELDS] = { "added_tokens", "normalizer", "pre_tokenizer", "decoder", "model",
+  "post_processor", "padding", "truncation", "dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "vocab", "merges", "type",
   "ignore_merges" };
 
 typedef struct fr__load {
@@ -8996,6 +8997,26 @@ FR__SELDOM fr_status fr__json_added_ids(fr__load *load)
   return FR_OK;
 }
 
+// The token that post_processor, a TemplateProcessing or a sequence with one, puts before each text, or -1.
+FR__SELDOM fr_token fr__json_begins(fr__load *load)
+{
+  fr__json_token post = load->field[FR__POST], id = fr__json_member(load, post, "processors");
+  char name[FR__SPLIT_TOKEN];
+  fr_text text = { name, 0 };
+  fr__json json;
+  if (id.kind == '[')
+    for (fr__load_value(load, &json, id.start); fr__json_next(&json) != ']' && json.token.kind != '!'; fr__json_skip(&json))
+      if (fr__json_word(load, fr__json_member(load, json.token, "type"), "TemplateProcessing")) post = json.token;
+  id = fr__json_member(load, post, "single");
+  if (id.kind != '[') return -1;
+  fr__load_value(load, &json, id.start);
+  fr__json_next(&json);
+  id = fr__json_member(load, fr__json_member(load, json.token, "SpecialToken"), "id");
+  if (id.kind != '"' || id.count > FR__SPLIT_TOKEN) return -1;
+  text.count = fr__json_copy(json.text, id, name);
+  return fr_tokenizer_find(&load->tokenizer, text);
+}
+
 static fr_status fr__json_fill(fr__load *load)
 {
   const fr__json_token added = load->field[FR__ADDED], merges = load->field[FR__MERGES];  // whatever the file's order
@@ -9119,7 +9140,7 @@ FR__SELDOM fr_status fr__load_gguf(fr__load *load)
   static const char *const keys[2] = { "tokenizer.ggml.model", "tokenizer.ggml.pre" };
   const char *file = load->source->file.bytes, *wrong = NULL;
   fr__gguf g;
-  fr__gguf_value tokens, types, merges;
+  fr__gguf_value tokens, types, merges, flag;
   int typed, is = 0;
   if (fr__gguf_open(&g, load->source->file, load->reason)) return g.status;
   for (int i = 0; i < 2; i++) {
@@ -9133,6 +9154,8 @@ FR__SELDOM fr_status fr__load_gguf(fr__load *load)
   load->tokenizer.split = splits[is];
   load->tokenizer.ignore_merges = is == LLAMA3;
   load->tokenizer.nfc = is > LLAMA3;
+  if (fr__gguf_find(&g, "tokenizer.ggml.add_bos_token", &flag) && flag.type == FR__GGUF_BOOL ? *flag.at : is == LLAMA3)
+    load->tokenizer.begins = (fr_token)fr__gguf_size(&g, "tokenizer.ggml.bos_token_id", -1);
   typed = fr__gguf_find(&g, "tokenizer.ggml.token_type", &types);
   if (!fr__gguf_find(&g, "tokenizer.ggml.merges", &merges) || merges.type != FR__GGUF_ARRAY || merges.of != FR__GGUF_STRING ||
       !fr__gguf_find(&g, "tokenizer.ggml.tokens", &tokens) || tokens.type != FR__GGUF_ARRAY || tokens.of != FR__GGUF_STRING)
@@ -9223,7 +9246,7 @@ FR__SELDOM fr_status fr__load_llama2(fr__load *load)
 
 // -- our own form, all numbers little-endian:
 //   0    8 bytes  89 46 52 54 0D 0A 1A 0A         40   u64    bytes of all tokens
-//   8    u32 x 2  version, 1; split               48   u64    0
+//   8    u32 x 2  version, 1; split               48   u64    1 + what begins texts; 0: nothing
 //   16   u32      1 ignore_merges + 2 nfc         56   u32[]  of each id: length + 2^30 * kind, kind 0 hidden, 1 ordinary,
 //                 + 4 sentencepiece                           2 special, 3 both; + 2^29 late + 2^28 shown; 0: hole
 //   20   u32      vocab                                u32[]  of each merge: left + 2^31 if it has the rank of the one
@@ -9245,7 +9268,7 @@ FR__SELDOM fr_status fr__load_form(fr__load *load)
   if (head[0] != FR_TOKENIZER_VERSION)
     return fr__fail(load->reason, FR_UNSUPPORTED, "the tokenizer has version %d; this library reads version %d",
                     (fr_int)(head[0] & 0x7FFFFFFFu), (fr_int)FR_TOKENIZER_VERSION);
-  if (head[1] < FR_SPLIT_NONE || head[1] > FR_SPLIT_SMOLLM || head[2] > 7 || head[3] > 0x7FFFFFF0u || head[7])
+  if (head[1] < FR_SPLIT_NONE || head[1] > FR_SPLIT_SMOLLM || head[2] > 7 || head[3] > 0x7FFFFFF0u || head[7] > head[3])
     return fr__fail(load->reason, FR_FORMAT, "a field of the tokenizer's head is out of range");
   for (int i = 3; i < 7; i++)
     if (i == 4 ? head[i] != (uint64_t)file.count : head[i] > (uint64_t)file.count)
@@ -9259,6 +9282,7 @@ FR__SELDOM fr_status fr__load_form(fr__load *load)
   load->tokenizer.ignore_merges = (int)(head[2] & 1);
   load->tokenizer.nfc = (int)(head[2] >> 1 & 1);
   load->tokenizer.sentencepiece = (int)(head[2] >> 2);
+  load->tokenizer.begins = (fr_token)head[7] - 1;
   vocab = (fr_int)head[3];
   merges = (fr_int)head[5];
   next = body - (fr_int)head[6];  // where the bytes of the next token are
@@ -9444,6 +9468,7 @@ FR_DEF fr_status fr_tokenizer_place(fr_tokenizer *tokenizer, const fr_tokenizer_
   memset(&load, 0, sizeof load);
   load.reason = reason;
   load.source = &copy;
+  load.tokenizer.begins = -1;
   status = fr__load_read(&load);
   if (status) return status;
   fr__load_layout(&arena, &load);
@@ -9457,6 +9482,9 @@ FR_DEF fr_status fr_tokenizer_place(fr_tokenizer *tokenizer, const fr_tokenizer_
   if (b->crowded) return fr__fail(reason, FR_LIMIT, "over %d tokens or merges crowd in one place of a table", (fr_int)FR__PROBES);
   if (status) return status;
   load.tokenizer.merge_count = load.merges;
+  if (load.field[FR__POST].kind) load.tokenizer.begins = fr__json_begins(&load);
+  if (load.tokenizer.begins >= 0 && !fr_tokenizer_token(&load.tokenizer, load.tokenizer.begins).bytes)
+    return fr__fail(reason, FR_FORMAT, "%d, which is put before each text, is no token", (fr_int)load.tokenizer.begins);
   for (int byte = 0; byte < 256; byte++) {
     const char c = (char)byte;
     b->byte_ids[byte] = load.tokenizer.sentencepiece ? 3 + (uint32_t)byte : fr__name_id(b, &c, 1);
@@ -9481,7 +9509,7 @@ FR__SELDOM void fr__put_form(fr__stream *s, const void *tokenizer)
   const fr_tokenizer *t = (const fr_tokenizer *)tokenizer;
   const fr__bpe *b = t->body;
   const uint64_t flags = (uint64_t)(t->ignore_merges + 2 * t->nfc + 4 * t->sentencepiece);
-  uint64_t head[8] = { FR_TOKENIZER_VERSION, (uint64_t)t->split, flags, (uint64_t)t->vocab, 0, (uint64_t)t->merge_count, 0, 0 };
+  uint64_t head[8] = { FR_TOKENIZER_VERSION, (uint64_t)t->split, flags, (uint64_t)t->vocab, 0, (uint64_t)t->merge_count, 0, (uint64_t)(t->begins + 1) };
   for (fr_int id = 0; id < t->vocab; id++) head[6] += b->pieces[id].count;
   head[4] = fr__form_size(head[3], head[5], head[6]);
   fr__put(s, fr__form_magic, 8);
@@ -9538,11 +9566,20 @@ FR__SELDOM void fr__put_json(fr__stream *s, const void *tokenizer)
   if (t->split == FR_SPLIT_SMOLLM) fr__put_text(s, "{\"type\":\"Digits\",\"individual_digits\":true},");
   else if (t->split > FR_SPLIT_GPT2)
     fr__put_format(s, "{\"type\":\"Split\",\"pattern\":{\"Regex\":%q},\"behavior\":\"Isolated\",\"invert\":false},", fr__regex[t->split]);
-  fr__put_format(s, "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":%s}%s,\n"
-                 "\"post_processor\":null,\n\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true,"
+  fr__put_format(s, "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":%s}%s,\n\"post_processor\":",
+                 t->split == FR_SPLIT_GPT2 || t->split == FR_SPLIT_SMOLLM ? "true" : "false", t->split > FR_SPLIT_GPT2 ? "]}" : "");
+  if (t->begins < 0) fr__put_text(s, "null");
+  else {
+    const fr_text first = fr_tokenizer_token(t, t->begins);
+    fr__put_format(s, "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":%t,\"type_id\":0}},"
+                   "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}],\"pair\":[{\"SpecialToken\":{\"id\":%t,\"type_id\":0}},"
+                   "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},{\"SpecialToken\":{\"id\":%t,\"type_id\":1}},"
+                   "{\"Sequence\":{\"id\":\"B\",\"type_id\":1}}],\"special_tokens\":{%t:{\"id\":%t,\"ids\":[%d],\"tokens\":[%t]}}}",
+                   &first, &first, &first, &first, &first, (fr_int)t->begins, &first);
+  }
+  fr__put_format(s, ",\n\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true,"
                  "\"use_regex\":true},\n\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,\"continuing_subword_prefix\":null,"
                  "\"end_of_word_suffix\":null,\"fuse_unk\":false,\"byte_fallback\":false,\"ignore_merges\":%s,\n\"vocab\":{",
-                 t->split == FR_SPLIT_GPT2 || t->split == FR_SPLIT_SMOLLM ? "true" : "false", t->split > FR_SPLIT_GPT2 ? "]}" : "",
                  t->ignore_merges ? "true" : "false");
   any = 0;
   for (fr_int id = 0; id < t->vocab; id++) {
@@ -11893,13 +11930,14 @@ FR__SELDOM void fr__gguf_keys(fr__gguf_out *g, const fr_export *e)
   static const char *const pre[] = { NULL, NULL, "gpt-2", "llama-bpe", "qwen2", "smollm" };
   static const char *const sizes[] = { "context_length", "embedding_length", "block_count", "feed_forward_length", "attention.head_count",
     "attention.head_count_kv", "attention.key_length", "attention.value_length", "rope.dimension_count", "vocab_size" };
-  static const char *const ids[] = { "tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id", "tokenizer.ggml.padding_token_id" };
+  static const char *const ids[] = { "bos", "eos", "eot", "padding" };
   static const int types[] = { 0, 1, 32 };
   const fr_config *c = &e->model->config;
   const fr_tokenizer *t = e->tokenizer;
   const fr__bpe *b = t->body;
   const fr_int values[] = { e->context, c->dim, c->layers, c->ffn, c->heads, c->kv_heads, c->head_dim, c->head_dim, c->head_dim, c->vocab };
-  const fr_token tokens[] = { e->begin, e->end_count ? e->ends[0] : -1, e->pad };
+  const fr_token tokens[] = { e->begin, e->end_count ? e->ends[0] : -1, e->end_count > 1 ? e->ends[1] : -1, e->pad };
+  fr_reason name;
   g->keys = 0;
   fr__gguf_put_string(g, "general.architecture", g->family);
   fr__gguf_put_string(g, "general.type", "model");
@@ -11918,9 +11956,8 @@ FR__SELDOM void fr__gguf_keys(fr__gguf_out *g, const fr_export *e)
   fr__gguf_put_list(g, "tokenizer.ggml.tokens", FR__GGUF_STRING, c->vocab);
   for (fr_int id = 0; id < c->vocab; id++) {
     const int raw = id < t->vocab && !(b->kinds[id] & FR__ORDINARY);
-    fr_reason none;
-    fr__fail(&none, FR_OK, "[PAD%d]", id);
-    if (id >= t->vocab || !b->pieces[id].count) { fr__gguf_put_text(g->s, fr__text_of(none.text)); continue; }
+    fr__fail(&name, FR_OK, "[PAD%d]", id);
+    if (id >= t->vocab || !b->pieces[id].count) { fr__gguf_put_text(g->s, fr__text_of(name.text)); continue; }
     fr__put_int(g->s, (uint64_t)fr__put_spelled(NULL, b, (uint32_t)id, raw, 0), 8);
     fr__put_spelled(g->s, b, (uint32_t)id, raw, 0);
   }
@@ -11937,8 +11974,11 @@ FR__SELDOM void fr__gguf_keys(fr__gguf_out *g, const fr_export *e)
     fr__put(g->s, " ", 1);
     fr__put_spelled(g->s, b, m->right, 0, 0);
   }
-  for (int i = 0; i < 3; i++) if (tokens[i] >= 0) fr__put_int(fr__gguf_key(g, ids[i], FR__GGUF_U32), (uint64_t)tokens[i], 4);
-  fr__put_int(fr__gguf_key(g, "tokenizer.ggml.add_bos_token", FR__GGUF_BOOL), 0, 1);
+  for (int i = 0; i < 4; i++) {
+    fr__fail(&name, FR_OK, "tokenizer.ggml.%s_token_id", ids[i]);
+    if (tokens[i] >= 0) fr__put_int(fr__gguf_key(g, name.text, FR__GGUF_U32), (uint64_t)tokens[i], 4);
+  }
+  fr__put_int(fr__gguf_key(g, "tokenizer.ggml.add_bos_token", FR__GGUF_BOOL), t->begins >= 0 && t->begins == e->begin, 1);
   if (e->chat.count) fr__gguf_put_text(fr__gguf_key(g, "tokenizer.chat_template", FR__GGUF_STRING), e->chat);
 }
 

@@ -1336,6 +1336,51 @@ static fr_text make_gguf(made_file *m, const char *model, const char *pre, const
   return text;
 }
 
+// ---- what others put before each text: kept through every form, and never put by fr_tokenizer_encode
+static void begins(void)
+{
+  static const struct { const char *post; fr_token begins; } posts[] = {
+    { "null", -1 }, { "{\"type\":\"ByteLevel\",\"trim_offsets\":false}", -1 },
+    { "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<|im_start|>\",\"type_id\":0}},{\"Sequence\":{\"id\":\"A\"}}]}", 513 },
+    { "{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":\"A\"}},{\"SpecialToken\":{\"id\":\"<|im_end|>\"}}]}", -1 },
+    { "{\"type\":\"Sequence\",\"processors\":[{\"type\":\"ByteLevel\"},{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":"
+      "{\"id\":\"<|\\u0069m_end|>\"}},{\"Sequence\":{\"id\":\"A\"}}]},{\"type\":\"ByteLevel\"}]}", 514 },
+    { "{\"type\":\"TemplateProcessing\",\"single\":[]}", -1 }, { "{\"type\":\"TemplateProcessing\",\"single\":{}}", -1 },
+    { "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":7}}]}", -1 } };
+  fr_text whole = data_file("tiny/llama3style/tokenizer.json");
+  char *text = (char *)test_alloc((size_t)whole.count + 1000);
+  const char *from, *to;
+  text[0] = 0;
+  memcpy(text, whole.bytes, (size_t)whole.count);
+  text[whole.count] = 0;
+  from = strstr(text, "\"post_processor\": ");
+  to = from ? strchr(from, '}') : NULL;
+  for (size_t i = 0; CHECK(to != NULL) && i < sizeof posts / sizeof *posts; i++) {
+    const fr_int before = from - text + 18, after = to + 1 - text;
+    char *made = (char *)test_alloc((size_t)whole.count + 1000);
+    const fr_int count = (fr_int)sprintf(made, "%.*s%s%s", (int)before, text, posts[i].post, text + after);
+    fr_tokenizer_source source;
+    fr_reason reason;
+    placed p;
+    coder c;
+    memset(&source, 0, sizeof source);
+    source.file.bytes = made;
+    source.file.count = count;
+    if (!CHECK(place(&p, &source, &reason) == FR_OK)) { fprintf(stderr, "%s\n", reason.text); continue; }
+    for (int form = 0; form < 3; form++) {
+      if (form) case_again(&p, form == 1 ? FR_TOKENIZER_OWN : FR_TOKENIZER_JSON);
+      CHECK(p.t.begins == posts[i].begins);
+      open_coder(&c, &p.t, 100, 0);
+      CHECK(ids_are(&c, "!", "0"));
+      close_coder(&c);
+    }
+    drop(&p);
+    free(made);
+  }
+  free(text);
+  free((void *)(uintptr_t)whole.bytes);
+}
+
 static void gguf(void)
 {
   static const char *const names[] = { "llama_a.F32.head", "llama_a.Q8_0.head", "qwen2_a.F32.head", "qwen3_a.F32.head", "llama3_rope.F32.gguf" };
@@ -1782,6 +1827,7 @@ int main(void)
   files();
   refusals();
   forms();
+  begins();
   gguf();
   memory();
   if (!test_brief()) times();  // how they grow, and nothing else

@@ -186,6 +186,8 @@ static void ggufs(void)
       fr_pretrained_source source;
       fr_model model, again;
       fr_export e;
+      fr_tokenizer read;
+      fr_tokenizer_source named;
       fr_reason reason;
       fr_int bytes, off = 0;
       char *text;
@@ -201,6 +203,7 @@ static void ggufs(void)
       CHECK(fr_pretrained_model_new(&p, &options, &model, &reason) == FR_OK);
       if (m == 3) { model.config.rope_factor = 8.0f; model.config.rope_original = 64; model.config.rope_theta = 5e5f; }
       e.model = &model;
+      tokenizer.begins = m == 1 ? 1 : m == 2 ? 2 : -1;
       e.tokenizer = &tokenizer;
       e.type = (fr_export_type)type;
       e.context = 99;
@@ -217,7 +220,11 @@ static void ggufs(void)
       source.file.bytes = text;
       source.file.count = bytes;
       if (!CHECK(fr_pretrained_new(&q, &source, &reason) == FR_OK)) { fprintf(stderr, "%s: %s\n", path, reason.text); exit(1); }
-      CHECK(q.form == FR_GGUF && q.wrong == 0 && q.begin == 1 && q.end_count == 1 && q.ends[0] == 2 && q.context == 99);
+      CHECK(q.form == FR_GGUF && q.wrong == 0 && q.begin == 1 && q.end_count == 2 && q.ends[0] == 2 && q.ends[1] == 5 && q.context == 99);
+      memset(&named, 0, sizeof named);
+      named.file = source.file;
+      CHECK(fr_tokenizer_new(&read, &named, &reason) == FR_OK && read.begins == (m == 1 ? 1 : -1));  // 2 is not its bos
+      fr_tokenizer_free(&read);
       CHECK(!strcmp(p.family, q.family) && !memcmp(&q.config, &model.config, sizeof q.config));
       options.vocab = 0;
       CHECK(fr_pretrained_model_new(&q, &options, &again, &reason) == FR_OK && again.count == model.count);
