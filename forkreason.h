@@ -90,7 +90,8 @@ typedef int32_t   fr_token;  // 0 .. vocab-1
 
 // ---- >>api --------------------------------------------------------------------------------------------
 // ---- status: every function that can fail returns one; FR_OK is 0
-// On anything but FR_OK the outputs are as they were. Where a function works on an fr_work, the reason in words, with the place,
+// On anything but FR_OK the outputs are as they were, but for buffers that were filled up to the error, and objects of *_new and
+// *_load, which are empty then. Where a function works on an fr_work, the reason in words, with the place,
 // is in work->reason; loaders take an fr_reason of yours, which may be NULL. Stack (x86-64, cc -O2): what runs a model takes 8 KB
 // at most, what reads or writes files what its comment says, all else less than 4 KB.
 #define FR_STATUS_LIST(S)                                                              \
@@ -705,8 +706,8 @@ FR_DEF fr_status fr_dataset_place(fr_dataset *dataset, const char *text, fr_int 
 
 // ---- tokenizer: byte-level BPE, text to ids and back
 // Ids equal those of Hugging Face tokenizers and of tiktoken, and every input comes back unchanged, or in normal form C where a
-// tokenizer has that: invalid UTF-8 and NUL are bytes like any other. Text is cut at special tokens (if asked), then into pre-tokens (classes of characters from Unicode 16.0),
-// and each is merged by rank, in O(n log n) at worst.
+// tokenizer has that: invalid UTF-8 and NUL are bytes like any other. Text is cut at special tokens (if asked), then into
+// pre-tokens (classes of characters from Unicode 16.0), and each is merged by rank, in O(n log n) at worst.
 typedef enum fr_split { FR_SPLIT_UNKNOWN, FR_SPLIT_NONE, FR_SPLIT_GPT2, FR_SPLIT_LLAMA3, FR_SPLIT_QWEN, FR_SPLIT_SMOLLM } fr_split;
 // A text that is valid UTF-8 and not empty. id -1: the one that the file has for it, else the first one after all others.
 typedef struct fr_special { fr_text text; fr_token id; } fr_special;
@@ -720,11 +721,12 @@ typedef struct fr_special { fr_text text; fr_token id; } fr_special;
 //   tokenizer.bin    of llama2.c: SentencePiece scores, byte fallback, one blank put before the text
 //   our own form     see fr_tokenizer_write
 // There must be a token for each printable character of ASCII and for the line end; a text with a byte that has none is refused.
-// Ids may have holes, but lie below the larger of 65,536 and the file's bytes (of a GGUF only its head counts). The memory is less than 80 times the files plus 2 MB; really 1
-// to 2 times for tokenizer.json, 13 times for *.tiktoken. Loading is O(n log n), whatever the file says.
+// Ids may have holes, but lie below the larger of 65,536 and the file's bytes (of a GGUF only its head counts). The memory is
+// less than 80 times the files plus 2 MB; really 1 to 2 times for tokenizer.json, 13 times for *.tiktoken. Loading is
+// O(n log n), whatever the file says.
 typedef struct fr_tokenizer_source {
   fr_text           file, merges;
-  fr_split          split;     // UNKNOWN: as the file says; NONE: the whole text is one pre-token; LLAMA3: and cl100k
+  fr_split          split;     // of files that do not tell theirs (tiktoken, merges): LLAMA3 also for cl100k; NONE: text is not cut
   const fr_special *specials;  // added to those of the file
   fr_int            special_count;
   fr_int            forks;     // adds the specials <think1> .. <thinkN>, which other programs show as text
@@ -746,10 +748,10 @@ FR_DEF fr_status fr_tokenizer_place(fr_tokenizer *tokenizer, const fr_tokenizer_
 FR_DEF fr_text  fr_tokenizer_token(const fr_tokenizer *tokenizer, fr_token id);  // its bytes; NULL and 0 for a hole
 FR_DEF fr_token fr_tokenizer_find(const fr_tokenizer *tokenizer, fr_text text);  // the special or else the token, or -1
 
-// Scratch for encoding, one for each thread; it points to the tokenizer, which has to outlive it. A pre-token of more than
-// `longest` bytes, and more than 64, is refused (FR_LIMIT), and with tokenizer->nfc such a text, if it has marks or the like; the
-// longest text is always enough; 28 bytes each, or 31. The last `cache`
-// pre-tokens are remembered [16384; 32 bytes each]; ids do not depend on it.
+// Scratch for encoding, one for each thread; it points to the tokenizer, which has to outlive it. `longest`: bytes of the longest
+// pre-token, from 64 on, and with tokenizer->nfc of the longest text that has marks or the like; a longer one is FR_LIMIT. The
+// length of the longest text is always enough. The price: 28 bytes for each, 31 with nfc, and 32 for each of the last `cache`
+// pre-tokens, which are remembered [16384]; ids do not depend on it.
 typedef struct fr_encoder {
   const fr_tokenizer *tokenizer;
   fr_int    longest;
@@ -931,14 +933,15 @@ typedef struct fr_pretrained {
   fr_int      context;           // tokens that it was made for
   fr_token    begin, ends[FR_ENDS];  // -1: none; all end tokens that its files name
   fr_int      end_count;
-  fr_text     chat, end;         // the chat template; the text of an end token that a file has instead of its id; or empty
+  fr_text     chat, end;         // the chat template; the text of an end token that a file has instead of its id, for
+                                 // fr_tokenizer_find; or empty
   fr_int      tensor_count, wrong;   // what fr_pretrained_tensor tells of; how many of them do not fit
   struct fr__pretrained *body;
   void       *owned;
 } fr_pretrained;
 // Reads what the files say; of weights nothing is copied or looked at, but for a head beside a tied embedding, which has to be
-// equal to it. Reasons name the file. The memory is less than 40 times the
-// bytes of JSON, of a GGUF's head, or of a llama2.c file. 6 KB of stack.
+// equal to it. Reasons name the file. The memory is less than 40 times the bytes of JSON, of a GGUF's head, or of a llama2.c
+// file. 6 KB of stack, for a GGUF 8.
 FR_DEF fr_status fr_pretrained_place(fr_pretrained *pretrained, const fr_pretrained_source *source, void *memory, fr_int bytes,
                                      fr_int *needed, fr_reason *reason);
 // Tensor `index` = 0 .. tensor_count-1: those of the files in their order, then those that are missing. FR_RANGE behind them.
@@ -961,13 +964,14 @@ FR_DEF fr_status fr_pretrained_model(const fr_pretrained *pretrained, const fr_p
                                      void *memory, fr_int bytes, fr_int *needed, fr_reason *reason);
 
 // ---- giving a model back: files that transformers, llama.cpp and llama2.c load
-typedef enum fr_export_type { FR_EXPORT_F32, FR_EXPORT_F16, FR_EXPORT_BF16 } fr_export_type;  // matrices; rounded to nearest even
+// Of matrices, rounded to nearest even: what was trained a little may round to what it was. float16 ends at 65504: FR_RANGE.
+typedef enum fr_export_type { FR_EXPORT_F32, FR_EXPORT_F16, FR_EXPORT_BF16 } fr_export_type;
 typedef struct fr_export {
   const fr_model     *model;     // of floats or of views
   const fr_tokenizer *tokenizer; // for a folder and GGUF
   fr_export_type type;
   fr_int         context;        // [2048]
-  fr_token       begin, pad;     // -1: none
+  fr_token       begin, pad;     // -1: none; 0 is a token
   const fr_token *ends;          // the first one is that of tokenizer_config.json
   fr_int         end_count;
   fr_text        chat;           // the chat template, which carries the framing; or empty
@@ -976,7 +980,7 @@ typedef struct fr_export {
 // The files of a folder, then those that are a model by themselves.
 typedef enum fr_export_file { FR_EXPORT_CONFIG, FR_EXPORT_WEIGHTS, FR_EXPORT_TOKENIZER, FR_EXPORT_TOKENIZER_CONFIG, FR_EXPORT_GENERATION,
                               FR_EXPORT_CHAT, FR_EXPORT_CARD, FR_EXPORT_GGUF, FR_EXPORT_LLAMA2C } fr_export_file;
-FR_DEF const char *fr_export_name(fr_export_file file);  // config.json, ..; NULL for those and what is none
+FR_DEF const char *fr_export_name(fr_export_file file);  // config.json, ..; NULL: FR_EXPORT_GGUF and all behind it
 // Sets *bytes; memory NULL measures. FR_UNSUPPORTED names what the form cannot hold: llama2.c biases and norms of heads, another eps or
 // theta, float16; a folder both of them, which no family has; all an embed_scale. An empty chat template is 0 bytes. 14 KB of stack.
 FR_DEF fr_status fr_export_write(const fr_export *what, fr_export_file file, void *memory, fr_int capacity, fr_int *bytes,
@@ -984,7 +988,7 @@ FR_DEF fr_status fr_export_write(const fr_export *what, fr_export_file file, voi
 
 // ---- files
 // Saving writes PATH.tmp, then renames it over PATH: a reader finds the old file or the new one, never half of one. On failure
-// the temporary file is removed and PATH is as it was. A file at PATH is replaced, a symbolic link itself and not the file that it
+// the temporary file is removed and PATH is as it was. Of two that write one PATH at once neither is sure. A file at PATH is replaced, a symbolic link itself and not the file that it
 // points to (where rename refuses, by way of PATH.old, and one of that name is lost); a pipe or a device, /dev/null, is written
 // as it is. A PATH of 1,000 bytes or more: FR_LIMIT. No second copy of a model is made; loading a checkpoint goes over the file
 // twice, and only a file that changes in between can leave half a model (FR_IO). 8 KB of stack, but where loading says more.
@@ -6339,7 +6343,7 @@ typedef struct fr__stream {
   unsigned char *memory;
   fr_int         bytes, done;  // of the block of memory; moved between it, or the file, and the buffer
   fr_int         filled, used;
-  int            failed;  // a write did, and all later ones with it
+  int            failed;  // 1: a write did, and all later ones with it; 2: a number was too large for its type
   uint64_t       hash;
   unsigned char  buffer[FR__STREAM_BUFFER];
 } fr__stream;
@@ -6361,7 +6365,7 @@ static void fr__flush(fr__stream *s)
 #endif
   if (s->memory && s->bytes - s->done < count) s->failed = 1;
   else if (s->memory) memcpy(s->memory + s->done, s->buffer, (size_t)count);
-  if (s->failed || !fr__add(s->done, count, &s->done)) s->failed = 1;
+  if (!s->failed && !fr__add(s->done, count, &s->done)) s->failed = 1;
 }
 
 FR__APART void fr__put(fr__stream *s, const void *bytes, fr_int count)
@@ -6460,6 +6464,8 @@ FR__SELDOM void fr__put_format(fr__stream *s, const char *format, ...)
   va_end(list);
 }
 
+static const char fr__too_large[] = "a weight is too large for float16, which ends at 65504";
+
 // Puts it to memory, whole or not at all; memory NULL measures.
 FR__SELDOM fr_status fr__write(void (*put)(fr__stream *s, const void *what), const void *what, void *memory, fr_int capacity,
                                fr_int *bytes, fr_reason *reason)
@@ -6469,7 +6475,7 @@ FR__SELDOM fr_status fr__write(void (*put)(fr__stream *s, const void *what), con
   for (int pass = 0; pass < (memory ? 2 : 1); pass++) {
     fr__stream_memory(&s, pass ? memory : NULL, capacity);
     put(&s, what);
-    if (s.failed) return fr__fail(reason, FR_OVERFLOW, "what is written does not fit the address space");
+    if (s.failed) return s.failed == 2 ? fr__fail(reason, FR_RANGE, fr__too_large) : fr__fail(reason, FR_OVERFLOW, "it does not fit the address space");
     *bytes = s.done;
     if (memory && capacity < s.done) return fr__fail(reason, FR_MEMORY, "%d bytes are needed, %d were given", s.done, capacity);
   }
@@ -6565,7 +6571,7 @@ FR__SELDOM fr_status fr__save(const char *path, void (*put)(fr__stream *s, const
   if (!wrong) return fr__fine(reason);
   fr__file_fail(reason, temporary, wrong);
   if (!device) remove(temporary);
-  return FR_IO;
+  return s.failed == 2 ? fr__fail(reason, FR_RANGE, fr__too_large) : FR_IO;
 }
 
 #ifndef FR_NO_MALLOC
@@ -7164,7 +7170,7 @@ static int fr__is_gguf(fr_text file) { return file.count >= 4 && memcmp(file.byt
 // Checks the head and goes over all keys, which must differ. `at` is then where the tensors begin.
 FR__SELDOM fr_status fr__gguf_open(fr__gguf *g, fr_text file, fr_reason *reason)
 {
-  enum { KEYS = 512, NAME = 65535 };
+  enum { KEYS = 256, NAME = 65535 };
   fr_text names[KEYS];
   fr_int version;
   memset(g, 0, sizeof *g);
@@ -7177,7 +7183,7 @@ FR__SELDOM fr_status fr__gguf_open(fr__gguf *g, fr_text file, fr_reason *reason)
   if (version != 3) fr__gguf_wrong(g, FR_UNSUPPORTED, g->wanted.text);
   g->tensors = (fr_int)fr__gguf_int(g, 8, (uint64_t)file.count / 24);
   g->keys = (fr_int)fr__gguf_int(g, 8, (uint64_t)file.count / 13);
-  if (g->keys > KEYS) fr__gguf_wrong(g, FR_LIMIT, "more than 512 keys");
+  if (g->keys > KEYS) fr__gguf_wrong(g, FR_LIMIT, "more than 256 keys");
   for (fr_int i = 0; i < g->keys && !g->status; i++) {
     g->name = names[i] = fr__gguf_text(g);
     if (names[i].count > NAME) fr__gguf_wrong(g, FR_FORMAT, "a name of more than 65,535 bytes");
@@ -11107,6 +11113,7 @@ FR__SELDOM void fr__find_config(fr__reading *r)
       if (!fr__json_is(&r->json, r->json.token, "full_attention"))
         fr__find_wrong(r, FR_UNSUPPORTED, "a layer type other than full_attention is not supported");
   if (fr__find(r, NULL, "bos_token_id") == '0') begin = fr__json_whole(r->json.text, r->json.token);
+  if (r->json.token.kind == '0' && begin < 0) fr__find_wrong(r, FR_FORMAT, "a token id was expected");
   if (begin <= 0x7ffffffe) r->p.begin = (fr_token)begin;
 }
 
@@ -11320,7 +11327,9 @@ FR__SELDOM fr_status fr__folder(fr__reading *r)
     if (status) return status;
   }
   if (fr__open_name(r, "chat_template.jinja", &text)) r->p.chat = text;
-  return fr__open_name(r, "model.safetensors", &text) ? fr__safetensors(r, "model.safetensors", text, 0) : fr__shards(r);
+  if (fr__open_name(r, "model.safetensors", &text)) return fr__safetensors(r, "model.safetensors", text, 0);
+  if (fr__open_name(r, "model.safetensors.index.json", &text)) return fr__shards(r);
+  return fr__fail(r->reason, FR_FORMAT, "there is no model.safetensors, and no model.safetensors.index.json");
 }
 
 // -1: the tables of rope
@@ -11769,6 +11778,7 @@ FR__SELDOM void fr__put_slot(fr__stream *s, const fr_model *model, const fr__par
       const float x = fr__element(&piece[k], row, col);
       uint32_t bits;
       memcpy(&bits, &x, 4);
+      if (type == FR_EXPORT_F16 && fabsf(x) >= 65520.0f && x - x == 0.0f && !s->failed) s->failed = 2;
       if (type == FR_EXPORT_F32) fr__put_int(s, bits, 4);
       else fr__put_int(s, type == FR_EXPORT_F16 ? fr__to_float16(x) : fr__to_bfloat16(x), 2);
     }
@@ -11863,10 +11873,12 @@ FR__SELDOM void fr__put_card(fr__stream *s, const fr_export *e)
   const char *const said[] = { e->license, e->base, e->data };
   static const char *const front[] = { "license: %q\n", "base_model: %q\n", "datasets: [%q]\n" };
   static const char *const lines[] = { "\nLicense: %s\n", "\nMade from: %s\n", "\nTrained on: %s\n" };
+  const int forks = e->tokenizer && fr_tokenizer_find(e->tokenizer, fr__text_of("<think1>")) >= 0;
   fr__put_text(s, "---\nlibrary_name: transformers\n");
   for (int i = 0; i < 3; i++) if (said[i]) fr__put_format(s, front[i], said[i]);
-  fr__put_format(s, "---\n# %s\n\nWritten by forkreason.h " FR_VERSION ". Its forks, such as `<think1>`, begin different lines of thought: set supervised\n"
-                 "fine-tuning, arXiv 2510.05132. The chat template takes one as `fork`.\n", e->name ? e->name : "A model with global forking tokens");
+  fr__put_format(s, "---\n# %s\n\nWritten by forkreason.h " FR_VERSION ".%s%s\n", e->name ? e->name : forks ? "A model with global forking tokens" : "A language model",
+                 forks ? " Its forks, such as `<think1>`, begin different lines of thought: set supervised\nfine-tuning, arXiv 2510.05132." : "",
+                 forks && e->chat.count ? " The chat template takes one as `fork`." : "");
   for (int i = 0; i < 3; i++) if (said[i]) fr__put_format(s, lines[i], said[i]);
 }
 
@@ -12064,6 +12076,7 @@ FR__SELDOM fr_status fr__export_check(const fr_export *e, fr_export_file file, f
 {
   const fr_model *m = e ? e->model : NULL;
   const fr_config *c = m ? &m->config : NULL;
+  const char *no = file == FR_EXPORT_LLAMA2C && e && e->type != FR_EXPORT_F32 ? "weights other than float32" : NULL;
   const int l2c = file == FR_EXPORT_LLAMA2C, words = file == FR_EXPORT_TOKENIZER || file == FR_EXPORT_TOKENIZER_CONFIG || file == FR_EXPORT_GGUF;
   if (!c || (!m->params && !m->views) || (unsigned)file > FR_EXPORT_LLAMA2C || (unsigned)e->type > FR_EXPORT_BF16 || (words && !e->tokenizer) ||
       e->context < 0 || e->end_count < 0 || (e->end_count && !e->ends))
@@ -12071,16 +12084,18 @@ FR__SELDOM fr_status fr__export_check(const fr_export *e, fr_export_file file, f
   if (m->stale) return fr__fail(reason, FR_INVALID, "a backend holds newer parameters of this model; fr_work_download brings them");
   if (c->embed_scale != 1.0f) return fr__fail(reason, FR_UNSUPPORTED, "no other program knows an embed_scale");
   if (c->qk_norm && c->qkv_bias) return fr__fail(reason, FR_UNSUPPORTED, "no family has both biases and norms of heads");
-  if (l2c && (c->qk_norm || c->qkv_bias || c->heads * c->head_dim != c->dim || c->rope_factor > 0.0f || c->rope_theta != 10000.0f ||
-              c->norm_eps != (float)1e-5 || e->type != FR_EXPORT_F32))
-    return fr__fail(reason, FR_UNSUPPORTED, "llama2.c has float32, theta 10000, eps 1e-5, and no biases, norms of heads or other head size");
+  if (l2c && e->type == FR_EXPORT_F32)
+    no = c->qk_norm ? "norms of heads" : c->qkv_bias ? "biases" : c->heads * c->head_dim != c->dim ? "another size of heads than channels / heads" :
+         c->rope_factor > 0.0f ? "a scaled rope" : c->rope_theta != 10000.0f ? "another theta of rope than 10000" :
+         c->norm_eps != (float)1e-5 ? "another eps than 1e-5" : NULL;
+  if (no) return fr__fail(reason, FR_UNSUPPORTED, "llama2.c does not have %s", no);
   if (words && file != FR_EXPORT_GGUF && fr__tokenizer_can(e->tokenizer, FR_TOKENIZER_JSON, reason)) return FR_UNSUPPORTED;
   if (words && e->tokenizer->vocab > c->vocab)
     return fr__fail(reason, FR_INVALID, "the tokenizer has ids up to %d, the model %d rows", e->tokenizer->vocab, c->vocab);
   for (fr_int i = -2; i < e->end_count; i++) {
     const fr_token id = i == -2 ? e->begin : i == -1 ? e->pad : e->ends[i];
     if (id >= c->vocab || (id < 0 && i >= 0) || (words && id >= 0 && !fr_tokenizer_token(e->tokenizer, id).bytes))
-      return fr__fail(reason, FR_RANGE, "%d is no token", (fr_int)id);
+      return fr__fail(reason, FR_RANGE, "%d, which begins, ends or pads texts, is no token", (fr_int)id);
   }
   *resolved = *e;
   if (!e->context) resolved->context = 2048;

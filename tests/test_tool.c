@@ -198,7 +198,7 @@ static void forms(void)
   expect("convert %/a.bin %/d.gguf", 1, "a file of its own");
   expect("convert %/a.bin %/c --forks 2", 1, "a file of its own");
   expect("convert %/b %/no/folder.gguf", 1, "no/folder.gguf");
-  expect("convert tests/data/model/qwen3_a %/a.bin", 1, "llama2.c has float32");
+  expect("convert tests/data/model/qwen3_a %/a.bin", 1, "llama2.c does not have norms of heads");
 }
 
 // A template of no known kind goes along as it is, but gets no forks without a framing.
