@@ -90,7 +90,8 @@ typedef int32_t   fr_token;  // 0 .. vocab-1
 
 // ---- >>api --------------------------------------------------------------------------------------------
 // ---- status: every function that can fail returns one; FR_OK is 0
-// On anything but FR_OK the outputs are as they were. Where a function works on an fr_work, the reason in words, with the place,
+// On anything but FR_OK the outputs are as they were, but for buffers that were filled up to the error, and objects of *_new and
+// *_load, which are empty then. Where a function works on an fr_work, the reason in words, with the place,
 // is in work->reason; loaders take an fr_reason of yours, which may be NULL. Stack (x86-64, cc -O2): what runs a model takes 8 KB
 // at most, what reads or writes files what its comment says, all else less than 4 KB.
 #define FR_STATUS_LIST(S)                                                              \
@@ -705,14 +706,14 @@ FR_DEF fr_status fr_dataset_place(fr_dataset *dataset, const char *text, fr_int 
 
 // ---- tokenizer: byte-level BPE, text to ids and back
 // Ids equal those of Hugging Face tokenizers and of tiktoken, and every input comes back unchanged, or in normal form C where a
-// tokenizer has that: invalid UTF-8 and NUL are bytes like any other. Text is cut at special tokens (if asked), then into pre-tokens (classes of characters from Unicode 16.0),
-// and each is merged by rank, in O(n log n) at worst.
+// tokenizer has that: invalid UTF-8 and NUL are bytes like any other. Text is cut at special tokens (if asked), then into
+// pre-tokens (classes of characters from Unicode 16.0), and each is merged by rank, in O(n log n) at worst.
 typedef enum fr_split { FR_SPLIT_UNKNOWN, FR_SPLIT_NONE, FR_SPLIT_GPT2, FR_SPLIT_LLAMA3, FR_SPLIT_QWEN, FR_SPLIT_SMOLLM } fr_split;
 // A text that is valid UTF-8 and not empty. id -1: the one that the file has for it, else the first one after all others.
 typedef struct fr_special { fr_text text; fr_token id; } fr_special;
 // What a tokenizer is made from. `file` may be (its content tells which)
-//   tokenizer.json   model BPE with ByteLevel and one of the splits; anything else that would change ids is refused by name. No
-//                    token is added at begin or end, whatever its post_processor says
+//   tokenizer.json   model BPE with ByteLevel and one of the splits; anything else that would change ids is refused by name. Of
+//                    post_processor what it puts before a text is kept (begins), and nothing else
 //   GGUF             gpt2's model and, as `pre`, gpt-2, smollm, qwen2, deepseek-r1-qwen or llama-bpe; any other is refused by name
 //   *.tiktoken       lines of base64 and rank; needs `split`, and `specials`, which are not in the file
 //   vocab.json       with `merges`, the text of GPT-2's merges.txt or vocab.bpe (split [FR_SPLIT_GPT2])
@@ -720,11 +721,12 @@ typedef struct fr_special { fr_text text; fr_token id; } fr_special;
 //   tokenizer.bin    of llama2.c: SentencePiece scores, byte fallback, one blank put before the text
 //   our own form     see fr_tokenizer_write
 // There must be a token for each printable character of ASCII and for the line end; a text with a byte that has none is refused.
-// Ids may have holes, but lie below the larger of 65,536 and the file's bytes (of a GGUF only its head counts). The memory is less than 80 times the files plus 2 MB; really 1
-// to 2 times for tokenizer.json, 13 times for *.tiktoken. Loading is O(n log n), whatever the file says.
+// Ids may have holes, but lie below the larger of 65,536 and the file's bytes (of a GGUF only its head counts). The memory is
+// less than 80 times the files plus 2 MB; really 1 to 2 times for tokenizer.json, 13 times for *.tiktoken. Loading is
+// O(n log n), whatever the file says.
 typedef struct fr_tokenizer_source {
   fr_text           file, merges;
-  fr_split          split;     // UNKNOWN: as the file says; NONE: the whole text is one pre-token; LLAMA3: and cl100k
+  fr_split          split;     // of files that do not tell theirs (tiktoken, merges): LLAMA3 also for cl100k; NONE: text is not cut
   const fr_special *specials;  // added to those of the file
   fr_int            special_count;
   fr_int            forks;     // adds the specials <think1> .. <thinkN>, which other programs show as text
@@ -735,6 +737,7 @@ typedef struct fr_tokenizer {
   fr_split split;
   int      ignore_merges;       // a pre-token that is a token is not merged (Llama 3, tiktoken)
   int      nfc, sentencepiece;  // text is brought into normal form C (Qwen), and comes back in it; llama2.c
+  fr_token begins;              // what other programs put before each text (Llama 3), or -1: kept when it is written, not put by us
   struct fr__bpe *body;
   void    *owned;
 } fr_tokenizer;
@@ -745,10 +748,10 @@ FR_DEF fr_status fr_tokenizer_place(fr_tokenizer *tokenizer, const fr_tokenizer_
 FR_DEF fr_text  fr_tokenizer_token(const fr_tokenizer *tokenizer, fr_token id);  // its bytes; NULL and 0 for a hole
 FR_DEF fr_token fr_tokenizer_find(const fr_tokenizer *tokenizer, fr_text text);  // the special or else the token, or -1
 
-// Scratch for encoding, one for each thread; it points to the tokenizer, which has to outlive it. A pre-token of more than
-// `longest` bytes, and more than 64, is refused (FR_LIMIT), and with tokenizer->nfc such a text, if it has marks or the like; the
-// longest text is always enough; 28 bytes each, or 31. The last `cache`
-// pre-tokens are remembered [16384; 32 bytes each]; ids do not depend on it.
+// Scratch for encoding, one for each thread; it points to the tokenizer, which has to outlive it. `longest`: bytes of the longest
+// pre-token, from 64 on, and with tokenizer->nfc of the longest text that has marks or the like; a longer one is FR_LIMIT. The
+// length of the longest text is always enough. The price: 28 bytes for each, 31 with nfc, and 32 for each of the last `cache`
+// pre-tokens, which are remembered [16384]; ids do not depend on it.
 typedef struct fr_encoder {
   const fr_tokenizer *tokenizer;
   fr_int    longest;
@@ -930,14 +933,15 @@ typedef struct fr_pretrained {
   fr_int      context;           // tokens that it was made for
   fr_token    begin, ends[FR_ENDS];  // -1: none; all end tokens that its files name
   fr_int      end_count;
-  fr_text     chat, end;         // the chat template; the text of an end token that a file has instead of its id; or empty
+  fr_text     chat, end;         // the chat template; the text of an end token that a file has instead of its id, for
+                                 // fr_tokenizer_find; or empty
   fr_int      tensor_count, wrong;   // what fr_pretrained_tensor tells of; how many of them do not fit
   struct fr__pretrained *body;
   void       *owned;
 } fr_pretrained;
 // Reads what the files say; of weights nothing is copied or looked at, but for a head beside a tied embedding, which has to be
-// equal to it. Reasons name the file. The memory is less than 40 times the
-// bytes of JSON, of a GGUF's head, or of a llama2.c file. 6 KB of stack.
+// equal to it. Reasons name the file. The memory is less than 40 times the bytes of JSON, of a GGUF's head, or of a llama2.c
+// file. 6 KB of stack, for a GGUF 8.
 FR_DEF fr_status fr_pretrained_place(fr_pretrained *pretrained, const fr_pretrained_source *source, void *memory, fr_int bytes,
                                      fr_int *needed, fr_reason *reason);
 // Tensor `index` = 0 .. tensor_count-1: those of the files in their order, then those that are missing. FR_RANGE behind them.
@@ -960,13 +964,14 @@ FR_DEF fr_status fr_pretrained_model(const fr_pretrained *pretrained, const fr_p
                                      void *memory, fr_int bytes, fr_int *needed, fr_reason *reason);
 
 // ---- giving a model back: files that transformers, llama.cpp and llama2.c load
-typedef enum fr_export_type { FR_EXPORT_F32, FR_EXPORT_F16, FR_EXPORT_BF16 } fr_export_type;  // matrices; rounded to nearest even
+// Of matrices, rounded to nearest even: what was trained a little may round to what it was. float16 ends at 65504: FR_RANGE.
+typedef enum fr_export_type { FR_EXPORT_F32, FR_EXPORT_F16, FR_EXPORT_BF16 } fr_export_type;
 typedef struct fr_export {
   const fr_model     *model;     // of floats or of views
   const fr_tokenizer *tokenizer; // for a folder and GGUF
   fr_export_type type;
   fr_int         context;        // [2048]
-  fr_token       begin, pad;     // -1: none
+  fr_token       begin, pad;     // -1: none; 0 is a token
   const fr_token *ends;          // the first one is that of tokenizer_config.json
   fr_int         end_count;
   fr_text        chat;           // the chat template, which carries the framing; or empty
@@ -975,7 +980,7 @@ typedef struct fr_export {
 // The files of a folder, then those that are a model by themselves.
 typedef enum fr_export_file { FR_EXPORT_CONFIG, FR_EXPORT_WEIGHTS, FR_EXPORT_TOKENIZER, FR_EXPORT_TOKENIZER_CONFIG, FR_EXPORT_GENERATION,
                               FR_EXPORT_CHAT, FR_EXPORT_CARD, FR_EXPORT_GGUF, FR_EXPORT_LLAMA2C } fr_export_file;
-FR_DEF const char *fr_export_name(fr_export_file file);  // config.json, ..; NULL for those and what is none
+FR_DEF const char *fr_export_name(fr_export_file file);  // config.json, ..; NULL: FR_EXPORT_GGUF and all behind it
 // Sets *bytes; memory NULL measures. FR_UNSUPPORTED names what the form cannot hold: llama2.c biases and norms of heads, another eps or
 // theta, float16; a folder both of them, which no family has; all an embed_scale. An empty chat template is 0 bytes. 14 KB of stack.
 FR_DEF fr_status fr_export_write(const fr_export *what, fr_export_file file, void *memory, fr_int capacity, fr_int *bytes,
@@ -983,7 +988,7 @@ FR_DEF fr_status fr_export_write(const fr_export *what, fr_export_file file, voi
 
 // ---- files
 // Saving writes PATH.tmp, then renames it over PATH: a reader finds the old file or the new one, never half of one. On failure
-// the temporary file is removed and PATH is as it was. A file at PATH is replaced, a symbolic link itself and not the file that it
+// the temporary file is removed and PATH is as it was. Of two that write one PATH at once neither is sure. A file at PATH is replaced, a symbolic link itself and not the file that it
 // points to (where rename refuses, by way of PATH.old, and one of that name is lost); a pipe or a device, /dev/null, is written
 // as it is. A PATH of 1,000 bytes or more: FR_LIMIT. No second copy of a model is made; loading a checkpoint goes over the file
 // twice, and only a file that changes in between can leave half a model (FR_IO). 8 KB of stack, but where loading says more.
@@ -6338,7 +6343,7 @@ typedef struct fr__stream {
   unsigned char *memory;
   fr_int         bytes, done;  // of the block of memory; moved between it, or the file, and the buffer
   fr_int         filled, used;
-  int            failed;  // a write did, and all later ones with it
+  int            failed;  // 1: a write did, and all later ones with it; 2: a number was too large for its type
   uint64_t       hash;
   unsigned char  buffer[FR__STREAM_BUFFER];
 } fr__stream;
@@ -6360,7 +6365,7 @@ static void fr__flush(fr__stream *s)
 #endif
   if (s->memory && s->bytes - s->done < count) s->failed = 1;
   else if (s->memory) memcpy(s->memory + s->done, s->buffer, (size_t)count);
-  if (s->failed || !fr__add(s->done, count, &s->done)) s->failed = 1;
+  if (!s->failed && !fr__add(s->done, count, &s->done)) s->failed = 1;
 }
 
 FR__APART void fr__put(fr__stream *s, const void *bytes, fr_int count)
@@ -6390,6 +6395,91 @@ static void fr__put_floats(fr__stream *s, const float *x, fr_int count)
     memcpy(&bits, x + i, 4);
     fr__put_int(s, bits, 4);
   }
+}
+
+static fr_text fr__text_of(const char *text)
+{
+  fr_text t = { text, (fr_int)strlen(text) };
+  return t;
+}
+
+// As much of a text as can be shown; how much.
+FR__SELDOM fr_int fr__show(char shown[48], const char *text, fr_int bytes)
+{
+  fr_int count = 0;
+  for (; count < 47 && count < bytes && text[count] >= 32 && text[count] <= 126; count++) shown[count] = text[count];
+  shown[count] = 0;
+  return count;
+}
+
+FR__APART void fr__put_text(fr__stream *s, const char *text) { fr__put(s, text, (fr_int)strlen(text)); }
+
+// Text as it stands inside of JSON's quotes.
+FR__SELDOM void fr__put_escaped(fr__stream *s, const char *text, fr_int count)
+{
+  for (fr_int i = 0; i < count; i++) {
+    const unsigned char c = (unsigned char)text[i];
+    const char code[6] = { '\\', 'u', '0', '0', "0123456789abcdef"[c >> 4], "0123456789abcdef"[c & 15] };
+    if (c == '"' || c == '\\') fr__put(s, "\\", 1);
+    fr__put(s, c < 0x20 ? code : text + i, c < 0x20 ? 6 : 1);
+  }
+}
+
+// A positive number in as few digits as give the same float again.
+FR__SELDOM void fr__put_real(fr__stream *s, float x)
+{
+  int exponent = (int)floor(log((double)x) / 2.302585092994046) + 1;
+  double digits = 0.0;
+  fr_reason text;
+  for (int places = 0; places < 10; places++, exponent--) {
+    const double size = pow(10.0, fabs((double)exponent));
+    digits = floor((exponent < 0 ? (double)x * size : (double)x / size) + 0.5);
+    if ((float)(exponent < 0 ? digits / size : digits * size) == x) break;
+  }
+  fr__fail(&text, FR_OK, exponent ? "%de%d" : "%d.0", (fr_int)digits, (fr_int)exponent);
+  fr__put_text(s, text.text);
+}
+
+// Text with %d of an fr_int, %s, %q: the same in quotes of JSON, %t: an fr_text in them, %r: a positive number.
+FR__SELDOM void fr__put_format(fr__stream *s, const char *format, ...)
+{
+  fr_reason number;
+  fr_text text = { NULL, 0 };
+  va_list list;
+  va_start(list, format);
+  for (; *format; format++) {
+    const char kind = *format == '%' ? *++format : 0;
+    if (!kind) fr__put(s, format, 1);
+    else if (kind == 'r') fr__put_real(s, (float)va_arg(list, double));
+    else if (kind == 't') text = *va_arg(list, const fr_text *);
+    else if (kind == 'd') fr__fail(&number, FR_OK, "%d", va_arg(list, fr_int));
+    else text.bytes = va_arg(list, const char *);
+    if (kind == 'd') text.bytes = number.text;
+    if (kind == 'd' || kind == 's') fr__put_text(s, text.bytes);
+    if (kind != 'q' && kind != 't') continue;
+    fr__put_text(s, "\"");
+    fr__put_escaped(s, text.bytes, kind == 't' ? text.count : (fr_int)strlen(text.bytes));
+    fr__put_text(s, "\"");
+  }
+  va_end(list);
+}
+
+static const char fr__too_large[] = "a weight is too large for float16, which ends at 65504";
+
+// Puts it to memory, whole or not at all; memory NULL measures.
+FR__SELDOM fr_status fr__write(void (*put)(fr__stream *s, const void *what), const void *what, void *memory, fr_int capacity,
+                               fr_int *bytes, fr_reason *reason)
+{
+  fr__stream s;
+  if (!bytes) return fr__fail(reason, FR_INVALID, "bytes is NULL");
+  for (int pass = 0; pass < (memory ? 2 : 1); pass++) {
+    fr__stream_memory(&s, pass ? memory : NULL, capacity);
+    put(&s, what);
+    if (s.failed) return s.failed == 2 ? fr__fail(reason, FR_RANGE, fr__too_large) : fr__fail(reason, FR_OVERFLOW, "it does not fit the address space");
+    *bytes = s.done;
+    if (memory && capacity < s.done) return fr__fail(reason, FR_MEMORY, "%d bytes are needed, %d were given", s.done, capacity);
+  }
+  return fr__fine(reason);
 }
 
 // The last 8 bytes of a file are the hash of all before.
@@ -6481,7 +6571,7 @@ FR__SELDOM fr_status fr__save(const char *path, void (*put)(fr__stream *s, const
   if (!wrong) return fr__fine(reason);
   fr__file_fail(reason, temporary, wrong);
   if (!device) remove(temporary);
-  return FR_IO;
+  return s.failed == 2 ? fr__fail(reason, FR_RANGE, fr__too_large) : FR_IO;
 }
 
 #ifndef FR_NO_MALLOC
@@ -6559,6 +6649,17 @@ static fr_int fr__utf8(const char *p, fr_int left)
     if ((s[i] & 0xC0) != 0x80) return 0;
   if ((lead == 0xE0 && s[1] < 0xA0) || (lead == 0xED && s[1] > 0x9F)) return 0;
   return (lead == 0xF0 && s[1] < 0x90) || (lead == 0xF4 && s[1] > 0x8F) ? 0 : count;
+}
+
+// The character at `at` and its bytes; a byte that is not part of valid UTF-8 is a character 0x110000 + byte.
+static uint32_t fr__code(const char *text, fr_int at, fr_int end, fr_int *size)
+{
+  const unsigned char c = (unsigned char)text[at];
+  const fr_int count = fr__utf8(text + at, end - at);
+  uint32_t code = count < 2 ? c : c & (0x7Fu >> count);
+  for (fr_int i = 1; i < count; i++) code = code << 6 | ((unsigned char)text[at + i] & 0x3Fu);
+  *size = fr__max(count, 1);
+  return count ? code : 0x110000u + c;
 }
 
 FR__APART fr_int fr__utf8_put(uint32_t code, char *out)
@@ -6642,13 +6743,12 @@ FR__APART int32_t fr__json_char(const char *text, fr_int *at, fr_int end, const 
   const fr_int left = end - *at;
   if (left <= 0 || *p == '"') return -1;
   if (*p != '\\') {
-    const fr_int count = fr__utf8(p, left);
-    int32_t code = count < 2 ? (unsigned char)*p : (unsigned char)*p & (0x7F >> count);
-    for (fr_int i = 1; i < count; i++) code = code << 6 | (p[i] & 0x3F);
+    fr_int count;
+    const uint32_t code = fr__code(text, *at, end, &count);
     if (code < 0x20) *wrong = "a control character inside of a string must be escaped";
-    if (count == 0) *wrong = "the text is not valid UTF-8";
+    if (code > 0x10FFFF) *wrong = "the text is not valid UTF-8";
     *at += count;
-    return code;
+    return (int32_t)code;
   }
   if (left > 1 && p[1] == 'u') {
     const int pair = left >= 8 && memcmp(p + 6, "\\u", 2) == 0;
@@ -6822,6 +6922,19 @@ static char fr__json_next(fr__json *json)
   return json->token.kind = 'k';
 }
 
+// A whole number that is not negative, or -1; what is too large becomes the largest.
+FR__APART fr_int fr__json_whole(const char *text, fr__json_token token)
+{
+  fr_int value = 0;
+  if (token.kind != '0') return -1;
+  for (fr_int i = 0; i < token.count; i++) {
+    const char c = text[token.start + i];
+    if (c < '0' || c > '9') return -1;
+    value = value > (FR__INT_MAX - 9) / 10 ? FR__INT_MAX : value * 10 + (c - '0');
+  }
+  return value;
+}
+
 // Goes to the end of the value whose first event was the last one. 0 on error.
 static int fr__json_skip(fr__json *json)
 {
@@ -6895,6 +7008,7 @@ FR__APART void fr__dequantize(int type, const unsigned char *at, fr_int count, f
   for (fr_int i = 0; i < count; i++) {
     const int v = (int)(i % of->weights), second = v / 16, j = v / 32;  // in the block; in a run of 32; which run
     const unsigned char *block = at + i / of->weights * of->bytes, *scales = block + 4, *high;
+    int five, shifted;
     uint32_t bits, q;
     float d, m = 0.0f;
     if (of->weights == 1) {
@@ -6906,16 +7020,14 @@ FR__APART void fr__dequantize(int type, const unsigned char *at, fr_int count, f
     d = fr__from_float16(block);
     switch (type) {
       case FR__Q8_0: out[i] = d * (float)((int)(block[2 + v] ^ 128) - 128); continue;
-      case FR__Q4_0: case FR__Q4_1:
-        q = block[(type == FR__Q4_0 ? 2 : 4) + v % 16] >> 4 * second & 15;
-        if (type == FR__Q4_1) m = fr__from_float16(block + 2);
-        out[i] = type == FR__Q4_0 ? d * (float)((int)q - 8) : d * (float)q + m;
-        continue;
-      case FR__Q5_0: case FR__Q5_1:
-        high = block + (type == FR__Q5_0 ? 2 : 4);
-        q = (high[4 + v % 16] >> 4 * second & 15u) | (high[v / 8] >> v % 8 & 1u) << 4;
-        if (type == FR__Q5_1) m = fr__from_float16(block + 2);
-        out[i] = type == FR__Q5_0 ? d * (float)((int)q - 16) : d * (float)q + m;
+      case FR__Q4_0: case FR__Q4_1: case FR__Q5_0: case FR__Q5_1:
+        five = type >= FR__Q5_0;
+        shifted = type == FR__Q4_0 || type == FR__Q5_0;
+        high = block + (shifted ? 2 : 4);
+        q = high[4 * five + v % 16] >> 4 * second & 15u;
+        if (five) q |= (high[v / 8] >> v % 8 & 1u) << 4;
+        if (!shifted) m = fr__from_float16(block + 2);
+        out[i] = shifted ? d * (float)((int)q - (five ? 16 : 8)) : d * (float)q + m;
         continue;
       case FR__Q6_K:
         q = block[v / 128 * 64 + v % 64] >> v % 128 / 64 * 4 & 15;
@@ -6932,9 +7044,12 @@ FR__APART void fr__dequantize(int type, const unsigned char *at, fr_int count, f
   }
 }
 
-// A file, and a place in it. What is wrong is told once; then nothing more is read.
+// A file, and a place in it. What is wrong is told once, with its byte and the key or tensor; then nothing more is read.
 typedef struct fr__gguf {
   const unsigned char *start, *at, *end, *data;
+  const char *family;    // the architecture
+  fr_reason   wanted;    // key,
+  fr_text     name;      // and what is read now
   fr_int tensors, keys, alignment;
   fr_reason *reason;
   fr_status  status;
@@ -6948,7 +7063,9 @@ typedef struct fr__gguf_value {  // of an array: of what, how many, and where th
 
 FR__SELDOM void fr__gguf_wrong(fr__gguf *g, fr_status status, const char *wrong)
 {
-  if (!g->status) fr__fail(g->reason, g->status = status, "GGUF, byte %d: %s", (fr_int)(g->at - g->start), wrong);
+  char shown[48];
+  const fr_int count = fr__show(shown, g->name.bytes, g->name.count);
+  if (!g->status) fr__fail(g->reason, g->status = status, count ? "GGUF, byte %d, %s: %s" : "GGUF, byte %d%s: %s", (fr_int)(g->at - g->start), shown, wrong);
   g->at = g->end;
 }
 
@@ -6992,60 +7109,92 @@ FR__SELDOM fr__gguf_value fr__gguf_next(fr__gguf *g)
   return v;
 }
 
-// The value of a key; 0 if it is not there. A key that is there twice is wrong.
+// Goes to the value of a key, which is the architecture's own where it begins with a dot; 0: it is not there.
 FR__SELDOM int fr__gguf_find(fr__gguf *g, const char *key, fr__gguf_value *value)
 {
-  int found = 0;
+  fr_text wanted;
+  fr__fail(&g->wanted, FR_OK, "%s%s", *key == '.' ? g->family : "", key);
+  wanted = fr__text_of(g->wanted.text);
   g->at = g->start + 24;
   for (fr_int i = 0; i < g->keys && !g->status; i++) {
-    const fr_text name = fr__gguf_text(g);
-    const fr__gguf_value v = fr__gguf_next(g);
-    if (name.count != (fr_int)strlen(key) || memcmp(name.bytes, key, (size_t)name.count)) continue;
-    if (found++) fr__gguf_wrong(g, FR_FORMAT, "this key is there twice");
-    *value = v;
+    g->name = fr__gguf_text(g);
+    *value = fr__gguf_next(g);
+    if (g->name.count != wanted.count || memcmp(g->name.bytes, wanted.bytes, (size_t)wanted.count)) continue;
+    g->at = value->at;
+    return !g->status;
   }
-  return found && !g->status;
+  g->name = wanted;
+  return 0;
 }
 
 static fr_text fr__gguf_string(fr__gguf *g, const char *key)
 {
+  const fr_text none = { NULL, 0 };
   fr__gguf_value v;
-  fr_text text = { NULL, 0 };
-  if (!fr__gguf_find(g, key, &v) || v.type != FR__GGUF_STRING) return text;
-  g->at = v.at;
-  return fr__gguf_text(g);
+  if (!fr__gguf_find(g, key, &v)) return none;
+  if (v.type != FR__GGUF_STRING) fr__gguf_wrong(g, FR_FORMAT, "a string was expected");
+  return v.type == FR__GGUF_STRING ? fr__gguf_text(g) : none;
 }
 
-// A whole number, as u32, i32 or u64; `otherwise` if there is none; -1: it is none, or above 2^31 - 1.
+// A whole number below 2^31, as u32, i32 or u64; `otherwise` if there is none.
 FR__SELDOM fr_int fr__gguf_size(fr__gguf *g, const char *key, fr_int otherwise)
 {
   fr__gguf_value v;
   uint64_t x;
   if (!fr__gguf_find(g, key, &v)) return otherwise;
   x = v.type == FR__GGUF_U32 || v.type == FR__GGUF_I32 ? fr__get_int(&v.at, 4) : v.type == FR__GGUF_U64 ? fr__get_int(&v.at, 8) : UINT64_MAX;
-  return x > 0x7fffffff ? -1 : (fr_int)x;
+  if (x <= 0x7fffffff) return (fr_int)x;
+  fr__gguf_wrong(g, FR_FORMAT, "a whole number below 2^31 was expected");
+  return otherwise;
+}
+
+// The same, above 0.
+FR__SELDOM fr_int fr__gguf_above(fr__gguf *g, const char *key, fr_int otherwise)
+{
+  const fr_int value = fr__gguf_size(g, key, otherwise);
+  if (value < 1) fr__gguf_wrong(g, FR_FORMAT, "it is not there, or no whole number above 0");
+  return value;
+}
+
+FR__SELDOM float fr__gguf_real(fr__gguf *g, const char *key, float otherwise)
+{
+  fr__gguf_value v;
+  const int there = fr__gguf_find(g, key, &v);
+  if (there && v.type == FR__GGUF_F32) fr__dequantize(FR__F32, v.at, 1, &otherwise);
+  if ((there && v.type != FR__GGUF_F32) || !fr__positive(otherwise)) fr__gguf_wrong(g, FR_FORMAT, "it is not there, or no number above 0");
+  return otherwise;
 }
 
 static int fr__is_gguf(fr_text file) { return file.count >= 4 && memcmp(file.bytes, "GGUF", 4) == 0; }
 
-// Checks the head and goes over all keys. `at` is then where the tensors begin.
+// Checks the head and goes over all keys, which must differ. `at` is then where the tensors begin.
 FR__SELDOM fr_status fr__gguf_open(fr__gguf *g, fr_text file, fr_reason *reason)
 {
-  uint64_t version;
+  enum { KEYS = 256, NAME = 65535 };
+  fr_text names[KEYS];
+  fr_int version;
   memset(g, 0, sizeof *g);
   g->start = g->at = (const unsigned char *)file.bytes;
   g->end = g->start + file.count;
   g->reason = reason;
-  if (fr__gguf_int(g, 4, UINT32_MAX) != 0x46554747 && !g->status) fr__gguf_wrong(g, FR_FORMAT, "the file does not begin with GGUF");
-  version = fr__gguf_int(g, 4, UINT32_MAX);
-  if (!g->status && version != 3)
-    fr__gguf_wrong(g, FR_UNSUPPORTED, version == 0x03000000 ? "a big-endian file is not supported" : "version 3 is supported, no other");
+  if (fr__gguf_int(g, 4, UINT32_MAX) != 0x46554747) fr__gguf_wrong(g, FR_FORMAT, "the file does not begin with GGUF");
+  version = (fr_int)(fr__gguf_int(g, 4, UINT32_MAX) & 0x7fffffff);
+  fr__fail(&g->wanted, FR_OK, version == 0x03000000 ? "a big-endian file is not supported" : "version %d is not supported, only 3 is", version);
+  if (version != 3) fr__gguf_wrong(g, FR_UNSUPPORTED, g->wanted.text);
   g->tensors = (fr_int)fr__gguf_int(g, 8, (uint64_t)file.count / 24);
   g->keys = (fr_int)fr__gguf_int(g, 8, (uint64_t)file.count / 13);
-  for (fr_int i = 0; i < g->keys && !g->status; i++) { fr__gguf_text(g); fr__gguf_next(g); }
+  if (g->keys > KEYS) fr__gguf_wrong(g, FR_LIMIT, "more than 256 keys");
+  for (fr_int i = 0; i < g->keys && !g->status; i++) {
+    g->name = names[i] = fr__gguf_text(g);
+    if (names[i].count > NAME) fr__gguf_wrong(g, FR_FORMAT, "a name of more than 65,535 bytes");
+    for (fr_int k = 0; k < i && !g->status; k++)
+      if (names[k].count == names[i].count && !memcmp(names[k].bytes, names[i].bytes, (size_t)names[i].count))
+        fr__gguf_wrong(g, FR_FORMAT, "this key is there twice");
+    fr__gguf_next(g);
+  }
   g->data = g->at;
   g->alignment = fr__gguf_size(g, "general.alignment", 32);
-  if (!g->status && (g->alignment < 8 || (g->alignment & (g->alignment - 1)))) fr__gguf_wrong(g, FR_FORMAT, "general.alignment is no power of two from 8 on");
+  if (g->alignment < 8 || (g->alignment & (g->alignment - 1))) fr__gguf_wrong(g, FR_FORMAT, "it is no power of two from 8 on");
   if (!g->status) g->at = g->data;
   return g->status;
 }
@@ -7564,18 +7713,6 @@ static const char fr__class_stretches[] =
   "@Q@D@E@D@E@X@E@P@E@D@E@D@E@D@M@D@I@D@E@H@E@D@E@D@E@D@E@D@E@D@I@D@E@H@Q@D@^@D@Q@D@Q@D@E@D@j@DAG@T@M@D@U@DAGfZ@w~{~{x{@k~{Da~|"
   "~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|~|_~BD~|~|~|~|TQ@XNU@H~|~|~|~|~|~|@I@y~|"
   "~|~|~|~|~|~|qf@}iI~{~{dNc~~{dN~|~|~|~|~|H~@T~|~|~|~|Vn@@";
-
-// The character at `at` and its bytes; a byte that is not part of valid UTF-8 is a character 0x110000 + byte.
-static uint32_t fr__code(const char *text, fr_int at, fr_int end, fr_int *size)
-{
-  const unsigned char c = (unsigned char)text[at];
-  uint32_t code = c < 0x80 ? c : c < 0xE0 ? c & 0x1Fu : c < 0xF0 ? c & 0x0Fu : c & 0x07u;
-  *size = fr__utf8(text + at, end - at);
-  for (fr_int i = 1; i < *size; i++) code = code << 6 | ((unsigned char)text[at + i] & 0x3Fu);
-  if (*size) return code;
-  *size = 1;
-  return 0x110000u + c;
-}
 
 // A number in base 62.
 static uint32_t fr__base62(const char *p, int digits)
@@ -8442,10 +8579,10 @@ static const char *const fr__regex[] = {  // of each fr_split
 };
 
 // The names that are read of tokenizer.json: of the file, then of its model.
-enum { FR__ADDED, FR__NORMALIZER, FR__PRE, FR__DECODER, FR__MODEL, FR__PADDING, FR__TRUNCATION, FR__DROPOUT, FR__PREFIX,
+enum { FR__ADDED, FR__NORMALIZER, FR__PRE, FR__DECODER, FR__MODEL, FR__POST, FR__PADDING, FR__TRUNCATION, FR__DROPOUT, FR__PREFIX,
        FR__SUFFIX, FR__FALLBACK, FR__VOCAB, FR__MERGES, FR__TYPE, FR__IGNORE, FR__FIELDS };
-static const char *const fr__fields[FR__FIELDS] = { "added_tokens", "normalizer", "pre_tokenizer", "decoder", "model", "padding",
-  "truncation", "dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "vocab", "merges", "type",
+static const char *const fr__fields[FR__FIELDS] = { "added_tokens", "normalizer", "pre_tokenizer", "decoder", "model",
+  "post_processor", "padding", "truncation", "dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "vocab", "merges", "type",
   "ignore_merges" };
 
 typedef struct fr__load {
@@ -8601,15 +8738,6 @@ static char fr__load_value(fr__load *load, fr__json *json, fr_int at)
   return fr__json_next(json);
 }
 
-// As much of a text as can be shown; how much.
-FR__SELDOM fr_int fr__show(char shown[48], const char *text, fr_int bytes)
-{
-  fr_int count = 0;
-  for (; count < 47 && count < bytes && text[count] >= 32 && text[count] <= 126; count++) shown[count] = text[count];
-  shown[count] = 0;
-  return count;
-}
-
 // Refuses what a token says, and shows the beginning of it.
 FR__SELDOM fr_status fr__load_refuse(fr__load *load, fr__json_token token, const char *wrong)
 {
@@ -8653,19 +8781,6 @@ static fr_status fr__json_expect(fr__load *load, fr__json_token object, const ch
   return fr__json_word(load, value, word) ? FR_OK : fr__load_refuse(load, value.kind ? value : object, wrong);
 }
 
-// A whole number that is not negative, or -1; what is too large becomes the largest.
-FR__APART fr_int fr__json_id(const char *text, fr__json_token token)
-{
-  fr_int value = 0;
-  if (token.kind != '0') return -1;
-  for (fr_int i = 0; i < token.count; i++) {
-    const char c = text[token.start + i];
-    if (c < '0' || c > '9') return -1;
-    value = value > (FR__INT_MAX - 9) / 10 ? FR__INT_MAX : value * 10 + (c - '0');
-  }
-  return value;
-}
-
 // {"id": 1, "content": "...", "special": true ...}: every added token is matched in raw text, whatever `special` says, those that
 // are `normalized` only between the others, as Hugging Face does. An error
 // of the reader, here and below, leaves something missing, and what then fails tells the first error; so does the end.
@@ -8689,10 +8804,10 @@ FR__SELDOM fr_status fr__json_added(fr__load *load, fr__json *json)
         return fr__load_refuse(load, name, "an added token has a property that is not supported");
       if (!fr__json_skip(json)) break;
     }
-    if (fr__json_id(json->text, id) < 0)
+    if (fr__json_whole(json->text, id) < 0)
       return fr__load_json_fail(load, json, start, "an added token needs an id, a whole number");
     if (content.kind != '"') return fr__load_json_fail(load, json, start, "an added token needs a content");
-    wrong = fr__put_token(load, fr__json_id(json->text, id), fr__next_bytes(load),
+    wrong = fr__put_token(load, fr__json_whole(json->text, id), fr__next_bytes(load),
                           fr__json_copy(json->text, content, fr__next_bytes(load)), kind);
     if (wrong) return fr__load_json_fail(load, json, start, wrong);
   }
@@ -8710,7 +8825,7 @@ FR__SELDOM fr_status fr__json_vocab(fr__load *load, fr__json *json)
     fr_int id, at = name.start, count;
     json->name_count--;
     fr__json_next(json);
-    id = fr__json_id(text, json->token);
+    id = fr__json_whole(text, json->token);
     if (id < 0) return fr__load_json_fail(load, json, json->token.start, "an id must be a whole number, 0 or more");
     if (!b) {
       load->room_bytes = fr__max(load->room_bytes, name.count);
@@ -8824,7 +8939,7 @@ FR__SELDOM fr_status fr__json_settings(fr__load *load)
     if (i == FR__PADDING && fr__json_word(load, fr__json_member(load, f, "strategy"), "BatchLongest") &&
         (!multiple.kind || multiple.kind == 'n')) continue;
     if (!f.kind || f.kind == 'n' || f.kind == 'f' || (f.kind == '"' && f.count == 0)) continue;
-    if (f.kind == '0' && (fr__json_id(file.bytes, f) == 0 || (f.count == 3 && !memcmp(file.bytes + f.start, "0.0", 3)))) continue;
+    if (f.kind == '0' && (fr__json_whole(file.bytes, f) == 0 || (f.count == 3 && !memcmp(file.bytes + f.start, "0.0", 3)))) continue;
     fr__fail(&words, FR_UNSUPPORTED, "%s is not supported", fr__fields[i]);
     return fr__load_refuse(load, f, words.text);
   }
@@ -8886,6 +9001,26 @@ FR__SELDOM fr_status fr__json_added_ids(fr__load *load)
     b->kinds[id] = (unsigned char)(b->kinds[id] & ~FR__LISTED);
   }
   return FR_OK;
+}
+
+// The token that post_processor, a TemplateProcessing or a sequence with one, puts before each text, or -1.
+FR__SELDOM fr_token fr__json_begins(fr__load *load)
+{
+  fr__json_token post = load->field[FR__POST], id = fr__json_member(load, post, "processors");
+  char name[FR__SPLIT_TOKEN];
+  fr_text text = { name, 0 };
+  fr__json json;
+  if (id.kind == '[')
+    for (fr__load_value(load, &json, id.start); fr__json_next(&json) != ']' && json.token.kind != '!'; fr__json_skip(&json))
+      if (fr__json_word(load, fr__json_member(load, json.token, "type"), "TemplateProcessing")) post = json.token;
+  id = fr__json_member(load, post, "single");
+  if (id.kind != '[') return -1;
+  fr__load_value(load, &json, id.start);
+  fr__json_next(&json);
+  id = fr__json_member(load, fr__json_member(load, json.token, "SpecialToken"), "id");
+  if (id.kind != '"' || id.count > FR__SPLIT_TOKEN) return -1;
+  text.count = fr__json_copy(json.text, id, name);
+  return fr_tokenizer_find(&load->tokenizer, text);
 }
 
 static fr_status fr__json_fill(fr__load *load)
@@ -8989,9 +9124,9 @@ FR__SELDOM fr_status fr__load_tiktoken(fr__load *load)
     const fr_int count = hole ? 0 : fr__base64(text.bytes + start, stop - start, fr__next_bytes(load));
     const fr__json_token rank = { '0', stop + 1, fr__max(0, end - stop - 1) };
     if (count < 0) wrong = "base64 was expected";
-    else if (rank.count < 1 || fr__json_id(text.bytes, rank) < 0) wrong = "a blank and a rank were expected";
+    else if (rank.count < 1 || fr__json_whole(text.bytes, rank) < 0) wrong = "a blank and a rank were expected";
     else if (count > FR__SPLIT_TOKEN) wrong = "a token has more than 512 bytes";
-    else wrong = fr__put_token(load, fr__json_id(text.bytes, rank), fr__next_bytes(load), count, hole ? 0 : FR__ORDINARY);
+    else wrong = fr__put_token(load, fr__json_whole(text.bytes, rank), fr__next_bytes(load), count, hole ? 0 : FR__ORDINARY);
     if (wrong) return fr__fail(load->reason, FR_FORMAT, "line %d: %s", line, wrong);
     if (!load->b && !hole) load->merges += count - 1;
   }
@@ -9011,7 +9146,7 @@ FR__SELDOM fr_status fr__load_gguf(fr__load *load)
   static const char *const keys[2] = { "tokenizer.ggml.model", "tokenizer.ggml.pre" };
   const char *file = load->source->file.bytes, *wrong = NULL;
   fr__gguf g;
-  fr__gguf_value tokens, types, merges;
+  fr__gguf_value tokens, types, merges, flag;
   int typed, is = 0;
   if (fr__gguf_open(&g, load->source->file, load->reason)) return g.status;
   for (int i = 0; i < 2; i++) {
@@ -9025,11 +9160,15 @@ FR__SELDOM fr_status fr__load_gguf(fr__load *load)
   load->tokenizer.split = splits[is];
   load->tokenizer.ignore_merges = is == LLAMA3;
   load->tokenizer.nfc = is > LLAMA3;
+  if (fr__gguf_find(&g, "tokenizer.ggml.add_bos_token", &flag) && flag.type == FR__GGUF_BOOL ? *flag.at : is == LLAMA3)
+    load->tokenizer.begins = (fr_token)fr__gguf_size(&g, "tokenizer.ggml.bos_token_id", -1);
   typed = fr__gguf_find(&g, "tokenizer.ggml.token_type", &types);
-  if (!fr__gguf_find(&g, "tokenizer.ggml.tokens", &tokens) || !fr__gguf_find(&g, "tokenizer.ggml.merges", &merges) ||
-      tokens.type != FR__GGUF_ARRAY || tokens.of != FR__GGUF_STRING || merges.type != FR__GGUF_ARRAY || merges.of != FR__GGUF_STRING ||
-      (typed && (types.type != FR__GGUF_ARRAY || types.of != FR__GGUF_I32 || types.count != tokens.count)))
-    return g.status ? g.status : fr__fail(load->reason, FR_FORMAT, "GGUF: no lists of tokens and merges, or another number of token types");
+  if (!fr__gguf_find(&g, "tokenizer.ggml.merges", &merges) || merges.type != FR__GGUF_ARRAY || merges.of != FR__GGUF_STRING ||
+      !fr__gguf_find(&g, "tokenizer.ggml.tokens", &tokens) || tokens.type != FR__GGUF_ARRAY || tokens.of != FR__GGUF_STRING)
+    fr__gguf_wrong(&g, FR_FORMAT, "there is no such list of strings");
+  if (!g.status && typed && (types.type != FR__GGUF_ARRAY || types.of != FR__GGUF_I32 || types.count != tokens.count))
+    return fr__fail(load->reason, FR_FORMAT, "GGUF: tokenizer.ggml.token_type is not a number for each token");
+  if (g.status) return g.status;
   g.at = tokens.at;
   for (fr_int id = 0, at = 0; id < tokens.count; id++, at = 0) {
     const fr_text text = fr__gguf_text(&g);
@@ -9113,7 +9252,7 @@ FR__SELDOM fr_status fr__load_llama2(fr__load *load)
 
 // -- our own form, all numbers little-endian:
 //   0    8 bytes  89 46 52 54 0D 0A 1A 0A         40   u64    bytes of all tokens
-//   8    u32 x 2  version, 1; split               48   u64    0
+//   8    u32 x 2  version, 1; split               48   u64    1 + what begins texts; 0: nothing
 //   16   u32      1 ignore_merges + 2 nfc         56   u32[]  of each id: length + 2^30 * kind, kind 0 hidden, 1 ordinary,
 //                 + 4 sentencepiece                           2 special, 3 both; + 2^29 late + 2^28 shown; 0: hole
 //   20   u32      vocab                                u32[]  of each merge: left + 2^31 if it has the rank of the one
@@ -9135,7 +9274,7 @@ FR__SELDOM fr_status fr__load_form(fr__load *load)
   if (head[0] != FR_TOKENIZER_VERSION)
     return fr__fail(load->reason, FR_UNSUPPORTED, "the tokenizer has version %d; this library reads version %d",
                     (fr_int)(head[0] & 0x7FFFFFFFu), (fr_int)FR_TOKENIZER_VERSION);
-  if (head[1] < FR_SPLIT_NONE || head[1] > FR_SPLIT_SMOLLM || head[2] > 7 || head[3] > 0x7FFFFFF0u || head[7])
+  if (head[1] < FR_SPLIT_NONE || head[1] > FR_SPLIT_SMOLLM || head[2] > 7 || head[3] > 0x7FFFFFF0u || head[7] > head[3])
     return fr__fail(load->reason, FR_FORMAT, "a field of the tokenizer's head is out of range");
   for (int i = 3; i < 7; i++)
     if (i == 4 ? head[i] != (uint64_t)file.count : head[i] > (uint64_t)file.count)
@@ -9149,6 +9288,7 @@ FR__SELDOM fr_status fr__load_form(fr__load *load)
   load->tokenizer.ignore_merges = (int)(head[2] & 1);
   load->tokenizer.nfc = (int)(head[2] >> 1 & 1);
   load->tokenizer.sentencepiece = (int)(head[2] >> 2);
+  load->tokenizer.begins = (fr_token)head[7] - 1;
   vocab = (fr_int)head[3];
   merges = (fr_int)head[5];
   next = body - (fr_int)head[6];  // where the bytes of the next token are
@@ -9334,6 +9474,7 @@ FR_DEF fr_status fr_tokenizer_place(fr_tokenizer *tokenizer, const fr_tokenizer_
   memset(&load, 0, sizeof load);
   load.reason = reason;
   load.source = &copy;
+  load.tokenizer.begins = -1;
   status = fr__load_read(&load);
   if (status) return status;
   fr__load_layout(&arena, &load);
@@ -9347,6 +9488,9 @@ FR_DEF fr_status fr_tokenizer_place(fr_tokenizer *tokenizer, const fr_tokenizer_
   if (b->crowded) return fr__fail(reason, FR_LIMIT, "over %d tokens or merges crowd in one place of a table", (fr_int)FR__PROBES);
   if (status) return status;
   load.tokenizer.merge_count = load.merges;
+  if (load.field[FR__POST].kind) load.tokenizer.begins = fr__json_begins(&load);
+  if (load.tokenizer.begins >= 0 && !fr_tokenizer_token(&load.tokenizer, load.tokenizer.begins).bytes)
+    return fr__fail(reason, FR_FORMAT, "%d, which is put before each text, is no token", (fr_int)load.tokenizer.begins);
   for (int byte = 0; byte < 256; byte++) {
     const char c = (char)byte;
     b->byte_ids[byte] = load.tokenizer.sentencepiece ? 3 + (uint32_t)byte : fr__name_id(b, &c, 1);
@@ -9371,7 +9515,7 @@ FR__SELDOM void fr__put_form(fr__stream *s, const void *tokenizer)
   const fr_tokenizer *t = (const fr_tokenizer *)tokenizer;
   const fr__bpe *b = t->body;
   const uint64_t flags = (uint64_t)(t->ignore_merges + 2 * t->nfc + 4 * t->sentencepiece);
-  uint64_t head[8] = { FR_TOKENIZER_VERSION, (uint64_t)t->split, flags, (uint64_t)t->vocab, 0, (uint64_t)t->merge_count, 0, 0 };
+  uint64_t head[8] = { FR_TOKENIZER_VERSION, (uint64_t)t->split, flags, (uint64_t)t->vocab, 0, (uint64_t)t->merge_count, 0, (uint64_t)(t->begins + 1) };
   for (fr_int id = 0; id < t->vocab; id++) head[6] += b->pieces[id].count;
   head[4] = fr__form_size(head[3], head[5], head[6]);
   fr__put(s, fr__form_magic, 8);
@@ -9389,33 +9533,19 @@ FR__SELDOM void fr__put_form(fr__stream *s, const void *tokenizer)
   fr__put_hash(s);
 }
 
-FR__APART void fr__put_text(fr__stream *s, const char *text) { fr__put(s, text, (fr_int)strlen(text)); }
-
-FR__APART void fr__put_number(fr__stream *s, const char *format, fr_int value)
+// A token as files spell it: its own text (raw), or the characters that stand for its bytes. Puts it, where there is a stream, and
+// returns its bytes.
+FR__SELDOM fr_int fr__put_spelled(fr__stream *s, const fr__bpe *b, uint32_t id, int raw, int quoted)
 {
-  fr_reason text;
-  fr__fail(&text, FR_OK, format, value);
-  fr__put_text(s, text.text);
-}
-
-// A token inside of quotes: its text (raw), or the characters for its bytes.
-FR__SELDOM void fr__put_string(fr__stream *s, const fr__bpe *b, uint32_t id, int raw)
-{
-  const char *p = b->bytes + b->pieces[id].start;
+  fr_int bytes = 0;
   for (uint32_t i = 0; i < b->pieces[id].count; i++) {
-    char out[6];
-    fr_int count = 1;
-    if (raw) out[0] = p[i];
-    else count = fr__utf8_put(fr__byte_char((unsigned char)p[i]), out);
-    if (out[0] == '"' || out[0] == '\\') fr__put(s, "\\", 1);
-    if (raw && (unsigned char)out[0] < 0x20) {
-      memcpy(out, "\\u00", 4);
-      out[4] = "0123456789abcdef"[(unsigned char)p[i] >> 4];
-      out[5] = "0123456789abcdef"[p[i] & 15];
-      count = 6;
-    }
-    fr__put(s, out, count);
+    char out[4] = { b->bytes[b->pieces[id].start + i], 0, 0, 0 };
+    const fr_int count = raw ? 1 : fr__utf8_put(fr__byte_char((unsigned char)out[0]), out);
+    if (s && quoted) fr__put_escaped(s, out, count);
+    else if (s) fr__put(s, out, count);
+    bytes += count;
   }
+  return bytes;
 }
 
 // A special token stands in vocab too, unless the ids of all specials follow those of the vocabulary: the reader gives
@@ -9423,7 +9553,6 @@ FR__SELDOM void fr__put_string(fr__stream *s, const fr__bpe *b, uint32_t id, int
 FR__SELDOM void fr__put_json(fr__stream *s, const void *tokenizer)
 {
   const fr_tokenizer *t = (const fr_tokenizer *)tokenizer;
-  static const char split[] = "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"";
   const fr__bpe *b = t->body;
   int any = 0, specials_follow = 1;
   for (fr_int id = 0, last = 0; id < t->vocab; id++) {
@@ -9433,43 +9562,46 @@ FR__SELDOM void fr__put_json(fr__stream *s, const void *tokenizer)
   fr__put_text(s, "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\n\"added_tokens\":[");
   for (fr_int id = 0; id < t->vocab; id++) {
     if (!(b->kinds[id] & FR__SPECIAL)) continue;
-    fr__put_number(s, any++ ? ",\n{\"id\":%d,\"content\":\"" : "\n{\"id\":%d,\"content\":\"", id);
-    fr__put_string(s, b, (uint32_t)id, 1);
-    fr__put_text(s, "\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":");
-    fr__put_text(s, b->kinds[id] & FR__LATE ? "true,\"special\":" : "false,\"special\":");
-    fr__put_text(s, b->kinds[id] & FR__SHOWN ? "false}" : "true}");
+    fr__put_format(s, "%s\n{\"id\":%d,\"content\":\"", any++ ? "," : "", id);
+    fr__put_spelled(s, b, (uint32_t)id, 1, 1);
+    fr__put_format(s, "\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":%s,\"special\":%s}",
+                   b->kinds[id] & FR__LATE ? "true" : "false", b->kinds[id] & FR__SHOWN ? "false" : "true");
   }
-  fr__put_text(s, t->nfc ? "],\n\"normalizer\":{\"type\":\"NFC\"}" : "],\n\"normalizer\":null");
-  fr__put_text(s, ",\n\"pre_tokenizer\":");
-  if (t->split == FR_SPLIT_SMOLLM) {
-    fr__put_text(s, "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\",\"individual_digits\":true},");
-  } else if (t->split > FR_SPLIT_GPT2) {
-    fr__put_text(s, split);
-    for (const char *c = fr__regex[t->split]; *c; c++) fr__put(s, *c == '\\' ? "\\\\" : c, *c == '\\' ? 2 : 1);
-    fr__put_text(s, "\"},\"behavior\":\"Isolated\",\"invert\":false},");
+  fr__put_format(s, "],\n\"normalizer\":%s,\n\"pre_tokenizer\":%s", t->nfc ? "{\"type\":\"NFC\"}" : "null",
+                 t->split > FR_SPLIT_GPT2 ? "{\"type\":\"Sequence\",\"pretokenizers\":[" : "");
+  if (t->split == FR_SPLIT_SMOLLM) fr__put_text(s, "{\"type\":\"Digits\",\"individual_digits\":true},");
+  else if (t->split > FR_SPLIT_GPT2)
+    fr__put_format(s, "{\"type\":\"Split\",\"pattern\":{\"Regex\":%q},\"behavior\":\"Isolated\",\"invert\":false},", fr__regex[t->split]);
+  fr__put_format(s, "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":%s}%s,\n\"post_processor\":",
+                 t->split == FR_SPLIT_GPT2 || t->split == FR_SPLIT_SMOLLM ? "true" : "false", t->split > FR_SPLIT_GPT2 ? "]}" : "");
+  if (t->begins < 0) fr__put_text(s, "null");
+  else {
+    const fr_text first = fr_tokenizer_token(t, t->begins);
+    fr__put_format(s, "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":%t,\"type_id\":0}},"
+                   "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}],\"pair\":[{\"SpecialToken\":{\"id\":%t,\"type_id\":0}},"
+                   "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},{\"SpecialToken\":{\"id\":%t,\"type_id\":1}},"
+                   "{\"Sequence\":{\"id\":\"B\",\"type_id\":1}}],\"special_tokens\":{%t:{\"id\":%t,\"ids\":[%d],\"tokens\":[%t]}}}",
+                   &first, &first, &first, &first, &first, (fr_int)t->begins, &first);
   }
-  fr__put_text(s, "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":");
-  fr__put_text(s, t->split == FR_SPLIT_GPT2 || t->split == FR_SPLIT_SMOLLM ? "true}" : "false}");
-  if (t->split > FR_SPLIT_GPT2) fr__put_text(s, "]}");
-  fr__put_text(s, ",\n\"post_processor\":null,\n\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,"
-                  "\"trim_offsets\":true,\"use_regex\":true},\n\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,"
-                  "\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,\"fuse_unk\":false,\"byte_fallback\":false,");
-  fr__put_text(s, t->ignore_merges ? "\"ignore_merges\":true,\n\"vocab\":{" : "\"ignore_merges\":false,\n\"vocab\":{");
+  fr__put_format(s, ",\n\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true,"
+                 "\"use_regex\":true},\n\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,\"continuing_subword_prefix\":null,"
+                 "\"end_of_word_suffix\":null,\"fuse_unk\":false,\"byte_fallback\":false,\"ignore_merges\":%s,\n\"vocab\":{",
+                 t->ignore_merges ? "true" : "false");
   any = 0;
   for (fr_int id = 0; id < t->vocab; id++) {
     const int ordinary = (b->kinds[id] & FR__ORDINARY) != 0;
     if (!b->kinds[id] || (!ordinary && specials_follow)) continue;
     fr__put_text(s, any++ ? ",\n\"" : "\n\"");
-    fr__put_string(s, b, (uint32_t)id, !ordinary);
-    fr__put_number(s, "\":%d", id);
+    fr__put_spelled(s, b, (uint32_t)id, !ordinary, 1);
+    fr__put_format(s, "\":%d", id);
   }
   fr__put_text(s, "},\n\"merges\":[");
   for (fr_int i = 0; i < t->merge_count; i++) {
     const fr__merge *m = b->merges + b->order[i];
     fr__put_text(s, i ? ",\n\"" : "\n\"");
-    fr__put_string(s, b, m->left, 0);
+    fr__put_spelled(s, b, m->left, 0, 1);
     fr__put_text(s, " ");
-    fr__put_string(s, b, m->right, 0);
+    fr__put_spelled(s, b, m->right, 0, 1);
     fr__put_text(s, "\"");
   }
   fr__put_text(s, "]}}\n");
@@ -9499,20 +9631,8 @@ FR__SELDOM fr_status fr__tokenizer_can(const fr_tokenizer *t, fr_tokenizer_form 
 FR_DEF fr_status fr_tokenizer_write(const fr_tokenizer *tokenizer, fr_tokenizer_form form, void *memory, fr_int capacity,
                                     fr_int *bytes, fr_reason *reason)
 {
-  fr__stream s;
   const fr_status status = fr__tokenizer_can(tokenizer, form, reason);
-  if (status) return status;
-  if (!bytes) return fr__fail(reason, FR_INVALID, "bytes is NULL");
-  for (int pass = 0; pass < (memory ? 2 : 1); pass++) {  // first it is only counted
-    fr__stream_memory(&s, pass ? memory : NULL, capacity);
-    if (form == FR_TOKENIZER_JSON) fr__put_json(&s, tokenizer);
-    else fr__put_form(&s, tokenizer);
-    if (s.failed) return fr__fail(reason, FR_OVERFLOW, "the tokenizer does not fit the address space");
-    if (memory && capacity < s.done)
-      return fr__fail(reason, FR_MEMORY, "the tokenizer needs %d bytes, %d were given", s.done, capacity);
-  }
-  *bytes = s.done;
-  return fr__fine(reason);
+  return status ? status : fr__write(form == FR_TOKENIZER_JSON ? fr__put_json : fr__put_form, tokenizer, memory, capacity, bytes, reason);
 }
 
 #ifndef FR_NO_STDIO
@@ -10848,19 +10968,6 @@ static int fr__slot_there(const fr__part_row part[FR__PART_COUNT], fr_int slot)
 }
 
 // -- JSON of models
-// A whole number 0 .. most, or -1.
-FR__SELDOM fr_int fr__json_size(const fr__json *json, fr_int most)
-{
-  const char *digit = json->text + json->token.start;
-  fr_int value = 0;
-  if (json->token.kind != '0') return -1;
-  for (fr_int i = 0; i < json->token.count; i++) {
-    if (digit[i] < '0' || digit[i] > '9' || value > (most - (digit[i] - '0')) / 10) return -1;
-    value = 10 * value + (digit[i] - '0');
-  }
-  return value;
-}
-
 // A number as a double, exact for what configs hold.
 FR__SELDOM double fr__json_real(const fr__json *json)
 {
@@ -10907,10 +11014,10 @@ static void fr__find_wrong(fr__reading *r, fr_status status, const char *wrong)
 FR__SELDOM fr_int fr__find_size(fr__reading *r, const char *outer, const char *name, fr_int otherwise)
 {
   const char kind = fr__find(r, outer, name);
-  const fr_int value = fr__json_size(&r->json, 0x7fffffff);
+  const fr_int value = fr__json_whole(r->json.text, r->json.token);
   if (otherwise >= 0 && (!kind || kind == 'n')) return otherwise;
   if (!kind && !r->json.status) r->lacks = name;
-  if (!kind || value < 1) fr__find_wrong(r, FR_FORMAT, "a whole number above 0, and below 2^31, was expected");
+  if (!kind || value < 1 || value > 0x7fffffff) fr__find_wrong(r, FR_FORMAT, "a whole number above 0, and below 2^31, was expected");
   return value;
 }
 
@@ -10948,10 +11055,10 @@ FR__SELDOM void fr__find_ends(fr__reading *r)
   const int list = fr__find(r, NULL, "eos_token_id") == '[';
   fr_pretrained *p = &r->p;
   while (!r->json.status && strchr("[,0", r->json.token.kind) && (!list || fr__json_next(&r->json) != ']')) {
-    const fr_int id = fr__json_size(&r->json, 0x7ffffffe);
+    const fr_int id = fr__json_whole(r->json.text, r->json.token);
     fr_int known = 0;
     while (known < p->end_count && p->ends[known] != id) known++;
-    if (id < 0) fr__find_wrong(r, FR_FORMAT, "a token id was expected");
+    if (id < 0 || id > 0x7ffffffe) fr__find_wrong(r, FR_FORMAT, "a token id was expected");
     else if (known == FR_ENDS) fr__find_wrong(r, FR_LIMIT, "more than 8 end tokens");
     else p->ends[known] = (fr_token)id;
     if (known == p->end_count) p->end_count++;
@@ -10968,6 +11075,7 @@ FR__SELDOM void fr__find_config(fr__reading *r)
   const char *const scaling = renamed ? renamed : "rope_scaling";
   const int family = fr__find_word(r, NULL, "model_type", fr__families, "a model_type other than llama, qwen2 and qwen3 is not supported");
   fr_config *c = &r->p.config;
+  fr_int begin = -1;
   int type;
   if (family < 0 && !r->json.status) r->lacks = "model_type";
   if (family < 0) fr__find_wrong(r, FR_FORMAT, "");
@@ -11004,7 +11112,9 @@ FR__SELDOM void fr__find_config(fr__reading *r)
     while (fr__json_next(&r->json) == '"')
       if (!fr__json_is(&r->json, r->json.token, "full_attention"))
         fr__find_wrong(r, FR_UNSUPPORTED, "a layer type other than full_attention is not supported");
-  if (fr__find(r, NULL, "bos_token_id") == '0') r->p.begin = (fr_token)fr__json_size(&r->json, 0x7ffffffe);
+  if (fr__find(r, NULL, "bos_token_id") == '0') begin = fr__json_whole(r->json.text, r->json.token);
+  if (r->json.token.kind == '0' && begin < 0) fr__find_wrong(r, FR_FORMAT, "a token id was expected");
+  if (begin <= 0x7ffffffe) r->p.begin = (fr_token)begin;
 }
 
 // A string, decoded.
@@ -11086,8 +11196,8 @@ FR__SELDOM void fr__safetensor(fr__reading *r, fr__named *t, const unsigned char
     if (type == 3) fr__find_wrong(r, FR_UNSUPPORTED, "a dtype other than F32, F16 and BF16 is not supported");
     else if (field == 0) t->type = types[type];
     for (fr_int i = 0; field && !json->status && fr__json_next(json) != ']'; i++) {
-      const fr_int size = fr__json_size(json, field == 1 ? FR__INT_MAX : most);
-      if (size < 0 || (field == 1 ? !fr__mul(count, size, &count) : i > 1)) fr__find_wrong(r, FR_FORMAT, "this is no size, or no place");
+      const fr_int size = fr__json_whole(json->text, json->token);
+      if (size < 0 || (field == 1 ? size == FR__INT_MAX || !fr__mul(count, size, &count) : i > 1 || size > most)) fr__find_wrong(r, FR_FORMAT, "this is no size, or no place");
       else if (field == 2) { place[i] = size; offsets = i + 1; }
       else { t->rows = i ? t->cols : 1; t->cols = size; }
       if (field == 1) t->rank = (int)fr__min(i + 1, 9);
@@ -11217,7 +11327,9 @@ FR__SELDOM fr_status fr__folder(fr__reading *r)
     if (status) return status;
   }
   if (fr__open_name(r, "chat_template.jinja", &text)) r->p.chat = text;
-  return fr__open_name(r, "model.safetensors", &text) ? fr__safetensors(r, "model.safetensors", text, 0) : fr__shards(r);
+  if (fr__open_name(r, "model.safetensors", &text)) return fr__safetensors(r, "model.safetensors", text, 0);
+  if (fr__open_name(r, "model.safetensors.index.json", &text)) return fr__shards(r);
+  return fr__fail(r->reason, FR_FORMAT, "there is no model.safetensors, and no model.safetensors.index.json");
 }
 
 // -1: the tables of rope
@@ -11271,30 +11383,6 @@ FR__SELDOM fr_status fr__llama2c(fr__reading *r)
   return left ? fr__fail(r->reason, FR_FORMAT, "%d bytes follow the last tensor of the model of llama2.c", 4 * left) : FR_OK;
 }
 
-// A GGUF: keys under the name of the architecture, tensors side by side. Rope of llama turns neighbours there.
-FR__SELDOM fr_int fr__gguf_of(const fr_pretrained *p, fr__gguf *g, const char *key, fr_int otherwise)
-{
-  fr_reason name;
-  fr_int value;
-  fr__fail(&name, FR_OK, "%s.%s", p->family, key);
-  value = fr__gguf_size(g, name.text, otherwise);
-  if (value < 1 && !g->status) g->status = fr__fail(g->reason, FR_FORMAT, "GGUF: %s is not there, or no whole number above 0", name.text);
-  return value;
-}
-
-FR__SELDOM float fr__gguf_real(const fr_pretrained *p, fr__gguf *g, const char *key, float otherwise)
-{
-  fr_reason name;
-  fr__gguf_value v;
-  fr__fail(&name, FR_OK, "%s.%s", p->family, key);
-  if (fr__gguf_find(g, name.text, &v)) {
-    otherwise = -1.0f;
-    if (v.type == FR__GGUF_F32) fr__dequantize(FR__F32, v.at, 1, &otherwise);
-  }
-  if (!fr__positive(otherwise) && !g->status) g->status = fr__fail(g->reason, FR_FORMAT, "GGUF: %s is not there, or no number above 0", name.text);
-  return otherwise;
-}
-
 // rope_freqs.weight divides the frequencies. llama3 scaling is what its formula explains: low 1, high 4 and an original context that
 // is a power of two.
 FR__SELDOM fr_status fr__gguf_rope(fr__reading *r, const fr__named *t)
@@ -11316,97 +11404,97 @@ FR__SELDOM fr_status fr__gguf_rope(fr__reading *r, const fr__named *t)
   return fr__fail(r->reason, FR_UNSUPPORTED, "rope_freqs.weight is no scaling as llama3's, with low 1 and high 4");
 }
 
+// A GGUF: keys under the name of the architecture, tensors side by side. Rope of llama turns neighbours there.
 FR__SELDOM fr_status fr__gguf_model(fr__reading *r)
 {
-  static const char *const ends[] = { "eos", "eot" };
-  static const char *const no[] = { "expert_count", "attention.sliding_window", "rope.scaling.factor", "rope.scale_linear" };
+  static const char *const ends[] = { "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id" };
   struct fr__pretrained *b = &r->b;
   fr_pretrained *p = &r->p;
   fr_config *c = &p->config;
   fr__gguf g;
   fr__gguf_value v;
   fr_text text;
-  fr__named t;
+  fr__named t, freqs;
   const fr_text file = r->source->file;
   const unsigned char *infos;
-  fr_reason name;
+  fr_int place = 0, data;
   fr_status status = fr__gguf_open(&g, file, r->reason);
   if (status) return status;
   infos = g.at;
   text = fr__gguf_string(&g, "general.architecture");
-  for (int i = 0; i < 3; i++) if (text.count == 5 && !memcmp(text.bytes, fr__families[i], 5)) p->family = fr__families[i];
-  if (!p->family && !g.status)
-    return fr__fail(r->reason, FR_UNSUPPORTED, "GGUF: general.architecture is not llama, qwen2 or qwen3");
-  c->layers = fr__gguf_of(p, &g, "block_count", -1);
-  c->dim = fr__gguf_of(p, &g, "embedding_length", -1);
-  c->heads = fr__gguf_of(p, &g, "attention.head_count", -1);
-  c->kv_heads = fr__gguf_of(p, &g, "attention.head_count_kv", c->heads);
-  c->head_dim = fr__gguf_of(p, &g, "attention.key_length", c->heads > 0 && c->dim % c->heads == 0 ? c->dim / c->heads : -1);
-  c->ffn = fr__gguf_of(p, &g, "feed_forward_length", -1);
-  p->context = fr__gguf_of(p, &g, "context_length", -1);
-  c->norm_eps = fr__gguf_real(p, &g, "attention.layer_norm_rms_epsilon", -1.0f);
-  c->rope_theta = fr__gguf_real(p, &g, "rope.freq_base", 10000.0f);
-  c->vocab = fr__gguf_find(&g, "tokenizer.ggml.tokens", &v) ? v.count : fr__gguf_of(p, &g, "vocab_size", -1);
-  if (fr__gguf_of(p, &g, "attention.value_length", c->head_dim) != c->head_dim || fr__gguf_of(p, &g, "rope.dimension_count", c->head_dim) != c->head_dim)
-    fr__gguf_wrong(&g, FR_UNSUPPORTED, "a value_length or rope.dimension_count other than key_length is not supported");
+  for (int i = 0; i < 3; i++) if (text.count == 5 && !memcmp(text.bytes, fr__families[i], 5)) g.family = p->family = fr__families[i];
+  if (!p->family) fr__gguf_wrong(&g, FR_UNSUPPORTED, "an architecture other than llama, qwen2 and qwen3 is not supported");
   if (g.status) return g.status;
-  fr__fail(&name, FR_OK, "%s.rope.scaling.type", p->family);
-  text = fr__gguf_string(&g, name.text);
+  c->layers = fr__gguf_above(&g, ".block_count", -1);
+  c->dim = fr__gguf_above(&g, ".embedding_length", -1);
+  c->heads = fr__gguf_above(&g, ".attention.head_count", -1);
+  c->kv_heads = fr__gguf_above(&g, ".attention.head_count_kv", c->heads);
+  c->head_dim = fr__gguf_above(&g, ".attention.key_length", c->heads > 0 && c->dim % c->heads == 0 ? c->dim / c->heads : -1);
+  c->ffn = fr__gguf_above(&g, ".feed_forward_length", -1);
+  p->context = fr__gguf_above(&g, ".context_length", -1);
+  c->norm_eps = fr__gguf_real(&g, ".attention.layer_norm_rms_epsilon", -1.0f);
+  c->rope_theta = fr__gguf_real(&g, ".rope.freq_base", 10000.0f);
+  c->vocab = fr__gguf_find(&g, "tokenizer.ggml.tokens", &v) ? v.count : fr__gguf_above(&g, ".vocab_size", -1);
+  if (fr__gguf_size(&g, ".attention.value_length", c->head_dim) != c->head_dim || fr__gguf_size(&g, ".rope.dimension_count", c->head_dim) != c->head_dim)
+    fr__gguf_wrong(&g, FR_UNSUPPORTED, "a number other than key_length is not supported");
+  if (fr__gguf_size(&g, ".expert_count", 0)) fr__gguf_wrong(&g, FR_UNSUPPORTED, "experts are not supported");
+  if (fr__gguf_size(&g, ".attention.sliding_window", 0)) fr__gguf_wrong(&g, FR_UNSUPPORTED, "a sliding window is not supported");
+  if (fr__gguf_real(&g, ".rope.scaling.factor", 1.0f) != 1.0f || fr__gguf_real(&g, ".rope.scale_linear", 1.0f) != 1.0f)
+    fr__gguf_wrong(&g, FR_UNSUPPORTED, "only the scaling of llama3 is supported, and it stands in rope_freqs.weight");
+  text = fr__gguf_string(&g, ".rope.scaling.type");
   if (text.count && (text.count != 4 || memcmp(text.bytes, "none", 4)))
-    return fr__fail(r->reason, FR_UNSUPPORTED, "GGUF: a rope.scaling.type other than none; llama3's scaling stands in rope_freqs.weight");
-  for (int i = 0; i < 4; i++) {
-    fr__fail(&name, FR_OK, "%s.%s", p->family, no[i]);
-    if (i < 2 ? fr__gguf_size(&g, name.text, 0) != 0 : fr__gguf_real(p, &g, no[i], 1.0f) != 1.0f) return fr__fail(r->reason, FR_UNSUPPORTED, "GGUF: %s is not supported", name.text);
-  }
+    fr__gguf_wrong(&g, FR_UNSUPPORTED, "a type other than none is not supported; the scaling of llama3 stands in rope_freqs.weight");
   for (int i = 0; i < 2; i++) {
-    fr__fail(&name, FR_OK, "tokenizer.ggml.%s_token_id", ends[i]);
-    p->ends[p->end_count] = (fr_token)fr__gguf_size(&g, name.text, -1);
+    p->ends[p->end_count] = (fr_token)fr__gguf_size(&g, ends[i], -1);
     if (p->ends[p->end_count] >= 0 && (!p->end_count || p->ends[0] != p->ends[1])) p->end_count++;
   }
   p->begin = (fr_token)fr__gguf_size(&g, "tokenizer.ggml.bos_token_id", -1);
   p->chat = fr__gguf_string(&g, "tokenizer.chat_template");
+  if (g.status) return g.status;
   b->spelling = 1;
   b->interleaved = p->family == fr__families[0];
   c->qk_norm = p->family == fr__families[2];
   c->tied = 1;
   status = fr__config_known(r, "GGUF");
-  for (int look = 0; !status && look < 2; look++) {  // where the data begin is known when all has been read
-    fr_int place = 0;
-    g.at = infos;
-    for (fr_int i = 0; !status && i < g.tensors; i++) {
-      fr_int size = 1, at;
-      uint32_t id;
-      memset(&t, 0, sizeof t);
-      t.name = fr__gguf_text(&g);
-      t.rank = (int)fr__gguf_int(&g, 4, 4);
-      if (t.name.count > 64 || t.rank < 1) fr__gguf_wrong(&g, FR_FORMAT, "a name of more than 64 bytes, or no dimension");
-      for (int k = 0; k < t.rank; k++) {  // the first is the one that varies fastest
-        const fr_int n = (fr_int)fr__gguf_int(&g, 8, (uint64_t)FR__INT_MAX);
-        if (n < 1 || !fr__mul(size, n, &size)) fr__gguf_wrong(&g, FR_FORMAT, "a dimension that is no size");
-        if (k == 0) t.cols = n;
-        t.rows = k == 1 ? n : 1;
-      }
-      id = (uint32_t)fr__gguf_int(&g, 4, UINT32_MAX);
-      while (t.type < FR__TYPES && fr__types[t.type].id != id) t.type++;
-      if (t.type == FR__TYPES) { fr__gguf_wrong(&g, FR_UNSUPPORTED, "a type other than those of this library, from F32 to Q6_K"); t.type = 0; }
-      at = (fr_int)fr__gguf_int(&g, 8, (uint64_t)FR__INT_MAX);
-      if (t.cols % fr__types[t.type].weights) fr__gguf_wrong(&g, FR_FORMAT, "rows that are not whole blocks of their type");
-      if (!fr__mul(size / fr__types[t.type].weights, fr__types[t.type].bytes, &t.bytes) || at != place || !fr__add(place, t.bytes, &place) ||
-          place > g.end - g.start)
-        fr__gguf_wrong(&g, FR_FORMAT, "the data of this tensor overlap, have a gap, are not aligned, or are not in the file");
-      else place = fr__round_up(place, g.alignment);
-      status = g.status;
-      if (status || !look) continue;
-      t.at = g.data + at;
-      if (t.bytes > g.end - t.at) fr__gguf_wrong(&g, FR_FORMAT, "the file ends in the data of this tensor");
-      else if (t.name.count == 17 && !memcmp(t.name.bytes, "rope_freqs.weight", 17)) status = fr__gguf_rope(r, &t);
-      else status = fr__take_tensor(r, &t);
-      if (g.status) status = g.status;
+  memset(&freqs, 0, sizeof freqs);
+  g.at = infos;
+  for (fr_int i = 0; !status && i < g.tensors; i++) {
+    fr_int size = 1, at;
+    uint32_t id;
+    memset(&t, 0, sizeof t);
+    g.name = t.name = fr__gguf_text(&g);
+    t.rank = (int)fr__gguf_int(&g, 4, 4);
+    if (t.name.count > 64 || t.rank < 1) fr__gguf_wrong(&g, FR_FORMAT, "a name of more than 64 bytes, or no dimension");
+    for (int k = 0; k < t.rank; k++) {  // the first is the one that varies fastest
+      const fr_int n = (fr_int)fr__gguf_int(&g, 8, (uint64_t)FR__INT_MAX);
+      if (n < 1 || !fr__mul(size, n, &size)) fr__gguf_wrong(&g, FR_FORMAT, "a dimension that is no size");
+      if (k == 0) t.cols = n;
+      t.rows = k == 1 ? n : 1;
     }
-    if (fr__round_up(g.at - g.start, g.alignment) > file.count) place = -1;
-    g.data = g.start + (place < 0 ? 0 : fr__round_up(g.at - g.start, g.alignment));
-    if (place < 0 && !status) status = fr__fail(r->reason, FR_FORMAT, "GGUF: the file ends before its data");
+    id = (uint32_t)fr__gguf_int(&g, 4, UINT32_MAX);
+    while (t.type < FR__TYPES && fr__types[t.type].id != id) t.type++;
+    if (t.type == FR__TYPES) { fr__gguf_wrong(&g, FR_UNSUPPORTED, "a type other than those of this library, from F32 to Q6_K"); t.type = 0; }
+    at = (fr_int)fr__gguf_int(&g, 8, (uint64_t)FR__INT_MAX);
+    if (t.cols % fr__types[t.type].weights) fr__gguf_wrong(&g, FR_FORMAT, "rows that are not whole blocks of their type");
+    if (!fr__mul(size / fr__types[t.type].weights, fr__types[t.type].bytes, &t.bytes) || at != place || !fr__add(place, t.bytes, &place) ||
+        place > file.count)
+      fr__gguf_wrong(&g, FR_FORMAT, "its data overlap others, have a gap, are not aligned, or are not in the file");
+    if ((status = g.status) != FR_OK) break;
+    place = fr__round_up(place, g.alignment);
+    t.at = g.start + at;  // from where the data begin, which is known when all have been read
+    if (t.name.count != 17 || memcmp(t.name.bytes, "rope_freqs.weight", 17)) status = fr__take_tensor(r, &t);
+    else if (freqs.rank) fr__gguf_wrong(&g, FR_FORMAT, "it is there twice");
+    else freqs = t;
   }
+  data = fr__round_up(g.at - g.start, g.alignment);
+  for (fr_int i = freqs.rank ? -1 : 0; !status && !g.status && i < b->count; i++) {
+    fr__named *of = i < 0 ? &freqs : b->named + i;
+    g.name = of->name;
+    if (of->at - g.start > file.count - data - of->bytes) fr__gguf_wrong(&g, FR_FORMAT, "the file ends before or in its data");
+    else of->at += data;
+  }
+  if (g.status) return g.status;
+  if (!status && freqs.rank) status = fr__gguf_rope(r, &freqs);
   c->qkv_bias = b->places_of[FR__PART_Q_BIAS] >= 0;
   c->tied = b->places_of[FR__PART_HEAD] < 0;
   return status;
@@ -11585,7 +11673,7 @@ FR__SELDOM fr_status fr__pretrained_wrong(const fr_pretrained *p, fr_reason *rea
   fr_reason list[2];
   fr_found found;
   int now = 0;
-  fr__fail(&list[0], FR_OK, "%d tensors do not fit:", p->wrong);
+  fr__fail(&list[0], FR_OK, p->wrong == 1 ? "%d tensor does not fit:" : "%d tensors do not fit:", p->wrong);
   for (int fit = FR_MISSING, said = 0; fit > FR_FITS; fit--, said = 0)
     for (fr_int i = 0; strlen(list[now].text) < sizeof list[0].text - 1 && fr_pretrained_tensor(p, i, &found) == FR_OK; i++)
       if ((int)found.fit == fit) {
@@ -11665,54 +11753,6 @@ FR_DEF fr_status fr_pretrained_model(const fr_pretrained *pretrained, const fr_p
 }
 
 // -- giving a model back
-// A positive number in as few digits as give the same float again.
-FR__SELDOM void fr__put_real(fr__stream *s, float x)
-{
-  int exponent = (int)floor(log((double)x) / 2.302585092994046) + 1;
-  double digits = 0.0;
-  for (int places = 0; places < 10; places++, exponent--) {
-    const double size = pow(10.0, fabs((double)exponent));
-    digits = floor((exponent < 0 ? (double)x * size : (double)x / size) + 0.5);
-    if ((float)(exponent < 0 ? digits / size : digits * size) == x) break;
-  }
-  fr__put_number(s, "%d", (fr_int)digits);
-  fr__put_number(s, exponent ? "e%d" : ".0", exponent);
-}
-
-FR__SELDOM void fr__put_quoted(fr__stream *s, fr_text text)
-{
-  fr__put(s, "\"", 1);
-  for (fr_int i = 0; i < text.count; i++) {
-    const unsigned char c = (unsigned char)text.bytes[i];
-    const char escaped[6] = { '\\', 'u', '0', '0', "0123456789abcdef"[c >> 4], "0123456789abcdef"[c & 15] };
-    if (c < 0x20) fr__put(s, escaped, 6);
-    else if (c == '"' || c == '\\') fr__put(s, "\\", 1);
-    if (c >= 0x20) fr__put(s, text.bytes + i, 1);
-  }
-  fr__put(s, "\"", 1);
-}
-
-static fr_text fr__text_of(const char *text)
-{
-  fr_text t = { text, (fr_int)strlen(text) };
-  return t;
-}
-
-// Text with %d of an fr_int, %s, %q: the same in quotes, %r: a double.
-FR__SELDOM void fr__put_format(fr__stream *s, const char *format, ...)
-{
-  va_list list;
-  va_start(list, format);
-  for (; *format; format++) {
-    if (*format != '%') fr__put(s, format, 1);
-    else if (*++format == 'd') fr__put_number(s, "%d", va_arg(list, fr_int));
-    else if (*format == 's') fr__put_text(s, va_arg(list, const char *));
-    else if (*format == 'q') fr__put_quoted(s, fr__text_of(va_arg(list, const char *)));
-    else fr__put_real(s, (float)va_arg(list, double));
-  }
-  va_end(list);
-}
-
 // The values in a slot, as they stand in files; turned: rows of q and k as for rope on neighbours.
 FR__SELDOM void fr__put_slot(fr__stream *s, const fr_model *model, const fr__part_row part[FR__PART_COUNT], fr_int slot,
                              fr_export_type type, int turned)
@@ -11738,6 +11778,7 @@ FR__SELDOM void fr__put_slot(fr__stream *s, const fr_model *model, const fr__par
       const float x = fr__element(&piece[k], row, col);
       uint32_t bits;
       memcpy(&bits, &x, 4);
+      if (type == FR_EXPORT_F16 && fabsf(x) >= 65520.0f && x - x == 0.0f && !s->failed) s->failed = 2;
       if (type == FR_EXPORT_F32) fr__put_int(s, bits, 4);
       else fr__put_int(s, type == FR_EXPORT_F16 ? fr__to_float16(x) : fr__to_bfloat16(x), 2);
     }
@@ -11820,10 +11861,10 @@ FR__SELDOM void fr__put_tokenizer_config(fr__stream *s, const fr_export *e)
   const fr_token ids[] = { e->begin, e->end_count ? e->ends[0] : -1, e->pad };
   fr__put_text(s, "{\"tokenizer_class\":\"PreTrainedTokenizerFast\",\n\"clean_up_tokenization_spaces\":false,\n");
   for (int i = 0; i < 3; i++) {
-    fr__put_format(s, ids[i] < 0 ? "%q:null,\n" : "%q:", names[i]);
-    if (ids[i] >= 0) { fr__put_quoted(s, fr_tokenizer_token(e->tokenizer, ids[i])); fr__put_text(s, ",\n"); }
+    const fr_text token = fr_tokenizer_token(e->tokenizer, ids[i]);
+    fr__put_format(s, ids[i] < 0 ? "%q:null,\n" : "%q:%t,\n", names[i], &token);
   }
-  if (e->chat.count) { fr__put_text(s, "\"chat_template\":"); fr__put_quoted(s, e->chat); fr__put_text(s, ",\n"); }
+  if (e->chat.count) fr__put_format(s, "\"chat_template\":%t,\n", &e->chat);
   fr__put_format(s, "\"model_max_length\":%d}\n", e->context);
 }
 
@@ -11832,10 +11873,12 @@ FR__SELDOM void fr__put_card(fr__stream *s, const fr_export *e)
   const char *const said[] = { e->license, e->base, e->data };
   static const char *const front[] = { "license: %q\n", "base_model: %q\n", "datasets: [%q]\n" };
   static const char *const lines[] = { "\nLicense: %s\n", "\nMade from: %s\n", "\nTrained on: %s\n" };
+  const int forks = e->tokenizer && fr_tokenizer_find(e->tokenizer, fr__text_of("<think1>")) >= 0;
   fr__put_text(s, "---\nlibrary_name: transformers\n");
   for (int i = 0; i < 3; i++) if (said[i]) fr__put_format(s, front[i], said[i]);
-  fr__put_format(s, "---\n# %s\n\nWritten by forkreason.h " FR_VERSION ". Its forks, such as `<think1>`, begin different lines of thought: set supervised\n"
-                 "fine-tuning, arXiv 2510.05132. The chat template takes one as `fork`.\n", e->name ? e->name : "A model with global forking tokens");
+  fr__put_format(s, "---\n# %s\n\nWritten by forkreason.h " FR_VERSION ".%s%s\n", e->name ? e->name : forks ? "A model with global forking tokens" : "A language model",
+                 forks ? " Its forks, such as `<think1>`, begin different lines of thought: set supervised\nfine-tuning, arXiv 2510.05132." : "",
+                 forks && e->chat.count ? " The chat template takes one as `fork`." : "");
   for (int i = 0; i < 3; i++) if (said[i]) fr__put_format(s, lines[i], said[i]);
 }
 
@@ -11893,39 +11936,20 @@ static void fr__gguf_put_list(fr__gguf_out *g, const char *key, int of, fr_int c
   fr__put_int(s, (uint64_t)count, 8);
 }
 
-// A token, or two with a blank between, in the characters for their bytes; a special in its own.
-FR__SELDOM void fr__gguf_put_token(fr__stream *s, const fr__bpe *b, uint32_t id, uint32_t second)
-{
-  const int own = !(b->kinds[id] & FR__ORDINARY);
-  fr_int count = second != FR__NONE;
-  for (int look = 0; look < 2; look++) {
-    if (look) fr__put_int(s, (uint64_t)count, 8);
-    for (int side = 0; side < (second == FR__NONE ? 1 : 2); side++) {
-      const fr__piece *p = &b->pieces[side ? second : id];
-      if (look && side) fr__put(s, " ", 1);
-      for (uint32_t i = 0; i < p->count; i++) {
-        char out[4] = { b->bytes[p->start + i], 0, 0, 0 };
-        const fr_int size = own ? 1 : fr__utf8_put(fr__byte_char((unsigned char)out[0]), out);
-        if (look) fr__put(s, out, size);
-        else count += size;
-      }
-    }
-  }
-}
-
 FR__SELDOM void fr__gguf_keys(fr__gguf_out *g, const fr_export *e)
 {
   enum { CONTROL = 3, OWN = 4, UNUSED = 5 };
   static const char *const pre[] = { NULL, NULL, "gpt-2", "llama-bpe", "qwen2", "smollm" };
   static const char *const sizes[] = { "context_length", "embedding_length", "block_count", "feed_forward_length", "attention.head_count",
     "attention.head_count_kv", "attention.key_length", "attention.value_length", "rope.dimension_count", "vocab_size" };
-  static const char *const ids[] = { "tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id", "tokenizer.ggml.padding_token_id" };
+  static const char *const ids[] = { "bos", "eos", "eot", "padding" };
   static const int types[] = { 0, 1, 32 };
   const fr_config *c = &e->model->config;
   const fr_tokenizer *t = e->tokenizer;
   const fr__bpe *b = t->body;
   const fr_int values[] = { e->context, c->dim, c->layers, c->ffn, c->heads, c->kv_heads, c->head_dim, c->head_dim, c->head_dim, c->vocab };
-  const fr_token tokens[] = { e->begin, e->end_count ? e->ends[0] : -1, e->pad };
+  const fr_token tokens[] = { e->begin, e->end_count ? e->ends[0] : -1, e->end_count > 1 ? e->ends[1] : -1, e->pad };
+  fr_reason name;
   g->keys = 0;
   fr__gguf_put_string(g, "general.architecture", g->family);
   fr__gguf_put_string(g, "general.type", "model");
@@ -11943,10 +11967,11 @@ FR__SELDOM void fr__gguf_keys(fr__gguf_out *g, const fr_export *e)
   fr__gguf_put_string(g, "tokenizer.ggml.pre", pre[t->split]);
   fr__gguf_put_list(g, "tokenizer.ggml.tokens", FR__GGUF_STRING, c->vocab);
   for (fr_int id = 0; id < c->vocab; id++) {
-    fr_reason none;
-    fr__fail(&none, FR_OK, "[PAD%d]", id);
-    if (id < t->vocab && b->pieces[id].count) fr__gguf_put_token(g->s, b, (uint32_t)id, FR__NONE);
-    else fr__gguf_put_text(g->s, fr__text_of(none.text));
+    const int raw = id < t->vocab && !(b->kinds[id] & FR__ORDINARY);
+    fr__fail(&name, FR_OK, "[PAD%d]", id);
+    if (id >= t->vocab || !b->pieces[id].count) { fr__gguf_put_text(g->s, fr__text_of(name.text)); continue; }
+    fr__put_int(g->s, (uint64_t)fr__put_spelled(NULL, b, (uint32_t)id, raw, 0), 8);
+    fr__put_spelled(g->s, b, (uint32_t)id, raw, 0);
   }
   fr__gguf_put_list(g, "tokenizer.ggml.token_type", FR__GGUF_I32, c->vocab);
   for (fr_int id = 0; id < c->vocab; id++) {
@@ -11954,10 +11979,18 @@ FR__SELDOM void fr__gguf_keys(fr__gguf_out *g, const fr_export *e)
     fr__put_int(g->s, !kind ? UNUSED : !(kind & FR__SPECIAL) ? 1 : kind & FR__SHOWN ? OWN : CONTROL, 4);
   }
   fr__gguf_put_list(g, "tokenizer.ggml.merges", FR__GGUF_STRING, t->merge_count);
-  for (fr_int i = 0; i < t->merge_count; i++)
-    fr__gguf_put_token(g->s, b, b->merges[b->order[i]].left, b->merges[b->order[i]].right);
-  for (int i = 0; i < 3; i++) if (tokens[i] >= 0) fr__put_int(fr__gguf_key(g, ids[i], FR__GGUF_U32), (uint64_t)tokens[i], 4);
-  fr__put_int(fr__gguf_key(g, "tokenizer.ggml.add_bos_token", FR__GGUF_BOOL), 0, 1);
+  for (fr_int i = 0; i < t->merge_count; i++) {
+    const fr__merge *m = b->merges + b->order[i];
+    fr__put_int(g->s, (uint64_t)(fr__put_spelled(NULL, b, m->left, 0, 0) + 1 + fr__put_spelled(NULL, b, m->right, 0, 0)), 8);
+    fr__put_spelled(g->s, b, m->left, 0, 0);
+    fr__put(g->s, " ", 1);
+    fr__put_spelled(g->s, b, m->right, 0, 0);
+  }
+  for (int i = 0; i < 4; i++) {
+    fr__fail(&name, FR_OK, "tokenizer.ggml.%s_token_id", ids[i]);
+    if (tokens[i] >= 0) fr__put_int(fr__gguf_key(g, name.text, FR__GGUF_U32), (uint64_t)tokens[i], 4);
+  }
+  fr__put_int(fr__gguf_key(g, "tokenizer.ggml.add_bos_token", FR__GGUF_BOOL), t->begins >= 0 && t->begins == e->begin, 1);
   if (e->chat.count) fr__gguf_put_text(fr__gguf_key(g, "tokenizer.chat_template", FR__GGUF_STRING), e->chat);
 }
 
@@ -12043,6 +12076,7 @@ FR__SELDOM fr_status fr__export_check(const fr_export *e, fr_export_file file, f
 {
   const fr_model *m = e ? e->model : NULL;
   const fr_config *c = m ? &m->config : NULL;
+  const char *no = file == FR_EXPORT_LLAMA2C && e && e->type != FR_EXPORT_F32 ? "weights other than float32" : NULL;
   const int l2c = file == FR_EXPORT_LLAMA2C, words = file == FR_EXPORT_TOKENIZER || file == FR_EXPORT_TOKENIZER_CONFIG || file == FR_EXPORT_GGUF;
   if (!c || (!m->params && !m->views) || (unsigned)file > FR_EXPORT_LLAMA2C || (unsigned)e->type > FR_EXPORT_BF16 || (words && !e->tokenizer) ||
       e->context < 0 || e->end_count < 0 || (e->end_count && !e->ends))
@@ -12050,16 +12084,18 @@ FR__SELDOM fr_status fr__export_check(const fr_export *e, fr_export_file file, f
   if (m->stale) return fr__fail(reason, FR_INVALID, "a backend holds newer parameters of this model; fr_work_download brings them");
   if (c->embed_scale != 1.0f) return fr__fail(reason, FR_UNSUPPORTED, "no other program knows an embed_scale");
   if (c->qk_norm && c->qkv_bias) return fr__fail(reason, FR_UNSUPPORTED, "no family has both biases and norms of heads");
-  if (l2c && (c->qk_norm || c->qkv_bias || c->heads * c->head_dim != c->dim || c->rope_factor > 0.0f || c->rope_theta != 10000.0f ||
-              c->norm_eps != (float)1e-5 || e->type != FR_EXPORT_F32))
-    return fr__fail(reason, FR_UNSUPPORTED, "llama2.c has float32, theta 10000, eps 1e-5, and no biases, norms of heads or other head size");
+  if (l2c && e->type == FR_EXPORT_F32)
+    no = c->qk_norm ? "norms of heads" : c->qkv_bias ? "biases" : c->heads * c->head_dim != c->dim ? "another size of heads than channels / heads" :
+         c->rope_factor > 0.0f ? "a scaled rope" : c->rope_theta != 10000.0f ? "another theta of rope than 10000" :
+         c->norm_eps != (float)1e-5 ? "another eps than 1e-5" : NULL;
+  if (no) return fr__fail(reason, FR_UNSUPPORTED, "llama2.c does not have %s", no);
   if (words && file != FR_EXPORT_GGUF && fr__tokenizer_can(e->tokenizer, FR_TOKENIZER_JSON, reason)) return FR_UNSUPPORTED;
   if (words && e->tokenizer->vocab > c->vocab)
     return fr__fail(reason, FR_INVALID, "the tokenizer has ids up to %d, the model %d rows", e->tokenizer->vocab, c->vocab);
   for (fr_int i = -2; i < e->end_count; i++) {
     const fr_token id = i == -2 ? e->begin : i == -1 ? e->pad : e->ends[i];
     if (id >= c->vocab || (id < 0 && i >= 0) || (words && id >= 0 && !fr_tokenizer_token(e->tokenizer, id).bytes))
-      return fr__fail(reason, FR_RANGE, "%d is no token", (fr_int)id);
+      return fr__fail(reason, FR_RANGE, "%d, which begins, ends or pads texts, is no token", (fr_int)id);
   }
   *resolved = *e;
   if (!e->context) resolved->context = 2048;
@@ -12071,18 +12107,8 @@ FR_DEF fr_status fr_export_write(const fr_export *what, fr_export_file file, voi
 {
   fr_export resolved;
   fr__exporting x = { &resolved, file };
-  fr__stream s;
   const fr_status status = fr__export_check(what, file, &resolved, reason);
-  if (status) return status;
-  if (!bytes) return fr__fail(reason, FR_INVALID, "bytes is NULL");
-  for (int pass = 0; pass < 2; pass++) {  // what has no room is counted
-    fr__stream_memory(&s, pass ? NULL : memory, capacity);
-    fr__export_put(&s, &x);
-    if (!s.failed) break;
-  }
-  *bytes = s.done;
-  if (memory && capacity < s.done) return fr__fail(reason, FR_MEMORY, "the file needs %d bytes, %d were given", s.done, capacity);
-  return s.failed ? fr__fail(reason, FR_OVERFLOW, "the file does not fit the address space") : fr__fine(reason);
+  return status ? status : fr__write(fr__export_put, &x, memory, capacity, bytes, reason);
 }
 
 #ifndef FR_NO_STDIO

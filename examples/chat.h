@@ -103,7 +103,10 @@ static inline const char *chat_quoted(const char *text, char out[1000])
 // the 0 at its end; what has no room is cut. A line end at its end is no output of Jinja's, but would be one in the middle.
 static inline size_t chat_with_fork(fr_text text, const char *otherwise, char *out, size_t room)
 {
+  static const char takes[] = "{% if add_generation_prompt %}{{ fork if fork is defined else '";
   char quoted[1000];
+  const char *had = text.count ? chat_find(text, takes, NULL) : NULL;
+  if (had) text.count = had - text.bytes;  // it is ours, with another fork
   if (text.count && text.bytes[text.count - 1] == '\n') text.count -= 1 + (text.count > 1 && text.bytes[text.count - 2] == '\r');
   return (size_t)snprintf(out, room, "%.*s{%% if add_generation_prompt %%}{{ fork if fork is defined else '%s' }}{%% endif %%}",
                           text.bytes ? (int)text.count : 0, text.bytes ? text.bytes : "", chat_quoted(otherwise, quoted));

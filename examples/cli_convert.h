@@ -1,19 +1,29 @@
 // cli_convert.h - forkreason convert: from a folder, a GGUF or a llama2.c file to any of them, with tokens for forks if asked.
 //
-// All is written beside TO and takes its place when it is whole: a folder as TO.tmp, while the old one is TO.old.
+// All is made in a folder beside TO, TO.tmp, and takes the place of TO when it is whole and, if asked, has been read again. Names that
+// exist are left alone: then it is TO.tmp2. A folder is replaced only if it holds nothing but what is written here.
 #ifndef CLI_CONVERT_H
 #define CLI_CONVERT_H
 
 #include "chat.h"
+#include <float.h>
+#include <signal.h>
 #include <sys/stat.h>
 #if defined(_WIN32)
 #include <direct.h>
 #define cli_make_folder(path) _mkdir(path)
 #define cli_remove_folder(path) _rmdir(path)
+#define cli_remove_file(path) remove(path)
+#define cli_stat(path, found) stat(path, found)
+#define cli_is_link(mode) 0
 #else
+#include <dirent.h>
 #include <sys/statvfs.h>
 #define cli_make_folder(path) mkdir(path, 0777)
 #define cli_remove_folder(path) rmdir(path)
+#define cli_remove_file(path) unlink(path)
+#define cli_stat(path, found) lstat(path, found)
+#define cli_is_link(mode) S_ISLNK(mode)
 #endif
 
 static const cli_flag cli_convert_flags[] = { { "--type", "--dtype", 1 }, { "--forks", NULL, 1 }, { "--fork", NULL, 1 }, { "--seed", NULL, 1 }, { "--check", NULL, 0 },
@@ -23,12 +33,13 @@ static const char cli_convert_help[] =
   "forkreason convert FROM TO: FROM is a folder, a GGUF or a llama2.c file; TO ends in .gguf, in .bin (llama2.c), or is a folder\n\n"
   "  --type T       f32, f16 or bf16 [bf16 if FROM has nothing wider, else f32]; the loss of a text is told before and after rounding\n"
   "  --forks N      adds the tokens <think1> .. <thinkN>; their rows: the mean of all, and a little noise\n"
-  "  --fork TEXT    the one that the chat template takes where `fork` is not given to it [<think1>]\n"
-  "  --before, --after TEXT    the framing of a question, where the chat template is of no known kind: it is written in its place\n"
+  "  --fork TEXT    what the chat template takes where `fork` is not given to it [<think1>]; any text, such as <think2>\n"
+  "  --before, --after TEXT    the framing of a question, stated by hand: it is written in place of the chat template\n"
   "  --seed S       of that noise [1]\n"
-  "  --check        reads TO again and compares logits\n"
-  "  --name, --base, --license, --data TEXT    for the model card and the GGUF's head\n"
-  "  --json         one JSON object\n\n"
+  "  --check        reads it again before it takes the place of TO, and compares logits: float32 to 1e-5, else that they are finite\n"
+  "  --name, --base, --license, --data TEXT    for the model card and the GGUF's head [name, base and licence of FROM]\n"
+  "  --json         one JSON object\n"
+  "A model in TO is replaced. Exit status: 0; 1: the work failed, and TO is as it was; 2: the command line is wrong.\n\n"
   "  forkreason convert SmolLM2-135M-Instruct.Q4_1.gguf smol --forks 6 --license apache-2.0 --base HuggingFaceTB/SmolLM2-135M-Instruct\n"
   "  forkreason convert smol smol.gguf --type f16 --check\n";
 
@@ -69,54 +80,151 @@ static inline int cli_loss(const fr_model *model, const fr_token *ids, fr_int co
   limits.rows = count;
   if (fr_work_new(&work, &model->config, &limits)) return 1;
   bad = fr_forward(model, &work, &tree, &sum, 1) || fr_logits(model, &work, rows, shown, logits, NULL);
-  *loss = bad ? 0.0 : sum.nll / (double)last;
+  *loss = bad || !last ? 0.0 : sum.nll / (double)last;
   fr_work_free(&work);
   return bad;
 }
 
-static inline void cli_path(char out[1000], const char *folder, const char *suffix, const char *name)
+// ---- beside TO, then in its place
+static char cli_beside[1100];              // the folder in which TO is made; empty: there is none
+static volatile sig_atomic_t cli_placing;  // it takes the place of TO: no moment to stop
+
+// Removes it and what is written there; it calls only what a handler of signals may call.
+static inline void cli_drop(void)
 {
-  snprintf(out, 1000, name ? "%.700s%s/%s" : "%.700s%s", folder, suffix, name);
-}
-static inline void cli_remove_all(const char *folder, const char *suffix)  // files that we write, and the folder if it is empty then
-{
-  char path[1000];
-  for (int f = 0; fr_export_name((fr_export_file)f); f++) {
-    cli_path(path, folder, suffix, fr_export_name((fr_export_file)f));
-    remove(path);
+  for (int f = 0; cli_beside[0] && f < 16; f++) {
+    const char *const parts[] = { cli_beside, "/", f < 14 ? fr_export_name((fr_export_file)(f / 2)) : "model", f % 2 ? ".tmp" : "" };
+    char path[1200];
+    size_t used = 0;
+    for (int i = 0; i < 4; i++) { memcpy(path + used, parts[i], strlen(parts[i]) + 1); used += strlen(parts[i]); }
+    cli_remove_file(path);
   }
-  cli_path(path, folder, suffix, NULL);
-  cli_remove_folder(path);
+  if (cli_beside[0]) cli_remove_folder(cli_beside);
+  cli_beside[0] = 0;
 }
 
-static inline int cli_write_folder(const char *to, const fr_export *what)
+// TO as a path that stays right when things are renamed: its folder in full, and a name.
+static inline int cli_resolve(const char *given, char to[1000])
 {
-  char path[1000], temporary[1000], old[1000];
+  const char *slash = strrchr(given, '/'), *name;
+  char folder[800];
+  int status = 0;
+#if defined(_WIN32)
+  const char *back = strrchr(given, '\\');
+  if (back > slash) slash = back;
+#endif
+  name = slash ? slash + 1 : given;
+  if (!*name || !strcmp(name, ".") || !strcmp(name, "..")) return cli_wrong("TO needs a name, not %s", given);
+  snprintf(folder, sizeof folder, "%.*s.", slash ? (int)(slash - given) + 1 : 0, given);
+#if defined(_WIN32)
+  if (!_fullpath(to, given, 900)) return cli_fail("%s: this path cannot be used", given);
+#else
+  {
+    char *full = realpath(folder, NULL);
+    if (!full) status = cli_fail("%s: %s", given, strerror(errno));
+    else if (strlen(full) + strlen(name) > 900) status = cli_fail("%s: the path is too long", given);
+    else { to[0] = 0; strcat(strcat(strcat(to, full), "/"), name); }
+    free(full);
+  }
+#endif
+  return status;
+}
+
+static inline int cli_ours(const char *name)  // . and .. too
+{
+  for (int f = 0; fr_export_name((fr_export_file)f); f++) if (!strcmp(name, fr_export_name((fr_export_file)f))) return 1;
+  return !strcmp(name, ".") || !strcmp(name, "..");
+}
+// Whether a folder holds other files than ours; the name of one.
+static inline int cli_stranger(const char *folder, char name[300])
+{
+  int found = 0;
+#if defined(_WIN32)
+  WIN32_FIND_DATAA one;
+  HANDLE all;
+  char pattern[1100];
+  snprintf(pattern, sizeof pattern, "%s\\*", folder);
+  all = FindFirstFileA(pattern, &one);
+  for (int more = all != INVALID_HANDLE_VALUE; more && !found; more = FindNextFileA(all, &one))
+    if (!cli_ours(one.cFileName)) found = snprintf(name, 300, "%s", one.cFileName);
+  if (all != INVALID_HANDLE_VALUE) FindClose(all);
+#else
+  DIR *all = opendir(folder);
+  if (!all) return snprintf(name, 300, "what cannot be read");
+  for (const struct dirent *one; !found && (one = readdir(all)) != NULL;)
+    if (!cli_ours(one->d_name)) found = snprintf(name, 300, "%s", one->d_name);
+  closedir(all);
+#endif
+  return found;
+}
+// 1: something is at TO that may be replaced, 0: nothing is there; -1, said: it stays as it is.
+static inline int cli_target(const char *to, const char *shown, int folder)
+{
+  struct stat found;
+  char name[300], path[1100], wrong[MAP_WRONG];
+  map_file config;
+  fr_text text;
+  int model;
+  if (cli_stat(to, &found)) return 0;
+  if (cli_is_link(found.st_mode)) return 1;
+  if (!folder && S_ISREG(found.st_mode)) return 1;
+  if (!S_ISDIR(found.st_mode)) return -cli_fail(folder ? "%s is a file; a folder would be written there" : "%s is no file", shown);
+  if (!folder) return -cli_fail("%s is a folder; a file would be written there", shown);
+  if (cli_stranger(to, name)) return -cli_fail("%s holds %s, which is nothing that is written here: take another folder", shown, name);
+  snprintf(path, sizeof path, "%s/config.json", to);
+  if (!map_open(&config, path, wrong)) return 1;  // an empty one, or one without it
+  text.bytes = config.bytes;
+  text.count = config.count;
+  model = chat_find(text, "\"model_type\"", NULL) != NULL;
+  map_close(&config);
+  return model ? 1 : -cli_fail("%s holds a config.json that is not of a model: take another folder", shown);
+}
+
+static inline int cli_make_beside(const char *to)
+{
+  char path[1100];
+  for (int i = 1; i < 100; i++) {
+    snprintf(path, sizeof path, i > 1 ? "%s.tmp%d" : "%s.tmp", to, i);
+    if (!cli_make_folder(path)) { memcpy(cli_beside, path, sizeof path); return 0; }
+    if (errno != EEXIST) break;
+  }
+  return cli_fail("%s cannot be made: %s", path, strerror(errno));
+}
+static inline int cli_write(const fr_export *what, fr_export_file file)
+{
+  char path[1200];
   fr_reason reason;
-  int there;
-  cli_path(temporary, to, ".tmp", NULL);
-  cli_path(old, to, ".old", NULL);
-  cli_remove_all(to, ".tmp");
-  if (cli_make_folder(temporary)) return cli_fail("%s cannot be made: %s", temporary, strerror(errno));
   for (int f = 0; fr_export_name((fr_export_file)f); f++) {
-    const fr_export_file file = (fr_export_file)f;
-    if ((file == FR_EXPORT_CHAT && !what->chat.count) || (!what->tokenizer && (file == FR_EXPORT_TOKENIZER || file == FR_EXPORT_TOKENIZER_CONFIG)))
-      continue;
-    cli_path(path, to, ".tmp", fr_export_name(file));
-    if (fr_export_save(path, what, file, &reason)) {
-      cli_remove_all(to, ".tmp");
-      return cli_fail("%s; %s is as it was", reason.text, to);
-    }
+    const fr_export_file one = file == FR_EXPORT_CONFIG ? (fr_export_file)f : file;
+    if ((one == FR_EXPORT_CHAT && !what->chat.count) || (!what->tokenizer && (one == FR_EXPORT_TOKENIZER || one == FR_EXPORT_TOKENIZER_CONFIG))) continue;
+    snprintf(path, sizeof path, "%s/%s", cli_beside, file == FR_EXPORT_CONFIG ? fr_export_name(one) : "model");
+    if (fr_export_save(path, what, one, &reason)) return cli_fail("%s", reason.text);
+    if (file != FR_EXPORT_CONFIG) break;
   }
-  cli_remove_all(to, ".old");
-  there = rename(to, old) == 0;
-  if (rename(temporary, to)) {
-    const int why = errno;
-    if (there) rename(old, to);
-    cli_remove_all(to, ".tmp");
-    return cli_fail("%s cannot take its place: %s", temporary, strerror(why));
+  return 0;
+}
+// What was there is put back if this fails, and removed when all is well; of a link only the link.
+static inline int cli_place(const char *to, const char *shown, int folder)
+{
+  char old[1100] = "", from[1200];
+  struct stat was, other;
+  int why = 0;
+  const int there = folder && !cli_stat(to, &was);
+  snprintf(from, sizeof from, folder ? "%s" : "%s/model", cli_beside);
+  for (int i = 1; there && i < 100; i++) {
+    snprintf(old, sizeof old, i > 1 ? "%s.old%d" : "%s.old", to, i);
+    if (cli_stat(old, &other)) break;
   }
-  if (there) cli_remove_all(to, ".old");  // files of others stay, in TO.old
+  cli_placing = 1;
+  if (!folder) why = fr__replace(from, to) ? 0 : errno;
+  else if (there && rename(to, old)) why = errno;
+  else if (rename(from, to)) { why = errno; if (there) rename(old, to); }
+  if (!why && folder) cli_beside[0] = 0;
+  cli_placing = 0;
+  if (why) return cli_fail("%s cannot take its place: %s", shown, strerror(why));
+  if (there && cli_is_link(was.st_mode)) cli_remove_file(old);
+  else if (there) memcpy(cli_beside, old, sizeof old);
+  cli_drop();
   return 0;
 }
 
@@ -166,6 +274,37 @@ static inline fr_text cli_fork(fr_int i, char name[32])
   return text;
 }
 
+// Name, base or licence of FROM: key of a GGUF, or in the front matter of a folder's README.md.
+static inline const char *cli_general(cli_model *m, const char *key, const char *front, char out[200])
+{
+  fr_text text = { m->file.bytes, m->file.count };
+  const char *at;
+  fr__gguf g;
+  if (m->pretrained.form == FR_GGUF) {
+    if (fr__gguf_open(&g, text, NULL)) return NULL;
+    text = fr__gguf_string(&g, key);
+  } else {
+    if (m->pretrained.form != FR_FOLDER || !front || !map_folder_open(&m->folder, "README.md", &text) || text.count < 4 || memcmp(text.bytes, "---\n", 4)) return NULL;
+    if ((at = chat_find(text, "\n---", NULL)) == NULL) return NULL;
+    text.count = at - text.bytes + 1;
+    if ((at = chat_find(text, front, NULL)) == NULL) return NULL;
+    at += strlen(front) + (at[strlen(front)] == '"');
+    text.count = (const char *)memchr(at, '\n', (size_t)(text.bytes + text.count - at)) - at;
+    text.bytes = at;
+    text.count -= text.count && at[text.count - 1] == '"';
+  }
+  if (!text.count || text.count >= 200) return NULL;
+  memcpy(out, text.bytes, (size_t)text.count);
+  out[text.count] = 0;
+  return out;
+}
+
+static inline void cli_real(const char *name, double value)  // JSON has no other numbers than finite ones
+{
+  if (fabs(value) <= DBL_MAX) printf(",\"%s\":%.9g", name, value);
+  else printf(",\"%s\":null", name);
+}
+
 static inline int cli_ends_in(const char *text, const char *end)
 {
   const size_t a = strlen(text), b = strlen(end);
@@ -174,12 +313,13 @@ static inline int cli_ends_in(const char *text, const char *end)
 
 static inline int cli_convert(const cli_given *given)
 {
-  static const char *const types[] = { "f32", "f16", "bf16" };
+  static const char *const types[] = { "f32", "f16", "bf16" }, *const said[] = { "--name", "--base", "--license", "--data" };
+  static const char *const keys[] = { "general.name", "general.base_model.0.name", "general.license" }, *const fronts[] = { NULL, "\nbase_model: ", "\nlicense: " };
   const char *from = given->word[0], *asked = cli_value(given, "--type"), *words = NULL, *before = cli_value(given, "--before"),
-    *after = cli_value(given, "--after"), *fork = cli_value(given, "--fork") ? cli_value(given, "--fork") : "<think1>";
+    *after = cli_value(given, "--after"), *fork = cli_value(given, "--fork"), *general[4];
   const int json = cli_value(given, "--json") != NULL, check = cli_value(given, "--check") != NULL;
   const fr_int forks = cli_number(given, "--forks", 0, 1, CLI_FORKS), seed = cli_number(given, "--seed", 1, 0, 0x7fffffff);
-  char to[701] = "", sizes[2][32], by_hand[2200], wrong[MAP_WRONG], *chat_text = NULL, name[32], had[CLI_FORKS];
+  char to[1000] = "", shown[701], sizes[2][32], by_hand[2200], *chat_text = NULL, name[32], had[CLI_FORKS], texts[3][200];
   fr_pretrained_options options;
   fr_export what;
   fr_model model;
@@ -191,30 +331,30 @@ static inline int cli_convert(const cli_given *given)
   chat framing;
   fr_export_file file;
   size_t length;
-  int type = 0, status = 0, wide = 0, related;
+  int type = 0, status = 0, wide = 0, finite = 1, takes_fork, related, folder, there;
   if (forks < 0 || seed < 0) return 2;
   if (given->words != 2) return cli_wrong("convert takes FROM and TO");
   if (asked) for (type = 0; type < 3 && strcmp(types[type], asked);) type++;
   if (type == 3) return cli_wrong("--type is f32, f16 or bf16, not %s", asked);
   length = strlen(given->word[1]);
   if (length > 690 || !length) return cli_wrong("TO is empty or too long");
-  memcpy(to, given->word[1], length + 1);
-  while (length > 1 && to[length - 1] == '/') to[--length] = 0;
-  file = cli_ends_in(to, ".gguf") ? FR_EXPORT_GGUF : cli_ends_in(to, ".bin") ? FR_EXPORT_LLAMA2C : FR_EXPORT_CONFIG;
-  if (!strcmp(from, to)) return cli_wrong("FROM and TO are the same");
-  related = cli_related(from, to);
-  if (related == 1) return cli_fail("%s and %s are the same", from, to);
-  if (related && file == FR_EXPORT_CONFIG) return cli_fail("%s lies within %s: take another folder", related == 2 ? to : from, related == 2 ? from : to);
+  memcpy(shown, given->word[1], length + 1);
+  while (length > 1 && shown[length - 1] == '/') shown[--length] = 0;
+  file = cli_ends_in(shown, ".gguf") ? FR_EXPORT_GGUF : cli_ends_in(shown, ".bin") ? FR_EXPORT_LLAMA2C : FR_EXPORT_CONFIG;
+  folder = file == FR_EXPORT_CONFIG;
+  if (!strcmp(from, shown)) return cli_wrong("FROM and TO are the same");
   if (!before != !after) return cli_wrong("--before and --after state a framing together");
-  if (strlen(fork) > 480 || (before && (strlen(before) > 480 || strlen(after) > 480))) return cli_wrong("--fork, --before, --after: 480 bytes at most");
-  if (file == FR_EXPORT_CONFIG) {  // nobody's other folder is moved away
-    char path[1000];
-    map_file there;
-    cli_path(path, to, "", "config.json");
-    if (map_open(&there, path, wrong)) map_close(&there);
-    else if (map_open(&there, to, wrong)) { map_close(&there); return cli_fail("%s is a file; a folder would be written there", to); }
-    else if (!there.absent && cli_remove_folder(to)) return cli_fail("%s is a folder without config.json, and not empty: it is left as it is", to);
+  if ((fork && strlen(fork) > 480) || (before && (strlen(before) > 480 || strlen(after) > 480))) return cli_wrong("--fork, --before, --after: 480 bytes at most");
+  for (int i = 0; i < 4; i++) {
+    general[i] = cli_value(given, said[i]);
+    for (const char *c = general[i]; c && *c; c++) if ((unsigned char)*c < 0x20) return cli_wrong("%s is one line of text", said[i]);
   }
+  if ((status = cli_resolve(shown, to)) != 0) return status;
+  related = cli_related(from, to);
+  if (related == 1) return cli_fail("%s and %s are the same", from, shown);
+  if (related && folder) return cli_fail("%s lies within %s: take another folder", related == 2 ? shown : from, related == 2 ? from : shown);
+  there = cli_target(to, shown, folder);
+  if (there < 0) return 1;
   memset(had, 0, sizeof had);
   if (forks) {  // a fork that FROM has already keeps its row
     status = cli_model_open(&m, from, 0);
@@ -225,10 +365,18 @@ static inline int cli_convert(const cli_given *given)
   if (!status && m.pretrained.wrong) status = cli_fail("%s: %td tensors do not fit; forkreason inspect names them", from, m.pretrained.wrong);
   if (!status && !m.has_tokenizer && (forks || file == FR_EXPORT_GGUF || (file == FR_EXPORT_CONFIG && !m.tokenizer_absent)))
     status = cli_fail("%s: %s", from, m.no_tokenizer.text);
+  if (!status && m.has_tokenizer) {
+    fr_int ids_of = m.tokenizer.vocab;
+    for (fr_int i = 0; i < forks; i++) ids_of -= !had[i];
+    if (ids_of > m.pretrained.config.vocab) status = cli_fail("%s: the tokenizer has %td ids, but the model %td rows", from, ids_of, m.pretrained.config.vocab);
+  }
+  takes_fork = fork || (forks && (!had[0] || before)) || (before && m.has_tokenizer && fr_tokenizer_find(&m.tokenizer, cli_fork(0, name)) >= 0);
   if (!status && before) {
     m.pretrained.chat.bytes = by_hand;
     m.pretrained.chat.count = (fr_int)chat_by_hand(before, after, by_hand, sizeof by_hand);
-  } else if (!status && forks && m.pretrained.chat.count) {
+  } else if (!status && fork && !m.pretrained.chat.count) {
+    status = cli_fail("%s has no chat template that could take a fork; --before and --after state a framing by hand", from);
+  } else if (!status && takes_fork && m.pretrained.chat.count) {
     framing = chat_of(m.pretrained.chat, NULL);
     if (!framing.kind) status = cli_fail("%s: %s; --before and --after state the framing by hand", from, framing.wrong);
   }
@@ -247,8 +395,8 @@ static inline int cli_convert(const cli_given *given)
     return cli_fail("%s: %s", from, m.reason.text);
   }
   space = cli_room(to);
-  if (!status && space > 0.0 && (double)model.count * (type ? 2.0 : 4.0) > space)
-    status = cli_fail("%s takes %s, and %s are free there", to, cli_bytes((double)model.count * (type ? 2.0 : 4.0), sizes[0]), cli_bytes(space, sizes[1]));
+  if (space > 0.0 && (double)model.count * (type ? 2.0 : 4.0) > space)
+    status = cli_fail("%s takes %s, and %s are free there", shown, cli_bytes((double)model.count * (type ? 2.0 : 4.0), sizes[0]), cli_bytes(space, sizes[1]));
   for (fr_int i = 0; i < forks && !status; i++) {
     const fr_token id = fr_tokenizer_find(&m.tokenizer, cli_fork(i, name));
     if (had[i]) continue;
@@ -263,17 +411,18 @@ static inline int cli_convert(const cli_given *given)
   what.ends = m.pretrained.ends;
   what.end_count = m.pretrained.end_count;
   what.chat = m.pretrained.chat;
-  if (forks && what.chat.count && (!had[0] || before)) {
+  if (takes_fork && what.chat.count) {
     const size_t room = (size_t)what.chat.count + 1200;
     chat_text = (char *)malloc(room);
-    if (chat_text) what.chat.count = (fr_int)chat_with_fork(m.pretrained.chat, fork, chat_text, room);
+    if (chat_text) what.chat.count = (fr_int)chat_with_fork(m.pretrained.chat, fork ? fork : "<think1>", chat_text, room);
     if (chat_text) what.chat.bytes = chat_text;
     else status = cli_fail("no memory");
   }
-  what.name = cli_value(given, "--name");
-  what.base = cli_value(given, "--base");
-  what.license = cli_value(given, "--license");
-  what.data = cli_value(given, "--data");
+  for (int i = 0; i < 3; i++) if (!general[i]) general[i] = cli_general(&m, keys[i], fronts[i], texts[i]);
+  what.name = general[0];
+  what.base = general[1];
+  what.license = general[2];
+  what.data = general[3];
   if (m.has_tokenizer && !status) {
     fr_encoder encoder;
     if (fr_encoder_new(&encoder, &m.tokenizer, sizeof cli_text, 0) ||
@@ -285,31 +434,40 @@ static inline int cli_convert(const cli_given *given)
   if (count > m.pretrained.context) count = m.pretrained.context;
   for (int i = 0; i < 2; i++) logits[i] = (float *)malloc((size_t)model.config.vocab * CLI_ROWS * sizeof(float));
   if (!status && (!logits[0] || !logits[1] || cli_loss(&model, ids, count, &loss, logits[0]))) status = cli_fail("no memory to run the model");
-  if (!status && file == FR_EXPORT_CONFIG) status = cli_write_folder(to, &what);
-  else if (!status && fr_export_save(to, &what, file, &m.reason)) status = cli_fail("%s; %s is as it was", m.reason.text, to);
+  if (!status && !(fabs(loss) <= DBL_MAX)) status = cli_fail("%s: its loss is not finite: a weight is NaN, or too large", from);
+  if (!status) status = cli_make_beside(to);
+  if (!status) status = cli_write(&what, file);
   if (!status && (check || type)) {
+    char path[1200];
     fr_model read;
     memset(&read, 0, sizeof read);
     memset(&options, 0, sizeof options);
-    status = cli_model_open(&again, to, 0);
+    snprintf(path, sizeof path, folder ? "%s" : "%s/model", cli_beside);
+    status = cli_model_open(&again, path, 0);
     if (!status && (fr_pretrained_model_new(&again.pretrained, &options, &read, &again.reason) ||
                     memcmp(&read.config, &model.config, sizeof read.config) || cli_loss(&read, ids, count, &loss_after, logits[1])))
-      status = cli_fail("%s was written, but cannot be read again: %s", to, again.reason.text);
+      status = cli_fail("what was written cannot be read again: %s", again.reason.text);
     for (fr_int v = 0; !status && v < model.config.vocab * (count < CLI_ROWS ? count : CLI_ROWS); v++) {
+      finite &= fabs((double)logits[1][v]) <= DBL_MAX;
       apart = fmax(apart, fabs((double)logits[0][v] - (double)logits[1][v]));
       largest = fmax(largest, fabs((double)logits[0][v]));
     }
     fr_model_free(&read);
     cli_model_close(&again);
-    if (!status && check && !type && !(apart <= 1e-5 * largest)) status = cli_fail("%s: its logits are %.3g off, of %.3g", to, apart, largest);
+    if (!status && (!finite || !(fabs(loss_after) <= DBL_MAX))) status = cli_fail("as %s its logits are not finite", types[type]);
+    if (!status && check && !type && !(apart <= 1e-5 * largest)) status = cli_fail("its logits are %.3g off, of %.3g", apart, largest);
   }
+  if (!status) status = cli_place(to, shown, folder);
+  cli_drop();
+  if (status && there) cli_fail("%s is as it was", shown);
   if (!status && json) {
-    printf("{\"to\":"); cli_quoted(to, (fr_int)strlen(to));
-    printf(",\"type\":\"%s\",\"vocab\":%td,\"forks\":%td,\"loss\":%.9g", types[type], model.config.vocab, forks, loss);
-    if (check || type) printf(",\"loss_after\":%.9g,\"apart\":%.3g,\"largest\":%.4g", loss_after, apart, largest);
+    printf("{\"to\":"); cli_quoted(shown, (fr_int)strlen(shown));
+    printf(",\"type\":\"%s\",\"vocab\":%td,\"forks\":%td", types[type], model.config.vocab, forks);
+    cli_real("loss", loss);
+    if (check || type) { cli_real("loss_after", loss_after); cli_real("apart", apart); cli_real("largest", largest); }
     printf("}\n");
   } else if (!status) {
-    printf("%s: %s, %s, vocabulary %td", to, file == FR_EXPORT_GGUF ? "GGUF" : file == FR_EXPORT_LLAMA2C ? "llama2.c" : "folder", types[type], model.config.vocab);
+    printf("%s: %s, %s, vocabulary %td", shown, file == FR_EXPORT_GGUF ? "GGUF" : file == FR_EXPORT_LLAMA2C ? "llama2.c" : "folder", types[type], model.config.vocab);
     if (forks) printf(", <think1> is %d", (int)fr_tokenizer_find(&m.tokenizer, cli_fork(0, name)));
     printf("\nloss of %s: %.4f", words ? words : "some tokens", loss);
     if (check || type) printf("; read again %.4f, logits at most %.2g apart, of %.3g", loss_after, apart, largest);

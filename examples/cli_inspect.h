@@ -66,8 +66,14 @@ static inline void cli_say_memory(const cli_memory *memory, fr_int context, fr_i
          cli_bytes((double)memory->training, a), cli_bytes(4.0 * (double)memory->parameters, b));
 }
 
+static inline void cli_json_memory(const cli_memory *memory, fr_int context, fr_int forks)
+{
+  printf("{\"context\":%td,\"forks\":%td,\"in_place\":%td,\"copied\":%td,\"work\":%td,\"training\":%td}", context, forks, memory->stays,
+         memory->copied, memory->work, memory->training);
+}
+
 // A model that is not here: LAYERS,DIM,HEADS,KV_HEADS,HEAD_DIM,FFN,VOCAB, its head tied.
-static inline int cli_shape(const char *text, fr_type type, fr_int context, fr_int forks)
+static inline int cli_shape(const char *text, fr_type type, fr_int context, fr_int forks, int json)
 {
   fr_config config;
   fr_int *const at[] = { &config.layers, &config.dim, &config.heads, &config.kv_heads, &config.head_dim, &config.ffn, &config.vocab };
@@ -86,6 +92,12 @@ static inline int cli_shape(const char *text, fr_type type, fr_int context, fr_i
   if (fr_config_check(&config, &config, &reason)) return cli_fail("%s", reason.text);
   if (!context) context = 2048;
   if (cli_measure(NULL, &config, type, context, forks, &memory, &reason)) return cli_fail("its memory does not fit this machine's address space");
+  if (json) {
+    printf("{\"parameters\":%td,\"memory\":", memory.parameters / 4);
+    cli_json_memory(&memory, context, forks);
+    printf("}\n");
+    return 0;
+  }
   printf("%.1f million parameters, as bfloat16 %s\n", (double)memory.parameters / 4e6, cli_bytes((double)memory.stays, a));
   cli_say_memory(&memory, context, forks);
   return 0;
@@ -109,11 +121,11 @@ static inline int cli_inspect(const cli_given *given)
   if (forks < 0 || context < 0) return 2;
   if (given->words != (shape ? 0 : 1)) return cli_wrong("inspect takes one PATH");
   if (type_name && strcmp(type_name, "f32") && strcmp(type_name, "bf16")) return cli_wrong("--type is f32 or bf16, not %s", type_name);
-  if (shape) return cli_shape(shape, type, context, forks);
+  if (shape) return cli_shape(shape, type, context, forks, json);
   status = cli_model_open(&m, path, 0);
   if (status) { cli_model_close(&m); return status; }
   framing = chat_of(p->chat, NULL);
-  if (!context) context = p->context < 2048 ? p->context : 2048;
+  if (!context) context = p->context < 16 ? 16 : p->context < 2048 ? p->context : 2048;
   memset(counts, 0, sizeof counts);
   memset(sizes, 0, sizeof sizes);
   for (fr_int i = 0; fr_pretrained_tensor(p, i, &found) == FR_OK; i++)
@@ -140,16 +152,18 @@ static inline int cli_inspect(const cli_given *given)
     if (m.has_tokenizer) printf(",\"tokenizer\":{\"ids\":%td,\"merges\":%td,\"specials\":%td,\"split\":\"%s\"}", m.tokenizer.vocab, m.tokenizer.merge_count,
                                 m.tokenizer.special_count, cli_split(m.tokenizer.split));
     else { printf(",\"no_tokenizer\":"); cli_quoted(m.no_tokenizer.text, (fr_int)strlen(m.no_tokenizer.text)); }
-    if (known) printf(",\"memory\":{\"context\":%td,\"forks\":%td,\"in_place\":%td,\"copied\":%td,\"work\":%td,\"training\":%td}", context, forks,
-                      memory.stays, memory.copied, memory.work, memory.training);
-    printf(",\"wrong\":[");
-    for (fr_int i = 0, any = 0; fr_pretrained_tensor(p, i, &found) == FR_OK; i++)
-      if (found.fit != FR_FITS) {
+    if (known) { printf(",\"memory\":"); cli_json_memory(&memory, context, forks); }
+    for (int wrong = !all; wrong < 2; wrong++) {
+      printf(wrong ? ",\"wrong\":[" : ",\"tensors\":[");
+      for (fr_int i = 0, any = 0; fr_pretrained_tensor(p, i, &found) == FR_OK; i++) {
+        if (wrong && found.fit == FR_FITS) continue;
         printf("%s{\"fit\":\"%s\",\"name\":", any++ ? "," : "", fits[(int)found.fit]);
         cli_quoted(found.name, (fr_int)strlen(found.name));
-        printf(",\"rows\":%td,\"cols\":%td}", found.rows, found.cols);
+        printf(",\"rows\":%td,\"cols\":%td,\"type\":\"%s\",\"in_place\":%s}", found.rows, found.cols, found.type, found.stays ? "true" : "false");
       }
-    printf("]}\n");
+      printf("]");
+    }
+    printf("}\n");
   } else {
     const fr_config *g = &p->config;
     printf("%s: %s, %s, %.1f million parameters\n", path, cli_form(p->form), p->family, (double)parameters / 1e6);
@@ -169,6 +183,7 @@ static inline int cli_inspect(const cli_given *given)
       printf("  tokenizer: %td ids, %td merges, %td special, split of %s%s\n", m.tokenizer.vocab, m.tokenizer.merge_count, m.tokenizer.special_count,
              cli_split(m.tokenizer.split), m.tokenizer.nfc ? ", normal form C" : "");
     else printf("  no tokenizer: %s\n", m.no_tokenizer.text);
+    if (m.has_tokenizer && m.tokenizer.vocab > g->vocab) printf("  it does not fit: the tokenizer has more ids than the model rows\n");
     if (framing.kind) printf("  chat: %s\n", framing.kind);
     else printf("  chat: %s%s\n", framing.wrong, p->chat.count ? "; convert has --before and --after to state a framing by hand" : "");
     if (known) {

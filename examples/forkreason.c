@@ -4,14 +4,14 @@
 //
 // A command a header: cli_inspect.h, cli_convert.h, cli_tokenize.h; what they share is in cli.h. Exit status: 0; 1: what was given,
 // or the work, failed; 2: the command line is wrong.
-#define _POSIX_C_SOURCE 200809L
+#define _XOPEN_SOURCE 700
 #define FORKREASON_IMPLEMENTATION
 #include "../forkreason.h"
 #include "cli.h"
 #include "cli_inspect.h"
 #include "cli_convert.h"
 #include "cli_tokenize.h"
-#include <signal.h>
+
 
 static const cli_command commands[] = {
   { "inspect", cli_inspect, cli_inspect_flags, cli_inspect_help },
@@ -28,14 +28,29 @@ static int usage(FILE *out, int status)
     "  tokenize PATH [TEXT]    ids and pieces of a text\n\n"
     "  forkreason inspect SmolLM2-135M-Instruct.Q4_1.gguf\n"
     "  forkreason convert SmolLM2-135M-Instruct.Q4_1.gguf smol --forks 6\n\n"
-    "forkreason COMMAND --help tells the rest.\n");
+    "forkreason COMMAND --help tells the rest. Exit status: 0; 1: what was given, or the work, failed; 2: the command line is wrong.\n");
   return status;
 }
+
+#if !defined(_WIN32)
+static void stopped(int number)  // leaves nothing behind
+{
+  if (cli_placing) return;
+  cli_drop();
+  signal(number, SIG_DFL);
+  raise(number);
+}
+#endif
 
 int main(int count, char **words)
 {
   const char *name = count > 1 ? words[1] : "";
   int i = 0, status;
+#if !defined(_WIN32)
+  signal(SIGINT, stopped);
+  signal(SIGTERM, stopped);
+  signal(SIGHUP, stopped);
+#endif
 #if defined(SIGPIPE)
   signal(SIGPIPE, SIG_IGN);  // a pipe that nobody reads any longer is an error of writing
 #endif

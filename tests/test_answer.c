@@ -298,8 +298,8 @@ static void long_numbers(void)
     snprintf(top, sizeof top, "%.*s\\frac12", n - 1, a);
     CHECK(same(b, top) == !extra);  // (2 W + 1)/2 has the n digits of 15..5
   }
-  {  // a million digits take no longer than reading them
-    const fr_int n = 1000000;
+  {  // a million digits take no longer than reading them; in brief they are a tenth of it
+    const fr_int n = test_times(1000000);
     char *huge = (char *)test_alloc((size_t)n);
     fr_text t;
     static const char *const fill[6] = { "7", "1,111", "\\boxed{", "{}", "1 1/1", "\\frac{1" };

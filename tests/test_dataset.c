@@ -277,44 +277,59 @@ static void allocations(void)
   CHECK(alive == 0);
 }
 
-// Rows that are all one question, traces that are all alike, names that are all distinct: near-linear, memory as promised.
+// Rows that are all one question, traces that are all alike, names that are all distinct: memory as promised. Returns the time.
+static double rows_take(int count, int kind, char *text)
+{
+  fr_dataset d;
+  fr_int bytes = 0;
+  char *end = text;
+  if (kind < 3) end += sprintf(end, "{\"prompt\":\"q\",\"generations\":[");
+  for (int i = 0; i < count; i++) {
+    const char *comma = i ? "," : "";
+    switch (kind) {
+    case 0: end += sprintf(end, "%s\"a\"", comma); break;
+    case 1: end += sprintf(end, "%s\"the same beginning, then %d\"", comma, i * 7919 % count); break;
+    case 2: end += sprintf(end, "%s{\"text\":\"%d\",\"source\":\"%d\"}", comma, i, i % (count / 2)); break;
+    case 3: end += sprintf(end, "{\"prompt\":\"q\",\"completion\":\"%d\"}\n", i); break;
+    case 4: end += sprintf(end, "{\"prompt\":\"%d\",\"completion\":\"a\"}\n", i * 7919 % count); break;
+    default: end += sprintf(end, "{\"prompt\":\"%d\",\"completion\":\"%d\"}\n", i % 17, i); break;
+    }
+  }
+  if (kind < 3) end += sprintf(end, "]}");
+  const clock_t begin = clock();
+  CHECK(fr_dataset_place(NULL, text, end - text, NULL, 0, &bytes, NULL) == FR_OK);
+  CHECK_BELOW((double)bytes, 20.0 * (double)(end - text) + 1000.0);
+  CHECK(fr_dataset_new(&d, text, end - text, NULL) == FR_OK);
+  const double took = (double)(clock() - begin) / CLOCKS_PER_SEC;
+  CHECK(d.trace_count == (kind == 0 ? 1 : count) && d.counts.traces == count && d.source_count == (kind == 2 ? count / 2 : 0));
+  CHECK(d.problem_count == (kind == 4 ? count : kind == 5 ? 17 : 1) &&
+        d.counts.merged == (kind == 3 ? count - 1 : kind == 5 ? count - 17 : 0));
+  for (fr_int t = 0, p = 0; kind == 5 && t < count; p++)
+    for (fr_int i = 0; i < d.problems[p].count; i++, t++) {
+      char expected[20];
+      sprintf(expected, "%ld", (long)(p + 17 * i));
+      if (!is(d.traces[t].text, expected)) { CHECK(is(d.traces[t].text, expected)); t = count; }
+    }
+  fr_dataset_free(&d);
+  return took;
+}
+
+// Near-linear: 60,000 against an eighth take 8 to 10 times as long, in the square 64 times. The best of up to three rounds counts,
+// and a time that the clock hardly resolves does not.
 static void hostile(void)
 {
-  enum { COUNT = 60000 };
-  char *text = (char *)test_alloc(200 * (size_t)COUNT);
+  const int count = test_brief() ? 16000 : 60000;
+  char *text = (char *)test_alloc(200 * (size_t)count);
+  clock_t tick = clock(), now;
+  while ((now = clock()) == tick) {}
+  tick = now - tick;
   for (int kind = 0; kind < 6; kind++) {
-    fr_dataset d;
-    fr_int bytes = 0;
-    char *end = text;
-    const clock_t begin = clock();
-    if (kind < 3) end += sprintf(end, "{\"prompt\":\"q\",\"generations\":[");
-    for (int i = 0; i < COUNT; i++) {
-      const char *comma = i ? "," : "";
-      switch (kind) {
-      case 0: end += sprintf(end, "%s\"a\"", comma); break;
-      case 1: end += sprintf(end, "%s\"the same beginning, then %d\"", comma, i * 7919 % COUNT); break;
-      case 2: end += sprintf(end, "%s{\"text\":\"%d\",\"source\":\"%d\"}", comma, i, i % 30000); break;
-      case 3: end += sprintf(end, "{\"prompt\":\"q\",\"completion\":\"%d\"}\n", i); break;
-      case 4: end += sprintf(end, "{\"prompt\":\"%d\",\"completion\":\"a\"}\n", i * 7919 % COUNT); break;
-      default: end += sprintf(end, "{\"prompt\":\"%d\",\"completion\":\"%d\"}\n", i % 17, i); break;
-      }
+    double few = 1e9, all = 1e9;
+    for (int round = 0; round == 0 || (round < 3 && all > 25.0 * few); round++) {
+      few = fmin(few, rows_take(count / 8, kind, text));
+      all = fmin(all, rows_take(count, kind, text));
     }
-    if (kind < 3) end += sprintf(end, "]}");
-    CHECK(fr_dataset_place(NULL, text, end - text, NULL, 0, &bytes, NULL) == FR_OK);
-    CHECK_BELOW((double)bytes, 20.0 * (double)(end - text) + 1000.0);
-    CHECK(fr_dataset_new(&d, text, end - text, NULL) == FR_OK);
-    CHECK(d.trace_count == (kind == 0 ? 1 : COUNT) && d.counts.traces == COUNT &&
-          d.source_count == (kind == 2 ? 30000 : 0));
-    CHECK(d.problem_count == (kind == 4 ? COUNT : kind == 5 ? 17 : 1) &&
-          d.counts.merged == (kind == 3 ? COUNT - 1 : kind == 5 ? COUNT - 17 : 0));
-    for (fr_int t = 0, p = 0; kind == 5 && t < COUNT; p++)
-      for (fr_int i = 0; i < d.problems[p].count; i++, t++) {
-        char expected[20];
-        sprintf(expected, "%ld", (long)(p + 17 * i));
-        if (!is(d.traces[t].text, expected)) { CHECK(is(d.traces[t].text, expected)); t = COUNT; }
-      }
-    CHECK_BELOW((double)(clock() - begin) / CLOCKS_PER_SEC, 10.0);
-    fr_dataset_free(&d);
+    if (few * CLOCKS_PER_SEC >= 20.0 * (double)tick) CHECK_BELOW(all / few, 25.0);
   }
   free(text);
 }

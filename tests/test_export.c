@@ -186,6 +186,8 @@ static void ggufs(void)
       fr_pretrained_source source;
       fr_model model, again;
       fr_export e;
+      fr_tokenizer read;
+      fr_tokenizer_source named;
       fr_reason reason;
       fr_int bytes, off = 0;
       char *text;
@@ -201,6 +203,7 @@ static void ggufs(void)
       CHECK(fr_pretrained_model_new(&p, &options, &model, &reason) == FR_OK);
       if (m == 3) { model.config.rope_factor = 8.0f; model.config.rope_original = 64; model.config.rope_theta = 5e5f; }
       e.model = &model;
+      tokenizer.begins = m == 1 ? 1 : m == 2 ? 2 : -1;
       e.tokenizer = &tokenizer;
       e.type = (fr_export_type)type;
       e.context = 99;
@@ -217,7 +220,11 @@ static void ggufs(void)
       source.file.bytes = text;
       source.file.count = bytes;
       if (!CHECK(fr_pretrained_new(&q, &source, &reason) == FR_OK)) { fprintf(stderr, "%s: %s\n", path, reason.text); exit(1); }
-      CHECK(q.form == FR_GGUF && q.wrong == 0 && q.begin == 1 && q.end_count == 1 && q.ends[0] == 2 && q.context == 99);
+      CHECK(q.form == FR_GGUF && q.wrong == 0 && q.begin == 1 && q.end_count == 2 && q.ends[0] == 2 && q.ends[1] == 5 && q.context == 99);
+      memset(&named, 0, sizeof named);
+      named.file = source.file;
+      CHECK(fr_tokenizer_new(&read, &named, &reason) == FR_OK && read.begins == (m == 1 ? 1 : -1));  // 2 is not its bos
+      fr_tokenizer_free(&read);
       CHECK(!strcmp(p.family, q.family) && !memcmp(&q.config, &model.config, sizeof q.config));
       options.vocab = 0;
       CHECK(fr_pretrained_model_new(&q, &options, &again, &reason) == FR_OK && again.count == model.count);
@@ -242,10 +249,10 @@ static void refused(void)
 {
   static const struct { int bias, norm, head_dim; float theta, eps, factor, scale; int file, type; const char *says; } cases[] = {
     { 0, 0, 0, 0, 0, 0, 0, FR_EXPORT_LLAMA2C, FR_EXPORT_F32, NULL },
-    { 1, 0, 0, 0, 0, 0, 0, FR_EXPORT_LLAMA2C, FR_EXPORT_F32, "llama2.c" },   { 0, 1, 0, 0, 0, 0, 0, FR_EXPORT_LLAMA2C, FR_EXPORT_F32, "llama2.c" },
-    { 0, 0, 6, 0, 0, 0, 0, FR_EXPORT_LLAMA2C, FR_EXPORT_F32, "llama2.c" },   { 0, 0, 0, 5e5f, 0, 0, 0, FR_EXPORT_LLAMA2C, FR_EXPORT_F32, "llama2.c" },
-    { 0, 0, 0, 0, 1e-6f, 0, 0, FR_EXPORT_LLAMA2C, FR_EXPORT_F32, "llama2.c" }, { 0, 0, 0, 0, 0, 8, 0, FR_EXPORT_LLAMA2C, FR_EXPORT_F32, "llama2.c" },
-    { 0, 0, 0, 0, 0, 0, 0, FR_EXPORT_LLAMA2C, FR_EXPORT_F16, "llama2.c" },   { 0, 0, 0, 0, 0, 0, 2, FR_EXPORT_CONFIG, FR_EXPORT_F32, "embed_scale" },
+    { 1, 0, 0, 0, 0, 0, 0, FR_EXPORT_LLAMA2C, FR_EXPORT_F32, "not have biases" },   { 0, 1, 0, 0, 0, 0, 0, FR_EXPORT_LLAMA2C, FR_EXPORT_F32, "not have norms of heads" },
+    { 0, 0, 6, 0, 0, 0, 0, FR_EXPORT_LLAMA2C, FR_EXPORT_F32, "size of heads" },   { 0, 0, 0, 5e5f, 0, 0, 0, FR_EXPORT_LLAMA2C, FR_EXPORT_F32, "theta" },
+    { 0, 0, 0, 0, 1e-6f, 0, 0, FR_EXPORT_LLAMA2C, FR_EXPORT_F32, "eps" }, { 0, 0, 0, 0, 0, 8, 0, FR_EXPORT_LLAMA2C, FR_EXPORT_F32, "scaled rope" },
+    { 0, 0, 0, 0, 0, 0, 0, FR_EXPORT_LLAMA2C, FR_EXPORT_F16, "other than float32" },   { 0, 0, 0, 0, 0, 0, 2, FR_EXPORT_CONFIG, FR_EXPORT_F32, "embed_scale" },
     { 1, 1, 0, 0, 0, 0, 0, FR_EXPORT_CONFIG, FR_EXPORT_F32, "biases and norms" }, { 0, 0, 0, 0, 0, 0, 0, FR_EXPORT_TOKENIZER, FR_EXPORT_F32, "no tokenizer" },
     { 0, 0, 0, 0, 0, 0, 0, 99, FR_EXPORT_F32, "out of range" },              { 0, 0, 0, 0, 0, 0, 0, FR_EXPORT_CONFIG, 7, "out of range" },
   };
@@ -267,6 +274,24 @@ static void refused(void)
     e.type = (fr_export_type)cases[i].type;
     if (!cases[i].says) {
       CHECK(fr_export_write(&e, (fr_export_file)cases[i].file, NULL, 0, &bytes, &reason) == FR_OK && bytes > 0);
+      for (int big = 0; big < 2; big++) {  // the largest that float16 rounds to 65504, and the next
+        fr_tensor out;
+        fr_reason said;
+        char path[500];
+        snprintf(path, sizeof path, "%.400s/test_export.f16", getenv("TEST_BUILD") ? getenv("TEST_BUILD") : "build");
+        CHECK(fr_model_tensor(&model, FR__AT_w_out, &out) == FR_OK);
+        model.params[out.offset + 3] = big ? -65520.0f : -65519.99f;
+        for (int type = FR_EXPORT_F32; type <= FR_EXPORT_BF16; type++) {
+          const int wrong = big && type == FR_EXPORT_F16;
+          e.type = (fr_export_type)type;
+          bytes = -5;
+          CHECK(fr_export_write(&e, FR_EXPORT_WEIGHTS, NULL, 0, &bytes, &reason) == (wrong ? FR_RANGE : FR_OK) && (bytes == -5) == wrong);
+          CHECK(fr_export_save(path, &e, FR_EXPORT_WEIGHTS, &said) == (wrong ? FR_RANGE : FR_OK) && !strcmp(said.text, reason.text));
+          CHECK(!wrong || strstr(reason.text, "65504"));
+          CHECK(remove(path) == 0 || wrong);
+        }
+        e.type = FR_EXPORT_F32;
+      }
       e.ends = &far;
       e.end_count = 1;
       CHECK(fr_export_write(&e, FR_EXPORT_CONFIG, NULL, 0, &bytes, &reason) == FR_RANGE && strstr(reason.text, "50"));

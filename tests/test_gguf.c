@@ -320,22 +320,46 @@ static void damaged(void)
     counted[h.refuse + 1]++;
   }
   CHECK(counted[0] == 3 && counted[1] == 4 && counted[2] > 55);
-  {  // a factor of rope without its type is not passed over
-    static const char key[] = "\x19\0\0\0\0\0\0\0llama.rope.scaling.factor\6\0\0\0\0\0\0@";  // 2
-    const fr_int length = (fr_int)sizeof key - 1;
-    for (int two = 0; two < 2; two++) {
-      fr_reason reason;
-      fr_pretrained p;
-      fr_pretrained_source source;
-      memcpy(file, small, 24);
-      memcpy(file + 24, key, (size_t)length);
-      memcpy(file + 24 + length, small + 24, (size_t)(small_size - 24));
-      file[16]++;  // one key more
-      if (!two) memcpy(file + 24 + length - 4, "\0\0\x80\x3F", 4);  // 1
-      source = file_source(file, small_size + length);
-      CHECK((fr_pretrained_new(&p, &source, &reason) == FR_UNSUPPORTED && strstr(reason.text, "rope.scaling.factor")) == two);
-      fr_pretrained_free(&p);
+  for (int i = 0; i < 7; i++) {  // keys put before the others: what would change the model is not passed over
+    static const struct { const char *bytes; int count, keys; fr_status status; const char *words; } more[] = {
+      { "\x19\0\0\0\0\0\0\0llama.rope.scaling.factor\6\0\0\0\0\0\x80\x3F", 41, 1, FR_OK, "" },  // 1
+      { "\x19\0\0\0\0\0\0\0llama.rope.scaling.factor\6\0\0\0\0\0\0@", 41, 1, FR_UNSUPPORTED, "llama.rope.scaling.factor: only" },  // 2
+      { "\x17\0\0\0\0\0\0\0llama.rope.scaling.type\4\0\0\0\1\0\0\0", 39, 1, FR_FORMAT, "llama.rope.scaling.type: a string" },
+      { "\x1B\0\0\0\0\0\0\0tokenizer.ggml.eot_token_id\6\0\0\0\0\0\x80\x3F", 43, 1, FR_FORMAT, "tokenizer.ggml.eot_token_id: a whole" },
+      { "\3\0\0\0\0\0\0\0one\4\0\0\0\1\0\0\0\3\0\0\0\0\0\0\0two\4\0\0\0\1\0\0\0", 38, 2, FR_OK, "" },
+      { "\3\0\0\0\0\0\0\0one\4\0\0\0\1\0\0\0\3\0\0\0\0\0\0\0one\4\0\0\0\1\0\0\0", 38, 2, FR_FORMAT, "byte 54, one: this key is there twice" },
+      { "\4\0\0\0", 4, 0, FR_UNSUPPORTED, "version 4 is not supported" },  // put where the version is
+    };
+    const fr_int at = i == 6 ? 4 : 24, rest = i == 6 ? 8 : at;
+    fr_reason reason;
+    fr_pretrained p;
+    fr_pretrained_source source;
+    memcpy(file, small, (size_t)at);
+    memcpy(file + at, more[i].bytes, (size_t)more[i].count);
+    memcpy(file + at + more[i].count, small + rest, (size_t)(small_size - rest));
+    file[16] = (unsigned char)(file[16] + more[i].keys);
+    source = file_source(file, small_size - rest + at + more[i].count);
+    if (!CHECK(fr_pretrained_new(&p, &source, &reason) == more[i].status && strstr(reason.text, more[i].words))) fprintf(stderr, "  %s\n", reason.text);
+    fr_pretrained_free(&p);
+  }
+  for (fr_int times = 1; times < 3; times++) {  // rope_freqs.weight, behind all other tensors, whose infos end at 4054
+    unsigned char info[49] = "\x11\0\0\0\0\0\0\0rope_freqs.weight\1\0\0\0\2\0\0\0\0\0\0\0\0\0\0\0\xA0\x09\0\0\0\0\0";
+    const fr_int data = (4054 + 49 * times + 31) / 32 * 32;
+    fr_reason reason;
+    fr_pretrained p;
+    fr_pretrained_source source;
+    memset(file, 0, 20000);
+    memcpy(file, small, 4054);
+    file[8] = (unsigned char)(file[8] + times);
+    memcpy(file + data, small + 4064, 2464);
+    for (fr_int i = 0; i < times; i++, info[41] += 32) {
+      memcpy(file + 4054 + 49 * i, info, 49);
+      memcpy(file + data + 2464 + 32 * i, "\0\0\x80\x3F\0\0\x80\x3F", 8);
     }
+    source = file_source(file, data + 2464 + 32 * times);
+    CHECK(fr_pretrained_new(&p, &source, &reason) == (times == 1 ? FR_OK : FR_FORMAT));
+    CHECK(strstr(reason.text, times == 1 ? "" : "rope_freqs.weight: it is there twice") != NULL);
+    fr_pretrained_free(&p);
   }
   for (fr_int cut = 0; cut <= small_size - 24; cut++) try_file(small, cut, cut < small_size - 24, "cut");
   for (int i = 0; i < 3000; i++) {  // any byte may be any other: an error or a model, never more

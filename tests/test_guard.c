@@ -355,7 +355,7 @@ static void sizes(void)
 
 int main(void)
 {
-  for (int trial = 0; trial < 12; trial++)
+  for (int trial = 0; trial < (test_brief() ? 4 : 12); trial++)  // of all shapes, other sizes and another row each time
     for (int which = 0; which < FIXTURE_CONFIGS; which++) {
       const fr_config config = fixture_config(which);
       const char *kernel = fixture_kernels[test_below_int(FIXTURE_KERNELS)];

@@ -50,6 +50,23 @@ static void place_pretrained(void)
   fr_pretrained_source source = folder_source(&llama);
   status = fr_pretrained_new(&pretrained, &source, NULL);
 }
+static fr_text gguf;
+static fr_pretrained from_gguf;
+static fr_tokenizer gguf_tokenizer;
+static void place_gguf(void)
+{
+  fr_pretrained_source source;
+  memset(&source, 0, sizeof source);
+  source.file = gguf;
+  status = fr_pretrained_new(&from_gguf, &source, NULL);
+}
+static void load_gguf_tokenizer(void)
+{
+  fr_tokenizer_source source;
+  memset(&source, 0, sizeof source);
+  source.file = gguf;
+  status = fr_tokenizer_new(&gguf_tokenizer, &source, NULL);
+}
 static void make_pretrained(void)
 {
   fr_pretrained_options options = { 0, FR_BFLOAT16, 0 };
@@ -136,7 +153,7 @@ int main(void)
     { "fr_tokenizer_write", write_tokenizer, 6 }, { "fr_tokenizer_save", save_tokenizer, 8 }, { "fr_corpus_new", place_corpus, 5 },
     { "fr_bundle_save", save_bundle, 8 }, { "fr_bundle_load", load_bundle, 14 }, { "fr_ssft_step", step, 8 },
     { "fr_gfpo_step", choose, 8 }, { "fr_answer_same", compare_answers, 4 },
-    { "fr_pretrained_new", place_pretrained, 6 }, { "fr_pretrained_model_new", make_pretrained, 4 }, { "fr_export_save", save_pretrained, 14 } };
+    { "fr_pretrained_new", place_pretrained, 6 }, { "of a GGUF", place_gguf, 8 }, { "fr_tokenizer_new of one", load_gguf_tokenizer, 14 }, { "fr_pretrained_model_new", make_pretrained, 4 }, { "fr_export_save", save_pretrained, 14 } };
   static const fr_text names[4] = { { "<think1>", 8 }, { "<think2>", 8 }, { "<think3>", 8 }, { "<think4>", 8 } };
   const fr_config config = { 1, 24, 3, 0, 0, 32, TINY_VOCAB, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0 };
   void *block = malloc(STACK + 4096);
@@ -163,6 +180,7 @@ int main(void)
   text.bytes = "one two three, one two three, and again one two three";
   text.count = (fr_int)strlen(text.bytes);
   folder_read_model(&llama, "tests/data/model/llama_a");
+  CHECK(fr__read_file("tests/data/gguf/ok_small.gguf", &gguf, NULL) == FR_OK);
   base = stack_of(nothing);  // what a thread takes of itself
   CHECK(base > 0);
   for (int i = 0; i < (int)(sizeof calls / sizeof calls[0]); i++) {
@@ -189,6 +207,7 @@ int main(void)
   fr_tokenizer_free(&tokenizer); fr_dataset_free(&set); fr_rollouts_free(&rollouts); fr_work_free(&work);
   fr_adamw_free(&adamw); fr_model_free(&read_model); fr_model_free(&model);
   fr_model_free(&halved); fr_pretrained_free(&pretrained); folder_free(&llama);
+  fr_pretrained_free(&from_gguf); fr_tokenizer_free(&gguf_tokenizer); free((void *)(uintptr_t)gguf.bytes);
   remove(folder_path);
   free(block);
   return test_done("stack");

@@ -70,19 +70,19 @@ static int expect(const char *line, int status, const char *words)
   return good;
 }
 
-static void write_file(const char *to, const void *bytes, ptrdiff_t count)
+static void write_file(const char *name, const void *bytes, size_t count)
 {
   char path[900];
   FILE *out;
-  snprintf(path, sizeof path, "%s/%s", place, to);
+  snprintf(path, sizeof path, "%s/%s", place, name);
   out = fopen(path, "wb");
-  if (!out || fwrite(bytes, 1, (size_t)count, out) != (size_t)count || fclose(out)) { fprintf(stderr, "%s cannot be written\n", path); exit(2); }
+  if (!out || fwrite(bytes, 1, count, out) != count || fclose(out)) { fprintf(stderr, "%s cannot be written\n", path); exit(2); }
 }
 static void copy_file(const char *from, const char *to)
 {
   ptrdiff_t count;
   unsigned char *bytes = store_file(from, &count);
-  write_file(to, bytes, count);
+  write_file(to, bytes, (size_t)count);
   free(bytes);
 }
 static void make_folder(const char *name)
@@ -114,15 +114,26 @@ static int same_files(const char *a, const char *b)
   return same;
 }
 
+static void forget(const char *name)  // a folder that we wrote
+{
+  snprintf(cli_beside, sizeof cli_beside, "%s/%s", place, name);
+  cli_drop();
+}
+static int is_folder(const char *name)
+{
+  struct stat found;
+  char path[900];
+  snprintf(path, sizeof path, "%s/%s", place, name);
+  return stat(path, &found) == 0 && S_ISDIR(found.st_mode);
+}
+
 static void clean(void)
 {
-  static const char *const folders[] = { "a", "b", "c", "hostile", "others" };
+  static const char *const folders[] = { "a", "b", "c", "hostile", "others", "c.old", "c.tmp", "bad", "link", "d.gguf", "b.old", "m", "empty", "stopped" };
+  static const char *const files[] = { "others/mine", "a.gguf", "b.gguf", "a.bin", "text", "cut.gguf", "tokenizer.json", "b.old/mine" };
   char path[900];
-  for (int i = 0; i < 5; i++) { snprintf(path, sizeof path, "%s/%s", place, folders[i]); cli_remove_all(path, ""); cli_remove_all(path, ".tmp"); cli_remove_all(path, ".old"); }
-  static const char *const files[] = { "others/mine", "a.gguf", "b.gguf", "a.bin", "text", "cut.gguf", "tokenizer.json" };
-  for (int i = 0; i < 7; i++) { snprintf(path, sizeof path, "%s/%s", place, files[i]); remove(path); }
-  snprintf(path, sizeof path, "%s/others", place);
-  cli_remove_folder(path);
+  for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) { snprintf(path, sizeof path, "%s/%s", place, files[i]); remove(path); }
+  for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) forget(folders[i]);
   cli_remove_folder(place);
 }
 
@@ -152,6 +163,8 @@ static void words(void)
   expect("inspect --shape 2,64,4,2,16,172", 2, "--shape is LAYERS");
   expect("inspect --shape 2,64,4,3,16,172,300", 1, "kv_heads 3");
   expect("inspect --shape 2,64,4,2,16,172,300 --context 64", 0, "0.1 million parameters, as bfloat16");
+  expect("inspect --shape 2,64,4,2,16,172,300 --json", 0, "{\"parameters\":");
+  CHECK(strstr(said, "\"training\":") && strstr(said, "}}\n"));
   expect("convert x", 2, "FROM and TO");
   expect("convert x x", 2, "the same");
   expect("convert x y --type q4", 2, "not q4");
@@ -168,23 +181,24 @@ static void forms(void)
   make_folder("a");
   copy_file("tests/data/model/llama_a/config.json", "a/config.json");
   copy_file("tests/data/model/llama_a/model.safetensors", "a/model.safetensors");
-  copy_file("tests/data/tokenizer/tiny/qwenstyle/tokenizer.json", "a/tokenizer.json");
+  copy_file("tests/data/tokenizer/fuzz/ok_small.json", "a/tokenizer.json");
   expect("inspect %/a", 0, "folder, llama, 0.1 million parameters");
-  CHECK(strstr(said, "split of qwen") && strstr(said, "F32 21") && strstr(said, "used where it lies"));
+  CHECK(strstr(said, "split of gpt2") && strstr(said, "F32 21") && strstr(said, "used where it lies"));
   expect("inspect %/a --tensors", 0, "model.layers.1.mlp.up_proj.weight  F32 [172, 64]  where it lies");
   expect("inspect %/a --json --context 64 --forks 2", 0, "\"family\":\"llama\",\"parameters\":129344,\"layers\":2");
-  CHECK(strstr(said, "\"context\":64,\"forks\":2") && strstr(said, "\"wrong\":[]}"));
+  CHECK(strstr(said, "\"context\":64,\"forks\":2") && strstr(said, "\"wrong\":[]}") && !strstr(said, "\"tensors\":["));
+  expect("inspect %/a --json --tensors", 0, "\"name\":\"model.layers.1.mlp.up_proj.weight\",\"rows\":172,\"cols\":64,\"type\":\"F32\",\"in_place\":true}");
   expect("convert %/a %/b --forks 3 --check --name a~\"name\"", 0, "loss of the text");
   CHECK(strstr(said, "f32") && strstr(said, "<think1> is ") && strstr(said, "logits at most 0 apart"));
   expect("tokenize %/b <think2>x --ids", 0, " ");
   expect("convert %/b %/c --forks 3", 0, "<think1> is ");  // the rows that it has stay
   CHECK(same_files("b/model.safetensors", "c/model.safetensors") && !same_files("a/model.safetensors", "c/model.safetensors"));
-  expect("inspect %/b", 0, "split of qwen");
+  expect("inspect %/b", 0, "split of gpt2");
   expect("convert %/b %/c --type bf16 --check --json", 0, "\"type\":\"bf16\"");
   CHECK(strstr(said, "\"loss_after\":"));
   expect("convert %/b %/a.gguf --check", 0, "GGUF, f32");
   expect("inspect %/a.gguf", 0, "GGUF, llama");
-  CHECK(strstr(said, "split of qwen") != NULL);
+  CHECK(strstr(said, "split of gpt2") != NULL);
   expect("convert %/a.gguf %/c --check", 0, "folder, f32");
   expect("tokenize %/c <think2>x --ids", 0, "");
   {
@@ -198,8 +212,8 @@ static void forms(void)
   expect("convert %/a.bin %/c --check", 0, "folder, f32");  // in the place of the one before
   expect("convert %/a.bin %/d.gguf", 1, "a file of its own");
   expect("convert %/a.bin %/c --forks 2", 1, "a file of its own");
-  expect("convert %/b %/no/folder.gguf", 1, "no/folder.gguf");
-  expect("convert tests/data/model/qwen3_a %/a.bin", 1, "llama2.c has float32");
+  expect("convert %/b %/no/folder.gguf", 1, "folder.gguf");
+  expect("convert tests/data/model/qwen3_a %/a.bin", 1, "llama2.c does not have norms of heads");
 }
 
 // A template of no known kind goes along as it is, but gets no forks without a framing.
@@ -219,6 +233,22 @@ static void by_hand(void)
   snprintf(path, sizeof path, "%s/c/chat_template.jinja", place);
   slurp(path, text, sizeof text);
   CHECK(!strncmp(text, "{% for m in messages %}{{ 'Q:' + m['content'] + 'it\\'s' if", 50) && strstr(text, "else '<think1>' }}"));
+  expect("convert %/a %/c --before Q: --after it's --fork any~text:", 0, "folder");  // without a token
+  slurp(path, text, sizeof text);
+  CHECK(strstr(text, "else 'any text:' }}") != NULL);
+  {
+    static char written[3000];
+    char from[900];
+    expect("convert %/b %/c --before '<|im_start|> --after <|im_end|> --fork <think2>", 0, "folder");
+    expect("convert %/c %/link --fork <think3>", 0, "folder");
+    snprintf(from, sizeof from, "%s/link/chat_template.jinja", place);
+    slurp(from, written, sizeof written);
+    CHECK(strstr(written, "else '<think3>' }}") && !strstr(written, "<think2>"));
+    expect("convert %/c %/link", 0, "folder");
+    slurp(from, written, sizeof written);
+    CHECK(strstr(written, "else '<think2>' }}") != NULL);
+    forget("link");
+  }
 }
 
 // ---- text
@@ -306,7 +336,7 @@ static void kept(void)
 {
   make_folder("others");
   copy_file("tests/data/model/llama_a/config.json", "others/mine");
-  expect("convert %/a %/others", 1, "left as it is");
+  expect("convert %/a %/others", 1, "others holds mine");
   expect("convert %/a %/others/mine", 1, "is a file");
 #if !defined(_WIN32)
   char inside[900];
@@ -338,6 +368,114 @@ static void kept(void)
   }
   expect("convert %/b /dev/full/x.gguf", 1, "/dev/full");
 #endif
+}
+
+// Folders beside TO, and what TO was, are nobody's to take.
+static void replaced(void)
+{
+  char path[2][900];
+  make_folder("b.old");
+  write_file("b.old/mine", "x", 1);
+  expect("convert %/a %/b --forks 3", 0, "folder");
+  CHECK(is_there("b.old/mine"));
+  forget("c");
+  expect("convert %/a %/c.old", 0, "folder");
+  expect("convert %/a %/c.tmp", 0, "folder");
+  expect("convert %/a %/c", 0, "folder");
+  expect("convert %/c.old %/c", 0, "folder");  // FROM has that name
+  expect("convert %/c.tmp %/c", 0, "folder");
+  CHECK(is_there("c.old/model.safetensors") && is_there("c.tmp/model.safetensors") && is_there("c/model.safetensors") && !is_folder("c.tmp2") && !is_folder("c.old2"));
+  make_folder("empty");
+  expect("convert %/nothing %/empty", 1, "nothing");
+  CHECK(is_folder("empty"));
+  expect("convert %/a %/empty", 0, "folder");
+  expect("convert %/a %/empty/../empty/", 0, "folder");
+  CHECK(is_there("empty/model.safetensors"));
+  expect("convert %/a %/empty/..", 2, "TO needs a name");
+  make_folder("bad");
+  write_file("bad/config.json", "{}", 2);
+  expect("convert %/a %/bad", 1, "not of a model");
+  CHECK(is_there("bad/config.json"));
+  make_folder("d.gguf");
+  expect("convert %/a %/d.gguf", 1, "is a folder");
+#if !defined(_WIN32)
+  for (int i = 0; i < 2; i++) snprintf(path[i], sizeof path[i], i ? "%s/link" : "a", place);
+  CHECK(symlink(path[0], path[1]) == 0);
+  expect("convert %/b %/link", 0, "folder");  // the link goes, and not what it points to
+  CHECK(is_there("a/model.safetensors") && same_files("link/model.safetensors", "b/model.safetensors"));
+  for (int i = 0; i < 2; i++) {  // stopped while it writes, and while it takes the place of TO
+    pid_t child;
+    int status = 0;
+    forget("stopped");
+    make_folder("stopped");
+    write_file("stopped/model.safetensors.tmp", "x", 1);
+    fflush(stdout);
+    fflush(stderr);
+    child = fork();
+    if (child == 0) {
+      snprintf(cli_beside, sizeof cli_beside, "%s/stopped", place);
+      cli_placing = i;
+      stopped(SIGTERM);
+      _exit(7);
+    }
+    if (child < 0 || waitpid(child, &status, 0) != child) exit(2);
+    CHECK(i ? WIFEXITED(status) && WEXITSTATUS(status) == 7 : WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+    CHECK(is_folder("stopped") == i);
+  }
+#else
+  (void)path;
+#endif
+}
+
+// What does not fit, or is not finite, does not take the place of what is there.
+static void broken(void)
+{
+  static const char *const numbers[] = { "\x00\xB8\x88\x47", "\x00\x00\xC0\x7F" };  // 70000, NaN
+  static char bytes[1 << 20], config[10000];
+  char path[900], *at;
+  size_t count = 0, where = 0;
+  cli_model m;
+  fr_text weights = { NULL, 0 };
+  snprintf(path, sizeof path, "%s/a", place);
+  if (CHECK(!cli_model_open(&m, path, 0) && map_folder_open(&m.folder, "model.safetensors", &weights) && weights.count < (fr_int)sizeof bytes)) {
+    const struct fr__pretrained *b = m.pretrained.body;
+    count = (size_t)weights.count;
+    memcpy(bytes, weights.bytes, count);
+    where = (size_t)((const char *)b->named[b->places_of[FR__PART_DOWN]].at - weights.bytes);
+  }
+  cli_model_close(&m);
+  forget("m");
+  make_folder("m");
+  copy_file("tests/data/model/llama_a/config.json", "m/config.json");
+  expect("convert %/a %/a.gguf", 0, "GGUF");
+  expect("convert %/a %/b.gguf", 0, "GGUF");
+  for (int i = 0; i < 2; i++) {
+    memcpy(bytes + where, numbers[i], 4);
+    write_file("m/model.safetensors", bytes, count);
+    copy_file("tests/data/tokenizer/fuzz/ok_small.json", "m/tokenizer.json");
+    expect("convert %/m %/a.gguf --type f16", 1, i ? "its loss is not finite" : "too large for float16");
+    expect("convert %/m %/a.gguf --type f16 --check", 1, "a.gguf is as it was");
+    CHECK(same_files("a.gguf", "b.gguf") && !is_folder("a.gguf.tmp"));
+    expect("convert %/m %/a.gguf --check --json", i, i ? "not finite" : "\"apart\":0,");
+    expect("convert %/a %/a.gguf", 0, "GGUF");
+  }
+  copy_file("tests/data/model/llama_a/model.safetensors", "m/model.safetensors");
+  copy_file("tests/data/tokenizer/tiny/qwenstyle/tokenizer.json", "m/tokenizer.json");
+  expect("convert %/m %/a.gguf", 1, "the tokenizer has 527 ids, but the model 300 rows");
+  expect("inspect %/m", 0, "the tokenizer has more ids than the model rows");
+  copy_file("tests/data/tokenizer/fuzz/ok_small.json", "m/tokenizer.json");
+  snprintf(path, sizeof path, "%s/m/config.json", place);
+  slurp(path, config, sizeof config);
+  at = strstr(config, "\"max_position_embeddings\": ");
+  if (CHECK(at != NULL)) {  // a context of one token
+    at += 27;
+    *at++ = '1';
+    while (*at >= '0' && *at <= '9') *at++ = ' ';
+    write_file("m/config.json", config, strlen(config));
+  }
+  expect("inspect %/m --json", 0, "\"context\":1,");
+  expect("inspect %/m", 0, "context 1");
+  expect("convert %/m %/c --json --check", 0, "\"loss\":0,\"loss_after\":0,");
 }
 
 #if !defined(_WIN32)
@@ -446,7 +584,7 @@ static void damaged_ggufs(void)
   hostile h = hostile_open();
   int counted = 0;
   while (hostile_next(&h)) {
-    write_file("cut.gguf", h.bytes, h.count);
+    write_file("cut.gguf", h.bytes, (size_t)h.count);
     counted += h.refuse == 1;
     if (!expect("inspect %/cut.gguf", h.refuse != 0, h.refuse ? "cut.gguf: " : "GGUF, llama")) fprintf(stderr, "  %s\n", h.name);
   }
@@ -491,6 +629,8 @@ int main(void)
   chats();
   chat_ends();
   kept();
+  replaced();
+  broken();
   unreadable();
 #if !defined(_WIN32)
   unheard();

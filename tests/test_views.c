@@ -300,6 +300,7 @@ static void bit_for_bit(void)
 {
   for (int which = 0; which < FIXTURE_CONFIGS; which++)
     for (int shape = 0; shape < SHAPES; shape++) {
+      if (test_brief() && (which + shape) % 3) continue;  // each model in two shapes, each shape with three models
       const fr_config config = fixture_config(which);
       const fr_int V = config.vocab, embedding = shape == FLOATS ? V : V - 3, head = shape == FLOATS ? V : V - 1 - shape % 3;
       pair p = make_pair(&config, shape, embedding, head);
