@@ -941,7 +941,7 @@ typedef struct fr_pretrained {
 } fr_pretrained;
 // Reads what the files say; of weights nothing is copied or looked at, but for a head beside a tied embedding, which has to be
 // equal to it. Reasons name the file. The memory is less than 40 times the bytes of JSON, of a GGUF's head, or of a llama2.c
-// file. 6 KB of stack, for a GGUF 8.
+// file. 6 KB of stack.
 FR_DEF fr_status fr_pretrained_place(fr_pretrained *pretrained, const fr_pretrained_source *source, void *memory, fr_int bytes,
                                      fr_int *needed, fr_reason *reason);
 // Tensor `index` = 0 .. tensor_count-1: those of the files in their order, then those that are missing. FR_RANGE behind them.
