@@ -941,7 +941,7 @@ typedef struct fr_pretrained {
 } fr_pretrained;
 // Reads what the files say; of weights nothing is copied or looked at, but for a head beside a tied embedding, which has to be
 // equal to it. Reasons name the file. The memory is less than 40 times the bytes of JSON, of a GGUF's head, or of a llama2.c
-// file. 6 KB of stack, for a GGUF 8.
+// file. 6 KB of stack.
 FR_DEF fr_status fr_pretrained_place(fr_pretrained *pretrained, const fr_pretrained_source *source, void *memory, fr_int bytes,
                                      fr_int *needed, fr_reason *reason);
 // Tensor `index` = 0 .. tensor_count-1: those of the files in their order, then those that are missing. FR_RANGE behind them.
@@ -981,17 +981,19 @@ typedef struct fr_export {
 typedef enum fr_export_file { FR_EXPORT_CONFIG, FR_EXPORT_WEIGHTS, FR_EXPORT_TOKENIZER, FR_EXPORT_TOKENIZER_CONFIG, FR_EXPORT_GENERATION,
                               FR_EXPORT_CHAT, FR_EXPORT_CARD, FR_EXPORT_GGUF, FR_EXPORT_LLAMA2C } fr_export_file;
 FR_DEF const char *fr_export_name(fr_export_file file);  // config.json, ..; NULL: FR_EXPORT_GGUF and all behind it
-// Sets *bytes; memory NULL measures. FR_UNSUPPORTED names what the form cannot hold: llama2.c biases and norms of heads, another eps or
-// theta, float16; a folder both of them, which no family has; all an embed_scale. An empty chat template is 0 bytes. 14 KB of stack.
+// Sets *bytes; memory NULL measures. FR_UNSUPPORTED names what the form cannot hold: llama2.c biases and norms of heads, another
+// eps or theta, float16; a folder both of them, which no family has; all an embed_scale. An empty chat template is 0 bytes. 14 KB
+// of stack.
 FR_DEF fr_status fr_export_write(const fr_export *what, fr_export_file file, void *memory, fr_int capacity, fr_int *bytes,
                                  fr_reason *reason);
 
 // ---- files
 // Saving writes PATH.tmp, then renames it over PATH: a reader finds the old file or the new one, never half of one. On failure
-// the temporary file is removed and PATH is as it was. Of two that write one PATH at once neither is sure. A file at PATH is replaced, a symbolic link itself and not the file that it
-// points to (where rename refuses, by way of PATH.old, and one of that name is lost); a pipe or a device, /dev/null, is written
-// as it is. A PATH of 1,000 bytes or more: FR_LIMIT. No second copy of a model is made; loading a checkpoint goes over the file
-// twice, and only a file that changes in between can leave half a model (FR_IO). 8 KB of stack, but where loading says more.
+// the temporary file is removed and PATH is as it was. Of two that write one PATH at once neither is sure. A file at PATH is
+// replaced, a symbolic link itself and not the file that it points to (where rename refuses, by way of PATH.old, and one of that
+// name is lost); a pipe or a device, /dev/null, is written as it is. A PATH of 1,000 bytes or more: FR_LIMIT. No second copy of a
+// model is made; loading a checkpoint goes over the file twice, and only a file that changes in between can leave half a model
+// (FR_IO). 8 KB of stack, but where loading says more.
 #ifndef FR_NO_STDIO
 FR_DEF fr_status fr_tokenizer_save(const char *path, const fr_tokenizer *tokenizer, fr_tokenizer_form form, fr_reason *reason);
 FR_DEF fr_status fr_export_save(const char *path, const fr_export *what, fr_export_file file, fr_reason *reason);
@@ -6475,7 +6477,8 @@ FR__SELDOM fr_status fr__write(void (*put)(fr__stream *s, const void *what), con
   for (int pass = 0; pass < (memory ? 2 : 1); pass++) {
     fr__stream_memory(&s, pass ? memory : NULL, capacity);
     put(&s, what);
-    if (s.failed) return s.failed == 2 ? fr__fail(reason, FR_RANGE, fr__too_large) : fr__fail(reason, FR_OVERFLOW, "it does not fit the address space");
+    if (s.failed == 2) return fr__fail(reason, FR_RANGE, fr__too_large);
+    if (s.failed) return fr__fail(reason, FR_OVERFLOW, "it does not fit the address space");
     *bytes = s.done;
     if (memory && capacity < s.done) return fr__fail(reason, FR_MEMORY, "%d bytes are needed, %d were given", s.done, capacity);
   }
@@ -7065,7 +7068,8 @@ FR__SELDOM void fr__gguf_wrong(fr__gguf *g, fr_status status, const char *wrong)
 {
   char shown[48];
   const fr_int count = fr__show(shown, g->name.bytes, g->name.count);
-  if (!g->status) fr__fail(g->reason, g->status = status, count ? "GGUF, byte %d, %s: %s" : "GGUF, byte %d%s: %s", (fr_int)(g->at - g->start), shown, wrong);
+  const char *const format = count ? "GGUF, byte %d, %s: %s" : "GGUF, byte %d%s: %s";
+  if (!g->status) g->status = fr__fail(g->reason, status, format, (fr_int)(g->at - g->start), shown, wrong);
   g->at = g->end;
 }
 
@@ -7142,7 +7146,8 @@ FR__SELDOM fr_int fr__gguf_size(fr__gguf *g, const char *key, fr_int otherwise)
   fr__gguf_value v;
   uint64_t x;
   if (!fr__gguf_find(g, key, &v)) return otherwise;
-  x = v.type == FR__GGUF_U32 || v.type == FR__GGUF_I32 ? fr__get_int(&v.at, 4) : v.type == FR__GGUF_U64 ? fr__get_int(&v.at, 8) : UINT64_MAX;
+  x = v.type == FR__GGUF_U64 ? fr__get_int(&v.at, 8) :
+      v.type == FR__GGUF_U32 || v.type == FR__GGUF_I32 ? fr__get_int(&v.at, 4) : UINT64_MAX;
   if (x <= 0x7fffffff) return (fr_int)x;
   fr__gguf_wrong(g, FR_FORMAT, "a whole number below 2^31 was expected");
   return otherwise;
@@ -7161,7 +7166,8 @@ FR__SELDOM float fr__gguf_real(fr__gguf *g, const char *key, float otherwise)
   fr__gguf_value v;
   const int there = fr__gguf_find(g, key, &v);
   if (there && v.type == FR__GGUF_F32) fr__dequantize(FR__F32, v.at, 1, &otherwise);
-  if ((there && v.type != FR__GGUF_F32) || !fr__positive(otherwise)) fr__gguf_wrong(g, FR_FORMAT, "it is not there, or no number above 0");
+  if ((there && v.type != FR__GGUF_F32) || !fr__positive(otherwise))
+    fr__gguf_wrong(g, FR_FORMAT, "it is not there, or no number above 0");
   return otherwise;
 }
 
@@ -7171,7 +7177,7 @@ static int fr__is_gguf(fr_text file) { return file.count >= 4 && memcmp(file.byt
 FR__SELDOM fr_status fr__gguf_open(fr__gguf *g, fr_text file, fr_reason *reason)
 {
   enum { KEYS = 256, NAME = 65535 };
-  fr_text names[KEYS];
+  const unsigned char *names[KEYS];  // each with its length before it
   fr_int version;
   memset(g, 0, sizeof *g);
   g->start = g->at = (const unsigned char *)file.bytes;
@@ -7179,17 +7185,18 @@ FR__SELDOM fr_status fr__gguf_open(fr__gguf *g, fr_text file, fr_reason *reason)
   g->reason = reason;
   if (fr__gguf_int(g, 4, UINT32_MAX) != 0x46554747) fr__gguf_wrong(g, FR_FORMAT, "the file does not begin with GGUF");
   version = (fr_int)(fr__gguf_int(g, 4, UINT32_MAX) & 0x7fffffff);
-  fr__fail(&g->wanted, FR_OK, version == 0x03000000 ? "a big-endian file is not supported" : "version %d is not supported, only 3 is", version);
+  fr__fail(&g->wanted, FR_OK, version == 0x03000000 ? "a big-endian file is not supported" : "version %d is not supported, only 3 is",
+           version);
   if (version != 3) fr__gguf_wrong(g, FR_UNSUPPORTED, g->wanted.text);
   g->tensors = (fr_int)fr__gguf_int(g, 8, (uint64_t)file.count / 24);
   g->keys = (fr_int)fr__gguf_int(g, 8, (uint64_t)file.count / 13);
   if (g->keys > KEYS) fr__gguf_wrong(g, FR_LIMIT, "more than 256 keys");
   for (fr_int i = 0; i < g->keys && !g->status; i++) {
-    g->name = names[i] = fr__gguf_text(g);
-    if (names[i].count > NAME) fr__gguf_wrong(g, FR_FORMAT, "a name of more than 65,535 bytes");
+    names[i] = g->at;
+    g->name = fr__gguf_text(g);
+    if (g->name.count > NAME) fr__gguf_wrong(g, FR_FORMAT, "a name of more than 65,535 bytes");
     for (fr_int k = 0; k < i && !g->status; k++)
-      if (names[k].count == names[i].count && !memcmp(names[k].bytes, names[i].bytes, (size_t)names[i].count))
-        fr__gguf_wrong(g, FR_FORMAT, "this key is there twice");
+      if (!memcmp(names[k], names[i], (size_t)g->name.count + 8)) fr__gguf_wrong(g, FR_FORMAT, "this key is there twice");
     fr__gguf_next(g);
   }
   g->data = g->at;
@@ -7865,7 +7872,8 @@ static uint32_t fr__nfc_kind(uint32_t code)
 static uint32_t fr__compose(uint32_t first, uint32_t second)
 {
   const char *s = FR__RECORD(fr__nfc_seconds, 9, second), *run;
-  const uint32_t pairs = FR__PAIRS + 1792 * (uint32_t)((s - fr__nfc_seconds) / 9), least = fr__base62(s + 3, 3), most = fr__base62(s + 6, 3);
+  const uint32_t pairs = FR__PAIRS + 1792 * (uint32_t)((s - fr__nfc_seconds) / 9);
+  const uint32_t least = fr__base62(s + 3, 3), most = fr__base62(s + 6, 3);
   if (first - 0x1100u < 19 && second - 0x1161u < 21) return 0xAC00 + 588 * (first - 0x1100) + 28 * (second - 0x1161);
   if (first - 0xAC00u < 11172 && (first - 0xAC00) % 28 == 0 && second - 0x11A8u < 27) return first + second - 0x11A7;
   if (fr__base62(s, 3) != second) return 0;
@@ -8582,8 +8590,8 @@ static const char *const fr__regex[] = {  // of each fr_split
 enum { FR__ADDED, FR__NORMALIZER, FR__PRE, FR__DECODER, FR__MODEL, FR__POST, FR__PADDING, FR__TRUNCATION, FR__DROPOUT, FR__PREFIX,
        FR__SUFFIX, FR__FALLBACK, FR__VOCAB, FR__MERGES, FR__TYPE, FR__IGNORE, FR__FIELDS };
 static const char *const fr__fields[FR__FIELDS] = { "added_tokens", "normalizer", "pre_tokenizer", "decoder", "model",
-  "post_processor", "padding", "truncation", "dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "vocab", "merges", "type",
-  "ignore_merges" };
+  "post_processor", "padding", "truncation", "dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "vocab",
+  "merges", "type", "ignore_merges" };
 
 typedef struct fr__load {
   const fr_tokenizer_source *source;
@@ -8749,7 +8757,8 @@ FR__SELDOM fr_status fr__load_refuse(fr__load *load, fr__json_token token, const
   fr__json_wrong(&json, FR_UNSUPPORTED, token.start, wrong);
   fr__json_fail(&json, &place);
   if (token.kind == 't' || token.kind == 'f' || token.kind == 'n') token.count = token.kind == 'f' ? 5 : 4;
-  return fr__fail(load->reason, FR_UNSUPPORTED, fr__show(shown, file.bytes + token.start, token.count) ? "%s: %s" : "%s", place.text, shown);
+  fr__show(shown, file.bytes + token.start, token.count);
+  return fr__fail(load->reason, FR_UNSUPPORTED, *shown ? "%s: %s" : "%s", place.text, shown);
 }
 
 // The value of a name in a small object that has been checked; kind 0 if it is not there.
@@ -9141,8 +9150,9 @@ FR__SELDOM fr_status fr__load_tiktoken(fr__load *load)
 FR__SELDOM fr_status fr__load_gguf(fr__load *load)
 {
   enum { NORMAL = 1, CONTROL = 3, OWN = 4, UNUSED = 5, LLAMA3 = 3, PRES = 6 };
-  static const char *const known[PRES] = { "gpt2", "gpt-2", "smollm", "llama-bpe", "qwen2", "deepseek-r1-qwen" };  // the model, then pre
-  static const fr_split splits[PRES] = { FR_SPLIT_NONE, FR_SPLIT_GPT2, FR_SPLIT_SMOLLM, FR_SPLIT_LLAMA3, FR_SPLIT_QWEN, FR_SPLIT_QWEN };
+  static const char *const known[PRES] = { "gpt2", "gpt-2", "smollm", "llama-bpe", "qwen2", "deepseek-r1-qwen" };  // model, pre ..
+  static const fr_split splits[PRES] = { FR_SPLIT_NONE, FR_SPLIT_GPT2, FR_SPLIT_SMOLLM, FR_SPLIT_LLAMA3, FR_SPLIT_QWEN,
+                                         FR_SPLIT_QWEN };
   static const char *const keys[2] = { "tokenizer.ggml.model", "tokenizer.ggml.pre" };
   const char *file = load->source->file.bytes, *wrong = NULL;
   fr__gguf g;
@@ -9306,7 +9316,8 @@ FR__SELDOM fr_status fr__load_form(fr__load *load)
   if (!load->b) { load->merges = merges; return FR_OK; }
   for (fr_int i = 0; i < merges; i++) {
     const uint32_t word = (uint32_t)fr__get_int(&p, 4), right = (uint32_t)fr__get_int(&p, 4), left = word & 0x7FFFFFFFu;
-    const fr_text l = fr_tokenizer_token(&load->tokenizer, (fr_token)left), r = fr_tokenizer_token(&load->tokenizer, (fr_token)right);
+    const fr_text l = fr_tokenizer_token(&load->tokenizer, (fr_token)left);
+    const fr_text r = fr_tokenizer_token(&load->tokenizer, (fr_token)right);
     const char *wrong = "it is of ids that are not there";
     if (l.bytes && r.bytes) {
       const uint32_t id = fr__name_id(load->b, load->room, fr__append(load->room, fr__append(load->room, 0, l), r));
@@ -9515,7 +9526,8 @@ FR__SELDOM void fr__put_form(fr__stream *s, const void *tokenizer)
   const fr_tokenizer *t = (const fr_tokenizer *)tokenizer;
   const fr__bpe *b = t->body;
   const uint64_t flags = (uint64_t)(t->ignore_merges + 2 * t->nfc + 4 * t->sentencepiece);
-  uint64_t head[8] = { FR_TOKENIZER_VERSION, (uint64_t)t->split, flags, (uint64_t)t->vocab, 0, (uint64_t)t->merge_count, 0, (uint64_t)(t->begins + 1) };
+  uint64_t head[8] = { FR_TOKENIZER_VERSION, (uint64_t)t->split, flags, (uint64_t)t->vocab, 0, (uint64_t)t->merge_count, 0,
+                       (uint64_t)(t->begins + 1) };
   for (fr_int id = 0; id < t->vocab; id++) head[6] += b->pieces[id].count;
   head[4] = fr__form_size(head[3], head[5], head[6]);
   fr__put(s, fr__form_magic, 8);
@@ -9571,7 +9583,8 @@ FR__SELDOM void fr__put_json(fr__stream *s, const void *tokenizer)
                  t->split > FR_SPLIT_GPT2 ? "{\"type\":\"Sequence\",\"pretokenizers\":[" : "");
   if (t->split == FR_SPLIT_SMOLLM) fr__put_text(s, "{\"type\":\"Digits\",\"individual_digits\":true},");
   else if (t->split > FR_SPLIT_GPT2)
-    fr__put_format(s, "{\"type\":\"Split\",\"pattern\":{\"Regex\":%q},\"behavior\":\"Isolated\",\"invert\":false},", fr__regex[t->split]);
+    fr__put_format(s, "{\"type\":\"Split\",\"pattern\":{\"Regex\":%q},\"behavior\":\"Isolated\",\"invert\":false},",
+                   fr__regex[t->split]);
   fr__put_format(s, "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":%s}%s,\n\"post_processor\":",
                  t->split == FR_SPLIT_GPT2 || t->split == FR_SPLIT_SMOLLM ? "true" : "false", t->split > FR_SPLIT_GPT2 ? "]}" : "");
   if (t->begins < 0) fr__put_text(s, "null");
@@ -9632,7 +9645,8 @@ FR_DEF fr_status fr_tokenizer_write(const fr_tokenizer *tokenizer, fr_tokenizer_
                                     fr_int *bytes, fr_reason *reason)
 {
   const fr_status status = fr__tokenizer_can(tokenizer, form, reason);
-  return status ? status : fr__write(form == FR_TOKENIZER_JSON ? fr__put_json : fr__put_form, tokenizer, memory, capacity, bytes, reason);
+  if (status) return status;
+  return fr__write(form == FR_TOKENIZER_JSON ? fr__put_json : fr__put_form, tokenizer, memory, capacity, bytes, reason);
 }
 
 #ifndef FR_NO_STDIO
@@ -11197,7 +11211,8 @@ FR__SELDOM void fr__safetensor(fr__reading *r, fr__named *t, const unsigned char
     else if (field == 0) t->type = types[type];
     for (fr_int i = 0; field && !json->status && fr__json_next(json) != ']'; i++) {
       const fr_int size = fr__json_whole(json->text, json->token);
-      if (size < 0 || (field == 1 ? size == FR__INT_MAX || !fr__mul(count, size, &count) : i > 1 || size > most)) fr__find_wrong(r, FR_FORMAT, "this is no size, or no place");
+      if (size < 0 || (field == 1 ? size == FR__INT_MAX || !fr__mul(count, size, &count) : i > 1 || size > most))
+        fr__find_wrong(r, FR_FORMAT, "this is no size, or no place");
       else if (field == 2) { place[i] = size; offsets = i + 1; }
       else { t->rows = i ? t->cols : 1; t->cols = size; }
       if (field == 1) t->rank = (int)fr__min(i + 1, 9);
@@ -11222,7 +11237,7 @@ FR__SELDOM fr_status fr__safetensors(fr__reading *r, const char *file, fr_text t
   const uint64_t head = text.count >= 8 ? fr__get_int(&p, 8) : 0;
   fr_int left;
   if (text.count < 8 || head > 100000000 || head > (uint64_t)(text.count - 8))
-    return fr__fail(r->reason, FR_FORMAT, "%s: no safetensors file: its head would be above 100,000,000 bytes, or longer than the file", file);
+    return fr__fail(r->reason, FR_FORMAT, "%s: no safetensors file: its head would be above 100,000,000 bytes, or longer than it", file);
   data = p + head;
   left = text.count - 8 - (fr_int)head;
   r->lacks = NULL;
@@ -11435,7 +11450,8 @@ FR__SELDOM fr_status fr__gguf_model(fr__reading *r)
   c->norm_eps = fr__gguf_real(&g, ".attention.layer_norm_rms_epsilon", -1.0f);
   c->rope_theta = fr__gguf_real(&g, ".rope.freq_base", 10000.0f);
   c->vocab = fr__gguf_find(&g, "tokenizer.ggml.tokens", &v) ? v.count : fr__gguf_above(&g, ".vocab_size", -1);
-  if (fr__gguf_size(&g, ".attention.value_length", c->head_dim) != c->head_dim || fr__gguf_size(&g, ".rope.dimension_count", c->head_dim) != c->head_dim)
+  if (fr__gguf_size(&g, ".attention.value_length", c->head_dim) != c->head_dim ||
+      fr__gguf_size(&g, ".rope.dimension_count", c->head_dim) != c->head_dim)
     fr__gguf_wrong(&g, FR_UNSUPPORTED, "a number other than key_length is not supported");
   if (fr__gguf_size(&g, ".expert_count", 0)) fr__gguf_wrong(&g, FR_UNSUPPORTED, "experts are not supported");
   if (fr__gguf_size(&g, ".attention.sliding_window", 0)) fr__gguf_wrong(&g, FR_UNSUPPORTED, "a sliding window is not supported");
@@ -11473,11 +11489,11 @@ FR__SELDOM fr_status fr__gguf_model(fr__reading *r)
     }
     id = (uint32_t)fr__gguf_int(&g, 4, UINT32_MAX);
     while (t.type < FR__TYPES && fr__types[t.type].id != id) t.type++;
-    if (t.type == FR__TYPES) { fr__gguf_wrong(&g, FR_UNSUPPORTED, "a type other than those of this library, from F32 to Q6_K"); t.type = 0; }
+    if (t.type == FR__TYPES) { fr__gguf_wrong(&g, FR_UNSUPPORTED, "a type other than those read here, F32 to Q6_K"); t.type = 0; }
     at = (fr_int)fr__gguf_int(&g, 8, (uint64_t)FR__INT_MAX);
     if (t.cols % fr__types[t.type].weights) fr__gguf_wrong(&g, FR_FORMAT, "rows that are not whole blocks of their type");
-    if (!fr__mul(size / fr__types[t.type].weights, fr__types[t.type].bytes, &t.bytes) || at != place || !fr__add(place, t.bytes, &place) ||
-        place > file.count)
+    if (!fr__mul(size / fr__types[t.type].weights, fr__types[t.type].bytes, &t.bytes) || at != place ||
+        !fr__add(place, t.bytes, &place) || place > file.count)
       fr__gguf_wrong(&g, FR_FORMAT, "its data overlap others, have a gap, are not aligned, or are not in the file");
     if ((status = g.status) != FR_OK) break;
     place = fr__round_up(place, g.alignment);
@@ -11654,7 +11670,8 @@ FR_DEF fr_status fr_pretrained_tensor(const fr_pretrained *pretrained, fr_int in
     found->rows = b->part[slot % FR__PART_COUNT].rows;
     found->cols = b->part[slot % FR__PART_COUNT].cols;
   }
-  memcpy(found->name, t && t->name.count ? t->name.bytes : name.text, t && t->name.count ? (size_t)fr__min(127, t->name.count) : 127);
+  if (t && t->name.count) memcpy(found->name, t->name.bytes, (size_t)fr__min(127, t->name.count));
+  else memcpy(found->name, name.text, 127);
   if (!t) return FR_OK;
   found->type = fr__types[t->type].name;
   found->rows = t->rows;
@@ -11742,7 +11759,8 @@ FR_DEF fr_status fr_pretrained_model(const fr_pretrained *pretrained, const fr_p
   for (fr_int slot = 0; slot < b->slot_count; slot++) {
     const int i = (int)(slot % FR__PART_COUNT);
     fr_tensor at;
-    if (b->places_of[slot] < 0 || (config.tied && i == FR__PART_HEAD) || (!options->whole && fr__view_of(&views, layers, i))) continue;
+    if (b->places_of[slot] < 0 || (config.tied && i == FR__PART_HEAD)) continue;
+    if (!options->whole && fr__view_of(&views, layers, i)) continue;
     fr_model_tensor(&made, b->part[i].tensor, &at);
     at.offset += slot / FR__PART_COUNT * at.rows * at.cols + b->part[i].before;
     fr__widen(pretrained, b->named + b->places_of[slot], FR_FLOAT32, made.params + at.offset);
@@ -11805,8 +11823,8 @@ FR__SELDOM void fr__put_safetensors(fr__stream *s, const fr_export *e)
       fr__slot_name(part, 0, slot, &name);
       fr__put_format(out, ",%q:{\"dtype\":%q,\"shape\":[", name.text, types[e->type]);
       if (!of->vector) fr__put_format(out, "%d,", of->rows);
-      fr__put_format(out, "%d],\"data_offsets\":[%d,%d]}", of->vector ? of->rows * of->cols : of->cols, at, at + of->rows * of->cols * size);
-      at += of->rows * of->cols * size;
+      fr__put_format(out, "%d],\"data_offsets\":[%d,", of->vector ? of->rows * of->cols : of->cols, at);
+      fr__put_format(out, "%d]}", at += of->rows * of->cols * size);
     }
     fr__put_text(out, "}");
     fr__flush(out);
@@ -11844,7 +11862,8 @@ FR__SELDOM void fr__put_config(fr__stream *s, const fr_export *e)
   if (family != 0) fr__put_text(s, "\"use_sliding_window\":false,\n");
   fr__put_format(s, "\"rope_theta\":%r,\n", (double)c->rope_theta);
   for (int renamed = 0; renamed < 2; renamed++) {
-    fr__put_format(s, renamed || scaled ? "%q:{\"rope_type\":%q" : "%q:null,\n", renamed ? "rope_parameters" : "rope_scaling", scaled ? "llama3" : "default");
+    fr__put_format(s, renamed || scaled ? "%q:{\"rope_type\":%q" : "%q:null,\n", renamed ? "rope_parameters" : "rope_scaling",
+                   scaled ? "llama3" : "default");
     if (renamed) fr__put_format(s, ",\"rope_theta\":%r", (double)c->rope_theta);
     if (scaled)
       fr__put_format(s, ",\"factor\":%r,\"low_freq_factor\":%r,\"high_freq_factor\":%r,\"original_max_position_embeddings\":%d",
@@ -11876,8 +11895,9 @@ FR__SELDOM void fr__put_card(fr__stream *s, const fr_export *e)
   const int forks = e->tokenizer && fr_tokenizer_find(e->tokenizer, fr__text_of("<think1>")) >= 0;
   fr__put_text(s, "---\nlibrary_name: transformers\n");
   for (int i = 0; i < 3; i++) if (said[i]) fr__put_format(s, front[i], said[i]);
-  fr__put_format(s, "---\n# %s\n\nWritten by forkreason.h " FR_VERSION ".%s%s\n", e->name ? e->name : forks ? "A model with global forking tokens" : "A language model",
-                 forks ? " Its forks, such as `<think1>`, begin different lines of thought: set supervised\nfine-tuning, arXiv 2510.05132." : "",
+  fr__put_format(s, "---\n# %s\n\nWritten by forkreason.h " FR_VERSION ".%s%s\n",
+                 e->name ? e->name : forks ? "A model with global forking tokens" : "A language model",
+                 forks ? " Its forks, such as `<think1>`, begin\ndifferent lines of thought: set supervised fine-tuning, arXiv 2510.05132." : "",
                  forks && e->chat.count ? " The chat template takes one as `fork`." : "");
   for (int i = 0; i < 3; i++) if (said[i]) fr__put_format(s, lines[i], said[i]);
 }
@@ -12020,7 +12040,8 @@ FR__SELDOM void fr__put_gguf(fr__stream *s, const fr_export *e)
   for (int look = 0; look < 2; look++)  // what they are, then their values
     for (fr_int slot = c->rope_factor > 0.0f ? ROPE : 0; slot < places_of; slot++) {
       const fr__part_row *of = &part[slot < 0 ? 0 : slot % FR__PART_COUNT];
-      const fr_int cols = slot < 0 ? c->head_dim / 2 : of->vector ? of->rows * of->cols : of->cols, rows = slot < 0 || of->vector ? 1 : of->rows;
+      const fr_int cols = slot < 0 ? c->head_dim / 2 : of->vector ? of->rows * of->cols : of->cols;
+      const fr_int rows = slot < 0 || of->vector ? 1 : of->rows;
       const int type = slot < 0 || of->vector ? FR__F32 : types[e->type];
       fr_reason name;
       if (slot >= 0 && !fr__slot_there(part, slot)) continue;
@@ -12077,17 +12098,17 @@ FR__SELDOM fr_status fr__export_check(const fr_export *e, fr_export_file file, f
   const fr_model *m = e ? e->model : NULL;
   const fr_config *c = m ? &m->config : NULL;
   const char *no = file == FR_EXPORT_LLAMA2C && e && e->type != FR_EXPORT_F32 ? "weights other than float32" : NULL;
-  const int l2c = file == FR_EXPORT_LLAMA2C, words = file == FR_EXPORT_TOKENIZER || file == FR_EXPORT_TOKENIZER_CONFIG || file == FR_EXPORT_GGUF;
-  if (!c || (!m->params && !m->views) || (unsigned)file > FR_EXPORT_LLAMA2C || (unsigned)e->type > FR_EXPORT_BF16 || (words && !e->tokenizer) ||
-      e->context < 0 || e->end_count < 0 || (e->end_count && !e->ends))
+  const int words = file == FR_EXPORT_TOKENIZER || file == FR_EXPORT_TOKENIZER_CONFIG || file == FR_EXPORT_GGUF;
+  if (!c || (!m->params && !m->views) || (unsigned)file > FR_EXPORT_LLAMA2C || (unsigned)e->type > FR_EXPORT_BF16 ||
+      (words && !e->tokenizer) || e->context < 0 || e->end_count < 0 || (e->end_count && !e->ends))
     return fr__fail(reason, FR_INVALID, "there is no model, no tokenizer where one is written, or a number is out of range");
   if (m->stale) return fr__fail(reason, FR_INVALID, "a backend holds newer parameters of this model; fr_work_download brings them");
   if (c->embed_scale != 1.0f) return fr__fail(reason, FR_UNSUPPORTED, "no other program knows an embed_scale");
   if (c->qk_norm && c->qkv_bias) return fr__fail(reason, FR_UNSUPPORTED, "no family has both biases and norms of heads");
-  if (l2c && e->type == FR_EXPORT_F32)
-    no = c->qk_norm ? "norms of heads" : c->qkv_bias ? "biases" : c->heads * c->head_dim != c->dim ? "another size of heads than channels / heads" :
-         c->rope_factor > 0.0f ? "a scaled rope" : c->rope_theta != 10000.0f ? "another theta of rope than 10000" :
-         c->norm_eps != (float)1e-5 ? "another eps than 1e-5" : NULL;
+  if (file == FR_EXPORT_LLAMA2C && !no)
+    no = c->qk_norm ? "norms of heads" : c->qkv_bias ? "biases" : c->rope_factor > 0.0f ? "a scaled rope" :
+         c->heads * c->head_dim != c->dim ? "another size of heads than channels / heads" :
+         c->rope_theta != 10000.0f ? "another theta of rope than 10000" : c->norm_eps != (float)1e-5 ? "another eps than 1e-5" : NULL;
   if (no) return fr__fail(reason, FR_UNSUPPORTED, "llama2.c does not have %s", no);
   if (words && file != FR_EXPORT_GGUF && fr__tokenizer_can(e->tokenizer, FR_TOKENIZER_JSON, reason)) return FR_UNSUPPORTED;
   if (words && e->tokenizer->vocab > c->vocab)

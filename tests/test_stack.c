@@ -153,7 +153,7 @@ int main(void)
     { "fr_tokenizer_write", write_tokenizer, 6 }, { "fr_tokenizer_save", save_tokenizer, 8 }, { "fr_corpus_new", place_corpus, 5 },
     { "fr_bundle_save", save_bundle, 8 }, { "fr_bundle_load", load_bundle, 14 }, { "fr_ssft_step", step, 8 },
     { "fr_gfpo_step", choose, 8 }, { "fr_answer_same", compare_answers, 4 },
-    { "fr_pretrained_new", place_pretrained, 6 }, { "of a GGUF", place_gguf, 8 }, { "fr_tokenizer_new of one", load_gguf_tokenizer, 14 }, { "fr_pretrained_model_new", make_pretrained, 4 }, { "fr_export_save", save_pretrained, 14 } };
+    { "fr_pretrained_new", place_pretrained, 6 }, { "of a GGUF", place_gguf, 6 }, { "fr_tokenizer_new of one", load_gguf_tokenizer, 14 }, { "fr_pretrained_model_new", make_pretrained, 4 }, { "fr_export_save", save_pretrained, 14 } };
   static const fr_text names[4] = { { "<think1>", 8 }, { "<think2>", 8 }, { "<think3>", 8 }, { "<think4>", 8 } };
   const fr_config config = { 1, 24, 3, 0, 0, 32, TINY_VOCAB, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0 };
   void *block = malloc(STACK + 4096);
