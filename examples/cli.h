@@ -155,6 +155,7 @@ typedef struct cli_model {
   fr_tokenizer  tokenizer;
   fr_reason     reason, no_tokenizer;  // why there is none
   int has_tokenizer, tokenizer_absent;  // neither: there is one, but it cannot be read
+  int tokenizer_damaged;                // that is why: it is not one of another kind
 } cli_model;
 
 static inline int cli_is_folder(const char *path)
@@ -207,7 +208,10 @@ static inline int cli_model_open(cli_model *m, const char *path, fr_int forks)
     m->tokenizer_absent = 1;
     snprintf(m->no_tokenizer.text, sizeof m->no_tokenizer.text, "a llama2.c model has its tokenizer in a file of its own");
   } else if (text.file.bytes) {
-    m->has_tokenizer = fr_tokenizer_new(&m->tokenizer, &text, &m->no_tokenizer) == FR_OK;
+    const fr_status status = fr_tokenizer_new(&m->tokenizer, &text, &m->reason);
+    m->has_tokenizer = status == FR_OK;
+    m->tokenizer_damaged = status != FR_OK && status != FR_UNSUPPORTED;
+    snprintf(m->no_tokenizer.text, sizeof m->no_tokenizer.text, "%s%.170s", source.open ? "tokenizer.json: " : "", m->reason.text);
   }
   if (m->has_tokenizer && m->pretrained.end.bytes && m->pretrained.end_count < FR_ENDS) {  // told by its text
     const fr_token id = fr_tokenizer_find(&m->tokenizer, m->pretrained.end);

@@ -16,7 +16,7 @@ static const char cli_inspect_help[] =
   "  --json         one JSON object\n\n"
   "  forkreason inspect SmolLM2-135M-Instruct.Q4_1.gguf\n"
   "  forkreason inspect Qwen3-0.6B --context 8192 --forks 4 --json\n\n"
-  "Exit status 1: there is no such model, or something is missing, left over or misshapen.\n";
+  "Exit status 1: there is no such model, its tokenizer is damaged, or something is missing, left over or misshapen.\n";
 
 // Of a file, as far as it is read; of weights that are copied; of the workspace to decode, or all of training.
 typedef struct cli_memory { fr_int stays, copied, work, parameters, training; } cli_memory;
@@ -196,6 +196,7 @@ static inline int cli_inspect(const cli_given *given)
         printf("  %-9s %s  %s [%td, %td]%s\n", fits[(int)found.fit], found.name, found.type, found.rows, found.cols, found.stays ? "  where it lies" : "");
   }
   if (!known) status = p->wrong ? cli_fail("%s: %td tensors are missing, left over or misshapen", path, p->wrong) : cli_fail("%s: %s", path, m.reason.text);
+  else if (m.tokenizer_damaged) status = cli_fail("%s: %s", path, m.no_tokenizer.text);
   cli_model_close(&m);
   return status;
 }

@@ -72,7 +72,7 @@ static inline int cli_tokenize(const cli_given *given)
   } else {
     status = cli_fail("%s", wrong);
   }
-  if (!status && fr_tokenizer_new(&tokenizer, &source, &reason)) status = cli_fail("%s: %s", path, reason.text);
+  if (!status && fr_tokenizer_new(&tokenizer, &source, &reason)) status = cli_fail("%s%s: %s", path, mapped.bytes ? "" : "/tokenizer.json", reason.text);
   if (given->words == 2) {
     text.bytes = given->word[1];
     text.count = (fr_int)strlen(text.bytes);

@@ -2,8 +2,9 @@
 
     python3 tests/chat_jinja.py build/forkreason FOLDER [MODEL.gguf]     FOLDER is made anew; needs jinja2
 
-The templates are short ones with the framing of the families, as their model cards show it; of a GGUF, its own. Rendered as
-transformers does: blocks trimmed, a line end at the end of the file left out.
+The templates are short ones with the framing of the families, as their model cards show it; of a GGUF, which has to be of ChatML, its
+own. Rendered as transformers does: blocks trimmed, a line end at the end of the file left out. Of a GGUF the ids too: transformers has
+to give those of the framing's text; this needs gguf and transformers.
 """
 import json, os, shutil, subprocess, sys
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -33,6 +34,8 @@ TEMPLATES = {
 BOS = {"llama3": "<|begin_of_text|>", "r1": BEGIN}
 SYSTEM, ASK = {"role": "system", "content": "Be brief."}, {"role": "user", "content": "How many?"}
 SEVERAL = [ASK, {"role": "assistant", "content": "Four."}, {"role": "user", "content": "And {{ now }}?"}]
+QUESTIONS = [["How many?"], ["  12 + 3456 =\n"], ["\u00bd e\u0301 \u4e2d\u6587 \U0001f600 don't"], ["say <think1>, not <|im_end|>"],
+  ["a", "<think2>So: b.", "And c?"], ["x\n", "", " \n\ny", "4 \n", "<|im_start|>user"]]
 wrong = checks = 0
 
 
@@ -73,17 +76,37 @@ def compare(name, source, template):
       for given in ("<think1>", "<think2>", ""):
         check(render(ours, messages, name, add_generation_prompt=True, fork=given) == theirs + given, name, given)
       check(render(ours, messages, name) == render(template, messages, name), name, "without a generation prompt")
+    if name.endswith(".gguf") and fork is None:
+      same_ids(source, to, said["before"], said["after"])
     shutil.rmtree(to)
+
+
+def same_ids(source, folder, before, after):
+  """Of conversations whose last turn is the user's, the ids by transformers, and ours of the text put together by hand."""
+  def ids(path, text):
+    return [int(i) for i in run("tokenize", path, text, "--ids").split()]
+
+  os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
+  import transformers
+  tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+  between = after.partition("<|im_start|>")[0] + "<|im_start|>user\n"
+  for turns in QUESTIONS:
+    messages = [{"role": "assistant" if i % 2 else "user", "content": turn} for i, turn in enumerate(turns)]
+    text = before + "".join(turn + (between if i % 2 else after) for i, turn in enumerate(turns))
+    for fork in ("<think1>", "<think2>", "<|im_start|><think2>\n", "<think3>", "By parts: 1/2", None):
+      more = {} if fork is None else {"fork": fork}
+      theirs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False, **more)
+      ours = ids(folder, text + (fork or "<think1>"))
+      check(theirs == ours and len(ours) > 9, source, turns, fork, theirs, ours)
+    if not any("<think" in turn for turn in turns):  # and as the GGUF itself has them
+      check(ours == ids(source, text) + [tokenizer.convert_tokens_to_ids("<think1>")], source, turns, ours)
 
 
 shutil.rmtree(folder, ignore_errors=True)
 source = os.path.join(folder, "from")
 os.makedirs(source)
-for file in ("config.json", "model.safetensors"):
-  shutil.copy(os.path.join("tests/data/model/llama_a", file), source)
-vocabulary = json.load(open("tests/data/tokenizer/tiny/qwenstyle/tokenizer.json", encoding="utf-8"))
-vocabulary["added_tokens"] = [t for t in vocabulary["added_tokens"] if "think" not in t["content"]]
-json.dump(vocabulary, open(os.path.join(source, "tokenizer.json"), "w", encoding="utf-8"))
+for file in ("model/llama_a/config.json", "model/llama_a/model.safetensors", "tokenizer/fuzz/ok_small.json"):
+  shutil.copy(os.path.join("tests/data", file), os.path.join(source, os.path.basename(file).replace("ok_small", "tokenizer")))
 for name, template in TEMPLATES.items():
   json.dump({"chat_template": template}, open(os.path.join(source, "tokenizer_config.json"), "w", encoding="utf-8"))
   compare(name, source, template)

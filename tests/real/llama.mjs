@@ -43,7 +43,7 @@ async function text() {
   const s = store(), sequence = await sequence_of();
   let differ = 0, equal = 0, close = 0;
   for (let k = 0; s["prompt" + k]; k++) {
-    const want = s["text" + k], gap = s["gap" + k];
+    const want = s["f32/text" + k], gap = s["f32/gap" + k];
     await sequence.clearHistory();
     let feed = Array.from(s["prompt" + k]);
     for (let t = 0; t < want.length; t++) {

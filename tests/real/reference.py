@@ -1,14 +1,14 @@
 """What transformers makes of the real model, for tests/real/real.c to be compared with:
 
-    build/real/venv/bin/python tests/real/reference.py        about a minute; nothing to do while its inputs stay the same
+    build/real/venv/bin/python tests/real/reference.py        two minutes or so; nothing to do while its inputs stay the same
 
   build/real/f32/, bf16/   the model of model.gguf as folders that transformers wrote, float32 and rounded to bfloat16
   build/real/reference     .idx and .bin, the form of tests/store.h:
     page [T]; context      the beginning of README's chapter on the idea, as ids; its first ids
     rows [R]               rows of the context of which logits are kept
     prompt0 .. prompt4     ids; greedy text follows them
-    text0 [100] ..; gap0   the greedy text in float32; how far the first logit was ahead of the second at each step
     F/logits [R,V], F/loss F = f32 or bf16: float32 arithmetic on the weights of that folder; mean loss of the page's next tokens
+    F/text0 [100], F/gap0  .. 4: its greedy text; how far the first logit was ahead of the second at each step
   build/real/strings       u32 length and bytes of each: random strings, then the files of this repository that are text
   build/real/hf.ids        their ids by the library tokenizers, u32 count and u32 ids of each
 
@@ -209,10 +209,10 @@ def main():
         model = load(f"{HOME}/{name}")
         store.array(name + "/logits", "f", logits_of(model, page[:CONTEXT])[rows].flatten().tolist(), len(rows), model.config.vocab_size)
         store.scalar(name + "/loss", loss_of(model, page))
-        for k, prompt in enumerate(PROMPTS if name == "f32" else []):
+        for k, prompt in enumerate(PROMPTS):
             text, gaps = greedy_of(model, encode(prompt), TEXT)
-            store.array(f"text{k}", "i", text)
-            store.array(f"gap{k}", "f", gaps)
+            store.array(f"{name}/text{k}", "i", text)
+            store.array(f"{name}/gap{k}", "f", gaps)
             print(f"{prompt!r} -> {tokenizer.decode(text)!r}, least gap {min(gaps):.2g}", flush=True)
     print("strings", flush=True)
     every = strings(lacking(tokenizer))
