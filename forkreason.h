@@ -1322,6 +1322,7 @@ FR__SMALL(ssft_limits) FR__SMALL(gfpo_limits) FR__SMALL(assign_margin) FR__SMALL
 FR__SMALL(diagnosis_read) FR__SMALL(diagnosis_add) FR__SMALL(information_of) FR__SMALL(tree_limits) FR__SMALL(corpus_limits)
 FR__SMALL(framing_forks) FR__SMALL(model_init) FR__SMALL(chooser_place) FR__SMALL(diagnosis_compare) FR__SMALL(fork_spread)
 FR__SMALL(corpus_batch) FR__SMALL(advantages) FR__SMALL(model_set_rows) FR__SMALL(vote) FR__SMALL(generate_limits)
+FR__SMALL(pretrained_place) FR__SMALL(pretrained_model) FR__SMALL(pretrained_tensor) FR__SMALL(export_write)
 FR__SMALL(question_place) FR__SMALL(tokenizer_place) FR__SMALL(corpus_place) FR__SMALL(corpus_validate) FR__SMALL(bundle_place)
 #else
 #define FR__APART static
