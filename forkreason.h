@@ -91,9 +91,9 @@ typedef int32_t   fr_token;  // 0 .. vocab-1
 // ---- >>api --------------------------------------------------------------------------------------------
 // ---- status: every function that can fail returns one; FR_OK is 0
 // On anything but FR_OK the outputs are as they were, but for buffers that were filled up to the error, and objects of *_new and
-// *_load, which are empty then. Where a function works on an fr_work, the reason in words, with the place,
-// is in work->reason; loaders take an fr_reason of yours, which may be NULL. Stack (x86-64, cc -O2): what runs a model takes 8 KB
-// at most, what reads or writes files what its comment says, all else less than 4 KB.
+// *_load, which are empty then. Where a function works on an fr_work, the reason in words, with the place, is in work->reason;
+// loaders take an fr_reason of yours, which may be NULL. Stack (x86-64, cc -O2): what runs a model takes 8 KB at most, what reads
+// or writes files what its comment says, all else less than 4 KB.
 #define FR_STATUS_LIST(S)                                                              \
   S(FR_OK,          "ok")                                                              \
   S(FR_INVALID,     "an argument is outside of what the function accepts")             \
@@ -802,7 +802,8 @@ FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, c
                                    const fr_text *traces, fr_int trace_count, void *memory, fr_int bytes, fr_int *used);
 
 // Two forms to keep a tokenizer in: our own, small, read without a parser and under a checksum, and a tokenizer.json that Hugging
-// Face's library reads with equal ids (not for SentencePiece: FR_UNSUPPORTED). Sets *bytes; memory NULL measures. 6 KB of stack.
+// Face's library reads with equal ids (not for SentencePiece: FR_UNSUPPORTED). Sets *bytes, with FR_MEMORY, too; memory NULL
+// measures. 6 KB of stack.
 typedef enum fr_tokenizer_form { FR_TOKENIZER_OWN, FR_TOKENIZER_JSON } fr_tokenizer_form;
 #define FR_TOKENIZER_VERSION 1
 FR_DEF fr_status fr_tokenizer_write(const fr_tokenizer *tokenizer, fr_tokenizer_form form, void *memory, fr_int capacity,
@@ -981,9 +982,9 @@ typedef struct fr_export {
 typedef enum fr_export_file { FR_EXPORT_CONFIG, FR_EXPORT_WEIGHTS, FR_EXPORT_TOKENIZER, FR_EXPORT_TOKENIZER_CONFIG, FR_EXPORT_GENERATION,
                               FR_EXPORT_CHAT, FR_EXPORT_CARD, FR_EXPORT_GGUF, FR_EXPORT_LLAMA2C } fr_export_file;
 FR_DEF const char *fr_export_name(fr_export_file file);  // config.json, ..; NULL: FR_EXPORT_GGUF and all behind it
-// Sets *bytes; memory NULL measures. FR_UNSUPPORTED names what the form cannot hold: llama2.c biases and norms of heads, another
-// eps or theta, float16; a folder both of them, which no family has; all an embed_scale. An empty chat template is 0 bytes. 14 KB
-// of stack.
+// Sets *bytes, with FR_MEMORY, too; memory NULL measures. FR_UNSUPPORTED names what the form cannot hold: llama2.c biases and norms
+// of heads, another eps or theta, float16; a folder both of them, which no family has; all an embed_scale. An empty chat template
+// is 0 bytes. 14 KB of stack.
 FR_DEF fr_status fr_export_write(const fr_export *what, fr_export_file file, void *memory, fr_int capacity, fr_int *bytes,
                                  fr_reason *reason);
 
@@ -11090,7 +11091,6 @@ FR__SELDOM void fr__find_config(fr__reading *r)
   const char *const scaling = renamed ? renamed : "rope_scaling";
   const int family = fr__find_word(r, NULL, "model_type", fr__families, "a model_type other than llama, qwen2 and qwen3 is not supported");
   fr_config *c = &r->p.config;
-  fr_int begin = -1;
   int type;
   if (family < 0 && !r->json.status) r->lacks = "model_type";
   if (family < 0) fr__find_wrong(r, FR_FORMAT, "");
@@ -11127,9 +11127,11 @@ FR__SELDOM void fr__find_config(fr__reading *r)
     while (fr__json_next(&r->json) == '"')
       if (!fr__json_is(&r->json, r->json.token, "full_attention"))
         fr__find_wrong(r, FR_UNSUPPORTED, "a layer type other than full_attention is not supported");
-  if (fr__find(r, NULL, "bos_token_id") == '0') begin = fr__json_whole(r->json.text, r->json.token);
-  if (r->json.token.kind == '0' && begin < 0) fr__find_wrong(r, FR_FORMAT, "a token id was expected");
-  if (begin <= 0x7ffffffe) r->p.begin = (fr_token)begin;
+  if (fr__find(r, NULL, "bos_token_id") == '0') {
+    const fr_int id = fr__json_whole(r->json.text, r->json.token);
+    if (id < 0 || id > 0x7ffffffe) fr__find_wrong(r, FR_FORMAT, "a token id was expected");
+    else r->p.begin = (fr_token)id;
+  }
 }
 
 // A string, decoded.

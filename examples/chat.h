@@ -105,8 +105,8 @@ static inline size_t chat_with_fork(fr_text text, const char *otherwise, char *o
 {
   static const char takes[] = "{% if add_generation_prompt %}{{ fork if fork is defined else '";
   char quoted[1000];
-  const char *had = text.count ? chat_find(text, takes, NULL) : NULL;
-  if (had) text.count = had - text.bytes;  // it is ours, with another fork
+  const char *had = text.count ? chat_find(text, takes, NULL) : NULL, *end = had ? chat_find(text, "{% endif %}", had) : NULL;
+  if (end && end + 11 == text.bytes + text.count) text.count = had - text.bytes;  // it is ours, with another fork
   if (text.count && text.bytes[text.count - 1] == '\n') text.count -= 1 + (text.count > 1 && text.bytes[text.count - 2] == '\r');
   return (size_t)snprintf(out, room, "%.*s{%% if add_generation_prompt %%}{{ fork if fork is defined else '%s' }}{%% endif %%}",
                           text.bytes ? (int)text.count : 0, text.bytes ? text.bytes : "", chat_quoted(otherwise, quoted));

@@ -87,7 +87,7 @@ static inline int cli_loss(const fr_model *model, const fr_token *ids, fr_int co
 
 // ---- beside TO, then in its place
 static char cli_beside[1100];              // the folder in which TO is made; empty: there is none
-static volatile sig_atomic_t cli_placing;  // it takes the place of TO: no moment to stop
+static volatile sig_atomic_t cli_placing;  // that name changes, or TO does: no moment to stop
 
 // Removes it and what is written there; it calls only what a handler of signals may call.
 static inline void cli_drop(void)
@@ -185,7 +185,9 @@ static inline int cli_make_beside(const char *to)
   char path[1100];
   for (int i = 1; i < 100; i++) {
     snprintf(path, sizeof path, i > 1 ? "%s.tmp%d" : "%s.tmp", to, i);
-    if (!cli_make_folder(path)) { memcpy(cli_beside, path, sizeof path); return 0; }
+    cli_placing = 1;
+    if (!cli_make_folder(path)) { memcpy(cli_beside, path, sizeof path); cli_placing = 0; return 0; }
+    cli_placing = 0;
     if (errno != EEXIST) break;
   }
   return cli_fail("%s cannot be made: %s", path, strerror(errno));
@@ -218,12 +220,12 @@ static inline int cli_place(const char *to, const char *shown, int folder)
   cli_placing = 1;
   if (!folder) why = fr__replace(from, to) ? 0 : errno;
   else if (there && rename(to, old)) why = errno;
-  else if (rename(from, to)) { why = errno; if (there) rename(old, to); }
+  else if (rename(from, to)) { why = errno; if (there && rename(old, to)) cli_fail("what was %s is now %s", shown, old); }
   if (!why && folder) cli_beside[0] = 0;
+  if (!why && there && cli_is_link(was.st_mode)) cli_remove_file(old);
+  else if (!why && there) memcpy(cli_beside, old, sizeof old);
   cli_placing = 0;
-  if (why) return cli_fail("%s cannot take its place: %s", shown, strerror(why));
-  if (there && cli_is_link(was.st_mode)) cli_remove_file(old);
-  else if (there) memcpy(cli_beside, old, sizeof old);
+  if (why) return cli_fail("%s cannot be put in its place: %s", shown, strerror(why));
   cli_drop();
   return 0;
 }
@@ -331,6 +333,7 @@ static inline int cli_convert(const cli_given *given)
   chat framing;
   fr_export_file file;
   size_t length;
+  struct stat left;
   int type = 0, status = 0, wide = 0, finite = 1, takes_fork, related, folder, there;
   if (forks < 0 || seed < 0) return 2;
   if (given->words != 2) return cli_wrong("convert takes FROM and TO");
@@ -459,7 +462,7 @@ static inline int cli_convert(const cli_given *given)
   }
   if (!status) status = cli_place(to, shown, folder);
   cli_drop();
-  if (status && there) cli_fail("%s is as it was", shown);
+  if (status && there && !cli_stat(to, &left)) cli_fail("%s is as it was", shown);
   if (!status && json) {
     printf("{\"to\":"); cli_quoted(shown, (fr_int)strlen(shown));
     printf(",\"type\":\"%s\",\"vocab\":%td,\"forks\":%td", types[type], model.config.vocab, forks);

@@ -12,7 +12,6 @@
 #include "cli_convert.h"
 #include "cli_tokenize.h"
 
-
 static const cli_command commands[] = {
   { "inspect", cli_inspect, cli_inspect_flags, cli_inspect_help },
   { "convert", cli_convert, cli_convert_flags, cli_convert_help },
@@ -47,9 +46,8 @@ int main(int count, char **words)
   const char *name = count > 1 ? words[1] : "";
   int i = 0, status;
 #if !defined(_WIN32)
-  signal(SIGINT, stopped);
-  signal(SIGTERM, stopped);
-  signal(SIGHUP, stopped);
+  const int stops[] = { SIGINT, SIGTERM, SIGHUP };
+  for (int s = 0; s < 3; s++) if (signal(stops[s], stopped) == SIG_IGN) signal(stops[s], SIG_IGN);  // as nohup has it
 #endif
 #if defined(SIGPIPE)
   signal(SIGPIPE, SIG_IGN);  // a pipe that nobody reads any longer is an error of writing

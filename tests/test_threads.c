@@ -185,6 +185,51 @@ static void run_fresh_threads(void *user, fr_int tasks, void (*task)(void *, fr_
   }
 }
 
+// ---- one model that is only run, by several threads with a workspace each
+typedef struct reader { const fr_model *model; fr_leaf leaf; fr_token text[40]; fr_status status; } reader;
+static void *read_model(void *user)
+{
+  static const fr_token prompt[3] = { 1, 2, 3 };
+  reader *r = (reader *)user;
+  fr_span span = { -1, { prompt, 3 } };
+  fr_tree tree = { NULL, 1, NULL, 0 };
+  fr_sampling sampling;
+  fr_limits limits;
+  fr_work work;
+  tree.spans = &span;
+  memset(&sampling, 0, sizeof sampling);
+  sampling.temperature = 1.0f;
+  sampling.max_tokens = 40;
+  r->leaf.tokens = r->text;
+  r->status = fr_generate_limits(&tree, &sampling, 1, &limits);
+  if (!r->status) r->status = fr_work_new(&work, &r->model->config, &limits);
+  if (r->status) return NULL;
+  r->status = fr_generate(r->model, &work, &tree, &sampling, &r->leaf, 1);
+  fr_work_free(&work);
+  return NULL;
+}
+static void one_model(void)
+{
+  enum { READERS = 4 };
+  const fr_config config = tiny_config(2, 32);
+  fr_model model;
+  reader alone[READERS], both[READERS];
+  pthread_t threads[READERS];
+  memset(alone, 0, sizeof alone);
+  if (!CHECK(fr_model_new(&model, &config) == FR_OK)) return;
+  fr_model_init(&model, 5);
+  for (int i = 0; i < READERS; i++) { alone[i].model = &model; alone[i].leaf.question = (uint64_t)i; }
+  memcpy(both, alone, sizeof both);
+  for (int i = 0; i < READERS; i++) if (pthread_create(&threads[i], NULL, read_model, &both[i])) exit(2);
+  for (int i = 0; i < READERS; i++) pthread_join(threads[i], NULL);
+  for (int i = 0; i < READERS; i++) {
+    read_model(&alone[i]);
+    CHECK(alone[i].status == FR_OK && both[i].status == FR_OK && both[i].leaf.count == 40 && both[i].leaf.logp == alone[i].leaf.logp);
+    CHECK(!memcmp(both[i].text, alone[i].text, sizeof both[i].text) && (!i || memcmp(both[i].text, both[0].text, sizeof both[i].text)));
+  }
+  fr_model_free(&model);
+}
+
 int main(void)
 {
   life alone[2];
@@ -194,6 +239,8 @@ int main(void)
     CHECK(alone[i].status == FR_OK);
   }
   if (test_failures) return test_done("threads");
+
+  one_model();
 
   // Two models in two threads, at the same time, several times.
   for (int round = 0; round < (test_brief() ? 1 : 3); round++) {

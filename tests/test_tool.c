@@ -476,6 +476,12 @@ static void broken(void)
   expect("inspect %/m --json", 0, "\"context\":1,");
   expect("inspect %/m", 0, "context 1");
   expect("convert %/m %/c --json --check", 0, "\"loss\":0,\"loss_after\":0,");
+  at = strstr(config, "\"bos_token_id\": 1");
+  if (CHECK(at != NULL)) {
+    memcpy(at + 15, "-1", 2);  // in place of the blank and the 1
+    write_file("m/config.json", config, strlen(config));
+  }
+  expect("inspect %/m", 1, "a token id was expected");
 }
 
 #if !defined(_WIN32)
