@@ -53,9 +53,9 @@ static void say(trace *t, const char *format, ...)
   t->used += vsnprintf(t->text + t->used, (size_t)(ROOM - t->used), format, list);
   va_end(list);
 }
-static int times(trace *t, int x, int y) { say(t, " %d * %d = %d.", x, y, x * y); return x * y; }
-static int plus(trace *t, int x, int y) { say(t, " %d + %d = %d.", x, y, x + y); return x + y; }
-static int minus(trace *t, int x, int y) { say(t, " %d - %d = %d.", x, y, x - y); return x - y; }
+static int multiply(trace *t, int x, int y) { say(t, " %d * %d = %d.", x, y, x * y); return x * y; }
+static int add(trace *t, int x, int y) { say(t, " %d + %d = %d.", x, y, x + y); return x + y; }
+static int subtract(trace *t, int x, int y) { say(t, " %d - %d = %d.", x, y, x - y); return x - y; }
 
 static void write_ways(trace *t, int a, int b, int way)
 {
@@ -63,22 +63,22 @@ static void write_ways(trace *t, int a, int b, int way)
   int sum = a;
   if (way == 0) {
     say(t, "Split %d into %d and %d.", a, tens, a - tens);
-    sum = times(t, tens, b);
-    plus(t, sum, times(t, a - tens, b));
+    sum = multiply(t, tens, b);
+    add(t, sum, multiply(t, a - tens, b));
   } else if (way == 1) {
     say(t, "Round %d up to %d.", a, up);
-    sum = times(t, up, b);
+    sum = multiply(t, up, b);
     say(t, " Too much by");
-    minus(t, sum, times(t, up - a, b));
+    subtract(t, sum, multiply(t, up - a, b));
   } else if (way == 2) {
     say(t, "Add %d again and again.", a);
-    for (int i = 1; i < b; i++) sum = plus(t, sum, a);
+    for (int i = 1; i < b; i++) sum = add(t, sum, a);
   } else {  // a times 1, 2, 4, 8; then the sum of those that b is made of
     say(t, "Double %d step by step.", a);
-    for (int power = 2; power <= b; power *= 2) sum = times(t, sum, 2);
+    for (int power = 2; power <= b; power *= 2) sum = multiply(t, sum, 2);
     sum = 0;
     for (int power = 1; power <= b; power *= 2)
-      if (b & power) sum = sum ? plus(t, sum, a * power) : a * power;
+      if (b & power) sum = sum ? add(t, sum, a * power) : a * power;
   }
 }
 
@@ -87,11 +87,11 @@ static void write_hidden(trace *t, int a, int b, int way)
   const int unit = way % 2 ? 10 : 100, down = a / unit * unit;
   say(t, "Work it out.");
   if (way < 2) {
-    const int most = times(t, down, b);
-    plus(t, most, times(t, a - down, b));
+    const int most = multiply(t, down, b);
+    add(t, most, multiply(t, a - down, b));
   } else {
-    const int most = times(t, down + unit, b);
-    minus(t, most, times(t, down + unit - a, b));
+    const int most = multiply(t, down + unit, b);
+    subtract(t, most, multiply(t, down + unit - a, b));
   }
 }
 
@@ -156,7 +156,8 @@ static void write_problem(FILE *out, const set *s, pair q, int kind, fr_random r
   for (int i = 0; i < WAYS; i++) {
     trace t = { "", 0 };
     s->write(&t, q.a, q.b, order[i]);
-    fprintf(out, "%s{\"text\":\"%s #### %d\",\"answer\":\"%d\",\"source\":\"%s\"}", i ? "," : "", t.text, q.a * q.b, q.a * q.b, s->ways[order[i]]);
+    say(&t, " #### %d", q.a * q.b);
+    fprintf(out, "%s{\"text\":\"%s\",\"answer\":\"%d\",\"source\":\"%s\"}", i ? "," : "", t.text, q.a * q.b, s->ways[order[i]]);
   }
   fprintf(out, "]}\n");
 }
@@ -179,7 +180,8 @@ static const char help[] =
   "  --train N           questions to train on [800]\n"
   "  --valid N           to validate [100]\n"
   "  --test N            to test [200]; no pair of numbers is in two parts\n"
-  "  --out DIR           writes train.jsonl, valid.jsonl and test.jsonl there; without it the training part goes to standard output\n\n"
+  "  --out DIR           writes train.jsonl, valid.jsonl and test.jsonl there; without it the\n"
+  "                      training part goes to standard output\n\n"
   "Exit status: 0; 1: something cannot be written; 2: the command line is wrong.\n";
 
 static int fail(int status, const char *format, ...)
@@ -233,14 +235,14 @@ int main(int count, char **words)
   for (int part = 0; part < PARTS; part++) {
     int first;
     const int most = KINDS * part_of(part, pair_count, &first);
-    if (number[part] > most) return fail(2, "%s is at most %d: the set %s has no more questions for it", names[part], most, s->name);
+    if (number[part] > most) return fail(2, "%s is at most %d in the set %s: it has no more", names[part], most, s->name);
   }
 #if defined(_WIN32)
   if (folder && _mkdir(folder) && errno != EEXIST) return fail(1, "%s cannot be made: %s", folder, strerror(errno));
 #else
   if (folder && mkdir(folder, 0777) && errno != EEXIST) return fail(1, "%s cannot be made: %s", folder, strerror(errno));
 #endif
-  for (int part = 0; folder && part < PARTS; part++) {  // all are opened before the first is written
+  for (int part = 0; folder && part < PARTS && !bad; part++) {  // all are opened before the first is written
     snprintf(path, sizeof path, "%s/%s.jsonl", folder, files[part]);
     out[part] = fopen(path, "wb");
     if (!out[part]) bad = fail(1, "%s cannot be written: %s", path, strerror(errno));
