@@ -95,7 +95,7 @@ static void all_uniforms(void)
       by_definition(wide, V, &o, p);
       count_draws(&d, 0, GRID - 1, drawn(&d, 0), drawn(&d, GRID - 1));
       for (int v = 0; v < V; v++) {
-        CHECK((hits[v] > 0) == (p[v] > 0.0));
+        CHECK(p[v] > 0.0 ? hits[v] > 0 || p[v] < 2.0 / GRID : hits[v] == 0);  // p below the grid may meet none of its numbers
         CHECK_BELOW(fabs((double)hits[v] / GRID - p[v]), 2e-6);
         cut += p[v] <= 0.0 && kind > 0 && o.top_k == 0 && !(o.top_p > 0.0f);
       }
