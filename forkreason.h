@@ -364,15 +364,17 @@ typedef struct fr_leaf {
   fr_token *tokens;          // in: room for max_tokens
   fr_int    count;           // out: tokens written, without the stop token
   fr_token  stop;            // out: the stop token met, -1 if max_tokens ended it, FR_STOPPED if a callback did
-  double    logp;            // out: sum of log p of the tokens and of the stop, at temperature 1, over the whole vocabulary
+  double    logp;            // out: sum of log p of the tokens and of the stop, at temperature 1, nothing cut or penalised
 } fr_leaf;
 #define FR_STOPPED (-2)
 enum { FR_GO_ON, FR_STOP_LEAF, FR_STOP_ALL };  // what a callback returns: STOP_ALL ends the call, with FR_OK and what there is
 
-typedef struct fr_sampling {
+typedef struct fr_sampling {  // as transformers means them
   float  temperature;     // 0: greedy, ties to the lowest id
   fr_int top_k;           // keep the k most likely tokens; 0: all
   float  top_p;           // then the smallest set of at least this mass; 0 or 1: all
+  float  min_p;           // then those of p >= min_p * the largest p; 0: all
+  float  repeat_penalty;  // but first, greedy too: divides logits of tokens on the path so far, negative ones times it; 0 or 1: off
   fr_int max_tokens;      // stop after this many,
   const fr_token *stops;  // or at any of these
   fr_int stop_count;
@@ -388,7 +390,7 @@ typedef struct fr_sampling {
 } fr_sampling;
 
 // Picks one token from logits[vocab] (read only); scratch[2 * vocab]. *random is advanced by one draw unless greedy. -1 if a
-// pointer that is needed is NULL (greedy needs neither random nor scratch) or vocab is below 1.
+// pointer that is needed is NULL (greedy needs neither random nor scratch) or vocab is below 1. It sees no path: no repeat_penalty.
 FR_DEF fr_token fr_sample(const float *logits, fr_int vocab, const fr_sampling *sampling, fr_random *random, fr_int *scratch);
 // Runs the tree (its targets are ignored) once, then grows all leaves together. Limits: rows >= tree rows and leaves, cache_rows
 // >= tree rows + leaves * max_tokens, depth >= the longest path + max_tokens, spans >= tree spans + leaves. A model whose numbers
@@ -559,7 +561,8 @@ typedef struct fr_gfpo_options {  // a field left 0 takes the default in bracket
   fr_reward       reward;
   void           *user;
   // [FR_GFPO] The gradient enters at the fork's tokens only. FR_GRPO: at all of the rollout's, the stop included, and at the
-  // fork's if there are several forks; price: a forward and a training pass over rollouts with advantage.
+  // fork's if there are several forks; price: a forward and a training pass over rollouts with advantage. Its p is the model's,
+  // at temperature 1: a sampling that changes, cuts or penalises it (temperature .. repeat_penalty) is off policy.
   fr_credit       credit;
   // [FR_OVER_FORKS] log pi(i) = s_i - log sum_k exp(s_k), where s_i = log P(fork i | question), a sum over its tokens.
   // FR_OVER_VOCABULARY: log pi(i) = s_i; forks are still drawn in proportion.
@@ -1059,8 +1062,8 @@ FR_DEF void fr_bundle_free(fr_bundle *bundle);
 //   fr_work_download(&work, &model, &adamw);   fr_cuda_close(cuda);
 // With FR_CUDA_CUBLAS defined there, too, and cublasLt linked, products of matrices are NVIDIA's instead of the kernels of >>cuda.
 // Parameters, gradients, moments and activations live on the device. Over the bus go, per pass, four numbers a token, with gradient
-// seven, four for each 32 tokens of a span, and five a target; back comes a number a target, or what is asked for: tokens that were
-// drawn, rows that are read, a norm.
+// seven, four for each 32 tokens of a span, and five a target; with repeat_penalty a bit for each leaf and token of the vocabulary;
+// back comes a number a target, or what is asked for: tokens that were drawn, rows that are read, a norm.
 typedef enum fr_cuda_math {  // how the products of matrices are computed; all else, and every sum, is float32 or double
   FR_CUDA_FLOAT32,           // as on the CPU
   FR_CUDA_TF32,              // factors rounded to 11 bits, on tensor cores; compute capability 8.0 or more
@@ -1152,6 +1155,7 @@ struct fr__body {
   fr_int cached_spans;      // how many spans are in the cache, span_count_used of a tree and then leaves; 0 after any other run
   const float *cached_params;  // the parameters that it was made with
   uint64_t *span_print;     // [span] a hash of the tokens that are there
+  fr_int *path_rows;        // (tasks, depth) scratch: rows or tokens of a path
   fr_int *leaf_active, *leaf_row;
   fr_random *leaf_random;
   float *leaf_draw;         // [leaf] uniform in 0 .. 1
@@ -1173,7 +1177,7 @@ struct fr__body {
   fr_int chunk;
   float *scratch;           // a piece for each task
   fr_int scratch_floats;
-  fr_int *path_rows, *order;  // (tasks, depth); (tasks, V) for sampling
+  fr_int *order;            // (tasks, V) for sampling
   float *cache;             // (L, 2 K, cache_rows, D): heads of keys, then of values, so that one head is read from end to end
 };
 
@@ -1218,6 +1222,8 @@ typedef struct fr__pass {
   fr__shared r;
   fr_int head_first, head_count;  // the chunk of head rows
   const fr_int *head_list;        // rows to read, instead of rows with targets
+  const fr_tree *tree;            // what sample goes on from: the spans, with the tokens of all, and the leaves
+  const fr_leaf *leaves;
 } fr__pass;
 
 // rows[p] = row of path position p, for the first `count` positions of the path that ends in `span`: where the keys and values that a
@@ -1227,6 +1233,18 @@ static inline void fr__path(const struct fr__body *b, fr_int span, fr_int count,
   for (; span >= 0; span = b->span_parent[span])
     for (fr_int t = 0, p = b->span_depth[span]; t < b->span_count[span] && p < count; t++, p++) rows[p] = b->span_row[span] + t;
 }
+
+// The tokens of the path that row number `at` of a sample goes on from, its leaf's own first; how many: at most limits.depth
+static inline fr_int fr__path_tokens(const fr__pass *s, fr_int at, fr_int *tokens)
+{
+  const fr_leaf *leaf = &s->leaves[s->work->body->leaf_active[at]];
+  fr_int count = 0;
+  for (fr_int t = 0; t < leaf->count; t++) tokens[count++] = leaf->tokens[t];
+  for (fr_int span = leaf->span; span >= 0; span = s->tree->spans[span].parent)
+    for (fr_int t = 0; t < s->tree->spans[span].tokens.count; t++) tokens[count++] = s->tree->spans[span].tokens.ids[t];
+  return count;
+}
+static inline int fr__penalises(const fr_sampling *o) { return o->repeat_penalty > 0.0f && o->repeat_penalty != 1.0f; }
 
 typedef struct fr__adamw_factors { float scale, keep, rate, beta1, beta2, unbias2, eps; } fr__adamw_factors;  // of a step
 
@@ -1250,7 +1268,7 @@ struct fr_backend {
   fr_status (*head)(void *self, fr__pass *pass);
   // Of rows list[count] of the pass: normed activations (count,C), or logits (count,V) if `vocabulary`.
   fr_status (*rows)(void *self, fr__pass *pass, const fr_int *list, fr_int count, int vocabulary, float *out);
-  // A token for each of these rows, drawn by draw[count] in 0 .. 1, and its log p at temperature 1.
+  // A token for each of these rows, those of leaf_active, drawn by draw[count] in 0 .. 1, and its log p at temperature 1.
   fr_status (*sample)(void *self, fr__pass *pass, const fr_int *list, fr_int count, const fr_sampling *sampling,
                       const float *draw, fr_token *token, double *logp);
   // The norm of all gradients, in double; one update, with keep_decayed for what decays; gradients become 0.
@@ -2262,6 +2280,7 @@ static fr_token fr__draw(const fr__kernels *kernels, const float *logits, fr_int
                          float *odds, fr_int *index)
 {
   const int cut_k = o->top_k > 0 && o->top_k < V, cut_p = o->top_p > 0.0f && o->top_p < 1.0f;
+  const int cut_m = o->min_p > 0.0f && !cut_k && !cut_p;
   const fr_int stretch = (V - 1) / 64 + 1, most = cut_k ? o->top_k : V;
   const float peak = kernels->peak(logits, V);
   double part[64], mass = 0.0, taken = 0.0, draw = (double)uniform;
@@ -2275,11 +2294,14 @@ static fr_token fr__draw(const fr__kernels *kernels, const float *logits, fr_int
   for (fr_int i = 0; i < V; i++) odds[i] = (logits[i] - peak) * inverse;
   for (fr_int r = 0; r * stretch < V; r++) {
     part[r] = kernels->exp_sum(odds + r * stretch, odds + r * stretch, 0.0f, fr__min(stretch, V - r * stretch));
+    if (cut_m) part[r] = 0.0;  // the largest odds are 1
+    for (v = r * stretch; cut_m && v < fr__min((r + 1) * stretch, V); v++)
+      part[r] += (double)(odds[v] = odds[v] < o->min_p ? 0.0f : odds[v]);
     mass += part[r];
   }
   if (!cut_k && !cut_p) {
     draw *= mass;
-    for (; v + stretch < V && draw >= part[v / stretch]; v += stretch) draw -= part[v / stretch];
+    for (v = 0; v + stretch < V && draw >= part[v / stretch]; v += stretch) draw -= part[v / stretch];
     for (; v < V; v++) if ((draw -= (double)odds[v]) < 0.0) return (fr_token)v;
     for (v = V - 1; v > 0 && !(odds[v] > 0.0f); v--) continue;  // rounding must not lead past the last possible token
     return (fr_token)v;
@@ -2294,13 +2316,12 @@ static fr_token fr__draw(const fr__kernels *kernels, const float *logits, fr_int
     taken += (double)odds[top];
     if (!cut_k && taken >= (double)o->top_p * mass) break;
   }
-  if (cut_k && cut_p) {  // the smallest head of the k that holds top_p of their mass
-    mass = taken;
-    taken = 0.0;
-    for (v = V - 1; v >= heap; v--) {
-      taken += (double)odds[index[v]];
-      if (taken >= (double)o->top_p * mass) heap = v;
-    }
+  if (cut_k) mass = taken;
+  taken = 0.0;
+  for (v = V - 1; v >= heap; v--) {  // of the k the smallest head that holds top_p of their mass, and what min_p leaves of it
+    if (v < V - 1 && odds[index[v]] < o->min_p) { heap = v + 1; break; }
+    taken += (double)odds[index[v]];
+    if (cut_p && taken >= (double)o->top_p * mass) heap = v;
   }
   for (v = V - 1; v > heap; v--) if ((draw -= (double)odds[index[v]] / taken) < 0.0) return (fr_token)index[v];
   return (fr_token)index[heap];
@@ -2733,9 +2754,8 @@ FR__SELDOM void fr__work_floats(fr__arena *arena, const fr_config *c, const fr_l
   b->hidden = (float *)fr__take(arena, b->chunk, c->dim * F4);
   b->dhidden = (float *)fr__take(arena, b->chunk, c->dim * F4);
   b->hidden_inverse = (float *)fr__take(arena, b->chunk, F4);
-  b->scratch_floats = fr__round_up(fr__max(products, attention), FR__ALIGN);
+  b->scratch_floats = fr__round_up(fr__max(fr__max(products, attention), c->vocab + limits->depth), FR__ALIGN);
   b->scratch = (float *)fr__take(arena, tasks, b->scratch_floats * F4);
-  b->path_rows = (fr_int *)fr__take(arena, tasks, limits->depth * integer);
   b->order = (fr_int *)fr__take(arena, limits->leaves ? tasks : 0, c->vocab * integer);
   if (!fr__mul(limits->cache_rows, 2 * c->kv_heads * c->head_dim, &floats) || !fr__mul(floats, F4, &floats)) arena->overflow = 1;
   b->cache = (float *)fr__take(arena, c->layers, floats);
@@ -2760,6 +2780,7 @@ FR__SELDOM void fr__work_layout(fr__arena *arena, const fr_config *c, const fr_l
   b->head_rows = (fr__head_row *)fr__take(arena, targets, (fr_int)sizeof(fr__head_row));
   b->row_fill = (fr_int *)fr__take(arena, rows + 1, integer);
   b->cache_row = (fr_int *)fr__take(arena, limits->cache_rows ? rows : 0, integer);
+  b->path_rows = (fr_int *)fr__take(arena, limits->tasks, limits->depth * integer);
   b->leaf_random = (fr_random *)fr__take(arena, leaves, (fr_int)sizeof(fr_random));
   b->leaf_draw = (float *)fr__take(arena, leaves, (fr_int)sizeof(float));
   b->leaf_token = (fr_token *)fr__take(arena, leaves, (fr_int)sizeof(fr_token));
@@ -3490,13 +3511,16 @@ static void fr__task_sample(void *arg, fr_int index)
   const fr__pass *s = d->pass;
   const struct fr__body *b = s->work->body;
   const fr_int V = s->c->vocab;
-  float *odds = fr__scratch(s, index);
-  fr_int begin, end;
+  float *odds = fr__scratch(s, index), *raw = odds + V, penalty = d->sampling->repeat_penalty;
+  fr_int begin, end, *path = b->path_rows + index * s->work->limits.depth;
   fr__portion(s->head_count, s->work->limits.tasks, index, &begin, &end);
   for (fr_int i = begin; i < end; i++) {
-    const float *logits = b->logits + i * fr__stride(V), peak = s->work->kernels->peak(logits, V);
-    const fr_int at = s->head_first + i;
+    float *logits = b->logits + i * fr__stride(V), peak = s->work->kernels->peak(logits, V);
+    const fr_int at = s->head_first + i, count = fr__penalises(d->sampling) ? fr__path_tokens(s, at, path) : 0;
+    for (fr_int t = 0; t < count; t++) raw[t] = logits[path[t]];  // all first: a token may come twice
+    for (fr_int t = 0; t < count; t++) logits[path[t]] = raw[t] < 0.0f ? raw[t] * penalty : raw[t] / penalty;
     d->token[at] = fr__draw(s->work->kernels, logits, V, d->sampling, d->draw[at], odds, b->order + index * V);
+    for (fr_int t = 0; t < count; t++) logits[path[t]] = raw[t];
     d->logp[at] = (double)logits[d->token[at]] - (double)peak - log(s->work->kernels->exp_sum(odds, logits, peak, V));
   }
 }
@@ -4439,7 +4463,9 @@ FR__SELDOM fr_status fr__generate_check(const fr_model *model, fr_work *work, co
         : o->stop_count < 0 || (o->stop_count && !o->stops) ? "stop_count is negative, or stops is NULL"
         : o->top_k < 0 ? "top_k is negative"
         : !fr__weight(o->temperature) ? "temperature is negative or not finite"
-        : !(o->top_p >= 0.0f && o->top_p <= 1.0f) ? "top_p is not in 0 to 1" : NULL;
+        : !(o->top_p >= 0.0f && o->top_p <= 1.0f) ? "top_p is not in 0 to 1"
+        : !(o->min_p >= 0.0f && o->min_p <= 1.0f) ? "min_p is not in 0 to 1"
+        : !fr__weight(o->repeat_penalty) ? "repeat_penalty is negative or not finite" : NULL;
   if (wrong) return fr__fail(&work->reason, FR_INVALID, "sampling: %s", wrong);
   status = fr_generate_limits(tree, o, leaf_count, &need);
   if (status) return fr__fail(&work->reason, status, "the tree's spans are not in order, or its size does not fit");
@@ -4555,6 +4581,8 @@ FR_DEF fr_status fr_generate(const fr_model *model, fr_work *work, const fr_tree
     fr__pass s = fr__pass_of(model, work, NULL, 0);
     s.cached = 1;
     s.decodes = decodes;
+    s.tree = tree;
+    s.leaves = leaves;
     status = fr__layers(&s, FR__FORWARD);
     if (!status && active) status = fr__decode_token(&s, sampling, leaves, &active);
     if (status) return status;
@@ -13697,18 +13725,26 @@ __global__ static void __launch_bounds__(256) fr__entropy_kernel(float *logits, 
 // has a key, and a block asks how much the tokens from a given key on weigh: top_k, top_p and the draw itself are each the largest
 // key from which on there is enough, found by bisection, one bit at a time. Keys go by logit, then by the lower id; without top_k
 // and top_p by the id alone, as there.
-struct fr__cuda_draw { const float *x; float peak, inverse; int V, sorted; double *room; };
+struct fr__cuda_draw { const float *x; float peak, inverse, min_p, penalty; int V, sorted; const uint32_t *path; double *room; };
+__device__ static __forceinline__ float fr__logit(const fr__cuda_draw *d, int v)  // path: a bit says that v is on it; NULL: off
+{
+  const float x = d->x[v];
+  return !d->path || !(d->path[v / 32] >> v % 32 & 1) ? x : x < 0.0f ? x * d->penalty : x / d->penalty;
+}
 __device__ static __forceinline__ uint64_t fr__key(const fr__cuda_draw *d, int v)
 {
-  const uint32_t bits = __float_as_uint(d->x[v] + 0.0f), rank = bits >> 31 ? ~bits : bits | 0x80000000u;  // -0 is 0
+  const uint32_t bits = __float_as_uint(fr__logit(d, v) + 0.0f), rank = bits >> 31 ? ~bits : bits | 0x80000000u;  // -0 is 0
   return (d->sorted ? (uint64_t)rank << 32 : 0) | (uint32_t)(d->V - 1 - v);
 }
-// Of the tokens from this key on: their odds exp((logit - max) / temperature), or how many they are
+// Of the tokens from this key on: their odds exp((logit - max) / temperature), if not below min_p, or how many they are
 __device__ static double fr__mass(const fr__cuda_draw *d, uint64_t from, int counts)
 {
   double sum = 0.0;
   for (int v = (int)threadIdx.x; v < d->V; v += 256)
-    if (fr__key(d, v) >= from) sum += counts ? 1.0 : (double)expf((d->x[v] - d->peak) * d->inverse);
+    if (fr__key(d, v) >= from) {
+      const float odds = counts ? 1.0f : expf((fr__logit(d, v) - d->peak) * d->inverse);
+      if (!(odds < d->min_p)) sum += (double)odds;
+    }
   return fr__block_sum(sum, d->room);
 }
 // The largest key from which on there is at least `bound`, or more than it if `above`; and at least `least`.
@@ -13724,29 +13760,33 @@ __device__ static uint64_t fr__reach(const fr__cuda_draw *d, uint64_t least, dou
   }
   return key;
 }
-__global__ static void __launch_bounds__(256) fr__sample_kernel(const float *logits, int V, const float *draw, float temperature,
-                                                                int top_k, float top_p, int *token, double *logp)
+__global__ static void __launch_bounds__(256) fr__sample_kernel(const float *logits, int V, const float *draw, fr_sampling o,
+                                                                const uint32_t *path, int *token, double *logp)
 {
   __shared__ double room[8];
-  const int cut_k = top_k > 0 && top_k < V, cut_p = top_p > 0.0f && top_p < 1.0f;
-  fr__cuda_draw d = { logits + (fr_int)blockIdx.x * V, 0.0f, 1.0f, V, 0, room };
-  double peak = -HUGE_VAL, sum = 0.0, best = 0.0;
+  const int cut_k = o.top_k > 0 && o.top_k < V, cut_p = o.top_p > 0.0f && o.top_p < 1.0f;
+  fr__cuda_draw d = { logits + (fr_int)blockIdx.x * V, 0.0f, 1.0f, 0.0f, o.repeat_penalty, V, 0, NULL, room };
+  double peak = -HUGE_VAL, top = -HUGE_VAL, sum = 0.0, best = 0.0;
   int id = 0;
+  if (path) d.path = path + (fr_int)blockIdx.x * ((V + 31) / 32);
   for (int v = (int)threadIdx.x; v < V; v += 256) peak = (double)fmaxf((float)peak, d.x[v]);
   peak = fr__block_max(peak, room);
-  d.peak = (float)peak;
-  for (int v = (int)threadIdx.x; v < V; v += 256) sum += (double)expf(d.x[v] - d.peak);
+  for (int v = (int)threadIdx.x; v < V; v += 256) sum += (double)expf(d.x[v] - (float)peak);
   sum = fr__block_sum(sum, room);
-  if (!(temperature > 0.0f) || !(peak - peak == 0.0)) {  // the first of the likeliest; of infinite logits: they have no odds
-    for (int v = (int)threadIdx.x; v < V; v += 256) if (d.x[v] >= d.peak && (double)(V - v) > best) best = (double)(V - v);
+  for (int v = (int)threadIdx.x; path && v < V; v += 256) top = (double)fmaxf((float)top, fr__logit(&d, v));
+  top = path ? fr__block_max(top, room) : peak;
+  d.peak = (float)top;
+  if (!(o.temperature > 0.0f) || !(top - top == 0.0)) {  // the first of the likeliest; of infinite logits: they have no odds
+    for (int v = (int)threadIdx.x; v < V; v += 256) if (fr__logit(&d, v) >= d.peak) best = fmax(best, (double)(V - v));
     best = fr__block_max(best, room);
     if (best > 0.0) id = V - (int)best;
   } else {
     uint64_t least = 0;
-    d.inverse = 1.0f / temperature < 3e38f ? 1.0f / temperature : 3e38f;
+    d.inverse = 1.0f / o.temperature < 3e38f ? 1.0f / o.temperature : 3e38f;
     d.sorted = cut_k || cut_p;
-    if (cut_k) least = fr__reach(&d, 0, (double)top_k, 0, 1);
-    if (cut_p) least = fr__reach(&d, least, (double)top_p * fr__mass(&d, least, 0), 0, 0);
+    if (cut_k) least = fr__reach(&d, 0, (double)o.top_k, 0, 1);
+    if (cut_p) least = fr__reach(&d, least, (double)o.top_p * fr__mass(&d, least, 0), 0, 0);
+    d.min_p = o.min_p;
     least = fr__reach(&d, least, (double)draw[blockIdx.x] * fr__mass(&d, least, 0), 1, 0);
     id = V - 1 - (int)(uint32_t)least;
     if (id < 0) id = 0;
@@ -13773,6 +13813,7 @@ struct fr__cuda_model {
 struct fr__cuda_mirror {
   int *tables, *goals, *groups;    // for forward, for the head, for the embedding's backward
   int *list, *token;               // rows of a chunk to read; tokens drawn
+  uint32_t *path;                  // (chunk, (V+31)/32) bits: tokens that are on the row's path
   float *draw;
   double *nll, *logp, *squares;
 };
@@ -14032,7 +14073,7 @@ static void fr__cuda_forget_room(fr_cuda *t, const struct fr__body *key)
     }
 }
 
-static void fr__cuda_mirror_layout(fr__arena *arena, const fr_limits *limits, fr_int chunk, fr__cuda_mirror *m)
+static void fr__cuda_mirror_layout(fr__arena *arena, const fr_config *c, const fr_limits *limits, fr_int chunk, fr__cuda_mirror *m)
 {
   const fr_int rows = fr__max(limits->rows, limits->grad_rows), keys = fr__max(rows, limits->cache_rows);
   const fr_int integer = (fr_int)sizeof(int);
@@ -14041,6 +14082,7 @@ static void fr__cuda_mirror_layout(fr__arena *arena, const fr_limits *limits, fr
   m->groups = (int *)fr__take(arena, 3 * limits->grad_rows + 1, integer);
   m->list = (int *)fr__take(arena, chunk, integer);
   m->token = (int *)fr__take(arena, chunk, integer);
+  m->path = (uint32_t *)fr__take(arena, chunk, (c->vocab + 31) / 32 * 4);
   m->draw = (float *)fr__take(arena, chunk, (fr_int)sizeof(float));
   m->nll = (double *)fr__take(arena, limits->targets, (fr_int)sizeof(double));
   m->logp = (double *)fr__take(arena, chunk, (fr_int)sizeof(double));
@@ -14054,7 +14096,7 @@ static void fr__cuda_device_layout(fr__arena *arena, const fr_config *c, const f
   fr_int plain = 0, trained = 0, floats = 0;
   fr__layer a;
   fr__shared s;
-  fr__cuda_mirror_layout(arena, limits, r->chunk, &r->there);
+  fr__cuda_mirror_layout(arena, c, limits, r->chunk, &r->there);
   if (!fr__mul(limits->rows, fr__activations(c, NULL, 1, 0, 0, &a, &s), &plain) ||
       !fr__mul(limits->grad_rows, fr__activations(c, NULL, 1, 0, 1, &a, &s), &trained) ||
       !fr__mul(limits->cache_rows, 2 * c->kv_heads * c->head_dim * F4, &floats))
@@ -14076,7 +14118,7 @@ static void fr__cuda_device_layout(fr__arena *arena, const fr_config *c, const f
 static void fr__cuda_host_layout(fr__arena *arena, const fr_config *c, const fr_limits *limits, fr__cuda_room *r)
 {
   const fr_int integer = (fr_int)sizeof(int);
-  fr__cuda_mirror_layout(arena, limits, r->chunk, &r->here);
+  fr__cuda_mirror_layout(arena, c, limits, r->chunk, &r->here);
   r->span_in = (int *)fr__take(arena, limits->spans, integer);
   r->span_out = (int *)fr__take(arena, limits->spans, integer);
   r->next = (int *)fr__take(arena, limits->spans, integer);
@@ -14665,17 +14707,23 @@ static fr_status fr__cuda_sample(void *self, fr__pass *s, const fr_int *list, fr
 {
   fr__cuda_call w;
   fr_status status = fr__cuda_begin(&w, self, s);
+  fr_int words = fr__penalises(sampling) ? (s->c->vocab + 31) / 32 : 0, *path = s->work->body->path_rows;
   for (fr_int first = 0; !status && first < count; first += w.r->chunk) {
     const fr_int rows = fr__min(w.r->chunk, count - first);
     for (fr_int i = 0; i < rows; i++) w.r->here.list[i] = (int)list[first + i];
     memcpy(w.r->here.draw, draw + first, (size_t)rows * sizeof(float));
     status = fr__cuda_send(w.t, s->work, w.r->there.list, w.r->here.list, rows * (fr_int)sizeof(int));
     if (!status) status = fr__cuda_send(w.t, s->work, w.r->there.draw, w.r->here.draw, rows * (fr_int)sizeof(float));
+    memset(w.r->here.path, 0, (size_t)(rows * words) * sizeof(uint32_t));
+    for (fr_int i = 0; words && i < rows; i++)
+      for (fr_int t = fr__path_tokens(s, first + i, path); t-- > 0;)
+        w.r->here.path[i * words + path[t] / 32] |= (uint32_t)1 << path[t] % 32;
+    if (!status && words) status = fr__cuda_send(w.t, s->work, w.r->there.path, w.r->here.path, rows * words * 4);
     if (status) break;
     fr__cuda_logits(&w, w.r->there.list, 1, rows, 1, 1);
     FR__LAUNCH(fr__sample_kernel, dim3((unsigned)rows), 256, 0, w.t->stream,
-               (w.r->logits, (int)s->c->vocab, w.r->there.draw, sampling->temperature, (int)fr__min(sampling->top_k, s->c->vocab),
-                sampling->top_p, w.r->there.token, w.r->there.logp));
+               (w.r->logits, (int)s->c->vocab, w.r->there.draw, *sampling, words ? w.r->there.path : NULL, w.r->there.token,
+                w.r->there.logp));
     status = fr__cuda_ran(w.t, s->work);
     if (!status) status = fr__cuda_bring(w.t, s->work, w.r->here.token, w.r->there.token, rows * (fr_int)sizeof(int));
     if (!status) status = fr__cuda_bring(w.t, s->work, w.r->here.logp, w.r->there.logp, rows * (fr_int)sizeof(double));

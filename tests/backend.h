@@ -371,6 +371,8 @@ static void against_cpu(int which)
   o.temperature = 0.9f;
   o.top_k = which % 2 ? 4 : 0;
   o.top_p = which % 3 ? 0.8f : 0.0f;
+  o.min_p = which % 4 < 2 ? 0.1f : 0.0f;
+  o.repeat_penalty = which % 5 ? 1.5f : 0.0f;
   o.max_tokens = MAX;
   memset(&decode, 0, sizeof decode);
   CHECK(fr_tree_limits(&tree, &limits) == FR_OK);

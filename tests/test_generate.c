@@ -135,8 +135,9 @@ static void cached(void)
 static void beside(void)
 {
   static scene s, other;
-  static const struct { float temperature, top_p; fr_int top_k; } ways[] = {
-    { 0.0f, 0.0f, 0 }, { 0.9f, 0.0f, 0 }, { 1.3f, 0.8f, 0 }, { 1.0f, 0.0f, 5 }, { 1.1f, 0.9f, 11 } };
+  static const struct { float temperature, top_p, min_p, penalty; fr_int top_k; } ways[] = {
+    { 0.0f, 0.0f, 0.0f, 1.3f, 0 }, { 0.9f, 0.0f, 0.0f, 0.0f, 0 }, { 1.3f, 0.8f, 0.01f, 0.0f, 0 }, { 1.0f, 0.0f, 0.0f, 1.5f, 5 },
+    { 1.1f, 0.9f, 0.0f, 0.0f, 11 }, { 1.1f, 0.0f, 0.02f, 1.2f, 0 } };
   for (int which = 1; which < FIXTURE_CONFIGS; which += 2) {
     const fr_config config = fixture_config(which);
     void *memory;
@@ -144,7 +145,7 @@ static void beside(void)
     fixture_randomise(&model);
     make_scene(&s, config.vocab);
     for (int k = 0; k < FIXTURE_KERNELS; k++)
-      for (int w = 0; w < 5; w++) {
+      for (int w = 0; w < 6; w++) {
         if (test_brief() && (w + k + which / 2) % 3) continue;  // each way with some model of each row
         fr_sampling sampling;
         fr_work work;
@@ -155,6 +156,8 @@ static void beside(void)
         sampling.temperature = ways[w].temperature;
         sampling.top_p = ways[w].top_p;
         sampling.top_k = ways[w].top_k;
+        sampling.min_p = ways[w].min_p;
+        sampling.repeat_penalty = ways[w].penalty;
         sampling.seed = 5;
         work = work_for(&model, &s.tree, &sampling, LEAVES, &own);
         if (fr_work_select(&work, fixture_kernels[k]) == FR_OK) {

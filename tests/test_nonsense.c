@@ -739,6 +739,12 @@ static void decoding(void)
   BROKEN(w.sampling.top_p = nan_float, ANY, GENERATE);
   BROKEN(w.sampling.top_p = -0.1f, ANY, GENERATE);
   BROKEN(w.sampling.top_p = 1.5f, ANY, GENERATE);
+  BROKEN(w.sampling.min_p = nan_float, ANY, GENERATE);
+  BROKEN(w.sampling.min_p = -0.1f, ANY, GENERATE);
+  BROKEN(w.sampling.min_p = 1.5f, ANY, GENERATE);
+  BROKEN(w.sampling.repeat_penalty = nan_float, ANY, GENERATE);
+  BROKEN(w.sampling.repeat_penalty = -1.0f, ANY, GENERATE);
+  BROKEN(w.sampling.repeat_penalty = infinity, ANY, GENERATE);
   BROKEN(w.sampling.top_k = -1, ANY, GENERATE);
   BROKEN(w.sampling.max_tokens = -1, ANY, GENERATE);
   BROKEN(w.sampling.max_tokens = HUGE_INT, ANY, GENERATE);
@@ -752,16 +758,18 @@ static void decoding(void)
   BROKEN(w.tree.spans = NULL, ANY, GENERATE);
 #undef GENERATE
   {  // each field of the sampling is told by name
-    static const char *const names[] = { "max_tokens", "stop", "top_k", "temperature", "top_p" };
-    for (int i = 0; i < 5; i++) {
+    static const char *const names[] = { "max_tokens", "stop", "top_k", "temperature", "top_p", "min_p", "repeat_penalty" };
+    for (int i = 0; i < 7; i++) {
       fr_sampling bad = w.sampling;
       if (i == 0) bad.max_tokens = -1;
       if (i == 1) bad.stop_count = -1;
       if (i == 2) bad.top_k = -1;
       if (i == 3) bad.temperature = infinity;
       if (i == 4) bad.top_p = 1.5f;
+      if (i == 5) bad.min_p = -0.5f;
+      if (i == 6) bad.repeat_penalty = -1.0f;
       REFUSE(FR_INVALID, fr_generate(&w.model, &work, &w.tree, &bad, w.leaves, LEAVES));
-      for (int k = 0; k < 5; k++) CHECK((strstr(work.reason.text, names[k]) != NULL) == (k == i));
+      for (int k = 0; k < 7; k++) CHECK((strstr(work.reason.text, names[k]) != NULL) == (k == i));
     }
   }
   REFUSE(ANY, fr_generate(&w.model, &work, &w.tree, &w.sampling, NULL, LEAVES));
@@ -780,11 +788,13 @@ static void decoding(void)
   {  // a model full of NaN still decodes to tokens of the vocabulary, however it is sampled
     const size_t bytes = (size_t)w.model.count * sizeof(float);
     memcpy(block_before[0], block[0], block_bytes[0]);
-    for (int round = 0; round < 4; round++) {
+    for (int round = 0; round < 12; round++) {
       for (fr_int i = 0; i < w.model.count; i++) w.model.params[i] = nan_float;
-      w.sampling.temperature = round ? 1.0f : 0.0f;
-      w.sampling.top_k = round == 2 ? 5 : 0;
-      w.sampling.top_p = round == 3 ? 0.9f : 0.0f;
+      w.sampling.temperature = round % 4 ? 1.0f : 0.0f;
+      w.sampling.top_k = round % 4 == 2 ? 5 : 0;
+      w.sampling.top_p = round % 4 == 3 ? 0.9f : 0.0f;
+      w.sampling.min_p = round > 3 ? 1.0f : 0.0f;
+      w.sampling.repeat_penalty = round > 7 ? 1e-38f : 0.0f;
       CHECK(fr_generate(&w.model, &work, &w.tree, &w.sampling, w.leaves, LEAVES) == FR_OK);
       for (int i = 0; i < LEAVES; i++) {
         CHECK(w.leaves[i].count >= 0 && w.leaves[i].count <= TINY_TRACE);

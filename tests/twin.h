@@ -754,7 +754,8 @@ static inline fr_int twin_likeliest(const double *logits, const double *taken, f
     if (!(taken[v] > 0.0) && (best < 0 || logits[v] > logits[best])) best = v;
   return best;
 }
-// odds exp(logit / temperature) of the top_k likeliest, then of the fewest of these that hold top_p of their mass (odds, taken: set)
+// odds exp(logit / temperature) of the top_k likeliest, then of the fewest of these that hold top_p of their mass, then of those that
+// are at least min_p of the largest (odds, taken: set)
 static inline fr_token twin_draw(const double *logits, fr_int V, const fr_sampling *o, double draw, double *odds, double *taken)
 {
   const int cut_k = o->top_k > 0 && o->top_k < V, cut_p = o->top_p > 0.0f && o->top_p < 1.0f;
@@ -776,6 +777,7 @@ static inline fr_token twin_draw(const double *logits, fr_int V, const fr_sampli
         kept += odds[v];
       }
   mass = 0.0;
+  for (fr_int v = 0; v < V; v++) if (odds[v] < (double)o->min_p) taken[v] = odds[v] = 0.0;
   for (fr_int v = 0; v < V; v++) if (taken[v] > 0.0) mass += odds[v];
   draw *= mass;
   for (fr_int i = 1; i <= V; i++)  // all tokens in the order of their ids, or those that were cut out from the likeliest on
@@ -794,15 +796,20 @@ static inline fr_status twin_sample(void *self, fr__pass *s, const fr_int *list,
   const twin_room *r = twin_room_of(w, s->work);
   const fr_int V = s->c->vocab;
   const fr_status status = model ? twin_call(w, s->work) : FR_INVALID;
-  double *hidden, *logits, *odds, *taken;
+  fr_int *path = s->work->body->path_rows;
+  double *hidden, *logits, *raw, *odds, *taken;
   if (status) return status;
-  hidden = twin_take(w, s->c->dim); logits = twin_take(w, V); odds = twin_take(w, V); taken = twin_take(w, V);
+  hidden = twin_take(w, s->c->dim); logits = twin_take(w, V); raw = twin_take(w, V); odds = twin_take(w, V); taken = twin_take(w, V);
   for (fr_int i = 0; i < count; i++) {
     twin_logits(s, model, r->layers[r->L - 1].x_next + list[i] * s->c->dim, hidden, logits);
+    memcpy(raw, logits, (size_t)V * sizeof(double));
+    for (fr_int t = fr__penalises(sampling) ? fr__path_tokens(s, i, path) : 0; t-- > 0;)
+      logits[path[t]] = raw[path[t]] < 0.0 ? raw[path[t]] * (double)sampling->repeat_penalty
+                                           : raw[path[t]] / (double)sampling->repeat_penalty;
     token[i] = twin_draw(logits, V, sampling, (double)draw[i], odds, taken);
-    logp[i] = logits[token[i]] - twin_log_sum(logits, V);
+    logp[i] = raw[token[i]] - twin_log_sum(raw, V);
   }
-  twin_drop(w, hidden); twin_drop(w, logits); twin_drop(w, odds); twin_drop(w, taken);
+  twin_drop(w, hidden); twin_drop(w, logits); twin_drop(w, raw); twin_drop(w, odds); twin_drop(w, taken);
   return FR_OK;
 }
 

@@ -113,7 +113,9 @@ static void sampling(void)
 {
   enum { MOST = 1000, ROWS = 8 };
   static float logits[ROWS * MOST], draw[ROWS];
-  static float odds[MOST];
+  static float odds[MOST], penalised[MOST];
+  static uint32_t path[ROWS * ((MOST + 31) / 32)];
+  static char seen[ROWS * MOST];
   static fr_int index[MOST];
   static const int sizes[] = { 1, 2, 5, 37, 256, 257, MOST };
   int token[ROWS], last = -1, differ = 0;
@@ -127,6 +129,8 @@ static void sampling(void)
     o.temperature = round % 5 == 4 ? 0.0f : (float)test_uniform(0.05, 2.0);
     if (round % 3 == 1) o.top_k = 1 + test_below_int(round % 2 ? V + 1 : 12);
     if (round % 4 > 1) o.top_p = (float)test_uniform(0.01, 1.0);
+    if (round % 5 > 1) o.min_p = round % 2 ? 1.0f : (float)test_uniform(0.0, 0.5);
+    if (round % 7 > 2 && round % 3) o.repeat_penalty = (float)test_uniform(0.2, 3.0);
     for (int i = 0; i < ROWS * V; i++) {
       const double x = 3.0 * test_normal();
       logits[i] = (float)(round % 2 ? floor(2.0 * x) / 2.0 : x);  // many are equal
@@ -136,14 +140,25 @@ static void sampling(void)
     draw[0] = 0.0f;
     draw[1] = 16777215.0f / 16777216.0f;
     float *x = on_card(logits, ROWS * V), *d = on_card(draw, ROWS);
+    const int words = (V + 31) / 32;
+    memset(path, 0, sizeof path);
+    for (int i = 0; i < ROWS * V; i++) {
+      seen[i] = o.repeat_penalty > 0.0f && test_below_int(3) == 0;
+      if (seen[i]) path[i / V * words + i % V / 32] |= (uint32_t)1 << i % V % 32;
+    }
     int *t = on_card((const int *)NULL, ROWS);
     double *l = on_card((const double *)NULL, ROWS);
-    FR__LAUNCH(fr__sample_kernel, dim3(ROWS), 256, 0, device->stream, (x, V, d, o.temperature, (int)o.top_k, o.top_p, t, l));
+    uint32_t *p = on_card(path, ROWS * words);
+    FR__LAUNCH(fr__sample_kernel, dim3(ROWS), 256, 0, device->stream, (x, V, d, o, o.repeat_penalty > 0.0f ? p : NULL, t, l));
     from_card(token, t, ROWS);
     from_card(logp, l, ROWS);
     for (int i = 0; i < ROWS; i++) {
       double sum = 0.0, peak = -HUGE_VAL;
-      const fr_token want = fr__draw(kernels, logits + i * V, V, &o, draw[i], odds, index);
+      for (int v = 0; v < V; v++) {
+        const float raw = logits[i * V + v];
+        penalised[v] = !seen[i * V + v] ? raw : raw < 0.0f ? raw * o.repeat_penalty : raw / o.repeat_penalty;
+      }
+      const fr_token want = fr__draw(kernels, penalised, V, &o, draw[i], odds, index);
       for (int v = 0; v < V; v++) peak = fmax(peak, (double)logits[i * V + v]);
       for (int v = 0; v < V; v++) sum += exp((double)logits[i * V + v] - peak);
       CHECK(token[i] == want);
@@ -153,6 +168,7 @@ static void sampling(void)
         CHECK_BELOW(fabs(logp[i] - ((double)logits[i * V + token[i]] - peak - log(sum))), 1e-6);  // exps are floats
     }
     CHECK(cudaFree(x) == cudaSuccess && cudaFree(d) == cudaSuccess && cudaFree(t) == cudaSuccess && cudaFree(l) == cudaSuccess);
+    CHECK(cudaFree(p) == cudaSuccess);
   }
   CHECK(differ > 100);
 }
@@ -293,6 +309,8 @@ static void leaves_alone(void)
   memset(&o, 0, sizeof o);
   o.temperature = 1.3f;
   o.top_p = 0.95f;
+  o.min_p = 0.02f;
+  o.repeat_penalty = 1.2f;
   o.max_tokens = MAX;
   CHECK(fr_generate_limits(&f.tree, &o, LEAVES, &limits) == FR_OK);
   fr_work work = on_device(&config, limits, &own);
@@ -332,6 +350,7 @@ static void decode_compare(const fr_config *config)
   memset(&o, 0, sizeof o);
   o.temperature = 0.8f;
   o.top_k = 9;
+  o.repeat_penalty = config->dim % 3 ? 1.4f : 0.7f;
   o.max_tokens = MAX;
   memset(leaf, 0, sizeof leaf);
   CHECK(fr_generate_limits(&f.tree, &o, LEAVES, &limits) == FR_OK);

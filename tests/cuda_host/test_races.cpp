@@ -67,6 +67,8 @@ static std::string everything(fr_cuda_math math, fr_int head_dim, int decodes, u
     sampling.temperature = way ? 0.9f : 0.0f;
     sampling.top_k = way == 2 ? 9 : 0;
     sampling.top_p = way == 2 ? 0.8f : 0.0f;
+    sampling.min_p = way == 1 ? 0.05f : 0.0f;
+    sampling.repeat_penalty = way ? 1.3f : 0.0f;
     for (int i = 0; i < FORKS; i++) {
       leaves[i].span = 1 + i;
       leaves[i].leaf = (uint64_t)i;
