@@ -664,14 +664,21 @@ FR_DEF fr_status fr_gfpo_step(const fr_policy *policy, const fr_model *writer, f
                               fr_gfpo_report *report);
 
 // ---- data: questions with several traces each, from JSON lines
-// One JSON object a line (LF or CRLF, a byte order mark at the start and blank lines are fine):
+// One JSON object a line (LF or CRLF, a byte order mark at the start and blank lines are fine), in one of these forms:
 //   {"question": "...", "answer": "18", "traces": [{"text": "...", "answer": "18", "correct": true, "source": "A"}]}
-// A trace may be a plain string. Other names for the question: problem, prompt; for the traces: generations,
-// thinking_trajectories, or one `completion` a row, which then may carry `correct` and `source` beside it. A row may have
-// correctness_math_verify, one boolean a trace. Answers are strings or numbers; null counts as absent except for the question and
-// the traces; other names are skipped. Rows with the same question are merged into the first. A trace is correct if it says so
-// (correct, then correctness_math_verify); else if both it and its row give an answer, if these are equal; else yes. Incorrect,
-// empty (only white space) and repeated traces are left out, and then problems without any trace; all of that is counted.
+//       A trace may be a plain string. Other names for the question: problem, prompt; for the traces: generations,
+//       thinking_trajectories. There may be correctness_math_verify, one boolean a trace
+//   {"prompt": ..., "completion": ...}       one trace a row. Each is a string or a list of messages
+//   {"messages": [{"role": "user", "content": "..."}, ..., {"role": "assistant", "content": "...", "reasoning_content": "..."}]}
+//       The last one is the trace, its reasoning and a blank line first where there is one; all before it is the question, which
+//       ends with the user's turn. Roles: system or developer, user, assistant
+//   {"instruction": "...", "input": "...", "output": "..."}       the question is the instruction, a blank line, the input
+// Where a row is one trace, answer, correct and source may stand beside it. Answers are strings or numbers; null counts as absent
+// except for the question and the traces; other names are skipped. Rows with the same question, in whatever form, are merged into
+// the first. A trace is correct if it says so (correct, then correctness_math_verify); else if both it and its row give an answer,
+// if fr_answer_same says so; else yes. Incorrect, empty (only white space) and repeated traces are left out, and then problems
+// without any trace; all of that is counted.
+// A conversation of several turns is one text: for each turn the byte FF, which no UTF-8 has, s, u or a for its role, and its text.
 //
 // The JSON is read strictly: valid UTF-8, no lone surrogate, no name twice in an object, at most 64 levels, at most
 // FR_DATASET_NAMES names in all objects open at one time (more: FR_LIMIT). The time is O(bytes log bytes) for any input, the
@@ -684,6 +691,7 @@ typedef struct fr_trace {
 typedef struct fr_problem {
   fr_text  text, answer;
   fr_int   first, count;  // its traces are dataset->traces[first] .. [first+count-1], in the order of the file
+  fr_int   line;          // of the file: its first row
   uint64_t key;           // hash of the text: the same in every file; names the problem in random streams
 } fr_problem;
 // Nothing is dropped silently: rows = problem_count + merged + no_trace, and traces = trace_count + incorrect + empty + repeated.
@@ -784,13 +792,18 @@ FR_DEF fr_status fr_tokenizer_stream(const fr_tokenizer *tokenizer, fr_decoder *
                                      fr_int *bytes);
 
 // From texts to an fr_question. A sequence is before, question, after, fork, trace, end. Question and traces may come from
-// anyone: the text of a special token in them is ordinary text. before, after and the forks are yours: there it is the token.
+// anyone: the text of a special token in them is ordinary text. The framing is yours: there it is the token.
+typedef struct fr_turns {        // of a system, a user's and an assistant's turn: what stands before and after it
+  fr_text before[3], after[3];
+  fr_text begin[2];              // before all: where the conversation has no system turn, such as the template's own; where it has one
+} fr_turns;
 typedef struct fr_framing {
   fr_text        before, after;  // around the question, such as a chat template [empty]
   const fr_text *forks;          // N texts, each one special token, such as <think1>, or any text of one or more ids
   fr_int         fork_count;
   fr_token       end;            // the id that closes each trace
-} fr_framing;
+  const fr_turns *turns;         // for questions that are conversations: begin, the turns, before[1], the last one, and `after`
+} fr_framing;                    // NULL: they are FR_UNSUPPORTED
 // The ids of the forks, for fr_ssft_options: sets forks[N], which point into ids, and *count, ids in all, as fr_tokenizer_encode
 // does. Equal forks are refused by what uses them (fr_ssft_*).
 FR_DEF fr_status fr_framing_forks(fr_encoder *encoder, const fr_framing *framing, fr_token *ids, fr_int capacity,
@@ -850,15 +863,18 @@ FR_DEF fr_status fr_checkpoint_read(const void *memory, fr_int bytes, fr_checkpo
 
 // ---- corpus: a data set, a tokenizer and a framing, ready to train on (examples/stream_forks.c)
 typedef struct fr_corpus_options {
-  fr_int   length;    // tokens of a question, a fork and a trace with its end; with more than this a trace is left out [0: any]
+  fr_int   length;    // tokens of a question, a fork and a trace with its end; with more than this a trace is left out [0: any],
+  int      truncate;  // or, if 1, cut behind as many
   fr_int   traces;    // drawn of a question at a time: min(its traces, N, this), every subset equally likely [0: no such bound]
   fr_int   batch;     // questions in a step [1]
   int      costs;     // 1: batches ask for their costs, of which a diagnosis makes margins
-  double   held_out;  // about this fraction of the questions is not trained on; which depends on seed and text alone
+  double   held_out;  // about this fraction of the questions is not trained on; which depends on seed and text alone;
+  fr_int   train_lines;  // or, if above 0, those that first stand behind so many lines of the file
   uint64_t seed;      // of the split, the order of the questions in each epoch, and the draws
 } fr_corpus_options;
 typedef enum fr_left_out {  // why a trace or a question is not in a corpus; what the data set left out itself is in its counts
   FR_TRACE_LONG,            // above options.length
+  FR_TRACE_CUT,             // the same with options.truncate; it is not left out
   FR_TRACE_BOUNDARY,        // it has other ids behind a fork than apart
   FR_QUESTION_BOUNDARY,     // the same before a fork; its traces are not counted
   FR_QUESTION_BARE,         // no trace of it is left
@@ -7247,8 +7263,9 @@ typedef struct fr__build {
   fr_int *links, *number;  // scratch, see fr__number_texts
 } fr__build;
 
-// What a row or a trace says, as places in its line; kind 0 where it says nothing. The text of a row is its completion.
-enum { FR__QUESTION, FR__TRACES, FR__VERIFIED, FR__TEXT_OF, FR__ANSWER, FR__CORRECT, FR__SOURCE, FR__LINE_FIELDS };
+// What a row, a trace or a message says, as places in its line; kind 0 where it says nothing. The text of a row is its completion.
+enum { FR__QUESTION, FR__TRACES, FR__VERIFIED, FR__TEXT_OF, FR__ANSWER, FR__CORRECT, FR__SOURCE, FR__MESSAGES, FR__INSTRUCTION, FR__INPUT,
+       FR__OUTPUT, FR__REASONING, FR__ROLE, FR__LINE_FIELDS };
 
 typedef struct fr__line {
   fr__json_token at[FR__LINE_FIELDS];
@@ -7268,6 +7285,32 @@ static fr_text fr__build_text(fr__build *build, const char *line, fr__json_token
   return text;
 }
 
+static void fr__build_byte(fr__build *build, int byte)
+{
+  if (build->strings) build->strings[build->string_bytes] = (char)byte;
+  build->string_bytes++;
+}
+
+// Of two texts the first, a blank line and the second; one that is not there, or empty, is left out.
+static fr_text fr__build_both(fr__build *build, const char *line, fr__json_token first, fr__json_token second)
+{
+  fr_text text = fr__build_text(build, line, first);
+  const fr_int start = build->string_bytes - text.count;
+  if (text.count && second.count) { fr__build_byte(build, '\n'); fr__build_byte(build, '\n'); }
+  if (second.count) fr__build_text(build, line, second);
+  text.bytes = build->strings ? build->strings + start : NULL;
+  text.count = build->string_bytes - start;
+  return text;
+}
+
+static int fr__json_blank(const char *line, fr__json_token text)  // there is only white space
+{
+  fr_int at = text.start;
+  int32_t code = 0;
+  while (code >= 0 && code <= 32) code = fr__json_code(line, &at, text.start + text.count);
+  return code < 0;
+}
+
 // Do two answers of a line agree? Longer ones than any number need the same bytes.
 FR__SELDOM int fr__json_agree(const char *line, fr__json_token a, fr__json_token b)
 {
@@ -7282,18 +7325,15 @@ FR__SELDOM int fr__json_agree(const char *line, fr__json_token a, fr__json_token
 
 FR__SELDOM void fr__build_trace(fr__build *build, const char *line, const fr__line *said, fr__json_token right)
 {
-  const fr__json_token text = said->at[FR__TEXT_OF], answer = said->at[FR__ANSWER];
+  const fr__json_token text = said->at[FR__TEXT_OF], answer = said->at[FR__ANSWER], reasoning = said->at[FR__REASONING];
   fr_dataset *d = &build->d;
-  fr_int at = text.start;
-  int32_t code = 0;
   char verdict = said->at[FR__CORRECT].kind;  // 't', 'f' or 0
   fr_trace trace;
   d->counts.traces++;
   if (!verdict && answer.kind && right.kind) verdict = fr__json_agree(line, answer, right) ? 't' : 'f';
   if (verdict == 'f') { d->counts.incorrect++; return; }
-  while (code >= 0 && code <= 32) code = fr__json_code(line, &at, text.start + text.count);
-  if (code < 0) { d->counts.empty++; return; }  // there is only white space
-  trace.text = fr__build_text(build, line, text);
+  if (fr__json_blank(line, text) && fr__json_blank(line, reasoning)) { d->counts.empty++; return; }
+  trace.text = fr__build_both(build, line, reasoning, text);
   trace.answer = fr__build_text(build, line, answer);
   trace.problem = d->problem_count;
   trace.source = -1;
@@ -7339,7 +7379,7 @@ FR__SELDOM int fr__line_object(fr__json *json, const fr__field *fields, fr__line
       fr__line_wrong(json, name, "this repeats under another name what the row already has");
     if (!fr__json_skip(json)) return 0;
     if (found.kind == '[') found.count = json->at - found.start;
-    if (found.kind == 'n') found.kind = 0;
+    if (found.kind == 'n') found.kind = 0, found.count = 0;
     if (field->name) line->at[field->field] = found;
   }
   return json->token.kind != '!';
@@ -7384,34 +7424,100 @@ FR__SELDOM int fr__line_traces(fr__build *build, fr__json *json, const fr__line 
   return !list.status;
 }
 
+// A list of messages: *asked, if it is not NULL, is the conversation of its turns, of which the last is the user's; with `answer`
+// the last message is not one of them, but the assistant's, whose texts become the answer's.
+FR__SELDOM int fr__line_messages(fr__build *build, fr__json *json, fr__json_token messages, fr_int *names, fr_text *asked, fr__line *answer)
+{
+  static const fr__field fields[] = {
+    { "role", "\"", "a role must be a string", FR__ROLE }, { "content", "\"n", "a content must be a string", FR__TEXT_OF },
+    { "reasoning_content", "\"n", "a reasoning_content must be a string", FR__REASONING }, { NULL, NULL, NULL, 0 } };
+  static const char *const roles[] = { "system", "developer", "user", "assistant" };
+  const fr_int start = build->string_bytes;
+  fr_int turns = 0;
+  fr__json list;
+  fr__line one;
+  char role = 0, last = 0;
+  int ends = 0;
+  fr__json_start(&list, json->text, messages.start, messages.start + messages.count, json->line, names, FR_DATASET_NAMES);
+  fr__json_next(&list);
+  memset(&one, 0, sizeof one);
+  while (!ends && !list.status) {
+    const char kind = fr__json_next(&list);
+    const fr__json_token at = list.token;
+    ends = kind == ']';
+    if (role && !(ends && answer)) {  // the one before
+      fr__build_byte(build, 0xFF);
+      fr__build_byte(build, role);
+      fr__build_text(build, json->text, one.at[FR__TEXT_OF]);
+      last = role;
+      turns++;
+    }
+    if (ends) break;
+    memset(&one, 0, sizeof one);
+    if (kind != '{') fr__line_wrong(&list, at, "a message must be an object");
+    else if (fr__line_object(&list, fields, &one) && !one.at[FR__ROLE].kind)
+      fr__line_lacks(&list, at, &one, "this message has no role", "this message has no role; is this name misspelt?");
+    for (int i = role = 0; i < 4; i++) if (!list.status && fr__json_is(&list, one.at[FR__ROLE], roles[i])) role = "ssua"[i];
+    if (!role) fr__line_wrong(&list, one.at[FR__ROLE], "a role must be system, developer, user or assistant");
+    else if (!one.at[FR__TEXT_OF].count && !(role == 'a' && one.at[FR__REASONING].count))
+      fr__line_wrong(&list, at, "this message has no content");
+  }
+  if (answer && role != 'a') fr__line_wrong(&list, messages, "the last message must be the assistant's");
+  if (asked && last != 'u') fr__line_wrong(&list, messages, answer ? "the message before the last must be the user's" : "the last message must be the user's");
+  if (!asked && turns) fr__line_wrong(&list, messages, "a completion must be one message");
+  if (list.status) fr__json_wrong(json, list.status, list.wrong_at, list.wrong);
+  if (answer) { answer->at[FR__TEXT_OF] = one.at[FR__TEXT_OF]; answer->at[FR__REASONING] = one.at[FR__REASONING]; }
+  if (asked) {
+    asked->count = build->string_bytes - start - (turns == 1 ? 2 : 0);
+    asked->bytes = build->strings ? build->strings + build->string_bytes - asked->count : NULL;
+  }
+  return !list.status;
+}
+
 // Reads the object on one line.
 static int fr__build_line(fr__build *build, fr__json *json, fr_int *names)
 {
-  static const char asked[] = "the question must be a string", list[] = "the traces must be an array";
+  static const char asked[] = "the question must be a string", list[] = "the traces must be an array", any[] = "{[\"0tfn";
   static const fr__field fields[] = {
-    { "question", "\"", asked, FR__QUESTION }, { "problem", "\"", asked, FR__QUESTION }, { "prompt", "\"", asked, FR__QUESTION },
+    { "question", "\"", asked, FR__QUESTION }, { "problem", "\"", asked, FR__QUESTION },
+    { "prompt", "\"[", "the prompt must be a string or a list of messages", FR__QUESTION },
     { "traces", "[", list, FR__TRACES }, { "generations", "[", list, FR__TRACES },
-    { "thinking_trajectories", "[", list, FR__TRACES }, { "completion", "\"", "the completion must be a string", FR__TEXT_OF },
+    { "thinking_trajectories", "[", list, FR__TRACES },
+    { "completion", "\"[", "the completion must be a string or a list of messages", FR__TEXT_OF },
     { "answer", "\"0n", "an answer must be a string or a number", FR__ANSWER },
     { "correctness_math_verify", "[n", "correctness_math_verify must be an array", FR__VERIFIED },
-    // These two belong to a completion; beside a list of traces they mean something else and may have any type.
-    { "correct", "{[\"0tfn", "", FR__CORRECT }, { "source", "{[\"0tfn", "", FR__SOURCE }, { NULL, NULL, NULL, 0 } };
+    // Beside what is told above these mean something else and may have any type.
+    { "correct", any, "", FR__CORRECT }, { "source", any, "", FR__SOURCE }, { "messages", any, "", FR__MESSAGES },
+    { "instruction", any, "", FR__INSTRUCTION }, { "input", any, "", FR__INPUT }, { "output", any, "", FR__OUTPUT }, { NULL, NULL, NULL, 0 } };
   fr_dataset *d = &build->d;
   fr__line row;
-  const fr__json_token *const at = row.at, *const correct = &at[FR__CORRECT], *const source = &at[FR__SOURCE];
-  fr__json_token start, answer;
+  fr__json_token *const at = row.at, *const correct = &at[FR__CORRECT], *const source = &at[FR__SOURCE];
+  fr__json_token start, answer, none;
   fr_problem problem;
-  int traces, completion;
+  int traces, completion, messages;
   memset(&row, 0, sizeof row);
+  memset(&none, 0, sizeof none);
   memset(&problem, 0, sizeof problem);
-  if (fr__json_next(json) != '{') return fr__line_wrong(json, json->token, "each line must hold one object");
+  problem.line = json->line;
+  if (fr__json_next(json) != '{')
+    return fr__line_wrong(json, json->token, json->token.kind == '[' ? "each line must hold one object; of a list: jq -c '.[]' FILE > FILE.jsonl"
+                                                                     : "each line must hold one object");
   start = json->token;
   if (!fr__line_object(json, fields, &row) || fr__json_next(json) == '!') return 0;
   traces = at[FR__TRACES].kind;
-  completion = at[FR__TEXT_OF].kind;
-  if (!at[FR__QUESTION].kind)
+  messages = !at[FR__QUESTION].kind && !traces && !at[FR__TEXT_OF].kind && at[FR__MESSAGES].kind == '[';
+  if (!at[FR__QUESTION].kind && !traces && !at[FR__TEXT_OF].kind && !messages && at[FR__INSTRUCTION].kind == '"') {
+    at[FR__QUESTION] = at[FR__INSTRUCTION];
+    at[FR__TEXT_OF] = at[FR__OUTPUT];
+    if (at[FR__OUTPUT].kind != '"') return fr__line_wrong(json, at[FR__OUTPUT].kind ? at[FR__OUTPUT] : start, "the output must be a string");
+    if (at[FR__INPUT].kind && at[FR__INPUT].kind != '"') return fr__line_wrong(json, at[FR__INPUT], "the input must be a string");
+  } else {
+    at[FR__INPUT] = none;
+  }
+  completion = at[FR__TEXT_OF].kind || messages;
+  if (!at[FR__QUESTION].kind && !messages)
     return fr__line_lacks(json, start, &row, "this row has no question", "this row has no question; is this name misspelt?");
-  if (!at[FR__QUESTION].count) return fr__line_wrong(json, at[FR__QUESTION], "the question is empty");
+  if (!at[FR__QUESTION].count && !messages) return fr__line_wrong(json, at[FR__QUESTION], "the question is empty");
   if (!traces && !completion)
     return fr__line_lacks(json, start, &row, "this row has no traces", "this row has no traces; is this name misspelt?");
   if (traces && completion) return fr__line_wrong(json, start, "this row has both traces and a completion");
@@ -7421,9 +7527,12 @@ static int fr__build_line(fr__build *build, fr__json *json, fr_int *names)
   else if (completion && source->kind && source->kind != '"') fr__line_wrong(json, *source, "a source must be a string");
   if (json->status || (traces && !fr__line_traces(build, json, &row, names))) return 0;
   answer = at[FR__ANSWER];
-  row.at[FR__ANSWER].kind = 0;  // it is that of the question, not of a completion
+  at[FR__ANSWER].kind = 0;  // it is that of the question, not of a completion
+  if (messages && !fr__line_messages(build, json, at[FR__MESSAGES], names, &problem.text, &row)) return 0;
+  if (at[FR__QUESTION].kind == '[' && !fr__line_messages(build, json, at[FR__QUESTION], names, &problem.text, NULL)) return 0;
+  if (at[FR__TEXT_OF].kind == '[' && !fr__line_messages(build, json, at[FR__TEXT_OF], names, NULL, &row)) return 0;
   if (completion) fr__build_trace(build, json->text, &row, answer);
-  problem.text = fr__build_text(build, json->text, at[FR__QUESTION]);
+  if (at[FR__QUESTION].kind == '"') problem.text = fr__build_both(build, json->text, at[FR__QUESTION], at[FR__INPUT]);
   problem.answer = fr__build_text(build, json->text, answer);
   if (d->problems) {
     problem.key = fr__hash((uint64_t)problem.text.count, problem.text.bytes, problem.text.count);
@@ -7448,6 +7557,11 @@ FR__SELDOM fr_status fr__build_read(fr__build *build, const char *text, fr_int b
   memset(&build->d.counts, 0, sizeof build->d.counts);
   if (bytes >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0) at = 3;
   if (fr__is_utf16(text, bytes)) return fr__fail(reason, FR_FORMAT, "the text is UTF-16; UTF-8 is expected");
+  if (bytes >= 4 && memcmp(text, "PAR1", 4) == 0)
+    return fr__fail(reason, FR_FORMAT, "this is Parquet: python -c \"import pandas; pandas.read_parquet('FILE').to_json('FILE.jsonl', "
+                    "orient='records', lines=True)\" makes JSON lines of it");
+  if (bytes >= 4 && (memcmp(text, "\x1F\x8B", 2) == 0 || memcmp(text, "\x28\xB5\x2F\xFD", 4) == 0))
+    return fr__fail(reason, FR_FORMAT, "the text is compressed, by %s", text[0] == 0x1F ? "gzip" : "zstd");
   for (fr_int line = 1; at < bytes; line++) {
     const char *end = (const char *)memchr(text + at, '\n', (size_t)(bytes - at));
     const fr_int stop = end ? end - text : bytes;
@@ -7455,7 +7569,7 @@ FR__SELDOM fr_status fr__build_read(fr__build *build, const char *text, fr_int b
     fr__json_start(&json, text + at, 0, stop - at, line, names, FR_DATASET_NAMES);
     while (fr__json_pass(&json, " \t\r")) {}
     if (json.at < json.bytes && !fr__build_line(build, &json, names)) {
-      if (json.status == FR_SYNTAX && json.wrong_at == json.bytes) json.wrong = "the text ends too early: one object per line";
+      if (json.status == FR_SYNTAX && json.wrong_at == json.bytes) json.wrong = "the text ends too early: one object per line; of JSON over several lines: jq -c . FILE > FILE.jsonl";
       return fr__json_fail(&json, reason);
     }
     at = stop + 1;
@@ -8075,7 +8189,8 @@ typedef struct fr__encoder {
 
 // cut, cut_count: behind the last special token, the place in the text and the ids so far.
 typedef struct fr__output { fr_token *ids; fr_int capacity, count, cut, cut_count; } fr__output;
-typedef struct fr__trusted { fr_int from[2], to[2]; } fr__trusted;  // where in a text special tokens are recognised, ascending
+// Where in a text special tokens are recognised: from range[0] to range[1], from range[2] to range[3] .., ascending
+typedef struct fr__trusted { const fr_int *range; fr_int count; } fr__trusted;
 
 static void fr__emit(fr__output *out, uint32_t id)
 {
@@ -8238,12 +8353,12 @@ FR__APART fr_status fr__normalize(fr_encoder *encoder, fr_text *text)
 }
 
 // Where the next special begins, or end.
-static fr_int fr__next_special(const fr_tokenizer *t, const char *text, fr_int at, fr_int end, const fr__trusted *trusted,
+static fr_int fr__next_special(const fr_tokenizer *t, const char *text, fr_int at, fr_int end, fr__trusted trusted,
                                int late, uint32_t *id)
 {
-  for (int i = 0; i < 2; i++) {
-    const fr_int to = fr__min(trusted->to[i], end);
-    for (fr_int from = fr__max(at, trusted->from[i]); from < to; from++)
+  for (; trusted.count && trusted.range[0] < end; trusted.range += 2, trusted.count--) {
+    const fr_int to = fr__min(trusted.range[1], end);
+    for (fr_int from = fr__max(at, trusted.range[0]); from < to; from++)
       if (t->body->first[(unsigned char)text[from]] && (*id = fr__special_at(t, text, from, to, late)) != FR__NONE) return from;
   }
   *id = FR__NONE;
@@ -8267,8 +8382,9 @@ FR__APART fr_status fr__encode(fr_encoder *encoder, const char *text, fr_int byt
     fr_text part;
     fr_status status;
     part.bytes = text + at;
+    for (; trusted.count && trusted.range[1] <= at; trusted.count--) trusted.range += 2;
     if (edge < at) {
-      edge = fr__next_special(t, text, at, bytes, &trusted, 0, &edge_id);
+      edge = fr__next_special(t, text, at, bytes, trusted, 0, &edge_id);
       part.count = edge - at;
       if (t->nfc && t->body->late) {
         status = fr__normalize(encoder, &part);
@@ -8277,7 +8393,7 @@ FR__APART fr_status fr__encode(fr_encoder *encoder, const char *text, fr_int byt
         if (status) return status;
       }
     }
-    stop = t->body->late ? fr__next_special(t, text, at, edge, &trusted, FR__LATE, &id) : edge;
+    stop = t->body->late ? fr__next_special(t, text, at, edge, trusted, FR__LATE, &id) : edge;
     if (stop == edge) id = edge_id;
     if (id != FR__NONE && refuse)
       return fr__fail(&encoder->reason, FR_FORMAT, "the text has the special token %d at byte %d", (fr_int)id, stop);
@@ -8306,7 +8422,8 @@ FR__APART fr_status fr__encode(fr_encoder *encoder, const char *text, fr_int byt
 FR_DEF fr_status fr_tokenizer_encode(fr_encoder *encoder, const char *text, fr_int bytes, fr_specials specials, fr_token *ids,
                                      fr_int capacity, fr_int *count)
 {
-  const fr__trusted trusted = { { 0, 0 }, { specials == FR_SPECIALS_TEXT ? 0 : bytes, 0 } };
+  const fr_int all[2] = { 0, bytes };
+  const fr__trusted trusted = { all, specials != FR_SPECIALS_TEXT };
   fr__output out = { ids, capacity, 0, 0, 0 };
   fr_status status;
   if (!encoder || !encoder->body) return FR_INVALID;
@@ -8335,14 +8452,18 @@ static int fr__text_good(fr_text text) { return text.count >= 0 && (text.bytes |
 
 static int fr__framing_good(const fr_framing *f)
 {
+  const fr_turns *t = f ? f->turns : NULL;
   int good = f && f->fork_count >= 0 && (f->forks || !f->fork_count) && fr__text_good(f->before) && fr__text_good(f->after);
+  for (int i = 0; good && t && i < 3; i++)
+    good = fr__text_good(t->before[i]) && fr__text_good(t->after[i]) && (i == 2 || fr__text_good(t->begin[i]));
   for (fr_int i = 0; good && i < f->fork_count; i++) good = f->forks[i].count > 0 && f->forks[i].bytes;
   return good;
 }
 
 static fr_status fr__encode_fork(fr_encoder *encoder, fr_text fork, fr__output *out)
 {
-  const fr__trusted trusted = { { 0, 0 }, { fork.count, 0 } };
+  const fr_int all[2] = { 0, fork.count };
+  const fr__trusted trusted = { all, 1 };
   return fr__encode(encoder, fork.bytes, fork.count, 0, 0, trusted, out);
 }
 
@@ -8374,31 +8495,81 @@ typedef struct fr__framed {
   fr_tokens *traces;         // [M]
   fr_int    *fork;           // [M]
   fr_token  *ids;            // prompt, then each trace with its end
-  char      *text;           // scratch: one whole sequence
+  char      *text;           // scratch: one whole sequence,
+  fr_int    *range;          //          what of the question is trusted
   fr_token  *whole, *part;   //          its ids, and those of the fork
-  fr_int     ids_most, text_most;
+  fr_int     ids_most, text_most, head, ranges;  // head: bytes of the framed question
 } fr__framed;
+
+// The end of a turn that begins at `at`, -1 where none begins; *role: 0 system, 1 user, 2 assistant.
+static fr_int fr__turn_end(fr_text text, fr_int at, int *role)
+{
+  const char *next, *known = "sua";
+  if (at + 2 > text.count || text.bytes[at] != '\xFF') return -1;
+  for (*role = 0; *role < 3 && known[*role] != text.bytes[at + 1]; ++*role) {}
+  next = (const char *)memchr(text.bytes + at + 2, 0xFF, (size_t)(text.count - at - 2));
+  return *role == 3 ? -1 : next ? next - text.bytes : text.count;
+}
+
+// Is a question a conversation? Its turns are sound, the last is the user's.
+static int fr__is_talk(fr_text text)
+{
+  fr_int at = 0;
+  int role = 0;
+  while (at >= 0 && at < text.count) at = fr__turn_end(text, at, &role);
+  return at > 0 && role == 1;
+}
+
+static int fr__frame(fr__framed *q, fr_text text, int trusted)  // 0: its size does not fit
+{
+  if (q->text && trusted) q->range[q->ranges] = q->head;
+  if (q->text && text.count) memcpy(q->text + q->head, text.bytes, (size_t)text.count);
+  q->ranges += 2 * trusted;
+  if (!fr__add(q->head, text.count, &q->head)) return 0;
+  if (q->text && trusted) q->range[q->ranges - 1] = q->head;
+  return 1;
+}
+
+// The question in its framing: with q->text it is written, without only measured.
+FR__SELDOM int fr__frame_question(fr__framed *q, const fr_framing *f, fr_text prompt)
+{
+  const fr_turns *t = f->turns;
+  int fits = 1, role = 0;
+  q->head = q->ranges = 0;
+  if (!fr__is_talk(prompt)) return fr__frame(q, f->before, 1) && fr__frame(q, prompt, 0) && fr__frame(q, f->after, 1);
+  for (fr_int at = 0, end; fits && t && at < prompt.count; at = end) {
+    fr_text turn = { prompt.bytes + at + 2, 0 };
+    end = fr__turn_end(prompt, at, &role);
+    turn.count = end - at - 2;
+    if (at == 0) fits = fr__frame(q, t->begin[role == 0], 1);
+    fits = fits && fr__frame(q, t->before[role], 1) && fr__frame(q, turn, 0) &&
+           fr__frame(q, end < prompt.count ? t->after[role] : f->after, 1);
+  }
+  return fits;
+}
 
 // A text of n bytes has at most `grows` * n ids, 3 where it is normalised, else 1; SentencePiece may put one before it.
 FR__SELDOM fr_status fr__question_layout(fr__arena *arena, fr__framed *q, fr_int grows, const fr_framing *f, fr_text prompt,
                                          const fr_text *traces, fr_int trace_count)
 {
-  fr_int head = 1, fork = 0, trace = 0;
+  fr_int fork = 0, trace = 0;
   int fits;
   if (!fr__framing_good(f) || !fr__text_good(prompt) || trace_count < 0 || (trace_count && !traces)) return FR_INVALID;
-  fits = fr__add(head, f->before.count, &head) && fr__add(head, prompt.count, &head) && fr__add(head, f->after.count, &head);
+  if (!f->turns && fr__is_talk(prompt)) return FR_UNSUPPORTED;
+  q->text = NULL;
+  fits = fr__frame_question(q, f, prompt) && fr__add(1, q->head, &q->ids_most);
   for (fr_int i = 0; i < f->fork_count; i++) fork = fr__max(fork, f->forks[i].count);
-  q->ids_most = head;
   for (fr_int j = 0; j < trace_count; j++) {
     if (!fr__text_good(traces[j])) return FR_INVALID;
     trace = fr__max(trace, traces[j].count);
     fits = fits && fr__add(q->ids_most, traces[j].count, &q->ids_most) && fr__add(q->ids_most, 1, &q->ids_most);
   }
-  if (!fits || !fr__mul(grows, q->ids_most, &q->ids_most) || !fr__add(head, fork, &q->text_most) ||
+  if (!fits || !fr__mul(grows, q->ids_most, &q->ids_most) || !fr__add(q->head, fork + 1, &q->text_most) ||
       !fr__add(q->text_most, trace, &q->text_most)) return FR_OVERFLOW;
   q->traces = (fr_tokens *)fr__take(arena, trace_count, (fr_int)sizeof *q->traces);
   q->fork = (fr_int *)fr__take(arena, trace_count, (fr_int)sizeof *q->fork);
   q->ids = (fr_token *)fr__take(arena, q->ids_most, (fr_int)sizeof *q->ids);
+  q->range = (fr_int *)fr__take(arena, q->ranges, (fr_int)sizeof *q->range);
   q->text = (char *)fr__take(arena, q->text_most, 1);
   q->whole = (fr_token *)fr__take(arena, q->text_most, grows * (fr_int)sizeof *q->whole);
   q->part = (fr_token *)fr__take(arena, fork, grows * (fr_int)sizeof *q->part);
@@ -8414,10 +8585,10 @@ FR__APART fr_int fr__append(char *text, fr_int at, fr_text more)
 FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, const fr_framing *framing, fr_text prompt,
                                    const fr_text *traces, fr_int trace_count, void *memory, fr_int bytes, fr_int *used)
 {
-  const fr__trusted nowhere = { { 0, 0 }, { 0, 0 } };
+  const fr__trusted nowhere = { NULL, 0 };
   fr__arena arena = { NULL, 0, 0 };
   fr__output out = { NULL, 0, 0, 0, 0 };
-  fr__trusted trusted = nowhere;
+  fr__trusted trusted;
   fr__framed q;
   fr_tokens parts[3];
   fr_int head;
@@ -8425,15 +8596,17 @@ FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, c
   const fr_int grows = encoder && encoder->body && !encoder->tokenizer->nfc ? 1 : 3;
   fr_status status = fr__question_layout(&arena, &q, grows, framing, prompt, traces, trace_count);
   if (!status && memory && (!question || !encoder || !encoder->body)) status = FR_INVALID;
-  if (status) return fr__fail(reason, status, "question, encoder, framing or texts are not usable, a fork is empty, or all is too large");
+  if (status) return fr__fail(reason, status, status == FR_UNSUPPORTED ? "the question is a conversation of several turns, and the framing has none"
+                              : "question, encoder, framing or texts are not usable, a fork is empty, or all is too large");
   status = fr__arena_open(&arena, memory, bytes, memory ? NULL : used, reason);
   if (status || !memory) return status;
   if (!fr_tokenizer_token(encoder->tokenizer, framing->end).bytes)
     return fr__fail(reason, FR_RANGE, "the end, %d, is not a token", (fr_int)framing->end);
   fr__question_layout(&arena, &q, grows, framing, prompt, traces, trace_count);
-  trusted.to[0] = fr__append(q.text, 0, framing->before);
-  trusted.from[1] = fr__append(q.text, trusted.to[0], prompt);
-  trusted.to[1] = head = fr__append(q.text, trusted.from[1], framing->after);
+  fr__frame_question(&q, framing, prompt);
+  head = q.head;
+  trusted.range = q.range;
+  trusted.count = q.ranges / 2;
   out.ids = q.ids;
   out.capacity = q.ids_most;
   status = fr__encode(encoder, q.text, head, 1, 0, trusted, &out);
@@ -8455,7 +8628,7 @@ FR_DEF fr_status fr_question_place(fr_question *question, fr_encoder *encoder, c
   for (fr_int i = 0; i < framing->fork_count; i++) {
     fr__output fork = { q.part, grows * q.text_most, 0, 0, 0 }, all = { q.whole, grows * q.text_most, 0, 0, 0 };
     fr_int cut = 0, cut_count = 0;
-    const fr_int end = trusted.to[1] = fr__append(q.text, head, framing->forks[i]);
+    const fr_int end = q.range[q.ranges - 1] = fr__append(q.text, head, framing->forks[i]);
     status = fr__encode_fork(encoder, framing->forks[i], &fork);
     if (status) return status;
     parts[1].ids = q.part;
@@ -10394,15 +10567,19 @@ static fr_int fr__corpus_drawn(const fr_corpus *c, fr_int traces)
 // How much room everything takes: forks and traces are encoded, of the rest the bytes are counted.
 FR__SELDOM fr_status fr__corpus_measure(fr_corpus *c, struct fr__corpus *b)
 {
-  const fr__trusted nowhere = { { 0, 0 }, { 0, 0 } };
+  const fr__trusted nowhere = { NULL, 0 };
   fr__arena room = { NULL, 0, 0 };
   fr_int scratch = 0;
   fr_status status = fr_framing_forks(b->encoder, b->framing, NULL, 0, NULL, &b->fork_count);
   if (status) return status;
   for (b->p = 0; b->p < b->d->problem_count; b->p++) {
     const fr_problem *problem = &b->d->problems[b->p];
-    fr_int ids = b->framing->before.count + problem->text.count + b->framing->after.count + 1, size = 0;
-    fr_text all = problem->text;  // the traces as one: what fr_question_place asks for depends on lengths alone
+    fr_int ids, size = 0;
+    fr__framed framed;
+    fr_text all = problem->text;  // the traces as one: what fr_question_place asks for depends on their lengths alone
+    framed.text = NULL;
+    if (!fr__frame_question(&framed, b->framing, problem->text)) return FR_OVERFLOW;
+    ids = framed.head + 1;
     for (fr_int t = problem->first; !status && t < problem->first + problem->count; t++) {
       const fr_text text = b->d->traces[t].text;
       fr__output out = { NULL, 0, 0, 0, 0 };
@@ -10452,6 +10629,7 @@ FR__SELDOM void fr__leave_out(fr_corpus *c, const struct fr__corpus *b, fr_left_
 {
   static const char *const words[FR_LEFT_OUT_COUNT] = {
     "question %d, \"%s\": with trace %d it has %d tokens",
+    "question %d, \"%s\": with trace %d it has %d tokens",
     "question %d, \"%s\": trace %d has other ids behind a fork than apart",
     "question %d, \"%s\": it has other ids before a fork than apart",
     "question %d, \"%s\": no trace is left" };
@@ -10474,7 +10652,14 @@ FR__SELDOM fr_status fr__corpus_question(fr_corpus *c, struct fr__corpus *b, fr_
   char *room = b->room + b->used;
   fr_int left = 0;
   fr_status status = fr_question_place(q, b->encoder, b->framing, text, b->texts, *count, room, bytes, &b->size);
-  if (!status && q->prompt.count + b->longest_fork + fr__longest_trace(q) <= most) return FR_OK;
+  const fr_int head = status ? 0 : q->prompt.count + b->longest_fork;
+  if (!status && head + fr__longest_trace(q) <= most) return FR_OK;
+  for (fr_int j = 0; !status && c->options.truncate && head < most && j < *count; j++) {
+    fr_tokens *trace = (fr_tokens *)(uintptr_t)&q->traces[j];
+    if (head + trace->count > most) fr__leave_out(c, b, FR_TRACE_CUT, j, head + trace->count);
+    trace->count = fr__min(trace->count, most - head);
+    if (j == *count - 1) return FR_OK;
+  }
   if (!status || status == FR_FORMAT)
     status = fr_question_place(q, b->encoder, b->framing, text, NULL, 0, room, bytes, &b->size);
   if (status == FR_FORMAT) fr__leave_out(c, b, FR_QUESTION_BOUNDARY, 0, 0);
@@ -10526,7 +10711,8 @@ FR__SELDOM fr_status fr__corpus_fill(fr_corpus *c, struct fr__corpus *b)
   }
   for (fr_int i = 0; i < 2 * c->count; i++) {  // first those to train on, then those held out
     fr_random random = fr_random_stream(seed, c->questions[i % c->count].key, 0);
-    const int held_out = (double)fr_random_uniform(&random) < c->options.held_out;
+    const int held_out = c->options.train_lines ? b->d->problems[c->problem[i % c->count]].line > c->options.train_lines
+                                                : (double)fr_random_uniform(&random) < c->options.held_out;
     if (held_out == (i >= c->count)) c->order[n++] = i % c->count;
     if (!held_out && i < c->count) c->train++;
   }
@@ -10542,9 +10728,9 @@ FR_DEF fr_status fr_corpus_place(fr_corpus *corpus, const fr_dataset *dataset, f
   fr_status status;
   if (!dataset || !encoder || !encoder->body || !framing || framing->fork_count < 1 || !options || (memory && !corpus))
     return fr__fail(reason, FR_INVALID, "corpus, data set, encoder, framing or options is NULL, or there is no fork");
-  if (options->length < 0 || options->traces < 0 || options->batch < 0 || options->batch >= FR__INT_MAX ||
+  if (options->length < 0 || options->traces < 0 || options->train_lines < 0 || options->batch < 0 || options->batch >= FR__INT_MAX ||
       !(options->held_out >= 0.0 && options->held_out <= 1.0))
-    return fr__fail(reason, FR_INVALID, "length, traces or batch is negative or too large, or held_out is no fraction");
+    return fr__fail(reason, FR_INVALID, "length, traces, batch or train_lines is negative or too large, or held_out is no fraction");
   memset(&c, 0, sizeof c);
   memset(&b, 0, sizeof b);
   b.d = dataset;
@@ -10688,11 +10874,13 @@ FR_DEF fr_status fr_corpus_validate(fr_corpus *corpus, const fr_model *model, fr
 //   0    8 bytes  89 46 52 42 0D 0A 1A 0A       24   what fr__bundle_fields lists, in its order
 //   8    u64      version, 1                         the tokenizer in its own form
 //   16   u64      bytes of the whole                 u64 checksum
-enum { FR__BUNDLE_VERSION = 1 };
+enum { FR__BUNDLE_VERSION = 2 };
 static const unsigned char fr__bundle_magic[8] = { 0x89, 'F', 'R', 'B', '\r', '\n', 0x1A, '\n' };
 
-// forks[N], if not NULL, is set to the texts of the forks when they are read.
-FR__SELDOM void fr__bundle_fields(fr__both *x, fr_bundle *b, fr_text *forks)
+static fr_text fr__turns_text(const fr_turns *t, int i) { return i < 3 ? t->before[i] : i < 6 ? t->after[i - 3] : t->begin[i - 6]; }
+
+// forks[N] and turns, if not NULL, are set to the texts that are read.
+FR__SELDOM void fr__bundle_fields(fr__both *x, fr_bundle *b, fr_text *forks, fr_turns *turns)
 {
   const fr_text none = { NULL, 0 };
   fr_framing *f = &b->framing;
@@ -10719,6 +10907,14 @@ FR__SELDOM void fr__bundle_fields(fr__both *x, fr_bundle *b, fr_text *forks)
   for (int i = 0; i < 5; i++) *words[i] = fr__both_int(x, *words[i], 8, UINT64_MAX);
   memcpy(&c->held_out, &held_out, 8);
   b->user = fr__both_text(x, b->user);
+  c->truncate = (int)fr__both_int(x, (uint64_t)(c->truncate != 0), 8, 1);
+  c->train_lines = fr__both_size(x, c->train_lines);
+  if (!fr__both_int(x, (uint64_t)(f->turns != NULL), 8, 1)) return;
+  for (int i = 0; i < 8; i++) {
+    const fr_text text = fr__both_text(x, f->turns ? fr__turns_text(f->turns, i) : none);
+    if (turns) *(i < 3 ? &turns->before[i] : i < 6 ? &turns->after[i - 3] : &turns->begin[i - 6]) = text;
+  }
+  if (turns) f->turns = turns;
 }
 
 // All but the checksum.
@@ -10728,7 +10924,7 @@ FR__SELDOM int fr__bundle_put(fr__stream *s, fr_bundle b, fr_int total)
   fr__put(s, fr__bundle_magic, 8);
   fr__put_int(s, FR__BUNDLE_VERSION, 8);
   fr__both_size(&x, total);
-  fr__bundle_fields(&x, &b, NULL);
+  fr__bundle_fields(&x, &b, NULL, NULL);
   fr__flush(s);
   s->hash = 0;  // the tokenizer's form has its own
   fr__put_form(s, b.tokenizer);
@@ -10769,6 +10965,8 @@ FR__SELDOM const char *fr__bundle_differs(const fr_bundle *b, fr_text file, cons
   if (expected->key && expected->key != b->key) return "corpus";
   if (!e->fork_count && !e->before.count && !e->after.count && !e->end) return NULL;
   if (fr__text_order(f->before, e->before) || fr__text_order(f->after, e->after)) return "text around the question";
+  for (int i = 0; e->turns && i < 8; i++)
+    if (!f->turns || fr__text_order(fr__turns_text(f->turns, i), fr__turns_text(e->turns, i))) return "text around turns";
   if (f->end != e->end) return "end of a trace";
   if (f->fork_count != e->fork_count) return "number of forks";
   for (fr_int i = 0; i < e->fork_count; i++)
@@ -10783,6 +10981,7 @@ FR_DEF fr_status fr_bundle_place(fr_bundle *bundle, const fr_bundle *expected, c
   char *copy = NULL, *block = NULL;
   fr_tokenizer *tokenizer = NULL;
   fr_text *forks = NULL;
+  fr_turns *turns = NULL;
   fr__arena arena = { NULL, 0, 0 };
   fr__both x = { NULL, NULL, 0, 0 };
   fr_tokenizer_source source;
@@ -10801,7 +11000,7 @@ FR_DEF fr_status fr_bundle_place(fr_bundle *bundle, const fr_bundle *expected, c
     return fr__fail(reason, FR_CHECKSUM, "the bundle is damaged: its length or its checksum differs");
   memset(&b, 0, sizeof b);
   memset(&source, 0, sizeof source);
-  fr__bundle_fields(&x, &b, NULL);
+  fr__bundle_fields(&x, &b, NULL, NULL);
   if (x.bad) return fr__fail(reason, FR_FORMAT, "a field of the bundle is out of range");
   texts = x.in - from;
   source.file.bytes = (const char *)x.in;
@@ -10811,6 +11010,7 @@ FR_DEF fr_status fr_bundle_place(fr_bundle *bundle, const fr_bundle *expected, c
     tokenizer = (fr_tokenizer *)fr__take(&arena, 1, (fr_int)sizeof(fr_tokenizer));
     block = (char *)fr__take(&arena, size, 1);
     forks = (fr_text *)fr__take(&arena, b.framing.fork_count, (fr_int)sizeof(fr_text));
+    turns = (fr_turns *)fr__take(&arena, 1, (fr_int)sizeof(fr_turns));
     copy = (char *)fr__take(&arena, texts, 1);
     if (placing == 0) status = fr__arena_open(&arena, memory, bytes, needed, reason);
     if (!memory) return status;
@@ -10820,7 +11020,7 @@ FR_DEF fr_status fr_bundle_place(fr_bundle *bundle, const fr_bundle *expected, c
   memcpy(copy, from, (size_t)texts);  // the texts are parts of it
   x.in = (const unsigned char *)copy + 24;
   x.left = texts - 24;
-  fr__bundle_fields(&x, &b, forks);
+  fr__bundle_fields(&x, &b, forks, turns);
   b.tokenizer = tokenizer;
   b.framing.forks = forks;
   if (!fr__framing_good(&b.framing) || !fr_tokenizer_token(tokenizer, b.framing.end).bytes)

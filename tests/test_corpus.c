@@ -795,7 +795,7 @@ static void bundles(void)
   fr_int bytes, needed = 0;
   unsigned char *file = image(&b, &bytes);
   // The places of the format: "<ask>" at 24, "<|asked|>", the end, three forks, numbers from 129 on, "mine\0too", the tokenizer.
-  CHECK(!memcmp(file, "\x89" "FRB\r\n\x1A\n", 8) && number(file + 8, 8) == 1 && number(file + 16, 8) == (uint64_t)bytes);
+  CHECK(!memcmp(file, "\x89" "FRB\r\n\x1A\n", 8) && number(file + 8, 8) == 2 && number(file + 16, 8) == (uint64_t)bytes);
   CHECK(number(file + 24, 8) == 5 && !memcmp(file + 32, "<ask>", 5) && number(file + 37, 8) == 9 && !memcmp(file + 45, "<|asked|>", 9));
   CHECK(number(file + 54, 8) == 256 && number(file + 62, 8) == 3 && number(file + 70, 8) == 8 && !memcmp(file + 78, "<think1>", 8));
   CHECK(number(file + 102, 8) == 8 && !memcmp(file + 110, "<think3>", 8));
@@ -804,7 +804,8 @@ static void bundles(void)
   for (int i = 0; i < 3; i++) CHECK(number(file + 118 + 8 * i, 8) == numbers[i]);
   CHECK(number(file + 142, 4) == 0x3EC00000);
   for (int i = 0; i < 12; i++) CHECK(number(file + 146 + 8 * i, 8) == more[i]);
-  CHECK(!memcmp(file + 242, "mine\0too", 8) && !memcmp(file + 250, "\x89" "FRT", 4));
+  CHECK(!memcmp(file + 242, "mine\0too", 8) && number(file + 250, 8) == 0 && number(file + 258, 8) == 0 && number(file + 266, 8) == 0);
+  CHECK(!memcmp(file + 274, "\x89" "FRT", 4));
   unsigned char *copy = (unsigned char *)test_alloc((size_t)bytes + 1);
   memcpy(copy, file, (size_t)bytes);
   seal(copy, bytes);
@@ -1013,6 +1014,127 @@ static void bundle_files(void)
   close_setup(&s);
 }
 
+// Lines to train on; traces that are cut; conversations; what a bundle keeps of them.
+static void split_by_line(void)
+{
+  setup s;
+  fr_dataset d = data_of("{\"question\":\"a\",\"traces\":[\"1\"]}\n\n{\"question\":\"b\",\"traces\":[\"1\"]}\n{\"question\":\"c\",\"traces\":[\"1\"]}\n"
+                         "{\"question\":\"a\",\"traces\":[\"2\"]}\n{\"question\":\"d\",\"traces\":[]}\n{\"question\":\"e\",\"traces\":[\"1\"]}\n");
+  fr_corpus_options o;
+  fr_reason reason;
+  memset(&o, 0, sizeof o);
+  open_bytes(&s, 2);
+  for (fr_int lines = 1; lines < 9; lines++) {
+    fr_int train = 0;
+    o.train_lines = lines;
+    o.held_out = lines % 2 ? 0.0 : 1.0;  // does not count
+    fr_corpus c = corpus_of(&d, &s, &o);
+    sums(&c, &d);
+    for (fr_int i = 0; i < c.count; i++) {
+      const fr_int line = d.problems[c.problem[c.order[i]]].line;
+      CHECK((i < c.train) == (line <= lines));
+      train += line <= lines;
+    }
+    CHECK(c.count == 4 && c.train == train && train == (lines < 3 ? 1 : lines < 4 ? 2 : lines < 7 ? 3 : 4));
+    fr_corpus_free(&c);
+  }
+  o.train_lines = -1;
+  fr_corpus none;
+  CHECK(fr_corpus_new(&none, &d, &s.encoder, &s.framing, &o, &reason) == FR_INVALID);
+  fr_dataset_free(&d);
+  close_setup(&s);
+}
+
+static void cut(void)
+{
+  setup s;
+  fr_dataset d = data_of("{\"question\":\"ab\",\"traces\":[\"0123456789\",\"x\",\"0123\"]}\n{\"question\":\"a question too long\",\"traces\":[\"1\"]}\n");
+  fr_corpus_options o;
+  memset(&o, 0, sizeof o);
+  open_bytes(&s, 2);
+  o.length = 2 + 1 + 1 + 5;  // question, <|asked|>, fork, and room for five: "0123" with its end just fits
+  o.truncate = 1;
+  fr_corpus c = corpus_of(&d, &s, &o);
+  sums(&c, &d);
+  CHECK(c.count == 1 && c.left_out[FR_TRACE_CUT] == 1 && c.left_out[FR_TRACE_LONG] == 1 && c.left_out[FR_QUESTION_BARE] == 1);
+  CHECK(strstr(c.example[FR_TRACE_CUT].text, "with trace 0 it has 15 tokens") != NULL);
+  CHECK(c.questions[0].trace_count == 3 && c.questions[0].traces[0].count == 5 && c.questions[0].traces[0].ids[4] == '4');  // no end
+  CHECK(is_bytes(c.questions[0].traces[1], "x", s.framing.end) && is_bytes(c.questions[0].traces[2], "0123", s.framing.end));
+  fr_corpus_free(&c);
+  fr_dataset_free(&d);
+  close_setup(&s);
+}
+
+static void talks(void)
+{
+  static const char rows[] = "{\"messages\":[{\"role\":\"system\",\"content\":\"S<think1>\"},{\"role\":\"user\",\"content\":\"U\"},{\"role\":\"assistant\",\"content\":\"A\"},"
+                             "{\"role\":\"user\",\"content\":\"Q<|end|>\"},{\"role\":\"assistant\",\"content\":\"T\"}]}\n"
+                             "{\"prompt\":[{\"role\":\"user\",\"content\":\"U\"},{\"role\":\"assistant\",\"content\":\"A\"},{\"role\":\"user\",\"content\":\"Q\"}],\"completion\":\"T\"}\n"
+                             "{\"question\":\"Q\",\"traces\":[\"T\"]}\n";
+  setup s;
+  fr_dataset d = data_of(rows);
+  fr_corpus_options o;
+  fr_corpus c;
+  fr_turns turns, other;
+  fr_bundle b, back, expected;
+  fr_reason reason;
+  fr_int bytes, needed = 0;
+  memset(&o, 0, sizeof o);
+  memset(&turns, 0, sizeof turns);
+  open_bytes(&s, 2);
+  CHECK(fr_corpus_new(&c, &d, &s.encoder, &s.framing, &o, &reason) == FR_UNSUPPORTED && !strcmp(reason.text, "question 0: the question is a conversation of several turns, and the framing has none"));
+  turns.begin[0] = text_of("(own)");
+  turns.begin[1] = text_of("(");
+  turns.before[0] = text_of("{s:");
+  turns.before[1] = text_of("{u:");
+  turns.before[2] = text_of("{a:");
+  for (int i = 0; i < 3; i++) turns.after[i] = text_of("<|end|>");
+  s.framing.before = text_of("(own){u:");
+  s.framing.turns = &turns;
+  c = corpus_of(&d, &s, &o);
+  sums(&c, &d);
+  {
+    static const char *const whole[] = { "({s:S<think1>\1{u:U\1{a:A\1{u:Q<|end|>\2", "(own){u:U\1{a:A\1{u:Q\2", "(own){u:Q\2" };  // 1: the end; 2: <|asked|>
+    for (fr_int i = 0; i < 3; i++) {
+      const fr_tokens prompt = c.questions[i].prompt;
+      int same = prompt.count == (fr_int)strlen(whole[i]);
+      for (fr_int k = 0; same && k < prompt.count; k++)
+        same = prompt.ids[k] == (whole[i][k] == 1 ? s.framing.end : whole[i][k] == 2 ? s.framing.end + 1 : (fr_token)whole[i][k]);
+      CHECK(same);
+    }
+  }
+  fr_corpus_free(&c);
+  b = bundle_of(&s);
+  b.corpus.truncate = 1;
+  b.corpus.train_lines = 12345;
+  unsigned char *file = image(&b, &bytes);
+  CHECK(fr_bundle_place(NULL, NULL, file, bytes, NULL, 0, &needed, &reason) == FR_OK);
+  unsigned char *memory = (unsigned char *)test_alloc((size_t)needed);
+  memset(&expected, 0, sizeof expected);
+  expected.framing = b.framing;
+  CHECK(fr_bundle_place(&back, &expected, file, bytes, memory, needed, NULL, &reason) == FR_OK && bundles_same(&b, &back));
+  CHECK(back.corpus.truncate == 1 && back.corpus.train_lines == 12345 && back.framing.turns && back.framing.turns != &turns);
+  for (int i = 0; i < 8; i++) CHECK(text_same(fr__turns_text(back.framing.turns, i), fr__turns_text(&turns, i)));
+  for (int i = 0; i < 8; i++) {
+    other = turns;
+    *(i < 3 ? &other.before[i] : i < 6 ? &other.after[i - 3] : &other.begin[i - 6]) = text_of("else");
+    expected.framing.turns = &other;
+    CHECK(fr_bundle_place(&back, &expected, file, bytes, memory, needed, NULL, &reason) == FR_FORMAT && strstr(reason.text, "another text around turns") != NULL);
+  }
+  for (fr_int at = 32; at < bytes; at++) {  // cut, with length and checksum as they should be
+    unsigned char *part = (unsigned char *)test_alloc((size_t)at + 8);
+    memcpy(part, file, (size_t)at);
+    for (int i = 0; i < 8; i++) part[16 + i] = (unsigned char)((uint64_t)(at + 8) >> (8 * i));
+    seal(part, at + 8);
+    CHECK(at + 8 == bytes || fr_bundle_place(&back, NULL, part, at + 8, memory, needed, NULL, &reason) != FR_OK);
+    free(part);
+  }
+  free(memory);
+  free(file);
+  fr_dataset_free(&d);
+  close_setup(&s);
+}
+
 int main(void)
 {
   contents();
@@ -1023,6 +1145,9 @@ int main(void)
   batches();
   limits();
   validation();
+  split_by_line();
+  cut();
+  talks();
   bundles();
   bundle_files();
   CHECK(alive == 0);  // nothing above leaked

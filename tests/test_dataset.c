@@ -114,6 +114,39 @@ static void forms(void)
   drop(&p);
 }
 
+// Rows of others, and that the same question in two forms is one.
+static void forms_of_others(void)
+{
+  static const char text[] =
+    "{\"messages\":[{\"role\":\"user\",\"content\":\"q1\",\"name\":\"x\"},{\"role\":\"assistant\",\"content\":\"a1\"}],\"answer\":\"1\",\"source\":\"S\",\"input\":3}\n"
+    "{\"prompt\":[{\"content\":\"q1\",\"role\":\"user\"}],\"completion\":[{\"role\":\"assistant\",\"content\":\"a2\"}]}\n"
+    "{\"prompt\":\"q1\",\"completion\":[{\"role\":\"assistant\",\"content\":\"a3\",\"reasoning_content\":\"r3\"}]}\n"
+    "{\"prompt\":[{\"role\":\"user\",\"content\":\"\\u00711\"}],\"completion\":\"a4\"}\n"
+    "{\"instruction\":\"q1\",\"input\":\"\",\"output\":\"a5\"}\n{\"instruction\":\"q1\",\"input\":null,\"output\":\"a6\"}\n{\"instruction\":\"q1\",\"output\":\"a1\"}\n"
+    "{\"instruction\":\"do\",\"input\":\"this\",\"output\":\"a7\",\"correct\":true}\n"
+    "{\"question\":\"do\\n\\nthis\",\"traces\":[\"a8\"],\"messages\":3,\"instruction\":[],\"output\":{}}\n\n"
+    "{\"messages\":[{\"role\":\"developer\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\"u\"},{\"role\":\"assistant\",\"content\":\"x\"},"
+      "{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":null,\"reasoning_content\":\"only\"}]}\n"
+    "{\"prompt\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\"u\"},{\"role\":\"assistant\",\"content\":\"x\"},"
+      "{\"role\":\"user\",\"content\":\"q\"}],\"completion\":\"a9\",\"answer\":2}\n"
+    "{\"prompt\":[{\"role\":\"user\",\"content\":\"u\"},{\"role\":\"user\",\"content\":\"q\"}],\"completion\":\" \"}\n"
+    "{\"messages\":[{\"role\":\"user\",\"content\":\"u\"},{\"role\":\"assistant\",\"content\":\"a\"}],\"traces\":[\"t\"],\"question\":\"plain\"}\n";
+  static const char *const questions[] = { "q1", "do\n\nthis", "\xFF" "ss\xFF" "uu\xFF" "ax\xFF" "uq", "plain" };
+  static const char *const traces[] = { "a1", "a2", "r3\n\na3", "a4", "a5", "a6", "a7", "a8", "only", "a9", "t" };
+  static const fr_int lines[] = { 1, 8, 11, 14 }, counts[] = { 6, 2, 2, 1 };
+  placed p;
+  fr_reason reason;
+  if (!CHECK(place(&p, text, sizeof text - 1, &reason) == FR_OK)) { fprintf(stderr, "%s\n", reason.text); drop(&p); return; }
+  const fr_dataset *d = &p.dataset;
+  sums(d);
+  CHECK(d->problem_count == 4 && d->trace_count == 11 && d->counts.repeated == 1 && d->counts.empty == 1 && d->counts.no_trace == 1);
+  for (fr_int i = 0; i < 4 && i < d->problem_count; i++)
+    CHECK(is(d->problems[i].text, questions[i]) && d->problems[i].line == lines[i] && d->problems[i].count == counts[i]);
+  for (fr_int i = 0; i < 11 && i < d->trace_count; i++) CHECK(is(d->traces[i].text, traces[i]));
+  CHECK(is(d->problems[0].answer, "1") && is(d->problems[2].answer, "2") && d->traces[0].source == 0 && d->traces[1].source == -1);
+  drop(&p);
+}
+
 static void errors(void)
 {
   static const struct { const char *text; fr_status status; const char *words; } cases[] = {
@@ -126,12 +159,40 @@ static void errors(void)
     { "{\"question\":\"q\",\"trace\":[\"a\"]}", FR_FORMAT, "column 17: this row has no traces; is this name" },
     { "{\"question\":\"q\",\"taxes\":[\"a\"]}", FR_FORMAT, "column 1: this row has no traces" },
     { "{\"question\":\"q\",\"traces\":[{\"txt\":\"a\"}]}", FR_FORMAT, "column 28: this trace has no text; is this name" },
-    { "{\n  \"question\": \"q\",\n  \"traces\": []\n}", FR_SYNTAX, "line 1, column 2: the text ends too early: one object per line" },
+    { "{\n  \"question\": \"q\",\n  \"traces\": []\n}", FR_SYNTAX, "line 1, column 2: the text ends too early: one object per line; of JSON over several lines: jq -c ." },
     { "\xFF\xFE{\0\"\0", FR_FORMAT, "UTF-16" }, { "\xFE\xFF", FR_FORMAT, "UTF-16" },
     { "{\"question\":\"\",\"traces\":[]}", FR_FORMAT, "column 13: the question is empty" },
     { "{\"question\":null,\"traces\":[]}", FR_FORMAT, "column 13: the question must be" },
     { "{\"question\":3,\"traces\":[]}", FR_FORMAT, "column 13:" },
-    { "{\"prompt\":[{\"role\":\"user\"}],\"completion\":\"a\"}", FR_FORMAT, "column 11: the question must be" },
+    { "{\"prompt\":[{\"role\":\"user\"}],\"completion\":\"a\"}", FR_FORMAT, "column 12: this message has no content" },
+    { "{\"prompt\":3,\"completion\":\"a\"}", FR_FORMAT, "column 11: the prompt must be a string or a list of messages" },
+    { "{\"prompt\":[],\"completion\":\"a\"}", FR_FORMAT, "column 11: the last message must be the user's" },
+    { "{\"prompt\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\"}],\"completion\":\"a\"}", FR_FORMAT,
+      "column 11: the last message must be the user's" },
+    { "{\"prompt\":\"q\",\"completion\":[{\"role\":\"user\",\"content\":\"a\"}]}", FR_FORMAT, "column 28: the last message must be the assistant's" },
+    { "{\"prompt\":\"q\",\"completion\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"a\"}]}", FR_FORMAT,
+      "column 28: a completion must be one message" },
+    { "{\"prompt\":\"q\",\"completion\":[]}", FR_FORMAT, "column 28: the last message must be the assistant's" },
+    { "{\"messages\":[]}", FR_FORMAT, "column 13: the last message must be the assistant's" },
+    { "{\"messages\":\"x\"}", FR_FORMAT, "column 1: this row has no question" },
+    { "{\"messages\":[3]}", FR_FORMAT, "column 14: a message must be an object" },
+    { "{\"messages\":[{\"content\":\"q\"}]}", FR_FORMAT, "column 14: this message has no role" },
+    { "{\"messages\":[{\"rloe\":\"user\",\"content\":\"q\"}]}", FR_FORMAT, "column 15: this message has no role; is this name misspelt?" },
+    { "{\"messages\":[{\"role\":\"tool\",\"content\":\"q\"}]}", FR_FORMAT, "column 22: a role must be system, developer, user or assistant" },
+    { "{\"messages\":[{\"role\":3,\"content\":\"q\"}]}", FR_FORMAT, "column 22: a role must be a string" },
+    { "{\"messages\":[{\"role\":\"user\",\"content\":[\"q\"]}]}", FR_FORMAT, "column 39: a content must be a string" },
+    { "{\"messages\":[{\"role\":\"user\",\"content\":\"\"},{\"role\":\"assistant\",\"content\":\"a\"}]}", FR_FORMAT, "column 14: this message has no content" },
+    { "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":null}]}", FR_FORMAT, "column 44: this message has no content" },
+    { "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}", FR_FORMAT, "column 13: the last message must be the assistant's" },
+    { "{\"messages\":[{\"role\":\"assistant\",\"content\":\"a\"}]}", FR_FORMAT, "column 13: the message before the last must be the user's" },
+    { "{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"assistant\",\"content\":\"a\"}]}", FR_FORMAT, "column 13: the message before the last" },
+    { "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\"}],\"correct\":3}", FR_FORMAT, "correct must be true or false" },
+    { "{\"instruction\":\"q\"}", FR_FORMAT, "column 1: the output must be a string" },
+    { "{\"instruction\":\"q\",\"output\":3}", FR_FORMAT, "column 29: the output must be a string" },
+    { "{\"instruction\":\"q\",\"input\":3,\"output\":\"a\"}", FR_FORMAT, "column 28: the input must be a string" },
+    { "{\"instruction\":\"\",\"output\":\"a\"}", FR_FORMAT, "column 16: the question is empty" },
+    { "[\n  {\"question\": \"q\"}]", FR_FORMAT, "line 1, column 1: each line must hold one object; of a list: jq -c '.[]'" },
+    { "PAR1xxxx", FR_FORMAT, "pandas.read_parquet" }, { "\x1F\x8B\x08x", FR_FORMAT, "gzip" }, { "\x28\xB5\x2F\xFDx", FR_FORMAT, "zstd" },
     { "\n\n {\"question\":\"q\"}", FR_FORMAT, "line 3, column 2: this row has no traces" },
     { "{\"question\":\"q\",\"traces\":null}", FR_FORMAT, "column 26: the traces must" },
     { "{\"question\":\"q\",\"problem\":\"q\",\"traces\":[]}", FR_FORMAT, "column 17: this repeats" },
@@ -387,6 +448,7 @@ int main(void)
 {
   spelled_otherwise();
   forms();
+  forms_of_others();
   errors();
   files();
   allocations();

@@ -123,7 +123,29 @@ static void against_the_whole(const char *name)
     f.end = fr_tokenizer_find(&t, as_text("<think8>"));
     if (round % 3 == 0) f.before = some(room[0], parts, 16, 2);
     if (round % 3 == 0) f.after = some(room[1], parts, 16, 2);
-    const fr_text prompt = some(room[2], parts, 16, 3);
+    fr_text prompt = some(room[2], parts, 16, 3), said[3];
+    fr_turns turns;
+    char framed[8][60], turn[3][60], talk[300];
+    int roles[3] = { 1, 2, 1 }, turn_count = 0;
+    if (round % 5 == 0) {  // a conversation: perhaps a system turn, a turn of each, the question; or what only looks like one
+      fr_text *const around[8] = { &turns.before[0], &turns.before[1], &turns.before[2], &turns.after[0], &turns.after[1], &turns.after[2],
+                                   &turns.begin[0], &turns.begin[1] };
+      for (int i = 0; i < 8; i++) *around[i] = some(framed[i], parts, 16, 2);
+      f.turns = &turns;
+      turn_count = 1 + test_below_int(3);
+      if (turn_count == 2) roles[0] = 0;
+      prompt.bytes = talk;
+      prompt.count = 0;
+      for (int i = 0; i < turn_count; i++) {
+        if (turn_count == 2) roles[i] = i;
+        said[i] = some(turn[i], parts, 16, 3);
+        talk[prompt.count++] = '\xFF';
+        talk[prompt.count++] = "sua"[roles[i]];
+        if (said[i].count) memcpy(talk + prompt.count, said[i].bytes, (size_t)said[i].count);
+        prompt.count += said[i].count;
+      }
+      if (round % 25 == 0) { talk[1] = 'x'; turn_count = 0; }  // no role: these are bytes like any others
+    }
     for (int i = 0; i < 2; i++)
       do forks[i] = round % 2 ? some(room[3 + i], parts, 16, 2) : some(room[3 + i], parts + 10, 1, 1);
       while (forks[i].count == 0);
@@ -144,9 +166,17 @@ static void against_the_whole(const char *name)
     fr_token prompt_ids[400], ids[800], trace_ids[3][400];
     fr_int counts[3];
     s.bytes = 0;
-    add(&s, f.before, 1);
-    add(&s, prompt, 0);
-    add(&s, f.after, 2);
+    if (turn_count) add(&s, turns.begin[roles[0] == 0], 3);
+    for (int i = 0; i < turn_count; i++) {
+      add(&s, turns.before[roles[i]], (char)(4 + 2 * i));
+      add(&s, said[i], 0);
+      add(&s, i < turn_count - 1 ? turns.after[roles[i]] : f.after, i < turn_count - 1 ? (char)(5 + 2 * i) : 2);
+    }
+    if (!turn_count) {
+      add(&s, f.before, 1);
+      add(&s, prompt, 0);
+      add(&s, f.after, 2);
+    }
     const fr_int prompt_count = whole_ids(&e, &s, prompt_ids), head = s.bytes;
     int good = prompt_count > 0, forks_good = good;
     for (fr_int j = 0; j < trace_count; j++)
