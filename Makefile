@@ -13,11 +13,12 @@ BUILD  = build
 JOBS   = 2
 COMPILE = $(CC) -std=c99 $(CFLAGS) -I. -pthread
 SHARED  = forkreason.h $(addprefix examples/, pool.h progress.h multiply.h number_line.h recipe.h record.h report.h \
-            map.h chat.h cli.h cli_inspect.h cli_convert.h cli_tokenize.h)
+            map.h chat.h cli.h cli_inspect.h cli_convert.h cli_tokenize.h \
+            cli_ready.h cli_match.h cli_train.h cli_generate.h cli_eval.h)
 
 all: examples
 
-examples: $(addprefix $(BUILD)/, first four_ways train_traces stream_forks forkreason word_problems)
+examples: $(addprefix $(BUILD)/, first four_ways stream_forks forkreason word_problems)
 
 $(BUILD)/%: examples/%.c $(SHARED)
 	@mkdir -p $(BUILD)

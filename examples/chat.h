@@ -5,6 +5,7 @@
 //   ChatML (Qwen2.5, Qwen3, SmolLM2)   <|im_start|>system S<|im_end|> <|im_start|>user Q<|im_end|> <|im_start|>assistant
 //   Llama 3                            <|begin_of_text|><|start_header_id|>user<|end_header_id|> Q<|eot_id|> .. assistant ..
 //   DeepSeek-R1                        <begin of sentence>S<User>Q<Assistant>, in its own characters
+//   by hand                            what chat_by_hand wrote
 #ifndef CHAT_H
 #define CHAT_H
 
@@ -12,9 +13,11 @@
 #include <string.h>
 
 typedef struct chat {
-  const char *kind;         // NULL: not known
-  char before[4000], after[200];
-  const char *wrong;        // why not
+  const char *kind;               // NULL: not known
+  char before[5000], after[1400]; // a question of one turn
+  char begin[2][4300];            // of a conversation: what comes first where it has no system turn, and where it has one;
+  char opens[3][600], closes[3][600];  // around a turn of the system, the user, the assistant
+  const char *wrong;              // why not
 } chat;
 
 static inline const char *chat_find(fr_text text, const char *word, const char *from)
@@ -53,37 +56,64 @@ static inline int chat_literal(fr_text text, const char *open, const char *close
   return 0;
 }
 
+// What stands between the quotes behind `open`, as chat_quoted wrote it.
+static inline int chat_unquoted(fr_text text, const char *open, char *out, size_t room)
+{
+  const char *at = chat_find(text, open, NULL), *end = text.bytes + text.count;
+  size_t used = 0;
+  for (at = at ? at + strlen(open) : end; at < end && *at != '\'' && used + 1 < room; at++) {
+    const int turned = *at == '\\' && at + 1 < end;
+    at += turned;
+    out[used++] = turned && *at == 'n' ? '\n' : *at;
+  }
+  out[used] = 0;
+  return at < end && *at == '\'';
+}
+
 // system: another one than the template's own; NULL: that.
 static inline chat chat_of(fr_text text, const char *system)
 {
   static const char user[] = "<\xEF\xBD\x9CUser\xEF\xBD\x9C>", assistant[] = "<\xEF\xBD\x9C" "Assistant\xEF\xBD\x9C>";
-  static const char begin[] = "<\xEF\xBD\x9C" "begin\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>";
+  static const char begin[] = "<\xEF\xBD\x9C" "begin\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>", end[] = "<\xEF\xBD\x9C" "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>";
+  static const char by_hand[] = "{% for m in messages %}{{ '", *const roles[] = { "system", "user", "assistant" };
   char own[3000], thinks[100];
+  const char *first = "", *last = NULL;
   chat c;
   memset(&c, 0, sizeof c);
   if (system && strlen(system) >= sizeof own) { c.wrong = "the system turn is too long"; return c; }
   if (text.count && chat_find(text, "<|im_start|>", NULL) && chat_find(text, "<|im_end|>", NULL)) {
     if (!system && chat_literal(text, "<|im_start|>system", "<|im_end|>", own, sizeof own)) system = own;
-    snprintf(c.before, sizeof c.before, "%s%s%s<|im_start|>user\n", system ? "<|im_start|>system\n" : "", system ? system : "", system ? "<|im_end|>\n" : "");
-    snprintf(c.after, sizeof c.after, "<|im_end|>\n<|im_start|>assistant\n");
+    for (int i = 0; i < 3; i++) snprintf(c.opens[i], sizeof c.opens[i], "<|im_start|>%s\n", roles[i]);
+    for (int i = 0; i < 3; i++) snprintf(c.closes[i], sizeof c.closes[i], "<|im_end|>\n");
     c.kind = "ChatML";
   } else if (text.count && chat_find(text, "<|start_header_id|>", NULL) && chat_find(text, "<|eot_id|>", NULL)) {
     if (chat_find(text, "Today Date", NULL) || chat_find(text, "strftime_now", NULL)) {
       c.wrong = "the system turn of this template has a date";
       return c;
     }
-    snprintf(c.before, sizeof c.before, "<|begin_of_text|>%s%s%s<|start_header_id|>user<|end_header_id|>\n\n",
-             system ? "<|start_header_id|>system<|end_header_id|>\n\n" : "", system ? system : "", system ? "<|eot_id|>" : "");
-    snprintf(c.after, sizeof c.after, "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n");
+    first = "<|begin_of_text|>";
+    for (int i = 0; i < 3; i++) snprintf(c.opens[i], sizeof c.opens[i], "<|start_header_id|>%s<|end_header_id|>\n\n", roles[i]);
+    for (int i = 0; i < 3; i++) snprintf(c.closes[i], sizeof c.closes[i], "<|eot_id|>");
     c.kind = "Llama 3";
   } else if (text.count && chat_find(text, user, NULL) && chat_find(text, assistant, NULL)) {
+    first = begin;
+    snprintf(c.opens[1], sizeof c.opens[1], "%s", user);
+    snprintf(c.opens[2], sizeof c.opens[2], "%s", assistant);
+    snprintf(c.closes[2], sizeof c.closes[2], "%s", end);
     snprintf(thinks, sizeof thinks, "%s<think>\\n", assistant);
-    snprintf(c.before, sizeof c.before, "%s%s%s", begin, system ? system : "", user);
-    snprintf(c.after, sizeof c.after, "%s%s", assistant, chat_find(text, thinks, NULL) ? "<think>\n" : "");
+    if (chat_find(text, thinks, NULL)) last = "<think>\n";
     c.kind = "DeepSeek-R1";
+  } else if (text.count && chat_unquoted(text, by_hand, c.opens[1], sizeof c.opens[1]) &&
+             chat_unquoted(text, "' + m['content'] + '", c.closes[1], sizeof c.closes[1])) {
+    c.kind = "by hand";
   } else {
     c.wrong = text.count ? "the template is none of ChatML, Llama 3 and DeepSeek-R1" : "there is no chat template";
+    return c;
   }
+  snprintf(c.begin[1], sizeof c.begin[1], "%s", first);
+  snprintf(c.begin[0], sizeof c.begin[0], "%s%s%s%s", first, system ? c.opens[0] : "", system ? system : "", system ? c.closes[0] : "");
+  snprintf(c.before, sizeof c.before, "%s%s", c.begin[0], c.opens[1]);
+  snprintf(c.after, sizeof c.after, "%s%s%s", c.closes[1], c.opens[2], last ? last : "");
   return c;
 }
 

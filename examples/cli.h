@@ -32,9 +32,19 @@ static inline int cli_wrong(const char *format, ...)
   return 2;
 }
 
-// ---- flags: --name VALUE or --name=VALUE, or without a value; the rest are words
-enum { CLI_FLAGS = 16, CLI_WORDS = 3 };
-typedef struct cli_flag { const char *name, *other; int has_value; } cli_flag;  // other: a second spelling, or NULL
+// ---- flags: --name VALUE or --name=VALUE, or without a value; the rest are words. A command's table is what is read, and its help.
+enum { CLI_FLAGS = 80, CLI_WORDS = 3 };
+typedef struct cli_flag {
+  const char *names;            // with other spellings: "--lr|--learning-rate"
+  char kind;                    // 0: a switch; 's' a text, 'w' a whole number, 'd' a number
+  double otherwise, low, high;  // of numbers: what it is when it is not given, and what it may be
+  const char *help;             // begins with the word that stands for its value, or with a blank; NULL: told elsewhere
+} cli_flag;
+#define CLI_SWITCH(names, help) { names, 0, 0, 0, 0, help }
+#define CLI_TEXT(names, help) { names, 's', 0, 0, 0, help }
+#define CLI_WHOLE(names, otherwise, low, high, help) { names, 'w', otherwise, low, high, help }
+#define CLI_DECIMAL(names, otherwise, low, high, help) { names, 'd', otherwise, low, high, help }
+#define CLI_END { NULL, 0, 0, 0, 0, NULL }
 typedef struct cli_given {
   const cli_flag *flags;
   const char *value[CLI_FLAGS];  // NULL: not given
@@ -43,15 +53,15 @@ typedef struct cli_given {
 } cli_given;
 typedef struct cli_command {
   const char *name;
-  int (*run)(const cli_given *given);
+  int (*run)(cli_given *given);
   const cli_flag *flags;  // the last has no name
   const char *help;
 } cli_command;
 
 // Letters that differ: the least number of insertions, deletions and replacements.
-static inline int cli_distance(const char *a, const char *b)
+static inline int cli_distance(const char *a, const char *b, int n)
 {
-  int row[64], n = (int)strlen(b);
+  int row[64];
   if (n > 62) n = 62;
   for (int j = 0; j <= n; j++) row[j] = j;
   for (int i = 1; a[i - 1] && i < 64; i++) {
@@ -65,79 +75,168 @@ static inline int cli_distance(const char *a, const char *b)
   }
   return row[n];
 }
-static inline const char *cli_nearest(const char *name, const char *const *names, int count)
+// Is `name` one of names, which | divides? Otherwise the nearest so far, if one of them is nearer.
+static inline int cli_named(const char *names, const char *name, fr_text *nearest, int *least)
 {
-  int best = 0;
-  for (int i = 1; i < count; i++) if (cli_distance(name, names[i]) < cli_distance(name, names[best])) best = i;
-  return names[best];
+  for (;; names++) {
+    const int count = (int)strcspn(names, "|"), far_off = nearest ? cli_distance(name, names, count) : 0;
+    if (!strncmp(names, name, (size_t)count) && !name[count]) return 1;
+    if (nearest && far_off < *least) { *least = far_off; nearest->bytes = names; nearest->count = count; }
+    names += count;
+    if (!*names) return 0;
+  }
+}
+// The number of a flag, or -1, said.
+static inline int cli_find(const cli_flag *flags, const char *name, const char *where)
+{
+  fr_text nearest = { NULL, 0 };
+  int f = 0, least = 1000;
+  for (; flags[f].names; f++) if (cli_named(flags[f].names, name, &nearest, &least)) return f;
+  cli_named("--help", name, &nearest, &least);
+  cli_wrong("%s: there is no flag %s; %.*s is the nearest", where, name, (int)nearest.count, nearest.bytes);
+  return -1;
+}
+
+// Takes a value of a flag, 0, or says what is wrong with it.
+static inline int cli_take(cli_given *given, int f, const char *name, const char *value)
+{
+  const cli_flag *flag = &given->flags[f];
+  char *end;
+  double number;
+  given->value[f] = value;
+  if (flag->kind != 'w' && flag->kind != 'd') return 0;
+  number = strtod(value, &end);
+  if (*value && !*end && number >= flag->low && number <= flag->high && (flag->kind == 'd' || floor(number) >= number)) return 0;
+  return cli_wrong("%s is a %snumber from %.15g to %.15g, not %s", name, flag->kind == 'w' ? "whole " : "", flag->low, flag->high, value);
+}
+// Lines of `name: value` or `name = value`, with # before comments, for flags that were not given yet. The text is cut to pieces.
+static inline int cli_take_lines(cli_given *given, char *text, const char *where)
+{
+  for (char *line = text, *next; line; line = next) {
+    char name[80], *value, *end;
+    int f;
+    next = strchr(line, '\n');
+    if (next) *next++ = 0;
+    line += strspn(line, " \t");
+    if (!*line || *line == '#' || *line == '\r') continue;
+    value = line + strcspn(line, " \t:=");
+    snprintf(name, sizeof name, "--%.*s", (int)(value - line < 60 ? value - line : 60), line);
+    for (char *c = name; *c; c++) if (*c == '_') *c = '-';
+    value += strspn(value, " \t");
+    if (*value == ':' || *value == '=') value++;
+    value += strspn(value, " \t");
+    if (*value == '"' || *value == '\'') { end = strchr(value + 1, *value); value++; }
+    else { end = value + strcspn(value, "\r"); for (char *c = value; c + 1 < end; c++) if (c[0] == ' ' && c[1] == '#') end = c; while (end > value && end[-1] == ' ') end--; }
+    if (end) *end = 0;
+    if ((f = cli_find(given->flags, name, where)) < 0) return 2;
+    if (!strcmp(value, "false") && !given->flags[f].kind) continue;
+    if (!given->value[f] && cli_take(given, f, name, value)) return 2;
+  }
+  return 0;
+}
+
+static inline int cli_help(const cli_command *command)
+{
+  int status = fputs(command->help, stdout) < 0;
+  for (const cli_flag *f = command->flags; f->names; f++) {
+    char names[100];
+    size_t used = 0, word = f->help ? strcspn(f->help, " ") : 0;
+    if (!f->help) continue;
+    for (const char *c = f->names; *c && used < 90; c++) {
+      if (*c == '|') names[used++] = ',';
+      names[used++] = *c == '|' ? ' ' : *c;
+    }
+    names[used] = 0;
+    status |= printf("  %s%s%.*s%*s %s", names, word ? " " : "", (int)word, f->help, used + word + (word > 0) < 22 ? 22 - (int)(used + word + (word > 0)) : 0, "", f->help + word) < 0;
+    if (f->kind == 'w' || f->kind == 'd') printf(" [%.9g]", f->otherwise);
+    printf("\n");
+  }
+  return status;
 }
 
 static inline int cli_run(const cli_command *command, int count, char **words)
 {
   cli_given given;
-  const char *names[CLI_FLAGS + 1];
-  int flags = 0, plain = 0;
+  char *config = NULL;
+  int plain = 0, status = 0;
   memset(&given, 0, sizeof given);
   given.flags = command->flags;
-  for (; command->flags[flags].name; flags++) names[flags] = command->flags[flags].name;
-  names[flags] = "--help";
   for (int i = 0; i < count; i++) {
     const char *word = words[i], *value = strchr(word, '=');
     char name[64];
-    int f = 0;
+    int f;
     if (plain || word[0] != '-' || !word[1]) {
       if (given.words == CLI_WORDS) return cli_wrong("too many words: %s", word);
       given.word[given.words++] = word;
       continue;
     }
     if (!strcmp(word, "--")) { plain = 1; continue; }
-    if (!strcmp(word, "--help") || !strcmp(word, "-h")) return fputs(command->help, stdout) < 0;
+    if (!strcmp(word, "--help") || !strcmp(word, "-h")) return cli_help(command);
     snprintf(name, sizeof name, "%.*s", value ? (int)(value - word < 60 ? value - word : 60) : 60, word);
-    while (f < flags && strcmp(command->flags[f].name, name) && (!command->flags[f].other || strcmp(command->flags[f].other, name))) f++;
-    if (f == flags) return cli_wrong("%s: there is no flag %s; %s is the nearest", command->name, name, cli_nearest(name, names, flags + 1));
-    if (value && !command->flags[f].has_value) return cli_wrong("%s takes no value", name);
-    if (command->flags[f].has_value && !value && i + 1 == count) return cli_wrong("%s needs a value", name);
-    given.value[f] = value ? value + 1 : command->flags[f].has_value ? words[++i] : "";
+    if ((f = cli_find(given.flags, name, command->name)) < 0) return 2;
+    if (value && !given.flags[f].kind) return cli_wrong("%s takes no value", name);
+    if (given.flags[f].kind && !value && i + 1 == count) return cli_wrong("%s needs a value", name);
+    if (cli_take(&given, f, name, value ? value + 1 : given.flags[f].kind ? words[++i] : "")) return 2;
   }
-  return command->run(&given);
+  for (int f = 0; given.flags[f].names; f++)
+    if (!strcmp(given.flags[f].names, "--config") && given.value[f]) {
+      map_file file;
+      char wrong[MAP_WRONG];
+      if (!map_open(&file, given.value[f], wrong)) status = cli_fail("%s", wrong);
+      else if ((config = (char *)malloc((size_t)file.count + 1)) != NULL) {
+        memcpy(config, file.bytes, (size_t)file.count);
+        config[file.count] = 0;
+        status = cli_take_lines(&given, config, given.value[f]);
+      }
+      map_close(&file);
+    }
+  if (!status) status = command->run(&given);
+  free(config);
+  return status;
 }
 
 static inline const char *cli_value(const cli_given *given, const char *name)
 {
-  for (int f = 0; given->flags[f].name; f++) if (!strcmp(given->flags[f].name, name)) return given->value[f];
+  for (int f = 0; given->flags[f].names; f++) if (cli_named(given->flags[f].names, name, NULL, NULL)) return given->value[f];
   return NULL;
 }
-// A whole number low .. high, or `otherwise`; -1, said, if it is none.
-static inline fr_int cli_number(const cli_given *given, const char *name, fr_int otherwise, fr_int low, fr_int high)
+static inline double cli_decimal(const cli_given *given, const char *name)
 {
-  const char *text = cli_value(given, name);
-  char *end;
-  long value;
-  if (!text) return otherwise;
-  errno = 0;
-  value = strtol(text, &end, 10);
-  if (!*text || *end || errno || value < low || value > high) {
-    cli_wrong("%s has to be a whole number from %ld to %ld, not %s", name, (long)low, (long)high, text);
-    return -1;
+  for (int f = 0; given->flags[f].names; f++)
+    if (cli_named(given->flags[f].names, name, NULL, NULL)) return given->value[f] ? strtod(given->value[f], NULL) : given->flags[f].otherwise;
+  return 0.0;
+}
+static inline fr_int cli_whole(const cli_given *given, const char *name) { return (fr_int)cli_decimal(given, name); }
+// The place of a word in a list that ends with NULL, `otherwise` if it is not given; -1, said.
+static inline int cli_choice(const cli_given *given, const char *name, const char *const *choices, int otherwise)
+{
+  const char *value = cli_value(given, name);
+  char all[200] = "";
+  if (!value) return otherwise;
+  for (int i = 0; choices[i]; i++) {
+    if (!strcmp(value, choices[i])) return i;
+    snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", !i ? "" : choices[i + 1] ? ", " : " or ", choices[i]);
   }
-  return value;
+  cli_wrong("%s is %s, not %s", name, all, value);
+  return -1;
 }
 
 // ---- JSON and units
-static inline void cli_quoted(const char *bytes, fr_int count)  // a byte that is no UTF-8 becomes U+FFFD
+static inline void cli_quoted_to(FILE *out, const char *bytes, fr_int count)  // a byte that is no UTF-8 becomes U+FFFD
 {
-  putchar('"');
+  putc('"', out);
   for (fr_int i = 0; i < count;) {
     const fr_int size = fr__utf8(bytes + i, count - i);
     const unsigned char c = (unsigned char)bytes[i];
-    if (size == 0) fputs("\\ufffd", stdout);
-    else if (c < 0x20 || c == 0x7F) printf("\\u%04x", c);
-    else if (c == '"' || c == '\\') printf("\\%c", c);
-    else fwrite(bytes + i, 1, (size_t)size, stdout);
+    if (size == 0) fputs("\\ufffd", out);
+    else if (c < 0x20 || c == 0x7F) fprintf(out, "\\u%04x", c);
+    else if (c == '"' || c == '\\') fprintf(out, "\\%c", c);
+    else fwrite(bytes + i, 1, (size_t)size, out);
     i += size ? size : 1;
   }
-  putchar('"');
+  putc('"', out);
 }
+static inline void cli_quoted(const char *bytes, fr_int count) { cli_quoted_to(stdout, bytes, count); }
 static inline const char *cli_bytes(double bytes, char out[32])
 {
   static const char *const units[] = { "B", "KB", "MB", "GB", "TB" };

@@ -26,22 +26,24 @@
 #define cli_is_link(mode) S_ISLNK(mode)
 #endif
 
-static const cli_flag cli_convert_flags[] = { { "--type", "--dtype", 1 }, { "--forks", NULL, 1 }, { "--fork", NULL, 1 }, { "--seed", NULL, 1 }, { "--check", NULL, 0 },
-  { "--name", NULL, 1 }, { "--base", NULL, 1 }, { "--license", "--licence", 1 }, { "--data", NULL, 1 }, { "--json", NULL, 0 },
-  { "--before", NULL, 1 }, { "--after", NULL, 1 }, { NULL, NULL, 0 } };
+enum { CLI_FORKS = 1000 };
+static const cli_flag cli_convert_flags[] = {
+  CLI_TEXT("--type|--dtype", "T f32, f16 or bf16 [bf16 if FROM has nothing wider, else f32]; the loss of a text is told before and after rounding"),
+  CLI_WHOLE("--forks", 0, 1, CLI_FORKS, "N adds the tokens <think1> .. <thinkN>; their rows: the mean of all, and a little noise"),
+  CLI_TEXT("--fork", "TEXT what the chat template takes where `fork` is not given to it [<think1>]; any text, such as <think2>"),
+  CLI_TEXT("--before", "TEXT the framing of a question, stated by hand: it is written in place of the chat template;"),
+  CLI_TEXT("--after", "TEXT what stands between question and fork"),
+  CLI_WHOLE("--seed", 1, 0, 0x7fffffff, "S of that noise"),
+  CLI_SWITCH("--check", " reads it again before it takes the place of TO, and compares logits: float32 to 1e-5, else that they are finite"),
+  CLI_TEXT("--name", "TEXT for the model card and the GGUF's head, as the next three [of FROM]"),
+  CLI_TEXT("--base", "TEXT"), CLI_TEXT("--license|--licence", "TEXT"), CLI_TEXT("--data", "TEXT"),
+  CLI_SWITCH("--json", " one JSON object"),
+  CLI_END };
 static const char cli_convert_help[] =
   "forkreason convert FROM TO: FROM is a folder, a GGUF or a llama2.c file; TO ends in .gguf, in .bin (llama2.c), or is a folder\n\n"
-  "  --type T       f32, f16 or bf16 [bf16 if FROM has nothing wider, else f32]; the loss of a text is told before and after rounding\n"
-  "  --forks N      adds the tokens <think1> .. <thinkN>; their rows: the mean of all, and a little noise\n"
-  "  --fork TEXT    what the chat template takes where `fork` is not given to it [<think1>]; any text, such as <think2>\n"
-  "  --before, --after TEXT    the framing of a question, stated by hand: it is written in place of the chat template\n"
-  "  --seed S       of that noise [1]\n"
-  "  --check        reads it again before it takes the place of TO, and compares logits: float32 to 1e-5, else that they are finite\n"
-  "  --name, --base, --license, --data TEXT    for the model card and the GGUF's head [name, base and licence of FROM]\n"
-  "  --json         one JSON object\n"
-  "A model in TO is replaced. Exit status: 0; 1: the work failed, and TO is as it was; 2: the command line is wrong.\n\n"
   "  forkreason convert SmolLM2-135M-Instruct.Q4_1.gguf smol --forks 6 --license apache-2.0 --base HuggingFaceTB/SmolLM2-135M-Instruct\n"
-  "  forkreason convert smol smol.gguf --type f16 --check\n";
+  "  forkreason convert smol smol.gguf --type f16 --check\n\n"
+  "A model in TO is replaced. Exit status: 0; 1: the work failed, and TO is as it was; 2: the command line is wrong.\n\n";
 
 static const char cli_text[] =
   "A farmer has twelve boxes with eight apples in each of them. On Monday she sells half of all her apples at the market, and on Tuesday "
@@ -135,8 +137,8 @@ static inline int cli_ours(const char *name)  // . and .. too
   for (int f = 0; fr_export_name((fr_export_file)f); f++) if (!strcmp(name, fr_export_name((fr_export_file)f))) return 1;
   return !strcmp(name, ".") || !strcmp(name, "..");
 }
-// Whether a folder holds other files than ours; the name of one.
-static inline int cli_stranger(const char *folder, char name[300])
+// Calls visit with the name of each thing in a folder, until it returns something else than 0, which is returned; -1: it cannot be read.
+static inline int cli_walk(const char *folder, int (*visit)(void *user, const char *name), void *user)
 {
   int found = 0;
 #if defined(_WIN32)
@@ -145,17 +147,25 @@ static inline int cli_stranger(const char *folder, char name[300])
   char pattern[1100];
   snprintf(pattern, sizeof pattern, "%s\\*", folder);
   all = FindFirstFileA(pattern, &one);
-  for (int more = all != INVALID_HANDLE_VALUE; more && !found; more = FindNextFileA(all, &one))
-    if (!cli_ours(one.cFileName)) found = snprintf(name, 300, "%s", one.cFileName);
+  for (int more = all != INVALID_HANDLE_VALUE; more && !found; more = FindNextFileA(all, &one)) found = visit(user, one.cFileName);
   if (all != INVALID_HANDLE_VALUE) FindClose(all);
 #else
   DIR *all = opendir(folder);
-  if (!all) return snprintf(name, 300, "what cannot be read");
-  for (const struct dirent *one; !found && (one = readdir(all)) != NULL;)
-    if (!cli_ours(one->d_name)) found = snprintf(name, 300, "%s", one->d_name);
+  if (!all) return -1;
+  for (const struct dirent *one; !found && (one = readdir(all)) != NULL;) found = visit(user, one->d_name);
   closedir(all);
 #endif
   return found;
+}
+// Whether a folder holds other files than ours; the name of one, of at most 300 bytes.
+static inline int cli_is_stranger(void *name, const char *found)
+{
+  return cli_ours(found) ? 0 : snprintf((char *)name, 300, "%s", found);
+}
+static inline int cli_stranger(const char *folder, char name[300])
+{
+  const int found = cli_walk(folder, cli_is_stranger, name);
+  return found < 0 ? snprintf(name, 300, "what cannot be read") : found;
 }
 // 1: something is at TO that may be replaced, 0: nothing is there; -1, said: it stays as it is.
 static inline int cli_target(const char *to, const char *shown, int folder)
@@ -267,7 +277,6 @@ static inline double cli_room(const char *to)
 #endif
 }
 
-enum { CLI_FORKS = 1000 };
 static inline fr_text cli_fork(fr_int i, char name[32])
 {
   fr_text text;
@@ -313,14 +322,14 @@ static inline int cli_ends_in(const char *text, const char *end)
   return a > b && !strcmp(text + a - b, end);
 }
 
-static inline int cli_convert(const cli_given *given)
+static inline int cli_convert(cli_given *given)
 {
-  static const char *const types[] = { "f32", "f16", "bf16" }, *const said[] = { "--name", "--base", "--license", "--data" };
+  static const char *const types[] = { "f32", "f16", "bf16", NULL }, *const said[] = { "--name", "--base", "--license", "--data" };
   static const char *const keys[] = { "general.name", "general.base_model.0.name", "general.license" }, *const fronts[] = { NULL, "\nbase_model: ", "\nlicense: " };
   const char *from = given->word[0], *asked = cli_value(given, "--type"), *words = NULL, *before = cli_value(given, "--before"),
     *after = cli_value(given, "--after"), *fork = cli_value(given, "--fork"), *general[4];
   const int json = cli_value(given, "--json") != NULL, check = cli_value(given, "--check") != NULL;
-  const fr_int forks = cli_number(given, "--forks", 0, 1, CLI_FORKS), seed = cli_number(given, "--seed", 1, 0, 0x7fffffff);
+  const fr_int forks = cli_whole(given, "--forks"), seed = cli_whole(given, "--seed");
   char to[1000] = "", shown[701], sizes[2][32], by_hand[2200], *chat_text = NULL, name[32], had[CLI_FORKS], texts[3][200];
   fr_pretrained_options options;
   fr_export what;
@@ -334,11 +343,9 @@ static inline int cli_convert(const cli_given *given)
   fr_export_file file;
   size_t length;
   struct stat left;
-  int type = 0, status = 0, wide = 0, finite = 1, takes_fork, related, folder, there;
-  if (forks < 0 || seed < 0) return 2;
+  int type = cli_choice(given, "--type", types, 0), status = 0, wide = 0, finite = 1, takes_fork, related, folder, there;
+  if (type < 0) return 2;
   if (given->words != 2) return cli_wrong("convert takes FROM and TO");
-  if (asked) for (type = 0; type < 3 && strcmp(types[type], asked);) type++;
-  if (type == 3) return cli_wrong("--type is f32, f16 or bf16, not %s", asked);
   length = strlen(given->word[1]);
   if (length > 690 || !length) return cli_wrong("TO is empty or too long");
   memcpy(shown, given->word[1], length + 1);

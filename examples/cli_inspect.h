@@ -4,19 +4,19 @@
 
 #include "chat.h"
 
-static const cli_flag cli_inspect_flags[] = { { "--json", NULL, 0 }, { "--tensors", NULL, 0 }, { "--context", NULL, 1 }, { "--forks", NULL, 1 },
-  { "--type", NULL, 1 }, { "--shape", NULL, 1 }, { NULL, NULL, 0 } };
+static const cli_flag cli_inspect_flags[] = {
+  CLI_SWITCH("--tensors", " each tensor: its type, shape, and whether it is used where it lies"),
+  CLI_WHOLE("--context", 0, 16, 1 << 20, "N tokens that memory is told for; 0: 2048, or the model's; to train, at most 512 of them"),
+  CLI_WHOLE("--forks", 6, 1, 64, "N leaves that are decoded at once, and forks that are trained"),
+  CLI_TEXT("--type", "T f32 or bf16: what weights become that cannot be used as they are [bf16]"),
+  CLI_TEXT("--shape", "S the memory of a model that is not here: LAYERS,DIM,HEADS,KV_HEADS,HEAD_DIM,FFN,VOCAB, instead of PATH"),
+  CLI_SWITCH("--json", " one JSON object"),
+  CLI_END };
 static const char cli_inspect_help[] =
   "forkreason inspect PATH: a folder with config.json, a GGUF, or a llama2.c file\n\n"
-  "  --tensors      each tensor: its type, shape, and whether it is used where it lies\n"
-  "  --context N    tokens that memory is told for [2048, or the model's]; to train, at most 512 of them\n"
-  "  --forks N      leaves that are decoded at once, and forks that are trained [6]\n"
-  "  --type T       f32 or bf16: what weights become that cannot be used as they are [bf16]\n"
-  "  --shape S      the memory of a model that is not here: LAYERS,DIM,HEADS,KV_HEADS,HEAD_DIM,FFN,VOCAB, instead of PATH\n"
-  "  --json         one JSON object\n\n"
   "  forkreason inspect SmolLM2-135M-Instruct.Q4_1.gguf\n"
   "  forkreason inspect Qwen3-0.6B --context 8192 --forks 4 --json\n\n"
-  "Exit status 1: there is no such model, its tokenizer is damaged, or something is missing, left over or misshapen.\n";
+  "Exit status 1: there is no such model, its tokenizer is damaged, or something is missing, left over or misshapen.\n\n";
 
 // Of a file, as far as it is read; of weights that are copied; of the workspace to decode, or all of training.
 typedef struct cli_memory { fr_int stays, copied, work, parameters, training; } cli_memory;
@@ -103,13 +103,13 @@ static inline int cli_shape(const char *text, fr_type type, fr_int context, fr_i
   return 0;
 }
 
-static inline int cli_inspect(const cli_given *given)
+static inline int cli_inspect(cli_given *given)
 {
   static const char *const fits[] = { "", "misshapen", "left over", "missing" };
   const char *path = given->word[0], *type_name = cli_value(given, "--type"), *shape = cli_value(given, "--shape");
   const int json = cli_value(given, "--json") != NULL, all = cli_value(given, "--tensors") != NULL;
-  const fr_int forks = cli_number(given, "--forks", 6, 1, 64);
-  fr_int context = cli_number(given, "--context", 0, 16, 1 << 20), parameters = 0, counts[FR__TYPES], sizes[FR__TYPES];
+  const fr_int forks = cli_whole(given, "--forks");
+  fr_int context = cli_whole(given, "--context"), parameters = 0, counts[FR__TYPES], sizes[FR__TYPES];
   const fr_type type = type_name && !strcmp(type_name, "f32") ? FR_FLOAT32 : FR_BFLOAT16;
   cli_model m;
   cli_memory memory;
@@ -118,7 +118,6 @@ static inline int cli_inspect(const cli_given *given)
   int status, known = 0;
   const fr_pretrained *p = &m.pretrained;
   chat framing;
-  if (forks < 0 || context < 0) return 2;
   if (given->words != (shape ? 0 : 1)) return cli_wrong("inspect takes one PATH");
   if (type_name && strcmp(type_name, "f32") && strcmp(type_name, "bf16")) return cli_wrong("--type is f32 or bf16, not %s", type_name);
   if (shape) return cli_shape(shape, type, context, forks, json);

@@ -2,18 +2,18 @@
 #ifndef CLI_TOKENIZE_H
 #define CLI_TOKENIZE_H
 
-static const cli_flag cli_tokenize_flags[] = { { "--file", "-f", 1 }, { "--specials", NULL, 1 }, { "--split", NULL, 1 }, { "--json", NULL, 0 },
-  { "--ids", NULL, 0 }, { NULL, NULL, 0 } };
+static const cli_flag cli_tokenize_flags[] = {
+  CLI_TEXT("--file|-f", "F the text is in this file"),
+  CLI_TEXT("--specials", "S special tokens in the text: match, text, refuse [match]"),
+  CLI_TEXT("--split", "S of *.tiktoken: gpt2, llama3, qwen, smollm"),
+  CLI_SWITCH("--ids", " ids alone, on one line"),
+  CLI_SWITCH("--json", " one JSON object"),
+  CLI_END };
 static const char cli_tokenize_help[] =
   "forkreason tokenize PATH [TEXT]: PATH is a folder, a GGUF, a tokenizer.json, *.tiktoken or tokenizer.bin; without TEXT it is read\n"
   "from standard input\n\n"
-  "  --file F         the text is in this file\n"
-  "  --specials S     special tokens in the text: match, text, refuse [match]\n"
-  "  --split S        of *.tiktoken: gpt2, llama3, qwen, smollm\n"
-  "  --ids            ids alone, on one line\n"
-  "  --json           one JSON object\n\n"
   "  forkreason tokenize SmolLM2-135M-Instruct.Q4_1.gguf \"Once upon a time\"\n"
-  "  forkreason tokenize Qwen3-0.6B --file README.md --ids\n";
+  "  forkreason tokenize Qwen3-0.6B --file README.md --ids\n\n";
 
 static inline char *cli_read_all(FILE *in, fr_int *count)
 {
@@ -33,7 +33,7 @@ static inline char *cli_read_all(FILE *in, fr_int *count)
   return text;
 }
 
-static inline int cli_tokenize(const cli_given *given)
+static inline int cli_tokenize(cli_given *given)
 {
   static const char *const splits[] = { "gpt2", "llama3", "qwen", "smollm" };
   static const fr_split split[] = { FR_SPLIT_GPT2, FR_SPLIT_LLAMA3, FR_SPLIT_QWEN, FR_SPLIT_SMOLLM };

@@ -65,6 +65,10 @@ typedef struct report_matrix {
   const char *const *fork_names;   // [forks] ["fork 1", ...]
   int arms, forks, ways;
   const double *share;             // [arms][forks][ways], 0 .. 1
+  const double *values;            // the same: what is printed in the cells, with so many digits behind the point, where it is
+  int digits;                      // something else than the share, which is then their shade alone [the share, in percent]
+  const int *marked;               // [arms][ways] the fork whose cell has a frame in this column, -1: none [no frames]
+  const char *what;                // in words what the numbers are, with `values`
 } report_matrix;
 
 // Accuracies: a panel for each measure, a bar for each arm. Several seeds: the bar is their mean, each is a dot, the
@@ -879,7 +883,7 @@ static inline void report_add_matrix(report_page *r, const report_matrix *f)
   report__grid(r, arms, 4, gutter + (ways * least < 290 ? ways * least : 290), gutter, 0);
   for (int a = 0; a < arms; a++) {
     report__panel(r, report__name(name, f->arm_names, a, "arm"), NULL, top + forks * ROW,
-                  "Shares of the ways, in percent, a row for each fork.");
+                  f->values ? f->what : "Shares of the ways, in percent, a row for each fork.");
     report__heads(r, f, &least);
     for (int k = 0; k < forks; k++) {
       const int y = top + k * ROW;
@@ -889,16 +893,20 @@ static inline void report_add_matrix(report_page *r, const report_matrix *f)
         const double share = report__cell(f->share, a, forks, k, ways, w);
         if (!isfinite(share)) continue;
         report__shade(r, 100.0 * w / ways, y, 100.0 / ways, ROW - 1, share);
-        if (share != 0.0)
-          report__put(r, "<text class=\"m %s\" x=\"%n%%\" y=\"%d\">%v</text>",
-                      share > 0.78 ? "hi" : share > 0.55 ? "mid" : "lo", 100.0 * (w + 0.5) / ways, y + 16, 100.0 * share, 0);
+        if (f->marked && f->marked[a * ways + w] == k)
+          report__put(r, "<rect x=\"%n%%\" y=\"%d\" width=\"%n%%\" height=\"%d\" fill=\"none\" stroke=\"var(--ink)\" stroke-width=\"2.5\"/>",
+                      100.0 * w / ways, y + 1, 100.0 / ways, ROW - 3);
+        if (share != 0.0 || f->values)
+          report__put(r, "<text class=\"m %s\" x=\"%n%%\" y=\"%d\">%v</text>", share > 0.78 ? "hi" : share > 0.55 ? "mid" : "lo",
+                      100.0 * (w + 0.5) / ways, y + 16, f->values ? report__cell(f->values, a, forks, k, ways, w) : 100.0 * share,
+                      f->values ? f->digits : 0);
       }
       report__put(r, "\n");
     }
     report__put(r, "%s", report__panel_end);
   }
   report__put(r, "</div>\n");
-  report__end(r, f->caption, "A row is a fork, a column a way; the number is the share of the questions in percent, blank "
+  report__end(r, f->caption, f->values ? f->what : "A row is a fork, a column a way; the number is the share of the questions in percent, blank "
               "for none.");
 
   report__numbers(r, "arm", 0);
@@ -909,7 +917,7 @@ static inline void report_add_matrix(report_page *r, const report_matrix *f)
       if (!report__any(&f->share[((size_t)a * (size_t)forks + (size_t)k) * (size_t)ways], ways)) continue;
       report__put(r, "<tr><th scope=\"row\">%t</th>", report__name(name, f->arm_names, a, "arm"));
       report__put(r, "<td>%t</td>", report__name(name, f->fork_names, k, "fork"));
-      for (int w = 0; w < ways; w++) report__put(r, "<td>%v</td>", report__cell(f->share, a, forks, k, ways, w), 4);
+      for (int w = 0; w < ways; w++) report__put(r, "<td>%v</td>", report__cell(f->values ? f->values : f->share, a, forks, k, ways, w), 4);
       report__put(r, "</tr>\n");
     }
   report__numbers_end(r);

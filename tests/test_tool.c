@@ -148,7 +148,7 @@ static void words(void)
     snprintf(line, sizeof line, "%s --help", commands[i].name);
     expect(line, 0, "forkreason ");
     for (const char *at = said; (at = strstr(at, "\n  forkreason ")) != NULL; at++) examples++;
-    CHECK(examples == 2);
+    CHECK(examples >= 2);
   }
   expect("insepct x", 2, "inspect is the nearest");
   expect("inspect --contxt 5 x", 2, "--context is the nearest");
@@ -157,8 +157,8 @@ static void words(void)
   expect("inspect a b c d", 2, "too many words: d");
   expect("inspect --json=5 x", 2, "--json takes no value");
   expect("inspect x --context", 2, "--context needs a value");
-  expect("inspect x --context 1x", 2, "--context has to be a whole number from 16");
-  expect("inspect x --forks=0", 2, "--forks has to be");
+  expect("inspect x --context 1x", 2, "--context is a whole number from 16");
+  expect("inspect x --forks=0", 2, "--forks is a whole number from 1");
   expect("inspect x --type f16", 2, "--type is f32 or bf16, not f16");
   expect("inspect --shape 2,64,4,2,16,172", 2, "--shape is LAYERS");
   expect("inspect --shape 2,64,4,3,16,172,300", 1, "kv_heads 3");
