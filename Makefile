@@ -17,7 +17,7 @@ SHARED  = forkreason.h $(addprefix examples/, pool.h progress.h multiply.h numbe
 
 all: examples
 
-examples: $(addprefix $(BUILD)/, first four_ways train_traces stream_forks forkreason)
+examples: $(addprefix $(BUILD)/, first four_ways train_traces stream_forks forkreason word_problems)
 
 $(BUILD)/%: examples/%.c $(SHARED)
 	@mkdir -p $(BUILD)
