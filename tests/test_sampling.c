@@ -100,7 +100,7 @@ static void all_uniforms(void)
         cut += p[v] <= 0.0 && kind > 0 && o.top_k == 0 && !(o.top_p > 0.0f);
       }
     }
-  CHECK(cut > 1000);
+  CHECK(cut > 500);
 }
 
 // ---- transformers' cases: a model whose logits are the case's whatever came before, and leaves that draw from them

@@ -310,7 +310,7 @@ static void leaves_alone(void)
   o.temperature = 1.3f;
   o.top_p = 0.95f;
   o.min_p = 0.02f;
-  o.repeat_penalty = 1.2f;
+  o.repeat_penalty = 4.0f;
   o.max_tokens = MAX;
   CHECK(fr_generate_limits(&f.tree, &o, LEAVES, &limits) == FR_OK);
   fr_work work = on_device(&config, limits, &own);
