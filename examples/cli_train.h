@@ -372,13 +372,13 @@ static inline int cli_load(cli_training *r, const char *folder)
     fr_checkpoint info;
     void *user = NULL, *memory = NULL;
     fr_int bytes = 0;
-    status = fr_checkpoint_load(cli_checkpoint(folder, found.step[i], path), &info, NULL, NULL, NULL, 0, &reason);
+    status = (int)fr_checkpoint_load(cli_checkpoint(folder, found.step[i], path), &info, NULL, NULL, NULL, 0, &reason);
     if (!status && (fr_model_new(&r->ready.model, &info.config) || !(user = malloc((size_t)info.user_bytes + 1)))) status = cli_fail("no memory for %s", path);
     if (!status && fr_adamw_new(&r->adamw, &r->ready.model)) status = cli_fail("no memory for %s", path);
-    if (!status) status = fr_checkpoint_load(path, NULL, &r->ready.model, &r->adamw, user, info.user_bytes, &reason);
-    if (!status) status = fr_bundle_place(NULL, NULL, user, info.user_bytes, NULL, 0, &bytes, &reason);
+    if (!status) status = (int)fr_checkpoint_load(path, NULL, &r->ready.model, &r->adamw, user, info.user_bytes, &reason);
+    if (!status) status = (int)fr_bundle_place(NULL, NULL, user, info.user_bytes, NULL, 0, &bytes, &reason);
     if (!status && !(memory = malloc((size_t)bytes))) status = cli_fail("no memory for %s", path);
-    if (!status) status = fr_bundle_place(&r->bundle, NULL, user, info.user_bytes, memory, bytes, NULL, &reason);
+    if (!status) status = (int)fr_bundle_place(&r->bundle, NULL, user, info.user_bytes, memory, bytes, NULL, &reason);
     if (!status) r->bundle.owned = memory;
     else {
       free(memory);

@@ -39,7 +39,7 @@ int main(int count, char **words)
     for (fr_int i = 0; learn && i < set.trace_count; i++) learn[i] = set.traces[i].text;
     if (!learn || fr_tokenizer_train_new(&tokenizer, &learning, learn, set.trace_count, &reason)) return fail("no tokens");
     bundle = (fr_bundle){ .tokenizer = &tokenizer, .options = { .prefix = 32 }, .corpus = { .length = 400, .batch = 4, .held_out = .05 },
-      .framing = { { 0, 0 }, specials[1].text, names, FORKS, fr_tokenizer_find(&tokenizer, specials[0].text) } };
+      .framing = { { 0, 0 }, specials[1].text, names, FORKS, fr_tokenizer_find(&tokenizer, specials[0].text), NULL } };
     const fr_config config = { .layers = 2, .dim = 64, .heads = 4, .ffn = 192, .vocab = tokenizer.vocab, .tied = 1, .embed_scale = 8 };
     if (fr_model_new(&model, &config) || fr_adamw_new(&adamw, &model)) return fail("no memory");
     fr_model_init(&model, 1);

@@ -318,7 +318,7 @@ static void normal_form(void)
   open_coder(&c, &p.t, 200, 0);
   for (int k = 0; k < 60; k++) text[k] = "\xE0\xA5\x98"[k % 3];  // U+0958
   const fr_text twice = { text, 60 }, fork = { "<think1>\xE0\xA5\x98", 11 };
-  const fr_framing framing = { { text, 3 }, { text, 3 }, &fork, 1, 514 };
+  const fr_framing framing = { { text, 3 }, { text, 3 }, &fork, 1, 514, NULL };
   fr_question q;
   fr_int need = 0, used = 0;
   CHECK(fr_question_place(NULL, &c.e, &framing, twice, &twice, 1, NULL, 0, &need) == FR_OK);

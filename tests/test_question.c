@@ -132,7 +132,7 @@ static void against_the_whole(const char *name)
                                    &turns.begin[0], &turns.begin[1] };
       for (int i = 0; i < 8; i++) *around[i] = some(framed[i], parts, 16, 2);
       f.turns = &turns;
-      turn_count = 1 + test_below_int(3);
+      turn_count = 1 + (int)test_below_int(3);
       if (turn_count == 2) roles[0] = 0;
       prompt.bytes = talk;
       prompt.count = 0;
