@@ -2,6 +2,7 @@
 //
 //     node tests/real/llama.mjs ids MODEL.gguf IN OUT       strings (u32 length and bytes) to ids (u32 count and ids)
 //     node tests/real/llama.mjs text MODEL.gguf [CACHE]     greedy text after the prompts of build/real/reference, beside it
+//     node tests/real/llama.mjs answers MODEL.gguf F32 FILE.json     the same after the prompts of tests/real/answers.py
 //     node tests/real/llama.mjs loss MODEL.gguf [CACHE]     mean loss of its page's next tokens, beside it
 //     node tests/real/llama.mjs speed MODEL.gguf [CACHE]    tokens a second, one stream, the best of three times 64 tokens
 //
@@ -39,13 +40,12 @@ function ids(from, to) {
   console.log(`${strings} strings`);
 }
 
-async function text() {
-  const s = store(), sequence = await sequence_of();
+async function text(asked) {  // of [prompt, tokens, gaps]
+  const sequence = await sequence_of();
   let differ = 0, equal = 0, close = 0;
-  for (let k = 0; s["prompt" + k]; k++) {
-    const want = s["f32/text" + k], gap = s["f32/gap" + k];
+  for (const [k, [prompt, want, gap]] of asked.entries()) {
     await sequence.clearHistory();
-    let feed = Array.from(s["prompt" + k]);
+    let feed = Array.from(prompt);
     for (let t = 0; t < want.length; t++) {
       const asked = feed.map((id, i) => i + 1 < feed.length ? id : [id, { generateNext: { token: true, options: { temperature: 0 } } }]);
       const { token } = (await sequence.controlledEvaluate(asked)).at(-1).next;
@@ -59,8 +59,15 @@ async function text() {
     }
   }
   console.log(`${equal} tokens are equal, ${close} texts part where two logits are close, ${differ} elsewhere`);
-  return differ ? 1 : 0;
+  return differ || !equal ? 1 : 0;
 }
+function prompts() {
+  const s = store(), list = [];
+  for (let k = 0; s["prompt" + k]; k++) list.push([s["prompt" + k], s["f32/text" + k], s["f32/gap" + k]]);
+  return list;
+}
+
+const answers = () => text(JSON.parse(fs.readFileSync(rest[1], "utf8")).map(a => [a.ids, a.tokens, a.gaps]));
 
 async function loss() {
   const s = store(), page = Array.from(s.page), sequence = await sequence_of();
@@ -95,4 +102,4 @@ async function speed() {
   console.log(`llama.cpp, ${path.basename(model_path)}: ${best.toFixed(1)} tokens/s`);
 }
 
-process.exit((what === "ids" ? ids(...rest) : await { text, loss, speed }[what]()) || 0);
+process.exit((what === "ids" ? ids(...rest) : await { text: () => text(prompts()), answers, loss, speed }[what]()) || 0);
