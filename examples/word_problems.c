@@ -8,11 +8,11 @@
 //              Round 47 up to 50. 50 * 6 = 300. Too much by 3 * 6 = 18. 300 - 18 = 282. #### 282
 //              Add 47 again and again. 47 + 47 = 94. 94 + 47 = 141. ... 235 + 47 = 282. #### 282
 //              Double 47 step by step. 47 * 2 = 94. 94 * 2 = 188. 94 + 188 = 282. #### 282
-//   hidden   347 * 6. The ways are other computations in the same words; no word names them, and each has a product to be known:
-//              Work it out. 300 * 6 = 1800. 47 * 6 = 282. 1800 + 282 = 2082. #### 2082
-//              Work it out. 340 * 6 = 2040. 7 * 6 = 42. 2040 + 42 = 2082. #### 2082
-//              Work it out. 400 * 6 = 2400. 53 * 6 = 318. 2400 - 318 = 2082. #### 2082
-//              Work it out. 350 * 6 = 2100. 3 * 6 = 18. 2100 - 18 = 2082. #### 2082
+//   hidden   347 * 6. The ways are other computations in the same signs; no word names them, and two pairs share their first step:
+//              300*6=1800. 40*6=240. 7*6=42. 1800+240=2040. 2040+42=2082. #### 2082
+//              300*6=1800. 50*6=300. 3*6=18. 1800+300=2100. 2100-18=2082. #### 2082
+//              400*6=2400. 60*6=360. 7*6=42. 2400-360=2040. 2040+42=2082. #### 2082
+//              400*6=2400. 50*6=300. 3*6=18. 2400-300=2100. 2100-18=2082. #### 2082
 // The pairs of numbers are dealt to training, validation and test once, by the seed: no pair is in two parts. The order of the
 // traces of a question is drawn, so that their index tells nothing; `source` names the way.
 #define _POSIX_C_SOURCE 200809L
@@ -82,22 +82,22 @@ static void write_ways(trace *t, int a, int b, int way)
   }
 }
 
+// a is hundreds, tens and ones, the hundreds and the tens rounded down or up: what follows them is then to be taken away.
 static void write_hidden(trace *t, int a, int b, int way)
 {
-  const int unit = way % 2 ? 10 : 100, down = a / unit * unit;
-  say(t, "Work it out.");
-  if (way < 2) {
-    const int most = multiply(t, down, b);
-    add(t, most, multiply(t, a - down, b));
-  } else {
-    const int most = multiply(t, down + unit, b);
-    subtract(t, most, multiply(t, down + unit - a, b));
+  const int hundreds = (a / 100 + way / 2) * 100, near_by = (a / 10 + way % 2) * 10;  // all but the ones
+  const int part[3] = { hundreds, near_by - hundreds, a - near_by };
+  int sum = 0;
+  for (int i = 0; i < 3; i++) say(t, "%s%d*%d=%d.", i ? " " : "", abs(part[i]), b, abs(part[i]) * b);
+  for (int i = 0; i < 3; i++) {
+    if (i) say(t, " %d%c%d=%d.", sum, part[i] < 0 ? '-' : '+', abs(part[i]) * b, sum + part[i] * b);
+    sum += part[i] * b;
   }
 }
 
 // ---- sets
 static int is_of_ways(int a, int b) { return a > 11 && a < 100 && a % 10 && b > 2; }
-static int is_of_hidden(int a, int b)  // no two ways are the same: the tens are neither 0 nor 9
+static int is_of_hidden(int a, int b)  // no part of any way is 0
 {
   return a > 110 && a < 900 && a % 10 && a / 10 % 10 && a / 10 % 10 < 9 && b > 2;
 }
@@ -109,7 +109,7 @@ typedef struct set {
 } set;
 static const set sets[] = {
   { "ways", is_of_ways, write_ways, { "split", "round up", "add", "double" } },
-  { "hidden", is_of_hidden, write_hidden, { "hundreds down", "tens down", "hundreds up", "tens up" } }
+  { "hidden", is_of_hidden, write_hidden, { "down, down", "down, up", "up, down", "up, up" } }
 };
 enum { SETS = sizeof sets / sizeof sets[0] };
 

@@ -76,23 +76,25 @@ static long number_at(const char **at)
   return value;
 }
 
-// Equations `x op y = z` of a text, all of which have to hold; *last is the result of the last one, first the left of the first.
+// Equations x * y = z, with blanks or without, all of which have to hold; *last is the z of the last one, first what is left of the
+// first one's z.
 static int equations(const char *text, long *last, char first[40])
 {
   int count = 0;
   for (const char *at = text; *at;) {
     const char *begin = at;
     const long x = number_at(&at);
+    const int blank = *at == ' ';
     char sign;
     long y;
     if (x < 0) { at++; continue; }
-    if (strncmp(at, " * ", 3) && strncmp(at, " + ", 3) && strncmp(at, " - ", 3)) continue;
-    sign = at[1];
-    at += 3;
+    if (!at[blank] || !strchr("*+-", at[blank])) continue;
+    sign = at[blank];
+    at += 1 + 2 * blank;
     y = number_at(&at);
-    if (y < 0 || strncmp(at, " = ", 3)) return -1;
+    if (y < 0 || at[blank] != '=') return -1;
+    at += 1 + 2 * blank;
     if (!count) snprintf(first, 40, "%.*s", (int)(at - begin), begin);
-    at += 3;
     *last = number_at(&at);
     if (*last != (sign == '*' ? x * y : sign == '+' ? x + y : x - y) || *at != '.') return -1;
     count++;
@@ -104,7 +106,7 @@ static int equations(const char *text, long *last, char first[40])
 static int wanted(const set *s, int way, long b)
 {
   const int twice = b > 7 ? 3 : b > 3 ? 2 : 1, bits = (int)((b & 1) + (b >> 1 & 1) + (b >> 2 & 1) + (b >> 3 & 1));
-  return s->write == write_hidden || way < 2 ? 3 : way == 2 ? (int)b - 1 : twice + bits - 1;
+  return s->write == write_hidden ? 5 : way < 2 ? 3 : way == 2 ? (int)b - 1 : twice + bits - 1;
 }
 
 // The words of a text: what is no digit, and signs as one.
@@ -132,7 +134,7 @@ static void check_part(const set *s, const char *name, int part, int questions, 
     char text[WAYS][ROOM], first[WAYS][40], words[2][ROOM], answer[20];
     const char *at = text[0];
     long a = -1, b = -1;
-    int ways = 0, good = p->count == WAYS && p->text.count < ROOM;
+    int ways = 0, alike = 0, good = p->count == WAYS && p->text.count < ROOM;
     if (!CHECK(good)) break;
     snprintf(text[0], ROOM, "%.*s", (int)p->text.count, p->text.bytes);
     for (; *at; at += *at != 0) {
@@ -163,11 +165,12 @@ static void check_part(const set *s, const char *name, int part, int questions, 
         else {
           words_of(words[0], text[j]);
           words_of(words[1], text[k]);
-          good = good && !strcmp(words[0], words[1]) && strcmp(first[j], first[k]) && strlen(text[j]) < 90;
+          good = good && !strcmp(words[0], words[1]) && strlen(text[j]) < 80;
+          alike += !strcmp(first[j], first[k]);
         }
       }
     }
-    if (CHECK(good && ways == (1 << WAYS) - 1)) continue;
+    if (CHECK(good && ways == (1 << WAYS) - 1 && alike == (s->write == write_hidden ? 2 : 0))) continue;
     fprintf(stderr, "  %s\n  %s\n  %s\n  %s\n", text[0], text[1], text[2], text[3]);
     break;
   }
@@ -202,8 +205,8 @@ static void examples(void)
     "Double 47 step by step. 47 * 2 = 94. 94 * 2 = 188. 94 + 188 = 282.",
   };
   static const char *const hidden[] = {
-    "Work it out. 300 * 6 = 1800. 47 * 6 = 282. 1800 + 282 = 2082.", "Work it out. 340 * 6 = 2040. 7 * 6 = 42. 2040 + 42 = 2082.",
-    "Work it out. 400 * 6 = 2400. 53 * 6 = 318. 2400 - 318 = 2082.", "Work it out. 350 * 6 = 2100. 3 * 6 = 18. 2100 - 18 = 2082.",
+    "300*6=1800. 40*6=240. 7*6=42. 1800+240=2040. 2040+42=2082.", "300*6=1800. 50*6=300. 3*6=18. 1800+300=2100. 2100-18=2082.",
+    "400*6=2400. 60*6=360. 7*6=42. 2400-360=2040. 2040+42=2082.", "400*6=2400. 50*6=300. 3*6=18. 2400-300=2100. 2100-18=2082.",
   };
   for (int way = 0; way < WAYS; way++) {
     trace t[2] = { { "", 0 }, { "", 0 } };
