@@ -8,11 +8,11 @@
 //              Round 47 up to 50. 50 * 6 = 300. Too much by 3 * 6 = 18. 300 - 18 = 282. #### 282
 //              Add 47 again and again. 47 + 47 = 94. 94 + 47 = 141. ... 235 + 47 = 282. #### 282
 //              Double 47 step by step. 47 * 2 = 94. 94 * 2 = 188. 94 + 188 = 282. #### 282
-//   hidden   47 * 6. The ways are other computations in the same words, so that no word names them:
-//              Work it out. 40 * 6 = 240. 7 * 6 = 42. 240 + 42 = 282. #### 282
-//              Work it out. 7 * 6 = 42. 40 * 6 = 240. 42 + 240 = 282. #### 282
-//              Work it out. 50 * 6 = 300. 3 * 6 = 18. 300 - 18 = 282. #### 282
-//              Work it out. 3 * 6 = 18. 50 * 6 = 300. 300 - 18 = 282. #### 282
+//   hidden   147 * 6. The ways are other computations in the same words, so that no word names them:
+//              Work it out. 140 * 6 = 840. 7 * 6 = 42. 840 + 42 = 882. #### 882
+//              Work it out. 7 * 6 = 42. 140 * 6 = 840. 42 + 840 = 882. #### 882
+//              Work it out. 150 * 6 = 900. 3 * 6 = 18. 900 - 18 = 882. #### 882
+//              Work it out. 3 * 6 = 18. 150 * 6 = 900. 900 - 18 = 882. #### 882
 // The pairs of numbers are dealt to training, validation and test once, by the seed: no pair is in two parts. The order of the
 // traces of a question is drawn, so that their index tells nothing; `source` names the way.
 #define _POSIX_C_SOURCE 200809L
@@ -101,10 +101,11 @@ typedef struct set {
   const char *name;
   void (*write)(trace *t, int a, int b, int way);  // all but the answer at its end
   const char *ways[WAYS];                          // what `source` calls them
+  int more;                                        // added to the a of a pair
 } set;
 static const set sets[] = {
-  { "ways", write_ways, { "split", "round up", "add", "double" } },
-  { "hidden", write_hidden, { "tens, ones", "ones, tens", "up, back", "back, up" } }
+  { "ways", write_ways, { "split", "round up", "add", "double" }, 0 },
+  { "hidden", write_hidden, { "tens, ones", "ones, tens", "up, back", "back, up" }, 100 }
 };
 enum { SETS = sizeof sets / sizeof sets[0] };
 
@@ -150,7 +151,8 @@ static void write_problem(FILE *out, const set *s, pair q, int kind, fr_random r
 static void write_part(FILE *out, const set *s, uint64_t seed, int part, long questions)
 {
   for (int i = 0; i < questions; i++) {  // each pair once, then each once more as another kind of problem
-    const pair q = pairs[part_first[part] + i % part_pairs[part]];
+    pair q = pairs[part_first[part] + i % part_pairs[part]];
+    q.a += s->more;
     write_problem(out, s, q, (q.kind + i / part_pairs[part]) % KINDS, fr_random_stream(seed, (uint64_t)(1 + part), (uint64_t)i));
   }
 }

@@ -140,10 +140,11 @@ static void check_part(const set *s, const char *name, int part, int questions, 
       const long x = number_at(&at);
       if (x >= 10) a = x; else if (x >= 0) b = x;
     }
-    if (!CHECK(a > 11 && a < 100 && a % 10 && b > 2)) break;
-    part_seen[a][b] |= (unsigned char)(1 << part);
+    good = good && a > s->more + 11 && a < s->more + 100 && a % 10 && b > 2;
+    if (!CHECK(good)) break;
+    part_seen[a - s->more][b] |= (unsigned char)(1 << part);
     snprintf(answer, sizeof answer, "%ld", a * b);
-    good = is(p->answer, answer);
+    good = is(p->answer, answer) && (s->write == write_hidden) == (a > 100);
     for (int j = 0; j < WAYS; j++) {
       const fr_trace *t = &data.traces[p->first + j];
       const fr_text source = data.sources[t->source];
@@ -164,7 +165,7 @@ static void check_part(const set *s, const char *name, int part, int questions, 
         else {
           words_of(words[0], text[j]);
           words_of(words[1], text[k]);
-          good = good && !strcmp(words[0], words[1]) && strlen(text[j]) < 75;
+          good = good && !strcmp(words[0], words[1]) && strlen(text[j]) < 80;
           alike += !strcmp(first[j], first[k]);
         }
       }
@@ -209,13 +210,13 @@ static void examples(void)
     "Double 47 step by step. 47 * 2 = 94. 94 * 2 = 188. 94 + 188 = 282.",
   };
   static const char *const hidden[] = {
-    "Work it out. 40 * 6 = 240. 7 * 6 = 42. 240 + 42 = 282.", "Work it out. 7 * 6 = 42. 40 * 6 = 240. 42 + 240 = 282.",
-    "Work it out. 50 * 6 = 300. 3 * 6 = 18. 300 - 18 = 282.", "Work it out. 3 * 6 = 18. 50 * 6 = 300. 300 - 18 = 282.",
+    "Work it out. 140 * 6 = 840. 7 * 6 = 42. 840 + 42 = 882.", "Work it out. 7 * 6 = 42. 140 * 6 = 840. 42 + 840 = 882.",
+    "Work it out. 150 * 6 = 900. 3 * 6 = 18. 900 - 18 = 882.", "Work it out. 3 * 6 = 18. 150 * 6 = 900. 900 - 18 = 882.",
   };
   for (int way = 0; way < WAYS; way++) {
     trace t[2] = { { "", 0 }, { "", 0 } };
     write_ways(&t[0], 47, 6, way);
-    write_hidden(&t[1], 47, 6, way);
+    write_hidden(&t[1], 147, 6, way);
     CHECK(!strcmp(t[0].text, ways[way]));
     CHECK(!strcmp(t[1].text, hidden[way]));
   }
