@@ -8,11 +8,11 @@
 //              Round 47 up to 50. 50 * 6 = 300. Too much by 3 * 6 = 18. 300 - 18 = 282. #### 282
 //              Add 47 again and again. 47 + 47 = 94. 94 + 47 = 141. ... 235 + 47 = 282. #### 282
 //              Double 47 step by step. 47 * 2 = 94. 94 * 2 = 188. 94 + 188 = 282. #### 282
-//   hidden   347 * 6. The ways are other computations in the same words; no word names them, and each has a product to be known:
-//              Work it out. 300 * 6 = 1800. 47 * 6 = 282. 1800 + 282 = 2082. #### 2082
-//              Work it out. 340 * 6 = 2040. 7 * 6 = 42. 2040 + 42 = 2082. #### 2082
-//              Work it out. 400 * 6 = 2400. 53 * 6 = 318. 2400 - 318 = 2082. #### 2082
-//              Work it out. 350 * 6 = 2100. 3 * 6 = 18. 2100 - 18 = 2082. #### 2082
+//   hidden   147 * 6. The ways are other computations in the same words, so that no word names them:
+//              Work it out. 140 * 6 = 840. 7 * 6 = 42. 840 + 42 = 882. #### 882
+//              Work it out. 7 * 6 = 42. 140 * 6 = 840. 42 + 840 = 882. #### 882
+//              Work it out. 150 * 6 = 900. 3 * 6 = 18. 900 - 18 = 882. #### 882
+//              Work it out. 3 * 6 = 18. 150 * 6 = 900. 900 - 18 = 882. #### 882
 // The pairs of numbers are dealt to training, validation and test once, by the seed: no pair is in two parts. The order of the
 // traces of a question is drawn, so that their index tells nothing; `source` names the way.
 #define _POSIX_C_SOURCE 200809L
@@ -29,8 +29,10 @@
 #include <sys/stat.h>
 #endif
 
-enum { WAYS = 4, KINDS = 6, MOST_PAIRS = 8000, ROOM = 400 };
+enum { WAYS = 4, KINDS = 6, PAIRS = 560, ROOM = 400 };
 enum { TRAIN, VALID, TEST, PARTS };
+static const char *const part_names[PARTS] = { "train", "valid", "test" };
+static const int part_first[PARTS] = { 156, 100, 0 }, part_pairs[PARTS] = { 404, 56, 100 };  // of the pairs, as they are dealt
 
 typedef struct pair { int a, b, kind; } pair;  // a * b, and the kind of problem that it is told as first
 typedef struct trace { char text[ROOM]; int used; } trace;
@@ -82,62 +84,46 @@ static void write_ways(trace *t, int a, int b, int way)
   }
 }
 
+// Tens, rounded down or up, times b, and what is then to be added or taken away: this first, or that.
 static void write_hidden(trace *t, int a, int b, int way)
 {
-  const int unit = way % 2 ? 10 : 100, down = a / unit * unit;
+  const int up = way / 2, tens = (a / 10 + up) * 10, ones = abs(a - tens), first = way % 2 ? ones : tens;
+  int one, other;
   say(t, "Work it out.");
-  if (way < 2) {
-    const int most = multiply(t, down, b);
-    add(t, most, multiply(t, a - down, b));
-  } else {
-    const int most = multiply(t, down + unit, b);
-    subtract(t, most, multiply(t, down + unit - a, b));
-  }
+  one = multiply(t, first, b);
+  other = multiply(t, tens + ones - first, b);
+  if (up) subtract(t, tens * b, ones * b);
+  else add(t, one, other);
 }
 
 // ---- sets
-static int is_of_ways(int a, int b) { return a > 11 && a < 100 && a % 10 && b > 2; }
-static int is_of_hidden(int a, int b)  // no two ways are the same: the tens are neither 0 nor 9
-{
-  return a > 110 && a < 900 && a % 10 && a / 10 % 10 && a / 10 % 10 < 9 && b > 2;
-}
 typedef struct set {
   const char *name;
-  int (*has)(int a, int b);                            // a below 1000, b a digit
-  void (*write)(trace *t, int a, int b, int way);      // all but the answer at its end
-  const char *ways[WAYS];                              // what `source` calls them
+  void (*write)(trace *t, int a, int b, int way);  // all but the answer at its end
+  const char *ways[WAYS];                          // what `source` calls them
+  int more;                                        // added to the a of a pair
 } set;
 static const set sets[] = {
-  { "ways", is_of_ways, write_ways, { "split", "round up", "add", "double" } },
-  { "hidden", is_of_hidden, write_hidden, { "hundreds down", "tens down", "hundreds up", "tens up" } }
+  { "ways", write_ways, { "split", "round up", "add", "double" }, 0 },
+  { "hidden", write_hidden, { "tens, ones", "ones, tens", "up, back", "back, up" }, 100 }
 };
 enum { SETS = sizeof sets / sizeof sets[0] };
 
-static pair pairs[MOST_PAIRS];
+static pair pairs[PAIRS];
 
-// All pairs of the set in an order drawn by the seed; returns their number.
-static int deal(const set *s, uint64_t seed)
+// The pairs, a from 12 to 99 without multiples of ten, b from 3 to 9, in an order drawn by the seed.
+static void deal(uint64_t seed)
 {
   fr_random random = fr_random_stream(seed, 0, 0);
   int count = 0;
-  for (int a = 1; a < 1000; a++)
-    for (int b = 1; b < 10; b++)
-      if (s->has(a, b)) {  // Fisher and Yates, while they come
-        const int place = (int)fr_random_below(&random, count + 1);
-        pairs[count++] = pairs[place];
-        pairs[place].a = a;
-        pairs[place].b = b;
-        pairs[place].kind = (int)fr_random_below(&random, KINDS);
-      }
-  return count;
-}
-
-// The part of the pairs that is [first, end): 18 of 100 to test, 10 to validate, the others to train.
-static int part_of(int part, int count, int *first)
-{
-  const int test = count * 18 / 100, valid = count / 10;
-  *first = part == TEST ? 0 : part == VALID ? test : test + valid;
-  return part == TEST ? test : part == VALID ? valid : count - test - valid;
+  for (int a = 12; a < 100; a++)
+    for (int b = 3; b < 10 && a % 10; b++) {  // Fisher and Yates, while they come
+      const int place = (int)fr_random_below(&random, count + 1);
+      pairs[count++] = pairs[place];
+      pairs[place].a = a;
+      pairs[place].b = b;
+      pairs[place].kind = (int)fr_random_below(&random, KINDS);
+    }
 }
 
 static void write_problem(FILE *out, const set *s, pair q, int kind, fr_random random)
@@ -162,13 +148,12 @@ static void write_problem(FILE *out, const set *s, pair q, int kind, fr_random r
   fprintf(out, "]}\n");
 }
 
-static void write_part(FILE *out, const set *s, uint64_t seed, int pair_count, int part, int questions)
+static void write_part(FILE *out, const set *s, uint64_t seed, int part, long questions)
 {
-  int first;
-  const int share = part_of(part, pair_count, &first);
   for (int i = 0; i < questions; i++) {  // each pair once, then each once more as another kind of problem
-    const pair q = pairs[first + i % share];
-    write_problem(out, s, q, (q.kind + i / share) % KINDS, fr_random_stream(seed, (uint64_t)(1 + part), (uint64_t)i));
+    pair q = pairs[part_first[part] + i % part_pairs[part]];
+    q.a += s->more;
+    write_problem(out, s, q, (q.kind + i / part_pairs[part]) % KINDS, fr_random_stream(seed, (uint64_t)(1 + part), (uint64_t)i));
   }
 }
 
@@ -198,14 +183,13 @@ static int fail(int status, const char *format, ...)
 int main(int count, char **words)
 {
   static const char *const names[] = { "--train", "--valid", "--test", "--seed", "--set", "--out" };
-  static const char *const files[PARTS] = { "train", "valid", "test" };
   enum { SEED = PARTS, SET, OUT, FLAGS };
   long number[SEED + 1] = { 800, 100, 200, 1 };
   const char *folder = NULL;
   const set *s = &sets[0];
   FILE *out[PARTS] = { stdout, NULL, NULL };
   char path[1000];
-  int pair_count, bad = 0;
+  int bad = 0;
   for (int i = 1; i < count; i++) {
     const char *value = strchr(words[i], '=');
     const size_t length = value ? (size_t)(value - words[i]) : strlen(words[i]);
@@ -225,34 +209,31 @@ int main(int count, char **words)
       s = &sets[one];
     } else {
       char *end;
+      long most;
       errno = 0;
       number[flag] = strtol(value, &end, 10);
-      if (!*value || *end || errno || number[flag] < (flag == TRAIN) || number[flag] > 1000000000)
-        return fail(2, "%s is a whole number from %d to 1000000000, not %s", names[flag], flag == TRAIN, value);
+      most = flag == SEED ? 1000000000 : KINDS * part_pairs[flag];
+      if (!*value || *end || errno || number[flag] < (flag == TRAIN) || number[flag] > most)
+        return fail(2, "%s is a whole number from %d to %ld, not %s", names[flag], flag == TRAIN, most, value);
     }
   }
-  pair_count = deal(s, (uint64_t)number[SEED]);
-  for (int part = 0; part < PARTS; part++) {
-    int first;
-    const int most = KINDS * part_of(part, pair_count, &first);
-    if (number[part] > most) return fail(2, "%s is at most %d in the set %s: it has no more", names[part], most, s->name);
-  }
+  deal((uint64_t)number[SEED]);
 #if defined(_WIN32)
   if (folder && _mkdir(folder) && errno != EEXIST) return fail(1, "%s cannot be made: %s", folder, strerror(errno));
 #else
   if (folder && mkdir(folder, 0777) && errno != EEXIST) return fail(1, "%s cannot be made: %s", folder, strerror(errno));
 #endif
   for (int part = 0; folder && part < PARTS && !bad; part++) {  // all are opened before the first is written
-    snprintf(path, sizeof path, "%s/%s.jsonl", folder, files[part]);
+    snprintf(path, sizeof path, "%s/%s.jsonl", folder, part_names[part]);
     out[part] = fopen(path, "wb");
     if (!out[part]) bad = fail(1, "%s cannot be written: %s", path, strerror(errno));
   }
   for (int part = 0; part < PARTS && !bad; part++)
-    if (out[part]) write_part(out[part], s, (uint64_t)number[SEED], pair_count, part, (int)number[part]);
+    if (out[part]) write_part(out[part], s, (uint64_t)number[SEED], part, number[part]);
   for (int part = 0; part < PARTS; part++) {
     const int wrong = out[part] && (fflush(out[part]) || ferror(out[part]));
     if (out[part] && ((out[part] != stdout && fclose(out[part])) || wrong))
-      bad = fail(1, "%s%s%s cannot be written", folder ? folder : "standard output", folder ? "/" : "", folder ? files[part] : "");
+      bad = fail(1, "%s: what is for %s cannot be written", folder ? folder : "standard output", part_names[part]);
   }
   return bad;
 }

@@ -14,7 +14,7 @@
 #endif
 
 static char folder[400];
-static pair dealt[560];
+static pair dealt[PAIRS];
 
 // Runs the program with words separated by blanks, % is our folder; what it says goes to %.out and %.err.
 static int run(const char *line)
@@ -76,7 +76,8 @@ static long number_at(const char **at)
   return value;
 }
 
-// Equations `x op y = z` of a text, all of which have to hold; *last is the result of the last one, first the left of the first.
+// Equations x * y = z, all of which have to hold; *last is the z of the last one, first what is left of the
+// first one's z.
 static int equations(const char *text, long *last, char first[40])
 {
   int count = 0;
@@ -91,8 +92,8 @@ static int equations(const char *text, long *last, char first[40])
     at += 3;
     y = number_at(&at);
     if (y < 0 || strncmp(at, " = ", 3)) return -1;
-    if (!count) snprintf(first, 40, "%.*s", (int)(at - begin), begin);
     at += 3;
+    if (!count) snprintf(first, 40, "%.*s", (int)(at - begin), begin);
     *last = number_at(&at);
     if (*last != (sign == '*' ? x * y : sign == '+' ? x + y : x - y) || *at != '.') return -1;
     count++;
@@ -116,7 +117,7 @@ static void words_of(char out[ROOM], const char *text)
   out[used] = 0;
 }
 
-static unsigned char part_seen[1000][10];  // bit p: the pair is in part p
+static unsigned char part_seen[100][10];  // bit p: the pair is in part p
 
 static void check_part(const set *s, const char *name, int part, int questions, int at_index[WAYS][WAYS])
 {
@@ -132,17 +133,18 @@ static void check_part(const set *s, const char *name, int part, int questions, 
     char text[WAYS][ROOM], first[WAYS][40], words[2][ROOM], answer[20];
     const char *at = text[0];
     long a = -1, b = -1;
-    int ways = 0, good = p->count == WAYS && p->text.count < ROOM;
+    int ways = 0, alike = 0, good = p->count == WAYS && p->text.count < ROOM;
     if (!CHECK(good)) break;
     snprintf(text[0], ROOM, "%.*s", (int)p->text.count, p->text.bytes);
     for (; *at; at += *at != 0) {
       const long x = number_at(&at);
       if (x >= 10) a = x; else if (x >= 0) b = x;
     }
-    if (!CHECK(a > 0 && a < 1000 && b > 0 && s->has((int)a, (int)b))) break;
-    part_seen[a][b] |= (unsigned char)(1 << part);
+    good = good && a > s->more + 11 && a < s->more + 100 && a % 10 && b > 2;
+    if (!CHECK(good)) break;
+    part_seen[a - s->more][b] |= (unsigned char)(1 << part);
     snprintf(answer, sizeof answer, "%ld", a * b);
-    good = is(p->answer, answer);
+    good = is(p->answer, answer) && (s->write == write_hidden) == (a > 100);
     for (int j = 0; j < WAYS; j++) {
       const fr_trace *t = &data.traces[p->first + j];
       const fr_text source = data.sources[t->source];
@@ -163,34 +165,40 @@ static void check_part(const set *s, const char *name, int part, int questions, 
         else {
           words_of(words[0], text[j]);
           words_of(words[1], text[k]);
-          good = good && !strcmp(words[0], words[1]) && strcmp(first[j], first[k]) && strlen(text[j]) < 90;
+          good = good && !strcmp(words[0], words[1]) && strlen(text[j]) < 80;
+          alike += !strcmp(first[j], first[k]);
         }
       }
     }
-    if (CHECK(good && ways == (1 << WAYS) - 1)) continue;
+    if (CHECK(good && ways == (1 << WAYS) - 1 && alike == (s->write == write_hidden && a % 10 == 5))) continue;
     fprintf(stderr, "  %s\n  %s\n  %s\n  %s\n", text[0], text[1], text[2], text[3]);
     break;
   }
   fr_dataset_free(&data);
 }
 
-static void check_set(const set *s, int seed, int train, int valid, int test)
+// Returns how many pairs of numbers there are.
+static int check_set(const set *s, int seed, int train, int valid, int test)
 {
   static const char *const names[PARTS] = { "train", "valid", "test" };
   const int questions[PARTS] = { train, valid, test };
-  int at_index[WAYS][WAYS] = { { 0 } }, both = 0, kinds_left = 0;
+  int at_index[WAYS][WAYS] = { { 0 } }, both = 0, uneven = 0, seen = 0;
   char line[300];
   memset(part_seen, 0, sizeof part_seen);
   snprintf(line, sizeof line, "--set %s --seed %d --train=%d --valid %d --test %d --out %%", s->name, seed, train, valid, test);
   CHECK(run(line) == 0 && same(".out", "") && same(".err", ""));
   for (int part = 0; part < PARTS; part++) check_part(s, names[part], part, questions[part], at_index);
-  for (int a = 0; a < 1000; a++)
-    for (int b = 0; b < 10; b++) both += (part_seen[a][b] & (part_seen[a][b] - 1)) != 0;
+  for (int a = 0; a < 100; a++)
+    for (int b = 0; b < 10; b++) {
+      both += (part_seen[a][b] & (part_seen[a][b] - 1)) != 0;
+      seen += part_seen[a][b] != 0;
+    }
   CHECK(both == 0);
   for (int j = 0; j < WAYS; j++)  // four deviations
     for (int way = 0; way < WAYS; way++)
-      kinds_left += fabs(at_index[j][way] - .25 * (train + valid + test)) > 4.0 * sqrt(.1875 * (train + valid + test));
-  CHECK(kinds_left == 0);
+      uneven += fabs(at_index[j][way] - .25 * (train + valid + test)) > 4.0 * sqrt(.1875 * (train + valid + test));
+  CHECK(uneven == 0);
+  return seen;
 }
 
 static void examples(void)
@@ -202,13 +210,13 @@ static void examples(void)
     "Double 47 step by step. 47 * 2 = 94. 94 * 2 = 188. 94 + 188 = 282.",
   };
   static const char *const hidden[] = {
-    "Work it out. 300 * 6 = 1800. 47 * 6 = 282. 1800 + 282 = 2082.", "Work it out. 340 * 6 = 2040. 7 * 6 = 42. 2040 + 42 = 2082.",
-    "Work it out. 400 * 6 = 2400. 53 * 6 = 318. 2400 - 318 = 2082.", "Work it out. 350 * 6 = 2100. 3 * 6 = 18. 2100 - 18 = 2082.",
+    "Work it out. 140 * 6 = 840. 7 * 6 = 42. 840 + 42 = 882.", "Work it out. 7 * 6 = 42. 140 * 6 = 840. 42 + 840 = 882.",
+    "Work it out. 150 * 6 = 900. 3 * 6 = 18. 900 - 18 = 882.", "Work it out. 3 * 6 = 18. 150 * 6 = 900. 900 - 18 = 882.",
   };
   for (int way = 0; way < WAYS; way++) {
     trace t[2] = { { "", 0 }, { "", 0 } };
     write_ways(&t[0], 47, 6, way);
-    write_hidden(&t[1], 347, 6, way);
+    write_hidden(&t[1], 147, 6, way);
     CHECK(!strcmp(t[0].text, ways[way]));
     CHECK(!strcmp(t[1].text, hidden[way]));
   }
@@ -249,19 +257,20 @@ int main(void)
   const char *build = getenv("TEST_BUILD");
   snprintf(folder, sizeof folder, "%.300s/tests/word_problems.files", build ? build : "build");
   examples();
-  check_set(&sets[0], 1, 800, 100, 200);
-  check_set(&sets[0], 2, 6 * 404, 6 * 56, 6 * 100);  // all 560 pairs, as six kinds each
-  check_set(&sets[1], 1, 800, 100, 200);
-  check_set(&sets[1], 3, 4000, 1000, 3000);
-  CHECK(deal(&sets[1], 1) == 576 * 7 && deal(&sets[0], 1) == 560);
+  CHECK(check_set(&sets[0], 1, 800, 100, 200) == PAIRS);
+  CHECK(check_set(&sets[0], 2, 6 * 404, 6 * 56, 6 * 100) == 560);  // all there is
+  CHECK(check_set(&sets[1], 1, 800, 100, 200) == PAIRS);
+  CHECK(check_set(&sets[1], 3, 404, 1, 400) == 505);
+  deal(1);
   memcpy(dealt, pairs, sizeof dealt);
-  CHECK(deal(&sets[0], 2) == 560 && memcmp(dealt, pairs, sizeof dealt));  // another seed, another split
+  deal(2);
+  CHECK(memcmp(dealt, pairs, sizeof dealt) != 0);  // another seed, another split
   bytes();
   CHECK(run("--help") == 0 && same(".err", ""));
   CHECK(run("--train 5 -h") == 0 && same(".out", help));
   expect("--set other", 2, "--set is ways or hidden, not other");
-  expect("--test 601", 2, "--test is at most 600");
-  expect("--train 0", 2, "--train is a whole number from 1");
+  expect("--test 601", 2, "--test is a whole number from 0 to 600, not 601");
+  expect("--train 0", 2, "--train is a whole number from 1 to 2424, not 0");
   expect("--seed 1x", 2, "--seed is a whole number");
   expect("--seed", 2, "--seed needs a value");
   expect("--sets ways", 2, "there is no flag --sets");
