@@ -10872,7 +10872,7 @@ FR_DEF fr_status fr_corpus_validate(fr_corpus *corpus, const fr_model *model, fr
 // -- bundles. Numbers have 8 bytes, a float 4; a text is its length and its bytes.
 //
 //   0    8 bytes  89 46 52 42 0D 0A 1A 0A       24   what fr__bundle_fields lists, in its order
-//   8    u64      version, 1                         the tokenizer in its own form
+//   8    u64      version, 2                         the tokenizer in its own form
 //   16   u64      bytes of the whole                 u64 checksum
 enum { FR__BUNDLE_VERSION = 2 };
 static const unsigned char fr__bundle_magic[8] = { 0x89, 'F', 'R', 'B', '\r', '\n', 0x1A, '\n' };
