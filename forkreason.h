@@ -7273,7 +7273,7 @@ typedef struct fr__line {
 } fr__line;
 typedef struct fr__field { const char *name, *kinds, *wrong; int field; } fr__field;  // the kinds of value it may have
 
-static fr_text fr__build_text(fr__build *build, const char *line, fr__json_token token)
+FR__SELDOM fr_text fr__build_text(fr__build *build, const char *line, fr__json_token token)
 {
   fr_text text = { NULL, 0 };
   if (token.kind == '"' || token.kind == '0') {
@@ -7285,14 +7285,14 @@ static fr_text fr__build_text(fr__build *build, const char *line, fr__json_token
   return text;
 }
 
-static void fr__build_byte(fr__build *build, int byte)
+FR__SELDOM void fr__build_byte(fr__build *build, int byte)
 {
   if (build->strings) build->strings[build->string_bytes] = (char)byte;
   build->string_bytes++;
 }
 
 // Of two texts the first, a blank line and the second; one that is not there, or empty, is left out.
-static fr_text fr__build_both(fr__build *build, const char *line, fr__json_token first, fr__json_token second)
+FR__SELDOM fr_text fr__build_both(fr__build *build, const char *line, fr__json_token first, fr__json_token second)
 {
   fr_text text = fr__build_text(build, line, first);
   const fr_int start = build->string_bytes - text.count;
@@ -7303,7 +7303,7 @@ static fr_text fr__build_both(fr__build *build, const char *line, fr__json_token
   return text;
 }
 
-static int fr__json_blank(const char *line, fr__json_token text)  // there is only white space
+FR__SELDOM int fr__json_blank(const char *line, fr__json_token text)  // there is only white space
 {
   fr_int at = text.start;
   int32_t code = 0;
@@ -7475,7 +7475,7 @@ FR__SELDOM int fr__line_messages(fr__build *build, fr__json *json, fr__json_toke
 }
 
 // Reads the object on one line.
-static int fr__build_line(fr__build *build, fr__json *json, fr_int *names)
+FR__SELDOM int fr__build_line(fr__build *build, fr__json *json, fr_int *names)
 {
   static const char asked[] = "the question must be a string", list[] = "the traces must be an array", any[] = "{[\"0tfn";
   static const fr__field fields[] = {
@@ -7505,7 +7505,8 @@ static int fr__build_line(fr__build *build, fr__json *json, fr_int *names)
   start = json->token;
   if (!fr__line_object(json, fields, &row) || fr__json_next(json) == '!') return 0;
   traces = at[FR__TRACES].kind;
-  messages = !at[FR__QUESTION].kind && !traces && !at[FR__TEXT_OF].kind && at[FR__MESSAGES].kind == '[';
+  messages = !at[FR__QUESTION].kind && !traces && !at[FR__TEXT_OF].kind && at[FR__MESSAGES].kind;
+  if (messages && at[FR__MESSAGES].kind != '[') return fr__line_wrong(json, at[FR__MESSAGES], "messages must be a list");
   if (!at[FR__QUESTION].kind && !traces && !at[FR__TEXT_OF].kind && !messages && at[FR__INSTRUCTION].kind == '"') {
     at[FR__QUESTION] = at[FR__INSTRUCTION];
     at[FR__TEXT_OF] = at[FR__OUTPUT];
@@ -8502,7 +8503,7 @@ typedef struct fr__framed {
 } fr__framed;
 
 // The end of a turn that begins at `at`, -1 where none begins; *role: 0 system, 1 user, 2 assistant.
-static fr_int fr__turn_end(fr_text text, fr_int at, int *role)
+FR__SELDOM fr_int fr__turn_end(fr_text text, fr_int at, int *role)
 {
   const char *next, *known = "sua";
   if (at + 2 > text.count || text.bytes[at] != '\xFF') return -1;
@@ -8512,7 +8513,7 @@ static fr_int fr__turn_end(fr_text text, fr_int at, int *role)
 }
 
 // Is a question a conversation? Its turns are sound, the last is the user's.
-static int fr__is_talk(fr_text text)
+FR__SELDOM int fr__is_talk(fr_text text)
 {
   fr_int at = 0;
   int role = 0;
@@ -8520,7 +8521,7 @@ static int fr__is_talk(fr_text text)
   return at > 0 && role == 1;
 }
 
-static int fr__frame(fr__framed *q, fr_text text, int trusted)  // 0: its size does not fit
+FR__SELDOM int fr__frame(fr__framed *q, fr_text text, int trusted)  // 0: its size does not fit
 {
   if (q->text && trusted) q->range[q->ranges] = q->head;
   if (q->text && text.count) memcpy(q->text + q->head, text.bytes, (size_t)text.count);
@@ -10877,7 +10878,7 @@ FR_DEF fr_status fr_corpus_validate(fr_corpus *corpus, const fr_model *model, fr
 enum { FR__BUNDLE_VERSION = 2 };
 static const unsigned char fr__bundle_magic[8] = { 0x89, 'F', 'R', 'B', '\r', '\n', 0x1A, '\n' };
 
-static fr_text fr__turns_text(const fr_turns *t, int i) { return i < 3 ? t->before[i] : i < 6 ? t->after[i - 3] : t->begin[i - 6]; }
+FR__SELDOM fr_text fr__turns_text(const fr_turns *t, int i) { return i < 3 ? t->before[i] : i < 6 ? t->after[i - 3] : t->begin[i - 6]; }
 
 // forks[N] and turns, if not NULL, are set to the texts that are read.
 FR__SELDOM void fr__bundle_fields(fr__both *x, fr_bundle *b, fr_text *forks, fr_turns *turns)

@@ -44,8 +44,8 @@ static const cli_flag cli_train_flags[] = {
   CLI_DECIMAL("--temp|--temperature", .7, 0, 100, "T of them"), CLI_WHOLE("--max-tokens|-n", 256, 1, 100000, "N of them"),
   CLI_DECIMAL("--entropy", .05, 0, 10, "X gfpo: weight of the entropy of choosing"),
   CLI_WHOLE("--report-every|--steps-per-report|--logging-steps", 10, 1, 1e9, "N steps"),
-  CLI_WHOLE("--eval-every|--steps-per-eval|--eval-steps", 0, 0, 1e9, "N steps between validations; 0: ten of them in a run"),
-  CLI_WHOLE("--eval-questions|--val-batches", 12, 1, 1e6, "N questions of each; the end takes all"),
+  CLI_WHOLE("--eval-every|--steps-per-eval|--eval-steps", 0, 0, 1e9, "N steps between validations; 0: five of them in a run"),
+  CLI_WHOLE("--eval-questions|--val-batches", 4, 1, 1e6, "N held-out questions of each, all traces under all forks; the end takes ten times as many"),
   CLI_WHOLE("--save-every|--save-steps", 100, 0, 1e9, "N steps between checkpoints; 0: only at the end"),
   CLI_WHOLE("--keep-last|--save-total-limit", 1, 1, 1e6, "N checkpoints that are kept"),
   CLI_TEXT("--resume", "DIR goes on with the run in this folder; its flags come from there"),
@@ -897,7 +897,7 @@ static inline int cli_loop(cli_training *r)
   int64_t each = (int64_t)cli_decimal(given, "--eval-every"), since = 0;
   double sum = 0.0;
   fr_validation v;
-  if (!each) each = r->steps / 10 > 0 ? r->steps / 10 : 1;
+  if (!each) each = r->steps / 5 > 0 ? r->steps / 5 : 1;
   r->began = cli_now();
   r->began_step = r->step;
   r->began_tokens = r->tokens;
@@ -959,7 +959,7 @@ static inline int cli_train(cli_given *given)
       status = cli_give_back(&r, 1);
       if (!status && r.corpus.count > r.corpus.train && r.method < CLI_GFPO) {
         if (fr_diagnosis_new(&diagnosis, &options, &r.ready.work.reason)) status = cli_fail("%s", r.ready.work.reason.text);
-        else status = cli_validate(&r, 0, &diagnosis, &v);
+        else status = cli_validate(&r, 10 * cli_whole(given, "--eval-questions"), &diagnosis, &v);
         if (!status && !r.json) cli_show_sources(&r, &diagnosis);
       }
       if (!status && cli_value(given, "--html")) status = cli_page(&r, cli_value(given, "--html"), diagnosis.owned ? &diagnosis : NULL);

@@ -174,7 +174,7 @@ static void errors(void)
       "column 28: a completion must be one message" },
     { "{\"prompt\":\"q\",\"completion\":[]}", FR_FORMAT, "column 28: the last message must be the assistant's" },
     { "{\"messages\":[]}", FR_FORMAT, "column 13: the last message must be the assistant's" },
-    { "{\"messages\":\"x\"}", FR_FORMAT, "column 1: this row has no question" },
+    { "{\"messages\":\"x\"}", FR_FORMAT, "column 13: messages must be a list" },
     { "{\"messages\":[3]}", FR_FORMAT, "column 14: a message must be an object" },
     { "{\"messages\":[{\"content\":\"q\"}]}", FR_FORMAT, "column 14: this message has no role" },
     { "{\"messages\":[{\"rloe\":\"user\",\"content\":\"q\"}]}", FR_FORMAT, "column 15: this message has no role; is this name misspelt?" },
