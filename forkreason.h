@@ -1359,6 +1359,7 @@ FR__SMALL(framing_forks) FR__SMALL(model_init) FR__SMALL(chooser_place) FR__SMAL
 FR__SMALL(corpus_batch) FR__SMALL(advantages) FR__SMALL(model_set_rows) FR__SMALL(vote) FR__SMALL(generate_limits)
 FR__SMALL(pretrained_place) FR__SMALL(pretrained_model) FR__SMALL(pretrained_tensor) FR__SMALL(export_write)
 FR__SMALL(question_place) FR__SMALL(tokenizer_place) FR__SMALL(corpus_place) FR__SMALL(corpus_validate) FR__SMALL(bundle_place)
+FR__SMALL(tokenizer_decode) FR__SMALL(tokenizer_stream) FR__SMALL(policy_pick) FR__SMALL(forward) FR__SMALL(backward)
 #else
 #define FR__APART static
 #define FR__SELDOM static
