@@ -934,7 +934,7 @@ static inline int cli_train(cli_given *given)
   status = cli_prepare(&r);
   if (!status && !r.json) {
     const fr_model *m = &r.ready.model;
-    printf("kept      %td questions with %td traces to train on, %td held out; %td tokens\n", r.corpus.train, r.corpus.traces, r.corpus.count - r.corpus.train, r.corpus.tokens);
+    printf("kept      %td questions with %td traces, %td tokens: %td questions to train on, %td held out\n", r.corpus.count, r.corpus.traces, r.corpus.tokens, r.corpus.train, r.corpus.count - r.corpus.train);
     printf("model     %.1f million parameters, vocabulary %td; %s, %td forks; rate %g%s; %d threads, %s\n", (double)m->count / 1e6, m->config.vocab, cli_methods[r.method],
            r.options.fork_count, r.rate, cli_decimal(given, "--lr") > 0.0 ? "" : cli_value(given, "--model") ? ", that of a model of others" : ", that of a new model",
            r.ready.threads.threads, r.ready.work.kernel);
