@@ -20,7 +20,7 @@ static const cli_flag cli_train_flags[] = {
   CLI_TEXT("--tokenizer", "FILE of a new model: tokenizer.json, *.tiktoken [bytes]"),
   CLI_WHOLE("--vocab", 0, 0, 1000000, "N of a new model: so many tokens, learned from the questions to train on; 0: none beside bytes"),
   CLI_TEXT("--method", "M ssft (optimal matching), random (a random one), fixed (trace j takes fork j), sft (one fork for all), gfpo, grpo [ssft]"),
-  CLI_WHOLE("--forks", 6, 1, CLI_MOST_FORKS, "N fork tokens, <think1> .. <thinkN>"),
+  CLI_WHOLE("--forks", 6, 1, CLI_MOST_FORKS, "N fork tokens, <think1> .. <thinkN>; of --method sft 1"),
   CLI_WHOLE("--match-tokens", 64, 0, 1000000, "L tokens of a trace that the matching looks at; 0: all"),
   CLI_WHOLE("--traces", 4, 1, CLI_MOST_FORKS, "M traces drawn of a question at a time: min(its traces, forks, M)"),
   CLI_WHOLE("--iters|--max-steps", 0, 0, 1e9, "N steps; 0: by epochs"),
@@ -553,6 +553,10 @@ static inline void cli_show_sources(const cli_training *r, const fr_diagnosis *d
   const fr_int sources = r->set.source_count, columns = sources < 8 ? sources : 8;
   fr_diagnosis_reading reading;
   if (sources < 1 || d->options.forks < 2 || fr_diagnosis_read(d, &reading)) return;
+  if (r->json) {
+    printf("{\"information\":%.6g,\"by_chance\":%.6g,\"maximum\":%.6g}\n", reading.source.value, reading.source.chance, reading.source.maximum);
+    return;
+  }
   printf("\nof the held-out traces of each source, percent in each fork\n         ");
   for (fr_int j = 0; j < columns; j++) printf("     %c", (char)('A' + j));
   for (fr_int i = 0; i < d->options.forks; i++) {
@@ -670,6 +674,7 @@ static inline int cli_prepare(cli_training *r)
   data = cli_value(given, "--data");
   framing = cli_value(given, "--framing");
   system = cli_value(given, "--system");
+  if (r->method == CLI_SFT && !cli_value(given, "--forks") && cli_take(given, cli_find(given->flags, "--forks", full), "--forks", "1")) return 2;
   forks = cli_whole(given, "--forks");
   if (r->method < 0 || r->schedule < 0 || r->forks_only < 0 || form < 0) return 2;
   if (!data) return cli_wrong("train needs --data");
@@ -960,7 +965,7 @@ static inline int cli_train(cli_given *given)
       if (!status && r.corpus.count > r.corpus.train && r.method < CLI_GFPO) {
         if (fr_diagnosis_new(&diagnosis, &options, &r.ready.work.reason)) status = cli_fail("%s", r.ready.work.reason.text);
         else status = cli_validate(&r, 10 * cli_whole(given, "--eval-questions"), &diagnosis, &v);
-        if (!status && !r.json) cli_show_sources(&r, &diagnosis);
+        if (!status) cli_show_sources(&r, &diagnosis);
       }
       if (!status && cli_value(given, "--html")) status = cli_page(&r, cli_value(given, "--html"), diagnosis.owned ? &diagnosis : NULL);
       if (!status && !r.json) printf("%s is the model; forkreason generate --model %s --prompt ... runs it\n", r.out, r.out);
