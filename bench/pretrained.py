@@ -23,7 +23,7 @@ TOOL = "build/forkreason"
 STEPS = 150
 RATES = ["--lr", "2e-4", "--beta2", ".95", "--weight-decay", "0", "--clip", "1", "--warmup", "10", "--schedule", "cosine", "--batch", "4"]
 # match: tokens of a trace that the matching looks at; longer: steps of sft that take the time of 150 of ssft, by --dry-run.
-TASKS = {"ways": {"match": 10, "longer": 200}}
+TASKS = {"ways": {"match": 10, "longer": 200}, "hidden": {"match": 16, "longer": 200}}
 SAMPLES = 12
 ARMS = ["sft", "random", "ssft", "longer"]
 WORDS = {"Split": 0, "Round": 1, "Add": 2, "Double": 3}

@@ -8,7 +8,7 @@
 //              Round 47 up to 50. 50 * 6 = 300. Too much by 3 * 6 = 18. 300 - 18 = 282. #### 282
 //              Add 47 again and again. 47 + 47 = 94. 94 + 47 = 141. ... 235 + 47 = 282. #### 282
 //              Double 47 step by step. 47 * 2 = 94. 94 * 2 = 188. 94 + 188 = 282. #### 282
-//   hidden   147 * 6. The ways are other computations in the same words, so that no word names them:
+//   hidden   147 * 6, up to 899. The ways are other computations in the same words, so that no word names them:
 //              Work it out. 140 * 6 = 840. 7 * 6 = 42. 840 + 42 = 882. #### 882
 //              Work it out. 7 * 6 = 42. 140 * 6 = 840. 42 + 840 = 882. #### 882
 //              Work it out. 150 * 6 = 900. 3 * 6 = 18. 900 - 18 = 882. #### 882
@@ -101,11 +101,11 @@ typedef struct set {
   const char *name;
   void (*write)(trace *t, int a, int b, int way);  // all but the answer at its end
   const char *ways[WAYS];                          // what `source` calls them
-  int more;                                        // added to the a of a pair
+  int hundreds;                                    // the a of a pair gets up to so many of them, drawn; 0: none
 } set;
 static const set sets[] = {
   { "ways", write_ways, { "split", "round up", "add", "double" }, 0 },
-  { "hidden", write_hidden, { "tens, ones", "ones, tens", "up, back", "back, up" }, 100 }
+  { "hidden", write_hidden, { "tens, ones", "ones, tens", "up, back", "back, up" }, 8 }
 };
 enum { SETS = sizeof sets / sizeof sets[0] };
 
@@ -151,8 +151,10 @@ static void write_problem(FILE *out, const set *s, pair q, int kind, fr_random r
 static void write_part(FILE *out, const set *s, uint64_t seed, int part, long questions)
 {
   for (int i = 0; i < questions; i++) {  // each pair once, then each once more as another kind of problem
-    pair q = pairs[part_first[part] + i % part_pairs[part]];
-    q.a += s->more;
+    const int which = part_first[part] + i % part_pairs[part];
+    pair q = pairs[which];
+    fr_random random = fr_random_stream(seed, 1 + PARTS, (uint64_t)which);
+    if (s->hundreds) q.a += 100 * (1 + (int)fr_random_below(&random, s->hundreds));
     write_problem(out, s, q, (q.kind + i / part_pairs[part]) % KINDS, fr_random_stream(seed, (uint64_t)(1 + part), (uint64_t)i));
   }
 }

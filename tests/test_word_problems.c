@@ -140,9 +140,9 @@ static void check_part(const set *s, const char *name, int part, int questions, 
       const long x = number_at(&at);
       if (x >= 10) a = x; else if (x >= 0) b = x;
     }
-    good = good && a > s->more + 11 && a < s->more + 100 && a % 10 && b > 2;
+    good = good && a % 100 > 11 && (s->hundreds ? a > 100 && a < 100 * s->hundreds + 100 : a < 100) && a % 10 && b > 2;
     if (!CHECK(good)) break;
-    part_seen[a - s->more][b] |= (unsigned char)(1 << part);
+    part_seen[a % 100][b] |= (unsigned char)(1 << part);
     snprintf(answer, sizeof answer, "%ld", a * b);
     good = is(p->answer, answer) && (s->write == write_hidden) == (a > 100);
     for (int j = 0; j < WAYS; j++) {
