@@ -24,7 +24,7 @@ STEPS = 150
 RATES = ["--lr", "2e-4", "--beta2", ".95", "--weight-decay", "0", "--clip", "1", "--warmup", "10", "--schedule", "cosine", "--batch", "4"]
 # match: tokens of a trace that the matching looks at; longer: steps of sft that take the time of 150 of ssft, by --dry-run.
 TASKS = {"ways": {"match": 10, "longer": 200}, "hidden": {"match": 16, "longer": 200}}
-SAMPLES = 12
+SAMPLES = 6
 ARMS = ["sft", "random", "ssft", "longer"]
 WORDS = {"Split": 0, "Round": 1, "Add": 2, "Double": 3}
 
@@ -55,8 +55,8 @@ def train(arm, task, rows, model, out):
 def evaluate(arm, rows, model, out, extra):
     log = f"{out}/{arm}.eval"
     if not os.path.exists(log):
-        call([TOOL, "eval", "--model", model, "--data", rows, "--samples", str(SAMPLES), "--max-tokens", "120", "--json", "--log-samples",
-              f"{out}/{arm}.texts", *extra], log)
+        call([TOOL, "eval", "--model", model, "--data", rows, "--max-tokens", "120", "--json", "--log-samples", f"{out}/{arm}.texts",
+              *extra], log)
 
 
 def way(question, text):
@@ -114,7 +114,7 @@ def main():
     parser.add_argument("--set", choices=TASKS, required=True)
     parser.add_argument("--model", default="build/real/model.gguf", help="SmolLM2-135M-Instruct, a GGUF or a folder")
     parser.add_argument("--out", help="[build/pretrained/SET]")
-    parser.add_argument("--arms", nargs="*", choices=ARMS, default=ARMS, help="those to train; all that are there are shown")
+    parser.add_argument("--arms", nargs="*", choices=ARMS, default=ARMS, help="those to make; all that are there are shown")
     given = parser.parse_args()
     out, task = given.out or f"build/pretrained/{given.set}", TASKS[given.set]
     rows = out + "/rows"
@@ -123,8 +123,9 @@ def main():
         call(["build/word_problems", "--set", given.set, "--out", rows])
     for arm in given.arms:
         train(arm, task, rows, given.model, out)
-        evaluate(arm, rows, f"{out}/{arm}", out, [])
-    evaluate("base", rows, given.model, out, ["--answer", "number"])
+        evaluate(arm, rows, f"{out}/{arm}", out, ["--samples", str(SAMPLES)])
+    if "sft" in given.arms and len(given.arms) > 1:
+        evaluate("base", rows, given.model, out, ["--samples", "0", "--answer", "number"])
     print("| arm | steps | held-out loss, mixture | matched | I(fork; source) | I(fork; way written) | Pass@1, first fork | best on validation (fork) | widest (fork) "
           "| mean over forks | Cons@6, greedy | native Cons@6 | Pass@6 |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|")
     notes = [note for arm in ["base", *ARMS] if os.path.exists(f"{out}/{arm}.eval") for note in row(arm, rows, out)]

@@ -62,7 +62,8 @@ static inline int cli_match(cli_given *given)
     set.problem_count = 1;
     if (fr_corpus_new(&corpus, &set, &r.encoder, &r.framing, &o, &reason)) status = cli_fail("%s", reason.text);
   }
-  if (!status && !corpus.count) status = cli_fail("question %td cannot be used: %s", wanted + 1, corpus.example[FR_TRACE_BOUNDARY].text);
+  for (int i = 0; i < FR_LEFT_OUT_COUNT && !status && !corpus.count; i++)
+    if (corpus.left_out[i]) status = cli_fail("question %td cannot be used: %s", wanted + 1, corpus.example[i].text);
   options.forks = r.forks;
   options.fork_count = r.framing.fork_count;
   options.prefix = cli_whole(given, "--match-tokens");

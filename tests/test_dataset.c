@@ -313,10 +313,16 @@ static void files(void)
       CHECK(is(d.problems[0].text, "\xC3\xA9 \xF0\x9F\x98\x80 \xF0\x9F\x98\x80 \n\t\" is 1+1?"));
     if (!strcmp(name, "jsonl/ok_crlf.jsonl"))
       CHECK(d.problem_count == 5 && is(d.problems[4].text, "What is 4+4?") && is(d.traces[9].text, "4 twice is 8"));
+    if (!strcmp(name, "jsonl/ok_messages.jsonl"))
+      CHECK(d.problem_count == 2 && d.problems[0].count == 2 && is(d.traces[0].text, "1 and 1 make 2.\n\n#### 2") && d.counts.merged == 1 &&
+            is(d.problems[1].text, "\xFFsBe brief.\xFFuWhat is 2+2?\xFF" "a4\xFFuAnd 3+3?"));
+    if (!strcmp(name, "jsonl/ok_prompt.jsonl")) CHECK(d.problem_count == 3 && is(d.traces[1].text, "2 and 2.\n\n4") && is(d.problems[2].text, "What is 2+2?"));
+    if (!strcmp(name, "jsonl/ok_instruction.jsonl")) CHECK(d.problem_count == 2 && is(d.problems[0].text, "Add.\n\n1 and 1"));
+    if (!strcmp(name, "jsonl/bad_pretty.jsonl")) CHECK(status == FR_SYNTAX && strstr(reason.text, "jq -c") != NULL);
     if (status == FR_OK) { sums(&d); fr_dataset_free(&d); }
   }
   fclose(manifest);
-  CHECK(count == 13);
+  CHECK(count == 20);
 }
 
 static void allocations(void)

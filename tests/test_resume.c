@@ -269,8 +269,9 @@ static void refused(void)
   CHECK(run(options) == 2 && said("needs --out"));
   snprintf(options, sizeof options, "--data no/such/file.jsonl --out %s", part);
   CHECK(run(options) == 1 && said("no/such/file.jsonl"));
-  for (int i = 0; i < 7; i++) {  // hostile rows: a message and status 1, and OUT stays empty
-    static const char *const bad[] = { "array", "cut_line", "missing_traces", "non_utf8", "traces_empty", "traces_type", "two_per_line" };
+  for (int i = 0; i < 12; i++) {  // hostile rows: a message and status 1, and OUT stays empty
+    static const char *const bad[] = { "array", "cut_line", "missing_traces", "non_utf8", "traces_empty", "traces_type", "two_per_line",
+                                       "empty_file", "last_turn", "role", "completion", "pretty" };
     forget(part);
     snprintf(options, sizeof options, "--data tests/data/jsonl/bad_%s.jsonl --iters 2 --out %s", bad[i], part);
     CHECK(run(options) == 1 && said("bad_") && !exists(part, "config.json"));
