@@ -865,7 +865,8 @@ FR_DEF fr_status fr_checkpoint_read(const void *memory, fr_int bytes, fr_checkpo
 typedef struct fr_corpus_options {
   fr_int   length;    // tokens of a question, a fork and a trace with its end; with more than this a trace is left out [0: any],
   int      truncate;  // or, if 1, cut behind as many
-  fr_int   traces;    // drawn of a question at a time: min(its traces, N, this), every subset equally likely [0: no such bound]
+  fr_int   traces;    // drawn of a question at a time: min(its traces, N, this), every subset equally likely [0: no such bound];
+                      // N = 1 is no bound: for FR_SFT_MIXED
   fr_int   batch;     // questions in a step [1]
   int      costs;     // 1: batches ask for their costs, of which a diagnosis makes margins
   double   held_out;  // about this fraction of the questions is not trained on; which depends on seed and text alone;
@@ -10562,7 +10563,7 @@ static fr_int fr__longest_trace(const fr_question *q)
 
 static fr_int fr__corpus_drawn(const fr_corpus *c, fr_int traces)
 {
-  traces = fr__min(traces, c->fork_count);
+  if (c->fork_count > 1) traces = fr__min(traces, c->fork_count);
   return c->options.traces > 0 ? fr__min(traces, c->options.traces) : traces;
 }
 

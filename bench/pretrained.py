@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 
-TOOL = "build/forkreason"
+TOOL = os.environ.get("TOOL", "build/forkreason")
 STEPS = 150
 RATES = ["--lr", "2e-4", "--beta2", ".95", "--weight-decay", "0", "--clip", "1", "--warmup", "10", "--schedule", "cosine", "--batch", "4"]
 # match: tokens of a trace that the matching looks at; longer: steps of sft that take the time of 150 of ssft, by --dry-run.

@@ -22,7 +22,7 @@ static const cli_flag cli_train_flags[] = {
   CLI_TEXT("--method", "M ssft (optimal matching), random (a random one), fixed (trace j takes fork j), sft (one fork for all), gfpo, grpo [ssft]"),
   CLI_WHOLE("--forks", 6, 1, CLI_MOST_FORKS, "N fork tokens, <think1> .. <thinkN>; of --method sft 1"),
   CLI_WHOLE("--match-tokens", 64, 0, 1000000, "L tokens of a trace that the matching looks at; 0: all"),
-  CLI_WHOLE("--traces", 4, 1, CLI_MOST_FORKS, "M traces drawn of a question at a time: min(its traces, forks, M)"),
+  CLI_WHOLE("--traces", 4, 1, CLI_MOST_FORKS, "M traces drawn of a question at a time: min(its traces, forks, M); with one fork it takes them all: min(its traces, M)"),
   CLI_WHOLE("--iters|--max-steps", 0, 0, 1e9, "N steps; 0: by epochs"),
   CLI_DECIMAL("--epochs|--num-train-epochs", 1, 0, 1e6, "X times that every question is seen"),
   CLI_WHOLE("--batch|--batch-size", 4, 1, 256, "N questions in a pass"),
@@ -676,6 +676,7 @@ static inline int cli_prepare(cli_training *r)
   system = cli_value(given, "--system");
   if (r->method == CLI_SFT && !cli_value(given, "--forks") && cli_take(given, cli_find(given->flags, "--forks", full), "--forks", "1")) return 2;
   forks = cli_whole(given, "--forks");
+  if (forks == 1 && r->method < CLI_GFPO && r->method > CLI_SFT) r->method = CLI_SFT;  // all take it
   if (r->method < 0 || r->schedule < 0 || r->forks_only < 0 || form < 0) return 2;
   if (!data) return cli_wrong("train needs --data");
   if (!r->out && !cli_value(given, "--dry-run")) return cli_wrong("train needs --out, a folder for what it makes");

@@ -367,12 +367,12 @@ static void split_and_draw(void)
     for (int j = i + 1; j < 6; j++) CHECK(abs(pairs[i][j] - 2400) < 190);  // standard deviation 38
   fr_corpus_free(&c);
   o.held_out = 0.0;
-  for (fr_int traces = 0; traces < 8; traces++)  // min(its traces, forks, `traces`)
-    for (fr_int forks = 3; forks < 7; forks += 3) {
+  for (fr_int traces = 0; traces < 8; traces++)  // min(its traces, forks, `traces`); of one fork all
+    for (fr_int forks = 1; forks < 7; forks += forks < 3 ? 2 : 3) {
       o.traces = traces;
       s.framing.fork_count = forks;
       part = corpus_of(&half, &s, &o);
-      CHECK(fr_corpus_batch(&part, 3) == FR_OK && part.batch[0].trace_count == fr__min(forks, traces ? fr__min(6, traces) : 6));
+      CHECK(fr_corpus_batch(&part, 3) == FR_OK && part.batch[0].trace_count == fr__min(forks > 1 ? forks : 6, traces ? fr__min(6, traces) : 6));
       fr_corpus_free(&part);
     }
   fr_dataset_free(&d);
@@ -524,6 +524,23 @@ static void limits(void)
       CHECK(fr_corpus_limits(&c, &options, 1, &three) == FR_INVALID);
       fr_corpus_free(&c);
     }
+  for (int held = 0; held < 2; held++) {  // one fork takes all traces of each question
+    fr_validation validation;
+    fr_ssft_report report;
+    fr_work work;
+    s.framing.fork_count = 1;
+    o.held_out = held;
+    fr_corpus c = corpus_of(&d, &s, &o);
+    options.forks = c.forks;
+    options.fork_count = 1;
+    options.method = FR_SFT_MIXED;
+    CHECK(fr_corpus_limits(&c, &options, 3, &l) == FR_OK && fr_work_new(&work, &model.config, &l) == FR_OK);
+    if (held) CHECK(fr_corpus_validate(&c, &model, &work, &options, 0, NULL, &validation) == FR_OK && validation.traces == 6);
+    else CHECK(fr_corpus_batch(&c, 0) == FR_OK && fr_ssft_step(&model, &work, &adamw, &options, c.batch, 3, 1e-3f, &report) == FR_OK &&
+               report.tokens == 3 * 9 + 4 + 3 + 4);
+    fr_work_free(&work);
+    fr_corpus_free(&c);
+  }
   fr_adamw_free(&adamw);
   fr_model_free(&model);
   fr_dataset_free(&d);
