@@ -115,6 +115,7 @@ static inline int cli_widest(cli_exam *x, cli_ready *r, fr_int *widest)
   if (fr_corpus_new(&corpus, &x->valid, &r->encoder, &r->framing, &o, &reason)) return cli_fail("%s", reason.text);
   options.forks = r->forks;
   options.fork_count = r->framing.fork_count;
+  options.method = options.fork_count > 1 ? FR_SSFT : FR_SFT_MIXED;  // one takes all
   d.forks = options.fork_count;
   d.sources = corpus.sources;
   status = !corpus.count || fr_corpus_limits(&corpus, &options, 1, &limits) || fr_diagnosis_new(&diagnosis, &d, &reason) ? cli_fail("the traces to validate on do not fit") : 0;
