@@ -1,0 +1,427 @@
+// forkreason eval, match, generate, chat and train: the numbers and texts that they print are those that the texts themselves give, or
+// the header for the same model; every flag does what it says, and what is wrong is told with status and name.
+#ifdef _WIN32
+#include <stdio.h>
+int main(void)
+{
+  printf("skipped: it drives the tool through a POSIX shell\n");
+  return 77;
+}
+#else
+#define _XOPEN_SOURCE 700
+#define FORKREASON_IMPLEMENTATION
+#include "forkreason.h"
+#include "tool.h"
+#include "examples/map.h"
+#include <stdarg.h>
+
+enum { FORKS = 6, REPLIES = 40000 };
+static char place[300], out[400000], err[20000], input[400] = "/dev/null";
+
+static void slurp(const char *path, char *to, size_t room)
+{
+  FILE *f = fopen(path, "rb");
+  const size_t bytes = f ? fread(to, 1, room - 1, f) : 0;
+  to[bytes] = 0;
+  if (f) fclose(f);
+}
+
+// Runs the tool; what it says is in out and err. In the words a % stands for our folder.
+static int run(const char *format, ...)
+{
+  char words[3000], command[5000], path[400];
+  size_t used = 0;
+  va_list list;
+  va_start(list, format);
+  vsnprintf(words, sizeof words, format, list);
+  va_end(list);
+  used += (size_t)snprintf(command, sizeof command, "%s/forkreason ", folder);
+  for (const char *c = words; *c && used < 4000; c++)
+    if (*c == '@') used += (size_t)snprintf(command + used, sizeof command - used, "%s", place);
+    else command[used++] = *c;
+  snprintf(command + used, sizeof command - used, " >%s/out 2>%s/err <%s", place, place, input);
+  const int status = tool_status(command);
+  snprintf(path, sizeof path, "%s/out", place);
+  slurp(path, out, sizeof out);
+  snprintf(path, sizeof path, "%s/err", place);
+  slurp(path, err, sizeof err);
+  return status;
+}
+static int fine(const char *words)  // said if not
+{
+  const int status = run("%s", words);
+  if (status || err[0]) fprintf(stderr, "  forkreason %s\n  status %d: %s\n", words, status, err);
+  return status == 0 && err[0] == 0;
+}
+static void expect(const char *words, int status, const char *message)
+{
+  const int got = run("%s", words);
+  if (!CHECK(got == status && strstr(err, message))) fprintf(stderr, "  forkreason %s\n  status %d: %s\n", words, got, err);
+}
+
+static double number_of(const char *text, const char *key)  // behind the key; NaN: it is not there
+{
+  const char *at = strstr(text, key);
+  return at ? strtod(at + strlen(key), NULL) : NAN;
+}
+static void write_text(const char *name, const char *text)
+{
+  char path[500];
+  snprintf(path, sizeof path, "%s/%s", place, name);
+  FILE *f = fopen(path, "wb");
+  if (!f || fputs(text, f) < 0 || fclose(f)) { fprintf(stderr, "%s cannot be written\n", path); exit(2); }
+}
+
+// ---- the task: sums of two digits, of which the traces tell in three ways
+static int left_of(int q) { return q * 37 % 100 / 10; }
+static int right_of(int q) { return q * 37 % 100 % 10; }
+static void asked(int q, char text[40]) { snprintf(text, 40, "%d+%d=", left_of(q), right_of(q)); }
+static void told(int q, int way, char text[60])
+{
+  const int a = left_of(q), b = right_of(q);
+  if (way == 0) snprintf(text, 60, "#### %d", a + b);
+  else if (way == 1) snprintf(text, 60, "%d and %d #### %d", b, a, a + b);
+  else snprintf(text, 60, "it is #### %d", a + b);
+}
+static void write_rows(const char *name, int from, int to)
+{
+  char path[500], question[40], trace[3][60];
+  snprintf(path, sizeof path, "%s/%s", place, name);
+  FILE *f = fopen(path, "wb");
+  if (!f) exit(2);
+  for (int q = from; q < to; q++) {
+    asked(q, question);
+    for (int way = 0; way < 3; way++) told(q, way, trace[way]);
+    fprintf(f, "{\"question\":\"%s\",\"answer\":\"%d\",\"traces\":[{\"text\":\"%s\",\"source\":\"A\"},{\"text\":\"%s\",\"source\":\"B\"},{\"text\":\"%s\",\"source\":\"C\"}]}\n",
+            question, left_of(q) + right_of(q), trace[0], trace[1], trace[2]);
+  }
+  if (fclose(f)) exit(2);
+}
+enum { TEST_FROM = 60, TEST_TO = 100, VALID_FROM = 50, VALID_TO = 64 };  // rows to train on are 0 .. 79
+
+#define SMALL "--layers 1 --dim 32 --heads 2 --ffn 48 --traces 3 --threads 1 "
+static void make_models(void)
+{
+  char command[1000];
+  write_rows("rows.jsonl", 0, 80);
+  snprintf(command, sizeof command, "mkdir -p %s/data", place);
+  CHECK(tool_status(command) == 0);
+  write_rows("data/test.jsonl", TEST_FROM, TEST_TO);
+  write_rows("data/valid.jsonl", VALID_FROM, VALID_TO);
+  CHECK(fine("train --data @/rows.jsonl --held-out 0 --layers 2 --dim 32 --heads 2 --ffn 64 --traces 3 --iters 300 --batch 4 --threads 1 --out @/m"));
+  CHECK(fine("train --data @/rows.jsonl --held-out 0 --method sft --iters 250 --batch 4 --threads 1 --layers 1 --dim 32 --heads 2 --ffn 48 --out @/sft"));
+  // one that has no fork: another name for its token
+  snprintf(command, sizeof command, "cp -r %s/sft %s/base && sed 's/<think1>/<thonk1>/g' %s/sft/tokenizer.json >%s/base/tokenizer.json", place, place, place, place);
+  CHECK(tool_status(command) == 0);
+}
+
+// ---- eval
+typedef struct reply { char model[300], text[600]; int part, question, fork, right, finished; } reply;  // part 0: validation, 1: greedy, 2: samples
+static reply *replies;
+static int reply_count;
+
+static void read_log(void)
+{
+  static const char *const parts[] = { "\"part\":\"greedy, to choose a fork\"", "\"part\":\"greedy\"", "\"part\":\"samples\"" };
+  char path[400];
+  size_t bytes;
+  snprintf(path, sizeof path, "%s/log", place);
+  char *all = contents(path, &bytes);
+  reply_count = 0;
+  for (char *line = strtok(all, "\n"); line && reply_count < REPLIES; line = strtok(NULL, "\n")) {
+    reply *r = &replies[reply_count++];
+    size_t used = 0;
+    memset(r, 0, sizeof *r);
+    r->part = -1;
+    if (!CHECK(sscanf(line, "{\"model\":\"%299[^\"]", r->model) == 1)) break;
+    for (int p = 0; p < 3; p++) if (strstr(line, parts[p])) r->part = p;
+    r->question = (int)number_of(line, "\"question\":") - 1;
+    r->fork = (int)number_of(line, "\"fork\":") - 1;
+    r->right = strstr(line, "\"right\":true") != NULL;
+    r->finished = strstr(line, "\"finished\":true") != NULL;
+    const char *at = strstr(line, ",\"text\":\"");
+    for (at = at ? at + 9 : ""; *at && *at != '"' && used + 1 < sizeof r->text; at++) {
+      if (at[0] == '\\' && at[1] == 'u') { r->text[used++] = (char)strtol((char[5]){ at[2], at[3], at[4], at[5], 0 }, NULL, 16); at += 5; continue; }
+      at += *at == '\\';
+      r->text[used++] = *at;
+    }
+  }
+  free(all);
+}
+
+// The answer of a text, behind its last #### to the end of the line, without blanks.
+static fr_text answer_of(const char *text)
+{
+  fr_text answer = { NULL, 0 };
+  const char *at = NULL;
+  for (const char *c = text; (c = strstr(c, "####")) != NULL; c++) at = c + 4;
+  if (!at) return answer;
+  at += strspn(at, " \t\r");
+  answer.count = (fr_int)strcspn(at, "\n");
+  while (answer.count && strchr(" \t\r", at[answer.count - 1])) answer.count--;
+  if (answer.count) answer.bytes = at;
+  return answer;
+}
+// Do they agree? Plain digits are compared here; what samples say beside is left to the header.
+static int agree(fr_text a, fr_text b)
+{
+  int digits = a.count > 0 && b.count > 0;
+  long value[2] = { 0, 0 };
+  for (int i = 0; i < 2 && digits; i++)
+    for (fr_int k = 0; k < (i ? b : a).count; k++) {
+      const char c = (i ? b : a).bytes[k];
+      digits = digits && c >= '0' && c <= '9' && k < 9;
+      value[i] = value[i] * 10 + (c - '0');
+    }
+  return digits ? value[0] == value[1] : fr_answer_same(a, b);
+}
+// The first answer of the largest class, the first class in a tie; -1: none.
+static int voted(const reply *r, int count)
+{
+  int winner = -1, most = 0;
+  for (int a = 0; a < count; a++) {
+    int votes = 0, seen = 0;
+    for (int b = 0; b < count; b++)
+      if (agree(answer_of(r[a].text), answer_of(r[b].text))) { votes++; seen |= b < a; }
+    if (votes > most && !seen) { most = votes; winner = a; }
+  }
+  return winner;
+}
+
+typedef struct values { double v[400]; int count; } values;
+static void add(values *s, double v) { if (s->count < 400) s->v[s->count++] = v; }
+static double mean_of(const values *s)
+{
+  double sum = 0;
+  for (int i = 0; i < s->count; i++) sum += s->v[i];
+  return s->count ? sum / s->count : 0;
+}
+static double error_of(const values *s)
+{
+  const double mean = mean_of(s);
+  double squares = 0;
+  for (int i = 0; i < s->count; i++) squares += (s->v[i] - mean) * (s->v[i] - mean);
+  return s->count > 1 ? sqrt(squares / (s->count - 1) / s->count) : 0;
+}
+static double choose(int n, int k)
+{
+  double c = 1;
+  if (k > n) return 0;
+  for (int i = 0; i < k; i++) c = c * (n - i) / (i + 1);
+  return c;
+}
+
+enum { FIRST, BEST, WIDEST, POLICY, MEAN_FORK, CONS_GREEDY, CONS, CONS_ALL, PASS, FIGURES };
+static const char *const figure_keys[] = { "pass1_first", "pass1_best", "pass1_widest", "pass1_policy", "pass1_mean", "cons_greedy", "cons_native", "cons_all", "pass_k" };
+typedef struct figures { values of[FIGURES], fork[FORKS]; int best, widest, forks; } figures;
+
+// The fork to which most traces of the validation questions fall, of matchings that `match` prints; the first in a tie.
+static int widest_fork(void)
+{
+  int fallen[FORKS] = { 0 }, widest = 0;
+  for (int q = 1; q <= VALID_TO - VALID_FROM; q++) {
+    CHECK(run("match --model @/m --data @/data/valid.jsonl --match-tokens 0 --json --question %d --threads 1", q) == 0);
+    const char *at = strstr(out, "\"fork\":[");
+    for (int j = 0; at && j < 3; j++) { at = strpbrk(at + 1, "[,") + 1; fallen[(strtol(at, NULL, 10) + FORKS - 1) % FORKS]++; at--; }
+  }
+  for (int f = 1; f < FORKS; f++) if (fallen[f] > fallen[widest]) widest = f;
+  return widest;
+}
+
+// All figures of a model, from the texts of the log. `policy`: the fork of each question, or NULL.
+static void recompute(const char *model, int questions, int samples, int k, int has_valid, int widest, const int *policy, figures *f)
+{
+  static reply part[3][REPLIES];
+  int count[3] = { 0, 0, 0 }, hits[FORKS] = { 0 };
+  memset(f, 0, sizeof *f);
+  for (int i = 0; i < reply_count; i++) {
+    reply *r = &replies[i];
+    if (strcmp(r->model, model) || r->part < 0) continue;
+    const int q = r->question + (r->part ? TEST_FROM : VALID_FROM);
+    char right[20];
+    snprintf(right, sizeof right, "%d", left_of(q) + right_of(q));
+    const fr_text want = { right, (fr_int)strlen(right) };
+    if (!CHECK(r->right == (r->finished && agree(answer_of(r->text), want)))) fprintf(stderr, "  question %d, right %d: %s\n", q, r->right, r->text);
+    if (r->fork >= 0 && r->fork >= f->forks) f->forks = r->fork + 1;
+    part[r->part][count[r->part]++] = *r;
+  }
+  const int leaves = f->forks ? f->forks : 1, group = f->forks > 1 ? f->forks : k;
+  CHECK(count[1] == questions * leaves && count[2] == questions * samples);
+  CHECK(count[0] == (has_valid && f->forks ? (VALID_TO - VALID_FROM) * leaves : 0));
+  for (int i = 0; i < count[0]; i++) { CHECK(part[0][i].question == i / leaves && part[0][i].fork == i % leaves); hits[part[0][i].fork] += part[0][i].right; }
+  f->best = count[0] ? 0 : -1;
+  for (int i = 1; i < f->forks && count[0]; i++) if (hits[i] > hits[f->best]) f->best = i;
+  f->widest = count[0] ? f->forks > 1 ? widest : 0 : -1;
+  for (int q = 0; q < questions; q++) {
+    const reply *g = &part[1][q * leaves], *s = &part[2][q * samples];
+    double sum = 0, groups = 0, won = 0;
+    int good = 0;
+    for (int i = 0; i < leaves; i++) {
+      CHECK(g[i].question == q && g[i].fork == (f->forks ? i : -1));
+      sum += g[i].right;
+      if (f->forks) add(&f->fork[i], g[i].right);
+    }
+    add(&f->of[FIRST], g[0].right);
+    if (f->best >= 0) add(&f->of[BEST], g[f->best].right);
+    if (f->widest >= 0) add(&f->of[WIDEST], g[f->widest].right);
+    if (policy) add(&f->of[POLICY], g[policy[q]].right);
+    if (f->forks > 1) {
+      const int w = voted(g, leaves);
+      add(&f->of[MEAN_FORK], sum / leaves);
+      add(&f->of[CONS_GREEDY], w >= 0 && g[w].right);
+    }
+    if (!samples) continue;
+    for (int i = 0; i < samples; i++) { CHECK(s[i].question == q && s[i].fork == (f->forks ? i % f->forks : -1)); good += s[i].right; }
+    for (int i = 0; i + group <= samples; i += group, groups++) { const int w = voted(s + i, group); won += w >= 0 && s[i + w].right; }
+    if (groups > 0) add(&f->of[CONS], won / groups);
+    const int w = voted(s, samples), most = k < samples ? k : samples;
+    add(&f->of[CONS_ALL], w >= 0 && s[w].right);
+    add(&f->of[PASS], 1 - choose(samples - good, most) / choose(samples, most));
+  }
+}
+
+static void same_json(const char *json, const figures *f)  // of the object that begins here
+{
+  const char *end = strchr(json, '}'), *at = strstr(json, "\"forks\":[");
+  char object[3000];
+  if (!CHECK(end && at && end - json < 2999)) return;
+  snprintf(object, sizeof object, "%.*s", (int)(end - json), json);
+  at = strstr(object, "\"forks\":[") + 9;
+  for (int i = 0; i < f->forks; i++) { CHECK_BELOW(fabs(strtod(at, NULL) - mean_of(&f->fork[i])), 1e-6); at += strcspn(at, ",]") + 1; }
+  CHECK(at[-1] == ']' || (at[-1] == '[' && *at == ']'));
+  CHECK((int)number_of(object, "\"best\":") == f->best + 1 && (int)number_of(object, "\"widest\":") == f->widest + 1);
+  for (int i = 0; i < FIGURES; i++) {
+    char key[40];
+    snprintf(key, sizeof key, "\"%s\":[", figure_keys[i]);
+    at = strstr(object, key);
+    if (!CHECK((at != NULL) == (f->of[i].count > 0))) { fprintf(stderr, "  %s\n", key); continue; }
+    if (!at) continue;
+    char *second;
+    const double mean = strtod(at + strlen(key), &second), error = strtod(second + 1, NULL);
+    if (!CHECK(fabs(mean - mean_of(&f->of[i])) < 2e-6 && fabs(error - error_of(&f->of[i])) < 2e-6))
+      fprintf(stderr, "  %s %g +- %g, but it is %g +- %g\n", key, mean, error, mean_of(&f->of[i]), error_of(&f->of[i]));
+  }
+}
+
+// A cell of the table: the row that begins with the label, a column for each model.
+static void same_cell(const char *label, int column, const values *s, int chosen)
+{
+  char begin[80], *row, want[80], *at;
+  snprintf(begin, sizeof begin, "\n%-34s", label);
+  row = strstr(out, begin);
+  if (!s->count && column == 0 && !row) return;
+  if (!CHECK(row != NULL)) { fprintf(stderr, "  there is no row %s\n", label); return; }
+  row += 35 + 24 * column;
+  if (s->count) snprintf(want, sizeof want, "%.3f +- %.3f", mean_of(s), error_of(s));
+  else snprintf(want, sizeof want, "-");
+  if (s->count && chosen >= 0) snprintf(want + strlen(want), 20, " (%d)", chosen + 1);
+  at = want + strlen(want);
+  *at++ = ' ';
+  *at = 0;
+  // Halves may be printed either way: the last digit of each number may be one off.
+  double m = 0, e = 0;
+  const int same = !strncmp(row, want, strlen(want)), numbers = sscanf(row, "%lf +- %lf", &m, &e) == 2;
+  if (!CHECK(same || (s->count && numbers && fabs(m - mean_of(s)) < 5.001e-4 && fabs(e - error_of(s)) < 5.001e-4 && (chosen < 0 || (int)number_of(row, "(") == chosen + 1))))
+    fprintf(stderr, "  %s: %.24s, not %s\n", label, row, want);
+}
+static void same_table(int column, const figures *f, int forks, int samples, int k)
+{
+  char label[60];
+  same_cell("Pass@1, first fork", column, &f->of[FIRST], -1);
+  same_cell("Pass@1, best fork on validation", column, &f->of[BEST], f->best);
+  same_cell("Pass@1, widest fork", column, &f->of[WIDEST], f->widest);
+  same_cell("Pass@1, mean over forks", column, &f->of[MEAN_FORK], -1);
+  snprintf(label, sizeof label, "Cons@%d, greedy", forks);
+  same_cell(label, column, &f->of[CONS_GREEDY], -1);
+  if (!samples) { CHECK(!strstr(out, "native") && !strstr(out, "Pass@0") && !strstr(out, "Cons@0")); return; }
+  snprintf(label, sizeof label, "native Cons@%d", forks);
+  same_cell(label, column, &f->of[CONS], -1);
+  snprintf(label, sizeof label, "Cons@%d", samples);
+  same_cell(label, column, &f->of[CONS_ALL], -1);
+  snprintf(label, sizeof label, "Pass@%d", k < samples ? k : samples);
+  same_cell(label, column, &f->of[PASS], -1);
+}
+
+static void evaluated(void)
+{
+  static figures f, g;
+  char m[400], base[400], line[200], *at;
+  const int widest = widest_fork();
+  snprintf(m, sizeof m, "%s/m", place);
+  snprintf(base, sizeof base, "%s/base", place);
+  // samples: three groups and two beside; k below, at and above their number
+  static const int samples[] = { 20, 5, 12, 0 }, ks[] = { 4, 9, 12, 6 };
+  for (int i = 0; i < 4; i++) {
+    CHECK(run("eval --model @/m --data @/data --samples %d --k %d --temp .8 --max-tokens 20 --threads 1 --log-samples @/log --json", samples[i], ks[i]) == 0 && !err[0]);
+    read_log();
+    recompute(m, TEST_TO - TEST_FROM, samples[i], ks[i], 1, widest, NULL, &f);
+    CHECK((int)number_of(out, "\"questions\":") == 40 && (int)number_of(out, "\"samples\":") == samples[i] && f.forks == FORKS);
+    same_json(out, &f);
+    if (i == 0) {
+      CHECK(mean_of(&f.of[MEAN_FORK]) > .02 && mean_of(&f.of[PASS]) < .98 && mean_of(&f.of[PASS]) > mean_of(&f.of[FIRST]));  // there is something to see
+    }
+    if (i == 2) continue;
+    CHECK(run("eval --model @/m --data @/data --samples %d --k %d --temp .8 --max-tokens 20 --threads 2", samples[i], ks[i]) == 0);
+    snprintf(line, sizeof line, "40 questions; %d samples of each at temperature 0.8\n", samples[i]);
+    CHECK(!strncmp(out, line, strlen(line)));
+    same_table(0, &f, FORKS, samples[i], ks[i]);
+    at = strstr(out, "greedy, fork by fork: ");
+    for (int k = 0; k < FORKS && CHECK(at != NULL); k++) {
+      snprintf(line, sizeof line, "<think%d> %.3f", k + 1, mean_of(&f.fork[k]));
+      CHECK(strstr(at, line) != NULL);
+    }
+  }
+  // beside another one; the first questions alone; no fork in it, then one
+  for (int one = 0; one < 2; one++) {
+    if (one) snprintf(base, sizeof base, "%s/sft", place);
+    CHECK(run("eval --base %s --model @/m --data @/data --limit 17 --samples 12 --temp .8 --max-tokens 20 --threads 1 --log-samples @/log --json", base) == 0 && !err[0]);
+    read_log();
+    recompute(base, 17, 12, 6, 1, widest, NULL, &f);
+    recompute(m, 17, 12, 6, 1, widest, NULL, &g);
+    CHECK(f.forks == one && g.forks == FORKS);
+    at = strstr(out, "},\n");
+    same_json(out, &f);
+    if (CHECK(at != NULL)) same_json(at + 3, &g);
+    CHECK(run("eval --base %s --model @/m --data @/data --limit 17 --samples 12 --temp .8 --max-tokens 20 --threads 1", base) == 0);
+    same_table(0, &f, FORKS, 12, 6);
+    same_table(1, &g, FORKS, 12, 6);
+    snprintf(line, sizeof line, "<think1> %.3f  <think2> %.3f  ", mean_of(&g.fork[0]), mean_of(&g.fork[1]));
+    at = strstr(out, "greedy, fork by fork, ");
+    CHECK(at && strstr(at, line) && (strstr(at, "/sft: <think1> ") != NULL) == one && strstr(at, "/m: <think1> "));
+  }
+  // groups of another size beside it
+  snprintf(base, sizeof base, "%s/base", place);
+  CHECK(run("eval --base @/base --model @/m --data @/data/test.jsonl --limit 17 --samples 12 --k 4 --max-tokens 20 --threads 1 --log-samples @/log") == 0);
+  read_log();
+  recompute(base, 17, 12, 4, 0, widest, NULL, &f);
+  recompute(m, 17, 12, 4, 0, widest, NULL, &g);
+  same_cell("native Cons@4, @6", 0, &f.of[CONS], -1);
+  same_cell("native Cons@4, @6", 1, &g.of[CONS], -1);
+  same_cell("Cons@6, greedy", 1, &g.of[CONS_GREEDY], -1);
+  // a file without validation
+  CHECK(run("eval --model @/m --data @/data/test.jsonl --limit 3 --samples 0 --max-tokens 20 --threads 1 --log-samples @/log --json") == 0);
+  read_log();
+  recompute(m, 3, 0, 6, 0, widest, NULL, &f);
+  same_json(out, &f);
+  CHECK(run("eval --model @/m --data @/data/test.jsonl --valid @/data/valid.jsonl --limit 3 --samples 0 --max-tokens 20 --threads 1 --log-samples @/log --json") == 0);
+  read_log();
+  recompute(m, 3, 0, 6, 1, widest, NULL, &f);
+  same_json(out, &f);
+}
+
+int main(void)
+{
+  char path[400];
+  if (!tool_there("test_commands")) return 77;
+  snprintf(place, sizeof place, "%.200s/test_commands.files", folder);
+  forget(place);
+  snprintf(path, sizeof path, "mkdir -p %s", place);
+  CHECK(tool_status(path) == 0);
+  replies = (reply *)test_alloc(REPLIES * sizeof *replies);
+  make_models();
+  evaluated();
+  free(replies);
+  forget(place);
+  return test_done("commands");
+}
+#endif
