@@ -102,7 +102,7 @@ enum { TEST_FROM = 60, TEST_TO = 100, VALID_FROM = 50, VALID_TO = 64 };  // rows
 #define SMALL "--layers 1 --dim 32 --heads 2 --ffn 48 --traces 3 --threads 1 "
 static void make_models(void)
 {
-  char command[1000];
+  char command[1500];
   write_rows("rows.jsonl", 0, 80);
   snprintf(command, sizeof command, "mkdir -p %s/data", place);
   CHECK(tool_status(command) == 0);
@@ -409,6 +409,417 @@ static void evaluated(void)
   same_json(out, &f);
 }
 
+// ---- the same model through the header
+typedef struct loaded {
+  map_folder folder;
+  fr_pretrained from;
+  fr_tokenizer tokenizer;
+  fr_encoder encoder;
+  fr_model model;
+  fr_framing framing;
+  fr_text texts[FORKS];
+  char names[FORKS][20];
+  fr_token fork_ids[FORKS];
+  fr_tokens forks[FORKS];
+} loaded;
+
+static void load(loaded *l, const char *name, const char *before, const char *after)
+{
+  fr_pretrained_source source;
+  fr_pretrained_options options;
+  fr_tokenizer_source text;
+  fr_reason reason;
+  char path[400];
+  memset(l, 0, sizeof *l);
+  memset(&source, 0, sizeof source);
+  memset(&options, 0, sizeof options);
+  memset(&text, 0, sizeof text);
+  snprintf(l->folder.path, sizeof l->folder.path, "%s/%s", place, name);
+  snprintf(path, sizeof path, "%s/%s/tokenizer.json", place, name);
+  source.open = map_folder_open;
+  source.user = &l->folder;
+  if (fr_pretrained_new(&l->from, &source, &reason) || fr_pretrained_model_new(&l->from, &options, &l->model, &reason) ||
+      fr_tokenizer_load(&l->tokenizer, path, NULL, &text, &reason) || fr_encoder_new(&l->encoder, &l->tokenizer, 1 << 12, 1 << 10)) {
+    fprintf(stderr, "%s: %s\n", name, reason.text);
+    exit(2);
+  }
+  l->framing.before.bytes = before;
+  l->framing.before.count = (fr_int)strlen(before);
+  l->framing.after.bytes = after;
+  l->framing.after.count = (fr_int)strlen(after);
+  l->framing.forks = l->texts;
+  l->framing.end = l->from.ends[0];
+  for (int f = 0; f < FORKS; f++) {
+    l->texts[f].bytes = l->names[f];
+    l->texts[f].count = snprintf(l->names[f], sizeof l->names[f], "<think%d>", f + 1);
+    l->fork_ids[f] = fr_tokenizer_find(&l->tokenizer, l->texts[f]);
+    l->forks[f].ids = &l->fork_ids[f];
+    l->forks[f].count = 1;
+    if (l->fork_ids[f] < 0) break;
+    l->framing.fork_count++;
+  }
+}
+static void unload(loaded *l)
+{
+  fr_encoder_free(&l->encoder);
+  fr_tokenizer_free(&l->tokenizer);
+  fr_model_free(&l->model);
+  fr_pretrained_free(&l->from);
+  map_folder_close(&l->folder);
+}
+static fr_question placed(loaded *l, const char *text, const fr_text *traces, int count, void **memory)
+{
+  const fr_text prompt = { text, (fr_int)strlen(text) };
+  fr_question q;
+  fr_int bytes = 0;
+  CHECK(fr_question_place(NULL, &l->encoder, &l->framing, prompt, traces, count, NULL, 0, &bytes) == FR_OK);
+  *memory = test_alloc((size_t)bytes);
+  if (fr_question_place(&q, &l->encoder, &l->framing, prompt, traces, count, *memory, bytes, NULL)) { fprintf(stderr, "%s\n", l->encoder.reason.text); exit(2); }
+  return q;
+}
+
+// Greedy behind a sequence of parts, in a tree of its own; the tokens, and their text.
+typedef struct grown { fr_token tokens[300]; fr_int count; fr_token stop; double logp; char text[3000]; } grown;
+static void grow(loaded *l, const fr_tokens *parts, int count, fr_int most, grown *g)
+{
+  fr_span spans[40];
+  fr_tree tree;
+  fr_sampling greedy;
+  fr_limits limits;
+  fr_work work;
+  fr_leaf leaf;
+  fr_int bytes = 0;
+  memset(spans, 0, sizeof spans);
+  memset(&tree, 0, sizeof tree);
+  memset(&greedy, 0, sizeof greedy);
+  memset(&work, 0, sizeof work);
+  memset(&leaf, 0, sizeof leaf);
+  for (int i = 0; i < count; i++) { spans[i].parent = i - 1; spans[i].tokens = parts[i]; }
+  tree.spans = spans;
+  tree.span_count = count;
+  greedy.max_tokens = most;
+  greedy.stops = l->from.ends;
+  greedy.stop_count = l->from.end_count;
+  leaf.span = count - 1;
+  leaf.tokens = g->tokens;
+  CHECK(fr_generate_limits(&tree, &greedy, 1, &limits) == FR_OK && fr_work_new(&work, &l->model.config, &limits) == FR_OK);
+  CHECK(fr_generate(&l->model, &work, &tree, &greedy, &leaf, 1) == FR_OK);
+  g->count = leaf.count;
+  g->stop = leaf.stop;
+  g->logp = leaf.logp;
+  CHECK(fr_tokenizer_decode(&l->tokenizer, g->tokens, g->count, g->text, sizeof g->text - 1, &bytes, NULL) == FR_OK);
+  g->text[bytes] = 0;
+  fr_work_free(&work);
+}
+
+// ---- match
+// Cost matrix through the header, and the least sum over all ways to give traces forks of their own.
+static void costs_of(loaded *l, const fr_question *given, int prefix, double cost[FORKS * FORKS])
+{
+  fr_ssft_options o;
+  fr_limits limits;
+  fr_work work;
+  fr_int fork[FORKS], longest = 0;
+  fr_question q = *given;
+  memset(&o, 0, sizeof o);
+  memset(&work, 0, sizeof work);
+  o.forks = l->forks;
+  o.fork_count = l->framing.fork_count;
+  o.prefix = prefix;
+  q.fork = fork;
+  q.cost = cost;
+  for (fr_int j = 0; j < q.trace_count; j++) if (q.traces[j].count > longest) longest = q.traces[j].count;
+  CHECK(fr_ssft_limits(&o, q.prompt.count, longest, q.trace_count, 1, &limits) == FR_OK && fr_work_new(&work, &l->model.config, &limits) == FR_OK);
+  CHECK(fr_ssft_match(&l->model, &work, &o, &q, 1) == FR_OK);
+  fr_work_free(&work);
+}
+static void least_of(const double *cost, int n, int m, int j, unsigned taken, double sum, int *now, double best[2], int *fork)
+{
+  if (j == m) {
+    if (sum < best[0]) { best[1] = best[0]; best[0] = sum; memcpy(fork, now, (size_t)m * sizeof *now); }
+    else if (sum < best[1]) best[1] = sum;
+    return;
+  }
+  for (int i = 0; i < n; i++)
+    if (!(taken >> i & 1)) { now[j] = i; least_of(cost, n, m, j + 1, taken | 1u << i, sum + cost[i * m + j], now, best, fork); }
+}
+
+static void matched(void)
+{
+  static loaded l;
+  static const int prefixes[] = { 64, 0, 3, 1 };
+  char question[40], trace[8][60], line[600];
+  fr_text traces[8];
+  load(&l, "m", "", "<|asked|>");
+  CHECK(l.framing.fork_count == FORKS);
+  // a question with more traces than forks: the first ones are matched
+  write_text("many.jsonl", "{\"question\":\"3+4=\",\"traces\":[\"#### 7\",\"4 and 3 #### 7\",\"it is #### 7\",\"7\",\"seven it is #### 7\",\"3 4 7\",\"no more\",\"nor this\"]}\n");
+  for (int k = 0; k < 14; k++) {
+    const int many = k == 12, prefix = prefixes[k % 4], m = many ? FORKS : 3;
+    double cost[FORKS * FORKS], best[2] = { 1e9, 1e9 }, sum = 0;
+    int fork[FORKS], now[FORKS];
+    void *memory;
+    if (many) {
+      static const char *const texts[] = { "#### 7", "4 and 3 #### 7", "it is #### 7", "7", "seven it is #### 7", "3 4 7" };
+      snprintf(question, sizeof question, "3+4=");
+      for (int j = 0; j < m; j++) snprintf(trace[j], sizeof trace[j], "%s", texts[j]);
+    } else {
+      asked(k * 5, question);
+      for (int j = 0; j < m; j++) told(k * 5, j, trace[j]);
+    }
+    for (int j = 0; j < m; j++) { traces[j].bytes = trace[j]; traces[j].count = (fr_int)strlen(trace[j]); }
+    const fr_question q = placed(&l, question, traces, m, &memory);
+    costs_of(&l, &q, prefix, cost);
+    least_of(cost, FORKS, m, 0, 0, 0, now, best, fork);
+    for (int json = 0; json < 2; json++) {
+      CHECK(run("match --model @/m --data @/%s --question %d --match-tokens %d --threads 1%s", many ? "many.jsonl" : "rows.jsonl", many ? 1 : k * 5 + 1, prefix, json ? " --json" : "") == 0 && !err[0]);
+      if (json) {
+        const char *at = strstr(out, "\"cost\":[");
+        CHECK((int)number_of(out, "\"forks\":") == FORKS && (int)number_of(out, "\"traces\":") == m);
+        for (int i = 0; at && i < FORKS * m; i++) { at = strpbrk(at + 1, "0123456789"); CHECK_BELOW(fabs(strtod(at, NULL) - cost[i]), 1e-5 * (1 + cost[i])); at = strpbrk(at, ",]"); }
+        at = strstr(out, "\"fork\":[");
+        for (int j = 0; at && j < m; j++) { at = strpbrk(at + 1, "0123456789"); CHECK((int)strtol(at, NULL, 10) == fork[j] + 1); }
+        CHECK_BELOW(fabs(number_of(out, "\"total\":") - best[0]), 1e-5 * (1 + best[0]));
+        CHECK_BELOW(fabs(number_of(out, "\"margin\":") - (best[1] - best[0])), 2e-5 * (1 + best[0]));
+        continue;
+      }
+      CHECK(!strncmp(out, question, strlen(question)));
+      for (int i = 0; i < FORKS; i++) {
+        snprintf(line, sizeof line, "\n<think%d>", i + 1);
+        const char *at = strstr(out, line);
+        at = at ? at + strlen(line) : "";
+        for (int j = 0; j < m; j++) {
+          at += strspn(at, " ");
+          const int bracket = *at == '[';
+          at += bracket;
+          if (!CHECK(fabs(strtod(at, NULL) - cost[i * m + j]) < 7e-5 && bracket == (fork[j] == i))) fprintf(stderr, "  question %d, fork %d, trace %d: %.8s, not %g\n", k, i + 1, j + 1, at, cost[i * m + j]);
+          at += strspn(at, "0123456789.");
+          CHECK((*at == ']') == bracket);
+          at += bracket;
+        }
+        CHECK(at[strspn(at, " ")] == '\n');
+      }
+      for (int j = 0; j < m; j++) {
+        if (many) snprintf(line, sizeof line, "trace %d under <think%d>: %s\n", j + 1, fork[j] + 1, trace[j]);
+        else snprintf(line, sizeof line, "trace %d under <think%d>, %c: %s\n", j + 1, fork[j] + 1, 'A' + j, trace[j]);
+        CHECK(strstr(out, line) != NULL);
+        sum += cost[fork[j] * m + j];
+      }
+      CHECK_BELOW(fabs(number_of(out, "\ncost ") - sum), 7e-5);
+      CHECK_BELOW(fabs(number_of(out, "next matching costs ") - (best[1] - best[0])), 7e-5);
+      snprintf(line, sizeof line, prefix ? "nats a token of the first %d;" : "nats a token;", prefix);
+      CHECK(strstr(out, line) != NULL);
+    }
+    free(memory);
+  }
+  unload(&l);
+}
+
+// ---- generate
+static void number_vote(const char texts[][3000], int count, char want[200])
+{
+  int winner = -1, most = 0;
+  fr_text a[FORKS];
+  for (int i = 0; i < count; i++) { const fr_text t = { texts[i], (fr_int)strlen(texts[i]) }; a[i] = fr_answer_find(FR_ANSWER_NUMBER, t); }
+  for (int i = 0; i < count; i++) {
+    int votes = 0, seen = 0;
+    for (int j = 0; j < count; j++) if (agree(a[i], a[j])) { votes++; seen |= j < i; }
+    if (votes > most && !seen) { most = votes; winner = i; }
+  }
+  if (winner < 0) snprintf(want, 200, "\nvote: no text has an answer\n");
+  else snprintf(want, 200, "\nvote: %.*s, %d of %d\n", (int)a[winner].count, a[winner].bytes, most, count);
+}
+
+static void generated(void)
+{
+  static loaded l;
+  static grown g[FORKS + 1];
+  static char want[FORKS * 3100], texts[FORKS][3000], kept[2][sizeof out];
+  char question[40], vote[200], line[4000];
+  load(&l, "m", "", "<|asked|>");
+  for (int q = 70; q < 76; q++) {
+    void *memory;
+    size_t used = 0;
+    asked(q, question);
+    const fr_question placed_q = placed(&l, question, NULL, 0, &memory);
+    for (int f = 0; f <= FORKS; f++) {  // the last one: no fork
+      const fr_tokens parts[2] = { placed_q.prompt, l.forks[f % FORKS] };
+      grow(&l, parts, f < FORKS ? 2 : 1, 40, &g[f]);
+      if (f < FORKS) { memcpy(texts[f], g[f].text, sizeof texts[f]); used += (size_t)snprintf(want + used, sizeof want - used, "<think%d> %s%s\n", f + 1, g[f].text, g[f].stop < 0 ? " ... (cut)" : ""); }
+    }
+    number_vote((const char (*)[3000])texts, FORKS, vote);
+    snprintf(want + used, sizeof want - used, "%s", vote);
+    CHECK(run("generate --model @/m --prompt '%s' --max-tokens 40 --threads 1", question) == 0 && !err[0] && !strcmp(out, want));
+    if (strcmp(out, want)) fprintf(stderr, "%s\n is not\n%s\n", out, want);
+    snprintf(line, sizeof line, "%s\n", question);
+    write_text("question.txt", line);
+    CHECK(run("generate --model @/m --file @/question.txt --max-tokens 40 --threads 1") == 0 && !strcmp(out, want));
+    CHECK(run("generate -m @/m -f @/question.txt -n 40 -t 2") == 0 && !strcmp(out, want));
+    snprintf(input, sizeof input, "%s/question.txt", place);
+    CHECK(run("generate --model @/m --max-tokens 40 --threads 1") == 0 && !strcmp(out, want));
+    snprintf(input, sizeof input, "/dev/null");
+    // JSON
+    CHECK(run("generate --model @/m --prompt '%s' --max-tokens 40 --threads 1 --json", question) == 0);
+    const char *at = out;
+    for (int f = 0; f < FORKS; f++) {
+      snprintf(line, sizeof line, "{\"fork\":%d,\"text\":\"%s\"", f + 1, g[f].text);
+      if (!strpbrk(g[f].text, "\\\"\n")) CHECK(strstr(out, line) != NULL);
+      snprintf(line, sizeof line, "{\"fork\":%d,", f + 1);
+      if (!CHECK((at = strstr(at, line)) != NULL)) break;
+      CHECK((fr_int)number_of(at, "\"tokens\":") == g[f].count);
+      CHECK_BELOW(fabs(number_of(at, "\"logp\":") - g[f].logp), 1e-4 * (1 + fabs(g[f].logp)));
+      CHECK((strstr(at, "\"finished\":true") != NULL) >= (g[f].stop >= 0));
+    }
+    snprintf(line, sizeof line, "\"vote\":\"%.*s\",\"votes\":%d}\n", (int)strcspn(vote + 7, ","), vote + 7, (int)number_of(vote, ", "));
+    CHECK(strstr(out, line) || !strncmp(vote, "\nvote: no", 9));
+    for (int f = 0; f <= FORKS; f++) {  // one alone, and none
+      snprintf(line, sizeof line, g[f % (FORKS + 1)].stop < 0 ? "%s\n(cut at 40 tokens; --max-tokens)\n" : "%s\n", g[f].text);
+      CHECK(run("generate --model @/m --prompt '%s' --max-tokens 40 --threads 1 --fork %d", question, f < FORKS ? f + 1 : 0) == 0 && !strcmp(out, line));
+    }
+    if (q == 70) {
+      for (int most = 1; most < 4; most++) {
+        CHECK(run("generate --model @/m --prompt '%s' --max-tokens %d --threads 1 --fork 2 --json", question, most) == 0);
+        CHECK((int)number_of(out, "\"tokens\":") == most && strstr(out, "\"finished\":false") && !strncmp(strstr(out, "\"text\":\"") + 8, g[1].text, (size_t)most));
+      }
+      CHECK(run("generate --model @/m --prompt '%s' --max-tokens 2 --threads 1", question) == 0 && strstr(out, " ... (cut)\n"));
+      CHECK(run("generate --model @/m --prompt '%s' --max-tokens 2 --threads 1 --fork 2", question) == 0 && strstr(out, "\n(cut at 2 tokens; --max-tokens)\n"));
+    }
+    free(memory);
+  }
+  for (int seed = 1; seed < 3; seed++)
+    for (int twice = 0; twice < 2; twice++) {
+      CHECK(run("generate --model @/m --prompt '3+4=' --max-tokens 30 --temp 1.5 --seed %d --threads %d", seed, twice + 1) == 0);
+      if (twice) CHECK(!strcmp(out, kept[0]));
+      snprintf(kept[0], sizeof kept[0], "%s", out);
+      if (seed == 2) CHECK(strcmp(out, kept[1]) != 0);
+      else snprintf(kept[1], sizeof kept[1], "%s", out);
+    }
+  // what is drawn from one token alone is greedy
+  CHECK(fine("generate --model @/m --prompt 3+4= --max-tokens 30 --threads 1"));
+  snprintf(kept[0], sizeof kept[0], "%s", out);
+  CHECK(fine("generate --model @/m --prompt 3+4= --max-tokens 30 --temp 1.5 --top-k 1 --threads 1") && !strcmp(out, kept[0]));
+  CHECK(fine("generate --model @/m --prompt 3+4= --max-tokens 30 --temperature=1.5 --top-p .000001 --threads 1") && !strcmp(out, kept[0]));
+  CHECK(fine("generate --model @/m --prompt 3+4= --max-new-tokens 30 --temperature=1.5 --min-p 1 --threads 1") && !strcmp(out, kept[0]));
+  CHECK(fine("generate --model @/m --prompt 3+4= --max-tokens 30 --temp 1.5 --top-k 40 --repeat-penalty 1.2 --threads 1") && strcmp(out, kept[0]));
+  unload(&l);
+}
+
+// ---- chat: replies beside those that grow from the whole talk, run anew for each
+typedef struct talk { fr_tokens parts[40]; void *memory[40]; grown *g[40]; int count, memories, grown; } talk;
+
+// A turn under a fork, or -1: none; what was said goes behind want.
+static grown *turn(loaded *l, talk *t, const char *text, int fork, const char *between, fr_int most)
+{
+  const fr_text before = l->framing.before;
+  const fr_text other = { between, (fr_int)strlen(between) };
+  grown *g = (grown *)test_alloc(sizeof *g);
+  if (t->count) l->framing.before = other;
+  const fr_question q = placed(l, text, NULL, 0, &t->memory[t->memories++]);
+  l->framing.before = before;
+  t->parts[t->count++] = q.prompt;
+  if (fork >= 0) t->parts[t->count++] = l->forks[fork];
+  grow(l, t->parts, t->count, most, g);
+  t->g[t->grown++] = g;
+  t->parts[t->count].ids = g->tokens;
+  t->parts[t->count++].count = g->count;
+  return g;
+}
+static void talk_end(talk *t)
+{
+  for (int i = 0; i < t->memories; i++) free(t->memory[i]);
+  for (int i = 0; i < t->grown; i++) free(t->g[i]);
+  memset(t, 0, sizeof *t);
+}
+
+static void chatted(void)
+{
+  static loaded l;
+  static talk t;
+  static char want[20000];
+  size_t used = 0;
+  memset(&t, 0, sizeof t);
+  snprintf(input, sizeof input, "%s/talk.txt", place);
+  load(&l, "m", "", "<|asked|>");
+  // three turns, an empty line, another fork, none
+  write_text("talk.txt", "3+4=\n\n1+1=\n/fork 3\n2+5=\n/fork 0\n4+4=\n/new\n3+4=\n");
+  used += (size_t)snprintf(want + used, sizeof want - used, "%s\n", turn(&l, &t, "3+4=", 0, "", 25)->text);
+  used += (size_t)snprintf(want + used, sizeof want - used, "%s\n", turn(&l, &t, "1+1=", 0, "", 25)->text);
+  used += (size_t)snprintf(want + used, sizeof want - used, "%s\n", turn(&l, &t, "2+5=", 2, "", 25)->text);
+  used += (size_t)snprintf(want + used, sizeof want - used, "%s\n", turn(&l, &t, "4+4=", -1, "", 25)->text);
+  talk_end(&t);
+  used += (size_t)snprintf(want + used, sizeof want - used, "%s\n", turn(&l, &t, "3+4=", -1, "", 25)->text);
+  talk_end(&t);
+  CHECK(run("chat --model @/m --max-tokens 25 --threads 1") == 0 && !err[0]);
+  if (!CHECK(!strcmp(out, want))) fprintf(stderr, "%s\n is not\n%s\n", out, want);
+  // words, and the end without a line end
+  write_text("talk.txt", "/help\n/fork\n/fork 7\n/fork x\n/fork 6\n/what is this\n5+2=");
+  snprintf(want, sizeof want, "/fork K, /vote, /new, /quit\n/fork K, from 0 to 6\n/fork K, from 0 to 6\n/fork K, from 0 to 6\n/fork K, /vote, /new, /quit\n%s\n", turn(&l, &t, "5+2=", 5, "", 25)->text);
+  talk_end(&t);
+  CHECK(run("chat --model @/m --max-tokens 25 --threads 1") == 0 && !err[0] && !strcmp(out, want));
+  write_text("talk.txt", "/quit\n5+2=\n");
+  CHECK(run("chat --model @/m --max-tokens 25") == 0 && !err[0] && !out[0]);
+  write_text("talk.txt", "");
+  CHECK(run("chat --model @/m --max-tokens 25") == 0 && !err[0] && !out[0]);
+  // a vote: the winner's text goes on
+  write_text("talk.txt", "/vote\n5+2=\n/fork 2\n3+3=\n");
+  {
+    static char texts[FORKS][3000];
+    char vote[200];
+    int stays = 0;
+    fr_text one[FORKS];
+    used = 0;
+    for (int f = 0; f < FORKS; f++) {
+      const grown *g = turn(&l, &t, "5+2=", f, "", 25);
+      memcpy(texts[f], g->text, sizeof texts[f]);
+      used += (size_t)snprintf(want + used, sizeof want - used, "<think%d> %s\n", f + 1, g->text);
+      one[f] = fr_answer_find(FR_ANSWER_NUMBER, (fr_text){ texts[f], (fr_int)strlen(texts[f]) });
+      talk_end(&t);
+    }
+    number_vote((const char (*)[3000])texts, FORKS, vote);
+    if (strncmp(vote, "\nvote: no", 9)) {
+      const fr_text won = { vote + 7, (fr_int)strcspn(vote + 7, ",") };
+      while (stays < FORKS && !agree(one[stays], won)) stays++;
+      used += (size_t)snprintf(want + used, sizeof want - used, "%.*s; <think%d> stays\n", (int)strlen(vote) - 2, vote + 1, stays + 1);
+    } else used += (size_t)snprintf(want + used, sizeof want - used, "vote: no text has an answer; <think1> stays\n");
+    turn(&l, &t, "5+2=", stays, "", 25);
+    snprintf(want + used, sizeof want - used, "%s\n", turn(&l, &t, "3+3=", 1, "", 25)->text);
+    talk_end(&t);
+    CHECK(run("chat --model @/m --max-tokens 25 --threads 1") == 0 && !err[0]);
+    if (!CHECK(!strcmp(out, want))) fprintf(stderr, "%s\n is not\n%s\n", out, want);
+  }
+  // no room: told, and the talk before stays
+  write_text("talk.txt", "3+4=\n1+1=\n/new\n3+4=\n");
+  snprintf(want, sizeof want, "%s\n", turn(&l, &t, "3+4=", 0, "", 40)->text);
+  used = strlen(want);
+  memcpy(want + used, want, used + 1);
+  talk_end(&t);
+  CHECK(run("chat --model @/m --max-tokens 40 --context 64 --threads 1") == 0 && strstr(err, "/new begins another") && !strcmp(out, want));
+  // a model without forks; with a template of turns
+  write_text("talk.txt", "/vote\n3+4=\n/fork 1\n2+2=\n");
+  unload(&l);
+  load(&l, "base", "", "<|asked|>");
+  used = (size_t)snprintf(want, sizeof want, "this model has no forks that could vote\n%s\n/fork K, from 0 to 0\n", turn(&l, &t, "3+4=", -1, "", 25)->text);
+  snprintf(want + used, sizeof want - used, "%s\n", turn(&l, &t, "2+2=", -1, "", 25)->text);
+  talk_end(&t);
+  CHECK(run("chat --model @/base --max-tokens 25 --threads 1") == 0 && !err[0] && !strcmp(out, want));
+  unload(&l);
+  snprintf(input, sizeof input, "/dev/null");
+  CHECK(fine("train --data @/rows.jsonl --held-out 0 " SMALL "--iters 40 --forks 3 --tokenizer tests/data/tokenizer/tiny/qwenstyle/tokenizer.json --out @/turns "
+             "--framing '<|im_start|>user\\n{question}<|im_end|>\\n<|im_start|>assistant\\n'"));
+  snprintf(input, sizeof input, "%s/talk.txt", place);
+  load(&l, "turns", "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n");
+  CHECK(l.framing.fork_count >= 3);
+  write_text("talk.txt", "3+4=\n/fork 2\n2+2=\n1+2=\n");
+  used = (size_t)snprintf(want, sizeof want, "%s\n", turn(&l, &t, "3+4=", 0, "", 12)->text);
+  used += (size_t)snprintf(want + used, sizeof want - used, "%s\n", turn(&l, &t, "2+2=", 1, "<|im_end|>\n<|im_start|>user\n", 12)->text);
+  used += (size_t)snprintf(want + used, sizeof want - used, "%s\n", turn(&l, &t, "1+2=", 1, "<|im_end|>\n<|im_start|>user\n", 12)->text);
+  talk_end(&t);
+  CHECK(run("chat --model @/turns --max-tokens 12 --threads 1") == 0 && !err[0]);
+  if (!CHECK(!strcmp(out, want))) fprintf(stderr, "%s\n is not\n%s\n", out, want);
+  unload(&l);
+  snprintf(input, sizeof input, "/dev/null");
+}
+
 int main(void)
 {
   char path[400];
@@ -420,6 +831,9 @@ int main(void)
   replies = (reply *)test_alloc(REPLIES * sizeof *replies);
   make_models();
   evaluated();
+  matched();
+  generated();
+  chatted();
   free(replies);
   forget(place);
   return test_done("commands");
