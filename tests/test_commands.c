@@ -108,6 +108,7 @@ static void make_models(void)
   CHECK(tool_status(command) == 0);
   write_rows("data/test.jsonl", TEST_FROM, TEST_TO);
   write_rows("data/valid.jsonl", VALID_FROM, VALID_TO);
+  write_rows("held.jsonl", 80, 94);
   CHECK(fine("train --data @/rows.jsonl --held-out 0 --layers 2 --dim 32 --heads 2 --ffn 64 --traces 3 --iters 300 --batch 4 --threads 1 --out @/m"));
   CHECK(fine("train --data @/rows.jsonl --held-out 0 --method sft --iters 250 --batch 4 --threads 1 --layers 1 --dim 32 --heads 2 --ffn 48 --out @/sft"));
   // one that has no fork: another name for its token
@@ -820,6 +821,332 @@ static void chatted(void)
   snprintf(input, sizeof input, "/dev/null");
 }
 
+// ---- train
+enum { STEPS = 40 };
+typedef struct progress { double loss[STEPS + 1], rate[STEPS + 1]; int64_t tokens[STEPS + 1], steps; int steps_of[STEPS + 1], reports, valid_at[STEPS + 1], questions[STEPS + 1], valids; } progress;
+
+// Lines of JSON that the run before printed.
+static void read_progress(progress *p)
+{
+  memset(p, 0, sizeof *p);
+  for (const char *line = out; line && *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
+    char one[400];
+    snprintf(one, sizeof one, "%.*s", (int)strcspn(line, "\n"), line);
+    CHECK(one[0] == '{' && one[strlen(one) - 1] == '}');
+    const double step = number_of(one, "\"step\":");
+    if (!(step >= 0 && step <= STEPS)) continue;
+    if (strstr(one, "\"loss\":")) {
+      p->loss[p->reports] = number_of(one, "\"loss\":");
+      p->rate[p->reports] = number_of(one, "\"rate\":");
+      p->tokens[p->reports] = (int64_t)number_of(one, "\"tokens\":");
+      p->steps = (int64_t)number_of(one, "\"steps\":");
+      p->steps_of[p->reports++] = (int)step;
+    } else {
+      CHECK(number_of(one, "\"matched\":") <= number_of(one, "\"mixture\":") + .7 && number_of(one, "\"matched\":") > 0);
+      p->questions[p->valids] = (int)number_of(one, "\"questions\":");
+      p->valid_at[p->valids++] = (int)step;
+    }
+  }
+}
+#define FRESH(words) (forget(run_path), fine("train --data @/rows.jsonl --out @/run " SMALL words))
+
+// Are these the numbers of the steps, which end with -1?
+static int same_steps(const int *have, int count, const int *want)
+{
+  for (int i = 0; i < count; i++) if (have[i] != want[i]) return 0;
+  return want[count] == -1;
+}
+
+static void trained(void)
+{
+  static progress p, q;
+  char run_path[400], name[40];
+  snprintf(run_path, sizeof run_path, "%s/run", place);
+  // every step, every third, and without JSON
+  CHECK(FRESH("--held-out 0 --iters 11 --report-every 1 --json"));
+  read_progress(&p);
+  CHECK(p.reports == 11 && p.steps == 11 && p.valids == 0);
+  for (int i = 0; i < 11; i++) CHECK(p.steps_of[i] == i + 1);
+  CHECK(FRESH("--held-out 0 --iters 11 --report-every 3 --json"));
+  read_progress(&q);
+  CHECK(same_steps(q.steps_of, q.reports, (int[]){ 3, 6, 9, 11, -1 }));
+  for (int i = 0, at = 0; i < q.reports; i++) {
+    double sum = 0;
+    const int first = at;
+    for (; at < q.steps_of[i]; at++) sum += p.loss[at];
+    CHECK_BELOW(fabs(q.loss[i] - sum / (at - first)), 2e-5);
+    CHECK(q.tokens[i] == p.tokens[at - 1]);
+  }
+  CHECK(FRESH("--held-out 0 --iters 11 --report-every 3"));
+  for (int i = 0; i < q.reports; i++) {
+    char want[100];
+    snprintf(want, sizeof want, "step %5d/11   loss ", q.steps_of[i]);
+    const char *at = strstr(out, want);
+    if (!CHECK(at != NULL)) continue;
+    CHECK_BELOW(fabs(strtod(at + strlen(want), NULL) - q.loss[i]), 6e-5);
+    CHECK_BELOW(fabs(number_of(at, "   rate ") / q.rate[i] - 1), 6e-3);
+  }
+  // tokens: in an epoch each trace is seen once, its bytes and an end
+  CHECK(FRESH("--held-out 0 --batch 4 --report-every 5 --json"));
+  read_progress(&p);
+  {
+    int64_t tokens = 0;
+    for (int row = 0; row < 80; row++) for (int way = 0; way < 3; way++) { char text[60]; told(row, way, text); tokens += (int64_t)strlen(text) + 1; }
+    CHECK(p.steps == 20 && p.reports == 4 && p.tokens[3] == tokens);
+  }
+  // epochs to steps
+  static const struct { const char *words; int steps; } epochs[] = { { "--epochs 2 --batch 8", 20 }, { "--epochs .25 --batch 3", 7 }, { "--epochs 1 --batch 4 --accum 3", 7 },
+                                                                     { "--limit 10 --batch 4", 3 }, { "--limit 10 --epochs 3 --batch 4", 8 }, { "--epochs 9 --iters 5", 5 } };
+  for (size_t i = 0; i < sizeof epochs / sizeof epochs[0]; i++) {
+    char words[200];
+    snprintf(words, sizeof words, "train --data @/rows.jsonl --out @/run " SMALL "--held-out 0 --json --report-every 1 %s", epochs[i].words);
+    forget(run_path);
+    CHECK(fine(words));
+    read_progress(&p);
+    if (!CHECK(p.steps == epochs[i].steps && p.reports == p.steps)) fprintf(stderr, "  %s: %d steps\n", epochs[i].words, (int)p.steps);
+  }
+  // a batch in two passes
+  CHECK(FRESH("--held-out 0 --iters 12 --report-every 1 --json --batch 4"));
+  read_progress(&p);
+  CHECK(FRESH("--held-out 0 --iters 12 --report-every 1 --json --batch 2 --accum 2"));
+  read_progress(&q);
+  for (int i = 0; i < 12; i++) { CHECK_BELOW(fabs(p.loss[i] - q.loss[i]), 1e-4); CHECK(p.tokens[i] == q.tokens[i]); }
+  CHECK(p.loss[0] - p.loss[11] > .5);
+  // validation: each so many steps, at the beginning and at the end; five times if nothing is said
+  CHECK(FRESH("--held-out .3 --iters 11 --eval-every 4 --eval-questions 2 --json"));
+  read_progress(&p);
+  CHECK(same_steps(p.valid_at, p.valids, (int[]){ 0, 4, 8, 11, -1 }) && p.questions[0] == 2 && p.questions[2] == 2 && p.questions[3] == 20);
+  CHECK(FRESH("--held-out .3 --iters 10 --json"));
+  read_progress(&p);
+  CHECK(same_steps(p.valid_at, p.valids, (int[]){ 0, 2, 4, 6, 8, 10, -1 }) && p.questions[0] == 4 && p.questions[5] > 10 && p.questions[5] < 40);
+  CHECK(FRESH("--valid @/held.jsonl --iters 2 --eval-questions 9 --eval-every 100"));
+  CHECK(strstr(out, "step     0      held out, 9 questions: mixture ") && strstr(out, "step     2      held out, "));
+  // checkpoints
+  static const struct { const char *words; int left[6]; } saves[] = { { "--save-every 3", { 10, -1 } }, { "--save-every 3 --keep-last 2", { 9, 10, -1 } },
+    { "--save-every 3 --keep-last 9", { 3, 6, 9, 10, -1 } }, { "--save-every 0 --keep-last 9", { 10, -1 } }, { "--save-every 5 --keep-last 9", { 5, 10, -1 } } };
+  for (size_t i = 0; i < sizeof saves / sizeof saves[0]; i++) {
+    char words[200];
+    int there = 0;
+    snprintf(words, sizeof words, "train --data @/rows.jsonl --out @/run " SMALL "--held-out 0 --iters 10 %s", saves[i].words);
+    forget(run_path);
+    CHECK(fine(words) && exists(run_path, "model.safetensors") && !exists(run_path, "checkpoint-000010.fr.tmp"));
+    for (int step = 0; step < 12; step++) {
+      int want = 0;
+      for (int k = 0; saves[i].left[k] >= 0; k++) want |= saves[i].left[k] == step;
+      snprintf(name, sizeof name, "checkpoint-%06d.fr", step);
+      if (!CHECK(exists(run_path, name) == want)) fprintf(stderr, "  %s: step %d\n", saves[i].words, step);
+      there += want;
+      snprintf(name, sizeof name, "step %5d      saved\n", step);
+      CHECK((strstr(out, name) != NULL) == (step > 0 && step < 10 && step % (i < 3 ? 3 : i == 3 ? 99 : 5) == 0));
+    }
+    CHECK(there > 0);
+  }
+  // rates, as they are at the steps printed: with step 0 the first of the run
+  static const char *const schedules[] = { "cosine", "linear", "constant" };
+  for (int s = 0; s < 3; s++)
+    for (int warmup = 0; warmup < 9; warmup += 4) {
+      char words[300];
+      snprintf(words, sizeof words, "train --data @/rows.jsonl --out @/run " SMALL "--held-out 0 --iters 21 --report-every 1 --json --lr 2e-3 --schedule %s --warmup %d", schedules[s], warmup);
+      forget(run_path);
+      CHECK(fine(words));
+      read_progress(&p);
+      CHECK(p.reports == 21);
+      for (int i = 0; i < p.reports; i++) {
+        const int step = p.steps_of[i] < 20 ? p.steps_of[i] : 20;
+        const double way = step < warmup ? 0 : (double)(step - warmup) / (20 - warmup);
+        double want = step < warmup ? (step + 1.0) / (warmup + 1.0) : s == 0 ? .1 + .9 * .5 * (1 + cos(3.14159265358979 * way)) : s == 1 ? 1 - way : 1;
+        if (!CHECK(fabs(p.rate[i] - 2e-3 * want) < 1e-8)) fprintf(stderr, "  %s, warm-up %d, step %d: %g, not %g\n", schedules[s], warmup, step, p.rate[i], 2e-3 * want);
+      }
+      CHECK_BELOW(fabs(p.rate[20] - 2e-3 * (s == 0 ? .1 : s == 1 ? 0 : 1)), 1e-9);
+    }
+  // what was kept, and the framing, in a dry run
+  CHECK(fine("train --data @/rows.jsonl --held-out 0 " SMALL "--limit 7 --iters 3 --dry-run --framing 'Q: {question}\\nA:'"));
+  CHECK(strstr(out, "kept      7 questions with 21 traces") && strstr(out, ": 7 questions to train on, 0 held out\n") && strstr(out, "=\nA:<think?>[[#### ") && strstr(out, "<|end|>]]\n   ...<think?>[["));
+  CHECK(strstr(out, "\nQ: ") && strstr(out, ", 3 steps: "));
+  CHECK(fine("train --data @/rows.jsonl --valid @/held.jsonl " SMALL "--limit 7 --iters 3 --dry-run") && strstr(out, "7 questions to train on, 14 held out\n"));
+  CHECK(fine("train --model @/turns --data @/rows.jsonl --forks 3 --threads 1 --iters 3 --dry-run --system 'Be brief.'"));
+  // the template of @/turns is by hand: a system turn stands before all
+  CHECK(strstr(out, "Be brief.<|im_end|>\n<|im_start|>user\n") != NULL);
+  CHECK(fine("train --model @/turns --data @/rows.jsonl --forks 3 --threads 1 --iters 3 --dry-run") && !strstr(out, "system") && strstr(out, "<|im_start|>user\n"));
+  CHECK(fine("train --model @/turns --data @/rows.jsonl --forks 3 --threads 1 --iters 3 --dry-run --framing 'Now {question} so'") && !strstr(out, "<|im_start|>") && strstr(out, "= so<think?>"));
+  // the forks alone: all else stays, and the loss of a text without forks
+  forget(run_path);
+  CHECK(fine("train --model @/m --data @/rows.jsonl --held-out 0 --traces 3 --train forks --iters 5 --lr 1e-2 --threads 1 --out @/run"));
+  {
+    char left[2][8000];
+    CHECK(fine("generate --model @/m --prompt 3+4= --fork 0 --max-tokens 30 --json --threads 1"));
+    snprintf(left[0], sizeof left[0], "%.7990s", out);
+    CHECK(fine("generate --model @/run --prompt 3+4= --fork 0 --max-tokens 30 --json --threads 1"));
+    snprintf(left[1], sizeof left[1], "%.7990s", out);
+    CHECK(!strncmp(left[0], left[1], strcspn(left[0], ",") + 20));
+    CHECK(fine("match --model @/m --data @/rows.jsonl --json --threads 1"));
+    snprintf(left[0], sizeof left[0], "%.7990s", out);
+    CHECK(fine("match --model @/run --data @/rows.jsonl --json --threads 1") && strcmp(out, left[0]));
+  }
+}
+
+// ---- spellings: every flag with several is taken by each of them, which do the same
+// What a run printed and left in @/run, without times.
+static char *outcome(char *to, size_t room)
+{
+  char command[900], path[400], list[9000];
+  size_t used = 0;
+  for (const char *c = out; *c && used + 1 < room;) {
+    if (!strncmp(c, ",\"tokens_per_second\"", 20)) c += strcspn(c, "\n");
+    else if (!strncmp(c, "time    ", 8)) c += strcspn(c, "\n");
+    else to[used++] = *c++;
+  }
+  snprintf(command, sizeof command, "cd %s && ls run >list 2>&1; cat run/README.md >>list 2>&1", place);
+  tool_status(command);
+  snprintf(path, sizeof path, "%s/list", place);
+  slurp(path, list, sizeof list);
+  snprintf(to + used, room - used, "%s", exists(place, "run") ? list : "");
+  return to;
+}
+
+static void spelled(void)
+{
+  // of a flag by its first name: the rest of the command line, a value, and whether it makes another outcome
+  static const char train[] = "--data @/rows.jsonl --layers 1 --dim 16 --heads 2 --ffn 24 --held-out .2 --eval-every 3 --iters 6 --report-every 4 --json --out @/run";
+  static const char choosing[] = "--data @/rows.jsonl --model @/m --method gfpo --batch 2 --group 2 --iters 1 --max-tokens 6 --out @/run --json --entropy 1";
+  static const char eval[] = "--model @/m --data @/data/test.jsonl --limit 4 --samples 6 --max-tokens 12 --json";
+  static const char generate[] = "--model @/m --prompt 3+4= --max-tokens 12 --json";
+  static const struct { const char *command, *flag, *base, *value; int differs; } flags[] = {
+    { "train", "--out", "--data @/rows.jsonl --layers 1 --dim 16 --heads 2 --ffn 24 --iters 1 --json", "@/run", 0 },
+    { "train", "--model", "--data @/rows.jsonl --iters 1 --json --out @/run", "@/m", 1 },
+    { "train", "--iters", "--data @/rows.jsonl --layers 1 --dim 16 --heads 2 --ffn 24 --json --out @/run", "3", 1 },
+    { "train", "--epochs", "--data @/rows.jsonl --layers 1 --dim 16 --heads 2 --ffn 24 --batch 8 --json --out @/run", ".5", 1 },
+    { "train", "--batch", train, "3", 1 }, { "train", "--accum", train, "2", 1 }, { "train", "--lr", train, ".002", 1 }, { "train", "--warmup", train, "2", 1 },
+    { "train", "--schedule", "--data @/rows.jsonl --layers 1 --dim 16 --heads 2 --ffn 24 --iters 6 --warmup 1 --json --out @/run", "constant", 1 }, { "train", "--clip", train, ".01", 1 }, { "train", "--max-len", train, "20", 1 },
+    { "train", "--temp", choosing, "9", 0 }, { "train", "--max-tokens", "--data @/rows.jsonl --model @/m --method gfpo --batch 2 --group 2 --iters 1 --out @/run --json", "3", 1 },
+    { "train", "--report-every", "--data @/rows.jsonl --layers 1 --dim 16 --heads 2 --ffn 24 --iters 6 --json --out @/run", "2", 1 },
+    { "train", "--eval-every", "--data @/rows.jsonl --layers 1 --dim 16 --heads 2 --ffn 24 --iters 6 --json --out @/run", "4", 1 },
+    { "train", "--eval-questions", train, "2", 1 }, { "train", "--save-every", "--keep-last 9 --data @/rows.jsonl --layers 1 --dim 16 --heads 2 --ffn 24 --iters 6 --json --out @/run", "2", 1 },
+    { "train", "--keep-last", "--save-every 2 --data @/rows.jsonl --layers 1 --dim 16 --heads 2 --ffn 24 --iters 6 --json --out @/run", "2", 1 },
+    { "train", "--threads", "--data @/rows.jsonl --layers 1 --dim 16 --heads 2 --ffn 24 --iters 1 --dry-run", "3", 1 },
+    { "eval", "--model", "--data @/data/test.jsonl --limit 2 --samples 0 --json", "@/m", 1 }, { "eval", "--temp", eval, "3", 1 }, { "eval", "--repeat-penalty", eval, "50", 1 },
+    { "eval", "--max-tokens", "--model @/m --data @/data/test.jsonl --limit 4 --samples 6 --json --log-samples /dev/stdout", "3", 1 }, { "eval", "--threads", eval, "1", 0 },
+    { "generate", "--model", "--prompt 3+4= --json", "@/m", 1 }, { "generate", "--prompt", "--model @/m --json --max-tokens 12", "4+4=", 1 },
+    { "generate", "--file", "--model @/m --json --max-tokens 12", "@/question.txt", 1 }, { "generate", "--temp", generate, "2", 1 },
+    { "generate", "--repeat-penalty", generate, "50", 1 }, { "generate", "--max-tokens", "--model @/m --prompt 3+4= --json", "3", 1 }, { "generate", "--threads", generate, "1", 0 },
+    { "chat", "--model", "--max-tokens 12", "@/m", 1 }, { "chat", "--temp", "--model @/m --max-tokens 12", "3", 1 }, { "chat", "--repeat-penalty", "--model @/m --max-tokens 12", "50", 1 },
+    { "chat", "--max-tokens", "--model @/m", "3", 1 }, { "chat", "--threads", "--model @/m --max-tokens 12", "1", 0 },
+    { "convert", "--type", "@/m @/run", "bf16", 1 }, { "convert", "--license", "@/m @/run", "mit", 1 }, { "tokenize", "--file", "@/m --ids", "@/question.txt", 1 },
+    { "match", "--model", "--data @/rows.jsonl --json", "@/m", 1 }, { "match", "--threads", "--model @/m --data @/rows.jsonl --json", "1", 0 } };
+  static const char *const commands[] = { "train", "eval", "generate", "chat", "match", "inspect", "convert", "tokenize" };
+  static char help[20000], first[60000], other[60000];
+  char run_path[400];
+  int seen = 0;
+  snprintf(run_path, sizeof run_path, "%s/run", place);
+  for (int c = 0; c < 8; c++) {
+    CHECK(run("%s --help", commands[c]) == 0);
+    snprintf(help, sizeof help, "%.19990s", out);
+    for (const char *line = help; line && *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
+      char names[6][60];
+      int count = 0, f = 0;
+      if (strncmp(line, "  --", 4)) continue;
+      for (const char *at = line + 2; *at == '-' && count < 6;) {
+        const int length = (int)strcspn(at, ", \n");
+        snprintf(names[count++], 60, "%.*s", length, at);
+        at += length;
+        if (at[0] == ',' && at[1] == ' ') at += 2;
+        else break;
+      }
+      if (count < 2) continue;
+      while (f < (int)(sizeof flags / sizeof flags[0]) && (strcmp(flags[f].command, commands[c]) || strcmp(flags[f].flag, names[0]))) f++;
+      if (!CHECK(f < (int)(sizeof flags / sizeof flags[0]))) { fprintf(stderr, "  %s %s is not in the list\n", commands[c], names[0]); continue; }
+      seen++;
+      if (!strcmp(commands[c], "chat")) { write_text("talk.txt", "3+4=\n/fork 2\n2+6=\n"); snprintf(input, sizeof input, "%s/talk.txt", place); }
+      for (int n = 0; n < count; n++)
+        for (int joined = 0; joined < (n ? 2 : 1); joined++) {
+          forget(run_path);
+          const int status = run("%s %s %s%s%s", commands[c], flags[f].base, names[n], joined ? "=" : " ", flags[f].value);
+          outcome(n ? other : first, sizeof first);
+          if (!CHECK(status == 0 && (!n || !strcmp(first, other)))) fprintf(stderr, "  %s %s: status %d: %s\n%s\n%s\n", commands[c], names[n], status, err, first, other);
+        }
+      if (flags[f].differs) {
+        forget(run_path);
+        run("%s %s", commands[c], flags[f].base);
+        if (!CHECK(strcmp(first, outcome(other, sizeof other)))) fprintf(stderr, "  %s %s does nothing\n", commands[c], names[0]);
+      }
+      snprintf(input, sizeof input, "/dev/null");
+    }
+  }
+  CHECK(seen == (int)(sizeof flags / sizeof flags[0]));
+  // the same in a file; the command line goes before it
+  write_text("run.cfg", "# a run\ndata: none.jsonl\niters = 5\n\nlearning_rate: .002  # of it\r\nlr-scheduler-type: \"constant\"\n  batch:3\njson: true\ntruncate: false\nreport_every 1\n");
+  forget(run_path);
+  CHECK(fine("train --config @/run.cfg --data @/rows.jsonl --layers 1 --dim 16 --heads 2 --ffn 24 --out @/run"));
+  outcome(first, sizeof first);
+  forget(run_path);
+  CHECK(fine("train --lr .002 --schedule constant --batch 3 --json --report-every 1 --iters 5 --data @/rows.jsonl --layers 1 --dim 16 --heads 2 --ffn 24 --out @/run"));
+  CHECK(!strcmp(first, outcome(other, sizeof other)) && strstr(first, "\"steps\":5,") && !strstr(first, "\"steps\":6"));
+  forget(run_path);
+  CHECK(fine("train --iters 2 --config @/run.cfg --data @/rows.jsonl --layers 1 --dim 16 --heads 2 --ffn 24 --out @/run --max-grad-norm 1") && strstr(out, "\"steps\":2,"));
+  write_text("run.cfg", "iters: 5\nbatch-sise: 3\n");
+  expect("train --config @/run.cfg --data @/rows.jsonl --out @/run2", 2, "--batch-size is the nearest");
+  write_text("run.cfg", "iters: five\n");
+  expect("train --config @/run.cfg --data @/rows.jsonl --out @/run2", 2, "--iters is a whole number");
+}
+
+// ---- wrong use
+static void refused(void)
+{
+  static const struct { const char *words; int status; const char *message; } wrong[] = {
+    { "eval", 2, "eval takes --model and --data" }, { "eval --model @/m", 2, "eval takes --model and --data" }, { "eval --data @/data", 2, "eval takes --model and --data" },
+    { "match --model @/m", 2, "match takes --model and --data" }, { "match --data @/rows.jsonl", 2, "match takes --model and --data" },
+    { "generate --prompt x", 2, "generate needs --model" }, { "chat", 2, "chat takes --model" }, { "train", 2, "train needs --data" },
+    { "train --data @/rows.jsonl", 2, "train needs --out" }, { "evl --model @/m", 2, "eval is the nearest" }, { "trian", 2, "train is the nearest" },
+    { "eval --modl @/m", 2, "--model is the nearest" }, { "eval --sample 3", 2, "--samples is the nearest" }, { "match --questoin 3", 2, "--question is the nearest" },
+    { "generate --promt x", 2, "--prompt is the nearest" }, { "chat --contxt 3", 2, "--context is the nearest" }, { "train --learning-rat 3", 2, "--learning-rate is the nearest" },
+    { "train --grad-acumulation-steps 3", 2, "--gradient-accumulation-steps is the nearest" }, { "generate -q", 2, "is the nearest" },
+    { "generate --model", 2, "--model needs a value" }, { "eval --json=1 --model @/m --data @/data", 2, "--json takes no value" }, { "generate --model @/m word", 2, "not as word" },
+    { "eval --model @/m --data @/data word", 2, "eval takes" }, { "match --model @/m --data @/data word", 2, "match takes" }, { "chat --model @/m word", 2, "no words" },
+    { "generate --model @/m --temp -1", 2, "--temp is a number from 0 to 1000, not -1" }, { "generate --model @/m --top-p 1.5", 2, "--top-p" },
+    { "generate --model @/m --min-p nan", 2, "--min-p" }, { "generate --model @/m --max-tokens 0", 2, "--max-tokens is a whole number from 1" },
+    { "generate --model @/m --seed 1.5", 2, "--seed is a whole number" }, { "generate --model @/m --threads 1e9", 2, "--threads" },
+    { "generate --model @/m --prompt x --fork 65", 2, "--fork is a whole number from 0 to 64" }, { "generate --model @/m --prompt x --fork x", 2, "not x" },
+    { "generate --model @/m --prompt x --fork -1", 2, "--fork is a whole number" }, { "generate --model @/m --prompt x --fork ''", 2, "--fork is a whole number" },
+    { "generate --model @/m --prompt x --fork 7", 1, "/m has 6 forks; there is no fork 7" }, { "generate --model @/base --prompt x --fork 1", 1, "/base has 0 forks" },
+    { "generate --model @/m --prompt x --answer some", 2, "--answer is hash, gsm8k, boxed or number, not some" }, { "eval --model @/m --data @/data --answer some", 2, "not some" },
+    { "generate --model @/m --prompt x --framing y", 2, "--framing is BEFORE{question}AFTER, not y" }, { "generate --model @/m --prompt x --file @/question.txt", 2, "exclude each other" },
+    { "generate --model @/m --prompt x --fork 1 --policy @/m", 2, "exclude each other" }, { "generate --model @/m --prompt x --policy @/base", 1, "/base has no fork to choose" },
+    { "generate --model @/m --prompt ''", 1, "the question is empty" }, { "generate --model @/m", 1, "the question is empty" },
+    { "generate --model @/nothing --prompt x", 1, "/nothing cannot be opened" }, { "generate --model @/m --file @/nothing", 1, "/nothing cannot be read" },
+    { "generate --model @/m --file @/data", 1, "/data cannot be read" }, { "generate --model @/m --prompt x --policy @/nothing", 1, "/nothing" },
+    { "generate --model @/rows.jsonl --prompt x", 1, "rows.jsonl: " }, { "generate --model @/data --prompt x", 1, "/data" }, { "generate --model tests/data/model/llama_a --prompt x", 1, "no tokenizer.json" },
+    { "chat --model @/nothing", 1, "/nothing cannot be opened" }, { "chat --model @/m --fork 7", 1, "/m has 6 forks; there is no fork 7" }, { "chat --model @/m --context 5", 2, "--context is a whole number from 64" },
+    { "chat --model @/m --fork 65", 2, "--fork is a whole number from 0 to 64" }, { "chat --model @/m --answer some", 2, "not some" },
+    { "match --model @/nothing --data @/rows.jsonl", 1, "/nothing cannot be opened" }, { "match --model @/m --data @/nothing", 1, "/nothing: there is no such file" },
+    { "match --model @/m --data @/data", 1, "/data/train.jsonl: there is no such file" }, { "match --model @/m --data @/rows.jsonl --question 81", 1, "rows.jsonl has 80 questions" },
+    { "match --model @/m --data @/rows.jsonl --question 0", 2, "--question is a whole number from 1" }, { "match --model @/m --data @/rows.jsonl --match-tokens x", 2, "--match-tokens" },
+    { "match --model @/base --data @/rows.jsonl", 1, "/base has no forks; --forks N adds some" }, { "match --model @/m --data tests/data/jsonl/bad_cut_line.jsonl", 1, "bad_cut_line.jsonl: line " },
+    { "eval --model @/nothing --data @/data", 1, "/nothing cannot be opened" }, { "eval --model @/m --base @/nothing --data @/data", 1, "/nothing cannot be opened" },
+    { "eval --model @/m --data @/nothing", 1, "/nothing: there is no such file" }, { "eval --model @/m --data @/run", 1, "/run/test.jsonl: there is no such file" },
+    { "eval --model @/m --data @/data --valid @/nothing", 1, "/nothing: there is no such file" }, { "eval --model @/m --data @/data --policy @/nothing", 1, "/nothing" },
+    { "eval --model @/m --data @/data --log-samples @/nothing/x", 1, "/nothing/x cannot be opened for writing" }, { "eval --model @/m --data @/data --policy @/sft", 1, "/sft has 1 forks" },
+    { "eval --model @/m --data @/data --k 0", 2, "--k is a whole number from 1" }, { "eval --model @/m --data @/data --samples -1", 2, "--samples is a whole number from 0" },
+    { "eval --model @/m --data @/many.jsonl", 1, "many.jsonl: no question has an answer" }, { "eval --model @/m --data tests/data/jsonl/bad_cut_line.jsonl", 1, "bad_cut_line.jsonl: line " },
+    { "train --data @/nothing --out @/new", 1, "/nothing: there is no such file" }, { "train --data @/data --out @/new", 1, "/data/train.jsonl: there is no such file" },
+    { "train --data @/rows.jsonl --out @/new --model @/nothing", 1, "/nothing cannot be opened" }, { "train --data @/rows.jsonl --valid @/nothing --out @/new", 1, "/nothing: there is no such file" },
+    { "train --data @/rows.jsonl --out @/new --epochs 0", 2, "--epochs 0" }, { "train --data @/rows.jsonl --out @/new --train some", 2, "--train is all or forks, not some" },
+    { "train --data @/rows.jsonl --out @/new --held-out 1", 2, "--held-out is a number from 0 to 0.9" }, { "train --data @/rows.jsonl --out @/new --config @/nothing", 1, "/nothing cannot be opened" },
+    { "train --data @/rows.jsonl --out @/data", 1, "/data holds test.jsonl" }, { "train --data @/rows.jsonl --out @/data", 1, "take another folder" },
+    { "train --data @/rows.jsonl --out @/m", 1, "/m holds a run" }, { "train --resume @/nothing", 1, "/nothing holds no checkpoint" } };
+  for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+    expect(wrong[i].words, wrong[i].status, wrong[i].message);
+    CHECK((strstr(err, "--help tells more") != NULL) == (wrong[i].status == 2));
+    if (strncmp(wrong[i].words, "train", 5) && !CHECK(!out[0])) fprintf(stderr, "  forkreason %s\n  said %s\n", wrong[i].words, out);
+  }
+  // files that may not be read: a superuser may read all
+  char command[1500];
+  snprintf(command, sizeof command, "cp %s/rows.jsonl %s/secret.jsonl && chmod 000 %s/secret.jsonl && ! cat %s/secret.jsonl >/dev/null 2>&1", place, place, place, place);
+  if (tool_status(command) == 0) {
+    expect("eval --model @/m --data @/secret.jsonl", 1, "secret.jsonl cannot be opened: ");
+    expect("generate --model @/m --file @/secret.jsonl", 1, "secret.jsonl cannot be read: ");
+  }
+}
+
 int main(void)
 {
   char path[400];
@@ -834,6 +1161,9 @@ int main(void)
   matched();
   generated();
   chatted();
+  trained();
+  spelled();
+  refused();
   free(replies);
   forget(place);
   return test_done("commands");
