@@ -821,6 +821,62 @@ static void chatted(void)
   snprintf(input, sizeof input, "/dev/null");
 }
 
+// ---- a policy: the fork that its own numbers say, for generate and for eval
+static void chosen(void)
+{
+  static loaded l;
+  static figures f;
+  int policy[12], other_fork = 0;
+  char m[400], question[40], line[200], kept[4000];
+  snprintf(m, sizeof m, "%s/m", place);
+  forget(strcat(strcpy(line, place), "/policy"));
+  CHECK(fine("train --method gfpo --model @/m --data @/rows.jsonl --held-out 0 --batch 8 --group 4 --iters 12 --lr 1e-2 --max-tokens 18 --threads 1 --report-every 4 --json --out @/policy"));
+  CHECK(strstr(out, "{\"step\":4,\"steps\":12,\"reward\":") && strstr(out, "{\"step\":12,") && number_of(out, "\"reward\":") >= 0 && number_of(out, "\"reward\":") <= 1);
+  load(&l, "policy", "", "<|asked|>");
+  for (int q = 0; q < 12; q++) {
+    void *memory;
+    double logp[FORKS], sum = 0;
+    fr_gfpo_options o;
+    fr_limits limits;
+    fr_work work;
+    const fr_policy p = { &l.model, NULL, NULL, NULL };
+    asked(TEST_FROM + q, question);
+    const fr_question placed_q = placed(&l, question, NULL, 0, &memory);
+    memset(&o, 0, sizeof o);
+    memset(&work, 0, sizeof work);
+    o.forks = l.forks;
+    o.fork_count = FORKS;
+    o.group = 1;
+    o.sampling.max_tokens = 1;
+    CHECK(fr_gfpo_limits(&o, placed_q.prompt.count, 1, &limits) == FR_OK && fr_work_new(&work, &l.model.config, &limits) == FR_OK);
+    CHECK(fr_policy_logp(&p, &work, &o, &placed_q, 1, logp) == FR_OK);
+    policy[q] = 0;
+    for (int i = 0; i < FORKS; i++) { sum += exp(logp[i]); if (logp[i] > logp[policy[q]]) policy[q] = i; }
+    CHECK_BELOW(fabs(sum - 1), 1e-5);
+    other_fork += policy[q] != 0;
+    if (q < 4) {
+      CHECK(run("generate --model @/m --prompt '%s' --max-tokens 30 --threads 1 --fork %d", question, policy[q] + 1) == 0);
+      snprintf(kept, sizeof kept, "%.3990s", out);
+      CHECK(run("generate --model @/m --policy @/policy --prompt '%s' --max-tokens 30 --threads 1", question) == 0 && !err[0]);
+      snprintf(line, sizeof line, "fork %d, chance %.2f\n", policy[q] + 1, exp(logp[policy[q]]));
+      CHECK(!strncmp(out, line, strlen(line)) && !strcmp(out + strlen(line), kept));
+      CHECK(run("generate --model @/m --policy @/policy --prompt '%s' --max-tokens 30 --threads 1 --json", question) == 0);
+      CHECK((int)number_of(out, "\"fork\":") == policy[q] + 1 && strstr(out, "\"votes\":"));
+    }
+    fr_work_free(&work);
+    free(memory);
+  }
+  CHECK(other_fork > 0);
+  CHECK(run("eval --model @/m --policy @/policy --data @/data/test.jsonl --limit 12 --samples 0 --max-tokens 20 --threads 1 --log-samples @/log --json") == 0 && !err[0]);
+  read_log();
+  recompute(m, 12, 0, 6, 0, 0, policy, &f);
+  CHECK(f.of[POLICY].count == 12);
+  same_json(out, &f);
+  CHECK(run("eval --model @/m --policy @/policy --data @/data/test.jsonl --limit 12 --samples 0 --max-tokens 20 --threads 1") == 0);
+  same_cell("Pass@1, fork of the policy", 0, &f.of[POLICY], -1);
+  unload(&l);
+}
+
 // ---- train
 enum { STEPS = 40 };
 typedef struct progress { double loss[STEPS + 1], rate[STEPS + 1]; int64_t tokens[STEPS + 1], steps; int steps_of[STEPS + 1], reports, valid_at[STEPS + 1], questions[STEPS + 1], valids; } progress;
@@ -1161,6 +1217,7 @@ int main(void)
   matched();
   generated();
   chatted();
+  chosen();
   trained();
   spelled();
   refused();
