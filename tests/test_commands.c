@@ -97,7 +97,7 @@ static void write_rows(const char *name, int from, int to)
   }
   if (fclose(f)) exit(2);
 }
-enum { TEST_FROM = 60, TEST_TO = 100, VALID_FROM = 50, VALID_TO = 64 };  // rows to train on are 0 .. 79
+enum { TEST_FROM = 60, TEST_TO = 100, VALID_FROM = 50, VALIDS = 14 };  // rows to train on are 0 .. 79
 
 #define SMALL "--layers 1 --dim 32 --heads 2 --ffn 48 --traces 3 --threads 1 "
 static void make_models(void)
@@ -107,7 +107,7 @@ static void make_models(void)
   snprintf(command, sizeof command, "mkdir -p %s/data", place);
   CHECK(tool_status(command) == 0);
   write_rows("data/test.jsonl", TEST_FROM, TEST_TO);
-  write_rows("data/valid.jsonl", VALID_FROM, VALID_TO);
+  write_rows("data/valid.jsonl", VALID_FROM, VALID_FROM + VALIDS);
   write_rows("held.jsonl", 80, 94);
   CHECK(fine("train --data @/rows.jsonl --held-out 0 --layers 2 --dim 32 --heads 2 --ffn 64 --traces 3 --iters 300 --batch 4 --threads 1 --out @/m"));
   CHECK(fine("train --data @/rows.jsonl --held-out 0 --method sft --iters 250 --batch 4 --threads 1 --layers 1 --dim 32 --heads 2 --ffn 48 --out @/sft"));
@@ -217,11 +217,11 @@ static const char *const figure_keys[] = { "pass1_first", "pass1_best", "pass1_w
 typedef struct figures { values of[FIGURES], fork[FORKS]; int best, widest, forks; } figures;
 
 // The fork to which most traces of the validation questions fall, of matchings that `match` prints; the first in a tie.
-static int widest_fork(void)
+static int widest_fork(const char *file, int questions)
 {
   int fallen[FORKS] = { 0 }, widest = 0;
-  for (int q = 1; q <= VALID_TO - VALID_FROM; q++) {
-    CHECK(run("match --model @/m --data @/data/valid.jsonl --match-tokens 0 --json --question %d --threads 1", q) == 0);
+  for (int q = 1; q <= questions; q++) {
+    CHECK(run("match --model @/m --data @/%s --match-tokens 0 --json --question %d --threads 1", file, q) == 0);
     const char *at = strstr(out, "\"fork\":[");
     for (int j = 0; at && j < 3; j++) { at = strpbrk(at + 1, "[,") + 1; fallen[(strtol(at, NULL, 10) + FORKS - 1) % FORKS]++; at--; }
   }
@@ -229,8 +229,8 @@ static int widest_fork(void)
   return widest;
 }
 
-// All figures of a model, from the texts of the log. `policy`: the fork of each question, or NULL.
-static void recompute(const char *model, int questions, int samples, int k, int has_valid, int widest, const int *policy, figures *f)
+// All figures of a model, from the texts of the log. `valid`: questions to validate on; `policy`: the fork of each question, or NULL.
+static void recompute(const char *model, int questions, int samples, int k, int valid, int widest, const int *policy, figures *f)
 {
   static reply part[3][REPLIES];
   int count[3] = { 0, 0, 0 }, hits[FORKS] = { 0 };
@@ -248,7 +248,7 @@ static void recompute(const char *model, int questions, int samples, int k, int 
   }
   const int leaves = f->forks ? f->forks : 1, group = f->forks > 1 ? f->forks : k;
   CHECK(count[1] == questions * leaves && count[2] == questions * samples);
-  CHECK(count[0] == (has_valid && f->forks ? (VALID_TO - VALID_FROM) * leaves : 0));
+  CHECK(count[0] == (f->forks ? valid * leaves : 0));
   for (int i = 0; i < count[0]; i++) { CHECK(part[0][i].question == i / leaves && part[0][i].fork == i % leaves); hits[part[0][i].fork] += part[0][i].right; }
   f->best = count[0] ? 0 : -1;
   for (int i = 1; i < f->forks && count[0]; i++) if (hits[i] > hits[f->best]) f->best = i;
@@ -347,7 +347,8 @@ static void evaluated(void)
 {
   static figures f, g;
   char m[400], base[400], line[200], *at;
-  const int widest = widest_fork();
+  const int widest = widest_fork("data/valid.jsonl", VALIDS);
+  int first = 0;
   snprintf(m, sizeof m, "%s/m", place);
   snprintf(base, sizeof base, "%s/base", place);
   // samples: three groups and two beside; k below, at and above their number
@@ -355,7 +356,7 @@ static void evaluated(void)
   for (int i = 0; i < 4; i++) {
     CHECK(run("eval --model @/m --data @/data --samples %d --k %d --temp .8 --max-tokens 20 --threads 1 --log-samples @/log --json", samples[i], ks[i]) == 0 && !err[0]);
     read_log();
-    recompute(m, TEST_TO - TEST_FROM, samples[i], ks[i], 1, widest, NULL, &f);
+    recompute(m, TEST_TO - TEST_FROM, samples[i], ks[i], VALIDS, widest, NULL, &f);
     CHECK((int)number_of(out, "\"questions\":") == 40 && (int)number_of(out, "\"samples\":") == samples[i] && f.forks == FORKS);
     same_json(out, &f);
     if (i == 0) {
@@ -377,8 +378,8 @@ static void evaluated(void)
     if (one) snprintf(base, sizeof base, "%s/sft", place);
     CHECK(run("eval --base %s --model @/m --data @/data --limit 17 --samples 12 --temp .8 --max-tokens 20 --threads 1 --log-samples @/log --json", base) == 0 && !err[0]);
     read_log();
-    recompute(base, 17, 12, 6, 1, widest, NULL, &f);
-    recompute(m, 17, 12, 6, 1, widest, NULL, &g);
+    recompute(base, 17, 12, 6, VALIDS, widest, NULL, &f);
+    recompute(m, 17, 12, 6, VALIDS, widest, NULL, &g);
     CHECK(f.forks == one && g.forks == FORKS);
     at = strstr(out, "},\n");
     same_json(out, &f);
@@ -406,8 +407,22 @@ static void evaluated(void)
   same_json(out, &f);
   CHECK(run("eval --model @/m --data @/data/test.jsonl --valid @/data/valid.jsonl --limit 3 --samples 0 --max-tokens 20 --threads 1 --log-samples @/log --json") == 0);
   read_log();
-  recompute(m, 3, 0, 6, 1, widest, NULL, &f);
+  recompute(m, 3, 0, 6, VALIDS, widest, NULL, &f);
   same_json(out, &f);
+  // so few questions to validate on that forks tie: the first of them
+  for (int few = 1; few < 4 && !first; few++) {
+    int most = 0, hits[FORKS] = { 0 };
+    write_rows("few.jsonl", VALID_FROM, VALID_FROM + few);
+    const int wide = widest_fork("few.jsonl", few);
+    CHECK(run("eval --model @/m --data @/data/test.jsonl --valid @/few.jsonl --samples 0 --max-tokens 20 --threads 1 --log-samples @/log --json") == 0);
+    read_log();
+    recompute(m, TEST_TO - TEST_FROM, 0, 6, few, wide, NULL, &f);
+    same_json(out, &f);
+    for (int i = 0; i < reply_count; i++) if (replies[i].part == 0) hits[replies[i].fork] += replies[i].right;
+    for (int i = 0; i < FORKS; i++) if (hits[i] > most) most = hits[i];
+    for (int i = 0, ties = 0; i < FORKS; i++) first |= hits[i] == most && ++ties > 1;
+  }
+  CHECK(first);
 }
 
 // ---- the same model through the header
