@@ -11,8 +11,8 @@ int main(void)
 #define _XOPEN_SOURCE 700
 #define FORKREASON_IMPLEMENTATION
 #include "forkreason.h"
-#include "tool.h"
 #include "examples/map.h"
+#include "tool.h"
 #include <stdarg.h>
 
 enum { FORKS = 6, REPLIES = 40000 };
@@ -807,7 +807,8 @@ static void chatted(void)
   write_text("talk.txt", "3+4=\n1+1=\n/new\n3+4=\n");
   snprintf(want, sizeof want, "%s\n", turn(&l, &t, "3+4=", 0, "", 40)->text);
   used = strlen(want);
-  memcpy(want + used, want, used + 1);
+  memcpy(want + used, want, used);
+  want[2 * used] = 0;
   talk_end(&t);
   CHECK(run("chat --model @/m --max-tokens 40 --context 64 --threads 1") == 0 && strstr(err, "/new begins another") && !strcmp(out, want));
   // a model without forks; with a template of turns
