@@ -373,6 +373,19 @@ static void evaluated(void)
       CHECK(strstr(at, line) != NULL);
     }
   }
+  // cut where the answer is there but the end is not: not right
+  CHECK(run("eval --model @/m --data @/data/test.jsonl --samples 12 --max-tokens 7 --threads 1 --log-samples @/log --json") == 0);
+  read_log();
+  recompute(m, TEST_TO - TEST_FROM, 12, 6, 0, widest, NULL, &f);
+  same_json(out, &f);
+  {
+    int cut = 0;
+    for (int i = 0; i < reply_count; i++) {
+      snprintf(line, sizeof line, "%d", left_of(TEST_FROM + replies[i].question) + right_of(TEST_FROM + replies[i].question));
+      cut += !replies[i].finished && agree(answer_of(replies[i].text), (fr_text){ line, (fr_int)strlen(line) });
+    }
+    CHECK(cut > 0);
+  }
   // beside another one; the first questions alone; no fork in it, then one
   for (int one = 0; one < 2; one++) {
     if (one) snprintf(base, sizeof base, "%s/sft", place);
@@ -710,6 +723,19 @@ static void generated(void)
       if (seed == 2) CHECK(strcmp(out, kept[1]) != 0);
       else snprintf(kept[1], sizeof kept[1], "%s", out);
     }
+  // another framing, and a text before all, which is what a system turn is in a template by hand
+  for (int i = 0; i < 2; i++) {
+    static loaded other;
+    void *memory;
+    load(&other, "m", i ? "Now " : "Say ", i ? "<|asked|>" : "!\n<|asked|>");
+    const fr_question placed_q = placed(&other, "3+4=", NULL, 0, &memory);
+    const fr_tokens parts[2] = { placed_q.prompt, other.forks[1] };
+    grow(&other, parts, 2, 30, &g[0]);
+    snprintf(line, sizeof line, g[0].stop < 0 ? "%s\n(cut at 30 tokens; --max-tokens)\n" : "%s\n", g[0].text);
+    CHECK(run("generate --model @/m --prompt 3+4= --max-tokens 30 --fork 2 --threads 1 %s", i ? "--system 'Now '" : "--framing 'Say {question}!\\n<|asked|>'") == 0 && !strcmp(out, line));
+    free(memory);
+    unload(&other);
+  }
   // what is drawn from one token alone is greedy
   CHECK(fine("generate --model @/m --prompt 3+4= --max-tokens 30 --threads 1"));
   snprintf(kept[0], sizeof kept[0], "%s", out);
@@ -834,6 +860,13 @@ static void chatted(void)
   CHECK(run("chat --model @/turns --max-tokens 12 --threads 1") == 0 && !err[0]);
   if (!CHECK(!strcmp(out, want))) fprintf(stderr, "%s\n is not\n%s\n", out, want);
   unload(&l);
+  load(&l, "turns", "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n");
+  used = (size_t)snprintf(want, sizeof want, "%s\n", turn(&l, &t, "3+4=", 0, "", 12)->text);
+  used += (size_t)snprintf(want + used, sizeof want - used, "%s\n", turn(&l, &t, "2+2=", 1, "<|im_end|>\n<|im_start|>user\n", 12)->text);
+  snprintf(want + used, sizeof want - used, "%s\n", turn(&l, &t, "1+2=", 1, "<|im_end|>\n<|im_start|>user\n", 12)->text);
+  talk_end(&t);
+  CHECK(run("chat --model @/turns --max-tokens 12 --threads 1 --system 'Be brief.'") == 0 && !err[0] && !strcmp(out, want));
+  unload(&l);
   snprintf(input, sizeof input, "/dev/null");
 }
 
@@ -842,14 +875,14 @@ static void chosen(void)
 {
   static loaded l;
   static figures f;
-  int policy[12], other_fork = 0;
+  int policy[TEST_TO - TEST_FROM], other_fork = 0;
   char m[400], question[40], line[200], kept[4000];
   snprintf(m, sizeof m, "%s/m", place);
   forget(strcat(strcpy(line, place), "/policy"));
   CHECK(fine("train --method gfpo --model @/m --data @/rows.jsonl --held-out 0 --batch 8 --group 4 --iters 12 --lr 1e-2 --max-tokens 18 --threads 1 --report-every 4 --json --out @/policy"));
   CHECK(strstr(out, "{\"step\":4,\"steps\":12,\"reward\":") && strstr(out, "{\"step\":12,") && number_of(out, "\"reward\":") >= 0 && number_of(out, "\"reward\":") <= 1);
   load(&l, "policy", "", "<|asked|>");
-  for (int q = 0; q < 12; q++) {
+  for (int q = 0; q < TEST_TO - TEST_FROM; q++) {
     void *memory;
     double logp[FORKS], sum = 0;
     fr_gfpo_options o;
@@ -883,12 +916,12 @@ static void chosen(void)
     free(memory);
   }
   CHECK(other_fork > 0);
-  CHECK(run("eval --model @/m --policy @/policy --data @/data/test.jsonl --limit 12 --samples 0 --max-tokens 20 --threads 1 --log-samples @/log --json") == 0 && !err[0]);
+  CHECK(run("eval --model @/m --policy @/policy --data @/data/test.jsonl --samples 0 --max-tokens 20 --threads 1 --log-samples @/log --json") == 0 && !err[0]);
   read_log();
-  recompute(m, 12, 0, 6, 0, 0, policy, &f);
-  CHECK(f.of[POLICY].count == 12);
+  recompute(m, TEST_TO - TEST_FROM, 0, 6, 0, 0, policy, &f);
+  CHECK(mean_of(&f.of[POLICY]) > 0);
   same_json(out, &f);
-  CHECK(run("eval --model @/m --policy @/policy --data @/data/test.jsonl --limit 12 --samples 0 --max-tokens 20 --threads 1") == 0);
+  CHECK(run("eval --model @/m --policy @/policy --data @/data/test.jsonl --samples 0 --max-tokens 20 --threads 1") == 0);
   same_cell("Pass@1, fork of the policy", 0, &f.of[POLICY], -1);
   unload(&l);
 }
@@ -1016,7 +1049,7 @@ static void trained(void)
   // rates, as they are at the steps printed: with step 0 the first of the run
   static const char *const schedules[] = { "cosine", "linear", "constant" };
   for (int s = 0; s < 3; s++)
-    for (int warmup = 0; warmup < 9; warmup += 4) {
+    for (int warmup = test_brief() ? 4 : 0; warmup < 9; warmup += test_brief() ? 9 : 4) {
       char words[300];
       snprintf(words, sizeof words, "train --data @/rows.jsonl --out @/run " SMALL "--held-out 0 --iters 21 --report-every 1 --json --lr 2e-3 --schedule %s --warmup %d", schedules[s], warmup);
       forget(run_path);
@@ -1037,8 +1070,7 @@ static void trained(void)
   CHECK(strstr(out, "\nQ: ") && strstr(out, ", 3 steps: "));
   CHECK(fine("train --data @/rows.jsonl --valid @/held.jsonl " SMALL "--limit 7 --iters 3 --dry-run") && strstr(out, "7 questions to train on, 14 held out\n"));
   CHECK(fine("train --model @/turns --data @/rows.jsonl --forks 3 --threads 1 --iters 3 --dry-run --system 'Be brief.'"));
-  // the template of @/turns is by hand: a system turn stands before all
-  CHECK(strstr(out, "Be brief.<|im_end|>\n<|im_start|>user\n") != NULL);
+  CHECK(strstr(out, "\n<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n") != NULL);
   CHECK(fine("train --model @/turns --data @/rows.jsonl --forks 3 --threads 1 --iters 3 --dry-run") && !strstr(out, "system") && strstr(out, "<|im_start|>user\n"));
   CHECK(fine("train --model @/turns --data @/rows.jsonl --forks 3 --threads 1 --iters 3 --dry-run --framing 'Now {question} so'") && !strstr(out, "<|im_start|>") && strstr(out, "= so<think?>"));
   // the forks alone: all else stays, and the loss of a text without forks
@@ -1130,13 +1162,13 @@ static void spelled(void)
       seen++;
       if (!strcmp(commands[c], "chat")) { write_text("talk.txt", "3+4=\n/fork 2\n2+6=\n"); snprintf(input, sizeof input, "%s/talk.txt", place); }
       for (int n = 0; n < count; n++)
-        for (int joined = 0; joined < (n ? 2 : 1); joined++) {
+        for (int joined = 0; joined < (n && !test_brief() ? 2 : 1); joined++) {
           forget(run_path);
           const int status = run("%s %s %s%s%s", commands[c], flags[f].base, names[n], joined ? "=" : " ", flags[f].value);
           outcome(n ? other : first, sizeof first);
           if (!CHECK(status == 0 && (!n || !strcmp(first, other)))) fprintf(stderr, "  %s %s: status %d: %s\n%s\n%s\n", commands[c], names[n], status, err, first, other);
         }
-      if (flags[f].differs) {
+      if (flags[f].differs && !test_brief()) {
         forget(run_path);
         run("%s %s", commands[c], flags[f].base);
         if (!CHECK(strcmp(first, outcome(other, sizeof other)))) fprintf(stderr, "  %s %s does nothing\n", commands[c], names[0]);
@@ -1228,7 +1260,7 @@ int main(void)
   snprintf(path, sizeof path, "mkdir -p %s", place);
   CHECK(tool_status(path) == 0);
   replies = (reply *)test_alloc(REPLIES * sizeof *replies);
-  make_models();
+ make_models();
   evaluated();
   matched();
   generated();
