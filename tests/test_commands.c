@@ -803,7 +803,6 @@ static void chatted(void)
   write_text("talk.txt", "");
   CHECK(run("chat --model @/m --max-tokens 25") == 0 && !err[0] && !out[0]);
   // a vote: the winner's text goes on
-  write_text("talk.txt", "/vote\n5+2=\n/fork 2\n3+3=\n");
   {
     static char texts[FORKS][3000];
     char vote[200];
@@ -823,9 +822,22 @@ static void chatted(void)
       while (stays < FORKS && !agree(one[stays], won)) stays++;
       used += (size_t)snprintf(want + used, sizeof want - used, "%.*s; <think%d> stays\n", (int)strlen(vote) - 2, vote + 1, stays + 1);
     } else used += (size_t)snprintf(want + used, sizeof want - used, "vote: no text has an answer; <think1> stays\n");
-    turn(&l, &t, "5+2=", stays, "", 25);
-    snprintf(want + used, sizeof want - used, "%s\n", turn(&l, &t, "3+3=", 1, "", 25)->text);
-    talk_end(&t);
+    // a next question whose answer tells which text went on
+    int tells = 0;
+    for (int next = 0; next < 40 && !tells; next++) {
+      char question[40], said_to[FORKS][3000], lines[200];
+      asked(next, question);
+      for (int f = 0; f < FORKS; f++) {
+        turn(&l, &t, "5+2=", f, "", 25);
+        memcpy(said_to[f], turn(&l, &t, question, next % FORKS, "", 25)->text, sizeof said_to[f]);
+        talk_end(&t);
+      }
+      tells = stays < FORKS - 1 && strcmp(said_to[stays], said_to[FORKS - 1]) && (!stays || strcmp(said_to[stays], said_to[0]));
+      snprintf(lines, sizeof lines, "/vote\n5+2=\n/fork %d\n%s\n", next % FORKS + 1, question);
+      write_text("talk.txt", lines);
+      snprintf(want + used, sizeof want - used, "%s\n", said_to[stays]);
+    }
+    CHECK(tells);
     CHECK(run("chat --model @/m --max-tokens 25 --threads 1") == 0 && !err[0]);
     if (!CHECK(!strcmp(out, want))) fprintf(stderr, "%s\n is not\n%s\n", out, want);
   }
