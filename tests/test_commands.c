@@ -1080,6 +1080,7 @@ static void trained(void)
   CHECK(fine("train --data @/rows.jsonl --held-out 0 " SMALL "--limit 7 --iters 3 --dry-run --framing 'Q: {question}\\nA:'"));
   CHECK(strstr(out, "kept      7 questions with 21 traces") && strstr(out, ": 7 questions to train on, 0 held out\n") && strstr(out, "=\nA:<think?>[[#### ") && strstr(out, "<|end|>]]\n   ...<think?>[["));
   CHECK(strstr(out, "\nQ: ") && strstr(out, ", 3 steps: "));
+  CHECK(fine("train --data @/rows.jsonl --held-out 0 " SMALL "--limit 79 --iters 3 --dry-run") && strstr(out, ": 79 questions to train on, 0 held out\n"));
   CHECK(fine("train --data @/rows.jsonl --valid @/held.jsonl " SMALL "--limit 7 --iters 3 --dry-run") && strstr(out, "7 questions to train on, 14 held out\n"));
   CHECK(fine("train --model @/turns --data @/rows.jsonl --forks 3 --threads 1 --iters 3 --dry-run --system 'Be brief.'"));
   CHECK(strstr(out, "\n<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n") != NULL);
@@ -1102,14 +1103,14 @@ static void trained(void)
 }
 
 // ---- spellings: every flag with several is taken by each of them, which do the same
-// What a run printed and left in @/run, without times.
+// What a run printed and left in @/run, without times and the room on the disk.
 static char *outcome(char *to, size_t room)
 {
   char command[900], path[400], list[9000];
   size_t used = 0;
   for (const char *c = out; *c && used + 1 < room;) {
     if (!strncmp(c, ",\"tokens_per_second\"", 20)) c += strcspn(c, "\n");
-    else if (!strncmp(c, "time    ", 8)) c += strcspn(c, "\n");
+    else if (!strncmp(c, "time    ", 8) || !strncmp(c, "disk    ", 8)) c += strcspn(c, "\n");
     else to[used++] = *c++;
   }
   snprintf(command, sizeof command, "cd %s && ls run >list 2>&1; cat run/README.md >>list 2>&1", place);
@@ -1120,6 +1121,7 @@ static char *outcome(char *to, size_t room)
   return to;
 }
 
+enum { SPELLINGS = 89 };
 static void spelled(void)
 {
   // of a flag by its first name: the rest of the command line, a value, and whether it makes another outcome
@@ -1152,7 +1154,7 @@ static void spelled(void)
   static const char *const commands[] = { "train", "eval", "generate", "chat", "match", "inspect", "convert", "tokenize" };
   static char help[20000], first[60000], other[60000];
   char run_path[400];
-  int seen = 0;
+  int seen = 0, spellings = 0;
   snprintf(run_path, sizeof run_path, "%s/run", place);
   for (int c = 0; c < 8; c++) {
     CHECK(run("%s --help", commands[c]) == 0);
@@ -1172,6 +1174,7 @@ static void spelled(void)
       while (f < (int)(sizeof flags / sizeof flags[0]) && (strcmp(flags[f].command, commands[c]) || strcmp(flags[f].flag, names[0]))) f++;
       if (!CHECK(f < (int)(sizeof flags / sizeof flags[0]))) { fprintf(stderr, "  %s %s is not in the list\n", commands[c], names[0]); continue; }
       seen++;
+      spellings += count;
       if (!strcmp(commands[c], "chat")) { write_text("talk.txt", "3+4=\n/fork 2\n2+6=\n"); snprintf(input, sizeof input, "%s/talk.txt", place); }
       for (int n = 0; n < count; n++)
         for (int joined = 0; joined < (n && !test_brief() ? 2 : 1); joined++) {
@@ -1189,6 +1192,7 @@ static void spelled(void)
     }
   }
   CHECK(seen == (int)(sizeof flags / sizeof flags[0]));
+  if (!CHECK(spellings == SPELLINGS)) fprintf(stderr, "  %d spellings\n", spellings);  // none is lost: scripts have it
   // the same in a file; the command line goes before it
   write_text("run.cfg", "# a run\ndata: none.jsonl\niters = 5\n\nlearning_rate: .002  # of it\r\nlr-scheduler-type: \"constant\"\n  batch:3\njson: true\ntruncate: false\nreport_every 1\n");
   forget(run_path);
