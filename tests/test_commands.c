@@ -1119,7 +1119,7 @@ static char *outcome(char *to, size_t room)
     else if (!strncmp(c, "time    ", 8) || !strncmp(c, "disk    ", 8)) c += strcspn(c, "\n");
     else to[used++] = *c++;
   }
-  snprintf(command, sizeof command, "cd %s && ls run >list 2>&1; cat run/README.md >>list 2>&1", place);
+  snprintf(command, sizeof command, "cd %s && { ls run; cat run/README.md; } >list 2>&1", place);
   tool_status(command);
   snprintf(path, sizeof path, "%s/list", place);
   slurp(path, list, sizeof list);
