@@ -34,7 +34,7 @@ static inline double cli_error(const cli_score *s)
   return s->count > 1 ? sqrt(fmax(0.0, s->squares / n - mean * mean) / (n - 1.0)) : 0.0;
 }
 enum { CLI_FIRST, CLI_BEST, CLI_WIDEST, CLI_POLICY, CLI_MEAN_FORK, CLI_CONS_GREEDY, CLI_CONS, CLI_CONS_ALL, CLI_PASS, CLI_SCORES };
-typedef struct cli_result { cli_score score[CLI_SCORES]; fr_int best, widest, forks; cli_score fork[CLI_MOST_FORKS]; } cli_result;
+typedef struct cli_result { cli_score score[CLI_SCORES]; fr_int best, widest, forks, group; cli_score fork[CLI_MOST_FORKS]; } cli_result;
 
 typedef struct cli_exam {
   const cli_given *given;
@@ -181,7 +181,7 @@ static inline int cli_examine(cli_exam *x, const char *path, const char *chooser
     cli_exam_free(replies, n * forks, right);
   }
   sampling = cli_sampling(given, &r);
-  group = result->forks > 1 ? result->forks : cli_whole(given, "--k");
+  group = result->group = result->forks > 1 ? result->forks : cli_whole(given, "--k");
   if (!status && samples) {
     status = cli_exam_part(x, &r, &x->set, samples, &sampling, "samples", &replies, &right);
     for (fr_int i = 0; i < n && !status; i++) {
@@ -203,6 +203,14 @@ static inline int cli_examine(cli_exam *x, const char *path, const char *chooser
   cli_ready_close(&policy);
   cli_ready_close(&r);
   return status;
+}
+
+// The label of a row whose number may differ between columns, such as "native Cons@4, @6"; a column without: 0.
+static inline void cli_label(char out[60], const char *before, const fr_int number[2], const char *after)
+{
+  const fr_int first = number[0] ? number[0] : number[1], second = number[1] ? number[1] : number[0];
+  if (first == second) snprintf(out, 60, "%s@%td%s", before, first, after);
+  else snprintf(out, 60, "%s@%td, @%td%s", before, first, second, after);
 }
 
 // Rows with an answer; with --limit the first of them.
@@ -261,14 +269,18 @@ static inline int cli_eval(cli_given *given)
   }
   if (!status && !json) {
     char labels[CLI_SCORES][60];
-    const fr_int forks = results[count - 1].forks;
+    fr_int voters[2] = { 0, 0 }, groups[2] = { 0, 0 };
+    for (int m = 0; m < count; m++) {
+      voters[m] = results[m].forks > 1 ? results[m].forks : 0;
+      groups[m] = results[m].score[CLI_CONS].count ? results[m].group : 0;
+    }
     snprintf(labels[CLI_FIRST], 60, "Pass@1, first fork");
     snprintf(labels[CLI_BEST], 60, "Pass@1, best fork on validation");
     snprintf(labels[CLI_WIDEST], 60, "Pass@1, widest fork");
     snprintf(labels[CLI_POLICY], 60, "Pass@1, fork of the policy");
     snprintf(labels[CLI_MEAN_FORK], 60, "Pass@1, mean over forks");
-    snprintf(labels[CLI_CONS_GREEDY], 60, "Cons@%td, greedy", forks);
-    snprintf(labels[CLI_CONS], 60, "native Cons@%td", forks > 1 ? forks : k);
+    cli_label(labels[CLI_CONS_GREEDY], "Cons", voters, ", greedy");
+    cli_label(labels[CLI_CONS], "native Cons", groups, "");
     snprintf(labels[CLI_CONS_ALL], 60, "Cons@%td", samples);
     snprintf(labels[CLI_PASS], 60, "Pass@%td", k < samples ? k : samples);
     printf("%td questions; %td samples of each at temperature %g\n\n%-34s", x.set.problem_count, samples, cli_decimal(given, "--temp"), "");
@@ -288,8 +300,10 @@ static inline int cli_eval(cli_given *given)
       }
     }
     printf("\n");
-    for (int m = 0; m < count; m++)
-      for (fr_int f = 0; f < results[m].forks; f++) printf("%s<think%td> %.3f%s", f ? "  " : m ? "" : "greedy, fork by fork: ", f + 1, cli_mean(&results[m].fork[f]), f == results[m].forks - 1 ? "\n" : "");
+    for (int m = 0; m < count; m++) {
+      if (results[m].forks) printf("greedy, fork by fork%s%s: ", count > 1 ? ", " : "", count > 1 ? names[m] : "");
+      for (fr_int f = 0; f < results[m].forks; f++) printf("%s<think%td> %.3f%s", f ? "  " : "", f + 1, cli_mean(&results[m].fork[f]), f == results[m].forks - 1 ? "\n" : "");
+    }
   }
   fr_dataset_free(&x.valid);
   fr_dataset_free(&x.set);

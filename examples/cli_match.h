@@ -99,7 +99,9 @@ static inline int cli_match(cli_given *given)
         printf("trace %td under <think%td>%s%.*s: %.*s%s\n", j + 1, fork[j] + 1, t->source >= 0 ? ", " : "", t->source >= 0 ? (int)set.sources[t->source].count : 0,
                t->source >= 0 ? set.sources[t->source].bytes : "", (int)(t->text.count < 60 ? t->text.count : 60), t->text.bytes, t->text.count > 60 ? " ..." : "");
       }
-      printf("cost %.4f in all, nats a token of the first %td; the next matching costs %.4f more\n", total, options.prefix, margin);
+      printf("cost %.4f in all, nats a token", total);
+      if (options.prefix) printf(" of the first %td", options.prefix);
+      printf("; the next matching costs %.4f more\n", margin);
     }
   }
   free(memory);

@@ -9,21 +9,17 @@ int main(void)
 }
 #else
 #define _POSIX_C_SOURCE 200809L
-#include "tests/test.h"
+#include "tool.h"
 #include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-static const char *folder;
-static char log_path[300], data_path[300], whole[300], part[300];
+static char data_path[300], whole[300], part[300];
 
 // Runs the tool; returns its exit status. What it said is in log_path.
 static int run(const char *options)
 {
   char command[3000];
   snprintf(command, sizeof command, "%s/forkreason train %s >%s 2>&1 </dev/null", folder, options, log_path);
-  const int status = system(command);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  return tool_status(command);
 }
 
 // The same in a process of its own, which is given back at once.
@@ -37,45 +33,6 @@ static pid_t start(const char *options)
   return process;
 }
 
-static void forget(const char *path)
-{
-  char command[500];
-  snprintf(command, sizeof command, "rm -rf %s", path);
-  CHECK(system(command) == 0);
-}
-
-static char *contents(const char *path, size_t *bytes)
-{
-  FILE *f = fopen(path, "rb");
-  char *text = (char *)test_alloc(4000000);
-  *bytes = 0;
-  if (!f) return text;
-  *bytes = fread(text, 1, 3999999, f);
-  text[*bytes] = 0;
-  fclose(f);
-  return text;
-}
-
-static int said(const char *words)
-{
-  size_t bytes;
-  char *text = contents(log_path, &bytes);
-  const int found = strstr(text, words) != NULL;
-  if (!found) fprintf(stderr, "  it said: %s\n", text);
-  free(text);
-  return found;
-}
-
-static int same_file(const char *a, const char *b)
-{
-  size_t x, y;
-  char *p = contents(a, &x), *q = contents(b, &y);
-  const int same = x == y && x > 1000 && !memcmp(p, q, x);
-  free(p);
-  free(q);
-  return same;
-}
-
 static void make_data(void)
 {
   FILE *f = fopen(data_path, "wb");
@@ -85,14 +42,6 @@ static void make_data(void)
                "{\"text\":\"%d and %d make %d\"},{\"text\":\"no idea\",\"correct\":false},{\"text\":\"%0200d\"}]}\n",
             q, q / 2, q + q / 2, q + q / 2, q, q / 2, q + q / 2, 7);
   CHECK(fclose(f) == 0);
-}
-
-
-static int exists(const char *inside, const char *name)
-{
-  char path[700];
-  snprintf(path, sizeof path, "%s/%s", inside, name);
-  return access(path, F_OK) == 0;
 }
 
 // Checkpoint and model of the two runs.
@@ -306,15 +255,7 @@ static void refused(void)
 int main(void)
 {
   char options[1000];
-  folder = getenv("TEST_BUILD") ? getenv("TEST_BUILD") : "build";
-  snprintf(options, sizeof options, "%s/forkreason", folder);
-  FILE *program = fopen(options, "rb");
-  if (!program) {
-    printf("skipped: %s is not there (make examples)\n", options);
-    return 77;
-  }
-  fclose(program);
-  snprintf(log_path, sizeof log_path, "%.200s/test_resume.out", folder);
+  if (!tool_there("test_resume")) return 77;
   snprintf(data_path, sizeof data_path, "%.200s/test_resume.jsonl", folder);
   snprintf(whole, sizeof whole, "%.200s/test_resume.whole", folder);
   snprintf(part, sizeof part, "%.200s/test_resume.part", folder);
