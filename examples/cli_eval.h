@@ -171,7 +171,7 @@ static inline int cli_examine(cli_exam *x, const char *path, const char *chooser
       if (result->widest >= 0) cli_add(&result->score[CLI_WIDEST], right[i * forks + result->widest]);
       if (chooser) {
         fr_int chosen = 0;
-        if ((status = cli_chosen(&policy, x->set.problems[i].text, &chosen, &chance)) == 0) cli_add(&result->score[CLI_POLICY], right[i * forks + chosen]);
+        if ((status = cli_chosen(&policy, x->set.problems[i].text, cli_whole(given, "--threads"), &chosen, &chance)) == 0) cli_add(&result->score[CLI_POLICY], right[i * forks + chosen]);
       }
       if (result->forks < 2) continue;
       cli_add(&result->score[CLI_MEAN_FORK], sum / (double)forks);

@@ -63,7 +63,7 @@ static inline void cli_answers(cli_reply *replies, fr_int count, fr_answer_form 
 }
 
 // A policy's choice for a question.
-static inline int cli_chosen(cli_ready *policy, fr_text text, fr_int *fork, double *chance)
+static inline int cli_chosen(cli_ready *policy, fr_text text, fr_int threads, fr_int *fork, double *chance)
 {
   fr_gfpo_options options;
   fr_question q;
@@ -80,7 +80,7 @@ static inline int cli_chosen(cli_ready *policy, fr_text text, fr_int *fork, doub
   options.sampling.max_tokens = 1;
   if (!status && fr_gfpo_limits(&options, q.prompt.count, 1, &limits)) status = cli_fail("the question does not fit this machine");
   limits.grad_rows = 0;
-  if (!status && (limits.rows > policy->work.limits.rows || limits.depth > policy->work.limits.depth)) status = cli_ready_work(policy, limits, 0);
+  if (!status && (limits.rows > policy->work.limits.rows || limits.depth > policy->work.limits.depth)) status = cli_ready_work(policy, limits, threads);
   if (!status && fr_policy_logp(&p, &policy->work, &options, &q, 1, logp)) status = cli_fail("%s", policy->work.reason.text);
   if (!status) *fork = fr_policy_pick(logp, options.fork_count, NULL);
   if (!status && *fork < 0) status = cli_fail("the policy's numbers are not finite");
@@ -129,7 +129,7 @@ static inline int cli_generate(cli_given *given)
   if (!status && chooser) {
     status = cli_ready_open(&policy, chooser, -1, 0, framing, system, 1);
     if (!status && policy.framing.fork_count < 1) status = cli_fail("%s has no fork to choose", chooser);
-    if (!status) status = cli_chosen(&policy, text, &only, &chance);
+    if (!status) status = cli_chosen(&policy, text, cli_whole(given, "--threads"), &only, &chance);
     only++;
   }
   if (!status && only > r.framing.fork_count) status = cli_fail("%s has %td forks; there is no fork %td", model, r.framing.fork_count, only);

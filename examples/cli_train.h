@@ -38,7 +38,7 @@ static const cli_flag cli_train_flags[] = {
   CLI_TEXT("--system", "TEXT a system turn in place of the template's own"),
   CLI_TEXT("--framing", "TEXT BEFORE{question}AFTER, in place of the chat template; \\n is a line end"),
   CLI_WHOLE("--seed", 1, 0, 9e15, "N of everything random"),
-  CLI_WHOLE("--limit", 0, 0, 1e9, "N questions to train on, the first ones; 0: all"),
+  CLI_WHOLE("--limit", 0, 0, 1e9, "N questions, the first ones, of which a share may be held out; with a file to validate on all to train on; 0: all"),
   CLI_TEXT("--answer", "FORM gfpo and grpo: hash, gsm8k, boxed, number: where an answer stands in a text [told by the traces]"),
   CLI_WHOLE("--group", 8, 2, 256, "G gfpo and grpo: rollouts of a question"),
   CLI_DECIMAL("--temp|--temperature", .7, 0, 100, "T of them"), CLI_WHOLE("--max-tokens|-n", 256, 1, 100000, "N of them"),
@@ -454,17 +454,17 @@ static inline void cli_forks_alone(const cli_training *r)
   }
 }
 
-static inline float cli_factor(const cli_training *r)
+static inline float cli_factor(const cli_training *r, int64_t step)
 {
   const int64_t warmup = (int64_t)cli_decimal(r->given, "--warmup");
-  if (r->schedule == 0) return fr_schedule_cosine(r->step, warmup, r->steps, .1f);
-  return fr_schedule_stable(r->step, warmup, r->schedule == 1 ? warmup : r->steps, r->steps, 0.0f);
+  if (r->schedule == 0) return fr_schedule_cosine(step, warmup, r->steps, .1f);
+  return fr_schedule_stable(step, warmup, r->schedule == 1 ? warmup : r->steps, r->steps, 0.0f);
 }
 
 static inline int cli_step(cli_training *r)
 {
   const double began = cli_now();
-  const float rate = (float)r->rate * cli_factor(r);
+  const float rate = (float)r->rate * cli_factor(r, r->step);
   const fr_int count = r->corpus.options.batch;
   cli_ready *ready = &r->ready;
   fr_ssft_report report;
@@ -528,10 +528,10 @@ static inline void cli_report(const cli_training *r, double mean)
   cli_undraw(r);
   if (r->json)
     printf("{\"step\":%lld,\"steps\":%lld,\"%s\":%.6g,\"rate\":%.6g,\"tokens\":%lld,\"tokens_per_second\":%.1f,\"seconds\":%.1f}\n", (long long)r->step,
-           (long long)r->steps, r->method < CLI_GFPO ? "loss" : "reward", mean, r->rate * (double)cli_factor(r), (long long)r->tokens, cli_speed(r), r->seconds);
+           (long long)r->steps, r->method < CLI_GFPO ? "loss" : "reward", mean, r->rate * (double)cli_factor(r, r->step - 1), (long long)r->tokens, cli_speed(r), r->seconds);
   else
     printf("step %5lld/%lld   %s %.4f   rate %.2e   %.0f tokens/s   %s left\n", (long long)r->step, (long long)r->steps,
-           r->method < CLI_GFPO ? "loss" : "reward", mean, r->rate * (double)cli_factor(r), cli_speed(r), cli_clock(cli_left(r), left));
+           r->method < CLI_GFPO ? "loss" : "reward", mean, r->rate * (double)cli_factor(r, r->step - 1), cli_speed(r), cli_clock(cli_left(r), left));
   fflush(stdout);
 }
 

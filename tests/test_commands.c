@@ -1064,7 +1064,7 @@ static void trained(void)
     }
     CHECK(there > 0);
   }
-  // rates, as they are at the steps printed: with step 0 the first of the run
+  // rates: of the step printed, the first of a run is 1
   static const char *const schedules[] = { "cosine", "linear", "constant" };
   for (int s = 0; s < 3; s++)
     for (int warmup = test_brief() ? 4 : 0; warmup < 9; warmup += test_brief() ? 9 : 4) {
@@ -1075,7 +1075,7 @@ static void trained(void)
       read_progress(&p);
       CHECK(p.reports == 21);
       for (int i = 0; i < p.reports; i++) {
-        const int step = p.steps_of[i] < 20 ? p.steps_of[i] : 20;
+        const int step = p.steps_of[i] - 1;
         const double way = step < warmup ? 0 : (double)(step - warmup) / (20 - warmup);
         double want = step < warmup ? (step + 1.0) / (warmup + 1.0) : s == 0 ? .1 + .9 * .5 * (1 + cos(3.14159265358979 * way)) : s == 1 ? 1 - way : 1;
         if (!CHECK(fabs(p.rate[i] - 2e-3 * want) < 1e-8)) fprintf(stderr, "  %s, warm-up %d, step %d: %g, not %g\n", schedules[s], warmup, step, p.rate[i], 2e-3 * want);
