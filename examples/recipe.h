@@ -16,7 +16,8 @@
 
 enum {
   MOST_FORKS = 12, SAMPLES = 32,     // forks of a model; answers to a question, spread over the forks
-  CHUNK = 15,                        // questions in a call of fr_generate
+  MOST_BATCH = 12, CHUNK = 15,       // questions in a training step, in a call of fr_generate
+  MOST_EVERY = 16,                   // training steps whose questions are matched at once
   PAGES = 29, PAGE = 60,             // pages in a pretraining step, tokens of a page
   MOST_TRAIN = 6480, MOST_TEST = 300
 };
@@ -70,8 +71,6 @@ typedef struct learner {
   fr_int    fork_count; // N
   fr_token  fork_ids[MOST_FORKS];
   fr_tokens forks[MOST_FORKS];
-  fr_tokenizer tokenizer;
-  fr_encoder   encoder;
   record   *history;    // what happens in a fine-tuning goes here; NULL: nowhere
   int       show;       // 1: and its matchings are printed as they come
   fr_diagnosis seen[SEEN];
@@ -219,8 +218,8 @@ static inline void course_options(const learner *l, const course *c, fr_ssft_opt
   options->seed = l->seed ^ (uint64_t)FOR_MATCHING << 32;
 }
 
-// Counts the matchings of a step; trace j of question i goes way[i][j], its source. All of SFT-mixed's are in one fork: no matching.
-static inline void see_step(learner *l, const course *c, fr_int step, const fr_question *questions, fr_int *const *way)
+// Counts the matchings of a step; trace j of question i goes way[i][j]. All of SFT-mixed's are in one fork: no matching.
+static inline void see_step(learner *l, const course *c, fr_int step, const fr_question *questions, fr_int (*way)[WAYS])
 {
   record *h = l->history;
   const fr_int window = h ? record_window(h, step) : 0;
@@ -244,58 +243,21 @@ static inline void see_step(learner *l, const course *c, fr_int step, const fr_q
   if (h && step + 1 == h->steps) h->widest = (int)reading_of(&l->seen[SEEN_LATE]).widest;
 }
 
-static const fr_text fork_names[MOST_FORKS] = { { "<think1>", 8 }, { "<think2>", 8 }, { "<think3>", 8 }, { "<think4>", 8 }, { "<think5>", 8 },
-  { "<think6>", 8 }, { "<think7>", 8 }, { "<think8>", 8 }, { "<think9>", 8 }, { "<think10>", 9 }, { "<think11>", 9 }, { "<think12>", 9 } };
-
-// The questions to train on, each with a trace of every way, as rows of JSON; a corpus is made of them as of any other file. Numbers
-// are written as the model reads them. An index must not give a way away, so the order of a question's traces is drawn - except for
-// the arm that is told the ways by their index, and in the first row, so that source w of the corpus is way w.
-static inline void make_corpus(learner *l, const course *c, fr_corpus *corpus)
-{
-  const fr_framing framing = { { NULL, 0 }, { NULL, 0 }, fork_names, l->fork_count, END, NULL };
-  const fr_int count = l->data.train_count;
-  char *text = (char *)malloc((size_t)count * (100 + WAYS * (ROOM + 60))), *at = text, written[ROOM];
-  fr_dataset rows;
-  fr_corpus_options options;
-  if (!text) require(l, FR_MEMORY);
-  for (fr_int which = 0; which < count; which++) {
-    const pair q = l->data.train[which];
-    fr_random random = stream(l->seed, FOR_TRACES, which, 0);
-    fr_int ways[WAYS];
-    for (fr_int j = 0; j < WAYS; j++) ways[j] = j;
-    if (which && c->method != FR_FIXED_LABELS) shuffle(ways, WAYS, &random);
-    snprintf(written, ROOM, "%d*%d=", q.a, q.b);
-    reverse_numbers(written);
-    at += sprintf(at, "{\"question\":\"%s\",\"traces\":[", written);
-    for (fr_int j = 0; j < WAYS; j++) {
-      l->job->write_trace(written, q, (int)ways[j]);
-      reverse_numbers(written);
-      at += sprintf(at, "%s{\"text\":\"%s\",\"source\":\"%s\"}", j ? "," : "", written, l->job->way_names[ways[j]]);
-    }
-    at += sprintf(at, "]}\n");
-  }
-  memset(&options, 0, sizeof options);
-  options.traces = c->traces;
-  options.batch = l->set.batch * c->every;
-  options.seed = l->seed ^ (uint64_t)FOR_ORDER << 32;
-  require(l, fr_dataset_new(&rows, text, at - text, &l->work.reason));
-  require(l, fr_corpus_new(corpus, &rows, &l->encoder, &framing, &options, &l->work.reason));
-  fr_dataset_free(&rows);
-  free(text);
-}
-
 // Fine-tunes a copy of the base. All arms see the same questions in the same order.
 static inline void fine_tune(learner *l, const course *c, float rate)
 {
   const recipe *set = &l->set;
-  const fr_int steps = set->steps * c->times, ahead = set->batch * c->every;
-  fr_corpus corpus;
+  const fr_int steps = set->steps * c->times, count = l->data.train_count, ahead = set->batch * c->every;
+  static fr_token prompt[MOST_EVERY * MOST_BATCH][QUESTION], trace[MOST_EVERY * MOST_BATCH][WAYS][ROOM];
+  static fr_tokens traces[MOST_EVERY * MOST_BATCH][WAYS];
+  static fr_int order[MOST_TRAIN], forks[MOST_EVERY * MOST_BATCH][WAYS], ways[MOST_EVERY * MOST_BATCH][WAYS];
+  static fr_question questions[MOST_EVERY * MOST_BATCH];
   fr_ssft_options options;
   fr_ssft_report report;
   fr_ssft_total total;
 
+  memset(questions, 0, sizeof questions);
   course_options(l, c, &options);
-  make_corpus(l, c, &corpus);
   memcpy(l->model.params, l->base.params, (size_t)l->base.count * sizeof(float));
   require(l, fr_adamw_new(&l->adamw, &l->model));
   progress_phase(&l->bar, c->name, course_work(l, c));
@@ -303,24 +265,46 @@ static inline void fine_tune(learner *l, const course *c, float rate)
   diagnose(l, SEEN_WINDOW, c->forks);
   diagnose(l, SEEN_LATE, c->forks);
   for (fr_int step = 0; step < steps; step++) {
-    const fr_int first = step % c->every * set->batch;
-    const fr_question *batch = corpus.batch + first;
-    options.draw = (uint64_t)step;
-    if (first == 0) {
-      require(l, fr_corpus_batch(&corpus, step / c->every));
-      require(l, fr_ssft_match(&l->model, &l->work, &options, corpus.batch, ahead));
+    for (fr_int i = 0; step % c->every == 0 && i < ahead; i++) {
+      const fr_int number = step * set->batch + i, epoch = number / count;
+      if (number % count == 0) {
+        fr_random random = stream(l->seed, FOR_ORDER, 0, epoch);
+        for (fr_int j = 0; j < count; j++) order[j] = j;
+        shuffle(order, count, &random);
+      }
+      const fr_int which = order[number % count];
+      const pair q = l->data.train[which];
+      // An index must not give a way away - except to the arm that is told the ways by their index.
+      fr_random random = stream(l->seed, FOR_TRACES, which, epoch);
+      for (fr_int j = 0; j < WAYS; j++) ways[i][j] = j;
+      if (c->method != FR_FIXED_LABELS) shuffle(ways[i], WAYS, &random);
+      for (fr_int j = 0; j < c->traces; j++) {
+        char text[ROOM];
+        l->job->write_trace(text, q, (int)ways[i][j]);
+        traces[i][j].ids = trace[i][j];
+        traces[i][j].count = encode_letters(trace[i][j], text, l->job->letters);
+        trace[i][j][traces[i][j].count++] = END;
+      }
+      questions[i].prompt.ids = prompt[i];
+      questions[i].prompt.count = encode_question(prompt[i], q);
+      questions[i].traces = traces[i];
+      questions[i].trace_count = c->traces;
+      questions[i].key = (uint64_t)which;
+      questions[i].fork = forks[i];
     }
+    options.draw = (uint64_t)step;
+    if (step % c->every == 0) require(l, fr_ssft_match(&l->model, &l->work, &options, questions, ahead));
+    const fr_question *batch = questions + step % c->every * set->batch;
     require(l, fr_ssft_count(&options, batch, set->batch, &total));
     require(l, fr_ssft_backward(&l->model, &l->work, &options, batch, set->batch, total, l->adamw.grads, &report));
     const fr_status status = fr_adamw_step(&l->adamw, &l->model, &l->work, report.loss,
                                            rate * fr_schedule_stable(step, 20, steps * 6 / 10, steps, .02f), NULL);
     if (status != FR_NONFINITE) require(l, status);  // a step that went bad is left out
     record_loss(l->history, step, report.nll / (double)report.tokens);
-    see_step(l, c, step, batch, corpus.source + first);
+    see_step(l, c, step, batch, ways + step % c->every * set->batch);
     progress_add(&l->bar, course_work(l, c) / (double)steps, (double)report.rows, report.nll / (double)report.tokens);
   }
   fr_adamw_free(&l->adamw);
-  fr_corpus_free(&corpus);
 }
 
 // ---- answering -----------------------------------------------------------------------------------------
@@ -420,34 +404,6 @@ static inline double information(const fr_diagnosis *d) { return reading_of(d).s
 
 // ---- begin and end -------------------------------------------------------------------------------------
 
-// A token is a character: those of the task, the end of a trace, the forks; behind them, without rows in the model, the other
-// characters that a tokenizer has to have. As a file of tiktoken's: a line for each, its base64 and its id.
-static inline void make_tokenizer(learner *l)
-{
-  static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  char text[96 * 12], *at = text;
-  fr_special specials[1 + MOST_FORKS] = { { { "<end>", 5 }, END } };
-  fr_token behind = FORK + MOST_FORKS;
-  fr_tokenizer_source source;
-  for (int c = 31; c < 127; c++) {
-    const int byte = c == 31 ? '\n' : c;
-    const char *letter = strchr(l->job->letters, byte);
-    at += sprintf(at, "%c%c== %d\n", digits[byte >> 2], digits[(byte & 3) << 4], letter ? (int)(letter - l->job->letters) : (int)behind++);
-  }
-  for (int f = 0; f < MOST_FORKS; f++) {
-    specials[1 + f].text = fork_names[f];
-    specials[1 + f].id = (fr_token)(FORK + f);
-  }
-  memset(&source, 0, sizeof source);
-  source.file.bytes = text;
-  source.file.count = at - text;
-  source.split = FR_SPLIT_NONE;
-  source.specials = specials;
-  source.special_count = 1 + MOST_FORKS;
-  require(l, fr_tokenizer_new(&l->tokenizer, &source, &l->work.reason));
-  require(l, fr_encoder_new(&l->encoder, &l->tokenizer, ROOM, 0));
-}
-
 // The data of a task, a base and a model of the recipe's config. Returns 0 if memory is short or there are too few pairs.
 static inline int learner_start(learner *l, const char *program, const task *job, const recipe *set, uint64_t seed)
 {
@@ -473,7 +429,6 @@ static inline int learner_start(learner *l, const char *program, const task *job
       if (tokens > l->longest) l->longest = tokens;
       l->mean += (double)tokens / (double)(WAYS * (l->data.train + l->data.train_count - l->data.all));
     }
-  make_tokenizer(l);
   require(l, fr_model_new(&l->base, &l->set.config));
   require(l, fr_model_new(&l->model, &l->set.config));
   return 1;
@@ -513,8 +468,6 @@ static inline void learner_end(learner *l)
   fr_model_free(&l->model);
   fr_model_free(&l->base);
   data_free(&l->data);
-  fr_encoder_free(&l->encoder);
-  fr_tokenizer_free(&l->tokenizer);
   for (int i = 0; i < SEEN; i++) fr_diagnosis_free(&l->seen[i]);
 }
 

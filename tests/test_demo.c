@@ -9,7 +9,6 @@ int main(void)
 #else
 #define main four_ways_main
 #include "../examples/four_ways.c"
-#include "../examples/number_line.h"
 #undef main
 #include "test.h"
 
@@ -206,55 +205,6 @@ static void page(const char *path, const char *json)
   }
 }
 
-// The corpus of a task has the questions to train on, each once an epoch, with the ids that the model reads and the way of each trace;
-// which trace comes first tells nothing, but to the arm that is told the ways.
-static const task line = { "line", "", line_letters, line_way_names, 56, write_walk, walk_way_of, NULL };
-static void rows(const task *job, fr_method method, fr_int traces, fr_int every)
-{
-  static learner l;
-  static int asked[100][100];
-  const recipe small = { 19, 10, 5, 1, 1, 0.0f, 0.0f, 0.0f, 3, 0, { 1, 8, 2, 2, 4, 16, FORK + 3, 0, 100, 0, 1, 0, 1, 0, 0, 0, 0 } };
-  const course c = { "", "", method, 3, 1, traces, every };
-  fr_corpus corpus;
-  fr_token tokens[ROOM];
-  fr_int first[WAYS] = { 0 }, wrong = 0;
-  memset(&l, 0, sizeof l);
-  memset(asked, 0, sizeof asked);
-  if (!CHECK(learner_start(&l, "test_demo", job, &small, 7))) return;
-  make_corpus(&l, &c, &corpus);
-  const fr_int count = l.data.train_count, batch = 3 * every;
-  CHECK(corpus.train == count && corpus.count == count && corpus.options.batch == batch && corpus.traces == WAYS * count && corpus.fork_count == 3);
-  for (fr_int f = 0; f < 3; f++) CHECK(corpus.forks[f].count == 1 && corpus.forks[f].ids[0] == FORK + f);
-  for (fr_int step = 0; step * batch < count; step++) {
-    CHECK(fr_corpus_batch(&corpus, step) == FR_OK);
-    for (fr_int i = 0; i < batch && step * batch + i < count; i++) {
-      const fr_question *q = &corpus.batch[i];
-      fr_int which = 0;
-      for (; which < count; which++)
-        if (encode_question(tokens, l.data.train[which]) == q->prompt.count &&
-            !memcmp(tokens, q->prompt.ids, (size_t)q->prompt.count * sizeof *tokens)) break;
-      if (!CHECK(which < count)) return;
-      const pair asks = l.data.train[which];
-      wrong += asked[asks.a][asks.b]++ != 0 || q->trace_count != (traces < 3 ? traces : 3);
-      first[corpus.source[i][0]]++;
-      for (fr_int j = 0; j < q->trace_count; j++) {
-        const fr_int way = corpus.source[i][j];
-        char text[ROOM];
-        job->write_trace(text, asks, (int)way);
-        const fr_int length = encode_letters(tokens, text, job->letters);
-        tokens[length] = END;
-        wrong += q->traces[j].count != length + 1 || memcmp(q->traces[j].ids, tokens, (size_t)(length + 1) * sizeof *tokens);
-        wrong += method == FR_FIXED_LABELS && j && way <= corpus.source[i][j - 1];
-      }
-    }
-  }
-  CHECK(wrong == 0);
-  for (int w = 0; w < WAYS && method != FR_FIXED_LABELS; w++) CHECK(first[w] > count / WAYS / 2);
-  CHECK(method != FR_FIXED_LABELS || first[3] == 0);  // three of four are drawn: the last one is never first
-  fr_corpus_free(&corpus);
-  learner_end(&l);
-}
-
 // What is kept of a run: means over the steps of a point, shares of the questions of a window, the widest fork of the second
 // half, the greedy answers.
 static void keeping(void)
@@ -262,7 +212,7 @@ static void keeping(void)
   static record r;
   static learner l;
   static const course matched = { "", "", FR_SSFT, FORKS, 1, WAYS, 1 }, mixed = { "", "", FR_SFT_MIXED, 1, 1, WAYS, 1 };
-  fr_int fork[WAYS] = { 5, 0, 1, 2 }, late[WAYS] = { 5, 4, 1, 3 }, one[WAYS] = { 0, 0, 0, 0 }, row[WAYS] = { 3, 2, 1, 0 }, *way[1] = { row };
+  fr_int fork[WAYS] = { 5, 0, 1, 2 }, late[WAYS] = { 5, 4, 1, 3 }, one[WAYS] = { 0, 0, 0, 0 }, way[1][WAYS] = { { 3, 2, 1, 0 } };
   fr_tokens traces[WAYS] = { { NULL, 9 }, { NULL, 8 }, { NULL, 7 }, { NULL, 6 } };
   fr_question q;
   memset(&q, 0, sizeof q);
@@ -296,7 +246,7 @@ static void keeping(void)
     for (int f = 0; f < FORKS; f++)
       for (int w = 0; w < WAYS; w++) {
         int there = 0;
-        for (int j = 0; j < WAYS; j++) there |= (i < RECORD_WINDOWS - 5 ? fork : late)[j] == f && row[j] == w;
+        for (int j = 0; j < WAYS; j++) there |= (i < RECORD_WINDOWS - 5 ? fork : late)[j] == f && way[0][j] == w;
         wrong += r.share[i][f * WAYS + w] != (double)there;
       }
   CHECK(wrong == 0);
@@ -387,9 +337,6 @@ int main(void)
   pages();
   scoring();
   keeping();
-  rows(&multiplication, FR_SSFT, WAYS, 1);
-  rows(&multiplication, FR_FIXED_LABELS, WAYS, 2);
-  rows(&line, FR_SSFT_RANDOM, 2, 4);
   static const char *const wrong[] = { "--bogus", "--seed", "--seed x", "--seed -1", "--steps 0", "--threads 0",
                                        "--steps 1e3", "--json", "--html", "extra" };
   for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
