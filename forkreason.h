@@ -866,7 +866,7 @@ typedef struct fr_corpus_options {
   fr_int   length;    // tokens of a question, a fork and a trace with its end; with more than this a trace is left out [0: any],
   int      truncate;  // or, if 1, cut behind as many
   fr_int   traces;    // drawn of a question at a time: min(its traces, N, this), every subset equally likely [0: no such bound];
-                      // N = 1 is no bound: for FR_SFT_MIXED
+                      // one fork takes all of them: with N = 1 there is no bound by N, and the method is FR_SFT_MIXED
   fr_int   batch;     // questions in a step [1]
   int      costs;     // 1: batches ask for their costs, of which a diagnosis makes margins
   double   held_out;  // about this fraction of the questions is not trained on; which depends on seed and text alone;

@@ -4,10 +4,11 @@
 
 Arms from the same base, on the same questions: `sft` (one fork for all traces), `random` matching, `ssft`, and `sft` once more with
 as many steps as fit into the time of ssft. Each goes by way of build/forkreason train, then eval on 200 questions whose numbers
-were not trained on; the fork is chosen on validation. What is there in --out is not made again, and an arm that was stopped goes on.
-A step of an arm that trains is about 7 to 10 s on two cores. The table at the end is Markdown.
+were not trained on; the fork is chosen on validation; `base` is asked greedily. What is there in --out is not made again, and an arm
+that was stopped goes on. A step of an arm that trains is about 7 to 10 s on two cores. The table at the end is Markdown.
 
-TASKS says all that is chosen: on sft and on validation, before an arm with forks was trained.
+RATES and TASKS say all that is chosen: from a trial with another program, and kept after sft and validation alone, before an arm with
+forks was trained.
 """
 import argparse
 import collections
@@ -15,6 +16,7 @@ import json
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -26,20 +28,19 @@ RATES = ["--lr", "2e-4", "--beta2", ".95", "--weight-decay", "0", "--clip", "1",
 # `ways` is fixed. Of `hidden` sft has to be measured first.
 TASKS = {"ways": {"match": 10, "longer": 200}, "hidden": {"match": 16, "longer": 200}}
 SAMPLES = 6
-ARMS = ["sft", "random", "ssft", "longer"]
+ARMS = ["base", "sft", "random", "ssft", "longer"]
 WORDS = {"Split": 0, "Round": 1, "Add": 2, "Double": 3}
 
 
-def call(command, into=os.devnull, timed=False):
+def call(command, into, mode="w"):
+    """What it prints goes to a file that has its name when it is whole."""
     print("+", " ".join(command), flush=True)
     began = time.time()
-    with open(into + ".part" if into != os.devnull else into, "a" if timed else "w") as out:
+    with open(into + ".part", mode) as out:
         if subprocess.run(command, stdout=out).returncode:
             sys.exit("failed: " + " ".join(command))
-        if timed:
-            print(f"seconds {time.time() - began:.0f}", file=out)
-    if into != os.devnull:
-        os.rename(into + ".part", into)
+    os.rename(into + ".part", into)
+    print(f"{time.time() - began:.0f} s", flush=True)
 
 
 def train(arm, task, rows, model, out, steps):
@@ -47,14 +48,16 @@ def train(arm, task, rows, model, out, steps):
     if os.path.exists(log):
         return
     if os.path.isdir(folder) and any(name.startswith("checkpoint") for name in os.listdir(folder)):
-        return call([TOOL, "train", "--resume", folder], log, True)
+        return call([TOOL, "train", "--resume", folder], log, "a")
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was stopped before its first checkpoint
     steps = steps * task["longer"] // STEPS if arm == "longer" else steps
     call([TOOL, "train", "--model", model, "--data", rows, "--out", folder, "--method", "sft" if arm == "longer" else arm, "--iters", str(steps),
-          "--match-tokens", str(task["match"]), "--max-len", "200", "--save-every", "25", "--eval-every", "50", *RATES], log, True)
+          "--match-tokens", str(task["match"]), "--max-len", "200", "--save-every", "25", "--eval-every", "50", *RATES], log)
 
 
-def evaluate(arm, rows, model, out, extra):
+def evaluate(arm, rows, model, out):
     log = f"{out}/{arm}.eval"
+    extra = ["--samples", "0", "--answer", "number"] if arm == "base" else ["--samples", str(SAMPLES)]
     if not os.path.exists(log):
         call([TOOL, "eval", "--model", model, "--data", rows, "--max-tokens", "120", "--json", "--log-samples", f"{out}/{arm}.texts",
               *extra], log)
@@ -93,7 +96,7 @@ def row(arm, rows, out):
     known = [p for p in pairs if p[1] is not None]
     said = open(f"{out}/{arm}.train").read() if arm != "base" else ""
     last = lambda pattern: (re.findall(pattern, said) or [None])[-1]
-    held, info, seconds = last(r"mixture ([\d.]+), matched ([\d.]+)"), last(r"its maximum: ([\d.]+);.*, ([\d.]+)\n"), last(r"seconds (\d+)")
+    held, info = last(r"mixture ([\d.]+), matched ([\d.]+)"), last(r"its maximum: ([\d.]+);.*, ([\d.]+)\n")
     share = lambda key: "%.3f ± %.3f" % tuple(score[key]) if key in score else ""
     pick = lambda key, fork: share(key) + (f" ({score[fork]})" if key in score else "")
     forks = len(score["forks"]) > 1
@@ -105,7 +108,9 @@ def row(arm, rows, out):
         pick("pass1_widest", "widest") if forks else "", share("pass1_mean") if forks else "", share("cons_greedy") if forks else "",
         share("cons_native"), share("pass_k")]), "|")
     counts = collections.Counter(pairs)
-    return [f"{arm}: {seconds or 0} s"] + [
+    wrong = collections.Counter((x["question"], x["text"].rsplit("#### ", 1)[-1]) for x in texts if not x["right"])
+    same = sum(n > 1 and n >= len(score["forks"]) / 2 for n in wrong.values())
+    return [f"{arm}: half of the forks or more have the same wrong answer to {same} of {len(questions)} questions"] + [
         f"  fork {f}: greedy right {score['forks'][f - 1] if forks else score['pass1_first'][0]:.3f}, texts of each way "
         + " ".join(str(counts[f, w]) for w in range(4)) + f", of none {counts[f, None]}" for f in sorted({f for f, _ in pairs})]
 
@@ -122,15 +127,14 @@ def main():
     rows = out + "/rows"
     os.makedirs(out, exist_ok=True)
     if not os.path.exists(rows):
-        call(["build/word_problems", "--set", given.set, "--out", rows])
+        subprocess.run(["build/word_problems", "--set", given.set, "--out", rows], check=True)
     for arm in given.arms:
-        train(arm, task, rows, given.model, out, given.steps)
-        evaluate(arm, rows, f"{out}/{arm}", out, ["--samples", str(SAMPLES)])
-    if "sft" in given.arms and len(given.arms) > 1:
-        evaluate("base", rows, given.model, out, ["--samples", "0", "--answer", "number"])
+        if arm != "base":
+            train(arm, task, rows, given.model, out, given.steps)
+        evaluate(arm, rows, given.model if arm == "base" else f"{out}/{arm}", out)
     print("| arm | steps | held-out loss, mixture | matched | I(fork; source) | I(fork; way written) | Pass@1, first fork | best on validation (fork) | widest (fork) "
           "| mean over forks | Cons@6, greedy | native Cons@6 | Pass@6 |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|")
-    notes = [note for arm in ["base", *ARMS] if os.path.exists(f"{out}/{arm}.eval") for note in row(arm, rows, out)]
+    notes = [note for arm in ARMS if os.path.exists(f"{out}/{arm}.eval") for note in row(arm, rows, out)]
     print("", *notes, sep="\n")
 
 

@@ -22,8 +22,8 @@ static const char cli_eval_help[] =
   "forkreason eval: right answers, as shares with standard errors\n\n"
   "  forkreason eval --model tuned --base smol --data problems/\n"
   "  forkreason eval --model tuned --data rows.jsonl --samples 0 --log-samples texts.jsonl\n\n"
-  "Pass@1 of the first fork, of the best one on --valid, of the one that most traces of --valid fall to, of the one that a policy chooses; Cons@k\n"
-  "and Pass@k of the samples.\n\n";
+  "Pass@1 of the first fork, of the best one on --valid, of the one that most traces of its first 40\n"
+  "questions fall to, of the one that a policy chooses; Cons@k and Pass@k of the samples.\n\n";
 
 typedef struct cli_score { double sum, squares; fr_int count; } cli_score;  // of values 0 .. 1, one a question
 static inline void cli_add(cli_score *s, double value) { s->sum += value; s->squares += value * value; s->count++; }

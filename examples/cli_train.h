@@ -674,7 +674,7 @@ static inline int cli_prepare(cli_training *r)
   data = cli_value(given, "--data");
   framing = cli_value(given, "--framing");
   system = cli_value(given, "--system");
-  if (r->method == CLI_SFT && !cli_value(given, "--forks") && cli_take(given, cli_find(given->flags, "--forks", full), "--forks", "1")) return 2;
+  if (r->method == CLI_SFT && !cli_value(given, "--forks") && cli_take(given, cli_find(given->flags, "--forks", "train"), "--forks", "1")) return 2;
   forks = cli_whole(given, "--forks");
   if (forks == 1 && r->method < CLI_GFPO && r->method > CLI_SFT) r->method = CLI_SFT;  // all take it
   if (r->method < 0 || r->schedule < 0 || r->forks_only < 0 || form < 0) return 2;
